@@ -1,0 +1,19 @@
+//! bayou: from a Kafka topic to a Delta table, exactly once.
+//!
+//! ```text
+//! kafka  ->  decode  ->  transform  ->  expect  ->  window  ->  sink
+//! consume    bytes to    select/where   rules       event-time   delta, kafka,
+//!            Arrow       union, join                aggregates   iterator
+//! ```
+//!
+//! Stages never import each other; they share `error`, `batch`, `position`, `time`, `expr`, `state` and `storage`.
+//! `query` is the only module that names every stage. See `docs/architecture.md`.
+
+pub mod batch;
+pub mod error;
+pub mod expr;
+pub mod kafka;
+pub mod position;
+pub mod time;
+
+pub use error::{Error, Kind, Result};

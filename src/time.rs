@@ -1,0 +1,123 @@
+//! Event time, watermarks and clocks. Microseconds since the epoch, UTC, throughout.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// When something happened, in microseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventTime(pub i64);
+
+impl EventTime {
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(by)))
+    }
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros(by)))
+    }
+    /// RFC 3339 with as many digits as needed; the bare number when the calendar does not reach that far.
+    pub fn rfc3339(self) -> String {
+        chrono::DateTime::from_timestamp_micros(self.0)
+            .map(|t| t.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+            .unwrap_or_else(|| format!("{} µs", self.0))
+    }
+}
+
+pub fn micros(d: Duration) -> i64 {
+    i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// "No event before this time is expected any more." Never goes back.
+pub type Watermark = EventTime;
+
+/// The time of day, passed in so that tests can hold it still.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> EventTime;
+}
+
+/// The machine's clock.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // the one place that reads the machine's clock
+    fn now(&self) -> EventTime {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        EventTime(micros(since))
+    }
+}
+
+/// Reads "10 seconds", "1 minute 30 seconds", "500 ms", "2h" and the like.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let mut total = 0f64;
+    let mut rest = text.trim();
+    if let Some(r) = rest.strip_prefix("INTERVAL ").or_else(|| rest.strip_prefix("interval ")) {
+        rest = r.trim();
+    }
+    let wrong = || {
+        format!(
+            "'{text}' is not a duration. Write a number and a unit, as in \"10 seconds\", \"1 minute\" or \"500 milliseconds\"."
+        )
+    };
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = rest[digits..].trim_start();
+        let end = rest.find(|c: char| !(c.is_alphabetic() || c == 'µ')).unwrap_or(rest.len());
+        let seconds = match rest[..end].to_lowercase().as_str() {
+            "us" | "µs" | "microsecond" | "microseconds" => 1e-6,
+            "ms" | "milli" | "millisecond" | "milliseconds" => 1e-3,
+            "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+            "h" | "hour" | "hours" => 3600.0,
+            "d" | "day" | "days" => 86400.0,
+            "w" | "week" | "weeks" => 604_800.0,
+            _ => return Err(wrong()),
+        };
+        total += number * seconds;
+        rest = rest[end..].trim_start();
+    }
+    if !(0.0..1e12).contains(&total) {
+        return Err(wrong());
+    }
+    Ok(Duration::from_micros((total * 1e6).round() as u64))
+}
+
+/// A duration as people write it: the largest unit that divides it.
+pub fn format_duration(d: Duration) -> String {
+    let us = d.as_micros();
+    for (name, unit) in [
+        ("day", 86_400_000_000u128),
+        ("hour", 3_600_000_000),
+        ("minute", 60_000_000),
+        ("second", 1_000_000),
+        ("millisecond", 1_000),
+    ] {
+        if us >= unit && us.is_multiple_of(unit) {
+            let n = us / unit;
+            return format!("{n} {name}{}", if n == 1 { "" } else { "s" });
+        }
+    }
+    if us == 0 { "0 seconds".into() } else { format!("{us} microseconds") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse_duration("10 seconds").unwrap(), Duration::from_secs(10));
+        assert_eq!(parse_duration("1 minute 30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("500 ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(format_duration(Duration::from_secs(90)), "90 seconds");
+        assert!(parse_duration("soon").unwrap_err().contains("10 seconds"));
+        assert!(parse_duration("10").is_err());
+    }
+}
