@@ -180,3 +180,10 @@ impl Batch {
         Ok(Self::new(take_record_batch(&self.rows, indices)?, origin))
     }
 }
+
+/// A row for which an expression failed, and why; the text holds none of the row's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRow {
+    pub row: u32,
+    pub error: String,
+}

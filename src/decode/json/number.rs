@@ -1,0 +1,125 @@
+//! Number texts to exact values. What does not fit is an error, never another value.
+
+/// A decimal number: `digits * 10^exponent`, negated if so said.
+pub struct Decimal<'a> {
+    negative: bool,
+    whole: &'a [u8],
+    fraction: &'a [u8],
+    exponent: i64,
+}
+
+impl<'a> Decimal<'a> {
+    /// `text` matches JSON's grammar for numbers.
+    pub fn parse(text: &'a [u8]) -> Self {
+        let (negative, text) = match text.split_first() {
+            Some((b'-', rest)) => (true, rest),
+            _ => (false, text),
+        };
+        let (mantissa, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
+            Some(e) => (&text[..e], parse_exponent(&text[e + 1..])),
+            None => (text, 0),
+        };
+        let (whole, fraction) = match mantissa.iter().position(|b| *b == b'.') {
+            Some(dot) => (&mantissa[..dot], &mantissa[dot + 1..]),
+            None => (mantissa, &mantissa[..0]),
+        };
+        Self { negative, whole, fraction, exponent }
+    }
+
+    /// The value times 10^scale as an integer, if it is one; `Err` says why not.
+    pub fn scaled(&self, scale: i64) -> Result<i128, Unfit> {
+        // Leading and trailing zeros do not count: 1.0, 10e-1 and 0.1e1 are all 1.
+        let digits = || self.whole.iter().chain(self.fraction).copied();
+        let total = self.whole.len() + self.fraction.len();
+        let Some(first) = digits().position(|d| d != b'0') else { return Ok(0) };
+        let trailing =
+            self.fraction.iter().rev().chain(self.whole.iter().rev()).take_while(|d| **d == b'0').count();
+        let significant = total - first - trailing;
+        // The power of ten of the last significant digit.
+        let power = self.exponent - self.fraction.len() as i64 + trailing as i64 + scale;
+        if power < 0 {
+            return Err(Unfit::Fraction);
+        }
+        if significant as i64 + power > 38 {
+            return Err(Unfit::Range);
+        }
+        let mut value: i128 = 0;
+        for d in digits().skip(first).take(significant) {
+            value = value * 10 + i128::from(d - b'0');
+        }
+        value *= 10i128.pow(power as u32);
+        Ok(if self.negative { -value } else { value })
+    }
+}
+
+/// Why a number does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    Fraction,
+    Range,
+}
+
+fn parse_exponent(text: &[u8]) -> i64 {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    // Far beyond any type's range the exact exponent no longer matters.
+    let n = digits.iter().fold(0i64, |n, d| (n * 10 + i64::from(d - b'0')).min(1_000_000_000));
+    if negative { -n } else { n }
+}
+
+/// A short plain integer, the common case: up to 18 digits, no fraction, no exponent.
+#[inline]
+pub fn small_integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, text),
+    };
+    if digits.len() > 18 {
+        return None;
+    }
+    let mut n = 0i64;
+    for d in digits {
+        if !d.is_ascii_digit() {
+            return None;
+        }
+        n = n * 10 + i64::from(d - b'0');
+    }
+    Some(if negative { -n } else { n })
+}
+
+/// Any JSON number as an integer, exactly.
+pub fn integer(text: &[u8]) -> Result<i128, Unfit> {
+    match small_integer(text) {
+        Some(n) => Ok(n.into()),
+        None => Decimal::parse(text).scaled(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_exact_or_refused() {
+        for (text, want) in [
+            ("0", Ok(0)),
+            ("-0", Ok(0)),
+            ("1.0", Ok(1)),
+            ("1e3", Ok(1000)),
+            ("10e-1", Ok(1)),
+            ("0.1e1", Ok(1)),
+            ("-12.50e1", Ok(-125)),
+            ("0e999999999999", Ok(0)),
+            ("9007199254740993.0", Ok(9007199254740993)),
+            ("18446744073709551616", Ok(18446744073709551616)),
+            ("1.9", Err(Unfit::Fraction)),
+            ("1e-1", Err(Unfit::Fraction)),
+            ("1e400", Err(Unfit::Range)),
+        ] {
+            assert_eq!(integer(text.as_bytes()), want, "{text}");
+        }
+    }
+}

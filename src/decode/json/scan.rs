@@ -1,0 +1,348 @@
+//! The lexer: walks over JSON text and checks its grammar (RFC 8259), without building anything.
+//!
+//! The text has been checked to be UTF-8 before. Every value is checked, also where nobody asked for it: a message is
+//! either good as a whole or malformed.
+
+use std::borrow::Cow;
+
+/// More levels than this are malformed (and would let a message eat the stack).
+pub const MAX_DEPTH: u32 = 128;
+
+/// Why a message is malformed. Never holds any of the message's text.
+#[derive(Debug)]
+pub struct Fault {
+    pub what: Cow<'static, str>,
+    pub at: usize,
+    /// The field, as a path ("a.b"); empty for the message as a whole.
+    pub field: String,
+}
+
+pub type Scan<T> = Result<T, Box<Fault>>;
+
+#[cold]
+#[inline(never)]
+pub fn fault<T>(what: impl Into<Cow<'static, str>>, at: usize) -> Scan<T> {
+    Err(Box::new(Fault { what: what.into(), at, field: String::new() }))
+}
+
+/// What kind of value comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Object,
+    Array,
+    String,
+    Number,
+    True,
+    False,
+    Null,
+}
+
+impl Next {
+    pub fn name(self) -> &'static str {
+        match self {
+            Next::Object => "an object",
+            Next::Array => "an array",
+            Next::String => "a string",
+            Next::Number => "a number",
+            Next::True | Next::False => "a boolean",
+            Next::Null => "null",
+        }
+    }
+}
+
+/// A string as it stands between its quotes.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    pub raw: &'a [u8],
+    pub escaped: bool,
+}
+
+pub struct Cursor<'a> {
+    pub bytes: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    #[inline]
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    pub fn eat(&mut self, byte: u8) -> bool {
+        let hit = self.peek() == Some(byte);
+        self.at += usize::from(hit);
+        hit
+    }
+
+    /// Looks at the first byte of the next value.
+    #[inline]
+    pub fn next(&mut self) -> Scan<Next> {
+        self.skip_space();
+        Ok(match self.peek() {
+            Some(b'"') => Next::String,
+            Some(b'-' | b'0'..=b'9') => Next::Number,
+            Some(b'{') => Next::Object,
+            Some(b'[') => Next::Array,
+            Some(b't') => Next::True,
+            Some(b'f') => Next::False,
+            Some(b'n') => Next::Null,
+            None => return fault("the JSON text ends too early", self.at),
+            Some(_) => return fault("not JSON", self.at),
+        })
+    }
+
+    /// Eats `true`, `false` or `null`.
+    #[inline]
+    pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            fault("not JSON", self.at)
+        }
+    }
+
+    /// Eats a string; the cursor stands on its opening quote. Escapes are checked, not decoded.
+    #[inline]
+    pub fn string(&mut self) -> Scan<Text<'a>> {
+        let start = self.at + 1;
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            at = plain_run(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(Text { raw: &self.bytes[start..at], escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    at = self.escape(at)?;
+                }
+                Some(_) => return fault("a control character in a string", at),
+                None => return fault("the JSON text ends within a string", at),
+            }
+        }
+    }
+
+    /// Checks one escape at `at` (the backslash) and returns what follows it.
+    fn escape(&self, at: usize) -> Scan<usize> {
+        match self.bytes.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+            Some(b'u') => match self.hex4(at + 2) {
+                None => fault("a broken \\u escape", at),
+                Some(0xD800..=0xDBFF) => match (self.bytes.get(at + 6..at + 8), self.hex4(at + 8)) {
+                    (Some(b"\\u"), Some(0xDC00..=0xDFFF)) => Ok(at + 12),
+                    _ => fault("a lone surrogate", at),
+                },
+                Some(0xDC00..=0xDFFF) => fault("a lone surrogate", at),
+                Some(_) => Ok(at + 6),
+            },
+            _ => fault("a broken escape", at),
+        }
+    }
+
+    fn hex4(&self, at: usize) -> Option<u32> {
+        hex4(self.bytes, at)
+    }
+
+    /// Eats a number and returns its text.
+    #[inline]
+    pub fn number(&mut self) -> Scan<&'a [u8]> {
+        let start = self.at;
+        let bytes = self.bytes;
+        let mut at = start;
+        let digits = |mut at: usize| {
+            while let Some(b'0'..=b'9') = bytes.get(at) {
+                at += 1;
+            }
+            at
+        };
+        if bytes.get(at) == Some(&b'-') {
+            at += 1;
+        }
+        match bytes.get(at) {
+            Some(b'0') => at += 1,
+            Some(b'1'..=b'9') => at = digits(at + 1),
+            _ => return fault("a broken number", start),
+        }
+        if bytes.get(at) == Some(&b'.') {
+            let end = digits(at + 1);
+            if end == at + 1 {
+                return fault("a broken number", start);
+            }
+            at = end;
+        }
+        if let Some(b'e' | b'E') = bytes.get(at) {
+            at += 1;
+            if let Some(b'+' | b'-') = bytes.get(at) {
+                at += 1;
+            }
+            let end = digits(at);
+            if end == at {
+                return fault("a broken number", start);
+            }
+            at = end;
+        }
+        self.at = at;
+        Ok(&bytes[start..at])
+    }
+
+    /// Eats any value, checking it; `depth` counts the levels above it.
+    pub fn skip_value(&mut self, depth: u32) -> Scan<()> {
+        match self.next()? {
+            Next::String => self.string().map(drop),
+            Next::Number => self.number().map(drop),
+            Next::True => self.word(b"true"),
+            Next::False => self.word(b"false"),
+            Next::Null => self.word(b"null"),
+            Next::Object => self.object(depth, |cursor, _, depth| cursor.skip_value(depth)),
+            Next::Array => self.array(depth, |cursor, depth| cursor.skip_value(depth)),
+        }
+    }
+
+    /// Eats an object, handing over each key with the cursor on its value.
+    #[inline]
+    pub fn object(
+        &mut self,
+        depth: u32,
+        mut each: impl FnMut(&mut Self, Text<'a>, u32) -> Scan<()>,
+    ) -> Scan<()> {
+        let depth = self.enter(depth)?;
+        self.skip_space();
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return fault("a field name is missing", self.at);
+            }
+            let key = self.string()?;
+            self.skip_space();
+            if !self.eat(b':') {
+                return fault("a colon is missing", self.at);
+            }
+            each(self, key, depth)?;
+            self.skip_space();
+            if self.eat(b',') {
+                continue;
+            }
+            return if self.eat(b'}') { Ok(()) } else { self.unclosed("object") };
+        }
+    }
+
+    /// Eats an array, calling `each` with the cursor on each value.
+    pub fn array(&mut self, depth: u32, mut each: impl FnMut(&mut Self, u32) -> Scan<()>) -> Scan<()> {
+        let depth = self.enter(depth)?;
+        self.skip_space();
+        if self.eat(b']') {
+            return Ok(());
+        }
+        loop {
+            each(self, depth)?;
+            self.skip_space();
+            if self.eat(b',') {
+                continue;
+            }
+            return if self.eat(b']') { Ok(()) } else { self.unclosed("array") };
+        }
+    }
+
+    fn enter(&mut self, depth: u32) -> Scan<u32> {
+        if depth >= MAX_DEPTH {
+            return fault("more than 128 levels", self.at);
+        }
+        self.at += 1;
+        Ok(depth + 1)
+    }
+
+    #[cold]
+    fn unclosed(&self, what: &'static str) -> Scan<()> {
+        if self.at >= self.bytes.len() {
+            fault(format!("the JSON text ends within an {what}"), self.at)
+        } else {
+            fault(format!("a comma or the end of an {what} is missing"), self.at)
+        }
+    }
+}
+
+fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.iter().try_fold(0, |n, b| Some(n * 16 + (*b as char).to_digit(16)?))
+}
+
+/// The index of the next quote, backslash or control character at or after `at`, or the length. Eight bytes a step.
+#[inline]
+fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    while let Some(eight) = bytes.get(at..at + 8) {
+        let x = u64::from_le_bytes(eight.try_into().unwrap_or_default());
+        let quote = x ^ (ONES * b'"' as u64);
+        let slash = x ^ (ONES * b'\\' as u64);
+        // A byte's high bit is set where the byte is zero; borrows only spoil bytes after the first hit.
+        let hit = (quote.wrapping_sub(ONES) & !quote | slash.wrapping_sub(ONES) & !slash | x.wrapping_sub(ONES * 0x20) & !x)
+            & HIGH;
+        if hit != 0 {
+            return at + (hit.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(b) = bytes.get(at) {
+        if *b == b'"' || *b == b'\\' || *b < 0x20 {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Appends a string's value to `out`, escapes decoded (they were checked when it was scanned).
+pub fn unescape(text: Text<'_>, out: &mut Vec<u8>) {
+    if !text.escaped {
+        out.extend_from_slice(text.raw);
+        return;
+    }
+    let raw = text.raw;
+    let mut at = 0;
+    while at < raw.len() {
+        let run = memchr::memchr(b'\\', &raw[at..]).map_or(raw.len(), |n| at + n);
+        out.extend_from_slice(&raw[at..run]);
+        at = run;
+        let Some(kind) = raw.get(at + 1) else { break };
+        let plain = match kind {
+            b'b' => 0x08,
+            b'f' => 0x0C,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let mut code = hex4(raw, at + 2).unwrap_or(0xFFFD);
+                at += 6;
+                if (0xD800..0xDC00).contains(&code) {
+                    let low = hex4(raw, at + 2).unwrap_or(0xDC00);
+                    code = 0x10000 + ((code - 0xD800) << 10) + (low.wrapping_sub(0xDC00) & 0x3FF);
+                    at += 6;
+                }
+                let c = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            other => *other,
+        };
+        out.push(plain);
+        at += 2;
+    }
+}

@@ -1,0 +1,260 @@
+use crate::batch::{Messages, TimestampType};
+use crate::decode::{DecodeOptions, Decoded, Decoder};
+use crate::position::TopicPartition;
+use arrow::array::*;
+use arrow::datatypes::*;
+use rand::{Rng, RngExt, SeedableRng};
+use std::sync::Arc;
+
+fn messages<T: AsRef<[u8]>>(values: &[T]) -> Arc<Messages> {
+    let mut m = Messages::new(vec![TopicPartition::new("t", 0)].into());
+    for (i, v) in values.iter().enumerate() {
+        m.push(0, i as i64, 0, TimestampType::CreateTime, None, Some(v.as_ref()), vec![]);
+    }
+    Arc::new(m)
+}
+
+fn schema(fields: Vec<(&str, DataType)>) -> SchemaRef {
+    Arc::new(Schema::new(fields.into_iter().map(|(n, t)| Field::new(n, t, true)).collect::<Vec<_>>()))
+}
+
+fn decode<T: AsRef<[u8]>>(schema: &SchemaRef, values: &[T]) -> Decoded {
+    let m = messages(values);
+    let mut d = Decoder::new(Some(schema), &DecodeOptions::default()).unwrap();
+    d.decode(&m, &(0..m.len() as u32).collect::<Vec<_>>()).unwrap()
+}
+
+/// One column, one message: the value as text, or the error.
+fn one(data_type: DataType, json: &str) -> Result<String, String> {
+    let d = decode(&schema(vec![("a", data_type)]), &[json]);
+    if let Some(m) = d.malformed.first() {
+        return Err(m.error.clone());
+    }
+    let column = d.batch.rows.column(0);
+    if column.is_null(0) {
+        return Ok("NULL".into());
+    }
+    Ok(arrow::util::display::array_value_to_string(column, 0).unwrap())
+}
+
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+#[test]
+fn values_that_fit_are_read_exactly() {
+    use DataType::*;
+    for (t, json, want) in [
+        (Int32, r#"{"a":1}"#, "1"),
+        (Int32, r#" { "a" : 1.0 } "#, "1"),
+        (Int32, r#"{"a":1e3}"#, "1000"),
+        (Int32, r#"{"a":-2147483648}"#, "-2147483648"),
+        (Int64, r#"{"a":9007199254740993}"#, "9007199254740993"),
+        (Int64, r#"{"a":9223372036854775807}"#, "9223372036854775807"),
+        (Float64, r#"{"a":9007199254740993}"#, "9007199254740992.0"),
+        (Float64, r#"{"a":1e-400}"#, "0.0"),
+        (Utf8, r#"{"a":1.50}"#, "1.50"),
+        (Utf8, r#"{"a":{"b" : [1, 2]}}"#, r#"{"b" : [1, 2]}"#),
+        (Utf8, r#"{"a":true}"#, "true"),
+        (Utf8, r#"{"a":"x\"\u00e9\ud83d\ude00\n"}"#, "x\"é😀\n"),
+        (Utf8, r#"{"a":null}"#, "NULL"),
+        (Utf8, r#"{}"#, "NULL"),
+        (Utf8, r#"{"a":"first","b":0,"a":"last"}"#, "last"),
+        (Int32, r#"{"a":1,"a":null}"#, "NULL"),
+        (Int32, r#"{"A":1}"#, "NULL"),
+        (Int32, r#"{"\u0061":7}"#, "7"),
+        (Boolean, r#"{"a":false}"#, "false"),
+        (Decimal128(5, 2), r#"{"a":123.4}"#, "123.40"),
+        (Decimal128(5, 2), r#"{"a":1.100}"#, "1.10"),
+        (Date32, r#"{"a":"2024-02-29"}"#, "2024-02-29"),
+        (timestamp(), r#"{"a":"2024-01-01T00:00:00.5+01:00"}"#, "2023-12-31T23:00:00.500Z"),
+        (Binary, r#"{"a":"aGk="}"#, "6869"),
+    ] {
+        assert_eq!(one(t.clone(), json), Ok(want.to_string()), "{t} {json}");
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_are_malformed_and_named() {
+    use DataType::*;
+    for (t, json, why) in [
+        (Int32, r#"{"a":1.9}"#, "fraction"),
+        (Int8, r#"{"a":300}"#, "out of range for TINYINT"),
+        (Int32, r#"{"a":"1"}"#, "quoted"),
+        (Int32, r#"{"a":true}"#, "boolean"),
+        (Int64, r#"{"a":9223372036854775808}"#, "out of range"),
+        (Float64, r#"{"a":1e400}"#, "out of range for DOUBLE"),
+        (Float32, r#"{"a":1e39}"#, "out of range for FLOAT"),
+        (Float64, r#"{"a":"1.5"}"#, "quoted"),
+        (Decimal128(5, 2), r#"{"a":1.234}"#, "more than 2 decimals"),
+        (Decimal128(5, 2), r#"{"a":1234.5}"#, "out of range"),
+        (Decimal128(5, 2), r#"{"a":"1.2"}"#, "quoted"),
+        (Boolean, r#"{"a":1}"#, "does not fit BOOLEAN"),
+        (Date32, r#"{"a":"2023-02-29"}"#, "not a date"),
+        (timestamp(), r#"{"a":1700000000}"#, "timestamp_unit"),
+        (timestamp(), r#"{"a":"2024-01-01T00:00:00.0000001Z"}"#, "microsecond"),
+        (timestamp(), r#"{"a":"yesterday"}"#, "ISO 8601"),
+        (Binary, r#"{"a":"a"}"#, "base64"),
+    ] {
+        let error = one(t.clone(), json).expect_err(json);
+        assert!(error.contains(why) && error.contains("field 'a'"), "{t} {json}: {error}");
+    }
+}
+
+#[test]
+fn a_message_is_one_json_object_or_malformed() {
+    for (json, why) in [
+        (&b""[..], "empty"),
+        (b"   ", "ends too early"),
+        (b"null", "null instead of an object"),
+        (b"1", "a number instead"),
+        (b"[{\"a\":1}]", "an array instead"),
+        (b"{\"a\":1}{\"a\":2}", "more than one"),
+        (b"{\"a\":1} x", "more than one"),
+        (b"{\"a\":1", "ends within"),
+        (b"{\"a\":1,}", "field name"),
+        (b"{\"a\" 1}", "colon"),
+        (b"{a:1}", "field name"),
+        (b"{\"a\":01}", "comma"),
+        (b"{\"a\":1.}", "broken number"),
+        (b"{\"a\":+1}", "not JSON"),
+        (b"{\"a\":.5}", "not JSON"),
+        (b"{\"a\":NaN}", "not JSON"),
+        (b"{\"b\":\"\x01\"}", "control"),
+        (b"{\"b\":\"\\x\"}", "escape"),
+        (b"{\"b\":\"\\ud800\"}", "lone surrogate"),
+        (b"{\"b\":\"\\ud800\\u0041\"}", "lone surrogate"),
+        (b"{\"b\":\"\\udc00\"}", "lone surrogate"),
+        (b"{\"\\ud800\":1}", "lone surrogate"),
+        (b"{\"b\":\"\xff\"}", "UTF-8"),
+        (b"{\"b\":tru}", "not JSON"),
+        (b"{\"b\":[1 2]}", "comma"),
+        (b"\xef\xbb\xbf{\"a\":1}", "not JSON"),
+    ] {
+        let d = decode(&schema(vec![("a", DataType::Int32)]), &[json]);
+        let text = String::from_utf8_lossy(json);
+        assert_eq!(d.batch.len(), 0, "{text}");
+        assert!(d.malformed[0].error.contains(why), "{text}: {}", d.malformed[0].error);
+    }
+}
+
+#[test]
+fn depth_is_limited_and_never_ends_the_process() {
+    let nested = |n: usize| format!("{{\"x\":{}{}}}", "[".repeat(n), "]".repeat(n));
+    let s = schema(vec![("a", DataType::Int32), ("s", DataType::Utf8)]);
+    assert_eq!(decode(&s, &[nested(127)]).batch.len(), 1);
+    assert_eq!(decode(&s, &[nested(128)]).batch.len(), 0);
+    for bomb in [format!("{{\"a\":{}", "[".repeat(60_000)), format!("{{\"s\":{}", "{\"s\":".repeat(60_000))] {
+        assert_eq!(decode(&s, &[bomb]).malformed.len(), 1);
+    }
+}
+
+#[test]
+fn a_malformed_message_never_changes_its_neighbours() {
+    let s = schema(vec![("a", DataType::Int32), ("b", DataType::Utf8)]);
+    let d = decode(&s, &["{\"a\":1,\"b\":\"x\"}", "{\"a\":1", "2}", "{\"a\":5,\"b\":\"y\",\"a\":\"no\"}", "{\"b\":\"z\",\"u\":1}"]);
+    assert_eq!(d.malformed.iter().map(|m| m.message).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(d.batch.origin.as_ref().unwrap().rows.values(), &[0, 4]);
+    assert_eq!(d.unknown_fields, 1);
+    let b = d.batch.rows.column(1).as_string::<i32>();
+    assert_eq!((b.value(0), b.value(1)), ("x", "z"));
+}
+
+#[test]
+fn errors_never_print_the_payload() {
+    let secret = "hunter2";
+    let s = schema(vec![("a", DataType::Int32), ("t", timestamp()), ("d", DataType::Date32), ("x", DataType::Binary)]);
+    for json in [r#"{"a":"hunter2"}"#, r#"{"t":"hunter2"}"#, r#"{"d":"hunter2"}"#, r#"{"x":"hunter2"}"#, r#"hunter2"#, r#"{"hunter2"#] {
+        for m in decode(&s, &[json]).malformed {
+            assert!(!m.error.contains(secret), "{}", m.error);
+        }
+    }
+}
+
+#[test]
+fn nested_values_follow_the_same_rules() {
+    let inner: Fields = vec![Field::new("x", DataType::Int32, true), Field::new("y", DataType::Utf8, true)].into();
+    let list = DataType::List(Arc::new(Field::new("element", DataType::Int32, true)));
+    let entries = DataType::Struct(
+        vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Int32, true)].into(),
+    );
+    let map = DataType::Map(Arc::new(Field::new("key_value", entries, false)), false);
+    let s = schema(vec![("s", DataType::Struct(inner)), ("l", list), ("m", map)]);
+    let d = decode(
+        &s,
+        &[
+            r#"{"s":{"x":1,"y":"a","z":[]},"l":[1,null,3],"m":{"k":1,"j":2,"k":3}}"#,
+            r#"{"s":{"x":1.5},"l":[1]}"#,
+            r#"{"s":null,"l":[],"m":{}}"#,
+            r#"{"l":[1,"2"]}"#,
+            r#"{"s":{},"l":null}"#,
+        ],
+    );
+    assert_eq!(d.malformed[0].error.split(':').next(), Some("field 's.x'"));
+    assert_eq!(d.malformed[1].error.split(':').next(), Some("field 'l.1'"));
+    let text = arrow::util::pretty::pretty_format_batches(&[d.batch.rows]).unwrap().to_string();
+    assert!(text.contains("{x: 1, y: a}") && text.contains("[1, , 3]") && text.contains("{k: 3, j: 2}"), "{text}");
+}
+
+/// The oracle: serde_json into its own tree, then each column by simple rules.
+#[test]
+fn random_messages_decode_as_an_independent_reader_says() {
+    let s = schema(vec![("a", DataType::Int32), ("b", DataType::Float64), ("c", DataType::Utf8), ("d", DataType::Boolean)]);
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let pieces = ["1", "-5", "3.5", "1e2", "\"x\"", "\"a\\u0020b\"", "null", "true", "false", "[1,2]", "{\"a\":1}", "4294967296", "tru", "\"", "1.", "{", "\"é\""];
+    let names = ["a", "b", "c", "d", "e", "aa"];
+    let mut values: Vec<Vec<u8>> = vec![];
+    for _ in 0..20_000 {
+        let fields: Vec<String> = (0..rng.random_range(0..5))
+            .map(|_| format!("\"{}\":{}", names[rng.random_range(0..names.len())], pieces[rng.random_range(0..pieces.len())]))
+            .collect();
+        let mut text = format!("{{{}}}", fields.join(",")).into_bytes();
+        if rng.random_range(0..20) == 0 && !text.is_empty() {
+            let at = rng.random_range(0..text.len());
+            text[at] = (rng.next_u32() & 0xff) as u8;
+        }
+        values.push(text);
+    }
+    let mut want: Vec<(u32, String)> = vec![];
+    for (i, v) in values.iter().enumerate() {
+        let Ok(serde_json::Value::Object(o)) = serde_json::from_slice::<serde_json::Value>(v) else { continue };
+        let mut row = String::new();
+        let mut good = true;
+        for (name, kind) in [("a", 'i'), ("b", 'f'), ("c", 's'), ("d", 'b')] {
+            use serde_json::Value::*;
+            match (kind, o.get(name).unwrap_or(&Null)) {
+                (_, Null) => row += "NULL|",
+                ('i', Number(n)) => match n.as_f64() {
+                    Some(f) if f.fract() == 0.0 && (-2147483648.0..=2147483647.0).contains(&f) => row += &format!("{f}|"),
+                    _ => good = false,
+                },
+                ('f', Number(n)) => row += &format!("{}|", n.as_f64().unwrap()),
+                ('b', Bool(b)) => row += &format!("{b}|"),
+                ('s', String(t)) => row += &format!("{t}|"),
+                // The text as it stood is compared by the corner cases above.
+                ('s', _) => row += "text|",
+                _ => good = false,
+            }
+        }
+        if good {
+            want.push((i as u32, row));
+        }
+    }
+    let d = decode(&s, &values);
+    let origin = d.batch.origin.clone().unwrap();
+    let rows = &d.batch.rows;
+    let got: Vec<(u32, String)> = (0..rows.num_rows())
+        .map(|r| {
+            let (a, b) = (rows.column(0).as_primitive::<Int32Type>(), rows.column(1).as_primitive::<Float64Type>());
+            let (c, d) = (rows.column(2).as_string::<i32>(), rows.column(3).as_boolean());
+            let i = origin.rows.value(r);
+            let is_text = matches!(serde_json::from_slice::<serde_json::Value>(&values[i as usize]).unwrap()["c"], serde_json::Value::String(_));
+            let null = |n: bool, t: String| if n { "NULL|".to_string() } else { format!("{t}|") };
+            let c = if !c.is_null(r) && !is_text { "text|".into() } else { null(c.is_null(r), c.value(r).to_string()) };
+            let row = null(a.is_null(r), a.value(r).to_string()) + &null(b.is_null(r), b.value(r).to_string()) + &c + &null(d.is_null(r), d.value(r).to_string());
+            (i, row)
+        })
+        .collect();
+    assert_eq!(got, want);
+    assert_eq!(got.len() + d.malformed.len(), values.len());
+}

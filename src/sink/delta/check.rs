@@ -1,0 +1,132 @@
+//! Looking before writing: features that cannot be written, and what others did to a table in between.
+
+use super::{OutputMode, Table, within};
+use crate::{Error, Result};
+use serde_json::Value;
+
+/// Writer features that a commit of plain Add and Remove actions respects.
+const WRITABLE: [&str; 8] = [
+    "appendOnly",
+    "deletionVectors",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+    "timestampNtz",
+    "changeDataFeed",
+    "invariants",
+    "domainMetadata",
+];
+
+impl Table {
+    /// Refuses tables whose features a plain commit would violate, by the feature's name.
+    pub(super) fn check_usable(&self) -> Result<()> {
+        let place = self.spec.location.display();
+        let snapshot = self.snapshot()?;
+        let protocol = serde_json::to_value(snapshot.protocol()).unwrap_or_default();
+        let features = protocol.get("writerFeatures").and_then(Value::as_array).cloned().unwrap_or_default();
+        let refused = |what: String, instead: &str| {
+            Err(Error::storage(format!("{place}: the table uses {what}, which bayou cannot write. {instead}")))
+        };
+        for feature in features.iter().filter_map(Value::as_str) {
+            if !WRITABLE.contains(&feature) {
+                return refused(format!("the Delta feature '{feature}'"), "Write to a table without it.");
+            }
+        }
+        let metadata = serde_json::to_value(snapshot.metadata()).unwrap_or_default();
+        let configuration = metadata.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
+        for (key, value) in &configuration {
+            let on = value.as_str().is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "none");
+            if key.starts_with("delta.constraints.") {
+                return refused(format!("the constraint '{}'", &key["delta.constraints.".len()..]), "Drop it, and use an expectation instead.");
+            }
+            if key == "delta.columnMapping.mode" && on {
+                return refused("column mapping".into(), "Write to a table without it.");
+            }
+            if key == "delta.appendOnly" && value == "true" && self.spec.mode != OutputMode::Append {
+                return refused("delta.appendOnly".into(), "Use output_mode=\"append\".");
+            }
+        }
+        let schema = metadata.get("schemaString").and_then(Value::as_str).unwrap_or_default();
+        for (key, what) in [
+            ("delta.generationExpression", "generated columns"),
+            ("delta.invariants", "column invariants"),
+            ("delta.identity.start", "identity columns"),
+        ] {
+            if schema.contains(&format!("\"{key}\"")) {
+                return refused(what.into(), "Write to a table without them.");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the commits after `known` up to the version now loaded and refuses what would make the table disagree with
+    /// the log of epochs. `app_prefix` marks our own commits.
+    pub(super) async fn check_others(&self, known: u64, app_prefix: &str, accept: bool) -> Result<()> {
+        let place = self.spec.location.display();
+        let now = self.version();
+        if now < known {
+            return Err(Error::data_loss(format!(
+                "{place}: the table is at version {now}, and bayou has committed version {known}. It was recreated, or its log was cut. \
+                 Use another table, or start over with reset(confirm=True)."
+            )));
+        }
+        let log = self.table.log_store();
+        for version in known + 1..=now {
+            let entry = within(&self.spec.location, "reading the table's log", log.read_commit_entry(version)).await?;
+            let Some(bytes) = entry else { continue }; // cleaned up behind a checkpoint: nothing left to judge
+            let found = Entry::parse(&bytes);
+            if found.apps.iter().any(|a| a.starts_with(app_prefix)) || accept {
+                continue;
+            }
+            let harmless = match self.spec.mode {
+                OutputMode::Append => !found.removes_data,
+                OutputMode::Complete => !found.removes_data && !found.adds_data,
+            };
+            if !harmless {
+                let owner = match self.spec.mode {
+                    OutputMode::Append => "which took rows away that bayou had written",
+                    OutputMode::Complete => "and a table in complete mode is bayou's alone",
+                };
+                return Err(Error::data_loss(format!(
+                    "{place}: version {version} was a {} by another writer, {owner}. Undo it, or run with accept_changes=True to \
+                     go on from the table as it is, or start over with reset(confirm=True).",
+                    found.operation
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a commit did, as far as it matters here.
+#[derive(Default)]
+struct Entry {
+    operation: String,
+    apps: Vec<String>,
+    adds_data: bool,
+    removes_data: bool,
+}
+
+impl Entry {
+    fn parse(bytes: &[u8]) -> Self {
+        let mut out = Self { operation: "change".into(), ..Self::default() };
+        for action in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>().flatten() {
+            let changes = |a: &Value| a.get("dataChange").and_then(Value::as_bool).unwrap_or(true);
+            if let Some(info) = action.get("commitInfo") {
+                if let Some(op) = info.get("operation").and_then(Value::as_str) {
+                    out.operation = op.to_string();
+                }
+            } else if let Some(txn) = action.get("txn") {
+                out.apps.extend(txn.get("appId").and_then(Value::as_str).map(str::to_string));
+            } else if let Some(add) = action.get("add") {
+                out.adds_data |= changes(add);
+            } else if let Some(remove) = action.get("remove") {
+                out.removes_data |= changes(remove);
+            }
+        }
+        // RESTORE brings old files back and takes newer ones away, or only one of the two.
+        if out.operation.eq_ignore_ascii_case("RESTORE") {
+            out.removes_data = true;
+        }
+        out
+    }
+}

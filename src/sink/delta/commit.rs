@@ -1,0 +1,152 @@
+//! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
+
+use super::{OutputMode, STORE_TIMEOUT, Table, delta_error, quiet, within};
+use crate::{Error, Result};
+use deltalake::kernel::transaction::CommitBuilder;
+use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::time::Duration;
+
+/// What is to be committed: exactly what the seal says.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// `bayou/<query name>/<table>`
+    pub app: String,
+    pub epoch: i64,
+    pub adds: Vec<Add>,
+    /// The table's id and version when we last knew it.
+    pub table_id: String,
+    pub known_version: u64,
+    /// Look whether the staged files are still there (at recovery, when VACUUM may have been).
+    pub verify_files: bool,
+    pub accept_changes: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub version: u64,
+    /// It had been committed before, by us or by another runner of the same sealed epoch.
+    pub already: bool,
+}
+
+const ATTEMPTS: u32 = 20;
+
+impl Table {
+    /// Commits once and only once. An error from a commit never settles anything: the table is loaded again and its `txn`
+    /// read from the snapshot that the next attempt is based on.
+    pub async fn commit(&mut self, commit: &Commit) -> Result<Committed> {
+        let place = self.spec.location.display();
+        let mut checked = commit.known_version;
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            if attempt == 0 {
+                self.advance().await?;
+            } else {
+                // Jitter, so that two writers do not meet again.
+                let wait = (10u64 << attempt.min(6)) + u64::from(rand::random::<u8>());
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                self.refresh().await?;
+            }
+            if self.id()? != commit.table_id {
+                return Err(Error::data_loss(format!(
+                    "{place}: the table was recreated by somebody else (its id changed). Start over with reset(confirm=True), or write to another table."
+                )));
+            }
+            let done = self.transaction(&commit.app).await?;
+            if done.is_some_and(|n| n >= commit.epoch) {
+                return Ok(Committed { version: self.version(), already: true });
+            }
+            self.check_others(checked, &commit.app, commit.accept_changes).await?;
+            checked = self.version().max(checked);
+            if commit.verify_files && attempt == 0 {
+                self.verify(commit).await?;
+            }
+            match self.try_commit(commit).await {
+                Ok(version) => {
+                    // Load what was committed, so that the next epoch starts from it; an error here changes nothing.
+                    let _ = self.advance().await;
+                    return Ok(Committed { version, already: false });
+                }
+                Err(e) => last = Some(e),
+            }
+        }
+        // The last attempt's outcome is not known yet either.
+        self.refresh().await?;
+        if self.transaction(&commit.app).await?.is_some_and(|n| n >= commit.epoch) {
+            return Ok(Committed { version: self.version(), already: true });
+        }
+        let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
+        Err(Error::new(why.kind, format!(
+            "{place}: epoch {} could not be committed in {ATTEMPTS} attempts: {}. Nothing is lost: the epoch is sealed, and running the query again commits it.",
+            commit.epoch, why.message
+        )))
+    }
+
+    async fn try_commit(&self, commit: &Commit) -> Result<u64> {
+        let state = self.snapshot()?;
+        let log = self.table.log_store();
+        let mut actions: Vec<Action> = Vec::with_capacity(commit.adds.len() + 1);
+        if self.spec.mode == OutputMode::Complete {
+            let files = state.snapshot().file_views(log.as_ref(), None);
+            let files: Vec<_> = within(&self.spec.location, "listing the table's files", files.try_collect()).await?;
+            actions.extend(files.iter().map(|f| Action::Remove(f.remove_action(true))));
+        }
+        actions.extend(commit.adds.iter().cloned().map(Action::Add));
+        let mode = match self.spec.mode {
+            OutputMode::Append => SaveMode::Append,
+            OutputMode::Complete => SaveMode::Overwrite,
+        };
+        let partition_by = (!self.spec.partition_by.is_empty()).then(|| self.spec.partition_by.clone());
+        let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
+        // `Transaction::new` sets no lastUpdated: with one, retention might expire it.
+        let properties = quiet().with_application_transaction(Transaction::new(&commit.app, commit.epoch));
+        let committing = async {
+            let prepared = CommitBuilder::from(properties)
+                .with_actions(actions)
+                .build(Some(state), log, operation)
+                .into_prepared_commit_future()
+                .await?;
+            // The version is durable here; what is dropped with the result are hooks that we do not want.
+            Ok(prepared.await?.version)
+        };
+        match tokio::time::timeout(STORE_TIMEOUT, committing).await {
+            Ok(Ok(version)) => Ok(version),
+            Ok(Err(e)) => Err(delta_error(e)),
+            Err(_) => Err(Error::storage(format!("the commit took longer than {} seconds", STORE_TIMEOUT.as_secs()))),
+        }
+    }
+
+    async fn verify(&self, commit: &Commit) -> Result<()> {
+        let store = self.table.log_store().object_store(None);
+        for add in &commit.adds {
+            let path = Path::parse(&add.path).unwrap_or_else(|_| Path::from(add.path.as_str()));
+            if let Err(object_store::Error::NotFound { .. }) = store.head(&path).await {
+                return Err(Error::storage(format!(
+                    "{}: the staged data file {} is gone (VACUUM with a short retention?), so epoch {} cannot be committed. \
+                     If the messages are still in Kafka, reset(confirm=True) reads them again.",
+                    self.spec.location.display(),
+                    add.path,
+                    commit.epoch
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A checkpoint when one is due, apart from any commit; its failure is only logged.
+    pub async fn maintain(&self) {
+        let version = self.version();
+        if version == 0 || !version.is_multiple_of(50) {
+            return;
+        }
+        let work = deltalake::checkpoints::create_checkpoint(&self.table, None);
+        match tokio::time::timeout(STORE_TIMEOUT, work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => log::warn!("{}: no checkpoint was written: {e}", self.spec.location.display()),
+            Err(_) => log::warn!("{}: writing a checkpoint took too long", self.spec.location.display()),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Where rows go: Delta tables, the quarantine table, memory.
+
+pub mod delta;
+pub mod memory;
+pub mod quarantine;

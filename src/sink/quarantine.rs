@@ -1,0 +1,152 @@
+//! The quarantine table: what did not make it, with the original bytes and the reason.
+
+use crate::Result;
+use crate::batch::{Headers, Messages};
+use arrow::array::*;
+use arrow::datatypes::*;
+use std::sync::{Arc, LazyLock};
+
+/// The stage that a row failed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Decode,
+    Transform,
+    Expectation,
+    Late,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Decode => "decode",
+            Stage::Transform => "transform",
+            Stage::Expectation => "expectation",
+            Stage::Late => "late",
+        }
+    }
+}
+
+/// One row or message that is kept aside.
+#[derive(Debug, Clone)]
+pub struct Reject {
+    pub stage: Stage,
+    pub dataset: Arc<str>,
+    pub rules: Vec<Arc<str>>,
+    pub error: Arc<str>,
+    pub from: RejectSource,
+}
+
+#[derive(Debug, Clone)]
+pub enum RejectSource {
+    /// The message it came from.
+    Message(Arc<Messages>, u32),
+    /// The row as JSON, where no single message exists.
+    Row(String),
+}
+
+fn list_of(name: &str, item: DataType) -> Field {
+    Field::new(name, DataType::List(Arc::new(Field::new("element", item, true))), true)
+}
+
+fn header_struct() -> DataType {
+    DataType::Struct(vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into())
+}
+
+/// `topic, partition, offset, timestamp, key, headers, value, stage, dataset, rules, error, epoch, row`
+pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("topic", DataType::Utf8, true),
+        Field::new("partition", DataType::Int32, true),
+        Field::new("offset", DataType::Int64, true),
+        Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new("key", DataType::Binary, true),
+        list_of("headers", header_struct()),
+        Field::new("value", DataType::Binary, true),
+        Field::new("stage", DataType::Utf8, true),
+        Field::new("dataset", DataType::Utf8, true),
+        list_of("rules", DataType::Utf8),
+        Field::new("error", DataType::Utf8, true),
+        Field::new("epoch", DataType::Int64, true),
+        Field::new("row", DataType::Utf8, true),
+    ]))
+});
+
+/// The table's rows for `rejects`.
+pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
+    let message = |r: &Reject| match &r.from {
+        RejectSource::Message(m, i) => Some((m.clone(), *i as usize)),
+        RejectSource::Row(_) => None,
+    };
+    let messages: Vec<_> = rejects.iter().map(message).collect();
+    let each = || messages.iter().map(|m| m.as_ref().map(|(m, i)| (&**m, *i)));
+    let mut rules = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
+    for r in rejects {
+        for rule in &r.rules {
+            rules.values().append_value(rule);
+        }
+        rules.append(true);
+    }
+    let no_headers: Headers = vec![];
+    let headers = headers_array(each().map(|m| m.map(|(m, i)| m.headers(i).unwrap_or(&no_headers))));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(each().map(|m| m.map(|(m, i)| m.source(i).topic.as_str())).collect::<StringArray>()),
+        Arc::new(each().map(|m| m.map(|(m, i)| m.source(i).partition.0)).collect::<Int32Array>()),
+        Arc::new(each().map(|m| m.map(|(m, i)| m.offsets[i])).collect::<Int64Array>()),
+        Arc::new(
+            each()
+                .map(|m| m.and_then(|(m, i)| (m.timestamps[i] >= 0).then(|| m.timestamps[i].saturating_mul(1000))))
+                .collect::<TimestampMicrosecondArray>()
+                .with_timezone("UTC"),
+        ),
+        Arc::new(each().map(|m| m.and_then(|(m, i)| m.key(i))).collect::<BinaryArray>()),
+        headers,
+        Arc::new(each().map(|m| m.and_then(|(m, i)| m.value(i))).collect::<BinaryArray>()),
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| r.stage.name()))),
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| &*r.dataset))),
+        Arc::new(rules.finish()),
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| &*r.error))),
+        Arc::new(Int64Array::from_iter_values(std::iter::repeat_n(epoch, rejects.len()))),
+        Arc::new(
+            rejects
+                .iter()
+                .map(|r| match &r.from {
+                    RejectSource::Row(json) => Some(json.as_str()),
+                    RejectSource::Message(..) => None,
+                })
+                .collect::<StringArray>(),
+        ),
+    ];
+    Ok(RecordBatch::try_new(SCHEMA.clone(), columns)?)
+}
+
+fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
+    let DataType::Struct(fields) = header_struct() else { unreachable!("a struct by construction") };
+    let pairs = StructBuilder::new(fields, vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
+    let mut list = ListBuilder::new(pairs).with_field(Field::new("element", header_struct(), true));
+    for headers in all {
+        for (name, value) in headers.into_iter().flatten() {
+            let pair = list.values();
+            if let Some(b) = pair.field_builder::<StringBuilder>(0) {
+                b.append_value(name);
+            }
+            if let Some(b) = pair.field_builder::<BinaryBuilder>(1) {
+                b.append_option(value.as_deref());
+            }
+            pair.append(true);
+        }
+        list.append(headers.is_some());
+    }
+    Arc::new(list.finish())
+}
+
+/// One row as JSON text, for the `row` column.
+pub fn row_as_json(batch: &RecordBatch, row: usize) -> String {
+    let one = batch.slice(row, 1);
+    let mut out = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut out);
+    if writer.write(&one).and_then(|()| writer.finish()).is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&out).trim_end().to_string()
+}

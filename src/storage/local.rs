@@ -1,0 +1,210 @@
+//! Our own store for `file:`. object_store's never syncs, so that a power cut can leave an empty newest commit; here every
+//! durable step is written, fsynced, hard-linked into place, and its directories are fsynced. It is also the door for
+//! injected faults.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::*;
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// What a fault hook may do to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Fail, and nothing has happened.
+    Before,
+    /// Fail, although it has happened.
+    After,
+    /// Never answer.
+    Hang,
+}
+
+/// Called with the operation ("create", "put", "multipart") and the path; for tests.
+pub type Hook = Arc<dyn Fn(&str, &Path) -> Option<Fault> + Send + Sync>;
+
+/// Files below `/`, durable.
+pub struct LocalStore {
+    inner: LocalFileSystem,
+    hook: Option<Hook>,
+}
+
+impl LocalStore {
+    pub fn shared() -> Arc<Self> {
+        static STORE: LazyLock<Arc<LocalStore>> =
+            LazyLock::new(|| Arc::new(LocalStore { inner: LocalFileSystem::new(), hook: None }));
+        STORE.clone()
+    }
+    pub fn with_hook(hook: Hook) -> Arc<Self> {
+        Arc::new(Self { inner: LocalFileSystem::new(), hook: Some(hook) })
+    }
+    fn fault(&self, operation: &str, path: &Path) -> Option<Fault> {
+        self.hook.as_ref().and_then(|h| h(operation, path))
+    }
+}
+
+impl fmt::Debug for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalStore")
+    }
+}
+impl fmt::Display for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("local disk")
+    }
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::Generic { store: "local disk", source: Box::new(source) }
+}
+
+fn injected(when: &str) -> Error {
+    failed(std::io::Error::other(format!("injected fault {when} the effect")))
+}
+
+fn sync_dir(dir: &std::path::Path) -> std::io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Makes `dir` and syncs the parent of each directory that is new.
+fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_dirs(parent)?;
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
+    let dir = path.parent().map(PathBuf::from).unwrap_or_default();
+    make_dirs(&dir).map_err(failed)?;
+    // LocalFileSystem::list hides names that end in "#<digits>".
+    let unique = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = PathBuf::from(format!("{}#{}{unique:06}", path.display(), std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&temporary)?;
+        for piece in data.iter() {
+            file.write_all(piece)?;
+        }
+        file.sync_all()
+    };
+    let place = || -> std::io::Result<()> {
+        if create {
+            fs::hard_link(&temporary, &path)
+        } else {
+            fs::rename(&temporary, &path)
+        }
+    };
+    let result = write().and_then(|()| place());
+    if create || result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    match result {
+        Err(e) if create && e.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Error::AlreadyExists { path: path.display().to_string(), source: Box::new(e) })
+        }
+        Err(e) => Err(failed(e)),
+        Ok(()) => sync_dir(&dir).map_err(failed),
+    }
+}
+
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(f).await.map_err(|source| Error::JoinError { source })?
+}
+
+#[async_trait]
+impl ObjectStore for LocalStore {
+    async fn put_opts(&self, path: &Path, data: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let create = match options.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => {
+                return Err(Error::NotImplemented { operation: "put (update)".into(), implementer: "LocalStore".into() });
+            }
+        };
+        let fault = self.fault(if create { "create" } else { "put" }, path);
+        match fault {
+            Some(Fault::Before) => return Err(injected("before")),
+            Some(Fault::Hang) => futures::future::pending::<()>().await,
+            _ => {}
+        }
+        let target = self.inner.path_to_filesystem(path)?;
+        blocking(move || durable(target, &data, create)).await?;
+        if fault == Some(Fault::After) {
+            return Err(injected("after"));
+        }
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        if self.fault("multipart", path) == Some(Fault::Before) {
+            return Err(injected("before"));
+        }
+        let target = self.inner.path_to_filesystem(path)?;
+        let dir = target.parent().map(PathBuf::from).unwrap_or_default();
+        blocking(move || make_dirs(&dir).map_err(failed)).await?;
+        Ok(Box::new(Upload { inner: self.inner.put_multipart_opts(path, options).await?, target }))
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await?;
+        let target = self.inner.path_to_filesystem(to)?;
+        blocking(move || sync_file_and_dir(&target).map_err(failed)).await
+    }
+}
+
+fn sync_file_and_dir(path: &std::path::Path) -> std::io::Result<()> {
+    fs::File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+#[derive(Debug)]
+struct Upload {
+    inner: Box<dyn MultipartUpload>,
+    target: PathBuf,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+    async fn complete(&mut self) -> Result<PutResult> {
+        let done = self.inner.complete().await?; // renames the staged file into place, without a sync
+        let target = self.target.clone();
+        blocking(move || sync_file_and_dir(&target).map_err(failed)).await?;
+        Ok(done)
+    }
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}

@@ -1,0 +1,146 @@
+//! How far event time has come. Pure: clock and idleness are passed in.
+
+use crate::position::TopicPartition;
+use crate::time::{EventTime, Watermark, micros};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkSpec {
+    pub column: String,
+    pub delay: Duration,
+    pub idle_timeout: Duration,
+    pub max_future: Duration,
+    /// Late rows are kept aside; otherwise only counted.
+    pub quarantine_late: bool,
+}
+
+/// A partition's part in the watermark.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionTime {
+    /// The highest event time seen, as far as it counts.
+    pub highest: Option<EventTime>,
+    pub idle: bool,
+}
+
+/// What a seal keeps of a tracker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackerState {
+    pub watermark: Option<Watermark>,
+    pub partitions: BTreeMap<String, PartitionTime>,
+}
+
+/// The watermark of one `with_watermark`.
+#[derive(Debug, Clone)]
+pub struct Tracker {
+    pub spec: WatermarkSpec,
+    pub watermark: Option<Watermark>,
+    partitions: BTreeMap<TopicPartition, PartitionTime>,
+}
+
+impl Tracker {
+    pub fn new(spec: WatermarkSpec) -> Self {
+        Self { spec, watermark: None, partitions: BTreeMap::new() }
+    }
+
+    pub fn restore(spec: WatermarkSpec, state: &TrackerState, name: impl Fn(&str) -> Option<TopicPartition>) -> Self {
+        let partitions = state.partitions.iter().filter_map(|(k, v)| Some((name(k)?, v.clone()))).collect();
+        Self { spec, watermark: state.watermark, partitions }
+    }
+
+    pub fn state(&self) -> TrackerState {
+        TrackerState {
+            watermark: self.watermark,
+            partitions: self.partitions.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
+        }
+    }
+
+    /// A partition that belongs to the stream, whether or not it has said anything yet.
+    pub fn know(&mut self, partition: &TopicPartition) {
+        self.partitions.entry(partition.clone()).or_default();
+    }
+
+    /// The event times later than this do not move the watermark.
+    pub fn future_limit(&self, now: EventTime) -> EventTime {
+        now.plus(self.spec.max_future)
+    }
+
+    /// `time` was seen in `partition`.
+    pub fn see(&mut self, partition: &TopicPartition, time: EventTime) {
+        match self.partitions.get_mut(partition) {
+            Some(p) => p.highest = p.highest.max(Some(time)),
+            None => {
+                self.partitions.insert(partition.clone(), PartitionTime { highest: Some(time), idle: false });
+            }
+        }
+    }
+
+    /// Advances at the end of an epoch; `is_idle` tells of each partition whether it is caught up and silent.
+    pub fn advance(&mut self, is_idle: impl Fn(&TopicPartition) -> bool) -> Option<Watermark> {
+        for (partition, time) in &mut self.partitions {
+            time.idle = is_idle(partition);
+        }
+        let delay = micros(self.spec.delay);
+        let less_delay = |t: EventTime| EventTime(t.0.saturating_sub(delay));
+        let awake = || self.partitions.values().filter(|p| !p.idle);
+        let candidate = if awake().next().is_some() {
+            // A partition that is awake and has shown nothing yet holds the watermark.
+            awake().map(|p| p.highest).min().flatten()
+        } else {
+            self.partitions.values().filter_map(|p| p.highest).max()
+        };
+        self.watermark = self.watermark.max(candidate.map(less_delay));
+        self.watermark
+    }
+
+    /// The partition that holds the watermark back, and its highest event time.
+    pub fn holder(&self) -> Option<(&TopicPartition, Option<EventTime>)> {
+        self.partitions.iter().filter(|(_, p)| !p.idle).min_by_key(|(_, p)| p.highest).map(|(k, p)| (k, p.highest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> WatermarkSpec {
+        WatermarkSpec {
+            column: "t".into(),
+            delay: Duration::from_micros(10),
+            idle_timeout: Duration::from_secs(300),
+            max_future: Duration::from_secs(3600),
+            quarantine_late: true,
+        }
+    }
+    fn p(n: i32) -> TopicPartition {
+        TopicPartition::new("t", n)
+    }
+
+    #[test]
+    fn the_slowest_awake_partition_decides_and_time_never_goes_back() {
+        let mut t = Tracker::new(spec());
+        t.know(&p(0));
+        t.know(&p(1));
+        t.see(&p(0), EventTime(100));
+        assert_eq!(t.advance(|_| false), None, "partition 1 has shown nothing");
+        assert_eq!(t.advance(|q| *q == p(1)), Some(EventTime(90)), "an idle one does not hold it");
+        t.see(&p(1), EventTime(50));
+        assert_eq!(t.advance(|_| false), Some(EventTime(90)), "never back");
+        t.see(&p(1), EventTime(120));
+        assert_eq!(t.advance(|_| false), Some(EventTime(90)));
+        assert_eq!(t.advance(|_| true), Some(EventTime(110)), "all idle: the highest counts");
+        assert_eq!(t.holder(), None);
+    }
+
+    #[test]
+    fn what_a_seal_keeps_brings_the_tracker_back() {
+        let mut t = Tracker::new(spec());
+        t.see(&p(0), EventTime(100));
+        t.see(&p(1), EventTime(70));
+        t.advance(|_| false);
+        let back = Tracker::restore(spec(), &t.state(), |s| (0..2).map(p).find(|q| q.to_string() == s));
+        assert_eq!(back.state(), t.state());
+        assert_eq!(back.holder().map(|h| h.0.clone()), Some(p(1)));
+    }
+}
