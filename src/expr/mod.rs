@@ -1,1 +1,50 @@
-//! SQL text to physical expressions.
+//! SQL text to physical expressions: what "Databricks SQL, ANSI semantics" means here.
+//!
+//! ```text
+//! text -> parse (Spark's grammar) -> bind (types and coercion as Spark 4.0 ANSI) -> DataFusion's PhysicalExpr -> evaluate
+//! ```
+//!
+//! In `Dialect::Databricks` nothing is planned by DataFusion: `bind` decides every type and inserts every cast, since DataFusion's planner
+//! coerces, folds case and divides otherwise than Spark. Functions are those of the allow list in `functions`, each with recorded
+//! answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's own planner, without a list.
+
+mod aggregate;
+mod aggregation;
+mod bind;
+mod cast;
+mod coerce;
+mod datafusion_dialect;
+mod ddl;
+mod evaluate;
+mod functions;
+mod group;
+mod kernel;
+mod lex;
+mod lookup;
+mod node;
+mod parse;
+mod plain;
+#[cfg(test)]
+mod test;
+
+pub use aggregate::Aggregate;
+pub use aggregation::{Aggregation, bind_aggregation};
+pub use bind::{bind, bind_predicate, bind_select};
+pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
+pub use evaluate::Bound;
+pub use functions::{Listed, listed};
+pub use group::{GroupItem, parse_group_item};
+pub use lookup::resolve_column;
+
+use serde::{Deserialize, Serialize};
+
+/// Whose meaning an expression has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Databricks SQL with ANSI semantics; functions from an allow list.
+    #[default]
+    Databricks,
+    /// DataFusion's own.
+    DataFusion,
+}

@@ -1,0 +1,67 @@
+//! Names to columns.
+
+use crate::error::did_you_mean;
+use crate::{Error, Result};
+use arrow::datatypes::Schema;
+
+/// The column of that name: an exact match wins, else case does not matter. Backticks are allowed.
+/// `window.start` is `window_start` when such a column exists.
+pub fn resolve_column(name: &str, schema: &Schema) -> Result<usize> {
+    let trimmed = name.trim();
+    let bare = match trimmed.strip_prefix('`').and_then(|n| n.strip_suffix('`')) {
+        Some(quoted) => quoted.replace("``", "`"),
+        None => trimmed.to_string(),
+    };
+    if let Some(found) = find(&bare, schema)? {
+        return Ok(found);
+    }
+    if let Some(found) = window_field(&bare).map(|n| find(n, schema)).transpose()?.flatten() {
+        return Ok(found);
+    }
+    Err(unknown(&bare, schema))
+}
+
+/// `window.start` and `window.end` are the columns `window_start` and `window_end`.
+pub(super) fn window_field(name: &str) -> Option<&'static str> {
+    match name.to_ascii_lowercase().as_str() {
+        "window.start" | "session_window.start" => Some("window_start"),
+        "window.end" | "session_window.end" => Some("window_end"),
+        _ => None,
+    }
+}
+
+pub(super) fn find(name: &str, schema: &Schema) -> Result<Option<usize>> {
+    let fields = schema.fields();
+    let mut exact = fields.iter().enumerate().filter(|(_, f)| f.name() == name).map(|(i, _)| i);
+    if let Some(i) = exact.next() {
+        return match exact.next() {
+            None => Ok(Some(i)),
+            Some(_) => Err(Error::schema(format!("column '{name}' is ambiguous: it occurs more than once"))),
+        };
+    }
+    let lower = name.to_lowercase();
+    let found: Vec<usize> =
+        fields.iter().enumerate().filter(|(_, f)| f.name().to_lowercase() == lower).map(|(i, _)| i).collect();
+    match found[..] {
+        [] => Ok(None),
+        [i] => Ok(Some(i)),
+        _ => {
+            let names: Vec<_> = found.iter().map(|&i| format!("'{}'", fields[i].name())).collect();
+            Err(Error::schema(format!(
+                "column '{name}' is ambiguous: it may be {}. Write it exactly, in backticks.",
+                names.join(" or ")
+            )))
+        }
+    }
+}
+
+pub(super) fn unknown(name: &str, schema: &Schema) -> Error {
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let suggestion = did_you_mean(name, names.iter().copied());
+    let shown = if names.len() > 30 {
+        format!("{}, and {} more", names[..30].join(", "), names.len() - 30)
+    } else {
+        names.join(", ")
+    };
+    Error::schema(format!("there is no column '{name}'.{suggestion} The columns are: {shown}."))
+}
