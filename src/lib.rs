@@ -14,6 +14,7 @@ pub mod error;
 pub mod expr;
 pub mod kafka;
 pub mod position;
+pub mod simulate;
 pub mod time;
 
 pub use error::{Error, Kind, Result};

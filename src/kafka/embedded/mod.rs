@@ -1,0 +1,18 @@
+//! A broker in memory, one per operating-system user and name, shared by all that user's kernels.
+
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// The command that starts a process which calls `run_broker(directory)`; the directory is appended as the last argument.
+#[derive(Debug, Clone)]
+pub struct BrokerLauncher {
+    pub command: Vec<String>,
+}
+
+/// Set once, by the binding (`[sys.executable, "-c", "import sys; from bayou import _core; _core._run_broker(sys.argv[1])"]`).
+pub fn set_launcher(_launcher: BrokerLauncher) {}
+
+/// The helper process: holds the cluster, serves the clients, returns a few seconds after the last one is gone.
+pub fn run_broker(_directory: &Path) -> Result<()> {
+    Err(Error::internal("not written yet"))
+}
