@@ -10,11 +10,18 @@
 //! `query` is the only module that names every stage. See `docs/architecture.md`.
 
 pub mod batch;
+pub mod decode;
 pub mod error;
+pub mod expect;
 pub mod expr;
 pub mod kafka;
 pub mod position;
 pub mod simulate;
+pub mod sink;
+pub mod state;
+pub mod storage;
 pub mod time;
+pub mod transform;
+pub mod window;
 
 pub use error::{Error, Kind, Result};

@@ -294,14 +294,14 @@ impl Table {
                 "{place}: the stream has new columns {names:?}. Say schema_mode=\"merge\" to add them to the table."
             )));
         }
-        let kernel: StructType = Schema::new(missing.clone())
+        let kernel: StructType = (&Schema::new(missing.clone()))
             .try_into_kernel()
             .map_err(|e: arrow::error::ArrowError| Error::schema(format!("{place}: {e}")))?;
         let add = self
             .table
             .clone()
             .add_columns()
-            .with_fields(kernel.fields().cloned())
+            .with_fields(kernel.fields().cloned().collect::<Vec<_>>())
             .with_commit_properties(quiet());
         within(&self.spec.location, "adding columns", async { add.await.map(drop) }).await?;
         self.refresh().await
