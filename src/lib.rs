@@ -11,11 +11,13 @@
 
 pub mod batch;
 pub mod decode;
+pub mod epoch;
 pub mod error;
 pub mod expect;
 pub mod expr;
 pub mod kafka;
 pub mod position;
+pub mod query;
 pub mod simulate;
 pub mod sink;
 pub mod state;

@@ -115,6 +115,8 @@ pub struct Aggregator {
     epoch: Groups,
     /// Groups by the start of their window; all under one key where there is no window.
     live: BTreeMap<i64, Groups>,
+    /// The latest window start that was ever assigned.
+    last_start: Option<i64>,
     key_schema: SchemaRef,
     state_schema: SchemaRef,
 }
@@ -136,7 +138,7 @@ impl Aggregator {
         }
         let epoch = Groups::new(&Arc::new(Schema::new(epoch_keys)), spec.aggregates())?;
         let state_schema = spec.state_schema()?;
-        Ok(Self { spec, emit, epoch, live: BTreeMap::new(), key_schema, state_schema })
+        Ok(Self { spec, emit, epoch, live: BTreeMap::new(), last_start: None, key_schema, state_schema })
     }
 
     pub fn state_schema(&self) -> &SchemaRef {
@@ -154,6 +156,13 @@ impl Aggregator {
             Some((w, _)) => self.live.keys().map(|s| EventTime(w.end_of(*s))).collect(),
             None => vec![],
         }
+    }
+
+    /// The end of the last window that has rows, this epoch's included.
+    pub fn last_window(&self) -> Option<EventTime> {
+        let (window, _) = self.spec.window.as_ref()?;
+        let last = self.live.keys().next_back().copied().max(self.last_start)?;
+        Some(EventTime(window.end_of(last)))
     }
 
     /// Adds rows, judged by the watermark with which the epoch began.
@@ -206,6 +215,7 @@ impl Aggregator {
                 out.late.push(LateRow { row: row as u32, behind });
             }
         }
+        self.last_start = self.last_start.max(starts.iter().copied().max());
         let starts = Arc::new(TimestampMicrosecondArray::from(starts).with_timezone("UTC")) as ArrayRef;
         match rows {
             None => self.add(&input.rows, Some(starts), None, &mut out)?,

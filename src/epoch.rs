@@ -1,0 +1,355 @@
+//! The log of epochs: what makes tables exactly-once.
+//!
+//! An epoch is a range of offsets per partition and what became of it. Its life:
+//!
+//! ```text
+//! start   query.json, start.json     put-if-absent: which query this is, and where it begins
+//! work    nothing on storage
+//! stage   data files in the tables, state files here; no version names them
+//! seal    epoch/N.json               put-if-absent: the outcome; from here on nothing is computed or read again
+//! commit  one commit per table with txn = N, compare-and-set
+//! done    done/N.json                put-if-absent: each table's version
+//! ```
+//!
+//! **Why nothing is written twice or lost.** Let N be an epoch.
+//!
+//! 1. There is at most one seal N, since it is created only if absent. Its offsets begin where seal N−1 ended.
+//! 2. A table takes N's files at most once: the commit is a compare-and-set on a snapshot in which `txn < N` was read, and
+//!    it sets `txn = N`. It makes no difference who commits: every runner commits the same sealed files.
+//! 3. N+1 is sealed only after `done/N` exists, and `done/N` is written only after every table of N has been committed.
+//!    So at any time at most one sealed epoch is unfinished, and a start finishes it before it reads anything.
+//! 4. An epoch without a seal is in no table, for only sealed files are committed. Its staged files are garbage.
+//! 5. The seal holds the outcome, not the input. After it neither retention or compaction in Kafka, nor `random()`, nor
+//!    the order of float additions can make two tables of one epoch disagree.
+//!
+//! An error from storage never settles whether a put happened: the file is read back, and our nonce in it means that it is
+//! ours. All fields, with an example of each file, are in `docs/format.md`.
+
+use crate::position::{Offset, Positions, TopicPartition};
+use crate::storage::{Location, Put};
+use crate::time::EventTime;
+use crate::window::TrackerState;
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Positions by topic and partition, as they stand in files: `{"topic": {"0": 42}}`.
+pub type PositionMap = BTreeMap<String, BTreeMap<i32, i64>>;
+
+pub fn position_map(positions: &Positions) -> PositionMap {
+    let mut out = PositionMap::new();
+    for (tp, offset) in positions {
+        out.entry(tp.topic.to_string()).or_default().insert(tp.partition.0, offset.0);
+    }
+    out
+}
+
+pub fn positions(map: &PositionMap) -> Positions {
+    map.iter()
+        .flat_map(|(t, ps)| ps.iter().map(move |(p, o)| (TopicPartition::new(t, *p), Offset(*o))))
+        .collect()
+}
+
+/// `query.json`: identity only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryFile {
+    pub format_version: u32,
+    pub query_name: String,
+    pub query_id: String,
+    pub generation: u64,
+    pub cluster_id: String,
+    /// Topic ids, where the broker knows them.
+    pub topic_ids: BTreeMap<String, Option<String>>,
+    pub created_at: EventTime,
+}
+
+/// `start.json`: where the first epoch begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartFile {
+    pub format_version: u32,
+    pub first_epoch: i64,
+    pub positions: PositionMap,
+    /// What the user asked for, to warn when a later run differs.
+    pub starting_offsets: serde_json::Value,
+    pub clock: EventTime,
+}
+
+/// `definition/<hash>.json`: schemas, rules and state formats of the query.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DefinitionFile {
+    pub format_version: u32,
+    pub tables: BTreeMap<String, TableDefinition>,
+    /// Stateful operators: what each one's snapshots are of.
+    pub operators: BTreeMap<String, String>,
+    pub state_version: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TableDefinition {
+    pub schema: String,
+    pub mode: String,
+    pub partition_by: Vec<String>,
+    /// The steps from the topic to the table, as people read them.
+    pub steps: Vec<String>,
+}
+
+/// One partition's part of an epoch.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Range {
+    pub topic: String,
+    pub partition: i32,
+    /// The first offset of the epoch.
+    pub from: i64,
+    /// The offset after its last one.
+    pub until: i64,
+    pub records: u64,
+    /// The timestamp of the partition's last record so far, in microseconds; None when it has none yet.
+    pub last_timestamp: Option<EventTime>,
+}
+
+/// What is to be committed to one table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedTable {
+    pub location: String,
+    pub mode: String,
+    /// `false`: no rows in this epoch, and so no commit.
+    pub commit: bool,
+    pub rows: u64,
+    /// Delta's Add actions, as they go into the commit.
+    pub adds: Vec<serde_json::Value>,
+}
+
+/// The files that hold an operator's state after an epoch: merge them in order, then forget closed windows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StateFiles {
+    pub base: Option<String>,
+    pub increments: Vec<String>,
+    pub groups: u64,
+}
+
+/// `epoch/N.json`: the seal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seal {
+    pub format_version: u32,
+    pub epoch: i64,
+    /// Ours, and nobody else's: tells whether a put that failed has landed.
+    pub nonce: String,
+    pub definition: String,
+    pub clock: EventTime,
+    pub ranges: Vec<Range>,
+    /// Per `with_watermark`, before and after the epoch.
+    pub watermarks_before: BTreeMap<String, Option<EventTime>>,
+    pub watermarks: BTreeMap<String, TrackerState>,
+    pub state: BTreeMap<String, StateFiles>,
+    /// Versions of joined static tables.
+    pub static_versions: BTreeMap<String, u64>,
+    pub tables: BTreeMap<String, SealedTable>,
+    /// Offsets that were gone, where the user said to go on.
+    pub lost: Vec<LostRange>,
+    pub counts: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LostRange {
+    pub topic: String,
+    pub partition: i32,
+    pub from: i64,
+    pub until: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DoneTable {
+    pub id: String,
+    pub version: u64,
+    /// The newest epoch that this table has taken rows from; None before the first.
+    pub txn: Option<i64>,
+}
+
+/// `done/N.json`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    pub format_version: u32,
+    pub epoch: i64,
+    pub nonce: String,
+    pub clock: EventTime,
+    pub tables: BTreeMap<String, DoneTable>,
+    pub counts: serde_json::Value,
+}
+
+/// The files of one generation of one query.
+#[derive(Clone)]
+pub struct EpochLog {
+    pub at: Location,
+}
+
+fn name(folder: &str, epoch: i64) -> String {
+    format!("{folder}/{epoch:020}.json")
+}
+
+/// Whose a file is that could only be written once.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claim {
+    Ours,
+    Theirs,
+}
+
+impl EpochLog {
+    pub fn new(at: Location) -> Self {
+        Self { at }
+    }
+
+    pub async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.at.get(name).await? else { return Ok(None) };
+        let place = || format!("{}{name}", self.at.display());
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            format_version: u32,
+        }
+        let damaged = |e: serde_json::Error| {
+            Error::storage(format!("{} is damaged ({e}). Restore it from a backup, or start over with reset(confirm=True).", place()))
+        };
+        let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(Error::config(format!(
+                "{} was written by a newer bayou (format {}, this one knows {FORMAT_VERSION}). Upgrade bayou.",
+                place(),
+                version.format_version
+            )));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Creates a file, or returns what stands there. After an error it is read back before anybody despairs.
+    pub async fn create<T: Serialize + DeserializeOwned>(&self, name: &str, value: &T) -> Result<(T, Put)> {
+        let bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::internal(e.to_string()))?;
+        let put = self.at.put_new(name, bytes.clone()).await;
+        match (put, self.at.get(name).await) {
+            (Err(e), Ok(None) | Err(_)) | (Ok(_), Err(e)) => Err(e),
+            (Ok(_), Ok(None)) => Err(Error::storage(format!("{}{name} was written and is gone", self.at.display()))),
+            (_, Ok(Some(found))) => {
+                let put = if found == bytes { Put::Created } else { Put::Exists };
+                let gone = || Error::storage(format!("{}{name} is gone", self.at.display()));
+                Ok((self.read::<T>(name).await?.ok_or_else(gone)?, put))
+            }
+        }
+    }
+
+    /// Seals an epoch; a put whose outcome is unknown is settled by reading it back.
+    pub async fn seal(&self, seal: &Seal) -> Result<Claim> {
+        let name = name("epoch", seal.epoch);
+        let bytes = serde_json::to_vec(seal).map_err(|e| Error::internal(e.to_string()))?;
+        let mut last = None;
+        for _ in 0..3 {
+            match self.at.put_new(&name, bytes.clone()).await {
+                Ok(Put::Created) => return Ok(Claim::Ours),
+                Ok(Put::Exists) => {}
+                Err(e) => last = Some(e),
+            }
+            match self.read::<Seal>(&name).await {
+                Ok(Some(found)) if found.nonce == seal.nonce => return Ok(Claim::Ours),
+                Ok(Some(_)) => return Ok(Claim::Theirs),
+                Ok(None) => {}
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::storage(format!("{}{name} cannot be written", self.at.display()))))
+    }
+
+    pub async fn done(&self, done: &Done) -> Result<()> {
+        let name = name("done", done.epoch);
+        let bytes = serde_json::to_vec(done).map_err(|e| Error::internal(e.to_string()))?;
+        let put = self.at.put_new(&name, bytes).await;
+        // Whoever wrote it: it says the same.
+        match put {
+            Ok(_) => Ok(()),
+            Err(e) => if self.at.exists(&name).await? { Ok(()) } else { Err(e) },
+        }
+    }
+
+    pub async fn read_seal(&self, epoch: i64) -> Result<Option<Seal>> {
+        self.read(&name("epoch", epoch)).await
+    }
+    pub async fn read_done(&self, epoch: i64) -> Result<Option<Done>> {
+        self.read(&name("done", epoch)).await
+    }
+
+    async fn numbers(&self, folder: &str) -> Result<Vec<i64>> {
+        let names = self.at.list(folder).await?;
+        Ok(names.iter().filter_map(|n| n.strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    pub async fn newest_seal(&self) -> Result<Option<i64>> {
+        Ok(self.numbers("epoch").await?.into_iter().max())
+    }
+    pub async fn newest_done(&self) -> Result<Option<i64>> {
+        Ok(self.numbers("done").await?.into_iter().max())
+    }
+
+    pub async fn write_state(&self, operator: &str, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
+        // The nonce: two runners may stage the same epoch at once.
+        let name = format!("state/{operator}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        self.at.put(&name, bytes).await?;
+        Ok(name)
+    }
+
+    /// Takes away epochs older than the last 100 and than 7 days, and state files that no kept seal names.
+    pub async fn clean(&self, newest: i64, now: EventTime) -> Result<usize> {
+        let keep_from = newest - 100;
+        let week = 7 * 86_400_000_000i64;
+        let sealed = self.numbers("epoch").await?;
+        let mut removed = 0;
+        let mut named = std::collections::BTreeSet::new();
+        let mut horizon = i64::MAX;
+        for epoch in sealed {
+            let Some(seal) = self.read_seal(epoch).await? else { continue };
+            if epoch < keep_from && now.0 - seal.clock.0 > week {
+                self.at.delete(&name("epoch", epoch)).await?;
+                self.at.delete(&name("done", epoch)).await?;
+                removed += 1;
+                continue;
+            }
+            horizon = horizon.min(epoch);
+            for files in seal.state.values() {
+                named.extend(files.base.iter().cloned());
+                named.extend(files.increments.iter().cloned());
+            }
+        }
+        for file in self.at.list("state").await? {
+            let path = format!("state/{file}");
+            let number = file.rsplit('/').next().and_then(|f| f.get(..20)?.parse::<i64>().ok());
+            // Only behind the newest seal: a file of a later epoch may be staged right now.
+            if number.is_some_and(|n| n <= newest) && !named.contains(&path) {
+                self.at.delete(&path).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The newest generation of a query below its checkpoint folder.
+pub async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
+    let mut found: Vec<u64> = checkpoint.folders("").await?.iter().filter_map(|n| n.parse().ok()).collect();
+    found.sort_unstable();
+    for generation in found.into_iter().rev() {
+        if checkpoint.exists(&format!("{generation}/query.json")).await? {
+            return Ok(Some(generation));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,247 @@
+//! Iterators: the engine without tables. At-least-once; nothing is committed unless a name and a checkpoint are given.
+
+use super::engine::Engine;
+use super::feed::{Fed, Feed};
+use super::plan::{Plan, Target, parse_mode};
+use super::source::OnMalformed;
+use super::stream::Stream;
+use super::trigger::Trigger;
+use crate::epoch::{PositionMap, position_map, positions};
+use crate::sink::delta::OutputMode;
+use crate::sink::memory::Rebatch;
+use crate::storage::Location;
+use crate::time::{Clock, SystemClock};
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::time::{Duration, Instant};
+
+pub struct IterateOptions {
+    pub trigger: Trigger,
+    pub output_mode: Option<String>,
+    pub limit: Option<usize>,
+    pub timeout: Option<Duration>,
+    pub batch_rows: Option<usize>,
+    pub close_windows: bool,
+    /// Malformed messages stop an iterator unless something else is said.
+    pub on_malformed: OnMalformed,
+    pub checkpoint: Option<(Location, String)>,
+}
+
+impl Default for IterateOptions {
+    fn default() -> Self {
+        Self {
+            trigger: Trigger::AvailableNow,
+            output_mode: None,
+            limit: None,
+            timeout: None,
+            batch_rows: None,
+            close_windows: false,
+            on_malformed: OnMalformed::Fail,
+            checkpoint: None,
+        }
+    }
+}
+
+pub enum Polled {
+    Batch(RecordBatch),
+    Pending,
+    Done,
+}
+
+pub struct BatchIterator {
+    pub engine: Engine,
+    feed: Option<Feed>,
+    at_hand: bool,
+    out: Rebatch,
+    mode: OutputMode,
+    options: IterateOptions,
+    left: usize,
+    deadline: Option<Instant>,
+    tick: Instant,
+    changed: bool,
+    done: bool,
+    flush: bool,
+    runtime: tokio::runtime::Handle,
+    /// Positions behind the batches handed out; stored when the next one is asked for.
+    handed: Option<PositionMap>,
+}
+
+impl BatchIterator {
+    pub fn new(stream: &Stream, options: IterateOptions, runtime: tokio::runtime::Handle) -> Result<Self> {
+        let mode = parse_mode(options.output_mode.as_deref(), stream)?;
+        let target = Target { name: stream.name().unwrap_or("stream").into(), stream: stream.clone(), mode };
+        let plan = Plan::new(vec![target])?;
+        let sources = plan.kafka_sources();
+        if options.checkpoint.is_some() && (stream.has_aggregate() || sources.is_empty()) {
+            return Err(Error::config("name= and checkpoint_location= keep an iterator's position in a topic; an aggregate's state is kept by write_delta"));
+        }
+        let engine = Engine::new(plan, options.on_malformed)?;
+        let mut start = None;
+        if let Some((at, name)) = &options.checkpoint {
+            let file = format!("iterator-{name}.json");
+            if let Some(bytes) = runtime.block_on(at.get(&file))? {
+                let map: PositionMap = serde_json::from_slice(&bytes)
+                    .map_err(|e| Error::storage(format!("{}{file} is damaged: {e}", at.display())))?;
+                start = Some(positions(&map));
+            }
+        }
+        let feed = match sources.is_empty() {
+            true => None,
+            false => {
+                let start = start.map_or_else(|| Feed::starts(&sources), Ok)?;
+                Some(Feed::new(sources, start, options.trigger == Trigger::AvailableNow)?)
+            }
+        };
+        let mut it = Self {
+            at_hand: feed.is_none(),
+            feed,
+            out: Rebatch::new(stream.schema().clone(), options.batch_rows),
+            mode,
+            left: options.limit.unwrap_or(usize::MAX),
+            deadline: options.timeout.map(|t| Instant::now() + t),
+            tick: Instant::now(),
+            changed: false,
+            done: false,
+            flush: false,
+            runtime,
+            handed: None,
+            engine,
+            options,
+        };
+        if let Some(feed) = &it.feed {
+            for t in &mut it.engine.trackers {
+                feed.partitions().for_each(|p| t.know(p));
+            }
+        }
+        Ok(it)
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.engine.plan.targets[0].stream.schema().clone()
+    }
+
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.feed.as_mut().map_or(vec![], |f| std::mem::take(&mut f.warnings))
+    }
+
+    /// Takes one step of at most about `wait`.
+    pub fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.store_position()?;
+        if self.left == 0 {
+            self.close();
+        }
+        if let Some(batch) = self.pop()? {
+            return Ok(Polled::Batch(batch));
+        }
+        if self.done {
+            return Ok(Polled::Done);
+        }
+        if self.deadline.is_some_and(|d| Instant::now() >= d) {
+            self.flush = true;
+            self.close();
+            return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
+        }
+        if self.at_hand {
+            self.engine.push_at_hand(SystemClock.now())?;
+            self.end_epoch(true)?;
+            self.done = true;
+            self.flush = true;
+        } else {
+            self.read(wait)?;
+        }
+        match self.pop()? {
+            Some(batch) => Ok(Polled::Batch(batch)),
+            None if self.done => Ok(Polled::Done),
+            None => Ok(Polled::Pending),
+        }
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<()> {
+        let Some(feed) = &mut self.feed else { return Ok(()) };
+        let now = SystemClock.now();
+        let until_tick = match self.options.trigger {
+            Trigger::Interval(every) => (self.tick + every).saturating_duration_since(Instant::now()),
+            Trigger::AvailableNow => wait,
+        };
+        match feed.next(wait.min(until_tick.max(Duration::from_millis(1))), None)? {
+            Fed::Messages(messages, wanted) => {
+                self.engine.push_messages(&messages, &wanted, now)?;
+                self.changed = true;
+                self.collect_rows();
+                if self.options.trigger == Trigger::AvailableNow && self.options.batch_rows.is_none() {
+                    self.flush = true;
+                }
+            }
+            Fed::Nothing => {}
+            Fed::Finished => {
+                self.end_epoch(true)?;
+                self.done = true;
+                self.flush = true;
+            }
+        }
+        if let Trigger::Interval(every) = self.options.trigger
+            && self.tick.elapsed() >= every
+        {
+            self.tick = Instant::now();
+            if self.changed || self.engine.would_emit(&|_, _| false) {
+                self.end_epoch(false)?;
+                self.flush = true;
+            }
+            if let Some(feed) = &mut self.feed {
+                feed.rediscover()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, last: bool) -> Result<()> {
+        let now = SystemClock.now();
+        let feed = &self.feed;
+        let idle = |t: &crate::window::Tracker, p: &crate::position::TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
+        self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;
+        self.changed = false;
+        self.collect_rows();
+        Ok(())
+    }
+
+    fn collect_rows(&mut self) {
+        for batch in std::mem::take(&mut self.engine.outputs[0]) {
+            if self.mode == OutputMode::Complete || batch.num_rows() > 0 {
+                self.out.push(batch);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.out.pop(self.flush)? else {
+            self.flush = self.done;
+            return Ok(None);
+        };
+        let batch = batch.slice(0, batch.num_rows().min(self.left));
+        self.left -= batch.num_rows();
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        if self.options.checkpoint.is_some() && self.out.rows() == 0 {
+            self.handed = self.feed.as_ref().map(|f| position_map(&f.positions));
+        }
+        Ok(Some(batch))
+    }
+
+    fn store_position(&mut self) -> Result<()> {
+        if let (Some((at, name)), Some(map)) = (&self.options.checkpoint, self.handed.take()) {
+            let bytes = serde_json::to_vec(&map).map_err(|e| Error::internal(e.to_string()))?;
+            self.runtime.block_on(at.put(&format!("iterator-{name}.json"), bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Releases the consumer.
+    pub fn close(&mut self) {
+        self.done = true;
+        if let Some(mut feed) = self.feed.take() {
+            feed.stop();
+        }
+    }
+}
