@@ -16,3 +16,33 @@ pub fn set_launcher(_launcher: BrokerLauncher) {}
 pub fn run_broker(_directory: &Path) -> Result<()> {
     Err(Error::internal("not written yet"))
 }
+
+/// A kernel's place at its user's broker.
+pub(super) struct Client {}
+
+impl Client {
+    pub fn join(_name: &str) -> Result<Self> {
+        Err(Error::internal("not written yet"))
+    }
+    pub fn address(&self) -> &str {
+        ""
+    }
+    pub fn id(&self) -> &str {
+        ""
+    }
+    pub fn name(&self) -> &str {
+        ""
+    }
+    pub fn scratch_dir(&self) -> &Path {
+        Path::new("")
+    }
+    pub fn gone(&self) -> Error {
+        Error::connection("gone")
+    }
+    pub fn cannot(&self, what: &str, instead: &str) -> Error {
+        Error::config(format!("The embedded broker cannot {what}: {instead}."))
+    }
+    pub fn create_topic(&self, _new: &super::NewTopic) -> Result<()> {
+        Err(Error::internal("not written yet"))
+    }
+}
