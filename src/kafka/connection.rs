@@ -53,6 +53,15 @@ const REFUSED: Duration = Duration::from_millis(2_500);
 /// For a single request to a cluster that has answered before.
 pub(super) const REQUEST: Duration = Duration::from_secs(10);
 
+/// Properties with two names, those that bayou sets: (the name it uses, the other).
+const ALIASES: &[(&str, &str)] = &[
+    ("acks", "request.required.acks"),
+    ("compression.type", "compression.codec"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+];
+
 impl Connection {
     /// Checks the properties and that the cluster answers, within 10 seconds.
     pub fn open(target: Target) -> Result<Self> {
@@ -218,9 +227,26 @@ impl Connection {
     pub(super) fn config_with_defaults(&self, defaults: &[(&str, &str)], over: &[(&str, &str)]) -> ClientConfig {
         let mut properties = self.0.properties.clone();
         for (name, value) in defaults {
-            properties.entry(name.to_string()).or_insert_with(|| value.to_string());
+            // librdkafka knows some properties by two names; the user's counts under either.
+            let given =
+                ALIASES.iter().any(|(a, b)| a == name && properties.contains_key(*b)) || properties.contains_key(*name);
+            if !given {
+                properties.insert(name.to_string(), value.to_string());
+            }
+        }
+        for (name, _) in over {
+            for (a, b) in ALIASES {
+                if a == name {
+                    properties.remove(*b);
+                }
+            }
         }
         client_config(&properties, over)
+    }
+
+    /// The value that the user gave under one of these names.
+    pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| self.0.properties.get(*name)).map(String::as_str)
     }
 
     /// All topics that these credentials may see. A single topic is looked up here too: asking for one by name can create it.

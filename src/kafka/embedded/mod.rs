@@ -39,6 +39,9 @@ impl Client {
     pub fn gone(&self) -> Error {
         Error::connection("gone")
     }
+    pub fn full(&self, _topic: &crate::position::Topic, _partition: i32, _delivered: u64, _rows: u64) -> Error {
+        Error::storage("full")
+    }
     pub fn cannot(&self, what: &str, instead: &str) -> Error {
         Error::config(format!("The embedded broker cannot {what}: {instead}."))
     }
@@ -46,3 +49,4 @@ impl Client {
         Err(Error::internal("not written yet"))
     }
 }
+pub(super) const FULL: rdkafka::types::RDKafkaErrorCode = rdkafka::types::RDKafkaErrorCode::UnsupportedVersion;
