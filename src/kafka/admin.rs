@@ -220,24 +220,41 @@ impl Connection {
         let what = format!("Looking up offsets on {}", self.address());
         let start = Instant::now();
         loop {
-            let answer = ffi::list_offsets(self.client().client(), asked, REQUEST);
+            let left = REQUEST.saturating_sub(start.elapsed()).max(Duration::from_millis(500));
             let mut offsets = BTreeMap::new();
             let mut wrong = None;
-            for (tp, offset) in answer.map_err(|f| self.failure(&what, &f))? {
-                match offset {
-                    Ok(offset) => drop(offsets.insert(tp, Offset(offset))),
-                    Err(failure) => wrong = wrong.or(Some((tp, failure))),
+            match ffi::list_offsets(self.client().client(), asked, left) {
+                Err(failure) => wrong = Some((None, failure)),
+                Ok(answers) => {
+                    for (tp, answer) in answers {
+                        match answer {
+                            Ok(offset) => drop(offsets.insert(tp, Offset(offset))),
+                            Err(failure) => wrong = wrong.or(Some((Some(tp), failure))),
+                        }
+                    }
                 }
             }
-            match wrong {
-                None => return Ok(offsets),
-                // Leaders move, and a new topic takes a moment to have them.
-                Some((_, f)) if is_passing(f.code) && start.elapsed() < REQUEST => {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                Some((tp, f)) => return Err(self.failure(&format!("{what} for {tp}"), &f)),
+            let Some((tp, failure)) = wrong else { return Ok(offsets) };
+            // "No leaders" is also what a partition that does not exist looks like.
+            self.check_partitions(asked)?;
+            if !is_passing(failure.code) || start.elapsed() >= REQUEST {
+                let place = tp.map_or_else(String::new, |tp| format!(" for {tp}"));
+                return Err(self.failure(&format!("{what}{place}"), &failure));
+            }
+            // Leaders move, and a new topic takes a moment to have them.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn check_partitions(&self, asked: &[(TopicPartition, i64)]) -> Result<()> {
+        let metadata = self.metadata()?;
+        for (tp, _) in asked {
+            let there = self.find(&metadata, tp.topic.as_str())?.partitions().len();
+            if usize::try_from(tp.partition.0).map_or(true, |p| p >= there) {
+                return Err(Error::topic(format!("{tp} does not exist: the topic has {there} partitions, from 0 on.")));
             }
         }
+        Ok(())
     }
 
     /// The topic's metadata, or an error with the nearest name.
@@ -352,6 +369,7 @@ fn is_passing(code: Code) -> bool {
             | Code::FencedLeaderEpoch
             | Code::UnknownLeaderEpoch
             | Code::KafkaStorageError
+            | Code::UnknownTopicOrPartition
     )
 }
 

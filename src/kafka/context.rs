@@ -81,9 +81,8 @@ impl Seen {
 /// "host:1/bootstrap: Connect to ipv4#… failed: Connection refused (after 0ms in state CONNECT, 3 identical error(s) suppressed)"
 /// without the tail, which changes with every event.
 pub(super) fn tidy(reason: &str) -> String {
-    let cut = reason.find(" (after ").unwrap_or(reason.len());
-    let tail = reason[cut..].find(')').map_or("", |end| &reason[cut + end + 1..]);
-    format!("{}{tail}", &reason[..cut]).trim().trim_end_matches('.').to_string()
+    let tail = reason.find(" (after ").filter(|_| reason.trim_end().ends_with(')'));
+    reason[..tail.unwrap_or(reason.len())].trim().trim_end_matches('.').to_string()
 }
 
 impl ClientContext for Watch {
@@ -135,4 +134,18 @@ pub(super) fn failed(what: &str, code: Code, text: &str) -> Error {
         _ => "",
     };
     Error::new(kind, format!("{what}: {}.{hint}", text.trim_end_matches('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tidy;
+
+    #[test]
+    fn the_tail_that_changes_is_cut_off() {
+        for tail in
+            ["", " (after 0ms in state CONNECT)", " (after 1ms in state CONNECT, 3 identical error(s) suppressed)"]
+        {
+            assert_eq!(tidy(&format!("h:1/bootstrap: Connection refused{tail}")), "h:1/bootstrap: Connection refused");
+        }
+    }
 }

@@ -4,9 +4,13 @@
 
 use super::context::Watch;
 use crate::position::TopicPartition;
-use rdkafka::{bindings as rd, client::Client, types::RDKafkaErrorCode as Code};
+use rdkafka::{
+    bindings::{self as rd, rd_kafka_resp_err_t as Native},
+    client::Client,
+    types::RDKafkaErrorCode as Code,
+};
 use std::{
-    ffi::{CStr, CString, c_char, c_int},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     time::Duration,
 };
 
@@ -170,4 +174,115 @@ pub(super) fn topic_id(client: &Client<Watch>, topic: &str, timeout: Duration) -
         // All zeros (as base64: all A) is "no id".
         Ok((!id.trim_matches('A').is_empty()).then_some(id))
     })?
+}
+
+/// This process's user, as the operating system counts it.
+pub(super) fn user_id() -> u32 {
+    // SAFETY: cannot fail and touches no memory.
+    unsafe { libc::geteuid() }
+}
+
+/// Leaves the terminal's session: its signals (Ctrl-C, hang-up) do not reach this process any more.
+pub(super) fn leave_session() {
+    // SAFETY: touches no memory; it fails only for a process that leads a group already, which is as good.
+    unsafe { libc::setsid() };
+}
+
+unsafe extern "C" {
+    // librdkafka's own, not in its headers: how the limits of the mock's partitions are found.
+    fn rd_kafka_mock_topic_find(cluster: *const rd::rd_kafka_mock_cluster_t, name: *const c_char) -> *mut c_void;
+    fn rd_kafka_mock_partition_find(topic: *const c_void, partition: i32) -> *mut usize;
+}
+
+/// The mock's limits per partition, after which it evicts without a word.
+pub(super) const MOCK_BYTES: usize = 5 * 1024 * 1024;
+pub(super) const MOCK_BATCHES: usize = 100_000;
+
+/// librdkafka's mock cluster with one broker.
+pub(super) struct Mock {
+    cluster: *mut rd::rd_kafka_mock_cluster_t,
+}
+
+// SAFETY: the cluster runs on a thread of its own and is asked through its queue.
+unsafe impl Send for Mock {}
+unsafe impl Sync for Mock {}
+
+impl Mock {
+    /// Lives until the process ends.
+    pub fn new() -> Result<Self, Failure> {
+        // SAFETY: rd_kafka_new takes the configuration over; the client is never destroyed, as the cluster needs it.
+        unsafe {
+            let mut text = [0 as c_char; 512];
+            let config = rd::rd_kafka_conf_new();
+            let rk = rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER, config, text.as_mut_ptr(), text.len());
+            let fail = |text: String| Failure { code: Code::Fail, text };
+            if rk.is_null() {
+                return Err(fail(text_of(text.as_ptr())));
+            }
+            let cluster = rd::rd_kafka_mock_cluster_new(rk, 1);
+            if cluster.is_null() {
+                return Err(fail("the mock cluster does not start".into()));
+            }
+            Ok(Self { cluster })
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        // SAFETY: the text belongs to the cluster, which is never destroyed.
+        unsafe { text_of(rd::rd_kafka_mock_cluster_bootstraps(self.cluster)) }
+    }
+
+    /// Tells clients to connect to this port instead.
+    pub fn advertise(&self, port: u16) {
+        // SAFETY: the host is copied.
+        unsafe { rd::rd_kafka_mock_broker_set_host_port(self.cluster, 1, c"127.0.0.1".as_ptr(), c_int::from(port)) };
+    }
+
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Failure> {
+        let name = c_string(name)?;
+        // SAFETY: the name is copied.
+        match unsafe { rd::rd_kafka_mock_topic_create(self.cluster, name.as_ptr(), partitions, 1) } {
+            Native::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(Failure::new(code, code_text(code))),
+        }
+    }
+
+    /// Lifts the limits of a new topic's partitions, so that a limit of ours, which is not silent, is met first. There is no
+    /// call for that: the two numbers are looked for in the partition's structure, between two counts that are zero in a new
+    /// partition. False when they are not found there (another librdkafka): then the mock's limits hold.
+    pub fn lift_limits(&self, name: &str, partitions: i32) -> bool {
+        // Words of the structure that are certainly inside it: it begins with a link (2), two ids (1), four offsets (4), two
+        // flags (1) and the head of the list of batches (2), then size, count, and their limits (4).
+        const WORDS: usize = 14;
+        let Ok(name) = c_string(name) else { return false };
+        // SAFETY: the topic was made by us just now and is never deleted; nobody has written to it yet, and the mock's thread
+        // reads the limits only when somebody does. Every partition is checked before any is changed.
+        unsafe {
+            let topic = rd_kafka_mock_topic_find(self.cluster, name.as_ptr());
+            if topic.is_null() {
+                return false;
+            }
+            let mut limits = Vec::new();
+            for p in 0..partitions {
+                let words = rd_kafka_mock_partition_find(topic, p);
+                if words.is_null() {
+                    return false;
+                }
+                let found = (2..=WORDS - 2).find(|i| {
+                    let word = |k: usize| words.add(k).read();
+                    (word(i - 2), word(i - 1), word(*i), word(i + 1)) == (0, 0, MOCK_BYTES, MOCK_BATCHES)
+                });
+                match found {
+                    Some(i) => limits.push(words.add(i)),
+                    None => return false,
+                }
+            }
+            for limit in limits {
+                limit.write(usize::MAX / 2);
+                limit.add(1).write(usize::MAX / 2);
+            }
+        }
+        true
+    }
 }
