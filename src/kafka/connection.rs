@@ -1,7 +1,24 @@
 //! Where a Kafka cluster is, and the secrets to get there.
 
+use super::{
+    context::{Seen, Watch},
+    embedded,
+    properties::{Secrets, check, client_config, is_safe},
+};
 use crate::error::{Error, Result};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+    metadata::Metadata,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 /// What `connect` was given.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,42 +35,289 @@ pub enum Target {
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
-struct Inner {}
+struct Inner {
+    address: String,
+    properties: BTreeMap<String, String>,
+    secrets: Secrets,
+    embedded: Option<embedded::Client>,
+    /// Asks for metadata and offsets; without a group, so that it closes without waiting.
+    client: BaseConsumer<Watch>,
+    cluster_id: OnceLock<String>,
+    pid: u32,
+}
+
+/// A connection must be known good or bad within this time.
+const REACH: Duration = Duration::from_millis(9_000);
+/// When every broker has refused (not just not answered yet), waiting longer is of little use.
+const REFUSED: Duration = Duration::from_millis(2_500);
+/// For a single request to a cluster that has answered before.
+pub(super) const REQUEST: Duration = Duration::from_secs(10);
+
+/// Properties with two names, those that bayou sets: (the name it uses, the other).
+const ALIASES: &[(&str, &str)] = &[
+    ("acks", "request.required.acks"),
+    ("compression.type", "compression.codec"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+];
 
 impl Connection {
     /// Checks the properties and that the cluster answers, within 10 seconds.
-    pub fn open(_target: Target) -> Result<Self> {
-        Err(Error::internal("not written yet"))
+    pub fn open(target: Target) -> Result<Self> {
+        let (properties, embedded) = match target {
+            Target::Address(address) => {
+                let address = address.trim();
+                if address.is_empty() {
+                    return Err(Error::config(
+                        "connect was given an empty address. Give \"host:port\", or no argument at all for the embedded \
+                         broker; an unset variable is never taken for the embedded one.",
+                    ));
+                }
+                let properties = BTreeMap::from([("bootstrap.servers".to_string(), address.to_string())]);
+                check(&properties)?;
+                (properties, None)
+            }
+            Target::Properties(properties) => {
+                check(&properties)?;
+                (properties, None)
+            }
+            Target::Embedded { name } => {
+                let client = embedded::Client::join(&name)?;
+                (BTreeMap::from([("bootstrap.servers".to_string(), client.address().to_string())]), Some(client))
+            }
+        };
+        let address = ["bootstrap.servers", "metadata.broker.list"]
+            .iter()
+            .find_map(|k| properties.get(*k))
+            .map(|a| hide_user(a.trim()))
+            .unwrap_or_default();
+        let secrets = Secrets::of(&properties);
+        let client: BaseConsumer<Watch> =
+            client_config(&metadata_properties(&properties), &[("socket.connection.setup.timeout.ms", "8000")])
+                .create_with_context(Watch::new(secrets.clone()))
+                .map_err(|e| {
+                    Error::config(format!(
+                        "Kafka at {address}: librdkafka refuses the properties: {}",
+                        secrets.scrub(&e.to_string())
+                    ))
+                })?;
+        let inner = Inner {
+            address,
+            properties,
+            secrets,
+            embedded,
+            client,
+            cluster_id: OnceLock::new(),
+            pid: std::process::id(),
+        };
+        let connection = Self(Arc::new(inner));
+        connection.metadata_within(REACH)?;
+        Ok(connection)
     }
+
     /// The cluster's own id; for the embedded broker one of its own, so that a checkpoint notices when it is gone.
     pub fn cluster_id(&self) -> Result<String> {
-        Err(Error::internal("not written yet"))
+        self.check_fork()?;
+        if let Some(broker) = &self.0.embedded {
+            return Ok(broker.id().to_string());
+        }
+        if let Some(id) = self.0.cluster_id.get() {
+            return Ok(id.clone());
+        }
+        let id = self.0.client.client().fetch_cluster_id(REQUEST).filter(|id| !id.is_empty());
+        // Some brokers that only speak Kafka's protocol have no id: then the address is what tells them apart.
+        let id = id.unwrap_or_else(|| format!("unnamed:{}", self.0.address));
+        Ok(self.0.cluster_id.get_or_init(|| id).clone())
     }
+
     pub fn address(&self) -> &str {
-        let _ = &self.0;
-        ""
+        &self.0.address
     }
+
     pub fn is_embedded(&self) -> bool {
-        false
+        self.0.embedded.is_some()
     }
+
     /// What may be shown: the address and how it is secured, never a secret.
     pub fn describe(&self) -> String {
-        String::new()
+        if let Some(broker) = &self.0.embedded {
+            return format!(
+                "embedded broker '{}' at {} (in memory: it ends with its last kernel)",
+                broker.name(),
+                self.0.address
+            );
+        }
+        let safe = self.safe_properties();
+        let how: Vec<&str> = ["security.protocol", "sasl.mechanism", "sasl.mechanisms"]
+            .iter()
+            .filter_map(|k| safe.get(*k).map(String::as_str))
+            .collect();
+        let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
+        format!("Kafka at {}{how}", self.0.address)
     }
+
     /// Only the properties that are known to be safe to show.
     pub fn safe_properties(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        let safe = self.0.properties.iter().filter(|(name, _)| is_safe(name));
+        safe.map(|(name, value)| (name.clone(), hide_user(value))).collect()
     }
+
     /// A hash of the target, secrets included: two connections with the same one read the same.
     pub fn identity(&self) -> String {
-        String::new()
+        let mut hash = Sha256::new();
+        if let Some(broker) = &self.0.embedded {
+            hash.update(broker.id());
+        }
+        for (name, value) in &self.0.properties {
+            // Lengths, so that no two targets run together.
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name);
+            hash.update((value.len() as u64).to_le_bytes());
+            hash.update(value);
+        }
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
+
     /// librdkafka's threads do not survive a fork: refuse, rather than hang.
     pub fn check_fork(&self) -> Result<()> {
-        Ok(())
+        if std::process::id() == self.0.pid {
+            return Ok(());
+        }
+        Err(Error::connection(format!(
+            "The connection to {} was made before this process was forked and cannot be used in it. Call bayou.connect again in \
+             the child process (multiprocessing: use the \"spawn\" start method).",
+            self.0.address
+        )))
     }
+
     /// A directory that lives and dies with the embedded broker.
     pub fn scratch_dir(&self) -> Result<PathBuf> {
-        Err(Error::internal("not written yet"))
+        match &self.0.embedded {
+            Some(broker) => Ok(broker.scratch_dir().to_path_buf()),
+            None => Err(Error::config(format!(
+                "scratch_dir belongs to the embedded broker; {} is a real one. Give a path of your own.",
+                self.describe()
+            ))),
+        }
+    }
+
+    pub(super) fn embedded(&self) -> Option<&embedded::Client> {
+        self.0.embedded.as_ref()
+    }
+
+    pub(super) fn client(&self) -> &BaseConsumer<Watch> {
+        &self.0.client
+    }
+
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.0.secrets
+    }
+
+    /// A context for another client of this connection.
+    pub(super) fn watch(&self) -> Watch {
+        Watch::new(self.0.secrets.clone())
+    }
+
+    pub(super) fn config(&self, over: &[(&str, &str)]) -> ClientConfig {
+        client_config(&self.0.properties, over)
+    }
+
+    /// `config`, where `defaults` count only as far as the user has not set them.
+    pub(super) fn config_with_defaults(&self, defaults: &[(&str, &str)], over: &[(&str, &str)]) -> ClientConfig {
+        let mut properties = self.0.properties.clone();
+        for (name, value) in defaults {
+            // librdkafka knows some properties by two names; the user's counts under either.
+            let given =
+                ALIASES.iter().any(|(a, b)| a == name && properties.contains_key(*b)) || properties.contains_key(*name);
+            if !given {
+                properties.insert(name.to_string(), value.to_string());
+            }
+        }
+        for (name, _) in over {
+            for (a, b) in ALIASES {
+                if a == name {
+                    properties.remove(*b);
+                }
+            }
+        }
+        client_config(&properties, over)
+    }
+
+    /// The value that the user gave under one of these names.
+    pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| self.0.properties.get(*name)).map(String::as_str)
+    }
+
+    /// All topics that these credentials may see. A single topic is looked up here too: asking for one by name can create it.
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        self.check_fork()?;
+        self.metadata_within(REACH)
+    }
+
+    fn metadata_within(&self, limit: Duration) -> Result<Metadata> {
+        let client = &self.0.client;
+        let start = Instant::now();
+        client.context().forget();
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            let answer = client.fetch_metadata(None, left.min(Duration::from_millis(500)));
+            // Error events wait in the client's queue until it is polled.
+            while client.poll(Duration::ZERO).is_some() {}
+            let error = match answer {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => error,
+            };
+            let seen: Seen = client.context().seen();
+            let refused = seen.all_down && start.elapsed() >= REFUSED;
+            if seen.auth.is_some() || refused || start.elapsed() + Duration::from_millis(50) >= limit {
+                let error_text = self.0.secrets.scrub(&error.to_string());
+                log::debug!(target: "bayou::kafka", "no metadata from {}: {error_text}", self.0.address);
+                if let Some(broker) = &self.0.embedded {
+                    return Err(broker.gone());
+                }
+                return Err(seen.unreachable(&self.0.address));
+            }
+            if left.is_zero() {
+                continue;
+            }
+            // A refusal comes back at once: do not spin.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The metadata client reads nothing: properties that only concern reading and writing would make it log warnings.
+fn metadata_properties(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut properties = properties.clone();
+    properties.remove("group.id");
+    properties
+}
+
+/// "user:password@host:9092" is nothing that Kafka knows, but people paste it.
+fn hide_user(address: &str) -> String {
+    let hide = |part: &str| match part.rfind('@') {
+        Some(at) => format!("***{}", &part[at..]),
+        None => part.to_string(),
+    };
+    address.split(',').map(|part| hide(part.trim())).collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.describe())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Address(address) => write!(f, "Address({})", hide_user(address)),
+            Target::Properties(properties) => {
+                let names: Vec<_> = properties.keys().collect();
+                write!(f, "Properties({names:?})")
+            }
+            Target::Embedded { name } => write!(f, "Embedded({name})"),
+        }
     }
 }

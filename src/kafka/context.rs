@@ -1,1 +1,151 @@
-//! (to come)
+//! What librdkafka says on the side, and what its errors mean to the caller.
+
+use super::properties::Secrets;
+use crate::error::{Error, Kind};
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
+    types::RDKafkaErrorCode as Code,
+};
+use std::collections::VecDeque;
+
+/// Collects a client's error events, because the calls themselves only say "timed out".
+#[derive(Default)]
+pub(super) struct Watch {
+    secrets: Secrets,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default, Clone)]
+pub(super) struct Seen {
+    /// The credentials or the certificate were refused: waiting does not help.
+    pub auth: Option<String>,
+    /// What was said last about a broker, each text once.
+    pub reasons: VecDeque<String>,
+    pub all_down: bool,
+}
+
+const KEPT_REASONS: usize = 8;
+
+impl Watch {
+    pub fn new(secrets: Secrets) -> Self {
+        Self { secrets, seen: Mutex::default() }
+    }
+
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().clone()
+    }
+
+    pub fn forget(&self) {
+        *self.seen.lock() = Seen::default();
+    }
+
+    fn note(&self, code: Code, reason: &str) {
+        let reason = tidy(&self.secrets.scrub(reason));
+        let mut seen = self.seen.lock();
+        match code {
+            Code::AllBrokersDown => {
+                seen.all_down = true;
+                return; // "2/2 brokers are down" adds nothing to why each one is.
+            }
+            Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => seen.auth = Some(reason.clone()),
+            _ => {}
+        }
+        if !seen.reasons.contains(&reason) {
+            seen.reasons.push_back(reason);
+            if seen.reasons.len() > KEPT_REASONS {
+                seen.reasons.pop_front();
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// The error to raise when a cluster did not answer.
+    pub fn unreachable(&self, address: &str) -> Error {
+        if let Some(reason) = &self.auth {
+            return Error::auth(format!(
+                "Kafka at {address} refused the connection: {reason}. Check security.protocol, sasl.mechanism, sasl.username, \
+                 sasl.password and ssl.ca.location."
+            ));
+        }
+        let reasons: Vec<_> = self.reasons.iter().rev().take(3).map(String::as_str).collect();
+        let why = if reasons.is_empty() { "no answer".to_string() } else { reasons.join("; ") };
+        Error::connection(format!(
+            "Kafka at {address} cannot be reached: {why}. Check the address (host:port), that the broker runs, and that this \
+             machine may reach it; bayou.connect() without an argument starts a broker in memory."
+        ))
+    }
+}
+
+/// "host:1/bootstrap: Connect to ipv4#… failed: Connection refused (after 0ms in state CONNECT, 3 identical error(s) suppressed)"
+/// without the tail, which changes with every event.
+pub(super) fn tidy(reason: &str) -> String {
+    let tail = reason.find(" (after ").filter(|_| reason.trim_end().ends_with(')'));
+    reason[..tail.unwrap_or(reason.len())].trim().trim_end_matches('.').to_string()
+}
+
+impl ClientContext for Watch {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        // Errors come as events as well: what is logged here is detail.
+        log::debug!(target: "bayou::kafka", "librdkafka {level:?} {fac}: {}", self.secrets.scrub(message));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+    }
+}
+
+impl ConsumerContext for Watch {}
+
+/// The kind that tells the caller what to do.
+pub(super) fn kind_of(code: Code) -> Kind {
+    match code {
+        Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => Kind::Auth,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => Kind::Acl,
+        Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopicId
+        | Code::InvalidTopic
+        | Code::TopicAlreadyExists => Kind::Topic,
+        Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidReplicaAssignment
+        | Code::InvalidConfig
+        | Code::InvalidArgument
+        | Code::PolicyViolation
+        | Code::UnsupportedVersion
+        | Code::UnsupportedFeature
+        | Code::MessageSizeTooLarge => Kind::Config,
+        _ => Kind::Connection,
+    }
+}
+
+/// A code with librdkafka's text, as an error about `what`.
+pub(super) fn failed(what: &str, code: Code, text: &str) -> Error {
+    let kind = kind_of(code);
+    let hint = match kind {
+        Kind::Acl => " Ask for the right ACL, or use other credentials.",
+        Kind::Connection => " The broker may be gone or overloaded; trying again is safe.",
+        _ => "",
+    };
+    Error::new(kind, format!("{what}: {}.{hint}", text.trim_end_matches('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tidy;
+
+    #[test]
+    fn the_tail_that_changes_is_cut_off() {
+        for tail in
+            ["", " (after 0ms in state CONNECT)", " (after 1ms in state CONNECT, 3 identical error(s) suppressed)"]
+        {
+            assert_eq!(tidy(&format!("h:1/bootstrap: Connection refused{tail}")), "h:1/bootstrap: Connection refused");
+        }
+    }
+}

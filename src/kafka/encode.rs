@@ -1,18 +1,116 @@
-//! Rows to JSON, as our own reader reads it back.
+//! Rows to JSON, as our own reader reads it back: RFC 3339 in UTC with microseconds, decimals as numbers, base64 for bytes, and
+//! nulls written out. What JSON cannot say (NaN, a duration) is an error that names the column, never something near it.
+
+mod cells;
+mod text;
 
 use crate::error::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch},
+    buffer::NullBuffer,
+    datatypes::{Field, Schema},
+};
+use cells::{Cell, cell, supported};
 
 /// One JSON object per row, from the columns that are not skipped.
-pub struct JsonEncoder {}
+pub struct JsonEncoder {
+    /// The column's index, and what is written before its value: `{"a":` or `,"b":`.
+    columns: Vec<(usize, Vec<u8>)>,
+}
 
 impl JsonEncoder {
-    pub fn new(_schema: &Schema, _skip_columns: &[usize]) -> Result<Self> {
-        Err(Error::internal("not written yet"))
+    /// Checks that every column has a JSON form, before a row is written.
+    pub fn new(schema: &Schema, skip_columns: &[usize]) -> Result<Self> {
+        let mut columns = Vec::new();
+        for (i, field) in schema.fields().iter().enumerate() {
+            if skip_columns.contains(&i) {
+                continue;
+            }
+            supported(field, field.name())?;
+            let mut before = vec![if columns.is_empty() { b'{' } else { b',' }];
+            text::string(field.name(), &mut before);
+            before.push(b':');
+            columns.push((i, before));
+        }
+        Ok(Self { columns })
     }
+
     /// Appends every row's object to `out`; `ends[i]` is where row i ends.
-    pub fn encode(&self, _batch: &RecordBatch, _out: &mut Vec<u8>, _ends: &mut Vec<usize>) -> Result<()> {
-        Err(Error::internal("not written yet"))
+    pub fn encode(&self, batch: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+        let schema = batch.schema();
+        let cells = self
+            .columns
+            .iter()
+            .map(|(i, before)| Ok((before.as_slice(), Column::new(batch.column(*i), schema.field(*i))?)))
+            .collect::<Result<Vec<_>>>()?;
+        ends.reserve(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            for (before, column) in &cells {
+                out.extend_from_slice(before);
+                column.write(row, out)?;
+            }
+            out.extend_from_slice(if cells.is_empty() { b"{}" } else { b"}" });
+            ends.push(out.len());
+        }
+        Ok(())
     }
 }
+
+/// A column with its nulls, which are the same for every type.
+struct Column<'a> {
+    nulls: Option<&'a NullBuffer>,
+    cell: Box<dyn Cell + 'a>,
+    name: &'a str,
+}
+
+impl<'a> Column<'a> {
+    fn new(array: &'a ArrayRef, field: &'a Field) -> Result<Self> {
+        Ok(Self { nulls: array.nulls(), cell: cell(array)?, name: field.name() })
+    }
+
+    #[inline]
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
+        if self.nulls.is_some_and(|n| n.is_null(row)) {
+            out.extend_from_slice(b"null");
+            return Ok(());
+        }
+        self.cell.write(row, out).map_err(|why| named(self.name, row, &why))
+    }
+}
+
+fn named(column: &str, row: usize, why: &str) -> Error {
+    Error::malformed(format!("Column '{column}', row {row} of the batch: {why}"))
+}
+
+/// One column's values as bare bytes, for keys and for values that are sent as they are: text and bytes untouched, anything else
+/// as its JSON without the quotes.
+pub(super) struct BytesColumn<'a> {
+    /// Logical: a dictionary's key may point to a null.
+    nulls: Option<NullBuffer>,
+    name: &'a str,
+    cell: Box<dyn Cell + 'a>,
+}
+
+impl<'a> BytesColumn<'a> {
+    pub fn new(array: &'a ArrayRef, field: &'a Field) -> Result<Self> {
+        supported(field, field.name())?;
+        Ok(Self { nulls: array.logical_nulls(), name: field.name(), cell: cell(array)? })
+    }
+
+    /// The row's bytes, in `scratch` if they had to be made; None for NULL.
+    pub fn get<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
+        if self.nulls.as_ref().is_some_and(|n| n.is_null(row)) {
+            return Ok(None);
+        }
+        if let Some(bytes) = self.cell.bytes(row) {
+            return Ok(Some(bytes));
+        }
+        scratch.clear();
+        self.cell.write(row, scratch).map_err(|why| named(self.name, row, &why))?;
+        let quoted = scratch.len() >= 2 && scratch.first() == Some(&b'"') && scratch.last() == Some(&b'"');
+        Ok(Some(if quoted { &scratch[1..scratch.len() - 1] } else { scratch.as_slice() }))
+    }
+}
+
+#[cfg(test)]
+mod test;

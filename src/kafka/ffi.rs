@@ -1,1 +1,288 @@
-//! (to come)
+//! Calls into librdkafka that rust-rdkafka does not wrap. With `consume` the only place with `unsafe`.
+
+#![allow(unsafe_code)]
+
+use super::context::Watch;
+use crate::position::TopicPartition;
+use rdkafka::{
+    bindings::{self as rd, rd_kafka_resp_err_t as Native},
+    client::Client,
+    types::RDKafkaErrorCode as Code,
+};
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    time::Duration,
+};
+
+/// librdkafka's code and text.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub code: Code,
+    pub text: String,
+}
+
+impl Failure {
+    fn new(code: rd::rd_kafka_resp_err_t, text: String) -> Self {
+        Self { code: code.into(), text }
+    }
+}
+
+/// Text owned by librdkafka, copied.
+///
+/// # Safety
+/// `text` is null or a C string that lives for the call.
+pub(super) unsafe fn text_of(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and alive by this function's contract.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+pub(super) fn code_text(code: rd::rd_kafka_resp_err_t) -> String {
+    // SAFETY: returns a static string for every code.
+    unsafe { text_of(rd::rd_kafka_err2str(code)) }
+}
+
+fn c_string(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure { code: Code::InvalidArgument, text: "a name contains a NUL byte".into() })
+}
+
+/// One admin request: its options and the queue for its answer, freed together.
+struct Request {
+    options: *mut rd::rd_kafka_AdminOptions_t,
+    queue: *mut rd::rd_kafka_queue_t,
+    timeout: c_int,
+}
+
+impl Request {
+    fn new(client: &Client<Watch>, op: rd::rd_kafka_admin_op_t, timeout: Duration) -> Self {
+        let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        let rk = client.native_ptr();
+        // SAFETY: the client is alive; a refused timeout leaves the default, so its text is of no interest.
+        unsafe {
+            let options = rd::rd_kafka_AdminOptions_new(rk, op);
+            rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout, std::ptr::null_mut(), 0);
+            Self { options, queue: rd::rd_kafka_queue_new(rk), timeout }
+        }
+    }
+
+    /// Waits for the answer and hands it to `read`.
+    fn answer<T>(&self, read: impl FnOnce(*mut rd::rd_kafka_event_t) -> T) -> Result<T, Failure> {
+        // SAFETY: the queue is ours; the event is destroyed after `read` has copied what it needs.
+        unsafe {
+            let event = rd::rd_kafka_queue_poll(self.queue, self.timeout.saturating_add(500));
+            if event.is_null() {
+                let code = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT;
+                return Err(Failure::new(code, code_text(code)));
+            }
+            let code = rd::rd_kafka_event_error(event);
+            let result = if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                Ok(read(event))
+            } else {
+                Err(Failure::new(code, text_of(rd::rd_kafka_event_error_string(event))))
+            };
+            rd::rd_kafka_event_destroy(event);
+            result
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // SAFETY: both were made in `new` and are freed once.
+        unsafe {
+            rd::rd_kafka_AdminOptions_destroy(self.options);
+            rd::rd_kafka_queue_destroy(self.queue);
+        }
+    }
+}
+
+pub(super) const EARLIEST: i64 = -2;
+pub(super) const LATEST: i64 = -1;
+
+/// ListOffsets with read_committed: `spec` is EARLIEST, LATEST (the last stable offset) or milliseconds since the epoch.
+/// An answer of -1 to the latter means that there is no message at or after it.
+pub(super) fn list_offsets(
+    client: &Client<Watch>,
+    wanted: &[(TopicPartition, i64)],
+    timeout: Duration,
+) -> Result<Vec<(TopicPartition, Result<i64, Failure>)>, Failure> {
+    let count = c_int::try_from(wanted.len()).unwrap_or(c_int::MAX);
+    let names = wanted.iter().map(|(tp, _)| c_string(tp.topic.as_str())).collect::<Result<Vec<_>, _>>()?;
+    // SAFETY: the list is ours; librdkafka copies it and the names before ListOffsets returns.
+    let request = unsafe {
+        let list = rd::rd_kafka_topic_partition_list_new(count);
+        for ((tp, spec), name) in wanted.iter().zip(&names) {
+            (*rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), tp.partition.0)).offset = *spec;
+        }
+        let request = Request::new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+        let refused = rd::rd_kafka_AdminOptions_set_isolation_level(
+            request.options,
+            rd::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+        );
+        debug_assert!(refused.is_null());
+        rd::rd_kafka_ListOffsets(client.native_ptr(), list, request.options, request.queue);
+        rd::rd_kafka_topic_partition_list_destroy(list);
+        request
+    };
+    // SAFETY: the event is a ListOffsets result, and everything is copied out of it.
+    request.answer(|event| unsafe {
+        let mut count = 0;
+        let infos = rd::rd_kafka_ListOffsets_result_infos(rd::rd_kafka_event_ListOffsets_result(event), &mut count);
+        (0..count)
+            .map(|i| {
+                let found = &*rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i));
+                let tp = TopicPartition::new(text_of(found.topic), found.partition);
+                let offset = match found.err {
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(found.offset),
+                    code => Err(Failure::new(code, code_text(code))),
+                };
+                (tp, offset)
+            })
+            .collect()
+    })
+}
+
+/// A topic's id by DescribeTopics; None from a broker too old to have ids.
+pub(super) fn topic_id(client: &Client<Watch>, topic: &str, timeout: Duration) -> Result<Option<String>, Failure> {
+    let name = c_string(topic)?;
+    // SAFETY: the collection copies the names, the request copies the collection.
+    let request = unsafe {
+        let mut names = [name.as_ptr()];
+        let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+        let request = Request::new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+        rd::rd_kafka_DescribeTopics(client.native_ptr(), topics, request.options, request.queue);
+        rd::rd_kafka_TopicCollection_destroy(topics);
+        request
+    };
+    // SAFETY: the event is a DescribeTopics result, and everything is copied out of it.
+    request.answer(|event| unsafe {
+        let mut count = 0;
+        let topics =
+            rd::rd_kafka_DescribeTopics_result_topics(rd::rd_kafka_event_DescribeTopics_result(event), &mut count);
+        if count == 0 {
+            return Ok(None);
+        }
+        let error = rd::rd_kafka_TopicDescription_error(*topics);
+        let code = rd::rd_kafka_error_code(error);
+        if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(Failure::new(code, text_of(rd::rd_kafka_error_string(error))));
+        }
+        let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
+        let id = if id.is_null() { String::new() } else { text_of(rd::rd_kafka_Uuid_base64str(id)) };
+        // All zeros (as base64: all A) is "no id".
+        Ok((!id.trim_matches('A').is_empty()).then_some(id))
+    })?
+}
+
+/// This process's user, as the operating system counts it.
+pub(super) fn user_id() -> u32 {
+    // SAFETY: cannot fail and touches no memory.
+    unsafe { libc::geteuid() }
+}
+
+/// Leaves the terminal's session: its signals (Ctrl-C, hang-up) do not reach this process any more.
+pub(super) fn leave_session() {
+    // SAFETY: touches no memory; it fails only for a process that leads a group already, which is as good.
+    unsafe { libc::setsid() };
+}
+
+unsafe extern "C" {
+    // librdkafka's own, not in its headers: how the limits of the mock's partitions are found.
+    fn rd_kafka_mock_topic_find(cluster: *const rd::rd_kafka_mock_cluster_t, name: *const c_char) -> *mut c_void;
+    fn rd_kafka_mock_partition_find(topic: *const c_void, partition: i32) -> *mut usize;
+}
+
+/// The mock's limits per partition, after which it evicts without a word.
+pub(super) const MOCK_BYTES: usize = 5 * 1024 * 1024;
+pub(super) const MOCK_BATCHES: usize = 100_000;
+
+/// librdkafka's mock cluster with one broker.
+pub(super) struct Mock {
+    cluster: *mut rd::rd_kafka_mock_cluster_t,
+}
+
+// SAFETY: the cluster runs on a thread of its own and is asked through its queue.
+unsafe impl Send for Mock {}
+unsafe impl Sync for Mock {}
+
+impl Mock {
+    /// Lives until the process ends.
+    pub fn new() -> Result<Self, Failure> {
+        // SAFETY: rd_kafka_new takes the configuration over; the client is never destroyed, as the cluster needs it.
+        unsafe {
+            let mut text = [0 as c_char; 512];
+            let config = rd::rd_kafka_conf_new();
+            let rk = rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER, config, text.as_mut_ptr(), text.len());
+            let fail = |text: String| Failure { code: Code::Fail, text };
+            if rk.is_null() {
+                return Err(fail(text_of(text.as_ptr())));
+            }
+            let cluster = rd::rd_kafka_mock_cluster_new(rk, 1);
+            if cluster.is_null() {
+                return Err(fail("the mock cluster does not start".into()));
+            }
+            Ok(Self { cluster })
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        // SAFETY: the text belongs to the cluster, which is never destroyed.
+        unsafe { text_of(rd::rd_kafka_mock_cluster_bootstraps(self.cluster)) }
+    }
+
+    /// Tells clients to connect to this port instead.
+    pub fn advertise(&self, port: u16) {
+        // SAFETY: the host is copied.
+        unsafe { rd::rd_kafka_mock_broker_set_host_port(self.cluster, 1, c"127.0.0.1".as_ptr(), c_int::from(port)) };
+    }
+
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Failure> {
+        let name = c_string(name)?;
+        // SAFETY: the name is copied.
+        match unsafe { rd::rd_kafka_mock_topic_create(self.cluster, name.as_ptr(), partitions, 1) } {
+            Native::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(Failure::new(code, code_text(code))),
+        }
+    }
+
+    /// Lifts the limits of a new topic's partitions, so that a limit of ours, which is not silent, is met first. There is no
+    /// call for that: the two numbers are looked for in the partition's structure, between two counts that are zero in a new
+    /// partition. False when they are not found there (another librdkafka): then the mock's limits hold.
+    pub fn lift_limits(&self, name: &str, partitions: i32) -> bool {
+        // Words of the structure that are certainly inside it: it begins with a link (2), two ids (1), four offsets (4), two
+        // flags (1) and the head of the list of batches (2), then size, count, and their limits (4).
+        const WORDS: usize = 14;
+        let Ok(name) = c_string(name) else { return false };
+        // SAFETY: the topic was made by us just now and is never deleted; nobody has written to it yet, and the mock's thread
+        // reads the limits only when somebody does. Every partition is checked before any is changed.
+        unsafe {
+            let topic = rd_kafka_mock_topic_find(self.cluster, name.as_ptr());
+            if topic.is_null() {
+                return false;
+            }
+            let mut limits = Vec::new();
+            for p in 0..partitions {
+                let words = rd_kafka_mock_partition_find(topic, p);
+                if words.is_null() {
+                    return false;
+                }
+                let found = (2..=WORDS - 2).find(|i| {
+                    let word = |k: usize| words.add(k).read();
+                    (word(i - 2), word(i - 1), word(*i), word(i + 1)) == (0, 0, MOCK_BYTES, MOCK_BATCHES)
+                });
+                match found {
+                    Some(i) => limits.push(words.add(i)),
+                    None => return false,
+                }
+            }
+            for limit in limits {
+                limit.write(usize::MAX / 2);
+                limit.add(1).write(usize::MAX / 2);
+            }
+        }
+        true
+    }
+}

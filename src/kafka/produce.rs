@@ -1,11 +1,30 @@
 //! Arrow rows to Kafka messages.
 
-use super::Connection;
+mod columns;
+
+use super::{
+    Connection,
+    context::{Watch, failed, tidy},
+};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     position::Topic,
 };
 use arrow::array::RecordBatch;
+use columns::Plan;
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::{DeliveryResult, Message},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    types::RDKafkaErrorCode as Code,
+};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 /// How rows become messages.
 #[derive(Debug, Clone)]
@@ -14,22 +33,23 @@ pub struct ProduceOptions {
     pub key: Option<String>,
     /// Headers that every message gets.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// A column of headers: a map or a list of structs (key, value).
+    /// A column of headers: a map, or a list of structs (key, value). It leaves the value.
     pub headers_column: Option<String>,
     /// One partition for all messages.
     pub partition: Option<i32>,
-    /// A column of partitions.
+    /// A column of partitions; NULL lets the key decide. It leaves the value.
     pub partition_column: Option<String>,
-    /// The column with the message's timestamp.
+    /// The column with the message's timestamp (as a number: milliseconds); NULL is now. It stays in the value.
     pub timestamp: Option<String>,
-    /// A column whose bytes or text are the value as they are; then no JSON is made.
+    /// A column whose bytes or text are the value as they are; then no JSON is made. NULL is a tombstone.
     pub value: Option<String>,
+    /// none, gzip, snappy, lz4 or zstd.
     pub compression: Option<String>,
     /// "all" (the default), "1" or "0"; anything but "all" turns idempotence off.
     pub acks: Option<String>,
     /// Rows per second.
     pub rate: Option<f64>,
-    /// Whether the key's column stays in the value; headers, partition and timestamp columns that are only for Kafka leave it.
+    /// Whether the key's column stays in the value.
     pub include_key_in_value: bool,
 }
 
@@ -67,15 +87,283 @@ pub struct ProduceReport {
     pub failures: Vec<String>,
 }
 
+const KEPT_FAILURES: usize = 10;
+/// `progress` is promised every 100 ms.
+const PROGRESS_EVERY: Duration = Duration::from_millis(80);
+/// Rows that are encoded at a time, so that a large batch does not exist twice.
+const ENCODE_ROWS: usize = 4096;
+/// Between two looks at deliveries, clock and progress.
+const LOOK_ROWS: usize = 512;
+
 impl Connection {
     /// Publishes every row and waits for the acknowledgements. `progress` is called at least every 100 ms; its error stops at once.
     pub fn produce(
         &self,
-        _topic: &Topic,
-        _batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
-        _options: &ProduceOptions,
-        _progress: &mut dyn FnMut(&ProduceReport) -> Result<()>,
+        topic: &Topic,
+        batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
+        options: &ProduceOptions,
+        progress: &mut dyn FnMut(&ProduceReport) -> Result<()>,
     ) -> Result<ProduceReport> {
-        Err(Error::internal("not written yet"))
+        let partitions = self.partitions(topic)?.len();
+        if let Some(p) = options.partition.filter(|p| usize::try_from(*p).map_or(true, |p| p >= partitions)) {
+            return Err(Error::config(format!(
+                "Topic '{topic}' has no partition {p}: it has {partitions}, from 0 on."
+            )));
+        }
+        if let Some(rate) = options.rate.filter(|r| !(r.is_finite() && *r > 0.0)) {
+            return Err(Error::config(format!("rate must be a positive number of rows per second, not {rate}.")));
+        }
+        let producer = self.producer(options)?;
+        let report = ProduceReport { topic: topic.to_string(), ..ProduceReport::default() };
+        let now = Instant::now();
+        let mut run = Run { connection: self, topic, options, producer, report, progress, start: now, told: now };
+        let result = run.all(batches);
+        match result {
+            Ok(()) => Ok(run.report()),
+            Err(error) => {
+                // What is queued is given up; a dead broker must not hold the caller while librdkafka closes.
+                let producer = run.producer;
+                std::thread::spawn(move || drop(producer));
+                Err(error)
+            }
+        }
+    }
+
+    fn producer(&self, options: &ProduceOptions) -> Result<BaseProducer<Deliveries>> {
+        let acks = match options.acks.as_deref().or(self.property(&["acks", "request.required.acks"])) {
+            None | Some("all" | "-1") => "all",
+            Some(acks @ ("0" | "1")) => acks,
+            Some(other) => {
+                return Err(Error::config(format!(
+                    "acks must be \"all\" (every replica in sync has it), \"1\" (the leader has it) or \"0\", not \"{other}\"."
+                )));
+            }
+        };
+        let embedded = self.is_embedded();
+        let defaults = [
+            // The broker in memory keeps what it is given as it comes: small is what makes it last.
+            ("compression.type", if embedded { "zstd" } else { "lz4" }),
+            ("linger.ms", if options.rate.is_some() { "100" } else { "20" }),
+            ("queue.buffering.max.messages", "300000"),
+            ("queue.buffering.max.kbytes", "131072"),
+            ("message.timeout.ms", "60000"),
+            // As Java's producers do it, so that one key is in one partition whoever writes it.
+            ("partitioner", "murmur2_random"),
+        ];
+        let mut over = vec![("acks", acks), ("enable.idempotence", if acks == "all" { "true" } else { "false" })];
+        if let Some(compression) = options.compression.as_deref() {
+            if !["none", "gzip", "snappy", "lz4", "zstd"].contains(&compression) {
+                return Err(Error::config(format!(
+                    "compression must be none, gzip, snappy, lz4 or zstd, not '{compression}'."
+                )));
+            }
+            over.push(("compression.type", compression));
+        }
+        let deliveries = Deliveries { watch: self.watch(), ..Deliveries::default() };
+        self.config_with_defaults(&defaults, &over)
+            .create_with_context(deliveries)
+            .map_err(|e| self.error(&format!("Publishing to {}", self.address()), &e))
+    }
+}
+
+/// Counts what librdkafka says about each message.
+#[derive(Default)]
+struct Deliveries {
+    watch: Watch,
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    failures: Mutex<Vec<String>>,
+    /// The embedded broker refused a batch: partition.
+    full: Mutex<Option<i32>>,
+    refused: AtomicBool,
+}
+
+impl Deliveries {
+    fn fail(&self, text: impl FnOnce() -> String) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let mut failures = self.failures.lock();
+        if failures.len() < KEPT_FAILURES {
+            failures.push(text());
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        self.watch.log(level, fac, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.watch.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => drop(self.delivered.fetch_add(1, Ordering::Relaxed)),
+            Err((error, message)) => {
+                if error.rdkafka_error_code() == Some(super::embedded::FULL) {
+                    self.full.lock().get_or_insert(message.partition());
+                    self.refused.store(true, Ordering::Relaxed);
+                }
+                self.fail(|| format!("partition {}: {}", message.partition(), tidy(&error.to_string())));
+            }
+        }
+    }
+}
+
+/// One call of `produce`.
+struct Run<'a> {
+    connection: &'a Connection,
+    topic: &'a Topic,
+    options: &'a ProduceOptions,
+    producer: BaseProducer<Deliveries>,
+    report: ProduceReport,
+    progress: &'a mut dyn FnMut(&ProduceReport) -> Result<()>,
+    start: Instant,
+    told: Instant,
+}
+
+impl Run<'_> {
+    fn all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<()> {
+        let mut plan: Option<Plan> = None;
+        for batch in batches {
+            let batch = batch?;
+            if plan.as_ref().is_none_or(|p| p.schema() != batch.schema().as_ref()) {
+                plan = Some(Plan::new(&batch.schema(), self.options)?);
+            }
+            let Some(plan) = &plan else { continue };
+            for from in (0..batch.num_rows()).step_by(ENCODE_ROWS) {
+                self.rows(plan, &batch.slice(from, ENCODE_ROWS.min(batch.num_rows() - from)))?;
+            }
+            self.look(Duration::ZERO)?;
+        }
+        while self.producer.in_flight_count() > 0 {
+            // Linger no longer; `flush` itself would not call `progress`.
+            let _ = self.producer.flush(Duration::from_millis(1));
+            self.look(Duration::from_millis(20))?;
+        }
+        self.look(Duration::ZERO)?;
+        let report = self.report();
+        (self.progress)(&report)
+    }
+
+    fn rows(&mut self, plan: &Plan, batch: &RecordBatch) -> Result<()> {
+        let messages = plan.messages(batch, self.options)?;
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        for row in 0..batch.num_rows() {
+            if self.options.rate.is_some() {
+                self.keep_pace()?;
+            }
+            let mut record = BaseRecord::<[u8], [u8]>::to(self.topic.as_str());
+            record.key = messages.key(row, &mut key)?;
+            record.payload = messages.value(row, &mut value)?;
+            record.partition = messages.partition(row).or(self.options.partition);
+            record.timestamp = messages.timestamp(row);
+            record.headers = messages.headers(row, &self.options.headers)?;
+            self.report.rows += 1;
+            self.report.bytes += (record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len)) as u64;
+            self.send(record)?;
+            if self.report.rows.is_multiple_of(LOOK_ROWS as u64) {
+                self.look(Duration::ZERO)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    record = back;
+                    self.look(Duration::from_millis(5))?;
+                }
+                Err((error, _)) => {
+                    let row = self.report.rows;
+                    let code = error.rdkafka_error_code();
+                    if code == Some(Code::Fatal) {
+                        return Err(self.connection.error(&format!("Publishing to '{}'", self.topic), &error));
+                    }
+                    let advice = match code {
+                        Some(Code::MessageSizeTooLarge) => {
+                            " (raise message.max.bytes here, on the topic and on the broker)"
+                        }
+                        Some(Code::UnknownPartition) => " (the partition does not exist)",
+                        _ => "",
+                    };
+                    let text = self.connection.secrets().scrub(&error.to_string());
+                    self.producer.context().fail(|| format!("row {row}: {}{advice}", tidy(&text)));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Waits until the next row is due.
+    fn keep_pace(&mut self) -> Result<()> {
+        let Some(rate) = self.options.rate else { return Ok(()) };
+        loop {
+            let due = Duration::from_secs_f64(self.report.rows as f64 / rate);
+            let early = due.saturating_sub(self.start.elapsed());
+            if early.is_zero() {
+                return Ok(());
+            }
+            // A row more or less within a few milliseconds is steady enough, and sleeping for microseconds costs more than it.
+            if early < Duration::from_millis(2) {
+                std::thread::sleep(early);
+                return Ok(());
+            }
+            self.look(early.min(Duration::from_millis(50)))?;
+        }
+    }
+
+    /// Serves deliveries for up to `wait`, and tells the caller how far it is.
+    fn look(&mut self, wait: Duration) -> Result<()> {
+        self.producer.poll(wait);
+        let deliveries = self.producer.context();
+        if deliveries.refused.load(Ordering::Relaxed) {
+            return Err(self.full());
+        }
+        if let Some((code, text)) = self.producer.client().fatal_error() {
+            let text = self.connection.secrets().scrub(&text);
+            return Err(failed(&format!("Publishing to '{}'", self.topic), code, &text));
+        }
+        let refused = deliveries.watch.seen().auth;
+        if let (Some(reason), 0) = (refused, deliveries.delivered.load(Ordering::Relaxed)) {
+            return Err(Error::new(Kind::Auth, format!("Publishing to '{}': {reason}.", self.topic)));
+        }
+        if self.told.elapsed() >= PROGRESS_EVERY {
+            self.told = Instant::now();
+            let report = self.report();
+            (self.progress)(&report)?;
+        }
+        Ok(())
+    }
+
+    /// The embedded broker took no more: which is better than losing what it has.
+    fn full(&self) -> Error {
+        let deliveries = self.producer.context();
+        let partition = deliveries.full.lock().unwrap_or_default();
+        let delivered = deliveries.delivered.load(Ordering::Relaxed);
+        match self.connection.embedded() {
+            Some(broker) => broker.full(self.topic, partition, delivered, self.report.rows),
+            None => Error::config(format!(
+                "Publishing to '{}': the broker does not support this message format. bayou needs Kafka 0.11 or later.",
+                self.topic
+            )),
+        }
+    }
+
+    fn report(&self) -> ProduceReport {
+        let deliveries = self.producer.context();
+        ProduceReport {
+            delivered: deliveries.delivered.load(Ordering::Relaxed),
+            failed: deliveries.failed.load(Ordering::Relaxed),
+            failures: deliveries.failures.lock().clone(),
+            seconds: self.start.elapsed().as_secs_f64(),
+            ..self.report.clone()
+        }
     }
 }

@@ -1,1 +1,221 @@
-//! (to come)
+//! librdkafka's properties: which bayou sets itself, and which may be shown.
+
+use crate::error::{Error, Result, did_you_mean};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaConfRes};
+use std::collections::BTreeMap;
+
+/// Properties that bayou's promises rest on, each with what to say to someone who sets it.
+const OWNED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "bayou never makes a topic by accident; use create_topic"),
+    ("auto.commit.enable", "positions are kept in the query's checkpoint"),
+    ("auto.commit.interval.ms", "positions are kept in the query's checkpoint"),
+    ("auto.offset.reset", "use starting_offsets, and fail_on_data_loss for offsets that are gone"),
+    ("check.crcs", "checksums are always verified"),
+    ("delivery.report.only.error", "produce returns a report of what was delivered"),
+    ("enable.auto.commit", "positions are kept in the query's checkpoint"),
+    ("enable.auto.offset.store", "positions are kept in the query's checkpoint"),
+    ("enable.idempotence", "produce is idempotent unless acks says otherwise"),
+    ("enable.partition.eof", "bounded runs need it"),
+    ("group.instance.id", "bayou assigns partitions itself and joins no group"),
+    ("group.protocol", "bayou assigns partitions itself and joins no group"),
+    ("isolation.level", "only committed messages are read"),
+    ("log.queue", "logs go through Python's logging"),
+    ("log_level", "logs go through Python's logging"),
+    ("partition.assignment.strategy", "bayou assigns partitions itself and joins no group"),
+    ("plugin.library.paths", "bayou loads no foreign code"),
+    ("test.mock.num.brokers", "use bayou.connect() without an argument for a broker in memory"),
+    ("transactional.id", "produce is idempotent, not transactional"),
+];
+
+/// Names that other clients use, and what to write here.
+const FOREIGN: &[(&str, &str)] = &[
+    ("sasl.jaas.config", "librdkafka takes sasl.username and sasl.password instead"),
+    ("ssl.truststore.location", "librdkafka takes a PEM file in ssl.ca.location instead"),
+    ("ssl.truststore.password", "librdkafka takes a PEM file in ssl.ca.location instead"),
+    ("bootstrap_servers", "write bootstrap.servers"),
+    ("key.deserializer", "bayou decodes messages itself: read_stream(format=…)"),
+    ("value.deserializer", "bayou decodes messages itself: read_stream(format=…)"),
+    ("key.serializer", "produce writes JSON itself"),
+    ("value.serializer", "produce writes JSON itself"),
+];
+
+/// What may be shown. A list of what is safe, because the list of what is secret grows with librdkafka.
+const SAFE: &[&str] = &[
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "bootstrap.servers",
+    "broker.address.family",
+    "client.id",
+    "client.rack",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "connections.max.idle.ms",
+    "delivery.timeout.ms",
+    "enable.ssl.certificate.verification",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.id",
+    "linger.ms",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "max.partition.fetch.bytes",
+    "message.max.bytes",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "metadata.max.age.ms",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "receive.message.max.bytes",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "request.required.acks",
+    "request.timeout.ms",
+    "retries",
+    "retry.backoff.ms",
+    "sasl.kerberos.service.name",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "security.protocol",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "socket.timeout.ms",
+    "ssl.ca.location",
+    "ssl.endpoint.identification.algorithm",
+];
+
+pub(super) fn is_safe(name: &str) -> bool {
+    SAFE.contains(&name)
+}
+
+/// Checks names and values with librdkafka, and refuses what bayou sets itself.
+pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<()> {
+    if properties.is_empty() {
+        return Err(Error::config(
+            "connect was given no properties. Give \"bootstrap.servers\" at least, or no argument at all for the embedded \
+             broker; an unset variable is never taken for the embedded one.",
+        ));
+    }
+    for (name, value) in properties {
+        if let Some((_, why)) = OWNED.iter().find(|(owned, _)| owned == name) {
+            return Err(Error::config(format!("'{name}' cannot be set: {why}. Leave it out.")));
+        }
+        if let Some((_, instead)) = FOREIGN.iter().find(|(foreign, _)| foreign == name) {
+            return Err(Error::config(format!("'{name}' is not one of librdkafka's properties: {instead}.")));
+        }
+        if let Some(bare) = name.strip_prefix("kafka.") {
+            return Err(Error::config(format!(
+                "'{name}' is Spark's spelling. Here it is '{bare}'; Spark's options go into read_stream(options=…)."
+            )));
+        }
+        check_one(name, value)?;
+    }
+    let servers = ["bootstrap.servers", "metadata.broker.list"].iter().find_map(|k| properties.get(*k));
+    if servers.is_none_or(|s| s.trim().is_empty()) {
+        return Err(Error::config("'bootstrap.servers' is missing or empty. Give the broker's \"host:port\"."));
+    }
+    Ok(())
+}
+
+fn check_one(name: &str, value: &str) -> Result<()> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    match config.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => Err(Error::config(format!(
+            "librdkafka knows no property '{name}'.{}",
+            did_you_mean(name, SAFE.iter().copied().chain(["sasl.username", "sasl.password", "ssl.key.location"]))
+        ))),
+        // librdkafka's text repeats the value: only for properties whose values may be shown.
+        Err(KafkaError::ClientConfig(_, text, ..)) if is_safe(name) => Err(Error::config(format!("{text}."))),
+        Err(_) => Err(Error::config(format!("librdkafka does not accept the value of '{name}' (not shown)."))),
+    }
+}
+
+/// A configuration with `over` on top; librdkafka's own log lines only as far as they are warnings.
+pub(super) fn client_config(properties: &BTreeMap<String, String>, over: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in properties {
+        config.set(name, value);
+    }
+    for (name, value) in over {
+        config.set(*name, *value);
+    }
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// The values that must never be seen, to be cut out of whatever librdkafka says.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(Vec<String>);
+
+impl Secrets {
+    pub fn of(properties: &BTreeMap<String, String>) -> Self {
+        // Shorter values ("", "true", a port) would tear ordinary words apart.
+        let hidden = properties.iter().filter(|(name, value)| !is_safe(name) && value.len() >= 5);
+        let mut values: Vec<String> = hidden.map(|(_, v)| v.clone()).collect();
+        values.sort_by_key(|v| std::cmp::Reverse(v.len()));
+        Self(values)
+    }
+
+    pub fn scrub(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_string(), |text, secret| text.replace(secret.as_str(), "***"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+    }
+
+    #[test]
+    fn properties_that_bayou_owns_are_refused_by_name() {
+        for (owned, _) in OWNED {
+            let e = check(&properties(&[("bootstrap.servers", "h:1"), (owned, "x")])).unwrap_err();
+            assert_eq!(e.kind, crate::Kind::Config);
+            assert!(e.message.contains(owned), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_property_gets_the_nearest_name() {
+        let e = check(&properties(&[("bootstrap.servers", "h:1"), ("security.protcol", "ssl")])).unwrap_err();
+        assert!(e.message.contains("Did you mean 'security.protocol'?"), "{e}");
+    }
+
+    #[test]
+    fn a_refused_value_is_shown_only_where_it_cannot_be_a_secret() {
+        let e = check(&properties(&[("bootstrap.servers", "h:1"), ("security.protocol", "SALS_SSL")])).unwrap_err();
+        assert!(e.message.contains("SALS_SSL"), "{e}");
+        let e = check(&properties(&[("bootstrap.servers", "h:1"), ("sasl.oauthbearer.method", "hunter2hunter2")]))
+            .unwrap_err();
+        assert!(!e.message.contains("hunter2"), "{e}");
+    }
+
+    #[test]
+    fn an_empty_target_is_never_the_embedded_broker() {
+        assert!(check(&properties(&[])).unwrap_err().message.contains("embedded"));
+        assert!(check(&properties(&[("bootstrap.servers", " ")])).is_err());
+        assert!(check(&properties(&[("client.id", "x")])).is_err());
+    }
+
+    #[test]
+    fn secrets_are_cut_out_of_texts() {
+        let secrets = Secrets::of(&properties(&[("sasl.password", "hunter2!"), ("client.id", "notebook")]));
+        assert_eq!(secrets.scrub("login as notebook with hunter2! failed"), "login as notebook with *** failed");
+    }
+}

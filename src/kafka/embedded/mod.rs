@@ -1,7 +1,31 @@
 //! A broker in memory, one per operating-system user and name, shared by all that user's kernels.
+//!
+//! ```text
+//! kernel ── Client ──┐ control.sock        ┌─ helper process ─────────────────────────┐
+//!                    ├────────────────────>│ hello, create_topic, usage; open = alive │
+//!   librdkafka ──────┴── TCP ── gate ─────>│ gate: counts, refuses  ──>  mock cluster │
+//! kernel ── … ────────────────────────────>└──────────────────────────────────────────┘
+//! ```
+//!
+//! librdkafka's mock cluster evicts what is over its limit without a word. So nobody talks to it directly: the gate in front of it
+//! counts what each partition holds and makes the mock refuse a batch that would not fit, whoever sends it. The kernel that
+//! comes first starts the helper; it ends a few seconds after the last one's socket closed, however that came about.
 
-use crate::error::{Error, Result};
-use std::path::Path;
+mod client;
+mod gate;
+mod helper;
+mod place;
+mod protocol;
+mod wire;
+
+pub(super) use client::Client;
+pub use helper::run_broker;
+
+use parking_lot::Mutex;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+/// What a producer gets for a batch that the gate has not let through.
+pub(super) const FULL: Code = Code::UnsupportedVersion;
 
 /// The command that starts a process which calls `run_broker(directory)`; the directory is appended as the last argument.
 #[derive(Debug, Clone)]
@@ -9,10 +33,10 @@ pub struct BrokerLauncher {
     pub command: Vec<String>,
 }
 
-/// Set once, by the binding (`[sys.executable, "-c", "import sys; from bayou import _core; _core._run_broker(sys.argv[1])"]`).
-pub fn set_launcher(_launcher: BrokerLauncher) {}
+static LAUNCHER: Mutex<Option<BrokerLauncher>> = Mutex::new(None);
 
-/// The helper process: holds the cluster, serves the clients, returns a few seconds after the last one is gone.
-pub fn run_broker(_directory: &Path) -> Result<()> {
-    Err(Error::internal("not written yet"))
+/// Set once, by the binding: `[sys.executable, "-c", "import sys; from bayou import _core; _core._run_broker(sys.argv[1])"]`.
+/// The library cannot know how to start itself.
+pub fn set_launcher(launcher: BrokerLauncher) {
+    *LAUNCHER.lock() = Some(launcher);
 }

@@ -1,0 +1,177 @@
+//! The helper process: holds the cluster, and knows which kernels still need it.
+
+use super::{
+    gate::{self, Ledger},
+    place::Place,
+    protocol::{Broker, PROTOCOL, Reply, Request},
+};
+use crate::{
+    error::{Error, Result},
+    kafka::ffi::{self, Mock},
+};
+use parking_lot::Mutex;
+use std::{
+    fs,
+    io::{BufRead, BufReader, ErrorKind, Write},
+    net::TcpListener,
+    os::unix::{fs::DirBuilderExt, net::UnixListener, net::UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// So long after its last client the helper ends: a kernel that restarts finds its broker again.
+const LINGER: Duration = Duration::from_secs(5);
+/// So long it waits for its first client.
+const FIRST_CLIENT: Duration = Duration::from_secs(20);
+/// Between two looks at the clock and the socket.
+const TURN: Duration = Duration::from_millis(50);
+
+struct Helper {
+    mock: Mock,
+    ledger: Arc<Ledger>,
+    broker: Broker,
+    /// Topics are made one at a time: whether one exists and making it must not come apart.
+    creating: Mutex<()>,
+    clients: Mutex<Clients>,
+}
+
+struct Clients {
+    count: usize,
+    /// When nobody is there any more.
+    alone_since: Option<Instant>,
+}
+
+/// Serves kernels and returns a few seconds after the last one is gone. `directory` is what the launcher was given.
+pub fn run_broker(directory: &Path) -> Result<()> {
+    ffi::leave_session();
+    let place = Place::at(directory);
+    let start = |what: &str, e: &dyn std::fmt::Display| {
+        Error::connection(format!("The embedded broker does not start: {what}: {e}."))
+    };
+
+    let mock = Mock::new().map_err(|f| start("the cluster", &f.text))?;
+    let gate = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| start("a port", &e))?;
+    let address = gate.local_addr().map_err(|e| start("a port", &e))?;
+    mock.advertise(address.port());
+    let id = uuid::Uuid::new_v4();
+    let broker = Broker {
+        protocol: PROTOCOL,
+        pid: std::process::id(),
+        id: format!("embedded-{id}"),
+        address: address.to_string(),
+        scratch: scratch(&place, &id).map_err(|e| start("its scratch directory", &e))?,
+    };
+    let ledger = Arc::new(Ledger::default());
+    let (behind, books) = (mock.address(), ledger.clone());
+    std::thread::spawn(move || gate::serve(gate, behind, books));
+
+    // The starter holds the lock: a socket that lies here belongs to a helper that was killed.
+    let _ = fs::remove_file(place.socket());
+    let listener = UnixListener::bind(place.socket()).map_err(|e| start("its control socket", &e))?;
+    listener.set_nonblocking(true).map_err(|e| start("its control socket", &e))?;
+    let scratch = broker.scratch.clone();
+    let clients = Mutex::new(Clients { count: 0, alone_since: Some(Instant::now() + FIRST_CLIENT - LINGER) });
+    let helper = Arc::new(Helper { mock, ledger, broker, creating: Mutex::new(()), clients });
+    loop {
+        helper.accept(&listener);
+        if helper.is_alone() && helper.may_end(&place, &listener) {
+            break;
+        }
+        std::thread::sleep(TURN);
+    }
+    let _ = fs::remove_dir_all(scratch);
+    let _ = fs::remove_file(place.scratch_note());
+    Ok(())
+}
+
+/// A directory that others cannot look into, in the temporary directory: the runtime directory is often small and in memory.
+fn scratch(place: &Place, id: &uuid::Uuid) -> std::io::Result<PathBuf> {
+    if let Ok(left) = fs::read_to_string(place.scratch_note()) {
+        let _ = fs::remove_dir_all(left);
+    }
+    let name = format!("bayou-{}-scratch-{}", ffi::user_id(), id.simple());
+    let scratch = std::env::temp_dir().join(name);
+    fs::DirBuilder::new().mode(0o700).create(&scratch)?;
+    fs::write(place.scratch_note(), scratch.as_os_str().as_encoded_bytes())?;
+    Ok(scratch)
+}
+
+impl Helper {
+    fn accept(self: &Arc<Self>, listener: &UnixListener) {
+        while let Ok((stream, _)) = listener.accept() {
+            {
+                let mut clients = self.clients.lock();
+                clients.count += 1;
+                clients.alone_since = None;
+            }
+            let helper = self.clone();
+            std::thread::spawn(move || {
+                // However it ends (a closed socket, a kill), the client is gone.
+                let _ = helper.serve(stream);
+                let mut clients = helper.clients.lock();
+                clients.count -= 1;
+                if clients.count == 0 {
+                    clients.alone_since = Some(Instant::now());
+                }
+            });
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        // A time in the future (before the first client) has elapsed for zero seconds.
+        self.clients.lock().alone_since.is_some_and(|since| since.elapsed() >= LINGER)
+    }
+
+    /// Under the lock nobody starts another helper or waits for this one; who connects without it is answered or tries again.
+    fn may_end(self: &Arc<Self>, place: &Place, listener: &UnixListener) -> bool {
+        let Ok(lock) = place.lock_file() else { return true };
+        if lock.try_lock().is_err() {
+            return false;
+        }
+        self.accept(listener);
+        if !self.is_alone() {
+            return false;
+        }
+        let _ = fs::remove_file(place.socket());
+        true
+    }
+
+    fn serve(&self, stream: UnixStream) -> std::io::Result<()> {
+        stream.set_nonblocking(false)?;
+        let mut answers = stream.try_clone()?;
+        for line in BufReader::new(stream).lines() {
+            let reply = match serde_json::from_str(&line?) {
+                Ok(request) => self.reply(request),
+                Err(e) => Reply::Refused(format!("the embedded broker does not understand this request ({e})")),
+            };
+            let mut text = serde_json::to_vec(&reply).map_err(|e| std::io::Error::new(ErrorKind::InvalidData, e))?;
+            text.push(b'\n');
+            answers.write_all(&text)?;
+        }
+        Ok(())
+    }
+
+    fn reply(&self, request: Request) -> Reply {
+        match request {
+            Request::Hello { .. } => Reply::Hello(self.broker.clone()),
+            Request::CreateTopic { name, partitions } => self.create_topic(&name, partitions),
+            Request::Usage => Reply::Usage(self.ledger.usage()),
+        }
+    }
+
+    fn create_topic(&self, name: &str, partitions: i32) -> Reply {
+        let _one_at_a_time = self.creating.lock();
+        if self.ledger.has(name) {
+            return Reply::Exists;
+        }
+        match self.mock.create_topic(name, partitions) {
+            Ok(()) => {
+                let lifted = self.mock.lift_limits(name, partitions);
+                self.ledger.open(name, partitions, lifted);
+                Reply::Created
+            }
+            Err(f) => Reply::Refused(f.text),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Where a user's brokers are found.
+
+use crate::{
+    error::{Error, Result},
+    kafka::ffi,
+};
+use std::{
+    fs::{self, DirBuilder, File},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// A broker's directory: a lock, the control socket, the helper's log.
+#[derive(Debug, Clone)]
+pub(super) struct Place(PathBuf);
+
+/// A Unix socket's path has at most 107 bytes.
+const SOCKET_PATH: usize = 107;
+
+impl Place {
+    /// Makes the directory, for this user's eyes only.
+    pub fn of(name: &str) -> Result<Self> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 40 || name.starts_with('.') || !name.chars().all(legal) {
+            return Err(Error::config(format!(
+                "'{name}' cannot be an embedded broker's name: 1 to 40 letters, digits, dots, underscores and hyphens."
+            )));
+        }
+        let root = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(dir)
+                if dir.is_absolute() && dir.is_dir() && owned(&dir) && dir.as_os_str().len() < SOCKET_PATH - 70 =>
+            {
+                dir.join("bayou")
+            }
+            _ => PathBuf::from(format!("/tmp/bayou-{}", ffi::user_id())),
+        };
+        private_directory(&root)?;
+        let place = root.join(name);
+        private_directory(&place)?;
+        Ok(Self(place))
+    }
+
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_path_buf())
+    }
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+    pub fn log(&self) -> PathBuf {
+        self.0.join("helper.log")
+    }
+    /// Says where the last helper's scratch directory was, in case it could not remove it.
+    pub fn scratch_note(&self) -> PathBuf {
+        self.0.join("scratch.path")
+    }
+
+    /// Held by whoever starts or ends the helper. Closing the file unlocks it, a crash included.
+    pub fn lock_file(&self) -> std::io::Result<File> {
+        File::options().create(true).truncate(false).write(true).open(self.0.join("lock"))
+    }
+}
+
+fn owned(directory: &Path) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|m| m.is_dir() && m.uid() == ffi::user_id())
+}
+
+fn private_directory(directory: &Path) -> Result<()> {
+    let wrong = |why: String| {
+        Error::connection(format!(
+            "The embedded broker needs the directory {} for this user alone: {why}. Remove it, or set XDG_RUNTIME_DIR.",
+            directory.display()
+        ))
+    };
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(wrong(e.to_string())),
+    }
+    // /tmp is everyone's: another user may have been there first, and could read along.
+    let metadata = fs::symlink_metadata(directory).map_err(|e| wrong(e.to_string()))?;
+    if !metadata.is_dir() || metadata.uid() != ffi::user_id() {
+        return Err(wrong("it belongs to someone else".into()));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(wrong("others may enter it".into()));
+    }
+    Ok(())
+}

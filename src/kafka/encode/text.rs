@@ -1,0 +1,159 @@
+//! Scalars as JSON text, without allocating.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// For each byte: 0 to copy it, 'u' for \u00XX, or the letter after the backslash.
+const ESCAPES: [u8; 256] = {
+    let mut table = [0u8; 256];
+    let mut i = 0;
+    while i < 0x20 {
+        table[i] = b'u';
+        i += 1;
+    }
+    table[8] = b'b';
+    table[9] = b't';
+    table[10] = b'n';
+    table[12] = b'f';
+    table[13] = b'r';
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    table
+};
+
+pub(super) fn string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    inside_string(text, out);
+    out.push(b'"');
+}
+
+#[inline]
+fn inside_string(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut copied = 0;
+    for (i, &byte) in bytes.iter().enumerate() {
+        let escape = ESCAPES[byte as usize];
+        if escape == 0 {
+            continue;
+        }
+        out.extend_from_slice(&bytes[copied..i]);
+        out.extend_from_slice(&[b'\\', escape]);
+        if escape == b'u' {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(&[b'0', b'0', HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]]);
+        }
+        copied = i + 1;
+    }
+    out.extend_from_slice(&bytes[copied..]);
+}
+
+pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // The room is exactly what base64 needs, so this cannot fail.
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+    out.push(b'"');
+}
+
+/// The shortest text that reads back as the same number; JSON has no NaN and no infinity.
+pub(super) fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    if !value.is_finite() {
+        return Err(format!(
+            "{value} has no JSON form. Replace it, for example with NULL, or publish the column as STRING."
+        ));
+    }
+    out.extend_from_slice(text);
+    Ok(())
+}
+
+/// `digits` (with a sign, perhaps) times ten to the minus `scale`, as a plain number.
+pub(super) fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
+    out.extend_from_slice(sign.as_bytes());
+    if scale <= 0 {
+        out.extend_from_slice(digits.as_bytes());
+        if digits != "0" {
+            out.resize(out.len() + usize::from(scale.unsigned_abs()), b'0');
+        }
+        return;
+    }
+    let scale = scale as usize;
+    if digits.len() > scale {
+        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        out.extend_from_slice(whole.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(fraction.as_bytes());
+    } else {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + scale - digits.len(), b'0');
+        out.extend_from_slice(digits.as_bytes());
+    }
+}
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// "2024-01-31T23:59:59.123456Z", quoted.
+pub(super) fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
+    put_date(micros.div_euclid(DAY_MICROS), &mut text[1..11])?;
+    put_time(micros.rem_euclid(DAY_MICROS), &mut text[12..27]);
+    out.extend_from_slice(&text);
+    Ok(())
+}
+
+pub(super) fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut text = *b"\"0000-00-00\"";
+    put_date(days, &mut text[1..11])?;
+    out.extend_from_slice(&text);
+    Ok(())
+}
+
+/// "23:59:59.123456", quoted.
+pub(super) fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
+    if !(0..DAY_MICROS).contains(&micros) {
+        return Err(format!("{micros} microseconds is not a time of day."));
+    }
+    let mut text = *b"\"00:00:00.000000\"";
+    put_time(micros, &mut text[1..16]);
+    out.extend_from_slice(&text);
+    Ok(())
+}
+
+/// Days since 1970 to the calendar (Howard Hinnant's `civil_from_days`).
+fn put_date(days: i64, text: &mut [u8]) -> Result<(), String> {
+    let beyond = || "the time is outside the years 0000 to 9999, which RFC 3339 can write.".to_string();
+    if !(-719_528..=2_932_896).contains(&days) {
+        return Err(beyond());
+    }
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    put(year, &mut text[0..4]);
+    put(month, &mut text[5..7]);
+    put(day, &mut text[8..10]);
+    Ok(())
+}
+
+fn put_time(micros: i64, text: &mut [u8]) {
+    let seconds = micros / 1_000_000;
+    put(seconds / 3600, &mut text[0..2]);
+    put(seconds / 60 % 60, &mut text[3..5]);
+    put(seconds % 60, &mut text[6..8]);
+    put(micros % 1_000_000, &mut text[9..15]);
+}
+
+/// The number's decimal digits, right-aligned over the zeros that are there.
+#[inline]
+fn put(mut number: i64, text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}

@@ -1,0 +1,189 @@
+"""A real Apache Kafka on loopback for the tests: one node, no ZooKeeper, gone afterwards.
+
+    python tests/kafka/server.py run -- cargo test …      # sets BAYOU_TEST_KAFKA…, runs, stops
+    python tests/kafka/server.py start                    # prints the addresses as JSON, serves until it is interrupted
+
+The jars come from Maven Central (pom.xml) into $BAYOU_CACHE or ~/.cache/bayou. BAYOU_TEST_KAFKA is the plain listener;
+BAYOU_TEST_KAFKA_SASL the SASL_SSL one (PLAIN, user "bayou", password BAYOU_TEST_KAFKA_PASSWORD), whose certificate is signed by
+the CA in BAYOU_TEST_KAFKA_CA, made for this run.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+VERSION = "4.3.0"
+USER = "bayou"
+START_SECONDS = 60
+
+
+def cache() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("BAYOU_CACHE", pathlib.Path.home() / ".cache" / "bayou"))
+
+
+def jars() -> pathlib.Path:
+    """The folder with Kafka's jars, fetched once."""
+    folder = cache() / f"kafka-{VERSION}"
+    if not folder.exists():
+        part = folder.with_name(folder.name + f".part{os.getpid()}")
+        part.mkdir(parents=True)
+        command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={part}"]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        # Another run may have been faster: its jars are as good.
+        with contextlib.suppress(OSError):
+            part.rename(folder)
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now; held together, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for s in held:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in held]
+
+
+def run_quietly(*command: str, cwd: pathlib.Path) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} {command[1]} failed: {done.stderr or done.stdout}")
+
+
+def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:
+    """A CA of our own, and a key store with a certificate for localhost that it signed. Returns the CA's PEM file."""
+    run_quietly("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bayou test CA",
+                "-keyout", "ca.key", "-out", "ca.pem", cwd=folder)
+    run_quietly("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+                "-keyout", "server.key", "-out", "server.csr", cwd=folder)
+    (folder / "server.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    run_quietly("openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", "server.ext", "-out", "server.pem", cwd=folder)
+    run_quietly("openssl", "pkcs12", "-export", "-in", "server.pem", "-inkey", "server.key", "-name", "kafka",
+                "-passout", f"pass:{password}", "-out", "server.p12", cwd=folder)
+    return folder / "ca.pem"
+
+
+class Server:
+    """One broker in a temporary folder. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-kafka-"))
+        self.password = secrets.token_urlsafe(16)
+        plain, sasl, controller = free_ports(3)
+        self.plain, self.sasl = f"127.0.0.1:{plain}", f"localhost:{sasl}"
+        self.ca = certificates(self.folder, self.password)
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        (self.folder / "server.properties").write_text(f"""
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://{self.plain},SASL_SSL://{self.sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config={module} required user_{USER}="{self.password}";
+listener.name.sasl_ssl.ssl.keystore.type=PKCS12
+listener.name.sasl_ssl.ssl.keystore.location={self.folder}/server.p12
+listener.name.sasl_ssl.ssl.keystore.password={self.password}
+log.dirs={self.folder}/data
+auto.create.topics.enable=true
+delete.topic.enable=true
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+log.retention.check.interval.ms=1000
+log.initial.task.delay.ms=1000
+file.delete.delay.ms=500
+""")
+        self.log = self.folder / "kafka.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def java(self, main: str, *arguments: str) -> list[str]:
+        options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", f"-Dkafka.logs.dir={self.folder}"]
+        return ["java", *options, "-cp", f"{jars()}/*", main, *arguments]
+
+    def __enter__(self) -> "Server":
+        properties = str(self.folder / "server.properties")
+        with self.log.open("wb") as log:
+            cluster = secrets.token_urlsafe(16)
+            command = self.java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", properties)
+            subprocess.run(command, check=True, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log)
+        try:
+            self.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def wait(self) -> None:
+        """Until the broker answers an ApiVersions request on its plain listener, which it only does when it serves."""
+        deadline = time.monotonic() + START_SECONDS
+        request = bytes.fromhex("00000014" "0012" "0000" "00000001" "000a") + b"bayou-test"
+        while True:
+            if self.process and self.process.poll() is not None:
+                raise RuntimeError(f"Kafka ended with code {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+            with contextlib.suppress(OSError):
+                host, port = self.plain.split(":")
+                with socket.create_connection((host, int(port)), timeout=2) as s:
+                    s.sendall(request)
+                    if len(s.recv(4)) == 4:
+                        return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kafka was not ready in {START_SECONDS} s:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.1)
+
+    def __exit__(self, *_: object) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "BAYOU_TEST_KAFKA": self.plain,
+            "BAYOU_TEST_KAFKA_SASL": self.sasl,
+            "BAYOU_TEST_KAFKA_CA": str(self.ca),
+            "BAYOU_TEST_KAFKA_USER": USER,
+            "BAYOU_TEST_KAFKA_PASSWORD": self.password,
+            "BAYOU_TEST_KAFKA_PID": str(self.process.pid if self.process else 0),
+        }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "start"])
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    with Server() as server:
+        if given.what == "run":
+            return subprocess.run(command, env=os.environ | server.environment()).returncode
+        print(json.dumps(server.environment()), flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.process.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
