@@ -48,9 +48,7 @@ pub fn position_map(positions: &Positions) -> PositionMap {
 }
 
 pub fn positions(map: &PositionMap) -> Positions {
-    map.iter()
-        .flat_map(|(t, ps)| ps.iter().map(move |(p, o)| (TopicPartition::new(t, *p), Offset(*o))))
-        .collect()
+    map.iter().flat_map(|(t, ps)| ps.iter().map(move |(p, o)| (TopicPartition::new(t, *p), Offset(*o)))).collect()
 }
 
 /// `query.json`: identity only.
@@ -77,6 +75,8 @@ pub struct StartFile {
     /// What the user asked for, to warn when a later run differs.
     pub starting_offsets: serde_json::Value,
     pub clock: EventTime,
+    /// Set by `reset` and `full_refresh`: before the first epoch the tables are emptied by a commit with this txn.
+    pub truncate_txn: Option<i64>,
 }
 
 /// `definition/<hash>.json`: schemas, rules and state formats of the query.
@@ -221,7 +221,10 @@ impl EpochLog {
             format_version: u32,
         }
         let damaged = |e: serde_json::Error| {
-            Error::storage(format!("{} is damaged ({e}). Restore it from a backup, or start over with reset(confirm=True).", place()))
+            Error::storage(format!(
+                "{} is damaged ({e}). Restore it from a backup, or start over with reset(confirm=True).",
+                place()
+            ))
         };
         let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
         if version.format_version > FORMAT_VERSION {
@@ -277,7 +280,13 @@ impl EpochLog {
         // Whoever wrote it: it says the same.
         match put {
             Ok(_) => Ok(()),
-            Err(e) => if self.at.exists(&name).await? { Ok(()) } else { Err(e) },
+            Err(e) => {
+                if self.at.exists(&name).await? {
+                    Ok(())
+                } else {
+                    Err(e)
+                }
+            }
         }
     }
 
@@ -302,7 +311,8 @@ impl EpochLog {
 
     pub async fn write_state(&self, operator: &str, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
         // The nonce: two runners may stage the same epoch at once.
-        let name = format!("state/{operator}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let name =
+            format!("state/{operator}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         self.at.put(&name, bytes).await?;
         Ok(name)
     }

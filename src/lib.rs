@@ -17,6 +17,7 @@ pub mod expect;
 pub mod expr;
 pub mod kafka;
 pub mod position;
+pub mod progress;
 pub mod query;
 pub mod simulate;
 pub mod sink;

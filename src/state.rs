@@ -84,7 +84,13 @@ impl Groups {
     }
 
     /// Merges partial states: one row a group, the states of all aggregates one after the other.
-    pub fn merge(&mut self, keys: &[ArrayRef], states: &[ArrayRef], aggregates: &[Aggregate], rows: usize) -> Result<()> {
+    pub fn merge(
+        &mut self,
+        keys: &[ArrayRef],
+        states: &[ArrayRef],
+        aggregates: &[Aggregate],
+        rows: usize,
+    ) -> Result<()> {
         if rows == 0 {
             return Ok(());
         }
@@ -150,7 +156,10 @@ const MAGIC: &[u8; 8] = b"BAYOUST1";
 
 /// A snapshot file: magic, CRC-32 and length of what follows, then one Arrow IPC stream.
 pub fn encode(batch: &RecordBatch, description: &str) -> Result<Vec<u8>> {
-    let metadata = [("bayou.state".to_string(), description.to_string()), ("bayou.version".to_string(), STATE_VERSION.to_string())];
+    let metadata = [
+        ("bayou.state".to_string(), description.to_string()),
+        ("bayou.version".to_string(), STATE_VERSION.to_string()),
+    ];
     let schema = Arc::new(batch.schema().as_ref().clone().with_metadata(metadata.into()));
     let batch = batch.clone().with_schema(schema.clone())?;
     let mut out = Vec::from(MAGIC);
@@ -170,7 +179,9 @@ pub fn encode(batch: &RecordBatch, description: &str) -> Result<Vec<u8>> {
 /// Reads a snapshot file back; a damaged one, or one of other aggregates, is refused.
 pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -> Result<RecordBatch> {
     let damaged = |what: &str| {
-        Error::storage(format!("the state file {name} is damaged ({what}). Restore it from a backup, or start over with reset(confirm=True)."))
+        Error::storage(format!(
+            "the state file {name} is damaged ({what}). Restore it from a backup, or start over with reset(confirm=True)."
+        ))
     };
     if bytes.len() < 20 || &bytes[..8] != MAGIC {
         return Err(damaged("not a state file of a known version"));

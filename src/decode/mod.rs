@@ -161,7 +161,9 @@ impl Decoder {
         };
         for column in options.timestamp_units.keys() {
             if schema.is_none_or(|s| s.column_with_name(column).is_none()) {
-                return Err(Error::config(format!("timestamp_unit names the column '{column}', which the schema has not.")));
+                return Err(Error::config(format!(
+                    "timestamp_unit names the column '{column}', which the schema has not."
+                )));
             }
         }
         let format = match (options.format, schema) {

@@ -72,9 +72,9 @@ pub fn headers(m: &Messages, rows: &[u32]) -> ArrayRef {
 /// Headers as an Arrow array; `None` is NULL.
 pub fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
     let fields = header_fields();
-    let pairs = StructBuilder::new(fields.clone(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
-    let mut list =
-        ListBuilder::new(pairs).with_field(Arc::new(Field::new("element", DataType::Struct(fields), true)));
+    let pairs =
+        StructBuilder::new(fields.clone(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
+    let mut list = ListBuilder::new(pairs).with_field(Arc::new(Field::new("element", DataType::Struct(fields), true)));
     for headers in all {
         for (name, value) in headers.into_iter().flatten() {
             let pair = list.values();

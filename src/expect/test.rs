@@ -7,19 +7,31 @@ use rand::{RngExt, SeedableRng};
 /// The oracle: row by row, as the definitions say.
 #[test]
 fn counts_and_survivors_are_what_the_definitions_say_for_random_rows() {
-    let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Int32, true)]));
+    let schema =
+        Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Int32, true)]));
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for round in 0..200 {
         let value = |rng: &mut rand_chacha::ChaCha8Rng| (rng.random_range(0..5) > 0).then(|| rng.random_range(-3..10));
-        let rows: Vec<(Option<i32>, Option<i32>)> = (0..rng.random_range(0..100)).map(|_| (value(&mut rng), value(&mut rng))).collect();
+        let rows: Vec<(Option<i32>, Option<i32>)> =
+            (0..rng.random_range(0..100)).map(|_| (value(&mut rng), value(&mut rng))).collect();
         let a: Int32Array = rows.iter().map(|r| r.0).collect();
         let b: Int32Array = rows.iter().map(|r| r.1).collect();
         let batch = Batch::new(RecordBatch::try_new(schema.clone(), vec![Arc::new(a), Arc::new(b)]).unwrap(), None);
-        let all = [("a > 0", Action::Keep), ("a IS NOT NULL", Action::Drop), ("b < 5", Action::Quarantine), ("a <> 3", Action::Drop), ("b > -3", Action::Fail)];
+        let all = [
+            ("a > 0", Action::Keep),
+            ("a IS NOT NULL", Action::Drop),
+            ("b < 5", Action::Quarantine),
+            ("a <> 3", Action::Drop),
+            ("b > -3", Action::Fail),
+        ];
         let used: Vec<_> = all.iter().filter(|_| rng.random_bool(0.7)).collect();
         let rules = used
             .iter()
-            .map(|(sql, action)| Rule { name: (*sql).into(), condition: bind_predicate(sql, &schema, Dialect::Databricks).unwrap(), action: *action })
+            .map(|(sql, action)| Rule {
+                name: (*sql).into(),
+                condition: bind_predicate(sql, &schema, Dialect::Databricks).unwrap(),
+                action: *action,
+            })
             .collect();
         let judged = RuleSet { rules }.judge(&batch).unwrap();
         let holds = |sql: &str, (a, b): (Option<i32>, Option<i32>)| match sql {

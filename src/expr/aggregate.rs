@@ -4,10 +4,10 @@ use super::evaluate::failure;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use datafusion::logical_expr::GroupsAccumulator;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,8 +68,7 @@ impl Aggregate {
 
     pub fn evaluate_filter(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let Some(filter) = &self.filter else { return Ok(None) };
-        let array =
-            filter.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(|e| self.failed(&e))?;
+        let array = filter.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(|e| self.failed(&e))?;
         let array = array
             .as_boolean_opt()
             .ok_or_else(|| Error::internal(format!("{}: its filter is {}", self.sql, array.data_type())))?;

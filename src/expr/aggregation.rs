@@ -37,4 +37,6 @@ pub fn bind_aggregation(
     let _ = (items, schema, dialect, Schema::empty(), Arc::new(()));
     todo!()
 }
-pub(super) fn finish(_: &Aggregate, _: ArrayRef) -> Result<ArrayRef> { todo!() }
+pub(super) fn finish(_: &Aggregate, _: ArrayRef) -> Result<ArrayRef> {
+    todo!()
+}

@@ -8,9 +8,17 @@ use arrow::datatypes::SchemaRef;
 pub enum GroupItem {
     Key(Bound),
     /// `window(column, size, slide, offset)`; durations as they were typed.
-    Window { column: String, size: String, slide: Option<String>, offset: Option<String> },
+    Window {
+        column: String,
+        size: String,
+        slide: Option<String>,
+        offset: Option<String>,
+    },
     /// `session_window(column, gap)`.
-    Session { column: String, gap: String },
+    Session {
+        column: String,
+        gap: String,
+    },
 }
 
 /// Reads "model", "upper(model) AS m", "window(time, '1 minute')", "session_window(time, '5 minutes')".

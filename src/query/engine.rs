@@ -103,7 +103,8 @@ impl Engine {
             if reads.iter().all(|r| *r) {
                 self.decode_into(node, messages, wanted, now)?;
             } else {
-                let mine: Vec<u32> = wanted.iter().copied().filter(|i| reads[messages.sources[*i as usize] as usize]).collect();
+                let mine: Vec<u32> =
+                    wanted.iter().copied().filter(|i| reads[messages.sources[*i as usize] as usize]).collect();
                 self.decode_into(node, messages, &mine, now)?;
             }
         }
@@ -152,21 +153,34 @@ impl Engine {
         };
         if tombstone_policy == OnTombstone::Quarantine {
             for i in &decoded.tombstones {
-                self.reject(Stage::Decode, &dataset, vec![], "a tombstone (null value)".into(), RejectSource::Message(messages.clone(), *i));
+                self.reject(
+                    Stage::Decode,
+                    &dataset,
+                    vec![],
+                    "a tombstone (null value)".into(),
+                    RejectSource::Message(messages.clone(), *i),
+                );
             }
         }
         if let Some(first) = decoded.malformed.first() {
             if self.policy(node) == OnMalformed::Fail {
                 return Err(Error::malformed(format!(
                     "{}: {}. Nothing of it was skipped; to go on without such messages say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
-                    messages.place(first.message as usize), first.error
+                    messages.place(first.message as usize),
+                    first.error
                 )));
             }
             let keep = self.policy(node) == OnMalformed::Quarantine;
             for m in &decoded.malformed {
                 *self.errors.entry(without_place(&m.error)).or_default() += 1;
                 if keep {
-                    self.reject(Stage::Decode, &dataset, vec![], m.error.as_str().into(), RejectSource::Message(messages.clone(), m.message));
+                    self.reject(
+                        Stage::Decode,
+                        &dataset,
+                        vec![],
+                        m.error.as_str().into(),
+                        RejectSource::Message(messages.clone(), m.message),
+                    );
                 }
             }
         }
@@ -200,7 +214,8 @@ impl Engine {
         }
         let failed = recent.iter().filter(|b| **b).count();
         if recent.len() >= 100 && failed as f64 > limit * recent.len() as f64 {
-            let (commonest, times) = self.errors.iter().max_by_key(|(_, n)| **n).map(|(e, n)| (e.as_str(), *n)).unwrap_or(("", 0));
+            let (commonest, times) =
+                self.errors.iter().max_by_key(|(_, n)| **n).map(|(e, n)| (e.as_str(), *n)).unwrap_or(("", 0));
             let place = tail.last().map(|i| messages.place(*i as usize)).unwrap_or_default();
             return Err(Error::schema(format!(
                 "{failed} of the last {} messages up to {place} are malformed, more than max_malformed={limit}. The commonest error \
@@ -243,7 +258,13 @@ impl Engine {
             OnMalformed::Quarantine => {
                 let dataset = self.plan.nodes[node].dataset.clone();
                 for f in failed {
-                    self.reject(Stage::Transform, &dataset, vec![], f.error.as_str().into(), Self::source_of(batch, f.row));
+                    self.reject(
+                        Stage::Transform,
+                        &dataset,
+                        vec![],
+                        f.error.as_str().into(),
+                        Self::source_of(batch, f.row),
+                    );
                 }
                 Ok(())
             }
@@ -313,7 +334,9 @@ impl Engine {
                     for late in &out.late {
                         let why: Arc<str> = match late.behind {
                             None => "the event time is NULL".into(),
-                            Some(d) => format!("late by {}: its windows are closed", crate::time::format_duration(d)).into(),
+                            Some(d) => {
+                                format!("late by {}: its windows are closed", crate::time::format_duration(d)).into()
+                            }
                         };
                         self.reject(Stage::Late, &dataset, vec![], why, Self::source_of(&batch, late.row));
                     }
@@ -400,7 +423,12 @@ impl Engine {
     }
 
     /// Ends an epoch: watermarks advance, aggregates hand out what is due, and that flows on to the targets.
-    pub fn finish_epoch(&mut self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool, close: bool, now: EventTime) -> Result<()> {
+    pub fn finish_epoch(
+        &mut self,
+        is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool,
+        close: bool,
+        now: EventTime,
+    ) -> Result<()> {
         for t in &mut self.trackers {
             let view = t.clone();
             t.advance(|p| is_idle(&view, p));

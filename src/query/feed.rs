@@ -56,7 +56,11 @@ pub fn one_connection(sources: &[Arc<KafkaSource>]) -> Result<Connection> {
 }
 
 /// What each topic's positions are, by the streams that read it; they must agree.
-fn resolve(sources: &[Arc<KafkaSource>], what: &str, pick: impl Fn(&KafkaSource) -> Option<super::source::Offsets>) -> Result<Positions> {
+fn resolve(
+    sources: &[Arc<KafkaSource>],
+    what: &str,
+    pick: impl Fn(&KafkaSource) -> Option<super::source::Offsets>,
+) -> Result<Positions> {
     let mut out = Positions::new();
     for source in sources {
         let Some(offsets) = pick(source) else { continue };
@@ -97,7 +101,9 @@ impl Feed {
             looked: Instant::now(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
-            return Err(Error::config("ending_offsets goes with trigger=\"available_now\" only: a run on an interval has no end"));
+            return Err(Error::config(
+                "ending_offsets goes with trigger=\"available_now\" only: a run on an interval has no end",
+            ));
         }
         feed.find_partitions()?;
         feed.look_at_ends()?;
@@ -168,15 +174,24 @@ impl Feed {
             )));
         }
         self.warnings.push(format!("{tp}: offsets {} to {} are lost: {why}", at.0.min(until.0), at.0.max(until.0)));
-        self.lost.push(LostRange { topic: tp.topic.to_string(), partition: tp.partition.0, from: at.0, until: until.0 });
+        self.lost.push(LostRange {
+            topic: tp.topic.to_string(),
+            partition: tp.partition.0,
+            from: at.0,
+            until: until.0,
+        });
         self.positions.insert(tp.clone(), until);
         Ok(())
     }
 
     fn start_reader(&mut self) -> Result<&mut Reader> {
         if self.reader.is_none() {
-            let from: Positions =
-                self.positions.iter().filter(|(tp, _)| !self.reached.contains(tp)).map(|(k, v)| (k.clone(), *v)).collect();
+            let from: Positions = self
+                .positions
+                .iter()
+                .filter(|(tp, _)| !self.reached.contains(tp))
+                .map(|(k, v)| (k.clone(), *v))
+                .collect();
             self.reader = Some(Reader::start(&self.connection, &from, &self.options)?);
         }
         self.reader.as_mut().ok_or_else(|| Error::internal("no reader"))

@@ -74,7 +74,9 @@ impl BatchIterator {
         let plan = Plan::new(vec![target])?;
         let sources = plan.kafka_sources();
         if options.checkpoint.is_some() && (stream.has_aggregate() || sources.is_empty()) {
-            return Err(Error::config("name= and checkpoint_location= keep an iterator's position in a topic; an aggregate's state is kept by write_delta"));
+            return Err(Error::config(
+                "name= and checkpoint_location= keep an iterator's position in a topic; an aggregate's state is kept by write_delta",
+            ));
         }
         let engine = Engine::new(plan, options.on_malformed)?;
         let mut start = None;
@@ -198,7 +200,9 @@ impl BatchIterator {
     fn end_epoch(&mut self, last: bool) -> Result<()> {
         let now = SystemClock.now();
         let feed = &self.feed;
-        let idle = |t: &crate::window::Tracker, p: &crate::position::TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
+        let idle = |t: &crate::window::Tracker, p: &crate::position::TopicPartition| {
+            feed.as_ref().is_some_and(|f| f.is_idle(t, p, now))
+        };
         self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;
         self.changed = false;
         self.collect_rows();

@@ -7,11 +7,17 @@
 //! run      the durable epoch loop           start    recovery: what a run finds and finishes
 //! ```
 
+mod commit;
+pub mod control;
 pub mod engine;
 pub mod feed;
+mod heartbeat;
 pub mod iterate;
 pub mod plan;
+mod report;
+pub mod run;
 pub mod source;
+mod start;
 pub mod stream;
 pub mod trigger;
 

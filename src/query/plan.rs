@@ -66,10 +66,14 @@ pub fn parse_mode(text: Option<&str>, stream: &Stream) -> Result<OutputMode> {
         Some("append") => OutputMode::Append,
         Some("complete") => OutputMode::Complete,
         Some("update") => {
-            return Err(Error::config("output_mode=\"update\" is not in this version; use \"append\" (windows when closed) or \"complete\""));
+            return Err(Error::config(
+                "output_mode=\"update\" is not in this version; use \"append\" (windows when closed) or \"complete\"",
+            ));
         }
         Some("overwrite") => {
-            return Err(Error::config("output_mode=\"overwrite\" is no output mode. To replace the whole result each time: \"complete\"."));
+            return Err(Error::config(
+                "output_mode=\"overwrite\" is no output mode. To replace the whole result each time: \"complete\".",
+            ));
         }
         Some(other) => {
             let hint = crate::error::did_you_mean(other, ["append", "complete", "update"]);
@@ -114,7 +118,13 @@ impl Plan {
     pub fn new(targets: Vec<Target>) -> Result<Self> {
         let Some(first) = targets.first() else { return Err(Error::config("there is no table to write")) };
         let mut b = Builder {
-            plan: Plan { nodes: vec![], outputs: vec![], targets: targets.clone(), trackers: vec![], operators: vec![] },
+            plan: Plan {
+                nodes: vec![],
+                outputs: vec![],
+                targets: targets.clone(),
+                trackers: vec![],
+                operators: vec![],
+            },
             made: HashMap::new(),
             trackers: HashMap::new(),
             users: HashMap::new(),
@@ -230,7 +240,8 @@ impl Builder<'_> {
                     OutputMode::Complete => Emit::Complete,
                 };
                 let upstream = stream.0.inputs[0].0.event_time.as_ref();
-                let trackers = upstream.map_or(vec![], |e| e.trackers.iter().filter_map(|t| self.trackers.get(t).copied()).collect());
+                let trackers = upstream
+                    .map_or(vec![], |e| e.trackers.iter().filter_map(|t| self.trackers.get(t).copied()).collect());
                 let operator = self.plan.operators.len();
                 self.plan.operators.push(self.target.name.to_string());
                 Step::Aggregate { spec: spec.clone(), emit, operator, trackers }

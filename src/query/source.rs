@@ -102,12 +102,19 @@ impl KafkaSource {
         self.connection.list_offsets(&wanted)
     }
 
-    fn exact(&self, map: &BTreeMap<String, BTreeMap<i32, i64>>, partitions: &[TopicPartition], what: &str) -> Result<Positions> {
+    fn exact(
+        &self,
+        map: &BTreeMap<String, BTreeMap<i32, i64>>,
+        partitions: &[TopicPartition],
+        what: &str,
+    ) -> Result<Positions> {
         let mut out = Positions::new();
         let mut ask = vec![];
         for (topic, offsets) in map {
             if !self.topics.iter().any(|t| t.as_str() == topic) {
-                return Err(Error::config(format!("{what} names the topic '{topic}', which this stream does not read")));
+                return Err(Error::config(format!(
+                    "{what} names the topic '{topic}', which this stream does not read"
+                )));
             }
             for (partition, offset) in offsets {
                 let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(*partition) };
@@ -120,7 +127,11 @@ impl KafkaSource {
                     n if *n >= 0 => {
                         out.insert(tp, Offset(*n));
                     }
-                    n => return Err(Error::config(format!("{what}: {tp}: {n} is no offset; −2 is earliest, −1 is latest"))),
+                    n => {
+                        return Err(Error::config(format!(
+                            "{what}: {tp}: {n} is no offset; −2 is earliest, −1 is latest"
+                        )));
+                    }
                 }
             }
         }

@@ -154,9 +154,12 @@ impl Stream {
             return Err(Error::config("an expectation needs a name"));
         }
         if self.adjacent_rules().any(|r| &*r.name == name) {
-            return Err(Error::config(format!("there is an expectation named '{name}' already; each needs a name of its own")));
+            return Err(Error::config(format!(
+                "there is an expectation named '{name}' already; each needs a name of its own"
+            )));
         }
-        let condition = bind_predicate(condition, self.schema(), dialect).map_err(|e| e.context(format!("expectation '{name}'")))?;
+        let condition = bind_predicate(condition, self.schema(), dialect)
+            .map_err(|e| e.context(format!("expectation '{name}'")))?;
         let rule = Rule { name: name.into(), condition, action };
         Ok(self.then(Op::Expect(Arc::new(rule)), self.schema().clone(), self.0.event_time.clone()))
     }
@@ -190,7 +193,10 @@ impl Stream {
         if !timestamp(field.data_type()) {
             return Err(Error::schema(format!(
                 "with_watermark needs a TIMESTAMP column, and '{}' is {}. Convert it, as in with_columns(\"to_timestamp({}) AS {}\").",
-                field.name(), expr::type_to_ddl(field.data_type()), field.name(), field.name()
+                field.name(),
+                expr::type_to_ddl(field.data_type()),
+                field.name(),
+                field.name()
             )));
         }
         if self.0.event_time.is_some() {
@@ -289,7 +295,10 @@ impl Stream {
             fields.push(field.as_ref().clone().with_nullable(field.is_nullable() || theirs.is_nullable()));
         }
         if let Some(extra) = b.fields().iter().find(|f| resolve_column(f.name(), a).is_err()) {
-            return Err(Error::schema(format!("union: the second stream has a column '{}' that the first has not", extra.name())));
+            return Err(Error::schema(format!(
+                "union: the second stream has a column '{}' that the first has not",
+                extra.name()
+            )));
         }
         let event_time = match (&self.0.event_time, &other.0.event_time) {
             (Some(x), Some(y)) if x.column.eq_ignore_ascii_case(&y.column) => Some(EventTimeColumn {
@@ -353,7 +362,9 @@ pub fn check_name(name: &str, what: &str) -> Result<()> {
     if good {
         return Ok(());
     }
-    Err(Error::config(format!("'{name}' cannot name {what}: use letters, digits, '_', '-' and '.', and start with a letter or digit")))
+    Err(Error::config(format!(
+        "'{name}' cannot name {what}: use letters, digits, '_', '-' and '.', and start with a letter or digit"
+    )))
 }
 
 fn describe(op: &Op) -> String {
@@ -372,7 +383,11 @@ fn describe(op: &Op) -> String {
                 let size = format_duration(std::time::Duration::from_micros(w.size as u64));
                 by.push(match w.is_tumbling() {
                     true => format!("window({}, {size})", w.column),
-                    false => format!("window({}, {size}, {})", w.column, format_duration(std::time::Duration::from_micros(w.slide as u64))),
+                    false => format!(
+                        "window({}, {size}, {})",
+                        w.column,
+                        format_duration(std::time::Duration::from_micros(w.slide as u64))
+                    ),
                 });
             }
             by.extend(a.keys.iter().map(|k| k.sql.clone()));

@@ -20,7 +20,9 @@ impl std::str::FromStr for Trigger {
             "availableNow" | "available-now" | "once" => {
                 Err(Error::config(format!("trigger='{text}': write trigger=\"available_now\"")))
             }
-            "continuous" => Err(Error::config("trigger='continuous': write an interval, as in trigger=\"0 seconds\" (as fast as possible)")),
+            "continuous" => Err(Error::config(
+                "trigger='continuous': write an interval, as in trigger=\"0 seconds\" (as fast as possible)",
+            )),
             other => parse_duration(other)
                 .map(Self::Interval)
                 .map_err(|e| Error::config(format!("trigger: {e} Or trigger=\"available_now\"."))),

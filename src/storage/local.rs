@@ -103,11 +103,7 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
         file.sync_all()
     };
     let place = || -> std::io::Result<()> {
-        if create {
-            fs::hard_link(&temporary, &path)
-        } else {
-            fs::rename(&temporary, &path)
-        }
+        if create { fs::hard_link(&temporary, &path) } else { fs::rename(&temporary, &path) }
     };
     let result = write().and_then(|()| place());
     if create || result.is_err() {
@@ -133,7 +129,10 @@ impl ObjectStore for LocalStore {
             PutMode::Create => true,
             PutMode::Overwrite => false,
             PutMode::Update(_) => {
-                return Err(Error::NotImplemented { operation: "put (update)".into(), implementer: "LocalStore".into() });
+                return Err(Error::NotImplemented {
+                    operation: "put (update)".into(),
+                    implementer: "LocalStore".into(),
+                });
             }
         };
         let fault = self.fault(if create { "create" } else { "put" }, path);

@@ -41,7 +41,9 @@ impl Location {
     /// A path or a URL (s3://, gs://, abfss://, az://, file://) with the store's options.
     pub fn parse(target: &str, options: &StorageOptions) -> Result<Self> {
         if target.trim().is_empty() {
-            return Err(Error::config("the target is empty. Name a folder, as in \"lake/bpm_cleansed\", or a cloud URL."));
+            return Err(Error::config(
+                "the target is empty. Name a folder, as in \"lake/bpm_cleansed\", or a cloud URL.",
+            ));
         }
         if target.contains("://") && !target.starts_with("file://") {
             return Self::cloud(target, options);
@@ -53,8 +55,8 @@ impl Location {
                 .ok_or_else(|| Error::config(format!("'{target}' is not a file URL")))?,
             None => std::path::PathBuf::from(shellexpand_home(target)),
         };
-        let absolute = std::path::absolute(&plain)
-            .map_err(|e| Error::storage(format!("'{target}' is not a usable path: {e}")))?;
+        let absolute =
+            std::path::absolute(&plain).map_err(|e| Error::storage(format!("'{target}' is not a usable path: {e}")))?;
         for (mount, what) in [("/Volumes", "Unity Catalog volumes"), ("/dbfs", "the DBFS mount")] {
             if absolute.starts_with(mount) {
                 return Err(Error::storage(format!(
@@ -71,7 +73,8 @@ impl Location {
 
     /// A folder on local disk through a given store; tests inject faults here.
     pub fn local(url: Url, store: Arc<local::LocalStore>) -> Result<Self> {
-        let path = Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
+        let path =
+            Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
         Ok(Self { url, root: store, path })
     }
 
@@ -152,7 +155,9 @@ impl Location {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.root.put_opts(&self.object(name), bytes.into(), options).await {
             Ok(_) => Ok(Put::Created),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(Put::Exists),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Put::Exists)
+            }
             Err(e) => Err(self.error("writing", name, e)),
         }
     }
@@ -230,7 +235,9 @@ impl Location {
                 self.display()
             ))),
             (_, Err(e)) => Err(e.context("checking that the store has put-if-absent")),
-            (Put::Exists, _) => Err(Error::storage(format!("{}: the store says that a new name exists", self.display()))),
+            (Put::Exists, _) => {
+                Err(Error::storage(format!("{}: the store says that a new name exists", self.display())))
+            }
         }
     }
 }

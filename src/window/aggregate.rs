@@ -37,7 +37,10 @@ impl AggregateSpec {
         fields.extend(aggregation.outputs());
         for (i, f) in fields.iter().enumerate() {
             if fields[..i].iter().any(|g| g.name().eq_ignore_ascii_case(f.name())) {
-                return Err(Error::schema(format!("the column '{}' appears twice in the aggregate's result; name one with AS", f.name())));
+                return Err(Error::schema(format!(
+                    "the column '{}' appears twice in the aggregate's result; name one with AS",
+                    f.name()
+                )));
             }
         }
         Ok(Self { window, keys, aggregation: Arc::new(aggregation), schema: Arc::new(Schema::new(fields)) })
@@ -68,9 +71,13 @@ impl AggregateSpec {
 
     /// What a snapshot is of; two aggregations with the same text can read each other's.
     pub fn description(&self) -> String {
-        let keys: Vec<_> = self.keys.iter().map(|k| format!("{} {}", k.sql, crate::expr::type_to_ddl(&k.data_type))).collect();
+        let keys: Vec<_> =
+            self.keys.iter().map(|k| format!("{} {}", k.sql, crate::expr::type_to_ddl(&k.data_type))).collect();
         let aggregates: Vec<_> = self.aggregates().iter().map(|a| a.sql.clone()).collect();
-        let window = self.window.as_ref().map(|(w, _)| format!("window({}, {} µs, {} µs, {} µs); ", w.column, w.size, w.slide, w.offset));
+        let window = self
+            .window
+            .as_ref()
+            .map(|(w, _)| format!("window({}, {} µs, {} µs, {} µs); ", w.column, w.size, w.slide, w.offset));
         format!("{}by {}; {}", window.unwrap_or_default(), keys.join(", "), aggregates.join(", "))
     }
 }
@@ -228,7 +235,13 @@ impl Aggregator {
         Ok(out)
     }
 
-    fn add(&mut self, rows: &RecordBatch, starts: Option<ArrayRef>, origin: Option<&UInt32Array>, out: &mut Pushed) -> Result<()> {
+    fn add(
+        &mut self,
+        rows: &RecordBatch,
+        starts: Option<ArrayRef>,
+        origin: Option<&UInt32Array>,
+        out: &mut Pushed,
+    ) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }

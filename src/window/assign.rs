@@ -25,7 +25,9 @@ impl WindowSpec {
             return Err(Error::config("a window's size and slide must be longer than nothing"));
         }
         if slide > size {
-            return Err(Error::config("a window's slide must not be longer than its size: rows between windows would be lost"));
+            return Err(Error::config(
+                "a window's slide must not be longer than its size: rows between windows would be lost",
+            ));
         }
         if size / slide > 10_000 {
             return Err(Error::config("each row would belong to more than 10,000 windows: use a longer slide"));
@@ -52,9 +54,9 @@ impl WindowSpec {
     /// The starts of all windows that `time` belongs to, latest first.
     pub fn starts(&self, time: i64) -> impl Iterator<Item = i64> + '_ {
         let last = self.last_start(time);
-        (0..).map(move |k: i64| last.saturating_sub(k.saturating_mul(self.slide))).take_while(move |s| {
-            self.end_of(*s) > time && *s <= time
-        })
+        (0..)
+            .map(move |k: i64| last.saturating_sub(k.saturating_mul(self.slide)))
+            .take_while(move |s| self.end_of(*s) > time && *s <= time)
     }
 }
 

@@ -105,8 +105,7 @@ pub struct ColumnOptions {
 
 impl Fields {
     pub fn new(fields: &arrow::datatypes::Fields, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
-        let columns =
-            fields.iter().map(|f| Column::new(f, &options(f.name()))).collect::<Result<Vec<_>>>()?;
+        let columns = fields.iter().map(|f| Column::new(f, &options(f.name()))).collect::<Result<Vec<_>>>()?;
         let quoted = fields.iter().map(|f| [f.name().as_bytes(), b"\""].concat()).collect();
         Ok(Self { fields: fields.clone(), quoted, columns, scratch: Vec::new() })
     }
@@ -201,9 +200,7 @@ impl Column {
             DataType::Utf8 => Values::Text { offsets: vec![0], data: vec![] },
             DataType::Binary => Values::Binary { offsets: vec![0], data: vec![], scratch: vec![] },
             DataType::Struct(fields) => Values::Struct(Fields::new(fields, &|_| options.clone())?),
-            DataType::List(item) => {
-                Values::List { offsets: vec![0], item: Box::new(with(item)?), field: item.clone() }
-            }
+            DataType::List(item) => Values::List { offsets: vec![0], item: Box::new(with(item)?), field: item.clone() },
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(kv) if kv.len() == 2 && *kv[0].data_type() == DataType::Utf8 => Values::Map {
                     offsets: vec![0],
@@ -321,7 +318,12 @@ impl Column {
                 let value = match Decimal::parse(text).scaled(i64::from(*scale)) {
                     Ok(v) if v.unsigned_abs() < 10u128.pow(u32::from(*precision)) => v,
                     Err(Unfit::Fraction) => {
-                        return fault(format!("a number with more than {scale} decimals does not fit DECIMAL({precision},{scale})"), at);
+                        return fault(
+                            format!(
+                                "a number with more than {scale} decimals does not fit DECIMAL({precision},{scale})"
+                            ),
+                            at,
+                        );
                     }
                     _ => return fault(format!("a number out of range for DECIMAL({precision},{scale})"), at),
                 };

@@ -100,8 +100,7 @@ pub fn timestamp(b: &[u8], zone: Option<Tz>) -> Result<i64, NoTimestamp> {
     if hour > 23 || minute > 59 || second > 59 {
         return Err(Syntax);
     }
-    let local =
-        days * 86_400_000_000 + i64::from(hour * 3600 + minute * 60 + second) * 1_000_000 + micros;
+    let local = days * 86_400_000_000 + i64::from(hour * 3600 + minute * 60 + second) * 1_000_000 + micros;
     match b.get(at) {
         None => localize(local, zone),
         Some(b'Z' | b'z') if at + 1 == b.len() => Ok(local),
@@ -171,7 +170,17 @@ mod tests {
             assert_eq!(ts(good), Ok(noon), "{good}");
         }
         assert_eq!(ts("2024-01-01T12:00:00.0000001Z"), Err(NoTimestamp::SubMicrosecond));
-        for bad in ["", "2024", "2024-02-30", "2024-01-01T24:00:00Z", "2024-01-01T12:00:60Z", "2024-01-01T12:00:00.Z", "2024-01-01T12:00:00X", "2024-01-01T12", "2024-01-01T12:00:00+1"] {
+        for bad in [
+            "",
+            "2024",
+            "2024-02-30",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T12:00:60Z",
+            "2024-01-01T12:00:00.Z",
+            "2024-01-01T12:00:00X",
+            "2024-01-01T12",
+            "2024-01-01T12:00:00+1",
+        ] {
             assert_eq!(ts(bad), Err(NoTimestamp::Syntax), "{bad}");
         }
     }

@@ -55,8 +55,7 @@ impl JsonDecoder {
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(out.messages.len()));
-        out.rows =
-            Some(RecordBatch::try_new_with_options(self.schema.clone(), self.fields.finish()?, &options)?);
+        out.rows = Some(RecordBatch::try_new_with_options(self.schema.clone(), self.fields.finish()?, &options)?);
         Ok(out)
     }
 

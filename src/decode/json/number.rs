@@ -32,8 +32,7 @@ impl<'a> Decimal<'a> {
         let digits = || self.whole.iter().chain(self.fraction).copied();
         let total = self.whole.len() + self.fraction.len();
         let Some(first) = digits().position(|d| d != b'0') else { return Ok(0) };
-        let trailing =
-            self.fraction.iter().rev().chain(self.whole.iter().rev()).take_while(|d| **d == b'0').count();
+        let trailing = self.fraction.iter().rev().chain(self.whole.iter().rev()).take_while(|d| **d == b'0').count();
         let significant = total - first - trailing;
         // The power of ten of the last significant digit.
         let power = self.exponent - self.fraction.len() as i64 + trailing as i64 + scale;

@@ -215,11 +215,7 @@ impl<'a> Cursor<'a> {
 
     /// Eats an object, handing over each key with the cursor on its value.
     #[inline]
-    pub fn object(
-        &mut self,
-        depth: u32,
-        mut each: impl FnMut(&mut Self, Text<'a>, u32) -> Scan<()>,
-    ) -> Scan<()> {
+    pub fn object(&mut self, depth: u32, mut each: impl FnMut(&mut Self, Text<'a>, u32) -> Scan<()>) -> Scan<()> {
         let depth = self.enter(depth)?;
         self.skip_space();
         if self.eat(b'}') {
@@ -293,8 +289,9 @@ fn plain_run(bytes: &[u8], mut at: usize) -> usize {
         let quote = x ^ (ONES * b'"' as u64);
         let slash = x ^ (ONES * b'\\' as u64);
         // A byte's high bit is set where the byte is zero; borrows only spoil bytes after the first hit.
-        let hit = (quote.wrapping_sub(ONES) & !quote | slash.wrapping_sub(ONES) & !slash | x.wrapping_sub(ONES * 0x20) & !x)
-            & HIGH;
+        let hit =
+            (quote.wrapping_sub(ONES) & !quote | slash.wrapping_sub(ONES) & !slash | x.wrapping_sub(ONES * 0x20) & !x)
+                & HIGH;
         if hit != 0 {
             return at + (hit.trailing_zeros() / 8) as usize;
         }

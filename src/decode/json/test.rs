@@ -152,7 +152,10 @@ fn depth_is_limited_and_never_ends_the_process() {
 #[test]
 fn a_malformed_message_never_changes_its_neighbours() {
     let s = schema(vec![("a", DataType::Int32), ("b", DataType::Utf8)]);
-    let d = decode(&s, &["{\"a\":1,\"b\":\"x\"}", "{\"a\":1", "2}", "{\"a\":5,\"b\":\"y\",\"a\":\"no\"}", "{\"b\":\"z\",\"u\":1}"]);
+    let d = decode(
+        &s,
+        &["{\"a\":1,\"b\":\"x\"}", "{\"a\":1", "2}", "{\"a\":5,\"b\":\"y\",\"a\":\"no\"}", "{\"b\":\"z\",\"u\":1}"],
+    );
     assert_eq!(d.malformed.iter().map(|m| m.message).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(d.batch.origin.as_ref().unwrap().rows.values(), &[0, 4]);
     assert_eq!(d.unknown_fields, 1);
@@ -164,7 +167,14 @@ fn a_malformed_message_never_changes_its_neighbours() {
 fn errors_never_print_the_payload() {
     let secret = "hunter2";
     let s = schema(vec![("a", DataType::Int32), ("t", timestamp()), ("d", DataType::Date32), ("x", DataType::Binary)]);
-    for json in [r#"{"a":"hunter2"}"#, r#"{"t":"hunter2"}"#, r#"{"d":"hunter2"}"#, r#"{"x":"hunter2"}"#, r#"hunter2"#, r#"{"hunter2"#] {
+    for json in [
+        r#"{"a":"hunter2"}"#,
+        r#"{"t":"hunter2"}"#,
+        r#"{"d":"hunter2"}"#,
+        r#"{"x":"hunter2"}"#,
+        r#"hunter2"#,
+        r#"{"hunter2"#,
+    ] {
         for m in decode(&s, &[json]).malformed {
             assert!(!m.error.contains(secret), "{}", m.error);
         }
@@ -199,14 +209,35 @@ fn nested_values_follow_the_same_rules() {
 /// The oracle: serde_json into its own tree, then each column by simple rules.
 #[test]
 fn random_messages_decode_as_an_independent_reader_says() {
-    let s = schema(vec![("a", DataType::Int32), ("b", DataType::Float64), ("c", DataType::Utf8), ("d", DataType::Boolean)]);
+    let s =
+        schema(vec![("a", DataType::Int32), ("b", DataType::Float64), ("c", DataType::Utf8), ("d", DataType::Boolean)]);
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-    let pieces = ["1", "-5", "3.5", "1e2", "\"x\"", "\"a\\u0020b\"", "null", "true", "false", "[1,2]", "{\"a\":1}", "4294967296", "tru", "\"", "1.", "{", "\"é\""];
+    let pieces = [
+        "1",
+        "-5",
+        "3.5",
+        "1e2",
+        "\"x\"",
+        "\"a\\u0020b\"",
+        "null",
+        "true",
+        "false",
+        "[1,2]",
+        "{\"a\":1}",
+        "4294967296",
+        "tru",
+        "\"",
+        "1.",
+        "{",
+        "\"é\"",
+    ];
     let names = ["a", "b", "c", "d", "e", "aa"];
     let mut values: Vec<Vec<u8>> = vec![];
     for _ in 0..20_000 {
         let fields: Vec<String> = (0..rng.random_range(0..5))
-            .map(|_| format!("\"{}\":{}", names[rng.random_range(0..names.len())], pieces[rng.random_range(0..pieces.len())]))
+            .map(|_| {
+                format!("\"{}\":{}", names[rng.random_range(0..names.len())], pieces[rng.random_range(0..pieces.len())])
+            })
             .collect();
         let mut text = format!("{{{}}}", fields.join(",")).into_bytes();
         if rng.random_range(0..20) == 0 && !text.is_empty() {
@@ -225,7 +256,9 @@ fn random_messages_decode_as_an_independent_reader_says() {
             match (kind, o.get(name).unwrap_or(&Null)) {
                 (_, Null) => row += "NULL|",
                 ('i', Number(n)) => match n.as_f64() {
-                    Some(f) if f.fract() == 0.0 && (-2147483648.0..=2147483647.0).contains(&f) => row += &format!("{f}|"),
+                    Some(f) if f.fract() == 0.0 && (-2147483648.0..=2147483647.0).contains(&f) => {
+                        row += &format!("{f}|")
+                    }
                     _ => good = false,
                 },
                 ('f', Number(n)) => row += &format!("{}|", n.as_f64().unwrap()),
@@ -248,10 +281,16 @@ fn random_messages_decode_as_an_independent_reader_says() {
             let (a, b) = (rows.column(0).as_primitive::<Int32Type>(), rows.column(1).as_primitive::<Float64Type>());
             let (c, d) = (rows.column(2).as_string::<i32>(), rows.column(3).as_boolean());
             let i = origin.rows.value(r);
-            let is_text = matches!(serde_json::from_slice::<serde_json::Value>(&values[i as usize]).unwrap()["c"], serde_json::Value::String(_));
+            let is_text = matches!(
+                serde_json::from_slice::<serde_json::Value>(&values[i as usize]).unwrap()["c"],
+                serde_json::Value::String(_)
+            );
             let null = |n: bool, t: String| if n { "NULL|".to_string() } else { format!("{t}|") };
             let c = if !c.is_null(r) && !is_text { "text|".into() } else { null(c.is_null(r), c.value(r).to_string()) };
-            let row = null(a.is_null(r), a.value(r).to_string()) + &null(b.is_null(r), b.value(r).to_string()) + &c + &null(d.is_null(r), d.value(r).to_string());
+            let row = null(a.is_null(r), a.value(r).to_string())
+                + &null(b.is_null(r), b.value(r).to_string())
+                + &c
+                + &null(d.is_null(r), d.value(r).to_string());
             (i, row)
         })
         .collect();

@@ -6,8 +6,8 @@ use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::TryStreamExt;
-use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use std::time::Duration;
 
 /// What is to be committed: exactly what the seal says.
@@ -79,10 +79,13 @@ impl Table {
             return Ok(Committed { version: self.version(), already: true });
         }
         let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
-        Err(Error::new(why.kind, format!(
-            "{place}: epoch {} could not be committed in {ATTEMPTS} attempts: {}. Nothing is lost: the epoch is sealed, and running the query again commits it.",
-            commit.epoch, why.message
-        )))
+        Err(Error::new(
+            why.kind,
+            format!(
+                "{place}: epoch {} could not be committed in {ATTEMPTS} attempts: {}. Nothing is lost: the epoch is sealed, and running the query again commits it.",
+                commit.epoch, why.message
+            ),
+        ))
     }
 
     async fn try_commit(&self, commit: &Commit) -> Result<u64> {

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// No call to a store may take longer; a hang becomes an error that is looked into.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(120);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputMode {
     /// Rows are added; other writers may add theirs.
@@ -64,14 +64,18 @@ impl TableSpec {
                 )));
             }
             if !seen.insert(name.to_lowercase()) {
-                return Err(Error::schema(format!("{place}: the column '{name}' appears twice (names match without case)")));
+                return Err(Error::schema(format!(
+                    "{place}: the column '{name}' appears twice (names match without case)"
+                )));
             }
             check_type(name, field.data_type()).map_err(|e| e.context(&place))?;
         }
         for column in &self.partition_by {
             if self.schema.index_of(column).is_err() {
                 let hint = crate::error::did_you_mean(column, self.schema.fields().iter().map(|f| f.name().as_str()));
-                return Err(Error::schema(format!("{place}: partition_by names '{column}', which is not a column.{hint}")));
+                return Err(Error::schema(format!(
+                    "{place}: partition_by names '{column}', which is not a column.{hint}"
+                )));
             }
         }
         if !self.partition_by.is_empty() && self.partition_by.len() == self.schema.fields().len() {
@@ -91,18 +95,24 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
         DataType::Null => Err(Error::schema(format!(
             "column '{name}' is always NULL and has no type. Give it one, as in CAST(NULL AS STRING) AS {name}."
         ))),
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 | DataType::Float16 => Err(
-            Error::schema(format!("column '{name}' has the type {t}, which Delta has not. CAST it to BIGINT or DOUBLE.")),
-        ),
+        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 | DataType::Float16 => {
+            Err(Error::schema(format!(
+                "column '{name}' has the type {t}, which Delta has not. CAST it to BIGINT or DOUBLE."
+            )))
+        }
         DataType::Timestamp(_, None) => Err(Error::schema(format!(
             "column '{name}' is a timestamp without time zone, which plain Delta has not. CAST it to TIMESTAMP."
         ))),
         DataType::List(f) | DataType::LargeList(f) => check_type(name, f.data_type()),
         DataType::Map(f, _) => check_type(name, f.data_type()),
-        DataType::Struct(fields) => fields.iter().try_for_each(|f| check_type(&format!("{name}.{}", f.name()), f.data_type())),
-        DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => Err(Error::schema(
-            format!("column '{name}' has the type {t}, which Delta has not. CAST it to STRING or BIGINT."),
-        )),
+        DataType::Struct(fields) => {
+            fields.iter().try_for_each(|f| check_type(&format!("{name}.{}", f.name()), f.data_type()))
+        }
+        DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => {
+            Err(Error::schema(format!(
+                "column '{name}' has the type {t}, which Delta has not. CAST it to STRING or BIGINT."
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -131,7 +141,9 @@ pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
 
 fn is_absent(e: &Error) -> bool {
     let text = e.message.to_lowercase();
-    text.contains("not a delta table") || text.contains("no table version found") || text.contains("no files in log segment")
+    text.contains("not a delta table")
+        || text.contains("no table version found")
+        || text.contains("no files in log segment")
 }
 
 /// Runs a deltalake call with a time limit and bayou's errors.
@@ -226,7 +238,8 @@ impl Table {
     /// The newest epoch that `app` has committed to this table, at the version last looked at.
     pub async fn transaction(&self, app: &str) -> Result<Option<i64>> {
         let log = self.table.log_store();
-        within(&self.spec.location, "reading the table's txn", self.snapshot()?.transaction_version(log.as_ref(), app)).await
+        within(&self.spec.location, "reading the table's txn", self.snapshot()?.transaction_version(log.as_ref(), app))
+            .await
     }
 
     pub async fn refresh(&mut self) -> Result<()> {
@@ -248,6 +261,11 @@ impl Table {
 
     pub(crate) fn snapshot(&self) -> Result<&deltalake::table::state::DeltaTableState> {
         self.table.snapshot().map_err(delta_error)
+    }
+
+    /// Refuses what others did since `known`, at the version last looked at.
+    pub async fn check_since(&self, known: u64, app: &str, accept: bool) -> Result<()> {
+        self.check_others(known, app, accept).await
     }
 
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
@@ -275,7 +293,10 @@ impl Table {
         }
         for old in existing.fields() {
             if !old.is_nullable() && self.spec.schema.index_of(old.name()).is_err() {
-                return Err(Error::schema(format!("{place}: the table's column '{}' is NOT NULL, and the stream has it not", old.name())));
+                return Err(Error::schema(format!(
+                    "{place}: the table's column '{}' is NOT NULL, and the stream has it not",
+                    old.name()
+                )));
             }
         }
         let partitions = self.snapshot()?.metadata().partition_columns().to_vec();
@@ -321,7 +342,8 @@ fn same_type(a: &DataType, b: &DataType) -> bool {
             _ => false,
         },
         (Struct(x), Struct(y)) => {
-            x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.name() == y.name() && same_type(x.data_type(), y.data_type()))
+            x.len() == y.len()
+                && x.iter().zip(y).all(|(x, y)| x.name() == y.name() && same_type(x.data_type(), y.data_type()))
         }
         _ => a == b,
     }

@@ -29,7 +29,11 @@ impl Stager {
         let (batches, queue) = mpsc::channel(4);
         let task = runtime.spawn({
             let schema = schema.clone();
-            async move { stage(store, schema, partitions, queue).await.map_err(|e| e.context(format!("{place}: writing data files"))) }
+            async move {
+                stage(store, schema, partitions, queue)
+                    .await
+                    .map_err(|e| e.context(format!("{place}: writing data files")))
+            }
         });
         Self { batches, task, schema, rows: 0 }
     }

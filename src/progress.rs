@@ -1,0 +1,109 @@
+//! What a query reports: the keys of Spark's StreamingQueryProgress, and some of bayou's own beside them.
+
+use crate::expect::{Action, Counts};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// How many epochs `recent_progress` remembers, as Spark does.
+pub const RECENT: usize = 100;
+
+/// Counts of one rule.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleCount {
+    pub dataset: String,
+    pub name: String,
+    pub action: Action,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Counts by dataset and rule, added up.
+#[derive(Debug, Clone, Default)]
+pub struct RuleTotals(pub BTreeMap<(String, String), (Action, Counts)>);
+
+impl RuleTotals {
+    pub fn add(&mut self, epoch: &BTreeMap<(Arc<str>, Arc<str>), (Action, Counts)>) {
+        for ((dataset, name), (action, counts)) in epoch {
+            let entry = self.0.entry((dataset.to_string(), name.to_string())).or_insert((*action, Counts::default()));
+            entry.0 = *action;
+            entry.1.add(*counts);
+        }
+    }
+    pub fn list(&self) -> Vec<RuleCount> {
+        let one = |((dataset, name), (action, counts)): (&(String, String), &(Action, Counts))| RuleCount {
+            dataset: dataset.clone(),
+            name: name.clone(),
+            action: *action,
+            counts: *counts,
+        };
+        self.0.iter().map(one).collect()
+    }
+    pub fn from_list(list: Vec<RuleCount>) -> Self {
+        Self(list.into_iter().map(|r| ((r.dataset, r.name), (r.action, r.counts))).collect())
+    }
+}
+
+/// What people see of a query while it runs and after.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// "starting", "running", "waiting", "stopped", "finished", "failed"
+    pub status: String,
+    pub message: String,
+    pub recent: VecDeque<Value>,
+    pub rules: RuleTotals,
+    pub warnings: Vec<String>,
+    pub notes: Vec<String>,
+    pub rows: u64,
+    pub messages: u64,
+    pub malformed: u64,
+    pub quarantined: u64,
+    pub dropped: u64,
+    pub late: u64,
+    pub epochs: u64,
+    pub lag: Option<u64>,
+    pub watermark: Option<String>,
+    pub seconds: f64,
+    pub tables: BTreeMap<String, TableReport>,
+}
+
+#[derive(Debug, Clone, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableReport {
+    pub location: String,
+    pub mode: String,
+    pub rows_written: u64,
+    pub version: u64,
+}
+
+impl Report {
+    pub fn push(&mut self, progress: Value) {
+        self.recent.push_back(progress);
+        while self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+    }
+
+    pub fn to_json(&self) -> Value {
+        json!({
+            "status": self.status,
+            "message": self.message,
+            "epochs": self.epochs,
+            "numInputRows": self.messages,
+            "numRows": self.rows,
+            "numMalformed": self.malformed,
+            "numQuarantined": self.quarantined,
+            "numDropped": self.dropped,
+            "numRowsDroppedByWatermark": self.late,
+            "lag": self.lag,
+            "watermark": self.watermark,
+            "seconds": self.seconds,
+            "tables": self.tables,
+            "expectations": self.rules.list(),
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "lastProgress": self.recent.back(),
+        })
+    }
+}

@@ -1,0 +1,200 @@
+//! From a seal to committed tables.
+
+use super::run::QuerySpec;
+use super::start::{QUARANTINE, ensure, quarantine_spec, table_spec};
+use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
+use crate::sink::delta::{Add, Commit, OutputMode, Table, TableSpec};
+use crate::time::EventTime;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The application id of a table's transactions.
+pub fn app(query: &str, table: &str) -> String {
+    format!("bayou/{query}/{table}")
+}
+
+/// The query's tables, shared between the epoch that is being made and the one that is being committed.
+#[derive(Clone)]
+pub struct Committer {
+    query: String,
+    pub tables: BTreeMap<String, Arc<Mutex<Table>>>,
+    done: BTreeMap<String, DoneTable>,
+    accept_changes: bool,
+}
+
+/// What a seal asks of each table.
+pub struct TableCommit {
+    pub name: String,
+    pub epoch: i64,
+    pub adds: Vec<Add>,
+    pub verify: bool,
+}
+
+pub fn seal_to_commits(_spec: &QuerySpec, seal: &Seal, verify: bool) -> Result<Vec<TableCommit>> {
+    let mut out = vec![];
+    for (name, table) in seal.tables.iter().filter(|(_, t)| t.commit) {
+        let adds = table.adds.iter().map(|a| serde_json::from_value(a.clone())).collect::<Result<_, _>>();
+        let adds = adds.map_err(|e| Error::storage(format!("the seal of epoch {} is damaged: {e}", seal.epoch)))?;
+        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, adds, verify });
+    }
+    Ok(out)
+}
+
+impl Committer {
+    pub async fn open(spec: &QuerySpec) -> Result<Self> {
+        let specs = spec.tables.iter().map(|t| (t.name.clone(), table_spec(t)));
+        let opened =
+            futures::future::try_join_all(specs.map(|(name, s)| async move { ensure(s).await.map(|t| (name, t)) }))
+                .await?;
+        let mut tables: BTreeMap<_, _> = opened.into_iter().map(|(n, t)| (n, Arc::new(Mutex::new(t)))).collect();
+        // The quarantine table is made when it is first needed.
+        if crate::sink::delta::open(&spec.quarantine).await?.is_some() {
+            let table = ensure(quarantine_spec(spec)).await?;
+            tables.insert(QUARANTINE.into(), Arc::new(Mutex::new(table)));
+        }
+        Ok(Self { query: spec.name.clone(), tables, done: BTreeMap::new(), accept_changes: spec.accept_changes })
+    }
+
+    pub async fn quarantine(&mut self, spec: &QuerySpec) -> Result<Arc<Mutex<Table>>> {
+        if let Some(t) = self.tables.get(QUARANTINE) {
+            return Ok(t.clone());
+        }
+        let table = Arc::new(Mutex::new(ensure(quarantine_spec(spec)).await?));
+        self.tables.insert(QUARANTINE.into(), table.clone());
+        Ok(table)
+    }
+
+    pub fn known(&mut self, done: Option<&Done>) {
+        if let Some(done) = done {
+            self.done = done.tables.clone();
+        }
+    }
+
+    /// Refuses tables that have gone on, or elsewhere, without this checkpoint.
+    pub async fn check(&self, spec: &QuerySpec, newest: i64) -> Result<()> {
+        for (name, table) in &self.tables {
+            let table = table.lock().await;
+            let place = table.spec.location.display();
+            let app = app(&self.query, name);
+            let txn = table.transaction(&app).await?;
+            if txn.is_some_and(|t| t > newest) {
+                return Err(Error::config(format!(
+                    "{place}: the table holds epoch {} of '{}', and the checkpoint {} ends at {newest}: it is an older copy. Restore the newer one, or start over with full_refresh=True.",
+                    txn.unwrap_or_default(),
+                    spec.name,
+                    spec.checkpoint.display()
+                )));
+            }
+            let Some(done) = self.done.get(name) else { continue };
+            if table.id()? != done.id {
+                return Err(Error::data_loss(format!(
+                    "{place}: the table was recreated by somebody else (its id was {}, and is {}). Start over with full_refresh=True.",
+                    done.id,
+                    table.id()?
+                )));
+            }
+            table.check_since(done.version, &app, self.accept_changes).await?;
+        }
+        Ok(())
+    }
+
+    /// Empties the tables at the start of a new generation; `txn` makes it happen once.
+    pub async fn truncate(&mut self, spec: &QuerySpec, txn: i64) -> Result<()> {
+        for (name, table) in &self.tables {
+            let table = table.lock().await;
+            let emptied = TableSpec { mode: OutputMode::Complete, ..table.spec.clone() };
+            drop(table);
+            let mut table = ensure(emptied).await?;
+            let commit = Commit {
+                app: app(&spec.name, name),
+                epoch: txn,
+                adds: vec![],
+                table_id: table.id()?,
+                known_version: table.version(),
+                verify_files: false,
+                accept_changes: true,
+            };
+            table.commit(&commit).await?;
+        }
+        for table in self.tables.values() {
+            table.lock().await.refresh().await?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is sealed to every table, then writes `done`.
+    pub async fn commit(
+        &mut self,
+        log: &EpochLog,
+        seal: &Seal,
+        commits: Vec<TableCommit>,
+        now: EventTime,
+    ) -> Result<Done> {
+        let mut jobs = vec![];
+        for c in commits {
+            let table = self
+                .tables
+                .get(&c.name)
+                .cloned()
+                .ok_or_else(|| {
+                    Error::config(format!(
+                        "epoch {} is sealed and has rows for the table '{}', which this query no longer defines. Run it once more with the table, or start over with full_refresh=True.",
+                        seal.epoch, c.name
+                    ))
+                })?;
+            let known = self.done.get(&c.name).cloned();
+            let app = app(&self.query, &c.name);
+            let accept_changes = self.accept_changes;
+            jobs.push(async move {
+                let mut table = table.lock().await;
+                let table_id = known.as_ref().map_or_else(|| table.id(), |k| Ok(k.id.clone()))?;
+                let known_version = known.map_or_else(|| table.version(), |k| k.version);
+                let commit = Commit {
+                    app,
+                    epoch: c.epoch,
+                    adds: c.adds,
+                    table_id: table_id.clone(),
+                    known_version,
+                    verify_files: c.verify,
+                    accept_changes,
+                };
+                let done = table.commit(&commit).await?;
+                Ok::<_, Error>((c.name, DoneTable { id: table_id, version: done.version, txn: Some(c.epoch) }))
+            });
+        }
+        let committed: BTreeMap<String, DoneTable> = futures::future::try_join_all(jobs).await?.into_iter().collect();
+        let mut tables = self.done.clone();
+        for (name, table) in &self.tables {
+            if !tables.contains_key(name) && !committed.contains_key(name) {
+                let table = table.lock().await;
+                tables.insert(name.clone(), DoneTable { id: table.id()?, version: table.version(), txn: None });
+            }
+        }
+        tables.extend(committed);
+        let done = Done {
+            format_version: FORMAT_VERSION,
+            epoch: seal.epoch,
+            nonce: seal.nonce.clone(),
+            clock: now,
+            tables,
+            counts: seal.counts.clone(),
+        };
+        log.done(&done).await?;
+        self.done = done.tables.clone();
+        Ok(done)
+    }
+
+    /// What need not happen, and never fails the query: checkpoints of the tables' logs, old epochs.
+    pub async fn maintain(&self, log: &EpochLog, epoch: i64, now: EventTime) {
+        for table in self.tables.values() {
+            table.lock().await.maintain().await;
+        }
+        if epoch % 20 == 0
+            && let Err(e) = log.clean(epoch, now).await
+        {
+            log::warn!("{}: old epochs were not cleaned up: {}", self.query, e.message);
+        }
+    }
+}

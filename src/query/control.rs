@@ -1,0 +1,151 @@
+//! A query as its user holds it: started, watched, stopped.
+
+use crate::progress::Report;
+use crate::{Error, Kind, Result};
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+/// How a query is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stop {
+    No = 0,
+    /// Finish the epoch at hand.
+    AfterEpoch = 1,
+    /// Abandon what is not sealed.
+    Now = 2,
+}
+
+pub struct Shared {
+    pub name: String,
+    pub id: String,
+    pub run_id: String,
+    stop: AtomicU8,
+    pub report: Mutex<Report>,
+    ended: Mutex<Option<Result<(), Failure>>>,
+    changed: Condvar,
+}
+
+/// An error that can be told more than once.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub kind: Kind,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn to_error(&self) -> Error {
+        Error::new(self.kind, self.message.clone())
+    }
+}
+
+impl Shared {
+    pub fn new(name: &str, id: String) -> Self {
+        Self {
+            name: name.into(),
+            id,
+            run_id: uuid::Uuid::new_v4().to_string(),
+            stop: AtomicU8::new(0),
+            report: Mutex::new(Report { status: "starting".into(), ..Report::default() }),
+            ended: Mutex::new(None),
+            changed: Condvar::new(),
+        }
+    }
+    pub fn stopping(&self) -> Stop {
+        match self.stop.load(Ordering::Acquire) {
+            0 => Stop::No,
+            1 => Stop::AfterEpoch,
+            _ => Stop::Now,
+        }
+    }
+    pub fn request(&self, stop: Stop) {
+        self.stop.fetch_max(stop as u8, Ordering::AcqRel);
+    }
+    pub fn end(&self, result: Result<()>) {
+        let mut report = self.report.lock();
+        let stopped = self.stopping() != Stop::No;
+        report.status = match &result {
+            Err(_) => "failed".into(),
+            Ok(()) if stopped => "stopped".into(),
+            Ok(()) => "finished".into(),
+        };
+        if let Err(e) = &result {
+            report.message = e.message.clone();
+        }
+        drop(report);
+        *self.ended.lock() = Some(result.map_err(|e| Failure { kind: e.kind, message: e.message }));
+        self.changed.notify_all();
+    }
+}
+
+/// A running or ended query.
+#[derive(Clone)]
+pub struct Query(pub Arc<Shared>);
+
+impl Query {
+    pub fn is_active(&self) -> bool {
+        self.0.ended.lock().is_none()
+    }
+    pub fn exception(&self) -> Option<Failure> {
+        self.0.ended.lock().as_ref().and_then(|r| r.as_ref().err().cloned())
+    }
+    /// Waits for the end, at most so long; true when it has ended.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        let mut ended = self.0.ended.lock();
+        while ended.is_none() {
+            if self.0.changed.wait_until(&mut ended, deadline).timed_out() {
+                return ended.is_some();
+            }
+        }
+        true
+    }
+    pub fn stop(&self, how: Stop) {
+        self.0.request(how);
+    }
+}
+
+/// The queries that run in this process, by where their checkpoint is.
+static ACTIVE: LazyLock<Mutex<HashMap<String, Query>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
+
+/// Takes a checkpoint over: an older run of it in this process ends after its epoch first.
+pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
+    let before = ACTIVE.lock().insert(checkpoint.to_string(), query.clone());
+    if let Some(old) = before.filter(Query::is_active) {
+        old.stop(Stop::AfterEpoch);
+        let mut waited = Duration::ZERO;
+        while !old.wait(Duration::from_millis(50)) {
+            waited += Duration::from_millis(50);
+            if query.0.stopping() == Stop::Now {
+                return Err(Error::interrupted("stopped while waiting for the run before it"));
+            }
+            if waited > Duration::from_secs(120) {
+                return Err(Error::concurrent_query(format!(
+                    "the query '{}' is running in this process and does not end. Stop it with query.stop().",
+                    query.0.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn let_go(checkpoint: &str, query: &Query) {
+    let mut active = ACTIVE.lock();
+    if active.get(checkpoint).is_some_and(|q| Arc::ptr_eq(&q.0, &query.0)) {
+        active.remove(checkpoint);
+    }
+}
+
+/// Asks all queries of this process to stop; for the interpreter's exit.
+pub fn stop_all(at_most: Duration) {
+    let all: Vec<Query> = ACTIVE.lock().values().cloned().collect();
+    all.iter().for_each(|q| q.stop(Stop::Now));
+    let deadline = Instant::now() + at_most;
+    for q in all {
+        q.wait(deadline.saturating_duration_since(Instant::now()));
+    }
+}

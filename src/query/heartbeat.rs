@@ -1,0 +1,118 @@
+//! A file that says "somebody runs this query". It makes a second runner's refusal early and friendly; what decides is the
+//! seal, which only one can put.
+
+use crate::storage::Location;
+use crate::time::{Clock, EventTime, SystemClock};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+pub const BEAT: Duration = Duration::from_secs(5);
+const FILE: &str = "heartbeat.json";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Beat {
+    host: String,
+    pid: u32,
+    /// The process's start as the system counts it, so that a reused pid is told apart.
+    process_start: Option<u64>,
+    run: String,
+    beat: u64,
+    at: EventTime,
+    ended: bool,
+}
+
+fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // The boot id tells containers of one name apart, and a machine from itself after a restart.
+    format!("{}/{}", named.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default().trim(), boot.trim())
+}
+
+/// Field 22 of /proc/<pid>/stat; None where there is no such process (or no /proc).
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+async fn read(at: &Location) -> Result<Option<Beat>> {
+    Ok(at.get(FILE).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Refuses when another process runs the query.
+pub async fn check(at: &Location, query: &str) -> Result<()> {
+    let Some(found) = read(at).await? else { return Ok(()) };
+    if found.ended || found.pid == std::process::id() && found.host == host() {
+        return Ok(());
+    }
+    let refuse = |where_: String| {
+        Err(Error::concurrent_query(format!(
+            "the query '{query}' is being run {where_} (checkpoint {}). Stop it there, or give this one another query_name and other tables.",
+            at.display()
+        )))
+    };
+    if found.host == host() {
+        return match process_start(found.pid) {
+            Some(start) if Some(start) == found.process_start => {
+                refuse(format!("by process {} on this machine", found.pid))
+            }
+            _ => Ok(()),
+        };
+    }
+    let age = SystemClock.now().0 - found.at.0;
+    if age > crate::time::micros(BEAT) * 12 {
+        return Ok(());
+    }
+    tokio::time::sleep(BEAT * 2).await;
+    match read(at).await? {
+        Some(now) if now.beat > found.beat && !now.ended => {
+            refuse(format!("by process {} on {}", now.pid, now.host.split('/').next().unwrap_or_default()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Beats until dropped.
+pub struct Heartbeat {
+    task: tokio::task::JoinHandle<()>,
+    at: Location,
+    run: String,
+    runtime: tokio::runtime::Handle,
+}
+
+fn beat(run: &str, beat: u64, ended: bool) -> Beat {
+    let pid = std::process::id();
+    Beat { host: host(), pid, process_start: process_start(pid), run: run.into(), beat, at: SystemClock.now(), ended }
+}
+
+impl Heartbeat {
+    pub fn start(at: &Location, run: &str, runtime: &tokio::runtime::Handle) -> Self {
+        let (place, name) = (at.clone(), run.to_string());
+        let task = runtime.spawn(async move {
+            for n in 0.. {
+                if let Ok(bytes) = serde_json::to_vec(&beat(&name, n, false)) {
+                    let _ = place.put(FILE, bytes).await;
+                }
+                tokio::time::sleep(BEAT).await;
+            }
+        });
+        Self { task, at: at.clone(), run: run.into(), runtime: runtime.clone() }
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.task.abort();
+        let (at, run) = (self.at.clone(), self.run.clone());
+        let last = async move {
+            // Only our own: another runner may have taken over meanwhile.
+            if read(&at).await.ok().flatten().is_some_and(|b| b.run == run)
+                && let Ok(bytes) = serde_json::to_vec(&beat(&run, u64::MAX, true))
+            {
+                let _ = at.put(FILE, bytes).await;
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), last).await.ok() });
+    }
+}

@@ -1,0 +1,450 @@
+//! Starting: which query this is, what earlier runs left, and what has to be finished before anything is read.
+
+use super::commit::{Committer, app, seal_to_commits};
+use super::control::Shared;
+use super::engine::Engine;
+use super::feed::{Feed, one_connection};
+use super::plan::{Plan, Target};
+use super::run::{QuerySpec, TableOptions};
+use super::source::{KafkaSource, OnMalformed};
+use crate::epoch::*;
+use crate::position::{Positions, TopicPartition};
+use crate::progress::{RuleCount, RuleTotals};
+use crate::sink::delta::{OutputMode, Table, TableSpec};
+use crate::sink::quarantine;
+use crate::storage::Put;
+use crate::time::{Clock, EventTime, SystemClock};
+use crate::window::Tracker;
+use crate::{Error, Result, state};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a run begins with.
+pub struct Started {
+    pub log: EpochLog,
+    pub engine: Engine,
+    pub feed: Feed,
+    pub committer: Committer,
+    pub definition: String,
+    pub next_epoch: i64,
+    pub state: BTreeMap<String, StateFiles>,
+    pub totals: RuleTotals,
+    pub topic_ids: BTreeMap<String, Option<String>>,
+}
+
+pub const QUARANTINE: &str = "_quarantine";
+
+pub fn table_spec(t: &TableOptions) -> TableSpec {
+    TableSpec {
+        location: t.location.clone(),
+        schema: t.stream.schema().clone(),
+        partition_by: t.partition_by.clone(),
+        mode: t.mode,
+        name: t.table_name.clone(),
+        comment: t.comment.clone(),
+        merge_schema: t.merge_schema,
+    }
+}
+
+pub fn quarantine_spec(spec: &QuerySpec) -> TableSpec {
+    TableSpec {
+        location: spec.quarantine.clone(),
+        schema: quarantine::SCHEMA.clone(),
+        partition_by: vec![],
+        mode: OutputMode::Append,
+        name: None,
+        comment: Some(format!("What the query {} set aside: the original messages and why", spec.name)),
+        merge_schema: true,
+    }
+}
+
+fn definition(spec: &QuerySpec, engine: &Engine) -> DefinitionFile {
+    let tables = spec.tables.iter().map(|t| {
+        let definition = TableDefinition {
+            schema: crate::expr::to_ddl(t.stream.schema()),
+            mode: format!("{:?}", t.mode).to_lowercase(),
+            partition_by: t.partition_by.clone(),
+            steps: t.stream.steps(),
+        };
+        (t.name.clone(), definition)
+    });
+    let operators =
+        engine.plan.operators.iter().zip(&engine.aggregators).map(|(n, a)| (n.clone(), a.spec.description()));
+    DefinitionFile {
+        format_version: FORMAT_VERSION,
+        tables: tables.collect(),
+        operators: operators.collect(),
+        state_version: state::STATE_VERSION.into(),
+    }
+}
+
+fn topics(sources: &[Arc<KafkaSource>]) -> Vec<String> {
+    let mut out: Vec<String> = sources.iter().flat_map(|s| s.topics.iter().map(|t| t.to_string())).collect();
+    out.sort();
+    out.dedup();
+    out
+}
+
+/// Everything before the first read. Kafka's answers are awaited on this thread; storage's on the runtime.
+pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
+    let rt = spec.runtime.clone();
+    for t in &spec.tables {
+        table_spec(t).check()?;
+    }
+    let targets =
+        spec.tables.iter().map(|t| Target { name: t.name.as_str().into(), stream: t.stream.clone(), mode: t.mode });
+    let plan = Plan::new(targets.collect())?;
+    let sources = plan.kafka_sources();
+    let connection = one_connection(&sources)?;
+    let mut engine = Engine::new(plan, OnMalformed::Quarantine)?;
+    let cluster_id = connection.cluster_id()?;
+    let mut topic_ids = BTreeMap::new();
+    for topic in topics(&sources) {
+        let id = connection.topic_id(&crate::position::Topic::new(&topic))?;
+        topic_ids.insert(topic, id);
+    }
+    let now = SystemClock.now();
+    let definition = definition(spec, &engine);
+    let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;
+    let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
+
+    let generation = rt.block_on(newest_generation(&spec.checkpoint))?;
+    let begin = match generation {
+        Some(g) if !spec.full_refresh => Begin::Continue(g),
+        Some(g) => Begin::New { generation: g + 1, truncate: true },
+        None => Begin::New { generation: 1, truncate: spec.full_refresh },
+    };
+    let (log, start_file) = match begin {
+        Begin::Continue(g) => {
+            let log = EpochLog::new(spec.checkpoint.join(&g.to_string()));
+            let query: QueryFile =
+                rt.block_on(log.read("query.json"))?.ok_or_else(|| Error::storage("query.json is gone"))?;
+            check_identity(spec, &query, &cluster_id, &topic_ids, &sources)?;
+            let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
+            // A run that died between the two files has read nothing yet.
+            let start = match start {
+                Some(s) => s,
+                None => make_start(spec, &log, &sources, first_epoch(spec, g)?, g > 1, now)?,
+            };
+            (log, start)
+        }
+        Begin::New { generation, truncate } => {
+            rt.block_on(spec.checkpoint.probe("probe"))?;
+            let first = first_epoch(spec, generation)?;
+            if !truncate && first > 0 {
+                return Err(Error::config(format!(
+                    "a table of '{}' holds epochs up to {} of this query, and its checkpoint {} is not there. Point checkpoint_location at it; or, \
+                     to empty the tables and read everything anew, run with full_refresh=True.",
+                    spec.name,
+                    first - 1,
+                    spec.checkpoint.display()
+                )));
+            }
+            let log = EpochLog::new(spec.checkpoint.join(&generation.to_string()));
+            let query = QueryFile {
+                format_version: FORMAT_VERSION,
+                query_name: spec.name.clone(),
+                query_id: shared.id.clone(),
+                generation,
+                cluster_id: cluster_id.clone(),
+                topic_ids: topic_ids.clone(),
+                created_at: now,
+            };
+            let (found, put) = rt.block_on(log.create("query.json", &query))?;
+            if put == Put::Exists {
+                check_identity(spec, &found, &cluster_id, &topic_ids, &sources)?;
+            }
+            let start = make_start(spec, &log, &sources, first, truncate, now)?;
+            (log, start)
+        }
+    };
+    warn_about_start(&sources, &start_file, shared);
+    rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
+
+    // The tables, and what an earlier run left sealed but not done.
+    let mut committer = rt.block_on(Committer::open(spec))?;
+    let newest = rt.block_on(log.newest_seal())?;
+    let mut done = None;
+    match newest {
+        None => {
+            if let Some(txn) = start_file.truncate_txn {
+                rt.block_on(committer.truncate(spec, txn))?;
+            }
+        }
+        Some(n) => {
+            let seal = rt
+                .block_on(log.read_seal(n))?
+                .ok_or_else(|| Error::storage(format!("the seal of epoch {n} is gone")))?;
+            let found = rt.block_on(log.read_done(n))?;
+            done = Some(match found {
+                Some(d) => d,
+                None => {
+                    let before = rt.block_on(log.read_done(n - 1))?;
+                    committer.known(before.as_ref());
+                    let commits = seal_to_commits(spec, &seal, true)?;
+                    log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
+                    rt.block_on(committer.commit(&log, &seal, commits, now))?
+                }
+            });
+        }
+    }
+    committer.known(done.as_ref());
+    let last = newest.unwrap_or(start_file.first_epoch - 1);
+    rt.block_on(committer.check(spec, last))?;
+
+    let seal: Option<Seal> = match newest {
+        Some(n) => rt.block_on(log.read_seal(n))?,
+        None => None,
+    };
+    let mut totals = RuleTotals::default();
+    let mut state_files = BTreeMap::new();
+    let positions: Positions;
+    let mut last_timestamps: BTreeMap<TopicPartition, EventTime> = BTreeMap::new();
+    match &seal {
+        None => positions = crate::epoch::positions(&start_file.positions),
+        Some(seal) => {
+            positions = seal
+                .ranges
+                .iter()
+                .map(|r| (TopicPartition::new(&r.topic, r.partition), crate::position::Offset(r.until)))
+                .collect();
+            for r in &seal.ranges {
+                if let Some(t) = r.last_timestamp {
+                    last_timestamps.insert(TopicPartition::new(&r.topic, r.partition), t);
+                }
+            }
+            if let Some(list) = seal.counts.get("rules").cloned()
+                && let Ok(list) = serde_json::from_value::<Vec<RuleCount>>(list)
+            {
+                totals = RuleTotals::from_list(list);
+            }
+            check_tables(spec, &rt.block_on(read_definition(&log, &seal.definition))?, shared)?;
+            restore(&rt, &log, &mut engine, seal, spec)?;
+            state_files = seal.state.clone();
+        }
+    }
+    let bounded = spec.trigger == super::Trigger::AvailableNow;
+    let mut feed = Feed::new(sources, positions, bounded)?;
+    feed.last_timestamp = last_timestamps;
+    for t in &mut engine.trackers {
+        feed.partitions().for_each(|p| t.know(p));
+    }
+    Ok(Started {
+        log,
+        engine,
+        feed,
+        committer,
+        definition: hash,
+        next_epoch: last + 1,
+        state: state_files,
+        totals,
+        topic_ids,
+    })
+}
+
+enum Begin {
+    Continue(u64),
+    New { generation: u64, truncate: bool },
+}
+
+async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
+    log.read(&format!("definition/{hash}.json"))
+        .await?
+        .ok_or_else(|| Error::storage(format!("definition/{hash}.json is gone")))
+}
+
+/// 1 + the highest of earlier generations' seals and of the tables' txns.
+fn first_epoch(spec: &QuerySpec, generation: u64) -> Result<i64> {
+    spec.runtime.block_on(async {
+        let mut highest = -1;
+        for g in 1..generation {
+            let log = EpochLog::new(spec.checkpoint.join(&g.to_string()));
+            highest = highest.max(log.newest_seal().await?.unwrap_or(-1));
+        }
+        let locations =
+            spec.tables.iter().map(|t| (t.name.as_str(), &t.location)).chain([(QUARANTINE, &spec.quarantine)]);
+        for (name, location) in locations {
+            if let Some(table) = crate::sink::delta::open(location).await? {
+                let state = table.snapshot().map_err(|e| Error::storage(e.to_string()))?;
+                let txn = state.transaction_version(table.log_store().as_ref(), app(&spec.name, name)).await;
+                highest = highest.max(txn.map_err(|e| Error::storage(e.to_string()))?.unwrap_or(-1));
+            }
+        }
+        Ok(highest + 1)
+    })
+}
+
+fn make_start(
+    spec: &QuerySpec,
+    log: &EpochLog,
+    sources: &[Arc<KafkaSource>],
+    first: i64,
+    truncate: bool,
+    now: EventTime,
+) -> Result<StartFile> {
+    let positions = Feed::starts(sources)?;
+    let start = StartFile {
+        format_version: FORMAT_VERSION,
+        // The emptying of the tables takes a number of its own.
+        first_epoch: first + i64::from(truncate),
+        positions: position_map(&positions),
+        starting_offsets: starting(sources),
+        clock: now,
+        truncate_txn: truncate.then_some(first),
+    };
+    Ok(spec.runtime.block_on(log.create("start.json", &start))?.0)
+}
+
+fn starting(sources: &[Arc<KafkaSource>]) -> serde_json::Value {
+    sources.iter().map(|s| serde_json::to_value(&s.starting).unwrap_or_default()).collect()
+}
+
+fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Shared) {
+    if starting(sources) != start.starting_offsets {
+        let text = "starting_offsets differs from the first run's and is ignored: the query goes on where it stopped. To start over: reset(confirm=True).";
+        log::warn!("{text}");
+        shared.report.lock().warnings.push(text.into());
+    }
+}
+
+fn check_identity(
+    spec: &QuerySpec,
+    found: &QueryFile,
+    cluster: &str,
+    topic_ids: &BTreeMap<String, Option<String>>,
+    sources: &[Arc<KafkaSource>],
+) -> Result<()> {
+    let place = spec.checkpoint.display();
+    let way_out =
+        "Use another checkpoint and other tables, or start over with reset(confirm=True) or full_refresh=True.";
+    if found.query_name != spec.name {
+        return Err(Error::config(format!(
+            "{place} is the checkpoint of the query '{}', not of '{}'. {way_out}",
+            found.query_name, spec.name
+        )));
+    }
+    if found.cluster_id != cluster {
+        let gone = match found.cluster_id.starts_with("embedded") {
+            true => " That was an embedded broker, which keeps its data in memory only: it is gone with its last user.",
+            false => "",
+        };
+        return Err(Error::config(format!(
+            "{place}: the tables of '{}' were filled from the cluster {}, and this is {cluster}.{gone} {way_out}",
+            spec.name, found.cluster_id
+        )));
+    }
+    let before: Vec<&String> = found.topic_ids.keys().collect();
+    let now: Vec<&String> = topic_ids.keys().collect();
+    if before != now {
+        return Err(Error::config(format!(
+            "{place}: '{}' read the topics {before:?} before, and reads {now:?} now. {way_out}",
+            spec.name
+        )));
+    }
+    for (topic, id) in topic_ids {
+        if let (Some(old), Some(new)) = (found.topic_ids.get(topic).and_then(Option::as_ref), id.as_ref())
+            && old != new
+        {
+            let tolerant =
+                sources.iter().filter(|s| s.topics.iter().any(|t| t.as_str() == topic)).all(|s| !s.fail_on_data_loss);
+            if !tolerant {
+                return Err(Error::data_loss(format!(
+                    "the topic '{topic}' was deleted and made anew (its id was {old} and is {new}): its offsets start again, and what was not \
+                     read is lost. {way_out}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What changed between the runs, as far as it is allowed.
+fn check_tables(spec: &QuerySpec, before: &DefinitionFile, shared: &Shared) -> Result<()> {
+    let mut notes = vec![];
+    for t in &spec.tables {
+        let Some(old) = before.tables.get(&t.name) else {
+            match t.start.as_deref() {
+                Some("now") => notes.push(format!("table '{}' is new and starts now", t.name)),
+                Some("earliest") => {
+                    return Err(Error::config(format!(
+                        "table '{}' is new, and filling it from the earliest offset beside the others is not in this version. Say start=\"now\", or run with full_refresh=True.",
+                        t.name
+                    )));
+                }
+                _ => {
+                    return Err(Error::config(format!(
+                        "table '{}' is new in a pipeline that has run before. Say start=\"now\" (only what comes from now on), or run with full_refresh=True.",
+                        t.name
+                    )));
+                }
+            }
+            continue;
+        };
+        let mode = format!("{:?}", t.mode).to_lowercase();
+        if old.mode != mode {
+            return Err(Error::config(format!(
+                "table '{}' was written in output_mode=\"{}\" and is now to be \"{mode}\". Use another table, or full_refresh=True.",
+                t.name, old.mode
+            )));
+        }
+        if old.steps != t.stream.steps() {
+            notes.push(format!("table '{}': its steps have changed; rows written before stay as they are", t.name));
+        }
+    }
+    for name in before.tables.keys().filter(|n| !spec.tables.iter().any(|t| t.name == **n)) {
+        notes.push(format!("table '{name}' is no longer written"));
+    }
+    shared.report.lock().notes.extend(notes);
+    Ok(())
+}
+
+/// Brings watermarks and groups back to where the seal left them.
+fn restore(
+    rt: &tokio::runtime::Handle,
+    log: &EpochLog,
+    engine: &mut Engine,
+    seal: &Seal,
+    spec: &QuerySpec,
+) -> Result<()> {
+    let partitions: Vec<TopicPartition> =
+        seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
+    for (tracker, (name, watermark)) in engine.trackers.iter_mut().zip(&engine.plan.trackers) {
+        if let Some(state) = seal.watermarks.get(name) {
+            *tracker =
+                Tracker::restore(watermark.clone(), state, |n| partitions.iter().find(|p| p.to_string() == n).cloned());
+        }
+    }
+    for operator in 0..engine.aggregators.len() {
+        let name = engine.plan.operators[operator].clone();
+        let Some(files) = seal.state.get(&name) else {
+            continue;
+        };
+        let (description, schema) =
+            (engine.aggregators[operator].spec.description(), engine.aggregators[operator].state_schema().clone());
+        for file in files.base.iter().chain(&files.increments) {
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| {
+                Error::storage(format!(
+                    "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
+                    log.at.display(),
+                    spec.name
+                ))
+            })?;
+            let batch = state::decode(&bytes, &description, &schema, file)?;
+            engine.aggregators[operator].merge(&batch)?;
+        }
+        let watermark = engine.plan.nodes.iter().find_map(|n| match &n.step {
+            super::plan::Step::Aggregate { operator: o, trackers, .. } if *o == operator => {
+                Some(engine.watermark_of(trackers))
+            }
+            _ => None,
+        });
+        engine.aggregators[operator].forget_closed(watermark.flatten());
+    }
+    Ok(())
+}
+
+/// Opens or makes one table; says which one when it cannot.
+pub async fn ensure(spec: TableSpec) -> Result<Table> {
+    Ok(Table::ensure(spec).await?.0)
+}
