@@ -2,12 +2,14 @@
 
 use super::evaluate::failure;
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, UInt32Array, UInt32Builder};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{CastOptions, cast_with_options, sort_to_indices, take};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef};
 use datafusion::logical_expr::GroupsAccumulator;
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,13 +33,14 @@ pub struct Aggregate {
 }
 
 /// What becomes of the accumulator's output.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Finish {
-    AsIs,
     /// A checked cast to the aggregate's type: out of range is an error.
     Cast,
     /// NULL for the empty group is an empty list (collect_list, collect_set).
     EmptyList,
+    /// The value of each list that stands at this share of it.
+    Percentile(f64),
 }
 
 impl fmt::Debug for Aggregate {
@@ -77,10 +80,63 @@ impl Aggregate {
 
     /// The accumulator's output as Spark types it.
     pub fn finish(&self, array: ArrayRef) -> Result<ArrayRef> {
-        super::aggregation::finish(self, array)
+        match self.finish {
+            Finish::Cast => self.cast(array),
+            Finish::EmptyList => {
+                let list = list_array(&array, &self.sql)?;
+                let lengths = (0..list.len()).map(|i| if list.is_null(i) { 0 } else { list.value_length(i) as usize });
+                let DataType::List(field) = &self.data_type else { return Ok(array) };
+                let offsets = OffsetBuffer::from_lengths(lengths);
+                // A NULL list has no elements of its own, so that the values stay where they are.
+                let values = present_values(list)?;
+                let values = arrow::compute::cast(&values, field.data_type())?;
+                Ok(Arc::new(ListArray::try_new(field.clone(), offsets, values, None)?))
+            }
+            Finish::Percentile(p) => {
+                let list = list_array(&array, &self.sql)?;
+                let mut picked = UInt32Builder::with_capacity(list.len());
+                for i in 0..list.len() {
+                    if list.is_null(i) || list.value_length(i) == 0 {
+                        picked.append_null();
+                        continue;
+                    }
+                    let order = sort_to_indices(&list.value(i), None, None)?;
+                    let n = order.len();
+                    let rank = ((p * n as f64).ceil() as usize).clamp(1, n);
+                    picked.append_value(list.value_offsets()[i] as u32 + order.value(rank - 1));
+                }
+                self.cast(take(list.values(), &picked.finish(), None)?)
+            }
+        }
     }
 
-    pub(super) fn failed(&self, e: &datafusion::error::DataFusionError) -> Error {
+    fn cast(&self, array: ArrayRef) -> Result<ArrayRef> {
+        let overflow = || Error::malformed(super::arith::OVERFLOW).context(&self.sql);
+        if let (DataType::Decimal128(p, _), Some(d)) = (&self.data_type, array.as_primitive_opt::<Decimal128Type>()) {
+            if *d.data_type() == self.data_type && d.iter().flatten().any(|v| super::text::fits(v, *p).is_none()) {
+                return Err(overflow());
+            }
+        }
+        if *array.data_type() == self.data_type {
+            return Ok(array);
+        }
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(&array, &self.data_type, &options).map_err(|_| overflow())
+    }
+
+    fn failed(&self, e: &datafusion::error::DataFusionError) -> Error {
         Error::malformed(failure(e)).context(&self.sql)
     }
+}
+
+fn list_array<'a>(array: &'a ArrayRef, sql: &str) -> Result<&'a ListArray> {
+    array.as_list_opt::<i32>().ok_or_else(|| Error::internal(format!("{sql}: its result is {}", array.data_type())))
+}
+
+/// The elements of all lists that are not NULL, in order.
+fn present_values(list: &ListArray) -> Result<ArrayRef> {
+    let offsets = list.value_offsets();
+    let wanted: UInt32Array =
+        (0..list.len()).filter(|&i| list.is_valid(i)).flat_map(|i| offsets[i] as u32..offsets[i + 1] as u32).collect();
+    Ok(take(list.values(), &wanted, None)?)
 }

@@ -1,16 +1,366 @@
 //! From Spark's grammar to typed expressions.
-use super::{Bound, Dialect};
-use crate::Result;
-use arrow::datatypes::SchemaRef;
+
+use super::arith;
+use super::coerce::{canonical, is_interval, unify};
+use super::compare;
+use super::ddl::type_to_ddl;
+use super::functions;
+use super::literal;
+use super::lookup;
+use super::node::{Coalesce, Logic, Typed};
+use super::parse::{self, Ast, Function, Item};
+use super::{Bound, Dialect, cast, datafusion_dialect, nested};
+use crate::{Error, Result};
+use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::physical_expr::expressions::{CaseExpr, IsNotNullExpr, IsNullExpr, NotExpr};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Binds "expr" or "expr AS alias".
 pub fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
-    let _ = (text, schema, dialect);
-    todo!()
+    match dialect {
+        Dialect::Databricks => bind_item(parse::item(text)?, schema).map_err(|e| place(e, text)),
+        Dialect::DataFusion => {
+            let mut all = datafusion_dialect::bind_all(text, schema)?;
+            match (all.len(), all.pop()) {
+                (1, Some(one)) => Ok(one),
+                (n, _) => Err(Error::schema(format!("'{text}' is {n} expressions where one is wanted"))),
+            }
+        }
+    }
 }
+
+/// Binds a condition.
 pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
-    let _ = (text, schema, dialect);
-    todo!()
+    let bound = bind(text, schema, dialect)?;
+    match bound.data_type {
+        DataType::Boolean => Ok(bound),
+        // A bare NULL is a condition that never holds.
+        DataType::Null => bind(&format!("CAST(({text}) AS BOOLEAN)"), schema, dialect),
+        _ => Err(Error::schema(format!(
+            "'{text}' is {} where a condition (BOOLEAN) is wanted; compare it with something",
+            type_to_ddl(&bound.data_type)
+        ))),
+    }
 }
+
+/// Binds a select list: items may hold several, separated by commas, and `*`.
 pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
-    let _ = (items, schema, dialect);
-    todo!()
+    let mut out = vec![];
+    for text in items {
+        match dialect {
+            Dialect::DataFusion => out.extend(datafusion_dialect::bind_all(text, schema)?),
+            Dialect::Databricks => {
+                for item in parse::items(text)? {
+                    if item.ast == Ast::Star && item.alias.is_none() {
+                        out.extend(star(schema)?);
+                    } else {
+                        out.push(bind_item(item, schema).map_err(|e| place(e, text))?);
+                    }
+                }
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    for bound in &out {
+        if !seen.insert(bound.name.to_lowercase()) {
+            return Err(Error::schema(format!(
+                "two columns would be named '{}' (upper and lower case are the same); give one an alias with AS",
+                bound.name
+            )));
+        }
+    }
+    Ok(out)
+}
+
+/// Every column.
+pub(super) fn star(schema: &SchemaRef) -> Result<Vec<Bound>> {
+    (0..schema.fields().len())
+        .map(|i| finish(schema.field(i).name().clone(), Binder::new(schema).column_at(i)?))
+        .collect()
+}
+
+/// An error that does not name the text yet is put in its place.
+fn place(e: Error, text: &str) -> Error {
+    if e.message.contains(text) { e } else { e.context(format!("'{text}'")) }
+}
+
+fn bind_item(item: Item, schema: &SchemaRef) -> Result<Bound> {
+    let typed = Binder::new(schema).expr(&item.ast)?;
+    let name = item.alias.unwrap_or_else(|| output_name(&item.ast, &typed));
+    finish(name, typed)
+}
+
+/// As Spark names a column without an alias.
+pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
+    match ast {
+        Ast::Column(path) if path.len() > 1 && typed.sql.ends_with(path.last().map_or("", |p| p.as_str())) => {
+            typed.sql.rsplit('.').next().unwrap_or(&typed.sql).to_string()
+        }
+        Ast::Field(_, name) => name.clone(),
+        _ => typed.sql.clone(),
+    }
+}
+
+pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
+    if is_interval(&typed.data_type) {
+        return Err(Error::schema(format!("{} is an INTERVAL, which no column can hold", typed.sql)));
+    }
+    Ok(Bound::new(name, typed.sql, typed.data_type, typed.nullable, typed.expr))
+}
+
+/// Binds over one schema.
+pub(super) struct Binder<'a> {
+    pub schema: &'a SchemaRef,
+    /// Takes the aggregates out of an expression over aggregates.
+    pub aggregates: Option<&'a mut dyn FnMut(&Function) -> Result<Typed>>,
+}
+
+impl<'a> Binder<'a> {
+    pub fn new(schema: &'a SchemaRef) -> Self {
+        Self { schema, aggregates: None }
+    }
+
+    pub fn column_at(&self, index: usize) -> Result<Typed> {
+        let typed = Typed::column(self.schema, index);
+        let wanted = canonical(&typed.data_type);
+        cast::implicit(typed, &wanted)
+    }
+
+    pub fn exprs(&mut self, asts: &[Ast]) -> Result<Vec<Typed>> {
+        asts.iter().map(|a| self.expr(a)).collect()
+    }
+
+    pub fn expr(&mut self, ast: &Ast) -> Result<Typed> {
+        match ast {
+            Ast::Column(path) => self.column(path),
+            Ast::Star => Err(Error::schema("'*' stands alone or in count(*)")),
+            Ast::Null => Ok(Typed::literal(ScalarValue::Null, "NULL")),
+            Ast::Bool(value) => Ok(Typed::literal((*value).into(), value.to_string())),
+            Ast::Text(text) => Ok(Typed::literal(text.as_str().into(), text.clone())),
+            Ast::Number(text) => literal::number(text).map(|(value, sql)| Typed::literal(value, sql)),
+            Ast::Typed(kind, text) => literal::typed(kind, text).map(|(value, sql)| Typed::literal(value, sql)),
+            Ast::Interval { months, micros, sql } => Ok(interval(*months, *micros, sql)),
+            Ast::Unary(op, operand) => {
+                let operand = self.expr(operand)?;
+                if *op == "NOT" { not(operand) } else { arith::unary(op, operand) }
+            }
+            Ast::Binary(op, left, right) => self.binary(op, left, right),
+            Ast::IsNull(operand, negated) => Ok(is_null(self.expr(operand)?, *negated)),
+            Ast::IsBool { operand, value, negated } => {
+                let operand = condition(self.expr(operand)?)?;
+                let sql = format!(
+                    "({} IS {}{})",
+                    operand.sql,
+                    if *negated { "NOT " } else { "" },
+                    value.to_string().to_uppercase()
+                );
+                let same = compare::compare("<=>", operand, Typed::literal((*value).into(), value.to_string()))?;
+                Ok(if *negated { not(same)? } else { same }.named(sql))
+            }
+            Ast::In { operand, list, negated } => {
+                let operand = self.expr(operand)?;
+                compare::in_list(operand, self.exprs(list)?, *negated)
+            }
+            Ast::Between { operand, low, high, negated } => {
+                let (x, low, high) = (self.expr(operand)?, self.expr(low)?, self.expr(high)?);
+                let sql = format!("between({}, {}, {})", x.sql, low.sql, high.sql);
+                let both = logic(true, compare::compare(">=", x.clone(), low)?, compare::compare("<=", x, high)?)?;
+                let both = both.named(sql);
+                if *negated { not(both) } else { Ok(both) }
+            }
+            Ast::Like { kind, operand, pattern, escape, negated } => {
+                let (operand, pattern) = (self.expr(operand)?, self.expr(pattern)?);
+                let like = compare::like(kind, operand, pattern, *escape)?;
+                if *negated { not(like) } else { Ok(like) }
+            }
+            Ast::Case { operand, branches, otherwise } => self.case(operand.as_deref(), branches, otherwise.as_deref()),
+            Ast::Cast { operand, to, r#try } => cast::explicit(self.expr(operand)?, to, *r#try),
+            Ast::Field(operand, name) => nested::field(self.expr(operand)?, name),
+            Ast::Subscript(operand, index) => {
+                let (operand, index) = (self.expr(operand)?, self.expr(index)?);
+                nested::subscript(operand, index)
+            }
+            Ast::Function(function) => self.function(function),
+        }
+    }
+
+    fn column(&mut self, path: &[String]) -> Result<Typed> {
+        let (first, rest) = path.split_first().ok_or_else(|| Error::internal("a column without a name"))?;
+        if self.aggregates.is_some() {
+            return Err(Error::schema(format!(
+                "column '{}' stands outside of an aggregate function; aggregate it, or put it in group_by",
+                path.join(".")
+            )));
+        }
+        if let Some(found) = lookup::find(first, self.schema)? {
+            let mut typed = self.column_at(found)?;
+            for name in rest {
+                typed = nested::field(typed, name)?;
+            }
+            return Ok(typed);
+        }
+        let dotted = path.join(".");
+        if let Some(window) = lookup::window_field(&dotted) {
+            if let Some(found) = lookup::find(window, self.schema)? {
+                return self.column_at(found);
+            }
+        }
+        Err(lookup::unknown(&dotted, self.schema))
+    }
+
+    fn binary(&mut self, op: &'static str, left: &Ast, right: &Ast) -> Result<Typed> {
+        let (left, right) = (self.expr(left)?, self.expr(right)?);
+        match op {
+            "AND" | "OR" => logic(op == "AND", left, right),
+            "=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>" => compare::compare(op, left, right),
+            "||" => functions::call("concat", vec![left, right]),
+            _ => arith::binary(op, left, right),
+        }
+    }
+
+    fn case(&mut self, operand: Option<&Ast>, branches: &[(Ast, Ast)], otherwise: Option<&Ast>) -> Result<Typed> {
+        let operand = operand.map(|o| self.expr(o)).transpose()?;
+        let mut sql = String::from("CASE");
+        if let Some(operand) = &operand {
+            sql.push_str(&format!(" {}", operand.sql));
+        }
+        let (mut whens, mut thens) = (vec![], vec![]);
+        for (when, then) in branches {
+            let (when, then) = (self.expr(when)?, self.expr(then)?);
+            sql.push_str(&format!(" WHEN {} THEN {}", when.sql, then.sql));
+            whens.push(match &operand {
+                Some(operand) => compare::compare("=", operand.clone(), when)?,
+                None => condition(when)?,
+            });
+            thens.push(then);
+        }
+        if let Some(otherwise) = otherwise {
+            let otherwise = self.expr(otherwise)?;
+            sql.push_str(&format!(" ELSE {}", otherwise.sql));
+            thens.push(otherwise);
+        }
+        sql.push_str(" END");
+        // In Spark the operand is written into each condition.
+        let sql = match &operand {
+            Some(_) => {
+                let mut parts = String::from("CASE");
+                for (when, then) in whens.iter().zip(&thens) {
+                    parts.push_str(&format!(" WHEN {} THEN {}", when.sql, then.sql));
+                }
+                if thens.len() > whens.len() {
+                    parts.push_str(&format!(" ELSE {}", thens[whens.len()].sql));
+                }
+                parts + " END"
+            }
+            None => sql,
+        };
+        choose(whens, thens, sql)
+    }
+
+    fn function(&mut self, function: &Function) -> Result<Typed> {
+        if let Some(what) = function.refused {
+            return Err(Error::schema(match what {
+                "OVER" => format!("{}: window functions (OVER) are not supported", function.name),
+                what => format!("{}: {what} within a function is not supported", function.name),
+            }));
+        }
+        if functions::is_aggregate(&function.name) {
+            return match &mut self.aggregates {
+                Some(take) => take(function),
+                None => Err(Error::schema(format!(
+                    "{} is an aggregate function: it goes into agg(…), not here",
+                    function.name
+                ))),
+            };
+        }
+        if function.distinct || function.filter.is_some() {
+            let what = if function.distinct { "DISTINCT" } else { "FILTER" };
+            return Err(Error::schema(format!("{}: {what} goes with aggregate functions only", function.name)));
+        }
+        functions::check_listed(&function.name)?;
+        let args = self.exprs(&function.args)?;
+        functions::call(&function.name, args)
+    }
+}
+
+fn interval(months: i64, micros: i64, sql: &str) -> Typed {
+    let value = if months != 0 {
+        ScalarValue::IntervalYearMonth(i32::try_from(months).ok())
+    } else {
+        ScalarValue::DurationMicrosecond(Some(micros))
+    };
+    debug_assert!(matches!(
+        value.data_type(),
+        DataType::Interval(IntervalUnit::YearMonth) | DataType::Duration(TimeUnit::Microsecond)
+    ));
+    Typed::literal(value, sql)
+}
+
+/// A BOOLEAN, or a NULL seen as one.
+pub(super) fn condition(typed: Typed) -> Result<Typed> {
+    match typed.data_type {
+        DataType::Boolean => Ok(typed),
+        DataType::Null => cast::implicit(typed, &DataType::Boolean),
+        DataType::Utf8 => cast::implicit(typed, &DataType::Boolean),
+        _ => Err(Error::schema(format!(
+            "{} is {} where a condition (BOOLEAN) is wanted",
+            typed.sql,
+            type_to_ddl(&typed.data_type)
+        ))),
+    }
+}
+
+pub(super) fn not(operand: Typed) -> Result<Typed> {
+    let operand = condition(operand)?;
+    let sql = format!("(NOT {})", operand.sql);
+    let expr = Arc::new(NotExpr::new(operand.expr.clone()));
+    let nullable = operand.nullable;
+    Ok(Typed::wrap(expr, &[operand], DataType::Boolean, nullable, sql))
+}
+
+pub(super) fn logic(and: bool, left: Typed, right: Typed) -> Result<Typed> {
+    let (left, right) = (condition(left)?, condition(right)?);
+    let sql = format!("({} {} {})", left.sql, if and { "AND" } else { "OR" }, right.sql);
+    let nullable = left.nullable || right.nullable;
+    let expr = Arc::new(Logic { and, sides: [left.expr.clone(), right.expr.clone()] });
+    Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
+}
+
+pub(super) fn is_null(operand: Typed, negated: bool) -> Typed {
+    let sql = format!("({} IS {}NULL)", operand.sql, if negated { "NOT " } else { "" });
+    let expr: Arc<dyn datafusion::physical_expr::PhysicalExpr> = if negated {
+        Arc::new(IsNotNullExpr::new(operand.expr.clone()))
+    } else {
+        Arc::new(IsNullExpr::new(operand.expr.clone()))
+    };
+    Typed::wrap(expr, &[operand], DataType::Boolean, false, sql)
+}
+
+/// The first value whose condition holds; `values` may have one more, for none.
+pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Result<Typed> {
+    let (mut values, data_type) = unify(&sql, values)?;
+    if data_type == DataType::Null {
+        return Ok(Typed::literal(ScalarValue::Null, sql));
+    }
+    let nullable = values.len() == whens.len() || values.iter().any(|v| v.nullable);
+    let otherwise = if values.len() > whens.len() { values.pop() } else { None };
+    let mut args = whens.clone();
+    args.extend(values.iter().cloned());
+    args.extend(otherwise.clone());
+    let pairs = whens.into_iter().zip(values).map(|(w, v)| (w.expr, v.expr)).collect();
+    let expr = CaseExpr::try_new(None, pairs, otherwise.map(|o| o.expr))?;
+    Ok(Typed::wrap(Arc::new(expr), &args, data_type, nullable, sql))
+}
+
+/// The first that is not NULL.
+pub(super) fn coalesce(args: Vec<Typed>, sql: String) -> Result<Typed> {
+    let (args, data_type) = unify(&sql, args)?;
+    if data_type == DataType::Null {
+        return Ok(Typed::literal(ScalarValue::Null, sql));
+    }
+    let nullable = args.iter().all(|a| a.nullable);
+    let expr = Arc::new(Coalesce { args: args.iter().map(|a| a.expr.clone()).collect(), data_type: data_type.clone() });
+    Ok(Typed::wrap(expr, &args, data_type, nullable, sql))
 }

@@ -1,13 +1,15 @@
 //! An item of `group_by`: a key, or a window over event time.
 
-use super::{Bound, Dialect};
-use crate::Result;
-use arrow::datatypes::SchemaRef;
+use super::lookup::resolve_column;
+use super::parse::{self, Ast, Function};
+use super::{Bound, Dialect, bind};
+use crate::{Error, Result};
+use arrow::datatypes::{DataType, SchemaRef};
 
 #[derive(Clone, Debug)]
 pub enum GroupItem {
     Key(Bound),
-    /// `window(column, size, slide, offset)`; durations as they were typed.
+    /// `window(column, size, slide, offset)`; the column as the schema names it, durations as they were typed.
     Window {
         column: String,
         size: String,
@@ -23,6 +25,65 @@ pub enum GroupItem {
 
 /// Reads "model", "upper(model) AS m", "window(time, '1 minute')", "session_window(time, '5 minutes')".
 pub fn parse_group_item(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<GroupItem> {
-    let _ = (text, schema, dialect);
-    todo!()
+    // Windows are bayou's own in both dialects.
+    if let Ok(item) = parse::item(text) {
+        if let Ast::Function(function) = &item.ast {
+            if function.name == "window" || function.name == "session_window" {
+                if let Some(alias) = item.alias {
+                    return Err(Error::schema(format!(
+                        "'{text}': a window has no alias ('{alias}'); its columns are window_start and window_end"
+                    )));
+                }
+                return window(function, schema).map_err(|e| e.context(format!("'{text}'")));
+            }
+        }
+    }
+    let key = bind(text, schema, dialect)?;
+    if matches!(key.data_type, DataType::Map(..)) {
+        return Err(Error::schema(format!("'{text}': a MAP cannot be a key of group_by")));
+    }
+    Ok(GroupItem::Key(key))
+}
+
+fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
+    let session = function.name == "session_window";
+    let usage = if session {
+        "session_window(time, '5 minutes')"
+    } else {
+        "window(time, '1 minute'), window(time, size, slide) or window(time, size, slide, offset)"
+    };
+    let wrong = || Error::schema(format!("it is written as {usage}"));
+    let most = if session { 2 } else { 4 };
+    if !(2..=most).contains(&function.args.len()) || function.distinct || function.filter.is_some() {
+        return Err(wrong());
+    }
+    let Ast::Column(path) = &function.args[0] else {
+        return Err(Error::schema(format!("the first argument must be a column; {}", wrong())));
+    };
+    let index = resolve_column(&path.join("."), schema)?;
+    let field = schema.field(index);
+    if !matches!(field.data_type(), DataType::Timestamp(..)) {
+        return Err(Error::schema(format!(
+            "column '{}' is {} where the event time must be TIMESTAMP",
+            field.name(),
+            super::type_to_ddl(field.data_type())
+        )));
+    }
+    let mut durations = vec![];
+    for arg in &function.args[1..] {
+        match arg {
+            Ast::Text(duration) => {
+                crate::time::parse_duration(duration).map_err(Error::schema)?;
+                durations.push(duration.clone());
+            }
+            _ => return Err(Error::schema(format!("durations are strings; {}", wrong()))),
+        }
+    }
+    let mut durations = durations.into_iter();
+    let column = field.name().clone();
+    let size = durations.next().ok_or_else(wrong)?;
+    if session {
+        return Ok(GroupItem::Session { column, gap: size });
+    }
+    Ok(GroupItem::Window { column, size, slide: durations.next(), offset: durations.next() })
 }

@@ -1,1 +1,141 @@
-//! To come.
+//! What kernels read from and build with.
+
+use super::evaluate::row_error;
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray,
+    BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringArray, StringBuilder,
+};
+use arrow::datatypes::DataType;
+use datafusion::error::Result;
+use datafusion::logical_expr::ColumnarValue;
+use std::sync::Arc;
+
+pub(super) type Kernel = Arc<dyn Fn(&Args) -> Result<ArrayRef> + Send + Sync>;
+
+pub(super) struct Args {
+    /// As they came: a scalar stays one.
+    pub values: Vec<ColumnarValue>,
+    arrays: Vec<ArrayRef>,
+    pub rows: usize,
+}
+
+/// One argument: a scalar is an array of one, read at every row.
+#[derive(Clone, Copy)]
+pub(super) struct Arg<'a, A> {
+    pub array: &'a A,
+    mask: usize,
+}
+
+impl<'a, A> Arg<'a, A>
+where
+    &'a A: ArrayAccessor,
+{
+    #[inline]
+    pub fn get(&self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item> {
+        let i = row & self.mask;
+        if self.array.is_null(i) { None } else { Some(self.array.value(i)) }
+    }
+}
+
+impl Args {
+    pub fn new(values: Vec<ColumnarValue>, rows: usize) -> Result<Self> {
+        let arrays = values
+            .iter()
+            .map(|v| match v {
+                ColumnarValue::Array(a) => Ok(a.clone()),
+                ColumnarValue::Scalar(s) => s.to_array(),
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { values, arrays, rows })
+    }
+
+    pub fn mask(&self, k: usize) -> usize {
+        if matches!(self.values[k], ColumnarValue::Scalar(_)) { 0 } else { usize::MAX }
+    }
+
+    pub fn array(&self, k: usize) -> &ArrayRef {
+        &self.arrays[k]
+    }
+
+    pub fn len(&self) -> usize {
+        self.arrays.len()
+    }
+
+    /// The argument as an array of all rows.
+    pub fn full(&self, k: usize) -> Result<ArrayRef> {
+        self.values[k].to_array(self.rows)
+    }
+
+    fn arg<'a, A>(&'a self, k: usize, array: Option<&'a A>) -> Result<Arg<'a, A>> {
+        let array = array.ok_or_else(|| {
+            row_error(format!("argument {} is {}, which is a fault of bayou", k + 1, self.arrays[k].data_type()))
+        })?;
+        Ok(Arg { array, mask: self.mask(k) })
+    }
+
+    pub fn str(&self, k: usize) -> Result<Arg<'_, StringArray>> {
+        self.arg(k, self.arrays[k].as_string_opt::<i32>())
+    }
+
+    pub fn bytes(&self, k: usize) -> Result<Arg<'_, BinaryArray>> {
+        self.arg(k, self.arrays[k].as_binary_opt::<i32>())
+    }
+
+    pub fn bool(&self, k: usize) -> Result<Arg<'_, BooleanArray>> {
+        self.arg(k, self.arrays[k].as_boolean_opt())
+    }
+
+    pub fn num<T: ArrowPrimitiveType>(&self, k: usize) -> Result<Arg<'_, PrimitiveArray<T>>> {
+        self.arg(k, self.arrays[k].as_primitive_opt::<T>())
+    }
+}
+
+pub(super) fn strings<S: AsRef<str>>(rows: usize, mut f: impl FnMut(usize) -> Result<Option<S>>) -> Result<ArrayRef> {
+    let mut out = StringBuilder::with_capacity(rows, rows * 8);
+    for row in 0..rows {
+        match f(row)? {
+            Some(s) => out.append_value(s),
+            None => out.append_null(),
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+pub(super) fn binaries<S: AsRef<[u8]>>(rows: usize, mut f: impl FnMut(usize) -> Result<Option<S>>) -> Result<ArrayRef> {
+    let mut out = BinaryBuilder::with_capacity(rows, rows * 8);
+    for row in 0..rows {
+        match f(row)? {
+            Some(s) => out.append_value(s),
+            None => out.append_null(),
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+pub(super) fn bools(rows: usize, mut f: impl FnMut(usize) -> Result<Option<bool>>) -> Result<ArrayRef> {
+    let mut out = BooleanBuilder::with_capacity(rows);
+    for row in 0..rows {
+        out.append_option(f(row)?);
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+pub(super) fn nums<T: ArrowPrimitiveType>(
+    rows: usize,
+    f: impl FnMut(usize) -> Result<Option<T::Native>>,
+) -> Result<ArrayRef> {
+    nums_as::<T>(rows, &T::DATA_TYPE, f)
+}
+
+/// For types with parameters: decimals, timestamps with a zone.
+pub(super) fn nums_as<T: ArrowPrimitiveType>(
+    rows: usize,
+    data_type: &DataType,
+    mut f: impl FnMut(usize) -> Result<Option<T::Native>>,
+) -> Result<ArrayRef> {
+    let mut out = PrimitiveBuilder::<T>::with_capacity(rows);
+    for row in 0..rows {
+        out.append_option(f(row)?);
+    }
+    Ok(Arc::new(out.finish().with_data_type(data_type.clone())))
+}

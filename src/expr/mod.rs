@@ -10,22 +10,27 @@
 
 mod aggregate;
 mod aggregation;
+mod arith;
 mod bind;
 mod cast;
 mod coerce;
+mod compare;
 mod datafusion_dialect;
 mod ddl;
+mod decimal;
 mod evaluate;
 mod functions;
 mod group;
 mod kernel;
 mod lex;
+mod literal;
 mod lookup;
+mod nested;
 mod node;
 mod parse;
-mod plain;
 #[cfg(test)]
 mod test;
+mod text;
 
 pub use aggregate::Aggregate;
 pub use aggregation::{Aggregation, bind_aggregation};

@@ -1,1 +1,707 @@
-//! To come.
+//! Spark's expression grammar (`SqlBaseParser.g4`), with its precedences.
+//!
+//! Not sqlparser: its precedences of NOT, `||`, the bit operators and DIV are other than Spark's, and so are its strings.
+
+use super::ddl;
+use super::lex::{Spanned, Token, tokens};
+use crate::{Error, Result};
+use arrow::datatypes::DataType;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Ast {
+    /// `a`, `a.b.c`.
+    Column(Vec<String>),
+    Star,
+    Null,
+    Bool(bool),
+    Text(String),
+    /// As it was typed, with its suffix and perhaps a minus sign.
+    Number(String),
+    /// DATE '…', TIMESTAMP '…', X'…'.
+    Typed(String, String),
+    /// Months, microseconds, and how Spark prints it.
+    Interval {
+        months: i64,
+        micros: i64,
+        sql: String,
+    },
+    Unary(&'static str, Box<Ast>),
+    Binary(&'static str, Box<Ast>, Box<Ast>),
+    IsNull(Box<Ast>, bool),
+    /// IS [NOT] TRUE / FALSE.
+    IsBool {
+        operand: Box<Ast>,
+        value: bool,
+        negated: bool,
+    },
+    In {
+        operand: Box<Ast>,
+        list: Vec<Ast>,
+        negated: bool,
+    },
+    Between {
+        operand: Box<Ast>,
+        low: Box<Ast>,
+        high: Box<Ast>,
+        negated: bool,
+    },
+    /// LIKE, ILIKE, RLIKE.
+    Like {
+        kind: &'static str,
+        operand: Box<Ast>,
+        pattern: Box<Ast>,
+        escape: Option<char>,
+        negated: bool,
+    },
+    Case {
+        operand: Option<Box<Ast>>,
+        branches: Vec<(Ast, Ast)>,
+        otherwise: Option<Box<Ast>>,
+    },
+    Cast {
+        operand: Box<Ast>,
+        to: DataType,
+        r#try: bool,
+    },
+    Field(Box<Ast>, String),
+    Subscript(Box<Ast>, Box<Ast>),
+    Function(Function),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Function {
+    /// In lower case.
+    pub name: String,
+    pub args: Vec<Ast>,
+    pub distinct: bool,
+    pub filter: Option<Box<Ast>>,
+    /// Whether an ORDER BY, an OVER or the like was there: its name.
+    pub refused: Option<&'static str>,
+}
+
+impl Function {
+    pub fn plain(name: &str, args: Vec<Ast>) -> Ast {
+        Ast::Function(Self { name: name.to_lowercase(), args, distinct: false, filter: None, refused: None })
+    }
+}
+
+/// One item with its alias.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub ast: Ast,
+    pub alias: Option<String>,
+}
+
+const MAX_DEPTH: usize = 128;
+/// `a AND b AND …` is as deep as it is long.
+const MAX_OPERATORS: usize = 1000;
+
+pub(super) struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Spanned>,
+    at: usize,
+    depth: usize,
+    operators: usize,
+}
+
+/// "expr", "expr AS alias" and lists of them.
+pub(super) fn items(text: &str) -> Result<Vec<Item>> {
+    let mut parser = Parser::new(text)?;
+    if parser.peek() == &Token::End {
+        return Err(Error::schema("the expression is empty"));
+    }
+    let mut out = vec![parser.item()?];
+    while parser.symbol(",") {
+        out.push(parser.item()?);
+    }
+    parser.end()?;
+    Ok(out)
+}
+
+/// Exactly one.
+pub(super) fn item(text: &str) -> Result<Item> {
+    let mut all = items(text)?;
+    match (all.len(), all.pop()) {
+        (1, Some(item)) => Ok(item),
+        (n, _) => Err(Error::schema(format!("'{text}' is {n} expressions where one is wanted"))),
+    }
+}
+
+impl<'a> Parser<'a> {
+    pub fn new(text: &'a str) -> Result<Self> {
+        let tokens = tokens(text).map_err(|e| e.context(format!("'{text}'")))?;
+        Ok(Self { text, tokens, at: 0, depth: 0, operators: 0 })
+    }
+
+    pub fn peek(&self) -> &Token {
+        self.ahead(0)
+    }
+
+    fn ahead(&self, n: usize) -> &Token {
+        &self.tokens[(self.at + n).min(self.tokens.len() - 1)].token
+    }
+
+    pub fn next(&mut self) -> Token {
+        let token = self.peek().clone();
+        if self.at < self.tokens.len() - 1 {
+            self.at += 1;
+        }
+        token
+    }
+
+    pub fn symbol(&mut self, symbol: &str) -> bool {
+        let found = matches!(self.peek(), Token::Symbol(s) if *s == symbol);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    /// Takes a `>`; from `>>` the first half.
+    pub fn split_angle(&mut self) -> bool {
+        let rest = match self.peek() {
+            Token::Symbol(">") => {
+                self.next();
+                return true;
+            }
+            Token::Symbol(">>") => ">",
+            Token::Symbol(">>>") => ">>",
+            Token::Symbol(">=") => "=",
+            _ => return false,
+        };
+        self.tokens[self.at].token = Token::Symbol(rest);
+        self.tokens[self.at].start += 1;
+        true
+    }
+
+    fn is_word(&self, n: usize, word: &str) -> bool {
+        matches!(self.ahead(n), Token::Word(w) if w.eq_ignore_ascii_case(word))
+    }
+
+    pub fn word(&mut self, word: &str) -> bool {
+        let found = self.is_word(0, word);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    pub fn wrong(&self, wanted: &str) -> Error {
+        let token = &self.tokens[self.at];
+        let before = self.text[..token.start].trim_end();
+        let place = if before.is_empty() { "at the start".to_string() } else { format!("after '{}'", tail(before)) };
+        Error::schema(format!("'{}': {wanted} is expected {place}, not {}", self.text, token.token.describe()))
+    }
+
+    pub fn expect(&mut self, symbol: &'static str) -> Result<()> {
+        if self.symbol(symbol) { Ok(()) } else { Err(self.wrong(&format!("'{symbol}'"))) }
+    }
+
+    fn expect_word(&mut self, word: &str) -> Result<()> {
+        if self.word(word) { Ok(()) } else { Err(self.wrong(word)) }
+    }
+
+    pub fn end(&mut self) -> Result<()> {
+        if self.peek() == &Token::End {
+            return Ok(());
+        }
+        if self.is_word(0, "over") {
+            return Err(Error::schema(format!("'{}': window functions (OVER) are not supported", self.text)));
+        }
+        Err(self.wrong("an operator, a comma or the end"))
+    }
+
+    pub fn name(&mut self) -> Result<String> {
+        match self.peek() {
+            Token::Word(w) | Token::Quoted(w) => {
+                let name = w.clone();
+                self.next();
+                Ok(name)
+            }
+            _ => Err(self.wrong("a name")),
+        }
+    }
+
+    fn item(&mut self) -> Result<Item> {
+        let ast = self.expression()?;
+        let named = match self.peek() {
+            Token::Word(w) => !w.eq_ignore_ascii_case("over"),
+            other => matches!(other, Token::Quoted(_)),
+        };
+        let alias = if self.word("as") || named { Some(self.name()?) } else { None };
+        Ok(Item { ast, alias })
+    }
+
+    pub fn expression(&mut self) -> Result<Ast> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Error::schema(format!("the expression is nested more than {MAX_DEPTH} levels deep")));
+        }
+        let mut left = self.conjunction()?;
+        while self.word("or") {
+            self.operator()?;
+            left = Ast::Binary("OR", Box::new(left), Box::new(self.conjunction()?));
+        }
+        self.depth -= 1;
+        Ok(left)
+    }
+
+    fn operator(&mut self) -> Result<()> {
+        self.operators += 1;
+        if self.operators > MAX_OPERATORS {
+            return Err(Error::schema(format!("the expression has more than {MAX_OPERATORS} operators")));
+        }
+        Ok(())
+    }
+
+    fn conjunction(&mut self) -> Result<Ast> {
+        let mut left = self.negation()?;
+        while self.word("and") {
+            self.operator()?;
+            left = Ast::Binary("AND", Box::new(left), Box::new(self.negation()?));
+        }
+        Ok(left)
+    }
+
+    fn negation(&mut self) -> Result<Ast> {
+        let mut count = 0;
+        while self.word("not") || self.symbol("!") {
+            count += 1;
+        }
+        let mut ast = self.predicate()?;
+        if count > MAX_DEPTH {
+            return Err(Error::schema("too many NOTs"));
+        }
+        for _ in 0..count {
+            ast = Ast::Unary("NOT", Box::new(ast));
+        }
+        Ok(ast)
+    }
+
+    fn predicate(&mut self) -> Result<Ast> {
+        let mut left = self.comparison()?;
+        loop {
+            let operand = |left: &Ast| Box::new(left.clone());
+            if self.word("is") {
+                self.operator()?;
+                let negated = self.word("not");
+                left = if self.word("null") || self.word("unknown") {
+                    Ast::IsNull(operand(&left), negated)
+                } else if self.word("true") {
+                    Ast::IsBool { operand: operand(&left), value: true, negated }
+                } else if self.word("false") {
+                    Ast::IsBool { operand: operand(&left), value: false, negated }
+                } else if self.word("distinct") {
+                    self.expect_word("from")?;
+                    let same = Ast::Binary("<=>", operand(&left), Box::new(self.comparison()?));
+                    if negated { same } else { Ast::Unary("NOT", Box::new(same)) }
+                } else {
+                    return Err(self.wrong("NULL, TRUE, FALSE or DISTINCT FROM"));
+                };
+                continue;
+            }
+            let not = usize::from(self.is_word(0, "not"));
+            let negated = not == 1;
+            let keyword = match self.ahead(not) {
+                Token::Word(keyword) => keyword.to_ascii_lowercase(),
+                _ => return Ok(left),
+            };
+            if !matches!(keyword.as_str(), "between" | "in" | "like" | "ilike" | "rlike" | "regexp") {
+                return Ok(left);
+            }
+            self.at += not + 1;
+            self.operator()?;
+            left = match keyword.as_str() {
+                "between" => {
+                    let low = Box::new(self.comparison()?);
+                    self.expect_word("and")?;
+                    Ast::Between { operand: operand(&left), low, high: Box::new(self.comparison()?), negated }
+                }
+                "in" => {
+                    self.expect("(")?;
+                    if self.is_word(0, "select") {
+                        return Err(Error::schema(format!("'{}': subqueries are not supported", self.text)));
+                    }
+                    let list = self.arguments()?;
+                    if list.is_empty() {
+                        return Err(self.wrong("a list of values for IN"));
+                    }
+                    Ast::In { operand: operand(&left), list, negated }
+                }
+                kind => self.like(kind, left, negated)?,
+            };
+        }
+    }
+
+    fn like(&mut self, kind: &str, left: Ast, negated: bool) -> Result<Ast> {
+        let kind = match kind {
+            "like" => "LIKE",
+            "ilike" => "ILIKE",
+            _ => "RLIKE",
+        };
+        if self.is_word(0, "any") || self.is_word(0, "all") || self.is_word(0, "some") {
+            return Err(Error::schema(format!("'{}': {kind} ANY and ALL are not supported; use OR / AND", self.text)));
+        }
+        let pattern = Box::new(self.comparison()?);
+        let escape = if kind != "RLIKE" && self.word("escape") {
+            let Token::Text(text) = self.next() else { return Err(self.wrong("the ESCAPE character as a string")) };
+            let mut chars = text.chars();
+            match (chars.next(), chars.next()) {
+                (Some(c), None) => Some(c),
+                _ => return Err(Error::schema(format!("'{}': ESCAPE takes one character", self.text))),
+            }
+        } else {
+            None
+        };
+        Ok(Ast::Like { kind, operand: Box::new(left), pattern, escape, negated })
+    }
+
+    fn comparison(&mut self) -> Result<Ast> {
+        let mut left = self.binary(0)?;
+        loop {
+            let op = match self.peek() {
+                Token::Symbol(s @ ("=" | "<" | "<=" | ">" | ">=" | "<=>")) => *s,
+                Token::Symbol("==") => "=",
+                Token::Symbol("<>" | "!=") => "<>",
+                _ => return Ok(left),
+            };
+            self.next();
+            self.operator()?;
+            left = Ast::Binary(op, Box::new(left), Box::new(self.binary(0)?));
+        }
+    }
+
+    /// From the weakest: `|`, `^`, `&`, shifts, `+ - ||`, `* / % DIV`.
+    fn binary(&mut self, level: usize) -> Result<Ast> {
+        const LEVELS: [&[&str]; 6] =
+            [&["|"], &["^"], &["&"], &["<<", ">>", ">>>"], &["+", "-", "||"], &["*", "/", "%"]];
+        if level == LEVELS.len() {
+            return self.unary();
+        }
+        let mut left = self.binary(level + 1)?;
+        loop {
+            let op = match self.peek() {
+                Token::Symbol(s) => match LEVELS[level].iter().find(|l| *l == s) {
+                    Some(op) => *op,
+                    None => return Ok(left),
+                },
+                Token::Word(w) if level == 5 && w.eq_ignore_ascii_case("div") => "div",
+                _ => return Ok(left),
+            };
+            self.next();
+            self.operator()?;
+            left = Ast::Binary(op, Box::new(left), Box::new(self.binary(level + 1)?));
+        }
+    }
+
+    fn unary(&mut self) -> Result<Ast> {
+        let op = match self.peek() {
+            Token::Symbol(s @ ("-" | "+" | "~")) => *s,
+            _ => return self.postfix(),
+        };
+        self.next();
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Error::schema("too many signs"));
+        }
+        let ast = match (op, self.unary()?) {
+            ("-", Ast::Number(n)) if !n.starts_with('-') => Ast::Number(format!("-{n}")),
+            (op, operand) => Ast::Unary(op, Box::new(operand)),
+        };
+        self.depth -= 1;
+        Ok(ast)
+    }
+
+    fn postfix(&mut self) -> Result<Ast> {
+        let mut ast = self.primary()?;
+        loop {
+            if matches!(self.peek(), Token::Symbol("[" | "::" | ".")) {
+                self.operator()?;
+            }
+            if self.symbol("[") {
+                let index = self.expression()?;
+                self.expect("]")?;
+                ast = Ast::Subscript(Box::new(ast), Box::new(index));
+            } else if self.symbol("::") {
+                ast = Ast::Cast { operand: Box::new(ast), to: ddl::data_type(self)?, r#try: false };
+            } else if self.symbol(".") {
+                let name = self.name()?;
+                ast = match ast {
+                    Ast::Column(mut path) => {
+                        path.push(name);
+                        Ast::Column(path)
+                    }
+                    other => Ast::Field(Box::new(other), name),
+                };
+            } else {
+                return Ok(ast);
+            }
+        }
+    }
+
+    fn primary(&mut self) -> Result<Ast> {
+        match self.peek().clone() {
+            Token::Number(n) => {
+                self.next();
+                Ok(Ast::Number(n))
+            }
+            Token::Text(_) => {
+                let mut all = String::new();
+                while let Token::Text(text) = self.peek() {
+                    all.push_str(text);
+                    self.next();
+                }
+                Ok(Ast::Text(all))
+            }
+            Token::Symbol("(") => {
+                self.next();
+                if self.is_word(0, "select") {
+                    return Err(Error::schema(format!("'{}': subqueries are not supported", self.text)));
+                }
+                let ast = self.expression()?;
+                if self.peek() == &Token::Symbol(",") {
+                    return Err(Error::schema(format!("'{}': tuples are not supported", self.text)));
+                }
+                self.expect(")")?;
+                Ok(match ast {
+                    // `(a).b` is a field of a, not the path a.b; `-(1)` is an operation.
+                    Ast::Number(_) => ast,
+                    other => other,
+                })
+            }
+            Token::Symbol("*") => {
+                self.next();
+                Ok(Ast::Star)
+            }
+            Token::Quoted(name) => {
+                self.next();
+                if self.peek() == &Token::Symbol("(") {
+                    return self.call(&name);
+                }
+                Ok(Ast::Column(vec![name]))
+            }
+            Token::Word(word) => self.keyword(&word),
+            _ => Err(self.wrong("an expression")),
+        }
+    }
+
+    fn keyword(&mut self, word: &str) -> Result<Ast> {
+        let lower = word.to_ascii_lowercase();
+        let called = self.ahead(1) == &Token::Symbol("(");
+        let text = matches!(self.ahead(1), Token::Text(_));
+        match lower.as_str() {
+            "null" if !called => {
+                self.next();
+                Ok(Ast::Null)
+            }
+            "true" | "false" if !called => {
+                self.next();
+                Ok(Ast::Bool(lower == "true"))
+            }
+            "case" if !called || !matches!(self.ahead(1), Token::End) => self.case(),
+            "cast" | "try_cast" if called => self.cast(lower == "try_cast"),
+            "date" | "timestamp" | "timestamp_ntz" | "timestamp_ltz" | "x" if text => {
+                self.next();
+                match self.next() {
+                    Token::Text(value) => Ok(Ast::Typed(lower, value)),
+                    _ => Err(self.wrong("a string")),
+                }
+            }
+            "interval" if text || matches!(self.ahead(1), Token::Number(_) | Token::Symbol("-")) => {
+                self.next();
+                super::literal::interval(self)
+            }
+            "and" | "or" | "then" | "when" | "else" | "end" | "from" | "as" | "between" | "in" | "like" => {
+                Err(self.wrong("an expression"))
+            }
+            _ if called => {
+                self.next();
+                self.call(word)
+            }
+            _ => {
+                self.next();
+                Ok(Ast::Column(vec![word.to_string()]))
+            }
+        }
+    }
+
+    fn case(&mut self) -> Result<Ast> {
+        self.next();
+        let operand = if self.is_word(0, "when") { None } else { Some(Box::new(self.expression()?)) };
+        let mut branches = vec![];
+        while self.word("when") {
+            let when = self.expression()?;
+            self.expect_word("then")?;
+            branches.push((when, self.expression()?));
+        }
+        if branches.is_empty() {
+            return Err(self.wrong("WHEN"));
+        }
+        let otherwise = if self.word("else") { Some(Box::new(self.expression()?)) } else { None };
+        self.expect_word("end")?;
+        Ok(Ast::Case { operand, branches, otherwise })
+    }
+
+    fn cast(&mut self, r#try: bool) -> Result<Ast> {
+        self.next();
+        self.expect("(")?;
+        let operand = Box::new(self.expression()?);
+        self.expect_word("as")?;
+        let to = ddl::data_type(self)?;
+        self.expect(")")?;
+        Ok(Ast::Cast { operand, to, r#try })
+    }
+
+    fn arguments(&mut self) -> Result<Vec<Ast>> {
+        let mut out = vec![];
+        if self.symbol(")") {
+            return Ok(out);
+        }
+        loop {
+            out.push(self.expression()?);
+            if self.symbol(")") {
+                return Ok(out);
+            }
+            if self.peek() == &Token::Symbol("->") {
+                return Err(Error::schema(format!("'{}': lambdas (->) are not supported", self.text)));
+            }
+            if self.peek() == &Token::Symbol("=>") {
+                return Err(Error::schema(format!("'{}': named arguments (=>) are not supported", self.text)));
+            }
+            self.expect(",")?;
+        }
+    }
+
+    /// After the name: special forms, then arguments, FILTER and what is refused.
+    fn call(&mut self, name: &str) -> Result<Ast> {
+        self.expect("(")?;
+        let lower = name.to_ascii_lowercase();
+        if let Some(special) = self.special(&lower)? {
+            return Ok(special);
+        }
+        let distinct = self.word("distinct");
+        if !distinct {
+            self.word("all");
+        }
+        let mut refused = None;
+        let mut args = vec![];
+        if !self.symbol(")") {
+            loop {
+                args.push(self.expression()?);
+                if self.symbol(",") {
+                    continue;
+                }
+                if self.peek() == &Token::Symbol("->") {
+                    return Err(Error::schema(format!("'{}': lambdas (->) are not supported", self.text)));
+                }
+                if self.is_word(0, "ignore") || self.is_word(0, "respect") {
+                    refused = Some("IGNORE NULLS");
+                    self.next();
+                    self.expect_word("nulls")?;
+                }
+                if self.word("order") {
+                    self.expect_word("by")?;
+                    refused = Some("ORDER BY");
+                    loop {
+                        self.expression()?;
+                        let _ = self.word("asc") || self.word("desc");
+                        if self.word("nulls") {
+                            self.name()?;
+                        }
+                        if !self.symbol(",") {
+                            break;
+                        }
+                    }
+                }
+                self.expect(")")?;
+                break;
+            }
+        }
+        if self.word("within") {
+            return Err(Error::schema(format!("'{}': WITHIN GROUP is not supported", self.text)));
+        }
+        let mut filter = None;
+        if self.is_word(0, "filter") && self.ahead(1) == &Token::Symbol("(") {
+            self.next();
+            self.next();
+            self.expect_word("where")?;
+            filter = Some(Box::new(self.expression()?));
+            self.expect(")")?;
+        }
+        if self.word("over") {
+            refused = Some("OVER");
+        }
+        Ok(Ast::Function(Function { name: lower, args, distinct, filter, refused }))
+    }
+
+    /// Functions with words between their arguments.
+    fn special(&mut self, name: &str) -> Result<Option<Ast>> {
+        let start = self.at;
+        match name {
+            "extract" => {
+                let field = self.name()?;
+                if self.word("from") {
+                    let source = self.expression()?;
+                    self.expect(")")?;
+                    return Ok(Some(Function::plain(name, vec![Ast::Text(field), source])));
+                }
+            }
+            "position" => {
+                let what = self.binary(0)?;
+                if self.word("in") {
+                    let whole = self.expression()?;
+                    self.expect(")")?;
+                    return Ok(Some(Function::plain(name, vec![what, whole])));
+                }
+            }
+            "substring" | "substr" => {
+                let text = self.expression()?;
+                if self.word("from") {
+                    let mut args = vec![text, self.expression()?];
+                    if self.word("for") {
+                        args.push(self.expression()?);
+                    }
+                    self.expect(")")?;
+                    return Ok(Some(Function::plain(name, args)));
+                }
+            }
+            "trim" => {
+                let side = ["both", "leading", "trailing"].into_iter().find(|s| self.is_word(0, s));
+                if side.is_some() && self.ahead(1) != &Token::Symbol(",") && self.ahead(1) != &Token::Symbol(")") {
+                    self.next();
+                }
+                let what = if self.is_word(0, "from") { None } else { Some(self.expression()?) };
+                if self.word("from") {
+                    let text = self.expression()?;
+                    self.expect(")")?;
+                    let name = match side {
+                        Some("leading") => "trim_leading",
+                        Some("trailing") => "trim_trailing",
+                        _ => "trim_both",
+                    };
+                    return Ok(Some(Function::plain(name, std::iter::once(text).chain(what).collect())));
+                }
+            }
+            // The unit is a word, not a column.
+            "timestampdiff" | "timestampadd" | "dateadd" | "datediff" | "date_add" | "date_diff"
+                if matches!(self.peek(), Token::Word(_)) && self.ahead(1) == &Token::Symbol(",") =>
+            {
+                let Token::Word(unit) = self.next() else { return Ok(None) };
+                self.next();
+                let rest = self.arguments()?;
+                if rest.len() == 2 {
+                    let name = if name.contains("diff") { "timestampdiff" } else { "timestampadd" };
+                    return Ok(Some(Function::plain(name, std::iter::once(Ast::Text(unit)).chain(rest).collect())));
+                }
+            }
+            _ => {}
+        }
+        self.at = start;
+        Ok(None)
+    }
+}
+
+fn tail(text: &str) -> &str {
+    let skip = text.chars().count().saturating_sub(24);
+    text.char_indices().nth(skip).map_or(text, |(i, _)| &text[i..])
+}

@@ -143,7 +143,8 @@ impl Connection {
         let defaults = [
             // The broker in memory keeps what it is given as it comes: small is what makes it last.
             ("compression.type", if embedded { "zstd" } else { "lz4" }),
-            ("linger.ms", if options.rate.is_some() { "100" } else { "20" }),
+            // A steady trickle in small batches fills the broker in memory by their number.
+            ("linger.ms", if options.rate.is_some() && embedded { "200" } else { "20" }),
             ("queue.buffering.max.messages", "300000"),
             ("queue.buffering.max.kbytes", "131072"),
             ("message.timeout.ms", "60000"),
@@ -250,7 +251,7 @@ impl Run<'_> {
     }
 
     fn rows(&mut self, plan: &Plan, batch: &RecordBatch) -> Result<()> {
-        let messages = plan.messages(batch, self.options)?;
+        let messages = plan.messages(batch)?;
         let (mut key, mut value) = (Vec::new(), Vec::new());
         for row in 0..batch.num_rows() {
             if self.options.rate.is_some() {
@@ -304,6 +305,9 @@ impl Run<'_> {
     /// Waits until the next row is due.
     fn keep_pace(&mut self) -> Result<()> {
         let Some(rate) = self.options.rate else { return Ok(()) };
+        if self.told.elapsed() >= PROGRESS_EVERY {
+            self.look(Duration::ZERO)?;
+        }
         loop {
             let due = Duration::from_secs_f64(self.report.rows as f64 / rate);
             let early = due.saturating_sub(self.start.elapsed());
@@ -330,9 +334,14 @@ impl Run<'_> {
             let text = self.connection.secrets().scrub(&text);
             return Err(failed(&format!("Publishing to '{}'", self.topic), code, &text));
         }
-        let refused = deliveries.watch.seen().auth;
-        if let (Some(reason), 0) = (refused, deliveries.delivered.load(Ordering::Relaxed)) {
+        let seen = deliveries.watch.seen();
+        if let (Some(reason), 0) = (seen.auth, deliveries.delivered.load(Ordering::Relaxed)) {
             return Err(Error::new(Kind::Auth, format!("Publishing to '{}': {reason}.", self.topic)));
+        }
+        // A real broker may come back; one in memory that is gone took everything with it.
+        if let (true, Some(broker)) = (seen.all_down, self.connection.embedded()) {
+            deliveries.watch.forget();
+            broker.check()?;
         }
         if self.told.elapsed() >= PROGRESS_EVERY {
             self.told = Instant::now();

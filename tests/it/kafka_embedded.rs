@@ -4,10 +4,17 @@ use crate::support::{from_start, name, new_topic, read};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use bayou::{
     Kind,
-    kafka::{BrokerLauncher, Connection, OffsetSpec, ProduceOptions, Target, run_broker, set_launcher},
+    kafka::{
+        BrokerLauncher, Connection, Event, OffsetSpec, ProduceOptions, Reader, ReaderOptions, Target, run_broker,
+        set_launcher,
+    },
     position::{Topic, TopicPartition},
     simulate::{Fitness, FitnessOptions},
     time::EventTime,
+};
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer},
 };
 use std::{
     io::{BufRead, BufReader},
@@ -254,4 +261,57 @@ fn a_full_broker_refuses_loudly_and_keeps_every_row_that_it_took() {
     let there: i64 = described.partitions.iter().map(|p| p.latest.0).sum();
     assert!(there as u64 >= a.0 + b.0);
     assert_eq!(read(&kafka, &from_start("t", 2)).len() as i64, there);
+}
+
+#[test]
+fn reading_and_publishing_stop_quickly_when_the_broker_dies() {
+    let name = name("dies");
+    let kafka = open(&name);
+    kafka.create_topic(&new_topic("t", 1)).unwrap();
+    let mut reader = Reader::start(&kafka, &from_start("t", 1), &ReaderOptions::default()).unwrap();
+    let mut killed = false;
+    let start = Instant::now();
+    let error = kafka
+        .produce(
+            &Topic::new("t"),
+            &mut fitness(1_000_000, 1),
+            &ProduceOptions { rate: Some(1_000.0), ..ProduceOptions::default() },
+            &mut |r| {
+                if r.delivered > 100 && !std::mem::replace(&mut killed, true) {
+                    let pid = helper_of(&name).unwrap();
+                    Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+                }
+                Ok(())
+            },
+        )
+        .unwrap_err();
+    println!("publishing ended after {:?}: {error}", start.elapsed());
+    assert!(error.kind == Kind::Connection && error.message.contains("is gone"), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let mut warned = false;
+    while !warned && start.elapsed() < Duration::from_secs(15) {
+        warned = matches!(reader.next(Duration::from_millis(100)).unwrap(), Some(Event::Warning(_)));
+    }
+    assert!(warned);
+    let stop = Instant::now();
+    reader.stop();
+    println!("the reader stopped in {:?}", stop.elapsed());
+    assert!(stop.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn other_clients_make_no_topics_by_accident() {
+    let kafka = open(&name("foreign"));
+    kafka.create_topic(&new_topic("t", 1)).unwrap();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.address())
+        .set("message.timeout.ms", "2000")
+        .create()
+        .unwrap();
+    producer.send(BaseRecord::<(), str>::to("typo").payload("x")).unwrap();
+    producer.send(BaseRecord::<(), str>::to("t").payload("x")).unwrap();
+    producer.flush(Duration::from_secs(5)).unwrap();
+    let topics: Vec<_> = kafka.topics().unwrap().into_iter().map(|t| t.name).collect();
+    assert_eq!(topics, ["t"]);
+    assert_eq!(read(&kafka, &from_start("t", 1)).len(), 1);
 }

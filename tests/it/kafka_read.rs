@@ -206,3 +206,35 @@ fn a_reader_stops_within_a_second_also_while_its_queue_is_full() {
     println!("stopped in {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(1));
 }
+
+#[test]
+fn a_damaged_message_is_data_loss_that_names_its_place() {
+    let kafka = kafka();
+    let name = topic(&kafka, "damaged", 1);
+    let producer = producer(&[("linger.ms", "0")]);
+    for value in ["first", "second", "third"] {
+        producer.send(BaseRecord::<(), str>::to(&name).payload(value)).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+    }
+    // The broker hands out its file as it lies on the disk.
+    let log = std::path::Path::new(&env("BAYOU_TEST_KAFKA_DATA")).join(format!("{name}-0/00000000000000000000.log"));
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = bytes.windows(6).position(|w| w == b"second").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+
+    let mut reader = Reader::start(&kafka, &from_start(&name, 1), &ReaderOptions::default()).unwrap();
+    let (mut seen, start) = (Vec::new(), Instant::now());
+    let error = loop {
+        assert!(start.elapsed() < Duration::from_secs(10), "{seen:?}");
+        match reader.next(Duration::from_millis(100)) {
+            Err(error) => break error,
+            Ok(Some(Event::Messages(m))) => seen.extend(m.offsets),
+            Ok(_) => {}
+        }
+    };
+    println!("{error}");
+    assert_eq!(error.kind, bayou::Kind::DataLoss);
+    assert!(error.message.contains(&format!("{name}[0] offset 1")), "{error}");
+    assert_eq!(seen, [0]);
+}

@@ -166,6 +166,7 @@ file.delete.delay.ms=500
             "BAYOU_TEST_KAFKA_CA": str(self.ca),
             "BAYOU_TEST_KAFKA_USER": USER,
             "BAYOU_TEST_KAFKA_PASSWORD": self.password,
+            "BAYOU_TEST_KAFKA_DATA": str(self.folder / "data"),
             "BAYOU_TEST_KAFKA_PID": str(self.process.pid if self.process else 0),
         }
 

@@ -35,11 +35,10 @@ pub(in crate::kafka) struct Client {
 impl Client {
     /// Joins this user's broker of that name; the first one starts it.
     pub fn join(name: &str) -> Result<Self> {
-        let place = Place::of(name)?;
-        if let Some(client) = Self::connect(name, &place)? {
+        if let Some(client) = Self::connect(name, &Place::of(name)?)? {
             return Ok(client);
         }
-        let lock = Self::lock(name, &place)?;
+        let (place, lock) = Self::lock(name)?;
         // Whoever held the lock before may have started it.
         let client = match Self::connect(name, &place)? {
             Some(client) => client,
@@ -49,16 +48,24 @@ impl Client {
         Ok(client)
     }
 
-    fn lock(name: &str, place: &Place) -> Result<File> {
+    fn lock(name: &str) -> Result<(Place, File)> {
         let start = Instant::now();
-        let lock = place.lock_file().map_err(|e| cannot_start(name, &format!("its lock file: {e}")))?;
-        while let Err(e) = lock.try_lock() {
+        loop {
+            let place = Place::of(name)?;
+            // A helper that ends takes the directory along, lock and all: then it is made again.
+            if let Ok(lock) = place.lock_file()
+                && lock.try_lock().is_ok()
+                && place.is_locked_by(&lock)
+            {
+                return Ok((place, lock));
+            }
             if start.elapsed() > START {
-                return Err(cannot_start(name, &format!("another kernel has been starting it for {START:?} ({e})")));
+                let why =
+                    format!("another kernel has been starting it for {START:?}, see {}", place.directory().display());
+                return Err(cannot_start(name, &why));
             }
             std::thread::sleep(TURN);
         }
-        Ok(lock)
     }
 
     /// None when nobody listens there (any more).
@@ -149,6 +156,11 @@ impl Client {
             }
             other => Err(self.unexpected(&other)),
         }
+    }
+
+    /// An error when the helper is gone.
+    pub fn check(&self) -> Result<()> {
+        self.ask(&Request::Usage).map(drop)
     }
 
     /// The error for what only a real Kafka can do.

@@ -11,7 +11,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, ErrorKind, Write},
     net::TcpListener,
     os::unix::{fs::DirBuilderExt, net::UnixListener, net::UnixStream},
@@ -73,15 +73,20 @@ pub fn run_broker(directory: &Path) -> Result<()> {
     let scratch = broker.scratch.clone();
     let clients = Mutex::new(Clients { count: 0, alone_since: Some(Instant::now() + FIRST_CLIENT - LINGER) });
     let helper = Arc::new(Helper { mock, ledger, broker, creating: Mutex::new(()), clients });
-    loop {
+    // A kernel's directory could not be unmounted or removed while this process stood in it.
+    let _ = std::env::set_current_dir("/");
+    let _lock = loop {
         helper.accept(&listener);
-        if helper.is_alone() && helper.may_end(&place, &listener) {
-            break;
+        if helper.is_alone()
+            && let Some(lock) = helper.may_end(&place, &listener)
+        {
+            break lock;
         }
         std::thread::sleep(TURN);
-    }
+    };
+    // Nothing can be done about what cannot be removed.
     let _ = fs::remove_dir_all(scratch);
-    let _ = fs::remove_file(place.scratch_note());
+    let _ = fs::remove_dir_all(place.directory());
     Ok(())
 }
 
@@ -123,18 +128,17 @@ impl Helper {
         self.clients.lock().alone_since.is_some_and(|since| since.elapsed() >= LINGER)
     }
 
-    /// Under the lock nobody starts another helper or waits for this one; who connects without it is answered or tries again.
-    fn may_end(self: &Arc<Self>, place: &Place, listener: &UnixListener) -> bool {
-        let Ok(lock) = place.lock_file() else { return true };
-        if lock.try_lock().is_err() {
-            return false;
-        }
+    /// The lock, if nobody came: under it nobody starts another helper or waits for this one. Who has connected without it is
+    /// served, or finds the socket closed and tries again.
+    fn may_end(self: &Arc<Self>, place: &Place, listener: &UnixListener) -> Option<File> {
+        let lock = place.lock_file().ok()?;
+        lock.try_lock().ok()?;
         self.accept(listener);
         if !self.is_alone() {
-            return false;
+            return None;
         }
         let _ = fs::remove_file(place.socket());
-        true
+        Some(lock)
     }
 
     fn serve(&self, stream: UnixStream) -> std::io::Result<()> {

@@ -61,6 +61,13 @@ impl Place {
     pub fn lock_file(&self) -> std::io::Result<File> {
         File::options().create(true).truncate(false).write(true).open(self.0.join("lock"))
     }
+
+    /// Whether the lock is still the one that others will find.
+    pub fn is_locked_by(&self, lock: &File) -> bool {
+        let there = fs::metadata(self.0.join("lock"));
+        there
+            .is_ok_and(|there| lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino())))
+    }
 }
 
 fn owned(directory: &Path) -> bool {

@@ -49,8 +49,8 @@ impl Plan {
         &self.schema
     }
 
-    pub fn messages<'a>(&self, batch: &'a RecordBatch, _options: &ProduceOptions) -> Result<Messages<'a>> {
-        let field = |i: usize| self.schema_field(batch, i);
+    pub fn messages<'a>(&self, batch: &'a RecordBatch) -> Result<Messages<'a>> {
+        let field = |i: usize| batch.schema_ref().field(i);
         let bytes = |i: Option<usize>| i.map(|i| BytesColumn::new(batch.column(i), field(i))).transpose();
         let (mut json, mut ends) = (Vec::new(), Vec::new());
         let value = bytes(self.value)?;
@@ -66,10 +66,6 @@ impl Plan {
             timestamp: self.timestamp.map(|i| timestamps(batch.column(i), field(i))).transpose()?,
             headers: self.headers.map(|i| HeadersColumn::new(batch.column(i), field(i))).transpose()?,
         })
-    }
-
-    fn schema_field<'a>(&self, batch: &'a RecordBatch, i: usize) -> &'a Field {
-        batch.schema_ref().field(i)
     }
 }
 

@@ -1,0 +1,309 @@
+//! Comparisons, IN, LIKE and RLIKE.
+
+use super::cast::implicit;
+use super::coerce::{Param, common, is_float, is_interval, unify};
+use super::ddl::type_to_ddl;
+use super::evaluate::row_error;
+use super::kernel::{Args, Kernel, bools};
+use super::node::Typed;
+use crate::{Error, Result};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Scalar};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::kernels::comparison::{ilike, like as arrow_like};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, InListExpr};
+use regex::Regex;
+use std::sync::Arc;
+
+pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
+    let shown = op;
+    let sql = format!("({} {shown} {})", left.sql, right.sql).replace("(<>)", "<>");
+    let sql = if op == "<>" { format!("(NOT ({} = {}))", left.sql, right.sql) } else { sql };
+    let to = common(&left.data_type, &right.data_type).ok_or_else(|| {
+        Error::schema(format!(
+            "({} {op} {}): {} and {} cannot be compared; use CAST",
+            left.sql,
+            right.sql,
+            type_to_ddl(&left.data_type),
+            type_to_ddl(&right.data_type)
+        ))
+    })?;
+    if to.is_nested() || is_interval(&to) {
+        return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
+    }
+    if to == DataType::Null {
+        // NULL = NULL is NULL, NULL <=> NULL is true.
+        return Ok(match op {
+            "<=>" => Typed::literal(true.into(), sql),
+            _ => Typed::null(&DataType::Boolean).named(sql),
+        });
+    }
+    let (left, right) = (implicit(left, &to)?, implicit(right, &to)?);
+    let same = op == "<=>";
+    let nullable = !same && (left.nullable || right.nullable);
+    if is_float(&to) {
+        let kernel = if to == DataType::Float64 { floats::<Float64Type>(op) } else { floats::<Float32Type>(op) };
+        let mut typed = Typed::call(vec![left, right], DataType::Boolean, false, sql, kernel);
+        typed.nullable = nullable;
+        return Ok(typed);
+    }
+    let operator = match op {
+        "=" => Operator::Eq,
+        "<>" => Operator::NotEq,
+        "<" => Operator::Lt,
+        "<=" => Operator::LtEq,
+        ">" => Operator::Gt,
+        ">=" => Operator::GtEq,
+        _ => Operator::IsNotDistinctFrom,
+    };
+    let expr = Arc::new(BinaryExpr::new(left.expr.clone(), operator, right.expr.clone()));
+    Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
+}
+
+trait Spark: Copy {
+    /// Equal as Spark has it: NaN equals NaN, and 0.0 equals -0.0.
+    fn same(self, other: Self) -> bool;
+    /// NaN is greater than everything else.
+    fn less(self, other: Self) -> bool;
+}
+macro_rules! spark_floats {
+    ($($t:ty),*) => { $(impl Spark for $t {
+        #[inline]
+        fn same(self, other: Self) -> bool {
+            (self == other) | (self.is_nan() & other.is_nan())
+        }
+        #[inline]
+        fn less(self, other: Self) -> bool {
+            (self < other) | (!self.is_nan() & other.is_nan())
+        }
+    })* };
+}
+spark_floats!(f32, f64);
+
+/// Arrow orders floats by their bits: -0.0 before 0.0.
+fn floats<T: ArrowPrimitiveType>(op: &'static str) -> Kernel
+where
+    T::Native: Spark,
+{
+    fn run<T: ArrowPrimitiveType>(a: &Args, f: impl Fn(T::Native, T::Native) -> bool) -> DfResult<BooleanArray> {
+        let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
+        let (xs, ys) = (x.array.values(), y.array.values());
+        let (mx, my) = (a.mask(0), a.mask(1));
+        let values = BooleanBuffer::collect_bool(a.rows, |i| f(xs[i & mx], ys[i & my]));
+        let side = |array: &dyn Array, mask: usize| match (mask, array.nulls()) {
+            (_, None) => None,
+            (0, Some(nulls)) if nulls.is_null(0) => Some(NullBuffer::new_null(a.rows)),
+            (0, Some(_)) => None,
+            (_, Some(nulls)) => Some(nulls.clone()),
+        };
+        let nulls = NullBuffer::union(side(x.array, mx).as_ref(), side(y.array, my).as_ref());
+        Ok(BooleanArray::new(values, nulls))
+    }
+    Arc::new(move |a| {
+        let out = match op {
+            "=" => run::<T>(a, Spark::same)?,
+            "<>" => run::<T>(a, |x, y| !x.same(y))?,
+            "<" => run::<T>(a, Spark::less)?,
+            "<=" => run::<T>(a, |x, y| !y.less(x))?,
+            ">" => run::<T>(a, |x, y| y.less(x))?,
+            ">=" => run::<T>(a, |x, y| !x.less(y))?,
+            _ => {
+                let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
+                return bools(a.rows, |i| {
+                    Ok(Some(match (x.get(i), y.get(i)) {
+                        (Some(x), Some(y)) => x.same(y),
+                        (None, None) => true,
+                        _ => false,
+                    }))
+                });
+            }
+        };
+        Ok(Arc::new(out) as ArrayRef)
+    })
+}
+
+pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result<Typed> {
+    let shown: Vec<&str> = list.iter().map(|l| l.sql.as_str()).collect();
+    let sql = format!("({} IN ({}))", operand.sql, shown.join(", "));
+    let mut all = vec![operand];
+    all.extend(list);
+    let (mut list, to) = unify(&sql, all)?;
+    let operand = list.remove(0);
+    if to.is_nested() || is_interval(&to) {
+        return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
+    }
+    let found = if to == DataType::Null {
+        Typed::null(&DataType::Boolean)
+    } else if is_float(&to) || !list.iter().all(|l| l.constant().is_some()) {
+        let mut tests = list.into_iter().map(|l| compare("=", operand.clone(), l));
+        let first = tests.next().ok_or_else(|| Error::schema("IN without values"))??;
+        tests.try_fold(first, |any, test| super::bind::logic(false, any, test?))?
+    } else {
+        let nullable = operand.nullable || list.iter().any(|l| l.nullable);
+        // `InListExpr` asks for the operand's type, which a call knows without a schema.
+        let label = operand.sql.clone();
+        let known = Typed::call(vec![operand.clone()], to.clone(), false, label, Arc::new(|a| Ok(a.array(0).clone())));
+        let values = list.iter().map(|l| l.expr.clone()).collect();
+        let expr = InListExpr::try_new(known.expr, values, false, &Schema::empty())?;
+        list.push(operand);
+        Typed::wrap(Arc::new(expr), &list, DataType::Boolean, nullable, sql.clone())
+    };
+    let found = found.named(sql);
+    if negated { super::bind::not(found) } else { Ok(found) }
+}
+
+/// The pattern with a backslash as its escape, or why it is wrong.
+fn backslashed(pattern: &str, escape: char) -> Result<String, &'static str> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c == escape {
+            match chars.next() {
+                Some(next) if next == escape => {
+                    if next == '\\' || next == '%' || next == '_' {
+                        out.push('\\');
+                    }
+                    out.push(next);
+                }
+                Some(next @ ('%' | '_')) => {
+                    out.push('\\');
+                    out.push(next);
+                }
+                Some(_) => return Err("the escape character stands before a character that needs none"),
+                None => return Err("it ends with the escape character"),
+            }
+        } else if c == '\\' {
+            out.push_str("\\\\");
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: Option<char>) -> Result<Typed> {
+    let operand = Param::Text.take(kind, 0, operand)?;
+    let pattern = Param::Text.take(kind, 1, pattern)?;
+    let sql = match kind {
+        "RLIKE" => format!("RLIKE({}, {})", operand.sql, pattern.sql),
+        "ILIKE" => format!("ilike({}, {})", operand.sql, pattern.sql),
+        _ => format!("{} LIKE {}", operand.sql, pattern.sql),
+    };
+    let sql = match escape {
+        Some(c) if c != '\\' => format!("{sql} ESCAPE '{c}'"),
+        _ => sql,
+    };
+    if kind == "RLIKE" {
+        return rlike(operand, pattern, sql);
+    }
+    let escape = escape.unwrap_or('\\');
+    let insensitive = kind == "ILIKE";
+    if let Some(text) = pattern.text() {
+        let text = backslashed(text, escape)
+            .map_err(|e| Error::schema(format!("{sql}: the pattern is wrong: {e} ('{escape}')")))?;
+        let scalar = Scalar::new(arrow::array::StringArray::from(vec![text]));
+        let kernel: Kernel = Arc::new(move |a| {
+            let out = if insensitive { ilike(a.array(0), &scalar)? } else { arrow_like(a.array(0), &scalar)? };
+            Ok(Arc::new(out))
+        });
+        return Ok(Typed::call(vec![operand], DataType::Boolean, false, sql, kernel));
+    }
+    let kernel: Kernel = Arc::new(move |a| {
+        let pattern = a.str(1)?;
+        let patterns = super::kernel::strings(a.rows, |i| match pattern.get(i) {
+            None => Ok(None),
+            Some(p) => backslashed(p, escape).map(Some).map_err(|e| row_error(format!("the pattern is wrong: {e}"))),
+        })?;
+        let text = a.full(0)?;
+        let out = if insensitive { ilike(&text, &patterns)? } else { arrow_like(&text, &patterns)? };
+        Ok(Arc::new(out))
+    });
+    Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))
+}
+
+/// A regular expression as Spark takes it, with what Rust's does not have named.
+pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
+    // In Java \d, \w, \s and \b are ASCII.
+    let mut ascii = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    let mut class = 0usize;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('d') => ascii.push_str(if class > 0 { "0-9" } else { "[0-9]" }),
+                Some('w') => ascii.push_str(if class > 0 { "0-9A-Za-z_" } else { "[0-9A-Za-z_]" }),
+                Some('s') => ascii.push_str(if class > 0 { " \\t\\n\\x0B\\f\\r" } else { "[ \\t\\n\\x0B\\f\\r]" }),
+                Some('D') if class == 0 => ascii.push_str("[^0-9]"),
+                Some('W') if class == 0 => ascii.push_str("[^0-9A-Za-z_]"),
+                Some('S') if class == 0 => ascii.push_str("[^ \\t\\n\\x0B\\f\\r]"),
+                Some('Q' | 'E' | 'G' | 'Z' | 'R' | 'X' | 'h' | 'H') => {
+                    return Err("\\Q, \\E, \\G, \\Z, \\R, \\X and \\h are not supported".into());
+                }
+                Some(other) => {
+                    ascii.push('\\');
+                    ascii.push(other);
+                }
+                None => ascii.push('\\'),
+            },
+            '[' => {
+                class += 1;
+                ascii.push(c);
+            }
+            ']' => {
+                class = class.saturating_sub(1);
+                ascii.push(c);
+            }
+            _ => ascii.push(c),
+        }
+    }
+    Regex::new(&ascii).map_err(|e| match e {
+        regex::Error::CompiledTooBig(_) => "it is too large".to_string(),
+        _ => "it is not valid here (look-around, back-references and possessive quantifiers are not supported)".into(),
+    })
+}
+
+/// The compiled pattern of a constant, checked while binding.
+pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<Regex>>> {
+    match pattern.text() {
+        None => Ok(None),
+        Some(text) => match regex(text) {
+            Ok(regex) => Ok(Some(Arc::new(regex))),
+            Err(why) => Err(Error::schema(format!("{place}: the regular expression '{text}' cannot be used: {why}"))),
+        },
+    }
+}
+
+/// For patterns that differ by row: remembers the last.
+#[derive(Default)]
+pub(super) struct RegexCache(Option<(String, Arc<Regex>)>);
+
+impl RegexCache {
+    pub fn get(&mut self, pattern: &str) -> DfResult<Arc<Regex>> {
+        if let Some((text, regex)) = &self.0 {
+            if text == pattern {
+                return Ok(regex.clone());
+            }
+        }
+        let made = Arc::new(regex(pattern).map_err(|why| row_error(format!("the regular expression: {why}")))?);
+        self.0 = Some((pattern.to_string(), made.clone()));
+        Ok(made)
+    }
+}
+
+pub(super) fn rlike(operand: Typed, pattern: Typed, sql: String) -> Result<Typed> {
+    let constant = constant_regex(&sql, &pattern)?;
+    let kernel: Kernel = Arc::new(move |a| {
+        let (text, pattern) = (a.str(0)?, a.str(1)?);
+        let mut cache = RegexCache::default();
+        bools(a.rows, |i| match (text.get(i), pattern.get(i)) {
+            (Some(text), Some(pattern)) => match &constant {
+                Some(regex) => Ok(Some(regex.is_match(text))),
+                None => Ok(Some(cache.get(pattern)?.is_match(text))),
+            },
+            _ => Ok(None),
+        })
+    });
+    Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))
+}

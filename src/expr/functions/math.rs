@@ -1,0 +1,256 @@
+//! Numbers.
+
+use super::{Call, Spec, get, spec};
+use crate::Result;
+use crate::expr::arith::num_traits_lite::Int as _;
+use crate::expr::arith::{self, OVERFLOW};
+use crate::expr::bind;
+use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
+use crate::expr::coerce::is_int;
+use crate::expr::evaluate::row_error;
+use crate::expr::kernel::{Args, bools, nums, nums_as, strings};
+use crate::expr::node::Typed;
+use arrow::array::{ArrayRef, ArrowPrimitiveType};
+use arrow::datatypes::*;
+use datafusion::error::Result as DfResult;
+
+pub(super) const LIST: &[Spec] = &[
+    spec("abs", "abs(expr)", abs),
+    spec("negative", "negative(expr)", |c| {
+        let mut c = c.count(1, 1)?;
+        arith::unary("-", c.args.remove(0)).map(|t| t.named(c.sql))
+    }),
+    spec("positive", "positive(expr)", |c| {
+        let mut c = c.count(1, 1)?;
+        let sql = format!("(+ {})", c.args[0].sql);
+        arith::unary("+", c.args.remove(0)).map(|t| t.named(sql))
+    }),
+    spec("sign", "sign(expr)", |c| unary(c, sign)),
+    spec("signum", "signum(expr)", |c| unary(c, sign)),
+    spec("sqrt", "sqrt(expr)", |c| unary(c, f64::sqrt)),
+    spec("cbrt", "cbrt(expr)", |c| unary(c, f64::cbrt)),
+    spec("exp", "exp(expr)", |c| unary(c, f64::exp)),
+    spec("expm1", "expm1(expr)", |c| unary(c, f64::exp_m1)),
+    spec("ln", "ln(expr)", |c| logarithm(c, 0.0, f64::ln)),
+    spec("log", "log([base,] expr)", log),
+    spec("log2", "log2(expr)", |c| logarithm(c, 0.0, f64::log2)),
+    spec("log10", "log10(expr)", |c| logarithm(c, 0.0, f64::log10)),
+    spec("log1p", "log1p(expr)", |c| logarithm(c, -1.0, f64::ln_1p)),
+    spec("sin", "sin(expr)", |c| unary(c, f64::sin)),
+    spec("cos", "cos(expr)", |c| unary(c, f64::cos)),
+    spec("tan", "tan(expr)", |c| unary(c, f64::tan)),
+    spec("asin", "asin(expr)", |c| unary(c, f64::asin)),
+    spec("acos", "acos(expr)", |c| unary(c, f64::acos)),
+    spec("atan", "atan(expr)", |c| unary(c, f64::atan)),
+    spec("sinh", "sinh(expr)", |c| unary(c, f64::sinh)),
+    spec("cosh", "cosh(expr)", |c| unary(c, f64::cosh)),
+    spec("tanh", "tanh(expr)", |c| unary(c, f64::tanh)),
+    spec("degrees", "degrees(expr)", |c| unary(c, f64::to_degrees)),
+    spec("radians", "radians(expr)", |c| unary(c, f64::to_radians)),
+    spec("rint", "rint(expr)", |c| unary(c, f64::round_ties_even)),
+    spec("atan2", "atan2(y, x)", |c| binary(c, |y, x| (y + 0.0).atan2(x + 0.0))),
+    spec("hypot", "hypot(a, b)", |c| binary(c, f64::hypot)),
+    spec("pow", "pow(base, exponent)", |c| binary(c, power)),
+    spec("power", "power(base, exponent)", |c| binary(c, power)),
+    spec("e", "e()", |c| {
+        let c = c.count(0, 0)?;
+        Ok(Typed::literal(std::f64::consts::E.into(), c.sql))
+    }),
+    spec("pi", "pi()", |c| {
+        let c = c.count(0, 0)?;
+        Ok(Typed::literal(std::f64::consts::PI.into(), c.sql))
+    }),
+    spec("mod", "mod(a, b)", |c| {
+        let mut c = c.count(2, 2)?;
+        let b = c.args.remove(1);
+        arith::numbers("%", c.args.remove(0), b, c.sql, false)
+    }),
+    spec("pmod", "pmod(a, b)", |c| {
+        let mut c = c.count(2, 2)?;
+        let b = c.args.remove(1);
+        arith::pmod(c.args.remove(0), b, c.sql)
+    }),
+    spec("try_add", "try_add(a, b)", |c| attempt(c, "+")),
+    spec("try_subtract", "try_subtract(a, b)", |c| attempt(c, "-")),
+    spec("try_multiply", "try_multiply(a, b)", |c| attempt(c, "*")),
+    spec("try_divide", "try_divide(a, b)", |c| attempt(c, "/")),
+    spec("try_mod", "try_mod(a, b)", |c| attempt(c, "%")),
+    spec("greatest", "greatest(a, b, …)", |c| extreme(c, ">")),
+    spec("least", "least(a, b, …)", |c| extreme(c, "<")),
+    spec("factorial", "factorial(n)", |c| {
+        c.take(&[Int], 1)?.build_nullable(DataType::Int64, |a| {
+            let n = a.num::<Int32Type>(0)?;
+            nums::<Int64Type>(a.rows, |i| {
+                let n = get!(n.get(i));
+                Ok((0..=20).contains(&n).then(|| (1..=i64::from(n)).product()))
+            })
+        })
+    }),
+    spec("isnan", "isnan(expr)", |c| {
+        let mut typed = c.take(&[Double], 1)?.build(DataType::Boolean, |a| {
+            let x = a.num::<Float64Type>(0)?;
+            bools(a.rows, |i| Ok(Some(x.get(i).is_some_and(f64::is_nan))))
+        })?;
+        typed.nullable = false;
+        Ok(typed)
+    }),
+    spec("nanvl", "nanvl(a, b)", |c| {
+        c.take(&[Double, Double], 2)?.build(DataType::Float64, |a| {
+            let (x, y) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?);
+            nums::<Float64Type>(a.rows, |i| {
+                let x = get!(x.get(i));
+                Ok(if x.is_nan() { y.get(i) } else { Some(x) })
+            })
+        })
+    }),
+    spec("bin", "bin(expr)", |c| {
+        c.take(&[Big], 1)?.build(DataType::Utf8, |a| {
+            let n = a.num::<Int64Type>(0)?;
+            strings(a.rows, |i| Ok(n.get(i).map(|n| format!("{n:b}"))))
+        })
+    }),
+    spec("bit_count", "bit_count(expr)", |c| {
+        let c = c.count(1, 1)?;
+        if !is_int(&c.args[0].data_type) {
+            return Err(c.error("a whole number is wanted"));
+        }
+        // A negative number of any width is sign-extended to 64 bits, as in Spark.
+        c.take(&[Big], 1)?.build(DataType::Int32, |a| {
+            let n = a.num::<Int64Type>(0)?;
+            nums::<Int32Type>(a.rows, |i| Ok(n.get(i).map(|n| n.count_ones() as i32)))
+        })
+    }),
+    spec("shiftleft", "shiftleft(expr, n)", |c| shifted(c, "<<")),
+    spec("shiftright", "shiftright(expr, n)", |c| shifted(c, ">>")),
+    spec("shiftrightunsigned", "shiftrightunsigned(expr, n)", |c| shifted(c, ">>>")),
+];
+
+fn sign(x: f64) -> f64 {
+    if x.is_nan() || x == 0.0 { x } else { x.signum() }
+}
+
+/// Java's: 1 to the power of NaN or infinity is NaN.
+fn power(x: f64, y: f64) -> f64 {
+    if y.is_nan() || (x.abs() == 1.0 && y.is_infinite()) { f64::NAN } else { x.powf(y) }
+}
+
+fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
+    let name = c.name;
+    let mut c = c.take(&[Double], 1)?;
+    if matches!(name, "sqrt" | "exp" | "cbrt") {
+        c.sql = format!("{}({})", name.to_uppercase(), c.args[0].sql);
+        if name == "cbrt" {
+            c.sql = c.sql.to_uppercase().replacen(&c.args[0].sql.to_uppercase(), &c.args[0].sql, 1);
+        }
+    }
+    c.build(DataType::Float64, move |a| {
+        let x = a.num::<Float64Type>(0)?;
+        nums::<Float64Type>(a.rows, |i| Ok(x.get(i).map(f)))
+    })
+}
+
+/// NULL where there is no logarithm.
+fn logarithm(c: Call, above: f64, f: fn(f64) -> f64) -> Result<Typed> {
+    c.take(&[Double], 1)?.build_nullable(DataType::Float64, move |a| {
+        let x = a.num::<Float64Type>(0)?;
+        nums::<Float64Type>(a.rows, |i| {
+            let x = get!(x.get(i));
+            Ok(if x <= above { None } else { Some(f(x)) })
+        })
+    })
+}
+
+fn log(c: Call) -> Result<Typed> {
+    if c.args.len() == 1 {
+        return logarithm(c, 0.0, f64::ln);
+    }
+    c.take(&[Double, Double], 2)?.build_nullable(DataType::Float64, |a| {
+        let (b, x) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?);
+        nums::<Float64Type>(a.rows, |i| {
+            let (b, x) = (get!(b.get(i)), get!(x.get(i)));
+            Ok(if b <= 0.0 || x <= 0.0 { None } else { Some(x.ln() / b.ln()) })
+        })
+    })
+}
+
+fn binary(c: Call, f: fn(f64, f64) -> f64) -> Result<Typed> {
+    let name = c.name;
+    let mut c = c.take(&[Double, Double], 2)?;
+    if matches!(name, "pow" | "atan2" | "hypot") {
+        c.sql = format!("{}({}, {})", name.to_uppercase(), c.args[0].sql, c.args[1].sql);
+        if name == "pow" {
+            c.sql = format!("pow({}, {})", c.args[0].sql, c.args[1].sql);
+        }
+    }
+    c.build(DataType::Float64, move |a| {
+        let (x, y) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?);
+        nums::<Float64Type>(a.rows, |i| Ok(Some(f(get!(x.get(i)), get!(y.get(i))))))
+    })
+}
+
+fn attempt(c: Call, op: &'static str) -> Result<Typed> {
+    let mut c = c.count(2, 2)?;
+    let b = c.args.remove(1);
+    let a = c.args.remove(0);
+    if a.data_type.is_temporal() || b.data_type.is_temporal() {
+        return Err(c.error("dates and times are not supported here"));
+    }
+    arith::numbers(op, a, b, c.sql, true)
+}
+
+fn shifted(c: Call, op: &'static str) -> Result<Typed> {
+    let mut c = c.count(2, 2)?;
+    let n = c.args.remove(1);
+    arith::shift(op, c.args.remove(0), n, c.sql)
+}
+
+fn abs(c: Call) -> Result<Typed> {
+    let c = c.take(&[Number], 1)?;
+    fn whole<T: ArrowPrimitiveType>(a: &Args) -> DfResult<ArrayRef>
+    where
+        T::Native: arith::num_traits_lite::Int,
+    {
+        let x = a.num::<T>(0)?;
+        nums::<T>(a.rows, |i| get!(x.get(i)).abs().map(Some).ok_or_else(|| row_error(OVERFLOW)))
+    }
+    let t = c.args[0].data_type.clone();
+    match &t {
+        DataType::Int8 => c.build(t, whole::<Int8Type>),
+        DataType::Int16 => c.build(t, whole::<Int16Type>),
+        DataType::Int32 => c.build(t, whole::<Int32Type>),
+        DataType::Int64 => c.build(t, whole::<Int64Type>),
+        DataType::Float32 => c.build(t, |a| {
+            let x = a.num::<Float32Type>(0)?;
+            nums::<Float32Type>(a.rows, |i| Ok(x.get(i).map(f32::abs)))
+        }),
+        DataType::Float64 => c.build(t, |a| {
+            let x = a.num::<Float64Type>(0)?;
+            nums::<Float64Type>(a.rows, |i| Ok(x.get(i).map(f64::abs)))
+        }),
+        _ => c.build(t.clone(), move |a| {
+            let x = a.num::<Decimal128Type>(0)?;
+            nums_as::<Decimal128Type>(a.rows, &t, |i| Ok(x.get(i).map(i128::abs)))
+        }),
+    }
+}
+
+/// NULLs are passed over; NaN is the greatest.
+fn extreme(c: Call, op: &'static str) -> Result<Typed> {
+    let most = c.args.len().max(2);
+    let params = vec![Any; most];
+    let c = c.take(&params, 2)?;
+    let (args, data_type) = crate::expr::coerce::unify(&c.sql, c.args)?;
+    if data_type == DataType::Null {
+        return Ok(Typed::null(&DataType::Null).named(c.sql));
+    }
+    let mut args = args.into_iter();
+    let Some(mut best) = args.next() else { return Err(crate::Error::internal("no arguments")) };
+    for arg in args {
+        // best when arg is NULL or not better, else arg.
+        let better = crate::expr::compare::compare(op, arg.clone(), best.clone())?;
+        let take = bind::logic(false, bind::is_null(best.clone(), false), better)?;
+        let take = bind::logic(true, bind::is_null(arg.clone(), true), take)?;
+        best = bind::choose(vec![take], vec![arg, best], c.sql.clone())?;
+    }
+    Ok(best.named(c.sql))
+}

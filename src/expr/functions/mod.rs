@@ -1,0 +1,220 @@
+//! The allow list: every function here means what it means in Spark 4.0 with ANSI on; others are refused by name.
+
+mod collections;
+mod conditional;
+mod math;
+mod regex;
+mod round;
+mod strings;
+mod time;
+mod time_format;
+
+use super::coerce::Param;
+use super::kernel::Args;
+use super::node::Typed;
+use crate::error::did_you_mean;
+use crate::{Error, Result};
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion::error::Result as DfResult;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+/// One entry of the allow list, for docs and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: &'static str,
+    pub aggregate: bool,
+    /// How it is called.
+    pub usage: &'static str,
+}
+
+/// Every function and aggregate, by name.
+pub fn listed() -> Vec<Listed> {
+    let scalar = all().map(|s| Listed { name: s.name, aggregate: false, usage: s.usage });
+    let aggregates = super::aggregation::AGGREGATES.iter().map(|(name, usage)| Listed { name, aggregate: true, usage });
+    let mut out: Vec<Listed> = scalar.filter(|l| !l.name.starts_with("trim_")).chain(aggregates).collect();
+    out.sort_by_key(|l| l.name);
+    out
+}
+
+pub(super) struct Spec {
+    pub name: &'static str,
+    pub usage: &'static str,
+    pub bind: fn(Call) -> Result<Typed>,
+}
+
+pub(super) const fn spec(name: &'static str, usage: &'static str, bind: fn(Call) -> Result<Typed>) -> Spec {
+    Spec { name, usage, bind }
+}
+
+fn all() -> impl Iterator<Item = &'static Spec> {
+    [
+        strings::LIST,
+        regex::LIST,
+        math::LIST,
+        round::LIST,
+        conditional::LIST,
+        time::LIST,
+        time_format::LIST,
+        collections::LIST,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Spec>> = LazyLock::new(|| all().map(|s| (s.name, s)).collect());
+
+/// Known, and refused for a reason.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &[
+            "rand",
+            "random",
+            "randn",
+            "uuid",
+            "shuffle",
+            "randstr",
+            "uniform",
+            "current_timestamp",
+            "now",
+            "current_date",
+            "curdate",
+            "localtimestamp",
+            "monotonically_increasing_id",
+            "input_file_name",
+            "current_timezone",
+            "unix_timestamp_now",
+            "spark_partition_id",
+        ],
+        "its result is not the same every time, so a row that is computed again after a failure could differ",
+    ),
+    (
+        &[
+            "first",
+            "first_value",
+            "last",
+            "last_value",
+            "any_value",
+            "nth_value",
+            "max_by",
+            "min_by",
+            "mode",
+            "listagg",
+            "string_agg",
+        ],
+        "its result depends on the order of the rows, which a stream does not have",
+    ),
+    (
+        &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],
+        "window functions (OVER) are not supported",
+    ),
+    (&["explode", "posexplode", "inline", "stack", "explode_outer"], "it makes several rows of one"),
+    (&["window", "session_window", "window_time"], "windows go into group_by"),
+];
+
+/// Whether the name may be called; else an error that says why not.
+pub(super) fn check_listed(name: &str) -> Result<()> {
+    if BY_NAME.contains_key(name) {
+        return Ok(());
+    }
+    if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
+        return Err(Error::schema(format!("function '{name}' is not one of bayou's SQL functions: {why}.")));
+    }
+    let names: Vec<&str> = listed().iter().map(|l| l.name).collect();
+    Err(Error::schema(format!(
+        "function '{name}' is not one of bayou's SQL functions (docs/sql.md lists them).{} \
+         DataFusion's functions run with dialect=\"datafusion\".",
+        did_you_mean(name, names)
+    )))
+}
+
+pub(super) fn is_aggregate(name: &str) -> bool {
+    super::aggregation::AGGREGATES.iter().any(|(n, _)| *n == name)
+}
+
+/// A call by name.
+pub(super) fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
+    check_listed(name)?;
+    let Some(spec) = BY_NAME.get(name) else { return check_listed(name).map(|()| unreachable(name))? };
+    let shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
+    let sql = format!("{name}({})", shown.join(", "));
+    (spec.bind)(Call { name: spec.name, usage: spec.usage, sql, args })
+}
+
+fn unreachable(name: &str) -> Result<Typed> {
+    Err(Error::internal(format!("function '{name}' is listed but missing")))
+}
+
+/// A call while it is bound.
+pub(super) struct Call {
+    pub name: &'static str,
+    pub usage: &'static str,
+    pub sql: String,
+    pub args: Vec<Typed>,
+}
+
+impl Call {
+    /// Checks how many arguments there are.
+    pub fn count(self, least: usize, most: usize) -> Result<Self> {
+        if (least..=most).contains(&self.args.len()) {
+            return Ok(self);
+        }
+        Err(self.error(format!("{} argument{} given", self.args.len(), if self.args.len() == 1 { "" } else { "s" })))
+    }
+
+    pub fn error(&self, why: impl std::fmt::Display) -> Error {
+        Error::schema(format!("{}: {why}; it is called as {}", self.name, self.usage))
+    }
+
+    /// Casts the arguments to what the function takes; those behind `required` may be missing.
+    pub fn take(self, params: &[Param], required: usize) -> Result<Self> {
+        let mut call = self.count(required, params.len())?;
+        let args = std::mem::take(&mut call.args);
+        call.args = args
+            .into_iter()
+            .zip(params)
+            .enumerate()
+            .map(|(i, (arg, param))| param.take(call.name, i, arg))
+            .collect::<Result<_>>()?;
+        Ok(call)
+    }
+
+    pub fn build(
+        self,
+        data_type: DataType,
+        kernel: impl Fn(&Args) -> DfResult<ArrayRef> + Send + Sync + 'static,
+    ) -> Result<Typed> {
+        Ok(Typed::call(self.args, data_type, false, self.sql, Arc::new(kernel)))
+    }
+
+    /// As `build`, for results that may be NULL although no argument is.
+    pub fn build_nullable(
+        self,
+        data_type: DataType,
+        kernel: impl Fn(&Args) -> DfResult<ArrayRef> + Send + Sync + 'static,
+    ) -> Result<Typed> {
+        Ok(Typed::call(self.args, data_type, true, self.sql, Arc::new(kernel)))
+    }
+
+    /// An argument that must be a constant.
+    pub fn constant_int(&self, k: usize, default: i32) -> Result<i32> {
+        use datafusion::common::ScalarValue as V;
+        match self.args.get(k).map(Typed::constant) {
+            None => Ok(default),
+            Some(Some(V::Int32(Some(v)))) => Ok(*v),
+            _ => Err(self.error(format!("argument {} must be a constant", k + 1))),
+        }
+    }
+}
+
+/// The value, or NULL for the row.
+macro_rules! get {
+    ($value:expr) => {
+        match $value {
+            Some(value) => value,
+            None => return Ok(None),
+        }
+    };
+}
+use get;

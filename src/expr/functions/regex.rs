@@ -1,0 +1,198 @@
+//! Regular expressions. Rust's engine: what it does not have (look-around, back-references) is refused while binding.
+
+use super::strings::lists;
+use super::{Call, Spec, get, spec};
+use crate::Result;
+use crate::expr::coerce::Param::{Int, Text};
+use crate::expr::compare::{self, RegexCache, constant_regex};
+use crate::expr::ddl::list_of;
+use crate::expr::evaluate::row_error;
+use crate::expr::kernel::{nums, strings};
+use crate::expr::node::Typed;
+use arrow::datatypes::{DataType, Int32Type};
+use regex::{Captures, Regex};
+use std::sync::Arc;
+
+pub(super) const LIST: &[Spec] = &[
+    spec("rlike", "rlike(str, regex)", rlike),
+    spec("regexp", "regexp(str, regex)", rlike),
+    spec("regexp_like", "regexp_like(str, regex)", rlike),
+    spec("like", "like(str, pattern)", |c| like("LIKE", c)),
+    spec("ilike", "ilike(str, pattern)", |c| like("ILIKE", c)),
+    spec("regexp_extract", "regexp_extract(str, regex[, group])", extract),
+    spec("regexp_substr", "regexp_substr(str, regex)", |c| {
+        let c = c.take(&[Text, Text], 2)?;
+        let constant = constant_regex(c.name, &c.args[1])?;
+        c.build_nullable(DataType::Utf8, move |a| {
+            let (s, p) = (a.str(0)?, a.str(1)?);
+            let mut cache = Pattern::new(&constant);
+            strings(a.rows, |i| {
+                let (s, p) = (get!(s.get(i)), get!(p.get(i)));
+                Ok(cache.get(p)?.find(s).map(|m| m.as_str()))
+            })
+        })
+    }),
+    spec("regexp_count", "regexp_count(str, regex)", |c| {
+        let c = c.take(&[Text, Text], 2)?;
+        let constant = constant_regex(c.name, &c.args[1])?;
+        c.build(DataType::Int32, move |a| {
+            let (s, p) = (a.str(0)?, a.str(1)?);
+            let mut cache = Pattern::new(&constant);
+            nums::<Int32Type>(a.rows, |i| {
+                let (s, p) = (get!(s.get(i)), get!(p.get(i)));
+                Ok(Some(cache.get(p)?.find_iter(s).count() as i32))
+            })
+        })
+    }),
+    spec("regexp_replace", "regexp_replace(str, regex, replacement)", replace),
+];
+
+/// The constant pattern, or each row's.
+struct Pattern<'a> {
+    constant: &'a Option<Arc<Regex>>,
+    cache: RegexCache,
+}
+
+impl<'a> Pattern<'a> {
+    fn new(constant: &'a Option<Arc<Regex>>) -> Self {
+        Self { constant, cache: RegexCache::default() }
+    }
+    fn get(&mut self, text: &str) -> datafusion::error::Result<Arc<Regex>> {
+        match self.constant {
+            Some(regex) => Ok(regex.clone()),
+            None => self.cache.get(text),
+        }
+    }
+}
+
+fn rlike(c: Call) -> Result<Typed> {
+    let mut c = c.take(&[Text, Text], 2)?;
+    let pattern = c.args.remove(1);
+    let text = c.args.remove(0);
+    let sql = format!("{}({}, {})", c.name.to_uppercase(), text.sql, pattern.sql);
+    compare::rlike(text, pattern, sql)
+}
+
+fn like(kind: &'static str, c: Call) -> Result<Typed> {
+    let mut c = c.count(2, 2)?;
+    let pattern = c.args.remove(1);
+    compare::like(kind, c.args.remove(0), pattern, None)
+}
+
+fn extract(mut c: Call) -> Result<Typed> {
+    if c.args.len() == 2 {
+        c.sql = format!("regexp_extract({}, {}, 1)", c.args[0].sql, c.args[1].sql);
+    }
+    let c = c.take(&[Text, Text, Int], 2)?;
+    let constant = constant_regex(c.name, &c.args[1])?;
+    c.build(DataType::Utf8, move |a| {
+        let (s, p) = (a.str(0)?, a.str(1)?);
+        let group = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
+        let mut cache = Pattern::new(&constant);
+        strings(a.rows, |i| {
+            let (s, p) = (get!(s.get(i)), get!(p.get(i)));
+            let group = match &group {
+                Some(group) => get!(group.get(i)),
+                None => 1,
+            };
+            let regex = cache.get(p)?;
+            let k = usize::try_from(group).ok().filter(|k| *k < regex.captures_len());
+            let Some(k) = k else { return Err(row_error("the regular expression does not have that group")) };
+            Ok(Some(regex.captures(s).and_then(|c| c.get(k)).map_or("", |m| m.as_str())))
+        })
+    })
+}
+
+/// Java's replacement text: `$1` is a group, a backslash takes the next character as it is.
+fn expand(replacement: &str, captures: &Captures<'_>, out: &mut String) -> Result<(), &'static str> {
+    let mut chars = replacement.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.push(chars.next().ok_or("the replacement ends with a backslash")?),
+            '$' => {
+                let first =
+                    chars.next().and_then(|c| c.to_digit(10)).ok_or("the replacement has a $ without a group")?;
+                let mut group = first as usize;
+                if group >= captures.len() {
+                    return Err("the regular expression does not have that group");
+                }
+                while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
+                    let wider = group * 10 + d as usize;
+                    if wider >= captures.len() {
+                        break;
+                    }
+                    group = wider;
+                    chars.next();
+                }
+                out.push_str(captures.get(group).map_or("", |m| m.as_str()));
+            }
+            c => out.push(c),
+        }
+    }
+    Ok(())
+}
+
+fn replace(mut c: Call) -> Result<Typed> {
+    if c.args.len() == 3 {
+        c.sql = format!("regexp_replace({}, {}, {}, 1)", c.args[0].sql, c.args[1].sql, c.args[2].sql);
+    }
+    let c = c.take(&[Text, Text, Text], 3)?;
+    let constant = constant_regex(c.name, &c.args[1])?;
+    c.build(DataType::Utf8, move |a| {
+        let (s, p, r) = (a.str(0)?, a.str(1)?, a.str(2)?);
+        let mut cache = Pattern::new(&constant);
+        strings(a.rows, |i| {
+            let (s, p, r) = (get!(s.get(i)), get!(p.get(i)), get!(r.get(i)));
+            let regex = cache.get(p)?;
+            let mut out = String::with_capacity(s.len());
+            let mut at = 0;
+            for captures in regex.captures_iter(s) {
+                let Some(whole) = captures.get(0) else { continue };
+                out.push_str(&s[at..whole.start()]);
+                expand(r, &captures, &mut out).map_err(row_error)?;
+                at = whole.end();
+            }
+            out.push_str(&s[at..]);
+            Ok(Some(out))
+        })
+    })
+}
+
+/// Java's `String.split`: an empty match at the start gives no part.
+fn parts(s: &str, regex: &Regex, limit: i32) -> Vec<String> {
+    let mut out = vec![];
+    let mut at = 0;
+    for found in regex.find_iter(s) {
+        if limit > 0 && out.len() as i32 == limit - 1 {
+            break;
+        }
+        if found.end() == 0 || (found.is_empty() && found.start() == s.len()) {
+            continue;
+        }
+        out.push(s[at..found.start()].to_string());
+        at = found.end();
+    }
+    out.push(s[at..].to_string());
+    out
+}
+
+pub(super) fn split(mut c: Call) -> Result<Typed> {
+    if c.args.len() == 2 {
+        c.sql = format!("split({}, {}, -1)", c.args[0].sql, c.args[1].sql);
+    }
+    let c = c.take(&[Text, Text, Int], 2)?;
+    let constant = constant_regex(c.name, &c.args[1])?;
+    c.build(list_of(DataType::Utf8), move |a| {
+        let (s, p) = (a.str(0)?, a.str(1)?);
+        let limit = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
+        let mut cache = Pattern::new(&constant);
+        lists(a.rows, |i| {
+            let (s, p) = (get!(s.get(i)), get!(p.get(i)));
+            let limit = match &limit {
+                Some(limit) => get!(limit.get(i)),
+                None => -1,
+            };
+            Ok(Some(parts(s, &*cache.get(p)?, limit)))
+        })
+    })
+}

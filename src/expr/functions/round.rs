@@ -1,0 +1,183 @@
+//! Rounding: half up as in decimal writing, whatever the binary fraction.
+
+use super::{Call, Spec, get, spec};
+use crate::Result;
+use crate::expr::arith::OVERFLOW;
+use crate::expr::coerce::Param::{Int, Number};
+use crate::expr::evaluate::row_error;
+use crate::expr::kernel::{nums, nums_as};
+use crate::expr::node::Typed;
+use crate::expr::text;
+use arrow::datatypes::*;
+
+pub(super) const LIST: &[Spec] = &[
+    spec("round", "round(expr[, digits])", |c| round(c, false)),
+    spec("bround", "bround(expr[, digits])", |c| round(c, true)),
+    spec("ceil", "ceil(expr)", |c| whole(c, true)),
+    spec("ceiling", "ceiling(expr)", |c| whole(c, true)),
+    spec("floor", "floor(expr)", |c| whole(c, false)),
+];
+
+/// `v / unit`, to the nearest; a half away from zero, or to the even one.
+fn nearest(v: i128, unit: i128, even: bool) -> i128 {
+    let (q, r) = (v / unit, (v % unit).abs());
+    let up = match r.cmp(&(unit - r)) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => !even || q % 2 != 0,
+    };
+    if up { q + v.signum() } else { q }
+}
+
+/// Rounds what `Double.toString` writes, not what the bits hold: round(2.675, 2) is 2.68.
+fn round_double(v: f64, digits: i32, even: bool) -> f64 {
+    if !v.is_finite() || v == 0.0 || digits > 300 {
+        return v;
+    }
+    if (0..=15).contains(&digits) {
+        let unit = 10f64.powi(digits);
+        let scaled = v * unit;
+        // Far from a half the quick way cannot go wrong.
+        if scaled.abs() < 1e15 && ((scaled.abs() % 1.0) - 0.5).abs() > 1e-4 {
+            return scaled.round() / unit;
+        }
+    }
+    let written = format!("{v:e}");
+    let (mantissa, exponent) = written.split_once('e').unwrap_or((&written, "0"));
+    let negative = mantissa.starts_with('-');
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let all: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    // The value is 0.all * 10^(exponent + 1); `keep` of its digits stay.
+    let keep = exponent + 1 + digits;
+    if keep >= all.len() as i32 {
+        return v;
+    }
+    let value: i128 = all.parse().unwrap_or(0);
+    let rounded = if keep < 0 {
+        0
+    } else {
+        let cut = (all.len() as i32 - keep) as u32;
+        nearest(value, 10i128.pow(cut), even)
+    };
+    format!("{}{rounded}e{}", if negative { "-" } else { "" }, -digits).parse().unwrap_or(v)
+}
+
+fn round(mut c: Call, even: bool) -> Result<Typed> {
+    if c.args.len() == 1 {
+        c.sql = format!("{}({}, 0)", c.name, c.args[0].sql);
+    }
+    let c = c.take(&[Number, Int], 1)?;
+    let digits = c.constant_int(1, 0)?;
+    let t = c.args[0].data_type.clone();
+    macro_rules! ints {
+        ($t:ty, $native:ty) => {
+            c.build(t, move |a| {
+                let x = a.num::<$t>(0)?;
+                let unit = 10i128.checked_pow(digits.min(0).unsigned_abs());
+                nums::<$t>(a.rows, |i| {
+                    let x = get!(x.get(i));
+                    match unit {
+                        _ if digits >= 0 => Ok(Some(x)),
+                        Some(unit) => <$native>::try_from(nearest(i128::from(x), unit, even) * unit)
+                            .map(Some)
+                            .map_err(|_| row_error(OVERFLOW)),
+                        None => Ok(Some(0)),
+                    }
+                })
+            })
+        };
+    }
+    match t {
+        DataType::Int8 => ints!(Int8Type, i8),
+        DataType::Int16 => ints!(Int16Type, i16),
+        DataType::Int32 => ints!(Int32Type, i32),
+        DataType::Int64 => ints!(Int64Type, i64),
+        DataType::Float32 => c.build(t, move |a| {
+            let x = a.num::<Float32Type>(0)?;
+            nums::<Float32Type>(a.rows, |i| {
+                let x = get!(x.get(i));
+                // Spark rounds what Float.toString writes.
+                let written: f64 = format!("{x}").parse().unwrap_or(f64::from(x));
+                Ok(Some(round_double(written, digits, even) as f32))
+            })
+        }),
+        DataType::Float64 => c.build(t, move |a| {
+            let x = a.num::<Float64Type>(0)?;
+            nums::<Float64Type>(a.rows, |i| Ok(x.get(i).map(|x| round_double(x, digits, even))))
+        }),
+        DataType::Decimal128(p, s) => {
+            let least = i32::from(p) - i32::from(s) + 1;
+            let (precision, scale) = if digits < 0 {
+                (least.max(1 - digits).min(38), 0)
+            } else {
+                let scale = i32::from(s).min(digits);
+                ((least + scale).min(38), scale)
+            };
+            let to = DataType::Decimal128(precision as u8, scale as i8);
+            let cut = i32::from(s) - digits;
+            let out = to.clone();
+            c.build(to, move |a| {
+                let x = a.num::<Decimal128Type>(0)?;
+                nums_as::<Decimal128Type>(a.rows, &out, |i| {
+                    let x = get!(x.get(i));
+                    let v = if cut <= 0 {
+                        Some(x)
+                    } else {
+                        let unit = 10i128.checked_pow(cut as u32);
+                        let back = 10i128.checked_pow(digits.min(0).unsigned_abs());
+                        match unit.zip(back) {
+                            None => Some(0),
+                            Some((unit, back)) => nearest(x, unit, even).checked_mul(back),
+                        }
+                    };
+                    v.and_then(|v| text::fits(v, precision as u8)).map(Some).ok_or_else(|| row_error(OVERFLOW))
+                })
+            })
+        }
+        _ => Err(c.error("a number is wanted")),
+    }
+}
+
+fn whole(mut c: Call, up: bool) -> Result<Typed> {
+    let name = c.name;
+    if !c.args.is_empty() {
+        c.sql = format!(
+            "{}({})",
+            if name == "ceiling" {
+                "ceiling"
+            } else if up {
+                "CEIL"
+            } else {
+                "FLOOR"
+            },
+            c.args[0].sql
+        );
+    }
+    let c = c.take(&[Number], 1)?;
+    match c.args[0].data_type {
+        DataType::Decimal128(p, s) => {
+            let to = DataType::Decimal128((i32::from(p) - i32::from(s) + 1).min(38) as u8, 0);
+            let unit = 10i128.pow(u32::from(s.unsigned_abs()));
+            let out = to.clone();
+            c.build(to, move |a| {
+                let x = a.num::<Decimal128Type>(0)?;
+                nums_as::<Decimal128Type>(a.rows, &out, |i| {
+                    let x = get!(x.get(i));
+                    Ok(Some(x.div_euclid(unit) + i128::from(up && x.rem_euclid(unit) != 0)))
+                })
+            })
+        }
+        DataType::Float32 | DataType::Float64 => {
+            let c = c.retake(crate::expr::coerce::Param::Double)?;
+            c.build(DataType::Int64, move |a| {
+                let x = a.num::<Float64Type>(0)?;
+                // Java's conversion saturates, and NaN is 0; so does Rust's.
+                nums::<Int64Type>(a.rows, |i| Ok(x.get(i).map(|x| if up { x.ceil() } else { x.floor() } as i64)))
+            })
+        }
+        _ => {
+            let sql = c.sql.clone();
+            Ok(c.retake(crate::expr::coerce::Param::Big)?.args.remove(0).named(sql))
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `date_format` and its siblings, with the letters of Java's patterns that are wanted in practice.
+
+use super::time::{MONTHS, day_of_year, plain_cast};
+use super::{Call, Spec, get, spec};
+use crate::Result;
+use crate::expr::coerce::Param::{Big, Text, Time};
+use crate::expr::coerce::is_timestamp;
+use crate::expr::ddl::timestamp;
+use crate::expr::evaluate::row_error;
+use crate::expr::kernel::{nums, nums_as, strings};
+use crate::expr::node::Typed;
+use crate::expr::text::{DAY, civil_from_days, days_from_civil, month_days};
+use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
+
+const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
+
+pub(super) const LIST: &[Spec] = &[
+    spec("date_format", "date_format(timestamp, pattern)", |c| {
+        let c = c.take(&[Time, Text], 2)?;
+        let pattern = pattern(&c, 1)?;
+        c.build(DataType::Utf8, move |a| {
+            let t = a.num::<TimestampMicrosecondType>(0)?;
+            strings(a.rows, |i| Ok(t.get(i).map(|t| write(&pattern, t))))
+        })
+    }),
+    spec("from_unixtime", "from_unixtime(seconds[, pattern])", |mut c| {
+        if c.args.len() == 1 {
+            c.sql = format!("from_unixtime({}, {DEFAULT})", c.args[0].sql);
+        }
+        let c = c.take(&[Big, Text], 1)?;
+        let pattern = pattern(&c, 1)?;
+        c.build(DataType::Utf8, move |a| {
+            let n = a.num::<Int64Type>(0)?;
+            strings(a.rows, |i| {
+                let t = get!(n.get(i)).checked_mul(1_000_000);
+                t.map(|t| Some(write(&pattern, t))).ok_or_else(|| row_error("a value is out of range for TIMESTAMP"))
+            })
+        })
+    }),
+    spec("to_date", "to_date(expr[, pattern])", |c| {
+        let c = c.count(1, 2)?;
+        if c.args.len() == 1 {
+            return plain_cast(c, DataType::Date32);
+        }
+        let c = c.take(&[Text, Text], 2)?;
+        let pattern = pattern(&c, 1)?;
+        c.build(DataType::Date32, move |a| {
+            let s = a.str(0)?;
+            nums::<Date32Type>(a.rows, |i| {
+                let t = read(&pattern, get!(s.get(i))).ok_or_else(|| row_error(MISMATCH))?;
+                Ok(Some(t.div_euclid(DAY) as i32))
+            })
+        })
+    }),
+    spec("to_timestamp", "to_timestamp(expr[, pattern])", |c| {
+        let c = c.count(1, 2)?;
+        if c.args.len() == 1 {
+            return plain_cast(c, timestamp());
+        }
+        let c = c.take(&[Text, Text], 2)?;
+        let pattern = pattern(&c, 1)?;
+        c.build(timestamp(), move |a| {
+            let s = a.str(0)?;
+            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+                read(&pattern, get!(s.get(i))).map(Some).ok_or_else(|| row_error(MISMATCH))
+            })
+        })
+    }),
+    spec("unix_timestamp", "unix_timestamp(expr[, pattern])", seconds),
+    spec("to_unix_timestamp", "to_unix_timestamp(expr[, pattern])", seconds),
+];
+
+const MISMATCH: &str = "a value does not match the pattern";
+
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    /// A letter and how often it stands.
+    Field(char, usize),
+    Literal(String),
+}
+
+/// The pattern, which must be a constant; letters that are not supported are refused.
+fn pattern(c: &Call, k: usize) -> Result<Vec<Part>> {
+    let text = match c.args.get(k) {
+        None => DEFAULT,
+        Some(arg) => arg.text().ok_or_else(|| c.error("the pattern must be a constant"))?,
+    };
+    let mut out: Vec<Part> = vec![];
+    let literal = |out: &mut Vec<Part>, c: char| match out.last_mut() {
+        Some(Part::Literal(text)) => text.push(c),
+        _ => out.push(Part::Literal(c.to_string())),
+    };
+    let mut chars = text.chars().peekable();
+    while let Some(ch) = chars.next() {
+        if ch == '\'' {
+            if chars.next_if_eq(&'\'').is_some() {
+                literal(&mut out, '\'');
+                continue;
+            }
+            loop {
+                match chars.next() {
+                    None => return Err(c.error("the pattern has an open quote")),
+                    Some('\'') if chars.next_if_eq(&'\'').is_some() => literal(&mut out, '\''),
+                    Some('\'') => break,
+                    Some(other) => literal(&mut out, other),
+                }
+            }
+        } else if ch.is_ascii_alphabetic() {
+            let mut n = 1;
+            while chars.next_if_eq(&ch).is_some() {
+                n += 1;
+            }
+            let known = match ch {
+                'y' => n == 1 || n == 2 || n == 4,
+                'M' => n <= 3,
+                'd' | 'H' | 'h' | 'm' | 's' => n <= 2,
+                'S' => n <= 6,
+                'a' => n == 1,
+                'D' => n == 1 || n == 3,
+                'E' => n <= 3,
+                _ => false,
+            };
+            if !known {
+                return Err(c.error(format!(
+                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM d dd H HH h hh m mm s ss S… a D DDD E",
+                    ch.to_string().repeat(n)
+                )));
+            }
+            out.push(Part::Field(ch, n));
+        } else if matches!(ch, '[' | ']' | '{' | '}' | '#') {
+            return Err(c.error(format!("'{ch}' in the pattern is not supported")));
+        } else {
+            literal(&mut out, ch);
+        }
+    }
+    Ok(out)
+}
+
+fn write(parts: &[Part], t: i64) -> String {
+    let (days, rest) = (t.div_euclid(DAY), t.rem_euclid(DAY));
+    let (y, mo, d) = civil_from_days(days);
+    let (h, mi, s, us) = (rest / 3_600_000_000, rest / 60_000_000 % 60, rest / 1_000_000 % 60, rest % 1_000_000);
+    let mut out = String::new();
+    for part in parts {
+        let (letter, n) = match part {
+            Part::Literal(text) => {
+                out.push_str(text);
+                continue;
+            }
+            Part::Field(letter, n) => (*letter, *n),
+        };
+        let value = match letter {
+            'y' if n == 2 => y.rem_euclid(100),
+            'y' => y,
+            'M' if n == 3 => {
+                out.push_str(MONTHS[(mo - 1) as usize]);
+                continue;
+            }
+            'M' => mo,
+            'd' => d,
+            'H' => h,
+            'h' => (h + 11) % 12 + 1,
+            'm' => mi,
+            's' => s,
+            'D' => day_of_year(days),
+            'a' => {
+                out.push_str(if h < 12 { "AM" } else { "PM" });
+                continue;
+            }
+            'E' => {
+                out.push_str(["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"][(days + 4).rem_euclid(7) as usize]);
+                continue;
+            }
+            _ => {
+                out.push_str(&format!("{us:06}")[..n]);
+                continue;
+            }
+        };
+        out.push_str(&format!("{value:0n$}"));
+    }
+    out
+}
+
+/// The whole text must match. Two letters or more take exactly so many digits, one takes one or two (as Java's formatter).
+fn read(parts: &[Part], text: &str) -> Option<i64> {
+    let mut rest = text;
+    let (mut y, mut mo, mut d, mut h, mut mi, mut s, mut us) = (1970, 1, 1, 0, 0, 0, 0);
+    let (mut half, mut twelve) = (None, None);
+    for part in parts {
+        let (letter, n) = match part {
+            Part::Literal(text) => {
+                rest = rest.strip_prefix(text.as_str())?;
+                continue;
+            }
+            Part::Field(letter, n) => (*letter, *n),
+        };
+        if letter == 'a' {
+            let word = rest.get(..2)?;
+            half = Some(match word.to_ascii_uppercase().as_str() {
+                "AM" => 0,
+                "PM" => 12,
+                _ => return None,
+            });
+            rest = &rest[2..];
+            continue;
+        }
+        if letter == 'M' && n == 3 {
+            let word = rest.get(..3)?;
+            mo = MONTHS.iter().position(|m| m.eq_ignore_ascii_case(word))? as i64 + 1;
+            rest = &rest[3..];
+            continue;
+        }
+        let have = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let take = match (letter, n) {
+            ('y', 1) => have.min(9),
+            (_, 1) if letter != 'S' => have.min(2),
+            (_, n) => n,
+        };
+        if take == 0 || take > have {
+            return None;
+        }
+        let value: i64 = rest[..take].parse().ok()?;
+        rest = &rest[take..];
+        match letter {
+            'y' if n == 2 => y = 2000 + value,
+            'y' => y = value,
+            'M' => mo = value,
+            'd' => d = value,
+            'H' => h = value,
+            'h' => twelve = Some(value),
+            'm' => mi = value,
+            's' => s = value,
+            'S' => us = value * 10i64.pow(6 - n as u32),
+            _ => return None,
+        }
+    }
+    if let Some(twelve) = twelve {
+        if !(1..=12).contains(&twelve) {
+            return None;
+        }
+        h = twelve % 12 + half.unwrap_or(0);
+    }
+    let valid = rest.is_empty()
+        && (1..=12).contains(&mo)
+        && (1..=month_days(y, mo)).contains(&d)
+        && (0..24).contains(&h)
+        && mi < 60
+        && s < 60;
+    valid.then(|| days_from_civil(y, mo, d) * DAY + (h * 3600 + mi * 60 + s) * 1_000_000 + us)
+}
+
+fn seconds(mut c: Call) -> Result<Typed> {
+    let text = c.args.first().is_some_and(|a| !is_timestamp(&a.data_type) && a.data_type != DataType::Date32);
+    if c.args.len() == 1 {
+        c.sql = format!("{}({}, {DEFAULT})", c.name, c.args[0].sql);
+    }
+    if c.args.is_empty() {
+        return Err(c.error("without an argument its result is not the same every time"));
+    }
+    if !text {
+        let c = c.count(1, 2)?;
+        let mut c = c;
+        c.args.truncate(1);
+        return c.take(&[Time], 1)?.build(DataType::Int64, |a| {
+            let t = a.num::<TimestampMicrosecondType>(0)?;
+            nums::<Int64Type>(a.rows, |i| Ok(t.get(i).map(|t| t.div_euclid(1_000_000))))
+        });
+    }
+    let c = c.take(&[Text, Text], 1)?;
+    let pattern = pattern(&c, 1)?;
+    c.build(DataType::Int64, move |a| {
+        let s = a.str(0)?;
+        nums::<Int64Type>(a.rows, |i| {
+            let t = read(&pattern, get!(s.get(i))).ok_or_else(|| row_error(MISMATCH))?;
+            Ok(Some(t.div_euclid(1_000_000)))
+        })
+    })
+}
