@@ -59,6 +59,13 @@ impl Aggregate {
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
     }
 
+    /// The finished result over no rows at all, as an array of one. A groups accumulator cannot tell it: to DataFusion a group
+    /// begins with its first row (an average of DECIMAL even panics).
+    pub fn over_nothing(&self) -> Result<ArrayRef> {
+        let value = self.function.create_accumulator()?.evaluate()?;
+        self.finish(value.to_array()?)
+    }
+
     pub fn state_fields(&self) -> Result<Vec<FieldRef>> {
         Ok(self.function.state_fields()?)
     }

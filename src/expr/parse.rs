@@ -511,7 +511,9 @@ impl<'a> Parser<'a> {
                 self.next();
                 super::literal::interval(self)
             }
-            "and" | "or" | "then" | "when" | "else" | "end" | "from" | "as" | "between" | "in" | "like" => {
+            "and" | "or" | "then" | "when" | "else" | "end" | "from" | "as" | "between" | "in" | "like"
+                if !called || lower != "like" =>
+            {
                 Err(self.wrong("an expression"))
             }
             _ if called => {

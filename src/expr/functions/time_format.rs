@@ -263,7 +263,7 @@ fn seconds(mut c: Call) -> Result<Typed> {
         c.args.truncate(1);
         return c.take(&[Time], 1)?.build(DataType::Int64, |a| {
             let t = a.num::<TimestampMicrosecondType>(0)?;
-            nums::<Int64Type>(a.rows, |i| Ok(t.get(i).map(|t| t.div_euclid(1_000_000))))
+            nums::<Int64Type>(a.rows, |i| Ok(t.get(i).map(|t| t / 1_000_000)))
         });
     }
     let c = c.take(&[Text, Text], 1)?;
