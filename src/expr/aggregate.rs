@@ -1,11 +1,14 @@
 //! One bound aggregate over groups.
 
 use super::evaluate::failure;
+use super::ordered;
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, UInt32Array, UInt32Builder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, RecordBatch, UInt32Array, UInt32Builder,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options, sort_to_indices, take};
-use arrow::datatypes::{DataType, Decimal128Type, FieldRef};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type};
 use datafusion::logical_expr::GroupsAccumulator;
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -41,6 +44,10 @@ pub(super) enum Finish {
     EmptyList,
     /// The value of each list that stands at this share of it.
     Percentile(f64),
+    /// As `Percentile`, but between two values where it falls between them.
+    Interpolated(f64),
+    /// Keys whose order is Spark's order of floats, back to floats.
+    Ordered,
 }
 
 impl fmt::Debug for Aggregate {
@@ -98,6 +105,23 @@ impl Aggregate {
                 let values = present_values(list)?;
                 let values = arrow::compute::cast(&values, field.data_type())?;
                 Ok(Arc::new(ListArray::try_new(field.clone(), offsets, values, None)?))
+            }
+            Finish::Ordered => ordered::value(&array),
+            Finish::Interpolated(p) => {
+                let list = list_array(&array, &self.sql)?;
+                let value = |i: usize| {
+                    let values = list.value(i);
+                    let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
+                    values.sort_by(|a, b| ordered::bits(*a).cmp(&ordered::bits(*b)));
+                    let position = (values.len() as f64 - 1.0) * p;
+                    let (low, high) = (position.floor(), position.ceil());
+                    if low == high {
+                        return values[low as usize];
+                    }
+                    (high - position) * values[low as usize] + (position - low) * values[high as usize]
+                };
+                let some = |i: usize| list.is_valid(i) && list.value_length(i) > 0;
+                Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| value(i))).collect::<Float64Array>()))
             }
             Finish::Percentile(p) => {
                 let list = list_array(&array, &self.sql)?;

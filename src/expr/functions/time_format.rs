@@ -212,7 +212,7 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         }
         let have = rest.bytes().take_while(u8::is_ascii_digit).count();
         let take = match (letter, n) {
-            ('y', 1) => have.min(9),
+            ('y', 1) => have.min(6),
             (_, 1) if letter != 'S' => have.min(2),
             (_, n) => n,
         };
@@ -246,7 +246,8 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         && (0..24).contains(&h)
         && mi < 60
         && s < 60;
-    valid.then(|| days_from_civil(y, mo, d) * DAY + (h * 3600 + mi * 60 + s) * 1_000_000 + us)
+    let midnight = days_from_civil(y, mo, d).checked_mul(DAY).filter(|_| valid)?;
+    midnight.checked_add((h * 3600 + mi * 60 + s) * 1_000_000 + us)
 }
 
 fn seconds(mut c: Call) -> Result<Typed> {
