@@ -57,6 +57,7 @@ pub(super) const AGGREGATES: &[(&str, &str)] = &[
 ];
 
 /// A list of aggregates as the user typed it, each possibly an expression over aggregates.
+#[derive(Clone, Debug)]
 pub struct Aggregation {
     /// The distinct inner ones: `sum(a) / count(*)` has two.
     pub aggregates: Vec<Aggregate>,

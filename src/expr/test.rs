@@ -18,6 +18,7 @@ const DB: Dialect = Dialect::Databricks;
 const DIFFERENT: &[(&str, &str)] = &[
     ("-w", "Spark 4.0.0 fails for DECIMAL of more than 28 digits, and gives another scale"),
     ("s RLIKE '(?=a)'", "look-around is refused"),
+    ("i = 5 OR 1 / 0 = 1", "Spark computes constants first and fails for every row"),
     ("avg(l)", "the sum of doubles of such different sizes depends on their order, in Spark as well"),
     ("avg(w)", "refused: there is no room for the digits"),
     ("round(double(5e-324), 2)", "only its name: Java writes 4.9E-324"),
@@ -116,6 +117,11 @@ fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
     if let (Some(a), Some(b)) = (float_of(ours), float_of(theirs)) {
         let close = (a - b).abs() <= tolerance * b.abs().max(if tolerance > 0.0 { 1e-3 } else { 0.0 });
         return (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits() || (tolerance > 0.0 && (a == b || close));
+    }
+    if let (Some(a), Some(b)) = (ours.get("decimal"), theirs.get("decimal")) {
+        // The scale is in the type; Python's text of it is not always.
+        let plain = |v: &Value| v.as_str().unwrap().trim_end_matches('0').trim_end_matches('.').to_string();
+        return a == b || (b.as_str().unwrap().contains('.') && plain(a) == plain(b));
     }
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {
@@ -536,7 +542,7 @@ fn datafusions_dialect_has_its_own_meaning_and_our_columns() {
     let df = Dialect::DataFusion;
     let half = bind("HEARTBPM / 2 AS halfBpm", &schema, df).unwrap();
     assert_eq!(half.name, "halfBpm");
-    assert_eq!(half.evaluate(&batch).unwrap().as_primitive::<Int32Type>().values(), &[2, 4]);
+    assert_eq!(half.evaluate(&batch).unwrap().as_primitive::<Int64Type>().values(), &[2, 4]);
     assert_eq!(bind("window.start", &schema, df).unwrap().as_column(), Some(2));
     assert_eq!(bind("time", &schema, df).unwrap().as_column(), Some(3));
     assert_eq!(bind("md5(model)", &schema, df).unwrap().data_type, DataType::Utf8);
@@ -553,7 +559,7 @@ fn datafusions_dialect_has_its_own_meaning_and_our_columns() {
     for split in [false, true] {
         let out = run_aggregation(&bound, &batch, split).unwrap();
         assert_eq!(shown(&out[0], 0), json!(6));
-        assert_eq!(shown(&out[1], 0), json!(6));
+        assert_eq!(shown(&out[1], 0), json!({ "float": "6.5" }));
     }
     let outside = bind_aggregation(&[(None, "heartBpm + count(*)".into())], &schema, df);
     schema_error(outside.map(|a| a.outputs()), &["outside of an aggregate"]);
