@@ -218,6 +218,10 @@ where
     }
     Arc::new(move |a| {
         let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
+        // Mostly nothing is divided by zero, and Arrow is several times as fast.
+        if op == "/" && !y.array.values().iter().any(|v| v.is_zero()) {
+            return arrow_numeric(numeric::div)(a);
+        }
         nums::<T>(a.rows, |i| {
             let (Some(x), Some(y)) = (x.get(i), y.get(i)) else { return Ok(None) };
             match x.op(op, y) {

@@ -42,7 +42,7 @@ fn round_double(v: f64, digits: i32, even: bool) -> f64 {
         let unit = 10f64.powi(digits);
         let scaled = v * unit;
         // Far from a half the quick way cannot go wrong.
-        if scaled.abs() < 1e15 && ((scaled.abs() % 1.0) - 0.5).abs() > 1e-4 {
+        if scaled.abs() < 1e15 && ((scaled - scaled.trunc()).abs() - 0.5).abs() > 1e-4 {
             return scaled.round() / unit + 0.0;
         }
     }
