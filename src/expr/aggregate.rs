@@ -58,6 +58,9 @@ impl fmt::Debug for Aggregate {
 
 impl Aggregate {
     /// The native groups accumulator, or DataFusion's adapter when the aggregate has none.
+    ///
+    /// DataFusion takes every group below `total_num_groups` for seen: give it the number of groups that had a row so far, no more,
+    /// or a sum over no rows is 0 instead of NULL. (So a part of the rows numbers its groups by itself; `merge_batch` renumbers.)
     pub fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {
             return Ok(self.function.create_groups_accumulator()?);

@@ -606,3 +606,65 @@ fn speed_of_the_hot_path() {
         println!("{text:50} {ns:8.2} ns/row");
     }
 }
+
+/// Every recorded aggregate over several groups at once, against each group by itself.
+#[test]
+fn groups_do_not_mix() {
+    use datafusion::logical_expr::EmitTo;
+    let mut seen = std::collections::BTreeSet::new();
+    for answer in ANSWERS["aggregates"].as_array().unwrap() {
+        let (table, sql) = (answer["table"].as_str().unwrap(), answer["sql"].as_str().unwrap());
+        if answer.get("refused").is_some() || !seen.insert((table, sql)) {
+            continue;
+        }
+        let batch = &TABLES[table];
+        let items = [(None, sql.to_string())];
+        let Ok(bound) = bind_aggregation(&items, &batch.schema(), DB) else { continue };
+        // The rows of the two groups in turns; a third group has only the row of NULLs.
+        let groups: Vec<usize> =
+            (0..batch.num_rows()).map(|i| if batch.column(0).is_null(i) { 2 } else { i % 2 }).collect();
+        let count = groups.iter().max().unwrap() + 1;
+        let run = |parts: &[std::ops::Range<usize>]| -> Result<(Vec<ArrayRef>, Vec<usize>)> {
+            let (mut inner, mut order) = (vec![], vec![]);
+            for aggregate in &bound.aggregates {
+                let mut whole = aggregate.accumulator()?;
+                // A part numbers only the groups it has seen, as accumulators want it.
+                let mut merged: Vec<usize> = vec![];
+                for part in parts {
+                    let rows = batch.slice(part.start, part.len());
+                    let mut here: Vec<usize> = vec![];
+                    let number = |seen: &mut Vec<usize>, g: usize| match seen.iter().position(|s| *s == g) {
+                        Some(k) => k,
+                        None => {
+                            seen.push(g);
+                            seen.len() - 1
+                        }
+                    };
+                    let local: Vec<usize> = groups[part.clone()].iter().map(|g| number(&mut here, *g)).collect();
+                    let mut fresh = aggregate.accumulator()?;
+                    let filter = aggregate.evaluate_filter(&rows)?;
+                    fresh.update_batch(&aggregate.evaluate_arguments(&rows)?, &local, filter.as_ref(), here.len())?;
+                    let state = fresh.state(EmitTo::All)?;
+                    let into: Vec<usize> = here.iter().map(|g| number(&mut merged, *g)).collect();
+                    whole.merge_batch(&state, &into, merged.len())?;
+                }
+                order = merged;
+                inner.push(aggregate.finish(whole.evaluate(EmitTo::All)?)?);
+            }
+            Ok((bound.project(&inner, count)?, order))
+        };
+        let tolerance = answer["tolerance"].as_f64().map_or(0.0, |_| 1e-9);
+        let half = batch.num_rows() / 2;
+        let results = [run(std::slice::from_ref(&(0..batch.num_rows()))), run(&[0..half, half..batch.num_rows()])];
+        for together in results {
+            let Ok((together, order)) = together else { continue };
+            for (at, group) in order.into_iter().enumerate() {
+                let keep: BooleanArray = groups.iter().map(|g| Some(*g == group)).collect();
+                let alone = run_aggregation(&bound, &filter_record_batch(batch, &keep).unwrap(), false).unwrap();
+                let (ours, theirs) = (shown(&together[0], at), shown(&alone[0], 0));
+                assert!(same(&ours, &theirs, tolerance), "{sql}, group {group}: {ours}, by itself {theirs}");
+            }
+        }
+    }
+    assert!(seen.len() > 100);
+}
