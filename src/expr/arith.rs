@@ -326,7 +326,8 @@ fn bits(op: &'static str, left: Typed, right: Typed, sql: String) -> Result<Type
 pub(super) fn shift(op: &'static str, left: Typed, right: Typed, sql: String) -> Result<Typed> {
     let wide = left.data_type == DataType::Int64;
     let small = matches!(left.data_type, DataType::Int8 | DataType::Int16 | DataType::Int32);
-    if !wide && !small || !is_int(&right.data_type) {
+    let count = is_int(&right.data_type) || right.data_type == DataType::Null;
+    if !wide && !small || !count {
         return Err(mismatch(&sql, &left, &right));
     }
     let to = if wide { DataType::Int64 } else { DataType::Int32 };

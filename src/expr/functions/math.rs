@@ -241,6 +241,11 @@ fn extreme(c: Call, op: &'static str) -> Result<Typed> {
     let most = c.args.len().max(2);
     let params = vec![Any; most];
     let c = c.take(&params, 2)?;
+    let text = |t: &Typed| t.data_type == DataType::Utf8;
+    let null = |t: &Typed| t.data_type == DataType::Null;
+    if c.args.iter().any(text) && !c.args.iter().all(|t| text(t) || null(t)) {
+        return Err(c.error("strings do not go with other types; use CAST"));
+    }
     let (args, data_type) = crate::expr::coerce::unify(&c.sql, c.args)?;
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));

@@ -450,7 +450,7 @@ fn find(part: &str, s: &str, from: i32) -> i32 {
 
 fn locate(mut c: Call) -> Result<Typed> {
     if c.args.len() == 2 {
-        c.sql = format!("locate({}, {}, 1)", c.args[0].sql, c.args[1].sql);
+        c.sql = format!("{}({}, {}, 1)", c.name, c.args[0].sql, c.args[1].sql);
     }
     c.take(&[Text, Text, Int], 2)?.build(INT, |a| {
         let (p, s) = (a.str(0)?, a.str(1)?);

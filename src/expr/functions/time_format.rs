@@ -70,6 +70,22 @@ pub(super) const LIST: &[Spec] = &[
     spec("to_unix_timestamp", "to_unix_timestamp(expr[, pattern])", seconds),
 ];
 
+const FULL_MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const FULL_DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
 const MISMATCH: &str = "a value does not match the pattern";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -112,17 +128,17 @@ fn pattern(c: &Call, k: usize) -> Result<Vec<Part>> {
             }
             let known = match ch {
                 'y' => n == 1 || n == 2 || n == 4,
-                'M' => n <= 3,
+                'M' => n <= 4,
                 'd' | 'H' | 'h' | 'm' | 's' => n <= 2,
                 'S' => n <= 6,
                 'a' => n == 1,
                 'D' => n == 1 || n == 3,
-                'E' => n <= 3,
+                'E' => n <= 4,
                 _ => false,
             };
             if !known {
                 return Err(c.error(format!(
-                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM d dd H HH h hh m mm s ss S… a D DDD E",
+                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM MMMM d dd H HH h hh m mm s ss S… a D DDD E EEEE",
                     ch.to_string().repeat(n)
                 )));
             }
@@ -152,6 +168,14 @@ fn write(parts: &[Part], t: i64) -> String {
         let value = match letter {
             'y' if n == 2 => y.rem_euclid(100),
             'y' => y,
+            'M' if n == 4 => {
+                out.push_str(FULL_MONTHS[(mo - 1) as usize]);
+                continue;
+            }
+            'E' if n == 4 => {
+                out.push_str(FULL_DAYS[(days + 4).rem_euclid(7) as usize]);
+                continue;
+            }
             'M' if n == 3 => {
                 out.push_str(MONTHS[(mo - 1) as usize]);
                 continue;
@@ -202,6 +226,12 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
                 _ => return None,
             });
             rest = &rest[2..];
+            continue;
+        }
+        if letter == 'M' && n == 4 {
+            let found = FULL_MONTHS.iter().position(|m| rest.starts_with(m))?;
+            mo = found as i64 + 1;
+            rest = &rest[FULL_MONTHS[found].len()..];
             continue;
         }
         if letter == 'M' && n == 3 {

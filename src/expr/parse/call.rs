@@ -104,7 +104,7 @@ impl Parser<'_> {
                 if self.word("in") {
                     let whole = self.expression()?;
                     self.expect(")")?;
-                    return Ok(Some(Function::plain(name, vec![what, whole])));
+                    return Ok(Some(Function::plain("locate", vec![what, whole])));
                 }
             }
             "substring" | "substr" => {
