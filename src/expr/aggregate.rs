@@ -1,11 +1,14 @@
 //! One bound aggregate over groups.
 
 use super::evaluate::failure;
+use super::ordered;
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, UInt32Array, UInt32Builder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, RecordBatch, UInt32Array, UInt32Builder,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options, sort_to_indices, take};
-use arrow::datatypes::{DataType, Decimal128Type, FieldRef};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type};
 use datafusion::logical_expr::GroupsAccumulator;
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -41,6 +44,10 @@ pub(super) enum Finish {
     EmptyList,
     /// The value of each list that stands at this share of it.
     Percentile(f64),
+    /// As `Percentile`, but between two values where it falls between them.
+    Interpolated(f64),
+    /// Keys whose order is Spark's order of floats, back to floats.
+    Ordered,
 }
 
 impl fmt::Debug for Aggregate {
@@ -51,12 +58,22 @@ impl fmt::Debug for Aggregate {
 
 impl Aggregate {
     /// The native groups accumulator, or DataFusion's adapter when the aggregate has none.
+    ///
+    /// DataFusion takes every group below `total_num_groups` for seen: give it the number of groups that had a row so far, no more,
+    /// or a sum over no rows is 0 instead of NULL. (So a part of the rows numbers its groups by itself; `merge_batch` renumbers.)
     pub fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {
             return Ok(self.function.create_groups_accumulator()?);
         }
         let function = self.function.clone();
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+
+    /// The finished result over no rows at all, as an array of one. A groups accumulator cannot tell it: to DataFusion a group
+    /// begins with its first row (an average of DECIMAL even panics).
+    pub fn over_nothing(&self) -> Result<ArrayRef> {
+        let value = self.function.create_accumulator()?.evaluate()?;
+        self.finish(value.to_array()?)
     }
 
     pub fn state_fields(&self) -> Result<Vec<FieldRef>> {
@@ -91,6 +108,23 @@ impl Aggregate {
                 let values = present_values(list)?;
                 let values = arrow::compute::cast(&values, field.data_type())?;
                 Ok(Arc::new(ListArray::try_new(field.clone(), offsets, values, None)?))
+            }
+            Finish::Ordered => ordered::value(&array),
+            Finish::Interpolated(p) => {
+                let list = list_array(&array, &self.sql)?;
+                let value = |i: usize| {
+                    let values = list.value(i);
+                    let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
+                    values.sort_by(|a, b| ordered::bits(*a).cmp(&ordered::bits(*b)));
+                    let position = (values.len() as f64 - 1.0) * p;
+                    let (low, high) = (position.floor(), position.ceil());
+                    if low == high {
+                        return values[low as usize];
+                    }
+                    (high - position) * values[low as usize] + (position - low) * values[high as usize]
+                };
+                let some = |i: usize| list.is_valid(i) && list.value_length(i) > 0;
+                Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| value(i))).collect::<Float64Array>()))
             }
             Finish::Percentile(p) => {
                 let list = list_array(&array, &self.sql)?;

@@ -7,7 +7,7 @@ use super::coerce::{Param, is_float, is_int, is_number};
 use super::ddl::{list_of, type_to_ddl};
 use super::node::Typed;
 use super::parse::{self, Ast, Function};
-use super::{Aggregate, Bound, Dialect, datafusion_dialect};
+use super::{Aggregate, Bound, Dialect, datafusion_dialect, ordered};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -57,6 +57,7 @@ pub(super) const AGGREGATES: &[(&str, &str)] = &[
 ];
 
 /// A list of aggregates as the user typed it, each possibly an expression over aggregates.
+#[derive(Clone, Debug)]
 pub struct Aggregation {
     /// The distinct inner ones: `sum(a) / count(*)` has two.
     pub aggregates: Vec<Aggregate>,
@@ -182,6 +183,13 @@ fn aggregate(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
         if star { vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")] } else { binder.exprs(&function.args)? };
     let shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
     let mut sql = format!("{name}({}{})", if function.distinct { "DISTINCT " } else { "" }, shown.join(", "));
+    // Spark writes arguments that are not given, and collect_list for array_agg.
+    match (name, args.len()) {
+        ("percentile", 2) => sql = format!("percentile({}, 1)", shown.join(", ")),
+        ("approx_percentile" | "percentile_approx", 2) => sql = format!("{name}({}, 10000)", shown.join(", ")),
+        ("array_agg", _) => sql = sql.replacen("array_agg", "collect_list", 1),
+        _ => {}
+    }
     let filter = match &function.filter {
         None => None,
         Some(filter) => {
@@ -221,7 +229,7 @@ fn aggregate(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
         .schema(schema.clone())
         .alias(&sql)
         .with_distinct(distinct);
-    if matches!(name, "collect_list" | "collect_set" | "array_agg" | "approx_percentile" | "percentile_approx") {
+    if plan.finish != Finish::Cast && plan.finish != Finish::Ordered {
         builder = builder.ignore_nulls();
     }
     let built = builder.build().map_err(|e| Error::schema(format!("{sql}: {}", e.find_root())))?;
@@ -320,15 +328,16 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             _ => doubles(df::sum::sum_udaf(), first)?,
         },
         "avg" | "mean" => match t {
-            DataType::Decimal128(p, s) if p <= 34 && s <= 34 => {
+            DataType::Decimal128(p, s) if p <= 33 => {
                 if distinct {
                     return Err(wrong("DISTINCT of DECIMAL is not supported; use CAST(… AS DOUBLE)".into()));
                 }
-                // Summed exactly, with room to round once.
-                Plan::new(df::average::avg_udaf(), vec![first], DataType::Decimal128(p + 4, s + 4))
+                // DataFusion cuts where Spark rounds half up: one digit more tells the two apart.
+                let wide = implicit(first, &DataType::Decimal128(p + 1, s + 1))?;
+                Plan::new(df::average::avg_udaf(), vec![wide], DataType::Decimal128(p + 4, s + 4))
             }
             DataType::Decimal128(..) => {
-                return Err(wrong("DECIMAL of more than 34 digits is not supported; use CAST".into()));
+                return Err(wrong("DECIMAL of more than 33 digits is not supported; use CAST".into()));
             }
             _ => doubles(df::average::avg_udaf(), first)?,
         },
@@ -340,7 +349,11 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             if t == DataType::Null {
                 return Err(wrong("NULL has no type; use CAST".into()));
             }
-            Plan::new(udaf, vec![if is_float(&t) { normalised(first) } else { first }], t)
+            if is_float(&t) {
+                // DataFusion's do not know that NaN is the greatest.
+                return Ok(Plan::new(udaf, vec![ordered::key(first)], t).finish(Finish::Ordered));
+            }
+            Plan::new(udaf, vec![first], t)
         }
         "stddev" | "std" | "stddev_samp" => doubles(df::stddev::stddev_udaf(), first)?,
         "stddev_pop" => doubles(df::stddev::stddev_pop_udaf(), first)?,
@@ -368,13 +381,10 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             };
             Plan::new(udaf, vec![first], t)
         }
-        "median" => doubles(df::median::median_udaf(), first)?.grows(),
-        "percentile" => {
-            let p = percentage(&rest, &wrong)?;
-            let p = Typed::literal(p.into(), "p");
-            let mut plan = doubles(df::percentile_cont::percentile_cont_udaf(), first)?.grows();
-            plan.args.push(p);
-            plan
+        "median" | "percentile" => {
+            // DataFusion's percentile_cont rounds its interpolation.
+            let p = if name == "median" { 0.5 } else { percentage(&rest, &wrong)? };
+            doubles(df::array_agg::array_agg_udaf(), first)?.grows().finish(Finish::Interpolated(p))
         }
         "approx_percentile" | "percentile_approx" => {
             // Exact: a value of the data that leaves no more than that share below it.

@@ -13,7 +13,7 @@ use super::{Bound, Dialect, cast, datafusion_dialect, nested};
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::{CaseExpr, IsNotNullExpr, IsNullExpr, NotExpr};
+use datafusion::physical_expr::expressions::{CaseExpr, Column, IsNotNullExpr, IsNullExpr, NotExpr};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -95,11 +95,24 @@ fn bind_item(item: Item, schema: &SchemaRef) -> Result<Bound> {
 /// As Spark names a column without an alias.
 pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
     match ast {
-        Ast::Column(path) if path.len() > 1 && typed.sql.ends_with(path.last().map_or("", |p| p.as_str())) => {
-            typed.sql.rsplit('.').next().unwrap_or(&typed.sql).to_string()
+        Ast::Column(path) if path.len() > 1 && typed.expr.downcast_ref::<Column>().is_none() => {
+            path.last().cloned().unwrap_or_default()
         }
         Ast::Field(_, name) => name.clone(),
+        // A cast of a column is named as the column.
+        Ast::Cast { operand, .. } => match cast_of(operand) {
+            Some(path) => path.last().cloned().unwrap_or_default(),
+            None => typed.sql.clone(),
+        },
         _ => typed.sql.clone(),
+    }
+}
+
+fn cast_of(ast: &Ast) -> Option<&Vec<String>> {
+    match ast {
+        Ast::Cast { operand, .. } => cast_of(operand),
+        Ast::Column(path) => Some(path),
+        _ => None,
     }
 }
 
@@ -150,14 +163,8 @@ impl<'a> Binder<'a> {
             Ast::IsNull(operand, negated) => Ok(is_null(self.expr(operand)?, *negated)),
             Ast::IsBool { operand, value, negated } => {
                 let operand = condition(self.expr(operand)?)?;
-                let sql = format!(
-                    "({} IS {}{})",
-                    operand.sql,
-                    if *negated { "NOT " } else { "" },
-                    value.to_string().to_uppercase()
-                );
                 let same = compare::compare("<=>", operand, Typed::literal((*value).into(), value.to_string()))?;
-                Ok(if *negated { not(same)? } else { same }.named(sql))
+                if *negated { not(same) } else { Ok(same) }
             }
             Ast::In { operand, list, negated } => {
                 let operand = self.expr(operand)?;

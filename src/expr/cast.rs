@@ -40,7 +40,12 @@ fn convert(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     };
     let sql = arg.sql.clone();
     let label = format!("CAST({sql}: {} AS {to}){}", arg.data_type, if r#try { "?" } else { "" });
-    Ok(Typed::call(vec![arg], to.clone(), r#try, label, kernel).named(sql))
+    let lossy = is_float(&arg.data_type) && matches!(to, DataType::Decimal128(..));
+    Ok(Typed::call(vec![arg], to.clone(), r#try || lossy, label, kernel).named(sql))
+}
+
+fn is_float(t: &DataType) -> bool {
+    matches!(t, DataType::Float32 | DataType::Float64)
 }
 
 fn is_int(t: &DataType) -> bool {
@@ -208,9 +213,17 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         }
         (T::Decimal128(..), T::Float32) => via(from, &T::Float64, to, r#try),
         (T::Float64, T::Decimal128(p, s)) => {
-            let (p, s) = (*p, *s);
-            each!(Float64Type, Decimal128Type, "a value is out of range for", |v: f64| double_to_decimal(v, p, s))
+            let (p, s, data_type) = (*p, *s, to.clone());
+            Some(Arc::new(move |a: &Args| {
+                let x = a.num::<Float64Type>(0)?;
+                nums_as::<Decimal128Type>(a.rows, &data_type, |row| match x.get(row) {
+                    // As Spark: no number is no error here, but NULL.
+                    Some(v) if v.is_finite() => or_fail!("a value is out of range for", double_to_decimal(v, p, s)),
+                    _ => Ok(None),
+                })
+            }))
         }
+        (T::Boolean, T::Decimal128(..)) => via(from, &T::Int32, to, r#try),
         (T::Float32, T::Decimal128(..)) => via(from, &T::Float64, to, r#try),
         // Time.
         (T::Timestamp(..), T::Date32) => {

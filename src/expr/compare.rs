@@ -7,8 +7,7 @@ use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, bools};
 use super::node::Typed;
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Scalar};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, Scalar};
 use arrow::compute::kernels::comparison::{ilike, like as arrow_like};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use datafusion::error::Result as DfResult;
@@ -89,17 +88,18 @@ where
 {
     fn run<T: ArrowPrimitiveType>(a: &Args, f: impl Fn(T::Native, T::Native) -> bool) -> DfResult<BooleanArray> {
         let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
-        let (xs, ys) = (x.array.values(), y.array.values());
-        let (mx, my) = (a.mask(0), a.mask(1));
-        let values = BooleanBuffer::collect_bool(a.rows, |i| f(xs[i & mx], ys[i & my]));
-        let side = |array: &dyn Array, mask: usize| match (mask, array.nulls()) {
-            (_, None) => None,
-            (0, Some(nulls)) if nulls.is_null(0) => Some(NullBuffer::new_null(a.rows)),
-            (0, Some(_)) => None,
-            (_, Some(nulls)) => Some(nulls.clone()),
-        };
-        let nulls = NullBuffer::union(side(x.array, mx).as_ref(), side(y.array, my).as_ref());
-        Ok(BooleanArray::new(values, nulls))
+        let scalar = |k: usize| a.mask(k) == 0;
+        Ok(match (scalar(0), scalar(1)) {
+            (false, true) => match y.get(0) {
+                Some(y) => BooleanArray::from_unary(x.array, |x| f(x, y)),
+                None => BooleanArray::new_null(a.rows),
+            },
+            (true, false) => match x.get(0) {
+                Some(x) => BooleanArray::from_unary(y.array, |y| f(x, y)),
+                None => BooleanArray::new_null(a.rows),
+            },
+            _ => BooleanArray::from_binary(x.array, y.array, f),
+        })
     }
     Arc::new(move |a| {
         let out = match op {

@@ -120,10 +120,7 @@ fn string(rest: &str, quote: char) -> Result<(Token, usize)> {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((i, c)) = chars.next() {
         if c == quote {
-            if chars.next_if(|(_, c)| *c == quote).is_some() {
-                value.push(quote);
-                continue;
-            }
+            // As in Spark 4.0 two quotes end a string and begin another one: 'it''s' is its.
             return Ok((Token::Text(value), i + 1));
         }
         if c != '\\' {

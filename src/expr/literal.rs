@@ -46,6 +46,19 @@ pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
     })
 }
 
+/// `BigDecimal.toString`: with an exponent when the number is small.
+fn java_decimal(value: i128, scale: i32) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let exponent = digits.len() as i32 - 1 - scale;
+    if exponent >= -6 {
+        return super::text::decimal_text(value, scale as i8);
+    }
+    let sign = if value < 0 { "-" } else { "" };
+    let (first, rest) = digits.split_at(1);
+    let point = if rest.is_empty() { "" } else { "." };
+    format!("{sign}{first}{point}{rest}E{exponent}")
+}
+
 fn decimal(text: &str) -> Option<(ScalarValue, String)> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -71,7 +84,7 @@ fn decimal(text: &str) -> Option<(ScalarValue, String)> {
         return None;
     }
     let value = sign * value;
-    let shown = super::text::decimal_text(value, scale as i8);
+    let shown = java_decimal(value, scale);
     Some((ScalarValue::Decimal128(Some(value), precision as u8, scale as i8), shown))
 }
 
@@ -138,14 +151,12 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
         negative = false;
     }
     let (mut months, mut micros) = (0i64, 0i64);
-    let mut shown = vec![];
     for (number, unit) in &parts {
         let wrong = || Error::schema(format!("INTERVAL '{number}' {unit} is not an interval"));
         let (is_month, factor) = micros_or_months(unit).ok_or_else(wrong)?;
         let value = scaled(number, factor, is_month).ok_or_else(wrong)?;
         let sum = if is_month { &mut months } else { &mut micros };
         *sum = sum.checked_add(value).ok_or_else(wrong)?;
-        shown.push(format!("'{number}' {}", unit.to_uppercase().trim_end_matches('S')));
     }
     if parts.is_empty() {
         return Err(parser.wrong("an interval such as INTERVAL 5 MINUTES"));
@@ -155,7 +166,41 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
             "an INTERVAL of both months and days is not supported; add them one after the other",
         ));
     }
-    Ok(Ast::Interval { months, micros, sql: format!("INTERVAL {}", shown.join(" ")) })
+    let units: Vec<usize> = parts.iter().map(|(_, unit)| field_of(unit)).collect();
+    let (first, last) = (units.iter().min().copied().unwrap_or(0), units.iter().max().copied().unwrap_or(0));
+    Ok(Ast::Interval { months, micros, sql: written(months, micros, first, last) })
+}
+
+const FIELDS: [&str; 6] = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+
+/// Which of Spark's interval fields a unit goes into.
+fn field_of(unit: &str) -> usize {
+    let unit = unit.to_ascii_uppercase();
+    let unit = if unit.starts_with("WEEK") { "DAY" } else { unit.as_str() };
+    FIELDS.iter().position(|f| unit.starts_with(f)).unwrap_or(5)
+}
+
+/// As Spark prints it: INTERVAL '1 02' DAY TO HOUR.
+fn written(months: i64, micros: i64, first: usize, last: usize) -> String {
+    let sign = if months < 0 || micros < 0 { "-" } else { "" };
+    let (months, micros) = (months.unsigned_abs(), micros.unsigned_abs());
+    let unit = [12, 1, 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000];
+    let total = if last < 2 { months } else { micros };
+    let mut rest = total;
+    let mut text = String::new();
+    for field in first..=last {
+        let value = rest / unit[field];
+        rest %= unit[field];
+        if field > first {
+            text.push_str(["", "-", "", " ", ":", ":"][field]);
+        }
+        text.push_str(&if field > 2 { format!("{value:02}") } else { value.to_string() });
+    }
+    if last == 5 && rest > 0 {
+        text.push_str(format!(".{rest:06}").trim_end_matches('0'));
+    }
+    let to = if last > first { format!(" TO {}", FIELDS[last]) } else { String::new() };
+    format!("INTERVAL '{sign}{text}' {}{to}", FIELDS[first])
 }
 
 fn words(text: &str) -> Result<Vec<(String, String)>> {

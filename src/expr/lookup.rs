@@ -57,7 +57,13 @@ pub(super) fn find(name: &str, schema: &Schema) -> Result<Option<usize>> {
 
 pub(super) fn unknown(name: &str, schema: &Schema) -> Error {
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    let suggestion = did_you_mean(name, names.iter().copied());
+    let mut suggestion = did_you_mean(name, names.iter().copied());
+    if suggestion.is_empty() {
+        // Two letters the wrong way round in a short name: "bmp".
+        let lower = name.to_lowercase();
+        let near = names.iter().find(|n| name.len() > 1 && strsim::osa_distance(&lower, &n.to_lowercase()) == 1);
+        suggestion = near.map(|n| format!(" Did you mean '{n}'?")).unwrap_or_default();
+    }
     let shown = if names.len() > 30 {
         format!("{}, and {} more", names[..30].join(", "), names.len() - 30)
     } else {

@@ -27,6 +27,7 @@ mod literal;
 mod lookup;
 mod nested;
 mod node;
+mod ordered;
 mod parse;
 #[cfg(test)]
 mod test;

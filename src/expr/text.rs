@@ -176,9 +176,11 @@ pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
         return None;
     }
     let (hour, rest) = take_digits(rest, 1, 2)?;
-    let (minute, rest) = take_digits(rest.strip_prefix(':')?, 1, 2)?;
-    let (mut second, mut micros, mut zone) = (0, 0, rest);
+    let (mut minute, mut second, mut micros, mut zone) = (0, 0, 0, rest);
     if let Some(r) = rest.strip_prefix(':') {
+        (minute, zone) = take_digits(r, 1, 2)?;
+    }
+    if let Some(r) = zone.strip_prefix(':') {
         (second, zone) = take_digits(r, 1, 2)?;
         if let Some(fraction) = zone.strip_prefix('.') {
             let n = fraction.bytes().take_while(u8::is_ascii_digit).count();
@@ -214,6 +216,12 @@ impl Zone {
             b'-' => Some(-1),
             _ => None,
         } {
+            // +hhmm and +hhmmss
+            let digits = &offset[1..];
+            if matches!(digits.len(), 4 | 6) && digits.bytes().all(|b| b.is_ascii_digit()) {
+                let pairs: Vec<&str> = (0..digits.len()).step_by(2).map(|i| &digits[i..i + 2]).collect();
+                return Self::parse(&format!("{}{}", &offset[..1], pairs.join(":")));
+            }
             let mut parts = [0i64; 3];
             let mut count = 0;
             for (i, part) in offset[1..].split(':').enumerate() {

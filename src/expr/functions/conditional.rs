@@ -10,8 +10,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
 pub(super) const LIST: &[Spec] = &[
-    spec("if", "if(condition, a, b)", |c| pick(c, "IF")),
-    spec("iff", "iff(condition, a, b)", |c| pick(c, "iff")),
+    spec("if", "if(condition, a, b)", pick),
     spec("coalesce", "coalesce(a, b, …)", |c| {
         let most = c.args.len().max(1);
         let c = c.count(1, most)?;
@@ -74,13 +73,14 @@ pub(super) const LIST: &[Spec] = &[
 
 fn to(c: Call, data_type: DataType) -> Result<Typed> {
     let mut c = c.count(1, 1)?;
-    let sql = c.sql;
+    // Spark's names do not show it.
+    let sql = c.args[0].sql.clone();
     cast::explicit(c.args.remove(0), &data_type, false).map(|t| t.named(sql))
 }
 
-fn pick(c: Call, name: &str) -> Result<Typed> {
+fn pick(c: Call) -> Result<Typed> {
     let mut c = c.count(3, 3)?;
-    let sql = format!("({name}({}, {}, {}))", c.args[0].sql, c.args[1].sql, c.args[2].sql);
+    let sql = format!("(IF({}, {}, {}))", c.args[0].sql, c.args[1].sql, c.args[2].sql);
     let rest = c.args.split_off(1);
     let condition = bind::condition(c.args.remove(0))?;
     bind::choose(vec![condition], rest, sql)

@@ -54,11 +54,11 @@ pub(super) const LIST: &[Spec] = &[
     spec("power", "power(base, exponent)", |c| binary(c, power)),
     spec("e", "e()", |c| {
         let c = c.count(0, 0)?;
-        Ok(Typed::literal(std::f64::consts::E.into(), c.sql))
+        Ok(Typed::literal(std::f64::consts::E.into(), c.sql.to_uppercase()))
     }),
     spec("pi", "pi()", |c| {
         let c = c.count(0, 0)?;
-        Ok(Typed::literal(std::f64::consts::PI.into(), c.sql))
+        Ok(Typed::literal(std::f64::consts::PI.into(), c.sql.to_uppercase()))
     }),
     spec("mod", "mod(a, b)", |c| {
         let mut c = c.count(2, 2)?;
@@ -137,11 +137,8 @@ fn power(x: f64, y: f64) -> f64 {
 fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
     let name = c.name;
     let mut c = c.take(&[Double], 1)?;
-    if matches!(name, "sqrt" | "exp" | "cbrt") {
+    if !matches!(name, "sign" | "rint") {
         c.sql = format!("{}({})", name.to_uppercase(), c.args[0].sql);
-        if name == "cbrt" {
-            c.sql = c.sql.to_uppercase().replacen(&c.args[0].sql.to_uppercase(), &c.args[0].sql, 1);
-        }
     }
     c.build(DataType::Float64, move |a| {
         let x = a.num::<Float64Type>(0)?;
@@ -151,7 +148,13 @@ fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
 
 /// NULL where there is no logarithm.
 fn logarithm(c: Call, above: f64, f: fn(f64) -> f64) -> Result<Typed> {
-    c.take(&[Double], 1)?.build_nullable(DataType::Float64, move |a| {
+    let mut c = c.take(&[Double], 1)?;
+    c.sql = match c.name {
+        "ln" => c.sql,
+        "log" => format!("LOG(E(), {})", c.args[0].sql),
+        name => format!("{}({})", name.to_uppercase(), c.args[0].sql),
+    };
+    c.build_nullable(DataType::Float64, move |a| {
         let x = a.num::<Float64Type>(0)?;
         nums::<Float64Type>(a.rows, |i| {
             let x = get!(x.get(i));
@@ -164,7 +167,9 @@ fn log(c: Call) -> Result<Typed> {
     if c.args.len() == 1 {
         return logarithm(c, 0.0, f64::ln);
     }
-    c.take(&[Double, Double], 2)?.build_nullable(DataType::Float64, |a| {
+    let mut c = c.take(&[Double, Double], 2)?;
+    c.sql = format!("LOG({}, {})", c.args[0].sql, c.args[1].sql);
+    c.build_nullable(DataType::Float64, |a| {
         let (b, x) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?);
         nums::<Float64Type>(a.rows, |i| {
             let (b, x) = (get!(b.get(i)), get!(x.get(i)));
@@ -176,11 +181,8 @@ fn log(c: Call) -> Result<Typed> {
 fn binary(c: Call, f: fn(f64, f64) -> f64) -> Result<Typed> {
     let name = c.name;
     let mut c = c.take(&[Double, Double], 2)?;
-    if matches!(name, "pow" | "atan2" | "hypot") {
+    if name != "pow" {
         c.sql = format!("{}({}, {})", name.to_uppercase(), c.args[0].sql, c.args[1].sql);
-        if name == "pow" {
-            c.sql = format!("pow({}, {})", c.args[0].sql, c.args[1].sql);
-        }
     }
     c.build(DataType::Float64, move |a| {
         let (x, y) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?);
@@ -239,6 +241,11 @@ fn extreme(c: Call, op: &'static str) -> Result<Typed> {
     let most = c.args.len().max(2);
     let params = vec![Any; most];
     let c = c.take(&params, 2)?;
+    let text = |t: &Typed| t.data_type == DataType::Utf8;
+    let null = |t: &Typed| t.data_type == DataType::Null;
+    if c.args.iter().any(text) && !c.args.iter().all(|t| text(t) || null(t)) {
+        return Err(c.error("strings do not go with other types; use CAST"));
+    }
     let (args, data_type) = crate::expr::coerce::unify(&c.sql, c.args)?;
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));

@@ -40,7 +40,7 @@ pub(super) const LIST: &[Spec] = &[
             let mut cache = Pattern::new(&constant);
             nums::<Int32Type>(a.rows, |i| {
                 let (s, p) = (get!(s.get(i)), get!(p.get(i)));
-                Ok(Some(cache.get(p)?.find_iter(s).count() as i32))
+                Ok(Some(matches(&*cache.get(p)?, s).len() as i32))
             })
         })
     }),
@@ -96,11 +96,30 @@ fn extract(mut c: Call) -> Result<Typed> {
                 None => 1,
             };
             let regex = cache.get(p)?;
+            let Some(captures) = regex.captures(s) else { return Ok(Some("")) };
             let k = usize::try_from(group).ok().filter(|k| *k < regex.captures_len());
             let Some(k) = k else { return Err(row_error("the regular expression does not have that group")) };
-            Ok(Some(regex.captures(s).and_then(|c| c.get(k)).map_or("", |m| m.as_str())))
+            Ok(Some(captures.get(k).map_or("", |m| m.as_str())))
         })
     })
+}
+
+/// All matches as Java finds them: an empty one may follow a match at once, which Rust's iterators pass over.
+fn matches<'s>(regex: &Regex, s: &'s str) -> Vec<Captures<'s>> {
+    let mut out = vec![];
+    let mut at = 0;
+    while let Some(captures) = regex.captures_at(s, at) {
+        let Some(whole) = captures.get(0) else { break };
+        at = match whole.is_empty() {
+            false => whole.end(),
+            true => whole.end() + s[whole.end()..].chars().next().map_or(1, char::len_utf8),
+        };
+        out.push(captures);
+        if at > s.len() {
+            break;
+        }
+    }
+    out
 }
 
 /// Java's replacement text: `$1` is a group, a backslash takes the next character as it is.
@@ -146,7 +165,7 @@ fn replace(mut c: Call) -> Result<Typed> {
             let regex = cache.get(p)?;
             let mut out = String::with_capacity(s.len());
             let mut at = 0;
-            for captures in regex.captures_iter(s) {
+            for captures in matches(&regex, s) {
                 let Some(whole) = captures.get(0) else { continue };
                 out.push_str(&s[at..whole.start()]);
                 expand(r, &captures, &mut out).map_err(row_error)?;
@@ -162,11 +181,13 @@ fn replace(mut c: Call) -> Result<Typed> {
 fn parts(s: &str, regex: &Regex, limit: i32) -> Vec<String> {
     let mut out = vec![];
     let mut at = 0;
-    for found in regex.find_iter(s) {
+    for captures in matches(regex, s) {
+        let Some(found) = captures.get(0) else { continue };
         if limit > 0 && out.len() as i32 == limit - 1 {
             break;
         }
-        if found.end() == 0 || (found.is_empty() && found.start() == s.len()) {
+        // Spark splits by the empty pattern itself, without an empty part at the end.
+        if found.end() == 0 || (regex.as_str().is_empty() && found.start() == s.len()) {
             continue;
         }
         out.push(s[at..found.start()].to_string());

@@ -31,15 +31,19 @@ fn nearest(v: i128, unit: i128, even: bool) -> i128 {
 
 /// Rounds what `Double.toString` writes, not what the bits hold: round(2.675, 2) is 2.68.
 fn round_double(v: f64, digits: i32, even: bool) -> f64 {
-    if !v.is_finite() || v == 0.0 || digits > 300 {
+    // Java's BigDecimal has no -0.0.
+    if !v.is_finite() || digits > 300 {
         return v;
+    }
+    if v == 0.0 {
+        return 0.0;
     }
     if (0..=15).contains(&digits) {
         let unit = 10f64.powi(digits);
         let scaled = v * unit;
         // Far from a half the quick way cannot go wrong.
-        if scaled.abs() < 1e15 && ((scaled.abs() % 1.0) - 0.5).abs() > 1e-4 {
-            return scaled.round() / unit;
+        if scaled.abs() < 1e15 && ((scaled - scaled.trunc()).abs() - 0.5).abs() > 1e-4 {
+            return scaled.round() / unit + 0.0;
         }
     }
     let written = format!("{v:e}");
@@ -59,7 +63,7 @@ fn round_double(v: f64, digits: i32, even: bool) -> f64 {
         let cut = (all.len() as i32 - keep) as u32;
         nearest(value, 10i128.pow(cut), even)
     };
-    format!("{}{rounded}e{}", if negative { "-" } else { "" }, -digits).parse().unwrap_or(v)
+    format!("{}{rounded}e{}", if negative { "-" } else { "" }, -digits).parse::<f64>().unwrap_or(v) + 0.0
 }
 
 fn round(mut c: Call, even: bool) -> Result<Typed> {
@@ -96,9 +100,7 @@ fn round(mut c: Call, even: bool) -> Result<Typed> {
             let x = a.num::<Float32Type>(0)?;
             nums::<Float32Type>(a.rows, |i| {
                 let x = get!(x.get(i));
-                // Spark rounds what Float.toString writes.
-                let written: f64 = format!("{x}").parse().unwrap_or(f64::from(x));
-                Ok(Some(round_double(written, digits, even) as f32))
+                Ok(Some(round_double(f64::from(x), digits, even) as f32))
             })
         }),
         DataType::Float64 => c.build(t, move |a| {

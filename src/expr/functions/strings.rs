@@ -77,7 +77,10 @@ pub(super) const LIST: &[Spec] = &[
     spec("rpad", "rpad(str, len[, pad])", |c| pad(c, false)),
     spec("concat", "concat(a, b, …)", concat),
     spec("concat_ws", "concat_ws(sep, a, b, …)", concat_ws),
-    spec("replace", "replace(str, search[, replace])", |c| {
+    spec("replace", "replace(str, search[, replace])", |mut c| {
+        if c.args.len() == 2 {
+            c.sql = format!("replace({}, {}, )", c.args[0].sql, c.args[1].sql);
+        }
         c.take(&[Text, Text, Text], 2)?.build(STRING, |a| {
             let (s, from) = (a.str(0)?, a.str(1)?);
             let to = if a.len() > 2 { Some(a.str(2)?) } else { None };
@@ -171,7 +174,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("base64", "base64(binary)", |c| {
         c.take(&[Bytes], 1)?.build(STRING, |a| {
             let b = a.bytes(0)?;
-            strings(a.rows, |i| Ok(b.get(i).map(|b| base64::engine::general_purpose::STANDARD.encode(b))))
+            strings(a.rows, |i| Ok(b.get(i).map(|b| chunked(&base64::engine::general_purpose::STANDARD.encode(b)))))
         })
     }),
     spec("unhex", "unhex(str)", |c| {
@@ -211,7 +214,10 @@ fn initcap(s: &str) -> String {
     let mut first = true;
     for c in s.chars() {
         if first {
-            out.extend(c.to_uppercase());
+            // Title case: ß becomes Ss.
+            let mut large = c.to_uppercase();
+            out.extend(large.next());
+            out.extend(large.flat_map(char::to_lowercase));
         } else {
             out.extend(c.to_lowercase());
         }
@@ -292,7 +298,8 @@ fn trim_chars(mut c: Call, start: bool, end: bool) -> Result<Typed> {
     };
     if c.name.starts_with("trim_") {
         c.sql = match &c.args[..] {
-            [s] => format!("TRIM({name} FROM {})", s.sql),
+            [s] if name == "BOTH" => format!("trim({})", s.sql),
+            [s] => format!("{}({})", if start { "ltrim" } else { "rtrim" }, s.sql),
             [s, chars] => format!("TRIM({name} {} FROM {})", chars.sql, s.sql),
             _ => c.sql,
         };
@@ -466,27 +473,39 @@ fn before_nth<'a>(s: &'a str, delimiter: &str, count: i32) -> &'a str {
     if delimiter.is_empty() || count == 0 {
         return "";
     }
-    let n = count.unsigned_abs() as usize;
+    // As Spark: what is found may overlap what was found before.
+    let step = |i: usize| s[i..].chars().next().map_or(s.len() + 1, |c| i + c.len_utf8());
+    let n = count.unsigned_abs();
     if count > 0 {
-        let mut at = 0;
-        for k in 0..n {
-            match s[at..].find(delimiter) {
+        let mut from = 0;
+        for k in 1..=n {
+            match s.get(from..).and_then(|rest| rest.find(delimiter)) {
                 None => return s,
-                Some(i) if k + 1 == n => return &s[..at + i],
-                Some(i) => at += i + delimiter.len(),
+                Some(i) if k == n => return &s[..from + i],
+                Some(i) => from = step(from + i),
             }
         }
         return s;
     }
     let mut end = s.len();
-    for k in 0..n {
-        match s[..end].rfind(delimiter) {
+    for k in 1..=n {
+        match s.get(..end).and_then(|rest| rest.rfind(delimiter)) {
             None => return s,
-            Some(i) if k + 1 == n => return &s[i + delimiter.len()..],
-            Some(i) => end = i,
+            Some(i) if k == n => return &s[i + delimiter.len()..],
+            // The next one may end just before the end of this one.
+            Some(i) => {
+                let last = delimiter.chars().next_back().map_or(1, char::len_utf8);
+                end = i + delimiter.len() - last;
+            }
         }
     }
     s
+}
+
+/// As Spark: lines of 76 characters (MIME).
+fn chunked(text: &str) -> String {
+    let lines: Vec<&str> = (0..text.len()).step_by(76).map(|i| &text[i..text.len().min(i + 76)]).collect();
+    lines.join("\r\n")
 }
 
 fn hex_text(bytes: &[u8]) -> String {

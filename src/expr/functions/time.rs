@@ -178,8 +178,10 @@ fn extract(c: Call) -> Result<Typed> {
     let Some(field) = c.args[0].text().map(str::to_uppercase) else {
         return Err(c.error("the field must be a constant"));
     };
-    let sql =
-        if c.name == "extract" { format!("extract({} FROM {})", c.args[0].sql, source.sql) } else { c.sql.clone() };
+    let sql = match c.name {
+        "date_part" => c.sql.clone(),
+        name => format!("{name}({} FROM {})", c.args[0].sql, source.sql),
+    };
     let name = match field.as_str() {
         "YEAR" | "Y" | "YEARS" | "YR" | "YRS" => "year",
         "QUARTER" | "QTR" => "quarter",
@@ -284,7 +286,7 @@ fn truncate(unit: &str, t: i64) -> Option<i64> {
         "DAY" | "DD" => DAY,
         other => return truncate_day(other, t.div_euclid(DAY))?.checked_mul(DAY),
     };
-    Some(t - t.rem_euclid(size))
+    t.checked_sub(t.rem_euclid(size))
 }
 
 /// Whether the unit is of months, and how many months or microseconds.

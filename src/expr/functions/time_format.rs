@@ -70,6 +70,22 @@ pub(super) const LIST: &[Spec] = &[
     spec("to_unix_timestamp", "to_unix_timestamp(expr[, pattern])", seconds),
 ];
 
+const FULL_MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const FULL_DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
 const MISMATCH: &str = "a value does not match the pattern";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -112,17 +128,17 @@ fn pattern(c: &Call, k: usize) -> Result<Vec<Part>> {
             }
             let known = match ch {
                 'y' => n == 1 || n == 2 || n == 4,
-                'M' => n <= 3,
+                'M' => n <= 4,
                 'd' | 'H' | 'h' | 'm' | 's' => n <= 2,
                 'S' => n <= 6,
                 'a' => n == 1,
                 'D' => n == 1 || n == 3,
-                'E' => n <= 3,
+                'E' => n <= 4,
                 _ => false,
             };
             if !known {
                 return Err(c.error(format!(
-                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM d dd H HH h hh m mm s ss S… a D DDD E",
+                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM MMMM d dd H HH h hh m mm s ss S… a D DDD E EEEE",
                     ch.to_string().repeat(n)
                 )));
             }
@@ -152,6 +168,14 @@ fn write(parts: &[Part], t: i64) -> String {
         let value = match letter {
             'y' if n == 2 => y.rem_euclid(100),
             'y' => y,
+            'M' if n == 4 => {
+                out.push_str(FULL_MONTHS[(mo - 1) as usize]);
+                continue;
+            }
+            'E' if n == 4 => {
+                out.push_str(FULL_DAYS[(days + 4).rem_euclid(7) as usize]);
+                continue;
+            }
             'M' if n == 3 => {
                 out.push_str(MONTHS[(mo - 1) as usize]);
                 continue;
@@ -204,6 +228,12 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
             rest = &rest[2..];
             continue;
         }
+        if letter == 'M' && n == 4 {
+            let found = FULL_MONTHS.iter().position(|m| rest.starts_with(m))?;
+            mo = found as i64 + 1;
+            rest = &rest[FULL_MONTHS[found].len()..];
+            continue;
+        }
         if letter == 'M' && n == 3 {
             let word = rest.get(..3)?;
             mo = MONTHS.iter().position(|m| m.eq_ignore_ascii_case(word))? as i64 + 1;
@@ -212,7 +242,7 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         }
         let have = rest.bytes().take_while(u8::is_ascii_digit).count();
         let take = match (letter, n) {
-            ('y', 1) => have.min(9),
+            ('y', 1) => have.min(6),
             (_, 1) if letter != 'S' => have.min(2),
             (_, n) => n,
         };
@@ -246,7 +276,8 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         && (0..24).contains(&h)
         && mi < 60
         && s < 60;
-    valid.then(|| days_from_civil(y, mo, d) * DAY + (h * 3600 + mi * 60 + s) * 1_000_000 + us)
+    let midnight = days_from_civil(y, mo, d).checked_mul(DAY).filter(|_| valid)?;
+    midnight.checked_add((h * 3600 + mi * 60 + s) * 1_000_000 + us)
 }
 
 fn seconds(mut c: Call) -> Result<Typed> {
@@ -263,7 +294,7 @@ fn seconds(mut c: Call) -> Result<Typed> {
         c.args.truncate(1);
         return c.take(&[Time], 1)?.build(DataType::Int64, |a| {
             let t = a.num::<TimestampMicrosecondType>(0)?;
-            nums::<Int64Type>(a.rows, |i| Ok(t.get(i).map(|t| t.div_euclid(1_000_000))))
+            nums::<Int64Type>(a.rows, |i| Ok(t.get(i).map(|t| t / 1_000_000)))
         });
     }
     let c = c.take(&[Text, Text], 1)?;
