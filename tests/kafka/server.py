@@ -120,12 +120,13 @@ file.delete.delay.ms=500
 
     def __enter__(self) -> "Server":
         properties = str(self.folder / "server.properties")
-        with self.log.open("wb") as log:
-            cluster = secrets.token_urlsafe(16)
-            command = self.java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", properties)
-            subprocess.run(command, check=True, stdout=log, stderr=log)
-            self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log)
         try:
+            # The "=" keeps an id that begins with a hyphen from being taken for an option.
+            cluster = secrets.token_urlsafe(16)
+            format_storage = self.java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties)
+            run_quietly(*format_storage, cwd=self.folder)
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log)
             self.wait()
         except BaseException:
             self.__exit__()
