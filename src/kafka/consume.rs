@@ -273,13 +273,9 @@ impl Worker {
     fn take_error(&mut self, entry: &Entry<'_>, code: Code) -> Result<(), Gone> {
         let text = entry.error_text();
         let Some(index) = self.source(entry) else {
-            // Without a partition it concerns the group (which is never joined), a broker, or a topic that is gone: then the text
-            // names it.
+            // Without a partition it concerns the group, which is never joined: its ACL may well be missing.
             return match kind_of(code) {
-                Kind::Auth | Kind::Topic => {
-                    self.hand_on()?;
-                    self.send(Err(failed(&format!("Reading from {}", self.address), code, &text)))
-                }
+                Kind::Auth | Kind::Topic => self.fail(code, &text),
                 _ => self.warn(text),
             };
         };
@@ -320,15 +316,21 @@ impl Worker {
         }
     }
 
+    /// What concerns a broker, or a topic that is gone: then the text names it.
     fn hear(&mut self, code: Code, text: String) -> Result<(), Gone> {
         match code {
-            Code::Authentication | Code::Fatal => {
-                self.hand_on()?;
-                self.send(Err(failed(&format!("Reading from {}", self.address), code, &text)))
-            }
+            // A handshake may fail because the broker is just stopping: only credentials are hopeless.
+            Code::SSL => self.warn(text),
+            Code::Fatal => self.fail(code, &text),
+            _ if matches!(kind_of(code), Kind::Auth | Kind::Acl | Kind::Topic) => self.fail(code, &text),
             Code::AllBrokersDown => self.warn(format!("no broker of {} answers; waiting for one", self.address)),
             _ => self.warn(text),
         }
+    }
+
+    fn fail(&mut self, code: Code, text: &str) -> Result<(), Gone> {
+        self.hand_on()?;
+        self.send(Err(failed(&format!("Reading from {}", self.address), code, text)))
     }
 
     fn warn(&mut self, text: String) -> Result<(), Gone> {

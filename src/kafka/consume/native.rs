@@ -54,10 +54,18 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
 
 /// The callback gets an `int`: only the codes that the reader tells apart are turned back into the enum.
 fn code_of(code: c_int) -> Code {
-    [Code::AllBrokersDown, Code::Authentication, Code::SSL, Code::Fatal, Code::Resolve, Code::BrokerTransportFailure]
-        .into_iter()
-        .find(|known| *known as c_int == code)
-        .unwrap_or(Code::Unknown)
+    const TOLD_APART: [Code; 9] = [
+        Code::AllBrokersDown,
+        Code::Authentication,
+        Code::SSL,
+        Code::Fatal,
+        Code::UnknownTopic,
+        Code::UnknownPartition,
+        Code::UnknownTopicOrPartition,
+        Code::UnknownTopicId,
+        Code::TopicAuthorizationFailed,
+    ];
+    TOLD_APART.into_iter().find(|known| *known as c_int == code).unwrap_or(Code::Unknown)
 }
 
 unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, fac: *const c_char, text: *const c_char) {
