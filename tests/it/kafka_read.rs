@@ -1,6 +1,6 @@
 //! The reader against a real broker: what was written comes out, to the byte and to the last offset.
 
-use crate::support::{env, from_start, kafka, read, read_with, topic};
+use crate::support::{env, from_start, kafka, name as fresh_name, new_topic, read, read_with, topic};
 use bayou::{
     batch::TimestampType,
     kafka::{Event, Reader, ReaderOptions},
@@ -167,6 +167,30 @@ fn an_offset_that_does_not_exist_is_reported_and_can_be_started_again_elsewhere(
         }
     }
     assert_eq!(seen, [3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn offsets_that_retention_removed_are_reported_and_never_skipped() {
+    let kafka = kafka();
+    let name = fresh_name("retention");
+    let mut new = new_topic(&name, 1);
+    new.config.insert("retention.ms".into(), "1000".into());
+    kafka.create_topic(&new).unwrap();
+    let producer = producer(&[]);
+    let old = |i: i32| {
+        let value = i.to_string();
+        producer.send(BaseRecord::<(), str>::to(&name).timestamp(1_700_000_000_000).payload(&value)).unwrap();
+    };
+    (0..10).for_each(old);
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let start = Instant::now();
+    while kafka.describe_topic(&name).unwrap().partitions[0].earliest < Offset(10) {
+        assert!(start.elapsed() < Duration::from_secs(30), "the broker forgets nothing");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let from = Positions::from([(TopicPartition::new(&name, 0), Offset(4))]);
+    let read = read(&kafka, &from);
+    assert_eq!((read.len(), read.out_of_range), (0, vec![(TopicPartition::new(&name, 0), Offset(4))]));
 }
 
 #[test]

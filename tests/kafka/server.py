@@ -107,6 +107,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
+# Tests write old timestamps: only a topic that asks for it forgets, and then soon.
+log.retention.ms=-1
 log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=1000
 file.delete.delay.ms=500
