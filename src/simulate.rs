@@ -311,6 +311,15 @@ mod tests {
     }
 
     #[test]
+    fn a_million_rows_take_about_a_second_at_most() {
+        let start = std::time::Instant::now();
+        let rows: usize =
+            Fitness::new(FitnessOptions::new(1_000_000, 1, NOW)).unwrap().map(|b| b.unwrap().num_rows()).sum();
+        println!("{:.1} M rows/s", rows as f64 / start.elapsed().as_secs_f64() / 1e6);
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+
+    #[test]
     fn a_region_that_is_not_simulated_is_refused() {
         let options = FitnessOptions { fever_region: Some("Atlantis".into()), ..FitnessOptions::new(1, 1, NOW) };
         assert!(Fitness::new(options).err().unwrap().message.contains("Atlantis"));

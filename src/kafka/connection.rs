@@ -92,6 +92,7 @@ impl Connection {
             .find_map(|k| properties.get(*k))
             .map(|a| hide_user(a.trim()))
             .unwrap_or_default();
+        check_address(&address)?;
         let secrets = Secrets::of(&properties);
         let client: BaseConsumer<Watch> =
             client_config(&metadata_properties(&properties), &[("socket.connection.setup.timeout.ms", "8000")])
@@ -294,7 +295,43 @@ fn metadata_properties(properties: &BTreeMap<String, String>) -> BTreeMap<String
     properties
 }
 
-/// "user:password@host:9092" is nothing that Kafka knows, but people paste it.
+/// librdkafka drops what it cannot read from the list and then waits for nobody: say what is wrong at once.
+fn check_address(address: &str) -> Result<()> {
+    for broker in address.split(',').map(str::trim) {
+        let wrong = |why: &str| {
+            Err(Error::connection(format!(
+                "'{broker}' is not a Kafka address: {why}. Write \"host:port\", several with commas between."
+            )))
+        };
+        let rest = match broker.split_once("://") {
+            None => broker,
+            Some((scheme, rest)) => {
+                let known = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+                if !known.contains(&scheme.to_lowercase().as_str()) {
+                    return wrong(&format!("Kafka does not speak {scheme}://"));
+                }
+                rest
+            }
+        };
+        // Square brackets hold an IPv6 address.
+        let (host, port) = match rest.rfind(']') {
+            Some(end) => (&rest[..=end], rest[end + 1..].strip_prefix(':')),
+            None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+        };
+        if broker.contains('@') {
+            return wrong("it holds a user or password; these go into sasl.username and sasl.password");
+        }
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/;?#".contains(c)) {
+            return wrong("the host's name is missing or has characters that no name has");
+        }
+        if port.is_some_and(|p| !p.parse::<u16>().is_ok_and(|p| p > 0)) {
+            return wrong("the port must be a number from 1 to 65535");
+        }
+    }
+    Ok(())
+}
+
+/// "user:password@host:9092" is nothing that Kafka knows, but people paste it: it is refused without being shown.
 fn hide_user(address: &str) -> String {
     let hide = |part: &str| match part.rfind('@') {
         Some(at) => format!("***{}", &part[at..]),

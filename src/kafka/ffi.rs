@@ -1,4 +1,4 @@
-//! Calls into librdkafka that rust-rdkafka does not wrap. With `consume` the only place with `unsafe`.
+//! Calls into librdkafka that rust-rdkafka does not wrap. With `consume/native` the only place with `unsafe`.
 
 #![allow(unsafe_code)]
 
@@ -101,13 +101,16 @@ impl Drop for Request {
 pub(super) const EARLIEST: i64 = -2;
 pub(super) const LATEST: i64 = -1;
 
+/// A partition's offset, or why there is none.
+pub(super) type OffsetAnswer = (TopicPartition, Result<i64, Failure>);
+
 /// ListOffsets with read_committed: `spec` is EARLIEST, LATEST (the last stable offset) or milliseconds since the epoch.
 /// An answer of -1 to the latter means that there is no message at or after it.
 pub(super) fn list_offsets(
     client: &Client<Watch>,
     wanted: &[(TopicPartition, i64)],
     timeout: Duration,
-) -> Result<Vec<(TopicPartition, Result<i64, Failure>)>, Failure> {
+) -> Result<Vec<OffsetAnswer>, Failure> {
     let count = c_int::try_from(wanted.len()).unwrap_or(c_int::MAX);
     let names = wanted.iter().map(|(tp, _)| c_string(tp.topic.as_str())).collect::<Result<Vec<_>, _>>()?;
     // SAFETY: the list is ours; librdkafka copies it and the names before ListOffsets returns.

@@ -1,7 +1,7 @@
 //! Kafka at both ends of the flow: connect, look after topics, produce, consume, and the embedded broker.
 //!
-//! The only home of rdkafka. librdkafka is called past rust-rdkafka in two files: `consume` (batches of messages) and `ffi`
-//! (ListOffsets, DescribeTopics, the mock's limits); `unsafe` stays in these two.
+//! The only home of rdkafka. librdkafka is called past rust-rdkafka in two files: `consume/native` (batches of messages) and
+//! `ffi` (ListOffsets, DescribeTopics, the mock cluster); `unsafe` stays in these two.
 
 mod admin;
 mod connection;

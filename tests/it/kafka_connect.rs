@@ -103,3 +103,66 @@ fn two_connections_are_the_same_only_with_the_same_secrets() {
     assert_ne!(open("aaaaaa").identity(), open("bbbbbb").identity());
     assert_eq!(open("aaaaaa").cluster_id().unwrap(), kafka().cluster_id().unwrap());
 }
+
+#[test]
+fn an_address_that_is_none_is_refused_at_once() {
+    for address in [
+        "http://localhost:9092",
+        "localhost:99999",
+        "localhost:",
+        ":9092",
+        "a b:9092",
+        "localhost:9092;other:9092",
+        "h:1,",
+    ] {
+        let start = Instant::now();
+        let error = Connection::open(Target::Address(address.into())).unwrap_err();
+        assert!(error.kind == Kind::Connection && error.message.contains("host:port"), "{address}: {error}");
+        assert!(start.elapsed() < Duration::from_millis(500));
+    }
+    let pasted = Connection::open(Target::Address("me:hunter2hunter2@localhost:1".into())).unwrap_err();
+    assert!(!pasted.message.contains("hunter2"), "{pasted}");
+}
+
+/// Keeps every log line of the process.
+struct Log(std::sync::Mutex<String>);
+static LOG: Log = Log(std::sync::Mutex::new(String::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        let mut text = self.0.lock().unwrap();
+        text.push_str(&format!("{} {}\n", record.target(), record.args()));
+    }
+    fn flush(&self) {}
+}
+
+#[test]
+fn no_log_line_shows_a_password_even_when_librdkafka_tells_everything() {
+    log::set_logger(&LOG).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let right = env("BAYOU_TEST_KAFKA_PASSWORD");
+    for password in ["correct-horse-battery", right.as_str()] {
+        let mut properties = sasl(password);
+        properties.insert("debug".into(), "all".into());
+        if let Ok(kafka) = Connection::open(Target::Properties(properties)) {
+            let name = name("logged");
+            kafka.create_topic(&new_topic(&name, 1)).unwrap();
+            let rows =
+                bayou::simulate::Fitness::new(bayou::simulate::FitnessOptions::new(10, 1, bayou::time::EventTime(0)));
+            let topic = bayou::position::Topic::new(&name);
+            kafka
+                .produce(&topic, &mut rows.unwrap(), &bayou::kafka::ProduceOptions::default(), &mut |_| Ok(()))
+                .unwrap();
+            assert_eq!(read(&kafka, &from_start(&name, 1)).len(), 10);
+        }
+    }
+    log::set_max_level(log::LevelFilter::Off);
+    let log = LOG.0.lock().unwrap();
+    assert!(log.contains("librdkafka") && log.contains("SASL"), "nothing was logged");
+    for password in ["correct-horse-battery", right.as_str()] {
+        assert!(!log.contains(password));
+    }
+}

@@ -35,13 +35,17 @@ fn launcher() -> BrokerLauncher {
 #[ignore = "not a test: what the helper process runs"]
 fn helper_process() {
     let directory = std::env::args().next_back().unwrap();
+    if !directory.starts_with('/') {
+        return; // somebody runs all ignored tests
+    }
     run_broker(Path::new(&directory)).unwrap();
 }
 
 #[test]
 #[ignore = "not a test: another kernel, which joins the broker named by a variable and waits to be killed"]
 fn other_kernel() {
-    let kafka = open(&std::env::var("BAYOU_TEST_EMBEDDED").unwrap());
+    let Ok(name) = std::env::var("BAYOU_TEST_EMBEDDED") else { return };
+    let kafka = open(&name);
     println!("\njoined {} {}", kafka.cluster_id().unwrap(), kafka.topics().unwrap().len());
     std::thread::sleep(Duration::from_secs(60));
 }

@@ -1,6 +1,6 @@
 //! The reader against a real broker: what was written comes out, to the byte and to the last offset.
 
-use crate::support::{env, from_start, kafka, read, read_with, topic};
+use crate::support::{env, from_start, kafka, name as fresh_name, new_topic, read, read_with, topic};
 use bayou::{
     batch::TimestampType,
     kafka::{Event, Reader, ReaderOptions},
@@ -170,6 +170,30 @@ fn an_offset_that_does_not_exist_is_reported_and_can_be_started_again_elsewhere(
 }
 
 #[test]
+fn offsets_that_retention_removed_are_reported_and_never_skipped() {
+    let kafka = kafka();
+    let name = fresh_name("retention");
+    let mut new = new_topic(&name, 1);
+    new.config.insert("retention.ms".into(), "1000".into());
+    kafka.create_topic(&new).unwrap();
+    let producer = producer(&[]);
+    let old = |i: i32| {
+        let value = i.to_string();
+        producer.send(BaseRecord::<(), str>::to(&name).timestamp(1_700_000_000_000).payload(&value)).unwrap();
+    };
+    (0..10).for_each(old);
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let start = Instant::now();
+    while kafka.describe_topic(&name).unwrap().partitions[0].earliest < Offset(10) {
+        assert!(start.elapsed() < Duration::from_secs(30), "the broker forgets nothing");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let from = Positions::from([(TopicPartition::new(&name, 0), Offset(4))]);
+    let read = read(&kafka, &from);
+    assert_eq!((read.len(), read.out_of_range), (0, vec![(TopicPartition::new(&name, 0), Offset(4))]));
+}
+
+#[test]
 fn partitions_can_be_added_while_reading() {
     let kafka = kafka();
     let name = topic(&kafka, "growing", 2);
@@ -237,4 +261,82 @@ fn a_damaged_message_is_data_loss_that_names_its_place() {
     assert_eq!(error.kind, bayou::Kind::DataLoss);
     assert!(error.message.contains(&format!("{name}[0] offset 1")), "{error}");
     assert_eq!(seen, [0]);
+}
+
+#[test]
+#[ignore = "not a test: a process whose reader waits for a user that does not come, and says how much memory it took"]
+fn idle_reader() {
+    let Ok(name) = std::env::var("BAYOU_TEST_TOPIC") else { return };
+    let mut properties = std::collections::BTreeMap::new();
+    for pair in std::env::var("BAYOU_TEST_PROPERTIES").unwrap_or_default().split(',').filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap();
+        properties.insert(key.to_string(), value.to_string());
+    }
+    let options = ReaderOptions { properties, ..ReaderOptions::default() };
+    let reader = Reader::start(&kafka(), &from_start(&name, 6), &options).unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    drop(reader);
+    let start = Instant::now();
+    let mut reader = Reader::start(&kafka(), &from_start(&name, 6), &options).unwrap();
+    let (mut count, mut ends) = (0, 0);
+    while ends < 6 {
+        match reader.next(Duration::from_secs(1)).unwrap() {
+            Some(Event::Messages(m)) => count += m.len(),
+            Some(Event::EndOfPartition { .. }) => ends += 1,
+            _ => {}
+        }
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak =
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB").to_string();
+    println!("\npeak {peak} kB, {:.2} M messages/s", count as f64 / start.elapsed().as_secs_f64() / 1e6);
+}
+
+#[test]
+fn a_reader_whose_user_is_slow_stays_small() {
+    let kafka = kafka();
+    let name = topic(&kafka, "memory", 6);
+    let rows = bayou::simulate::FitnessOptions::new(2_000_000, 1, bayou::time::EventTime(1_700_000_000_000_000));
+    let mut rows = bayou::simulate::Fitness::new(rows).unwrap();
+    let to = bayou::position::Topic::new(&name);
+    kafka.produce(&to, &mut rows, &bayou::kafka::ProduceOptions::default(), &mut |_| Ok(())).unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "kafka_read::idle_reader"])
+        .env("BAYOU_TEST_TOPIC", &name)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said = said.lines().find(|l| l.starts_with("peak")).unwrap();
+    println!("{said}");
+    let kilobytes: u64 = said.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(kilobytes < 200_000, "{said}");
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_names_it() {
+    let kafka = kafka();
+    let name = topic(&kafka, "deleted", 1);
+    let producer = producer(&[]);
+    producer.send(BaseRecord::<(), str>::to(&name).payload("x")).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    drop(producer); // it would go on asking for the topic, and so make it again
+    let mut reader = Reader::start(&kafka, &from_start(&name, 1), &ReaderOptions::default()).unwrap();
+    let start = Instant::now();
+    let mut deleted = false;
+    loop {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing was said for a minute");
+        match reader.next(Duration::from_millis(200)) {
+            Ok(Some(Event::EndOfPartition { .. })) if !deleted => {
+                kafka.delete_topic(&name).unwrap();
+                deleted = true;
+            }
+            Ok(Some(event)) => println!("{:?} {event:?}", start.elapsed()),
+            Ok(None) => {}
+            Err(error) => {
+                println!("{:?} {error:?}", start.elapsed());
+                assert!(error.kind == bayou::Kind::Topic && error.message.contains(&name), "{error:?}");
+                break;
+            }
+        }
+    }
 }

@@ -41,6 +41,9 @@ pub fn from_start(topic: &str, partitions: i32) -> Positions {
     (0..partitions).map(|p| (TopicPartition::new(topic, p), Offset(0))).collect()
 }
 
+/// Partition, offset, key, value.
+pub type Row = (i32, i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Everything up to the end of each partition.
 pub struct Read {
     pub chunks: Vec<Messages>,
@@ -52,8 +55,8 @@ impl Read {
     pub fn len(&self) -> usize {
         self.chunks.iter().map(Messages::len).sum()
     }
-    /// (partition, offset, key, value) of every message, by partition and offset.
-    pub fn all(&self) -> Vec<(i32, i64, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    /// Every message, by partition and offset.
+    pub fn all(&self) -> Vec<Row> {
         let mut all: Vec<_> = self
             .chunks
             .iter()

@@ -107,6 +107,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
+# Tests write old timestamps: only a topic that asks for it forgets, and then soon.
+log.retention.ms=-1
 log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=1000
 file.delete.delay.ms=500
@@ -120,12 +122,13 @@ file.delete.delay.ms=500
 
     def __enter__(self) -> "Server":
         properties = str(self.folder / "server.properties")
-        with self.log.open("wb") as log:
-            cluster = secrets.token_urlsafe(16)
-            command = self.java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", properties)
-            subprocess.run(command, check=True, stdout=log, stderr=log)
-            self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log)
         try:
+            # The "=" keeps an id that begins with a hyphen from being taken for an option.
+            cluster = secrets.token_urlsafe(16)
+            format_storage = self.java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties)
+            run_quietly(*format_storage, cwd=self.folder)
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log)
             self.wait()
         except BaseException:
             self.__exit__()

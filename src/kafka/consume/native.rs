@@ -1,0 +1,314 @@
+//! librdkafka's consumer behind a safe face: nothing of its memory is seen outside a call.
+
+#![allow(unsafe_code)]
+
+use super::ReaderOptions;
+use crate::{
+    batch::{Headers, TimestampType},
+    error::{Error, Result},
+    kafka::{
+        Connection,
+        context::{failed, tidy},
+        ffi::{code_text, text_of},
+        properties::Secrets,
+    },
+    position::TopicPartition,
+};
+use parking_lot::Mutex;
+use rdkafka::{
+    bindings::{self as rd, rd_kafka_resp_err_t as Native},
+    types::RDKafkaErrorCode as Code,
+};
+use std::{
+    ffi::{CString, c_char, c_int, c_void},
+    time::Duration,
+};
+
+/// What the error callback collects, under the client's opaque pointer.
+struct Spoken {
+    said: Mutex<Vec<(Code, String)>>,
+    secrets: Secrets,
+}
+
+/// librdkafka's client and its queue of messages.
+pub(super) struct NativeClient {
+    rk: *mut rd::rd_kafka_t,
+    queue: *mut rd::rd_kafka_queue_t,
+    spoken: *const Spoken,
+}
+
+// SAFETY: librdkafka's client and queues may be used from any thread; `Spoken` is Sync.
+unsafe impl Send for NativeClient {}
+unsafe impl Sync for NativeClient {}
+
+unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the `Spoken` that lives until the client is destroyed; the code comes from librdkafka's own enum.
+    let (spoken, reason) = unsafe { (&*opaque.cast::<Spoken>(), text_of(reason)) };
+    let code = code_of(code);
+    let text = tidy(&spoken.secrets.scrub(&reason));
+    let mut said = spoken.said.lock();
+    if said.len() < 64 {
+        said.push((code, text));
+    }
+}
+
+/// The callback gets an `int`: only the codes that the reader tells apart are turned back into the enum.
+fn code_of(code: c_int) -> Code {
+    const TOLD_APART: [Code; 9] = [
+        Code::AllBrokersDown,
+        Code::Authentication,
+        Code::SSL,
+        Code::Fatal,
+        Code::UnknownTopic,
+        Code::UnknownPartition,
+        Code::UnknownTopicOrPartition,
+        Code::UnknownTopicId,
+        Code::TopicAuthorizationFailed,
+    ];
+    TOLD_APART.into_iter().find(|known| *known as c_int == code).unwrap_or(Code::Unknown)
+}
+
+unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, fac: *const c_char, text: *const c_char) {
+    if !log::log_enabled!(target: "bayou::kafka", log::Level::Debug) {
+        return;
+    }
+    // SAFETY: both are C strings for the time of the call; the opaque pointer is null or the client's `Spoken`.
+    let (fac, text) = unsafe {
+        let spoken = rd::rd_kafka_opaque(rk).cast::<Spoken>();
+        let text = text_of(text);
+        (text_of(fac), if spoken.is_null() { text } else { (*spoken).secrets.scrub(&text) })
+    };
+    log::debug!(target: "bayou::kafka", "librdkafka {level} {fac}: {text}");
+}
+
+impl NativeClient {
+    pub fn new(connection: &Connection, options: &ReaderOptions) -> Result<Self> {
+        let defaults = [
+            // Required for assignments; no group is ever joined. A name that is given is kept: its ACL may be the only one.
+            ("group.id", "bayou"),
+            // What librdkafka holds beyond our own queue. More is slower (what waits has left the cache when it is copied) and
+            // takes memory that is not counted here, some 400 bytes per message: 110 MB in all at 3 M messages/s, against 270 MB
+            // at 1.7 M with twice the queue and larger fetches.
+            ("queued.max.messages.kbytes", "32768"),
+            ("queued.min.messages", "100000"),
+            ("fetch.message.max.bytes", "1048576"),
+            // The last end-of-partition of a bounded run waits for this: 500 ms by default, half the speed on small topics.
+            ("fetch.wait.max.ms", "10"),
+            ("fetch.error.backoff.ms", "100"),
+            ("fetch.queue.backoff.ms", "5"),
+            ("reconnect.backoff.max.ms", "1000"),
+            ("socket.nagle.disable", "true"),
+            // So long a topic may be missing before it is gone; it was there when the reader started.
+            ("topic.metadata.propagation.max.ms", "10000"),
+        ];
+        let mut over = vec![
+            ("allow.auto.create.topics", "false"),
+            ("auto.offset.reset", "error"),
+            ("check.crcs", "true"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            ("isolation.level", "read_committed"),
+        ];
+        over.extend(options.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let what = format!("Reading from {}", connection.address());
+        let config = connection.config_with_defaults(&defaults, &over);
+        let config = config.create_native_config().map_err(|e| connection.error(&what, &e))?;
+        let spoken = Box::into_raw(Box::new(Spoken { said: Mutex::default(), secrets: connection.secrets().clone() }));
+        let mut text = [0 as c_char; 512];
+        // SAFETY: the configuration is alive; rd_kafka_new takes it over when it succeeds, and then it must not be dropped.
+        // `spoken` is freed after the client, or here when there is none.
+        unsafe {
+            rd::rd_kafka_conf_set_opaque(config.ptr(), spoken.cast());
+            rd::rd_kafka_conf_set_error_cb(config.ptr(), Some(on_error));
+            rd::rd_kafka_conf_set_log_cb(config.ptr(), Some(on_log));
+            let rk =
+                rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER, config.ptr(), text.as_mut_ptr(), text.len());
+            if rk.is_null() {
+                drop(Box::from_raw(spoken));
+                let text = connection.secrets().scrub(&text_of(text.as_ptr()));
+                return Err(Error::config(format!("{what}: librdkafka refuses the properties: {text}.")));
+            }
+            std::mem::forget(config);
+            rd::rd_kafka_poll_set_consumer(rk);
+            Ok(Self { rk, queue: rd::rd_kafka_queue_get_consumer(rk), spoken })
+        }
+    }
+
+    /// Starts (or restarts, when `again`) reading these partitions.
+    pub fn assign(&self, positions: &[(TopicPartition, i64)], again: bool) -> Result<()> {
+        // SAFETY: the list is ours and librdkafka copies it; errors are freed after reading.
+        unsafe {
+            let list = rd::rd_kafka_topic_partition_list_new(positions.len() as c_int);
+            for (tp, offset) in positions {
+                let Ok(topic) = CString::new(tp.topic.as_str()) else { continue };
+                (*rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), tp.partition.0)).offset = *offset;
+            }
+            let mut error = std::ptr::null_mut();
+            if again {
+                error = rd::rd_kafka_incremental_unassign(self.rk, list);
+            }
+            if error.is_null() {
+                error = rd::rd_kafka_incremental_assign(self.rk, list);
+            }
+            rd::rd_kafka_topic_partition_list_destroy(list);
+            if error.is_null() {
+                return Ok(());
+            }
+            let (code, text) = (rd::rd_kafka_error_code(error), text_of(rd::rd_kafka_error_string(error)));
+            rd::rd_kafka_error_destroy(error);
+            Err(failed("Assigning partitions to the reader", code.into(), &text))
+        }
+    }
+
+    /// Hands out what comes within `wait`, or until `room` is full; returns how many there were. After an error from `each` the
+    /// rest is thrown away.
+    pub fn poll<E>(
+        &self,
+        room: &mut Room,
+        wait: Duration,
+        mut each: impl FnMut(&Entry<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        // SAFETY: the queue lives with the client, and there is room for as many messages as it says.
+        let count = unsafe {
+            rd::rd_kafka_consume_batch_queue(self.queue, wait.as_millis() as c_int, room.0.as_mut_ptr(), room.0.len())
+        };
+        let count = usize::try_from(count).unwrap_or(0);
+        let mut result = Ok(());
+        for &message in &room.0[..count] {
+            if result.is_ok() {
+                // SAFETY: librdkafka handed us the message; it is alive until destroyed below.
+                result = each(&Entry { message: unsafe { &*message }, client: self });
+            }
+            // SAFETY: every message of the batch is destroyed once, and an `Entry` cannot outlive the loop's turn.
+            unsafe { rd::rd_kafka_message_destroy(message) };
+        }
+        result.map(|()| count)
+    }
+
+    /// What librdkafka said about brokers since the last time.
+    pub fn spoken(&self) -> Vec<(Code, String)> {
+        // SAFETY: freed only in `drop`.
+        std::mem::take(&mut *unsafe { &*self.spoken }.said.lock())
+    }
+}
+
+impl Drop for NativeClient {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, destroyed once, and the callbacks' data after the client. No group was joined, so there is
+        // nothing to leave: closing would only wait for the coordinator.
+        unsafe {
+            rd::rd_kafka_queue_destroy(self.queue);
+            rd::rd_kafka_destroy_flags(self.rk, rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+            drop(Box::from_raw(self.spoken.cast_mut()));
+        }
+    }
+}
+
+/// Room for a batch of messages.
+pub(super) struct Room(Vec<*mut rd::rd_kafka_message_t>);
+
+impl Room {
+    pub fn of(messages: usize) -> Self {
+        Self(vec![std::ptr::null_mut(); messages])
+    }
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// librdkafka's name for a topic: the same for all its messages, and cheaper to compare than the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TopicHandle(usize);
+
+impl TopicHandle {
+    pub const NONE: TopicHandle = TopicHandle(0);
+}
+
+/// A message, or news about a partition: end, error.
+pub(super) struct Entry<'a> {
+    message: &'a rd::rd_kafka_message_t,
+    client: &'a NativeClient,
+}
+
+impl<'a> Entry<'a> {
+    #[inline]
+    pub fn topic(&self) -> TopicHandle {
+        TopicHandle(self.message.rkt as usize)
+    }
+    pub fn topic_name(&self) -> Option<String> {
+        // SAFETY: the message that carries the topic is alive, and so is its name.
+        (!self.message.rkt.is_null()).then(|| unsafe { text_of(rd::rd_kafka_topic_name(self.message.rkt)) })
+    }
+    #[inline]
+    pub fn partition(&self) -> i32 {
+        self.message.partition
+    }
+    #[inline]
+    pub fn offset(&self) -> i64 {
+        self.message.offset
+    }
+    #[inline]
+    pub fn error(&self) -> Option<Code> {
+        (self.message.err != Native::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| self.message.err.into())
+    }
+    /// An error's text, without secrets.
+    pub fn error_text(&self) -> String {
+        // An error entry's payload is its text.
+        let text = self.value().map(|b| String::from_utf8_lossy(b).into_owned());
+        let text = text.unwrap_or_else(|| code_text(self.message.err));
+        // SAFETY: freed only when the client is dropped.
+        tidy(&unsafe { &*self.client.spoken }.secrets.scrub(&text))
+    }
+    #[inline]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        // SAFETY: null, or as long as the message says, which the entry borrows.
+        unsafe { bytes(self.message.key, self.message.key_len) }
+    }
+    #[inline]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        // SAFETY: as for the key.
+        unsafe { bytes(self.message.payload, self.message.len) }
+    }
+    #[inline]
+    pub fn timestamp(&self) -> (i64, TimestampType) {
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive.
+        let millis = unsafe { rd::rd_kafka_message_timestamp(self.message, &mut kind) };
+        let kind = match kind {
+            rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => TimestampType::CreateTime,
+            rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => TimestampType::LogAppendTime,
+            _ => TimestampType::NotAvailable,
+        };
+        (millis, kind)
+    }
+    #[inline]
+    pub fn headers(&self) -> Headers {
+        let mut native = std::ptr::null_mut();
+        // SAFETY: the message is alive; names and values are copied.
+        unsafe {
+            if rd::rd_kafka_message_headers(self.message, &mut native) != Native::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Headers::new();
+            }
+            let mut headers = Headers::new();
+            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+            while rd::rd_kafka_header_get_all(native, headers.len(), &mut name, &mut value, &mut size)
+                == Native::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                headers.push((text_of(name), bytes(value, size).map(<[u8]>::to_vec)));
+            }
+            headers
+        }
+    }
+}
+
+/// # Safety
+/// `start` is null or points to `len` bytes that live as long as the caller uses them.
+#[inline]
+unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract.
+    Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) })
+}
