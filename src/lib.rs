@@ -18,7 +18,10 @@ pub mod expr;
 pub mod kafka;
 pub mod position;
 pub mod progress;
+#[cfg(feature = "python")]
+mod python;
 pub mod query;
+pub mod read;
 pub mod simulate;
 pub mod sink;
 pub mod state;

@@ -110,10 +110,12 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
 
     let generation = rt.block_on(newest_generation(&spec.checkpoint))?;
+    // Left by reset(); taken away once the new generation stands.
+    let full_refresh = spec.full_refresh || rt.block_on(spec.checkpoint.exists("reset.json"))?;
     let begin = match generation {
-        Some(g) if !spec.full_refresh => Begin::Continue(g),
+        Some(g) if !full_refresh => Begin::Continue(g),
         Some(g) => Begin::New { generation: g + 1, truncate: true },
-        None => Begin::New { generation: 1, truncate: spec.full_refresh },
+        None => Begin::New { generation: 1, truncate: full_refresh },
     };
     let (log, start_file) = match begin {
         Begin::Continue(g) => {
@@ -156,6 +158,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                 check_identity(spec, &found, &cluster_id, &topic_ids, &sources)?;
             }
             let start = make_start(spec, &log, &sources, first, truncate, now)?;
+            rt.block_on(spec.checkpoint.delete("reset.json"))?;
             (log, start)
         }
     };

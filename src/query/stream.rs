@@ -436,3 +436,45 @@ pub fn watermark_spec(
         quarantine_late,
     })
 }
+
+impl Stream {
+    fn rebuild(&self, change: &dyn Fn(&Op) -> Option<Op>) -> Stream {
+        let inputs = self.0.inputs.iter().map(|i| i.rebuild(change)).collect();
+        let op = change(&self.0.op).unwrap_or_else(|| self.0.op.clone());
+        // Ids stay: watermarks are found by them.
+        Stream(Arc::new(Node {
+            id: self.0.id.clone(),
+            op,
+            inputs,
+            schema: self.0.schema.clone(),
+            event_time: self.0.event_time.clone(),
+        }))
+    }
+
+    /// The same stream, with rules that would stop it only counted and their rows dropped.
+    pub fn without_failing(&self) -> Stream {
+        self.rebuild(&|op| match op {
+            Op::Expect(r) if r.action == Action::Fail => Some(Op::Expect(Arc::new(Rule { action: Action::Drop, ..(**r).clone() }))),
+            _ => None,
+        })
+    }
+
+    /// The same stream with another rule for what is malformed.
+    pub fn with_policy(&self, policy: super::source::OnMalformed) -> Stream {
+        self.rebuild(&|op| match op {
+            Op::Kafka(s) => Some(Op::Kafka(Arc::new(KafkaSource {
+                connection: s.connection.clone(),
+                topics: s.topics.clone(),
+                schema: s.schema.clone(),
+                decode: s.decode.clone(),
+                on_malformed: Some(policy),
+                max_malformed: 1.0,
+                starting: s.starting.clone(),
+                ending: s.ending.clone(),
+                max_offsets_per_trigger: s.max_offsets_per_trigger,
+                fail_on_data_loss: s.fail_on_data_loss,
+            }))),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! What users write, to what the core takes. Accept widely; refuse with the right word.
+
+use crate::expr::{Dialect, parse_ddl, parse_type};
+use crate::query::source::Offsets;
+use crate::time::EventTime;
+use crate::{Error, Result};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use pyo3::prelude::*;
+use pyo3::types::{PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyList, PyString, PyTuple, PyTzInfoAccess};
+use pyo3_arrow::PySchema;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A DDL string, an Arrow schema, or {name: type}.
+pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
+    if let Ok(text) = value.extract::<String>() {
+        return Ok(Arc::new(parse_ddl(&text)?));
+    }
+    if let Ok(dict) = value.cast::<PyDict>() {
+        let mut fields = vec![];
+        for (name, data_type) in dict.iter() {
+            let name: String = name.extract()?;
+            let text = data_type.extract::<String>().map_err(|_| {
+                Error::schema(format!("schema: the type of '{name}' must be a string such as \"INT\" or \"TIMESTAMP\""))
+            })?;
+            fields.push(Field::new(&name, parse_type(&text).map_err(|e| e.context(format!("column '{name}'")))?, true));
+        }
+        return Ok(Arc::new(parse_ddl(&crate::expr::to_ddl(&Schema::new(fields)))?));
+    }
+    match value.extract::<PySchema>() {
+        // Through DDL and back: the types that bayou hands out, whatever the widths and zones of the original.
+        Ok(s) => {
+            let plain = crate::read::plain(&s.into_inner(), vec![])?;
+            Ok(Arc::new(parse_ddl(&crate::expr::to_ddl(&plain.schema))?))
+        }
+        Err(_) => Err(Error::schema(
+            "schema= takes a DDL string such as \"time TIMESTAMP, bpm INT\", an Arrow schema, or a dict {\"bpm\": \"INT\"}",
+        )
+        .into()),
+    }
+}
+
+pub fn dialect(text: Option<&str>) -> Result<Dialect> {
+    match text {
+        None | Some("databricks" | "spark") => Ok(Dialect::Databricks),
+        Some("datafusion") => Ok(Dialect::DataFusion),
+        Some(other) => Err(Error::config(format!("dialect='{other}': use \"databricks\" or \"datafusion\""))),
+    }
+}
+
+/// "10 seconds", a timedelta, or a number of seconds.
+pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
+    if let Ok(text) = value.extract::<String>() {
+        return Ok(text);
+    }
+    if let Ok(delta) = value.cast::<PyDelta>() {
+        let us = (i64::from(delta.get_days()) * 86_400 + i64::from(delta.get_seconds())) * 1_000_000 + i64::from(delta.get_microseconds());
+        if us < 0 {
+            return Err(Error::config(format!("{what} must not be negative")).into());
+        }
+        return Ok(format!("{us} us"));
+    }
+    if let Ok(seconds) = value.extract::<f64>()
+        && seconds >= 0.0
+    {
+        return Ok(format!("{} us", (seconds * 1e6).round()));
+    }
+    Err(Error::config(format!("{what}: write it as \"10 seconds\" or a timedelta")).into())
+}
+
+/// An aware datetime as event time.
+fn instant(value: &Bound<'_, PyDateTime>, what: &str) -> PyResult<EventTime> {
+    if value.get_tzinfo().is_none() {
+        return Err(Error::config(format!(
+            "{what}: the datetime has no time zone. Write it as datetime(2024, 1, 31, tzinfo=timezone.utc)."
+        ))
+        .into());
+    }
+    let seconds: f64 = value.call_method0("timestamp")?.extract()?;
+    let micros: i64 = value.getattr("microsecond")?.extract()?;
+    Ok(EventTime((seconds.floor() as i64) * 1_000_000 + micros))
+}
+
+pub fn event_time(value: &Bound<'_, PyAny>, what: &str) -> PyResult<EventTime> {
+    match value.cast::<PyDateTime>() {
+        Ok(d) => instant(d, what),
+        Err(_) => Err(Error::config(format!("{what} takes an aware datetime")).into()),
+    }
+}
+
+/// earliest, latest, an aware datetime, {"topic": {0: 42}}, or Spark's JSON text for the last.
+pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
+    if let Ok(text) = value.cast::<PyString>() {
+        let text = text.to_string();
+        return match text.trim() {
+            "earliest" => Ok(Offsets::Earliest),
+            "latest" => Ok(Offsets::Latest),
+            json if json.starts_with('{') => {
+                let map: BTreeMap<String, BTreeMap<i32, i64>> = serde_json::from_str(json)
+                    .map_err(|e| Error::config(format!("{what}: {e}; write it as {{\"topic\": {{\"0\": 42}}}}")))?;
+                Ok(Offsets::Exact(map))
+            }
+            other => {
+                let hint = crate::error::did_you_mean(other, ["earliest", "latest"]);
+                Err(Error::config(format!("{what}='{other}': use \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}.{hint}")).into())
+            }
+        };
+    }
+    if let Ok(d) = value.cast::<PyDateTime>() {
+        return Ok(Offsets::Time(instant(d, what)?));
+    }
+    if let Ok(dict) = value.cast::<PyDict>() {
+        let mut out = BTreeMap::new();
+        for (topic, partitions) in dict.iter() {
+            let mut inner = BTreeMap::new();
+            let wrong = || Error::config(format!("{what}: write offsets as {{\"topic\": {{0: 42, 1: -2}}}}"));
+            for (p, o) in partitions.cast::<PyDict>().map_err(|_| wrong())?.iter() {
+                let p: i32 = p.extract().or_else(|_| p.extract::<String>()?.parse().map_err(|_| PyErr::from(wrong())))?;
+                inner.insert(p, o.extract::<i64>().map_err(|_| wrong())?);
+            }
+            out.insert(topic.extract::<String>()?, inner);
+        }
+        return Ok(Offsets::Exact(out));
+    }
+    Err(Error::config(format!("{what} takes \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}")).into())
+}
+
+/// Positional arguments and lists of strings, flattened.
+pub fn strings(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<Vec<String>> {
+    let mut out = vec![];
+    for arg in args.iter() {
+        if let Ok(list) = arg.cast::<PyList>() {
+            for item in list.iter() {
+                out.push(one_string(&item, what)?);
+            }
+        } else {
+            out.push(one_string(&arg, what)?);
+        }
+    }
+    Ok(out)
+}
+
+fn one_string(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
+    value.extract::<String>().map_err(|_| {
+        let kind = value.get_type().name().map(|n| n.to_string()).unwrap_or_default();
+        Error::schema(format!("{what} takes SQL expressions as strings, not {kind}; write \"heart_bpm AS bpm\" rather than col(\"heart_bpm\")")).into()
+    })
+}
+
+pub fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTreeMap<String, String>> {
+    let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(BTreeMap::new()) };
+    let dict = value.cast::<PyDict>().map_err(|_| Error::config(format!("{what} takes a dict")))?;
+    let mut out = BTreeMap::new();
+    for (k, v) in dict.iter() {
+        let text = match v.extract::<bool>() {
+            Ok(b) => b.to_string(),
+            Err(_) => v.str()?.to_string(),
+        };
+        out.insert(k.extract::<String>().map_err(|_| Error::config(format!("{what}: names must be strings")))?, text);
+    }
+    Ok(out)
+}
+
+/// Words from neighbouring systems, and bayou's own for them.
+const NEIGHBOURS: [(&str, &str); 22] = [
+    ("mode", "output_mode"),
+    ("outputMode", "output_mode"),
+    ("checkpointLocation", "checkpoint_location"),
+    ("checkpoint", "checkpoint_location"),
+    ("queryName", "query_name"),
+    ("startingOffsets", "starting_offsets"),
+    ("endingOffsets", "ending_offsets"),
+    ("maxOffsetsPerTrigger", "max_offsets_per_trigger"),
+    ("failOnDataLoss", "fail_on_data_loss"),
+    ("includeHeaders", "include_metadata"),
+    ("partitionBy", "partition_by"),
+    ("partition_columns", "partition_by"),
+    ("mergeSchema", "schema_mode"),
+    ("processingTime", "trigger"),
+    ("availableNow", "trigger"),
+    ("once", "trigger"),
+    ("group_id", "nothing: a table's position is in its checkpoint, not in a consumer group"),
+    ("auto_offset_reset", "starting_offsets"),
+    ("path", "the first argument"),
+    ("awaitTermination", "await_termination"),
+    ("lastProgress", "last_progress"),
+    ("recentProgress", "recent_progress"),
+];
+
+pub fn neighbour(name: &str) -> Option<&'static str> {
+    NEIGHBOURS.iter().find(|(n, _)| *n == name).map(|(_, right)| *right)
+}
+
+/// Refuses arguments that a call does not have, with the word it does have.
+pub fn refuse_unknown(unknown: Option<&Bound<'_, PyDict>>, call: &str, known: &[&str]) -> PyResult<()> {
+    let Some(name) = unknown.and_then(|u| u.keys().iter().next()) else { return Ok(()) };
+    let name: String = name.extract()?;
+    let hint = match neighbour(&name) {
+        Some(right) => format!(" Here it is called {right}."),
+        None => crate::error::did_you_mean(&name, known.iter().copied()),
+    };
+    Err(pyo3::exceptions::PyTypeError::new_err(format!("{call}() has no argument '{name}'.{hint}")))
+}

@@ -1,0 +1,88 @@
+//! The one door for blocking work: it lets go of the GIL, looks for signals every 50 ms, and refuses after a fork.
+
+use crate::{Error, Result};
+use pyo3::prelude::*;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+pub const TURN: Duration = Duration::from_millis(50);
+
+static PID: AtomicU32 = AtomicU32::new(0);
+
+// Never dropped: a runtime that is dropped while the interpreter ends waits for threads that wait for the GIL.
+static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
+    Builder::new_multi_thread().worker_threads(2).thread_name("bayou-io").enable_all().build().map_err(|e| e.to_string())
+});
+
+pub fn runtime() -> Result<Handle> {
+    check_fork()?;
+    match &*RUNTIME {
+        Ok(rt) => Ok(rt.handle().clone()),
+        Err(e) => Err(Error::internal(format!("no runtime: {e}"))),
+    }
+}
+
+pub fn check_fork() -> Result<()> {
+    let now = std::process::id();
+    match PID.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire) {
+        Err(pid) if pid != now => Err(Error::config(
+            "this process was forked from one that used bayou, and Kafka clients and threads do not survive a fork. Start \
+             processes with multiprocessing's \"spawn\", or import bayou in the child only.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Takes steps of at most 50 ms until one returns something.
+pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
+    check_fork()?;
+    loop {
+        if let Some(done) = py.detach(|| step(TURN))? {
+            return Ok(done);
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Runs one call that cannot be cut into steps on a thread of its own. After an interrupt it is left to end by itself.
+pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> + Send + 'static) -> PyResult<T> {
+    check_fork()?;
+    let (say, hear) = channel();
+    std::thread::Builder::new()
+        .name("bayou-call".into())
+        .spawn(move || {
+            let _ = say.send(call());
+        })
+        .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+    // A receiver may be moved into `detach`, not shared with it.
+    let hear = std::sync::Mutex::new(hear);
+    wait(py, |turn| {
+        let hear = hear.lock().map_err(|_| Error::internal("a call ended badly"))?;
+        match hear.recv_timeout(turn) {
+            Ok(result) => result.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("a call ended without an answer")),
+        }
+    })
+}
+
+/// Runs an asynchronous call.
+pub fn run_async<T: Send + 'static>(py: Python<'_>, call: impl Future<Output = Result<T>> + Send + 'static) -> PyResult<T> {
+    let rt = runtime()?;
+    run(py, move || rt.block_on(call))
+}
+
+/// Called at the interpreter's exit: stops queries, for a bounded time.
+#[pyfunction]
+fn _shutdown(py: Python<'_>) {
+    if check_fork().is_ok() {
+        py.detach(|| crate::query::control::stop_all(Duration::from_millis(1200)));
+    }
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_shutdown, m)?)
+}

@@ -1,0 +1,61 @@
+//! bayou's exceptions, and the one match from kinds to classes.
+
+use crate::{Error, Kind};
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::prelude::*;
+
+create_exception!(bayou, BayouError, PyException);
+create_exception!(bayou, ConnectionError, BayouError);
+create_exception!(bayou, AuthError, BayouError);
+create_exception!(bayou, AclError, BayouError);
+create_exception!(bayou, TopicError, BayouError);
+create_exception!(bayou, SchemaError, BayouError);
+create_exception!(bayou, MalformedError, BayouError);
+create_exception!(bayou, ExpectationError, BayouError);
+create_exception!(bayou, DataLossError, BayouError);
+create_exception!(bayou, ConcurrentQueryError, BayouError);
+create_exception!(bayou, StorageError, BayouError);
+create_exception!(bayou, ConfigError, BayouError);
+
+pub fn to_python(kind: Kind, message: String) -> PyErr {
+    match kind {
+        Kind::Connection => ConnectionError::new_err(message),
+        Kind::Auth => AuthError::new_err(message),
+        Kind::Acl => AclError::new_err(message),
+        Kind::Topic => TopicError::new_err(message),
+        Kind::Schema => SchemaError::new_err(message),
+        Kind::Malformed => MalformedError::new_err(message),
+        Kind::Expectation => ExpectationError::new_err(message),
+        Kind::DataLoss => DataLossError::new_err(message),
+        Kind::ConcurrentQuery => ConcurrentQueryError::new_err(message),
+        Kind::Storage => StorageError::new_err(message),
+        Kind::Config => ConfigError::new_err(message),
+        Kind::Interrupted => PyKeyboardInterrupt::new_err(message),
+        Kind::Internal => BayouError::new_err(message),
+    }
+}
+
+impl From<Error> for PyErr {
+    fn from(e: Error) -> Self {
+        to_python(e.kind, e.message)
+    }
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    m.add("BayouError", py.get_type::<BayouError>())?;
+    // Set on an error that a query ended with.
+    py.get_type::<BayouError>().setattr("query", py.None())?;
+    m.add("ConnectionError", py.get_type::<ConnectionError>())?;
+    m.add("AuthError", py.get_type::<AuthError>())?;
+    m.add("AclError", py.get_type::<AclError>())?;
+    m.add("TopicError", py.get_type::<TopicError>())?;
+    m.add("SchemaError", py.get_type::<SchemaError>())?;
+    m.add("MalformedError", py.get_type::<MalformedError>())?;
+    m.add("ExpectationError", py.get_type::<ExpectationError>())?;
+    m.add("DataLossError", py.get_type::<DataLossError>())?;
+    m.add("ConcurrentQueryError", py.get_type::<ConcurrentQueryError>())?;
+    m.add("StorageError", py.get_type::<StorageError>())?;
+    m.add("ConfigError", py.get_type::<ConfigError>())
+}

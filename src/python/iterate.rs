@@ -1,0 +1,310 @@
+//! Iterators and what is made of them: batches, collect, preview, validate.
+
+use super::convert;
+use super::door;
+use super::table::{PyTable, batch};
+use crate::expect::{Action, Counts};
+use crate::progress::{RuleCount, RuleTotals};
+use crate::query::iterate::{BatchIterator, IterateOptions, Polled};
+use crate::query::source::OnMalformed;
+use crate::query::{Stream, Trigger};
+use crate::read::Rows;
+use crate::sink::quarantine;
+use crate::storage::{Location, StorageOptions};
+use crate::{Error, Result};
+use arrow::array::*;
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub fn trigger(value: Option<&Bound<'_, PyAny>>) -> PyResult<Trigger> {
+    match value.filter(|v| !v.is_none()) {
+        None => Ok(Trigger::AvailableNow),
+        Some(v) => Ok(convert::duration(v, "trigger")?.parse::<Trigger>()?),
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+pub fn options(
+    when: Option<&Bound<'_, PyAny>>,
+    output_mode: Option<String>,
+    limit: Option<usize>,
+    timeout: Option<&Bound<'_, PyAny>>,
+    batch_rows: Option<usize>,
+    close_windows: bool,
+    checkpoint: (Option<String>, Option<String>, StorageOptions),
+) -> PyResult<IterateOptions> {
+    let timeout = match timeout.filter(|t| !t.is_none()) {
+        None => None,
+        Some(t) => Some(crate::time::parse_duration(&convert::duration(t, "timeout")?).map_err(|e| Error::config(format!("timeout: {e}")))?),
+    };
+    if batch_rows == Some(0) {
+        return Err(Error::config("batch_rows must be at least 1").into());
+    }
+    let checkpoint = match checkpoint {
+        (None, None, _) => None,
+        (Some(name), Some(at), storage) => {
+            crate::query::stream::check_name(&name, "an iterator")?;
+            Some((Location::parse(&at, &storage)?, name))
+        }
+        _ => return Err(Error::config("an iterator that remembers its position needs both name= and checkpoint_location=").into()),
+    };
+    Ok(IterateOptions { trigger: trigger(when)?, output_mode, limit, timeout, batch_rows, close_windows, checkpoint, ..IterateOptions::default() })
+}
+
+/// Batches, one after another; leaving the loop or closing it releases the consumer.
+#[pyclass(frozen, module = "bayou", name = "BatchIterator")]
+pub struct PyBatchIterator {
+    inner: Mutex<Option<BatchIterator>>,
+    pandas: bool,
+}
+
+pub fn start(py: Python<'_>, stream: &Stream, options: IterateOptions, pandas: bool) -> PyResult<PyBatchIterator> {
+    if pandas {
+        py.import("bayou._frames")?.call_method0("need_pandas")?;
+    }
+    let (stream, rt) = (stream.clone(), door::runtime()?);
+    let inner = door::run(py, move || BatchIterator::new(&stream, options, rt))?;
+    Ok(PyBatchIterator { inner: Mutex::new(Some(inner)), pandas })
+}
+
+impl PyBatchIterator {
+    fn poll(&self, turn: Duration) -> Result<Option<Polled>> {
+        // Taken out while it works, so that a second thread gets an error instead of waiting with the GIL held.
+        let Some(mut it) = self.inner.lock().take() else { return Ok(Some(Polled::Done)) };
+        let polled = it.poll(turn);
+        match &polled {
+            Ok(Polled::Done) | Err(_) => it.close(),
+            Ok(_) => *self.inner.lock() = Some(it),
+        }
+        Ok(match polled? {
+            Polled::Pending => None,
+            other => Some(other),
+        })
+    }
+}
+
+#[pymethods]
+impl PyBatchIterator {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        let py = slf.py();
+        let this = slf.get();
+        match door::wait(py, |turn| this.poll(turn))? {
+            Polled::Batch(rows) => {
+                let made = batch(py, rows)?;
+                if slf.get().pandas {
+                    return Ok(Some(py.import("bayou._frames")?.call_method1("to_pandas", (made,))?.unbind()));
+                }
+                Ok(Some(made.into_any()))
+            }
+            _ => Ok(None),
+        }
+    }
+    fn close(&self, py: Python<'_>) {
+        let taken = self.inner.lock().take();
+        py.detach(|| {
+            if let Some(mut it) = taken {
+                it.close();
+            }
+        });
+    }
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, pyo3::types::PyTuple>) {
+        self.close(py);
+    }
+    fn __repr__(&self) -> String {
+        let state = if self.inner.lock().is_some() { "open" } else { "closed" };
+        format!("BatchIterator ({state}): use it in a for loop")
+    }
+}
+
+struct Ran {
+    rows: Rows,
+    counts: crate::query::engine::EpochCounts,
+    rejects: Vec<quarantine::Reject>,
+}
+
+/// Runs an iterator to its end; the steps are short, so that the stop button is seen.
+fn run_all(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<Ran> {
+    let (stream, rt) = (stream.clone(), door::runtime()?);
+    let mut it = door::run(py, move || BatchIterator::new(&stream, options, rt))?;
+    let mut batches = vec![];
+    let result = door::wait(py, |turn| match it.poll(turn)? {
+        Polled::Batch(b) => {
+            batches.push(b);
+            Ok(None)
+        }
+        Polled::Pending => Ok(None),
+        Polled::Done => Ok(Some(())),
+    });
+    py.detach(|| it.close());
+    result?;
+    let rows = Rows { schema: it.schema(), batches };
+    Ok(Ran { rows, counts: it.engine.take_counts(), rejects: std::mem::take(&mut it.engine.rejects) })
+}
+
+pub fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<(PyTable, RuleTotals)> {
+    let ran = run_all(py, stream, options)?;
+    let mut totals = RuleTotals::default();
+    totals.add(&ran.counts.rules);
+    Ok((PyTable::new(ran.rows), totals))
+}
+
+/// `dataset, name, action, passed_records, failed_records`
+pub fn expectations(rules: &[RuleCount]) -> Result<Rows> {
+    let text = |pick: fn(&RuleCount) -> &str| Arc::new(rules.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef;
+    let number = |pick: fn(&RuleCount) -> u64| Arc::new(rules.iter().map(|r| Some(pick(r) as i64)).collect::<Int64Array>()) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([
+        ("dataset", text(|r| &r.dataset)),
+        ("name", text(|r| &r.name)),
+        ("action", text(|r| r.action.name())),
+        ("passed_records", number(|r| r.counts.passed)),
+        ("failed_records", number(|r| r.counts.failed)),
+    ])?;
+    Ok(Rows { schema: batch.schema(), batches: vec![batch] })
+}
+
+/// Raises for rules that too many rows break; without names all rules count.
+pub fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Result<()> {
+    for name in names {
+        if !rules.iter().any(|r| r.name == *name) {
+            let hint = crate::error::did_you_mean(name, rules.iter().map(|r| r.name.as_str()));
+            return Err(Error::config(format!("there is no expectation '{name}' in this run.{hint}")));
+        }
+    }
+    let broken: Vec<String> = rules
+        .iter()
+        .filter(|r| (names.is_empty() || names.contains(&r.name)) && r.counts.failed_ratio() > max_ratio)
+        .map(|r| {
+            let Counts { passed, failed } = r.counts;
+            format!("'{}' of '{}': {failed} of {} records ({:.2} %)", r.name, r.dataset, passed + failed, r.counts.failed_ratio() * 100.0)
+        })
+        .collect();
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(Error::expectation(format!("expectations failed for more than {max_ratio} of the records: {}", broken.join("; ")))),
+    }
+}
+
+/// What `validate` finds.
+#[pyclass(frozen, module = "bayou", name = "Validation")]
+pub struct PyValidation {
+    rules: Vec<RuleCount>,
+    rows_in: u64,
+    rows_out: u64,
+    malformed: u64,
+}
+
+#[pymethods]
+impl PyValidation {
+    #[getter]
+    fn expectations(&self) -> PyResult<PyTable> {
+        Ok(PyTable::new(expectations(&self.rules)?))
+    }
+    #[getter]
+    fn passed(&self) -> bool {
+        self.malformed == 0 && self.rules.iter().all(|r| r.counts.failed == 0)
+    }
+    #[getter]
+    fn rows_in(&self) -> u64 {
+        self.rows_in
+    }
+    #[getter]
+    fn rows_out(&self) -> u64 {
+        self.rows_out
+    }
+    #[getter]
+    fn malformed(&self) -> u64 {
+        self.malformed
+    }
+    #[pyo3(signature = (*names, max_ratio=0.0))]
+    fn raise_for_expectations(&self, names: Vec<String>, max_ratio: f64) -> PyResult<()> {
+        Ok(raise_for(&self.rules, &names, max_ratio)?)
+    }
+    fn __repr__(&self) -> String {
+        let rules: Vec<String> = self
+            .rules
+            .iter()
+            .map(|r| format!("  {} ({}): {} passed, {} failed", r.name, r.action.name(), r.counts.passed, r.counts.failed))
+            .collect();
+        format!("{} rows in, {} out, {} malformed\n{}", self.rows_in, self.rows_out, self.malformed, rules.join("\n"))
+    }
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let table = Bound::new(py, slf.get().expectations()?)?;
+        py.import("bayou._display")?.call_method1("table_html", (table,))
+    }
+}
+
+pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
+    let mut stream = stream.clone();
+    // A rule that would stop the run is counted here instead: the point is to see all of them.
+    if stream.rules().iter().any(|r| r.action == Action::Fail) {
+        stream = stream.without_failing();
+    }
+    let options = IterateOptions { on_malformed: OnMalformed::Drop, close_windows: true, ..IterateOptions::default() };
+    let ran = run_all(py, &stream, options)?;
+    let mut totals = RuleTotals::default();
+    totals.add(&ran.counts.rules);
+    let rows_out = ran.rows.batches.iter().map(|b| b.num_rows() as u64).sum();
+    Ok(PyValidation { rules: totals.list(), rows_in: ran.counts.rows, rows_out, malformed: ran.counts.malformed })
+}
+
+/// What `preview` shows: rows, and what could not be decoded.
+#[pyclass(frozen, module = "bayou", name = "Preview")]
+pub struct PyPreview {
+    rows: Rows,
+    malformed: Rows,
+}
+
+#[pymethods]
+impl PyPreview {
+    #[getter]
+    fn rows(&self) -> PyTable {
+        PyTable::new(self.rows.clone())
+    }
+    #[getter]
+    fn malformed(&self) -> PyTable {
+        PyTable::new(self.malformed.clone())
+    }
+    fn __len__(&self) -> usize {
+        self.rows.batches.iter().map(|b| b.num_rows()).sum()
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let text = Bound::new(py, self.rows())?.repr()?.to_string();
+        let bad: usize = self.malformed.batches.iter().map(|b| b.num_rows()).sum();
+        if bad == 0 {
+            return Ok(text);
+        }
+        Ok(format!("{text}\n{bad} malformed or set aside:\n{}", Bound::new(py, self.malformed())?.repr()?))
+    }
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("bayou._display")?.call_method1("preview_html", (slf,))
+    }
+}
+
+pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
+    let mut options = options(None, None, Some(n), timeout, None, true, Default::default())?;
+    options.on_malformed = OnMalformed::Quarantine;
+    options.timeout = options.timeout.or(Some(Duration::from_secs(10)));
+    let ran = run_all(py, &stream.with_policy(OnMalformed::Quarantine), options)?;
+    let shown: Vec<_> = ran.rejects.into_iter().take(100).collect();
+    let all = quarantine::rows(&shown, 0)?;
+    let names = ["topic", "partition", "offset", "stage", "rules", "error"];
+    let indices: Vec<usize> = names.iter().map(|n| all.schema().index_of(n)).collect::<Result<_, _>>().map_err(super::table::arrow_error)?;
+    let malformed = all.project(&indices).map_err(super::table::arrow_error)?;
+    Ok(PyPreview { rows: ran.rows, malformed: Rows { schema: malformed.schema(), batches: vec![malformed] } })
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<PyBatchIterator>()?;
+    m.add_class::<PyValidation>()?;
+    m.add_class::<PyPreview>()
+}

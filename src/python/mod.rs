@@ -1,0 +1,27 @@
+//! The boundary to Python. Thin: arguments in, Arrow out, errors mapped, waiting done in one place.
+
+mod connection;
+mod convert;
+mod door;
+mod errors;
+mod iterate;
+mod produce;
+mod query;
+mod read;
+mod stream;
+mod table;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::register(m)?;
+    connection::register(m)?;
+    stream::register(m)?;
+    table::register(m)?;
+    iterate::register(m)?;
+    query::register(m)?;
+    read::register(m)?;
+    door::register(m)
+}

@@ -1,0 +1,226 @@
+//! Publishing: rows from any Arrow stream, frame or iterable of dicts; made-up rows.
+
+use super::convert;
+use super::door;
+use crate::kafka::{Connection, ProduceOptions, ProduceReport};
+use crate::position::Topic;
+use crate::simulate::{Fitness, FitnessOptions};
+use crate::time::{Clock, SystemClock};
+use crate::{Error, Result};
+use arrow::array::{RecordBatch, RecordBatchIterator};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3_arrow::PyRecordBatchReader;
+use pyo3_arrow::input::AnyRecordBatch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What became of published rows.
+#[pyclass(frozen, module = "bayou", name = "ProduceReport")]
+pub struct PyProduceReport(pub ProduceReport);
+
+#[pymethods]
+impl PyProduceReport {
+    #[getter]
+    fn topic(&self) -> &str {
+        &self.0.topic
+    }
+    #[getter]
+    fn rows(&self) -> u64 {
+        self.0.rows
+    }
+    #[getter]
+    fn delivered(&self) -> u64 {
+        self.0.delivered
+    }
+    #[getter]
+    fn failed(&self) -> u64 {
+        self.0.failed
+    }
+    #[getter]
+    fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+    #[getter]
+    fn seconds(&self) -> f64 {
+        self.0.seconds
+    }
+    #[getter]
+    fn failures(&self) -> Vec<String> {
+        self.0.failures.clone()
+    }
+    fn __repr__(&self) -> String {
+        let r = &self.0;
+        let rate = if r.seconds > 0.0 { r.delivered as f64 / r.seconds } else { 0.0 };
+        let failed = if r.failed > 0 {
+            format!(", {} FAILED (first: {})", r.failed, r.failures.first().map_or("", String::as_str))
+        } else {
+            String::new()
+        };
+        format!("{} of {} rows delivered to '{}' in {:.2} s ({:.0} rows/s, {:.1} MB){failed}", r.delivered, r.rows, r.topic, r.seconds, rate, r.bytes as f64 / 1e6)
+    }
+}
+
+pub fn headers(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option<Vec<u8>>)>> {
+    let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(vec![]) };
+    let wrong = || Error::config("headers= takes a dict {\"name\": \"value\"}; values are str, bytes or None");
+    let mut out = vec![];
+    for (k, v) in value.cast::<PyDict>().map_err(|_| wrong())?.iter() {
+        let bytes = if v.is_none() {
+            None
+        } else if let Ok(s) = v.extract::<String>() {
+            Some(s.into_bytes())
+        } else {
+            Some(v.extract::<Vec<u8>>().map_err(|_| wrong())?)
+        };
+        out.push((k.extract::<String>().map_err(|_| wrong())?, bytes));
+    }
+    Ok(out)
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// Arrow (PyCapsule), a pandas frame, or an iterable of dicts, as batches.
+pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOptions) -> PyResult<Batches> {
+    let is_frame = !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
+    let arrow = if is_frame { py.import("bayou._frames")?.call_method1("from_pandas", (rows,))? } else { rows.clone() };
+    if arrow.hasattr("__arrow_c_stream__")? || arrow.hasattr("__arrow_c_array__")? {
+        let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
+        return Ok(Box::new(reader.map(|b| b.map_err(|e| Error::schema(format!("the rows to be published: {e}"))))));
+    }
+    // Dicts are encoded by Python's own json, a batch at a time; the values then go out as they are.
+    let keyed = (options.key.clone(), options.timestamp.clone(), options.partition_column.clone(), options.include_key_in_value);
+    let chunks: Py<PyAny> = py.import("bayou._rows")?.call_method1("encoded", (rows, keyed.0, keyed.1, keyed.2, keyed.3, options.rate))?.unbind();
+    options.value = Some("value".into());
+    options.key = options.key.as_ref().map(|_| "key".to_string());
+    options.timestamp = options.timestamp.as_ref().map(|_| "timestamp".to_string());
+    options.partition_column = options.partition_column.as_ref().map(|_| "partition".to_string());
+    Ok(Box::new(std::iter::from_fn(move || {
+        Python::attach(|py| {
+            let next = chunks.bind(py).call_method0("__next__");
+            match next {
+                Ok(columns) => Some(encoded_batch(&columns)),
+                Err(e) if e.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => None,
+                Err(e) => Some(Err(Error::schema(format!("the rows to be published: {e}")))),
+            }
+        })
+    })))
+}
+
+fn encoded_batch(columns: &Bound<'_, PyAny>) -> Result<RecordBatch> {
+    use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMicrosecondArray};
+    let get = |name: &str| columns.get_item(name).map_err(|e| Error::internal(e.to_string()));
+    let wrong = |e: PyErr| Error::schema(format!("the rows to be published: {e}"));
+    let values: Vec<Option<String>> = get("value")?.extract().map_err(wrong)?;
+    let mut out: Vec<(&str, ArrayRef, bool)> = vec![("value", Arc::new(StringArray::from(values)), true)];
+    if let Ok(keys) = get("key")?.extract::<Vec<Option<String>>>() {
+        out.push(("key", Arc::new(StringArray::from(keys)), true));
+    }
+    if let Ok(times) = get("timestamp")?.extract::<Vec<Option<i64>>>() {
+        out.push(("timestamp", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")), true));
+    }
+    if let Ok(partitions) = get("partition")?.extract::<Vec<Option<i32>>>() {
+        out.push(("partition", Arc::new(Int32Array::from(partitions)), true));
+    }
+    Ok(RecordBatch::try_from_iter_with_nullable(out)?)
+}
+
+/// Publishes on a thread of its own; this one shows progress and answers the stop button.
+pub fn produce(py: Python<'_>, connection: &Connection, topic: &str, rows: &Bound<'_, PyAny>, mut options: ProduceOptions, show: bool) -> PyResult<PyProduceReport> {
+    door::check_fork()?;
+    let mut source = batches(py, rows, &mut options)?;
+    let (c, t) = (connection.clone(), Topic::new(topic));
+    let seen = Arc::new(Mutex::new(ProduceReport { topic: topic.into(), ..ProduceReport::default() }));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (say, hear) = std::sync::mpsc::channel();
+    let (their_seen, their_stop) = (seen.clone(), stop.clone());
+    std::thread::Builder::new()
+        .name("bayou-produce".into())
+        .spawn(move || {
+            let mut progress = |r: &ProduceReport| {
+                *their_seen.lock() = r.clone();
+                if their_stop.load(Ordering::Relaxed) { Err(Error::interrupted("stopped")) } else { Ok(()) }
+            };
+            let result = c.produce(&t, &mut *source, &options, &mut progress);
+            // The source may hold Python objects: they go while the interpreter is surely there.
+            Python::attach(|_| drop(source));
+            let _ = say.send(result);
+        })
+        .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+    let hear = std::sync::Mutex::new(hear);
+    let display = if show { Some(py.import("bayou._display")?.call_method1("Progress", (format!("publishing to '{topic}'"),))?) } else { None };
+    let began = std::time::Instant::now();
+    loop {
+        let got = py.detach(|| hear.lock().ok().map(|h| h.recv_timeout(door::TURN)));
+        match got {
+            Some(Ok(result)) => {
+                if let Some(d) = &display {
+                    d.call_method0("close")?;
+                }
+                return Ok(PyProduceReport(result?));
+            }
+            Some(Err(std::sync::mpsc::RecvTimeoutError::Timeout)) => {}
+            _ => return Err(Error::internal("publishing ended without an answer").into()),
+        }
+        if let Err(interrupt) = py.check_signals() {
+            stop.store(true, Ordering::Relaxed);
+            // The rows that were taken are on their way or not; what is known is told.
+            py.detach(|| hear.lock().ok().map(|h| h.recv_timeout(std::time::Duration::from_millis(150))));
+            return Err(interrupt);
+        }
+        if let Some(d) = &display
+            && began.elapsed().as_secs_f64() > 2.0
+        {
+            let r = seen.lock().clone();
+            d.call_method1("update", (r.delivered, began.elapsed().as_secs_f64()))?;
+        }
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns))]
+#[allow(clippy::too_many_arguments)]
+pub fn _simulate_fitness<'py>(
+    py: Python<'py>,
+    rows: u64,
+    seed: u64,
+    start: Option<&Bound<'py, PyAny>>,
+    interval: Option<&Bound<'py, PyAny>>,
+    disorder: Option<&Bound<'py, PyAny>>,
+    late: f64,
+    late_by: Option<&Bound<'py, PyAny>>,
+    fever_region: Option<String>,
+    fever_start: f64,
+    undef: f64,
+    zero: f64,
+    columns: Option<usize>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut options = FitnessOptions::new(rows, seed, SystemClock.now());
+    let read = |value: Option<&Bound<'py, PyAny>>, what: &str| -> PyResult<Option<std::time::Duration>> {
+        let Some(v) = value else { return Ok(None) };
+        let text = convert::duration(v, what)?;
+        Ok(Some(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("{what}: {e}")))?))
+    };
+    if let Some(i) = read(interval, "interval")? {
+        options.interval = i;
+        options.start = SystemClock.now().minus(i.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX)));
+    }
+    if let Some(s) = start {
+        options.start = convert::event_time(s, "start")?;
+    }
+    options.disorder = read(disorder, "disorder")?.unwrap_or_default();
+    options.late_fraction = late;
+    options.late_by = read(late_by, "late_by")?.unwrap_or(options.late_by);
+    options.fever_region = fever_region;
+    options.fever_start = fever_start;
+    options.undef_fraction = undef;
+    options.zero_fraction = zero;
+    let schema = Fitness::schema();
+    let wanted: Vec<usize> = (0..columns.unwrap_or(schema.fields().len()).min(schema.fields().len())).collect();
+    let made = Fitness::new(options)?;
+    let out = Arc::new(schema.project(&wanted).map_err(super::table::arrow_error)?);
+    let batches = made.map(move |b| b.map_err(|e| arrow::error::ArrowError::ExternalError(Box::new(e)))?.project(&wanted));
+    let reader = RecordBatchIterator::new(batches, out);
+    Ok(Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?.into_any())
+}

@@ -1,0 +1,393 @@
+//! Running: one table or several, watched and stopped.
+
+use super::convert::neighbour;
+use super::door;
+use super::errors::{BayouError, to_python};
+use super::iterate::{expectations, raise_for};
+use super::stream::PyStream;
+use super::table::PyTable;
+use crate::query::Stream;
+use crate::query::Trigger;
+use crate::query::control::{Query, Stop};
+use crate::query::plan::parse_mode;
+use crate::query::run::{QuerySpec, TableOptions};
+use crate::storage::{Location, StorageOptions};
+use crate::{Error, Result};
+use pyo3::exceptions::PyAttributeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::time::{Duration, Instant};
+
+/// A running or ended query.
+#[pyclass(frozen, module = "bayou", name = "Query")]
+pub struct PyQuery(pub Query);
+
+#[derive(Clone)]
+pub struct WriteOptions {
+    pub query_name: Option<String>,
+    pub trigger: Trigger,
+    pub checkpoint_location: Option<String>,
+    pub storage_options: StorageOptions,
+    pub full_refresh: bool,
+    pub accept_changes: bool,
+    pub close_windows: bool,
+}
+
+pub struct TableArgs {
+    pub output_mode: Option<String>,
+    pub partition_by: Vec<String>,
+    pub table_name: Option<String>,
+    pub comment: Option<String>,
+    pub schema_mode: Option<String>,
+    pub start: Option<String>,
+}
+
+/// A column or a list of them.
+pub fn columns(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    match value.filter(|v| !v.is_none()) {
+        None => Ok(vec![]),
+        Some(v) => match v.extract::<String>() {
+            Ok(one) => Ok(vec![one]),
+            Err(_) => v.extract::<Vec<String>>().map_err(|_| Error::config("partition_by takes a column or a list of columns").into()),
+        },
+    }
+}
+
+fn is_catalog(target: &str) -> bool {
+    !target.contains(['/', '\\', ':']) && target.split('.').count() == 3 && target.split('.').all(|p| !p.is_empty())
+}
+
+fn no_catalog(target: &str) -> Result<()> {
+    match is_catalog(target) {
+        true => Err(Error::config(format!("'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL; for a folder of that name write \"./{target}\"."))),
+        false => Ok(()),
+    }
+}
+
+fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Result<TableOptions> {
+    let merge_schema = match args.schema_mode.as_deref() {
+        None => false,
+        Some("merge") => true,
+        Some(other) => return Err(Error::config(format!("schema_mode='{other}': the one mode is \"merge\" (new columns are added)"))),
+    };
+    let mode = parse_mode(args.output_mode.as_deref(), stream).map_err(|e| e.context(format!("table '{name}'")))?;
+    if stream.kafka_sources().is_empty() {
+        return Err(Error::config(format!("table '{name}': rows at hand have no position to go on from; write them with deltalake, or use collect() and validate()")));
+    }
+    let partition_by = args
+        .partition_by
+        .iter()
+        .map(|c| crate::expr::resolve_column(c, stream.schema()).map(|i| stream.schema().field(i).name().clone()))
+        .collect::<Result<_>>()
+        .map_err(|e| e.context("partition_by"))?;
+    Ok(TableOptions {
+        name: name.into(),
+        stream: stream.clone(),
+        mode,
+        location,
+        partition_by,
+        table_name: args.table_name,
+        comment: args.comment,
+        merge_schema,
+        start: args.start,
+    })
+}
+
+pub fn write_delta(py: Python<'_>, stream: &Stream, target: &str, args: TableArgs, options: WriteOptions, block: bool, progress: bool) -> PyResult<Py<PyQuery>> {
+    no_catalog(target)?;
+    let at = Location::parse(target, &options.storage_options)?;
+    let name = options.query_name.clone().unwrap_or_else(|| at.name());
+    crate::query::stream::check_name(&name, "a query").map_err(|e| e.context("query_name"))?;
+    let checkpoint = match &options.checkpoint_location {
+        Some(c) => Location::parse(c, &options.storage_options)?.join(&name),
+        None => at.join("_bayou").join(&name),
+    };
+    let parent = target.trim_end_matches('/').rsplit_once('/').map_or("", |(p, _)| p);
+    let quarantine_path = match parent {
+        "" if !target.starts_with('/') => format!("./{}_quarantine", at.name()),
+        p => format!("{p}/{}_quarantine", at.name()),
+    };
+    let quarantine = Location::parse(&quarantine_path, &options.storage_options)?;
+    let table = table(&at.name(), stream, at, args)?;
+    start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn start(
+    py: Python<'_>,
+    name: String,
+    tables: Vec<TableOptions>,
+    quarantine: Location,
+    checkpoint: Location,
+    options: WriteOptions,
+    block: bool,
+    progress: bool,
+) -> PyResult<Py<PyQuery>> {
+    let spec = QuerySpec {
+        name,
+        tables,
+        quarantine,
+        checkpoint,
+        trigger: options.trigger,
+        full_refresh: options.full_refresh,
+        accept_changes: options.accept_changes,
+        close_windows: options.close_windows,
+        runtime: door::runtime()?,
+    };
+    let query = Py::new(py, PyQuery(Query::start(spec)?))?;
+    let display = py.import("bayou._display")?;
+    let panel = if progress { Some(display.call_method1("Panel", (&query, block))?) } else { None };
+    if block { follow(py, &query, panel.as_ref())? } else { begin(py, &query)? }
+    Ok(query)
+}
+
+/// What is wrong at the start shows in the cell that started it, also without blocking.
+fn begin(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
+    let q = query.get().0.clone();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    door::wait(py, |_| {
+        let started = q.wait(Duration::from_millis(20)) || q.0.report.lock().status != "starting" || Instant::now() > deadline;
+        Ok(started.then_some(()))
+    })?;
+    raise(py, query)
+}
+
+fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
+    if let Some(f) = query.get().0.exception() {
+        let error = to_python(f.kind, f.message);
+        if error.is_instance_of::<BayouError>(py) {
+            error.value(py).setattr("query", query)?;
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Waits for the end, shows progress, and turns the stop button into a clean stop.
+fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let q = query.get().0.clone();
+    let mut shown = Instant::now();
+    loop {
+        let ended = py.detach(|| q.wait(door::TURN));
+        if let Err(interrupt) = py.check_signals() {
+            q.stop(Stop::Now);
+            py.detach(|| q.wait(Duration::from_millis(1200)));
+            if let Some(p) = panel {
+                p.call_method0("close")?;
+            }
+            return Err(interrupt);
+        }
+        if ended {
+            break;
+        }
+        if let Some(p) = panel
+            && shown.elapsed() >= Duration::from_millis(500)
+        {
+            shown = Instant::now();
+            p.call_method0("update")?;
+        }
+    }
+    if let Some(p) = panel {
+        p.call_method0("close")?;
+    }
+    raise(py, query)
+}
+
+#[pymethods]
+impl PyQuery {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.0.name
+    }
+    #[getter]
+    fn id(&self) -> &str {
+        &self.0.0.id
+    }
+    #[getter]
+    fn run_id(&self) -> &str {
+        &self.0.0.run_id
+    }
+    #[getter]
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+    #[getter]
+    fn status(&self) -> String {
+        self.0.0.report.lock().status.clone()
+    }
+    fn exception<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        let query = slf.clone().unbind();
+        Ok(slf.get().0.exception().map(|f| {
+            let error = to_python(f.kind, f.message);
+            let value = error.value(py).clone().into_any();
+            let _ = value.setattr("query", query);
+            value
+        }))
+    }
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let q = self.0.clone();
+        q.stop(Stop::Now);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        door::wait(py, |turn| Ok((q.wait(turn) || Instant::now() > deadline).then_some(())))
+    }
+    #[pyo3(signature = (timeout=None))]
+    fn await_termination(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let py = slf.py();
+        let q = slf.get().0.clone();
+        let deadline = match timeout.filter(|t| !t.is_none()) {
+            None => None,
+            Some(t) => {
+                let d = crate::time::parse_duration(&super::convert::duration(t, "timeout")?).map_err(Error::config)?;
+                Some(Instant::now() + d)
+            }
+        };
+        let ended = door::wait(py, |turn| {
+            if q.wait(turn) {
+                return Ok(Some(true));
+            }
+            Ok(deadline.is_some_and(|d| Instant::now() >= d).then_some(false))
+        })?;
+        raise(py, &slf.clone().unbind())?;
+        Ok(ended)
+    }
+    #[getter]
+    fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let last = self.0.0.report.lock().recent.back().cloned();
+        last.map(|v| loads(py, &v)).transpose()
+    }
+    #[getter]
+    fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let all: Vec<_> = self.0.0.report.lock().recent.iter().cloned().collect();
+        PyList::new(py, all.iter().map(|v| loads(py, v)).collect::<PyResult<Vec<_>>>()?)
+    }
+    #[getter]
+    fn expectations(&self) -> PyResult<PyTable> {
+        let rules = self.0.0.report.lock().rules.list();
+        Ok(PyTable::new(expectations(&rules)?))
+    }
+    #[pyo3(signature = (*names, max_ratio=0.0))]
+    fn raise_for_expectations(slf: &Bound<'_, Self>, names: Vec<String>, max_ratio: f64) -> PyResult<()> {
+        let rules = slf.get().0.0.report.lock().rules.list();
+        if let Err(e) = raise_for(&rules, &names, max_ratio) {
+            let error = PyErr::from(e);
+            if error.is_instance_of::<BayouError>(slf.py()) {
+                error.value(slf.py()).setattr("query", slf)?;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.0.report.lock().warnings.clone()
+    }
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.0.0.report.lock().notes.clone()
+    }
+    fn to_json(&self) -> String {
+        let mut all = self.0.0.report.lock().to_json();
+        if let Some(o) = all.as_object_mut() {
+            o.insert("name".into(), self.0.0.name.clone().into());
+            o.insert("id".into(), self.0.0.id.clone().into());
+            o.insert("runId".into(), self.0.0.run_id.clone().into());
+        }
+        all.to_string()
+    }
+    fn __repr__(&self) -> String {
+        let r = self.0.0.report.lock();
+        let mut out = format!("Query '{}': {}", self.0.0.name, r.status);
+        if !r.message.is_empty() {
+            out += &format!(" ({})", r.message);
+        }
+        out += &format!("\n  {} messages in {} epochs, {:.1} s", r.messages, r.epochs, r.seconds);
+        for (name, t) in &r.tables {
+            out += &format!("\n  {name}: {} rows written, version {} at {}", t.rows_written, t.version, t.location);
+        }
+        for note in r.notes.iter().chain(&r.warnings) {
+            out += &format!("\n  note: {note}");
+        }
+        out
+    }
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("bayou._display")?.call_method1("query_html", (slf,))
+    }
+    fn __getattr__(&self, name: &str) -> PyResult<()> {
+        let hint = neighbour(name).map(|n| format!(" Here it is called {n}.")).unwrap_or_default();
+        Err(PyAttributeError::new_err(format!("'Query' has no attribute '{name}'.{hint}")))
+    }
+}
+
+fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py, PyAny>> {
+    py.import("json")?.call_method1("loads", (value.to_string(),))
+}
+
+/// Runs a pipeline: `tables` are dicts with name, stream and options.
+#[pyfunction]
+#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, block, progress))]
+#[allow(clippy::too_many_arguments)]
+fn _run_pipeline(
+    py: Python<'_>,
+    name: String,
+    root: &str,
+    tables: &Bound<'_, PyList>,
+    trigger: Option<&Bound<'_, PyAny>>,
+    checkpoint_location: Option<String>,
+    storage_options: Option<&Bound<'_, PyAny>>,
+    full_refresh: bool,
+    accept_changes: bool,
+    close_windows: bool,
+    block: bool,
+    progress: bool,
+) -> PyResult<Py<PyQuery>> {
+    let storage_options = super::convert::string_map(storage_options, "storage_options")?;
+    no_catalog(root)?;
+    let at = Location::parse(root, &storage_options)?;
+    let checkpoint = match &checkpoint_location {
+        Some(c) => Location::parse(c, &storage_options)?.join(&name),
+        None => at.join("_bayou").join(&name),
+    };
+    let mut specs = vec![];
+    for entry in tables.iter() {
+        let entry = entry.cast::<PyDict>()?;
+        let get = |key: &str| entry.get_item(key).map(|v| v.filter(|v| !v.is_none()));
+        let text = |key: &str| -> PyResult<Option<String>> { get(key)?.map(|v| v.extract()).transpose() };
+        let table_name: String = text("name")?.unwrap_or_default();
+        let stream = entry.get_item("stream")?.ok_or_else(|| Error::internal("a table without a stream"))?;
+        let stream = stream.extract::<PyRef<'_, PyStream>>()?.0.clone();
+        let args = TableArgs {
+            output_mode: text("output_mode")?,
+            partition_by: columns(get("partition_by")?.as_ref())?,
+            table_name: text("table_name")?.or(Some(table_name.clone())),
+            comment: text("comment")?,
+            schema_mode: text("schema_mode")?,
+            start: text("start")?,
+        };
+        crate::query::stream::check_name(&table_name, "a table")?;
+        specs.push(table(&table_name, &stream, at.join(&table_name), args)?);
+    }
+    let quarantine = at.join(&format!("{name}_quarantine"));
+    let trigger = super::iterate::trigger(trigger)?;
+    let options =
+        WriteOptions { query_name: Some(name.clone()), trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows };
+    start(py, name, specs, quarantine, checkpoint, options, block, progress)
+}
+
+/// Starts a new generation of a query's checkpoint whose next run empties the tables; says which.
+#[pyfunction]
+fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    let storage = super::convert::string_map(storage_options, "storage_options")?;
+    let at = Location::parse(checkpoint, &storage)?;
+    door::run_async(py, async move {
+        let had = crate::epoch::newest_generation(&at).await?.is_some();
+        at.put("reset.json", b"{\"formatVersion\": 1}".to_vec()).await?;
+        Ok(had)
+    })
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<PyQuery>()?;
+    m.add_function(wrap_pyfunction!(_run_pipeline, m)?)?;
+    m.add_function(wrap_pyfunction!(_reset, m)?)
+}

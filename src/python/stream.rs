@@ -1,0 +1,587 @@
+//! Streams as Python sees them.
+
+use super::convert::{self, dialect, neighbour, refuse_unknown, strings};
+use super::door;
+use super::iterate::{self, PyBatchIterator};
+use super::produce;
+use super::query::{PyQuery, WriteOptions};
+use super::table::{PyBayouSchema, PyTable};
+use crate::batch::{Messages, TimestampType};
+use crate::decode::json::TimestampUnit;
+use crate::decode::{DecodeOptions, Format, OnTombstone};
+use crate::expect::Action;
+use crate::kafka::Connection;
+use crate::position::{Topic, TopicPartition};
+use crate::query::Stream;
+use crate::query::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
+use crate::query::stream::watermark_spec;
+use crate::window::WindowSpec;
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3_arrow::input::AnyRecordBatch;
+use std::sync::Arc;
+
+#[pyclass(frozen, module = "bayou", name = "Stream")]
+pub struct PyStream(pub Stream);
+
+/// A window for group_by.
+#[pyclass(frozen, module = "bayou", name = "Window")]
+pub struct PyWindow(WindowSpec);
+
+/// A stream with keys, waiting for its aggregates.
+#[pyclass(frozen, module = "bayou", name = "GroupedStream")]
+pub struct PyGrouped {
+    stream: Stream,
+    window: Option<WindowSpec>,
+    keys: Vec<String>,
+}
+
+#[pymethods]
+impl PyWindow {
+    fn __repr__(&self) -> String {
+        let d = |us: i64| crate::time::format_duration(std::time::Duration::from_micros(us.unsigned_abs()));
+        match self.0.is_tumbling() {
+            true => format!("window({:?}, {:?})", self.0.column, d(self.0.size)),
+            false => format!("window({:?}, {:?}, slide={:?})", self.0.column, d(self.0.size), d(self.0.slide)),
+        }
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (column, size, slide=None, offset=None, timezone="UTC"))]
+fn window(column: &str, size: &Bound<'_, PyAny>, slide: Option<&Bound<'_, PyAny>>, offset: Option<&Bound<'_, PyAny>>, timezone: &str) -> PyResult<PyWindow> {
+    if !timezone.eq_ignore_ascii_case("utc") {
+        return Err(Error::config("windows in a time zone's calendar are not in this version; leave timezone= out (UTC)").into());
+    }
+    let size = convert::duration(size, "size")?;
+    let slide = slide.map(|s| convert::duration(s, "slide")).transpose()?;
+    let offset = offset.map(|o| convert::duration(o, "offset")).transpose()?;
+    Ok(PyWindow(WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref())?))
+}
+
+pub struct Asked<'a, 'py> {
+    pub topics: Option<&'a Bound<'py, PyAny>>,
+    pub schema: Option<&'a Bound<'py, PyAny>>,
+    pub format: Option<String>,
+    pub starting_offsets: Option<&'a Bound<'py, PyAny>>,
+    pub ending_offsets: Option<&'a Bound<'py, PyAny>>,
+    pub max_offsets_per_trigger: Option<u64>,
+    pub fail_on_data_loss: Option<bool>,
+    pub on_malformed: Option<&'a str>,
+    pub max_malformed: f64,
+    pub on_tombstone: Option<&'a str>,
+    pub timezone: Option<String>,
+    pub timestamp_unit: Option<&'a Bound<'py, PyAny>>,
+    pub include_metadata: bool,
+    pub options: Option<&'a Bound<'py, PyAny>>,
+}
+
+fn on_malformed(text: Option<&str>) -> Result<Option<OnMalformed>> {
+    match text {
+        None => Ok(None),
+        Some("fail") => Ok(Some(OnMalformed::Fail)),
+        Some("drop") => Ok(Some(OnMalformed::Drop)),
+        Some("quarantine") => Ok(Some(OnMalformed::Quarantine)),
+        Some(other) => Err(Error::config(format!("on_malformed='{other}': use \"fail\", \"drop\" or \"quarantine\""))),
+    }
+}
+
+fn unit(text: &str) -> Result<TimestampUnit> {
+    match text {
+        "s" => Ok(TimestampUnit::S),
+        "ms" => Ok(TimestampUnit::Ms),
+        "us" => Ok(TimestampUnit::Us),
+        "ns" => Ok(TimestampUnit::Ns),
+        other => Err(Error::config(format!("timestamp_unit='{other}': use \"s\", \"ms\", \"us\" or \"ns\""))),
+    }
+}
+
+fn decode_options(
+    format: Option<&str>,
+    timezone: Option<String>,
+    timestamp_unit: Option<&Bound<'_, PyAny>>,
+    on_tombstone: Option<&str>,
+    include_metadata: bool,
+) -> PyResult<DecodeOptions> {
+    let mut out = DecodeOptions { timezone, include_metadata, ..DecodeOptions::default() };
+    if let Some(f) = format {
+        out.format = f.parse::<Format>()?;
+    }
+    out.on_tombstone = match on_tombstone {
+        None | Some("skip") => OnTombstone::Skip,
+        Some("null_row") => OnTombstone::NullRow,
+        Some("quarantine") => OnTombstone::Quarantine,
+        Some(other) => return Err(Error::config(format!("on_tombstone='{other}': use \"skip\", \"null_row\" or \"quarantine\"")).into()),
+    };
+    match timestamp_unit {
+        None => {}
+        Some(v) => match v.extract::<String>() {
+            Ok(text) => out.timestamp_unit = Some(unit(&text)?),
+            Err(_) => {
+                for (column, text) in convert::string_map(Some(v), "timestamp_unit")? {
+                    out.timestamp_units.insert(column, unit(&text)?);
+                }
+            }
+        },
+    }
+    Ok(out)
+}
+
+/// Spark's spelling of the source's options.
+fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, connection: &Connection) -> PyResult<()> {
+    for (key, value) in convert::string_map(options, "options=")? {
+        let wrong = |what: &str| Error::config(format!("options: {key}='{value}' is not {what}"));
+        match key.as_str() {
+            "kafka.bootstrap.servers" => {
+                if value != connection.address() {
+                    return Err(Error::config(format!("options: kafka.bootstrap.servers is '{value}', and this connection is to '{}'. Connect to it with bayou.connect(\"{value}\").", connection.address())).into());
+                }
+            }
+            "subscribe" => asked.topics = Some(value.split(',').map(|t| t.trim().to_string()).collect()),
+            "startingOffsets" => asked.starting = Some(value),
+            "endingOffsets" => asked.ending = Some(value),
+            "maxOffsetsPerTrigger" => asked.max = Some(value.parse().map_err(|_| wrong("a number"))?),
+            "failOnDataLoss" => asked.fail = Some(value.to_lowercase().parse().map_err(|_| wrong("true or false"))?),
+            "includeHeaders" => {}
+            "startingTimestamp" => asked.starting_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
+            "endingTimestamp" => asked.ending_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
+            "subscribePattern" | "assign" => {
+                return Err(Error::config(format!("options: '{key}' is not in this version; use subscribe with topic names")).into());
+            }
+            "kafka.group.id" | "groupIdPrefix" => {
+                return Err(Error::config(format!("options: '{key}': bayou keeps positions in its checkpoint and joins no consumer group; leave it out")).into());
+            }
+            k if k.starts_with("kafka.") => {
+                return Err(Error::config(format!("options: '{k}' belongs to the connection: bayou.connect({{\"{}\": …}})", &k[6..])).into());
+            }
+            k => {
+                let known = ["kafka.bootstrap.servers", "subscribe", "startingOffsets", "endingOffsets", "maxOffsetsPerTrigger", "failOnDataLoss", "includeHeaders", "startingTimestamp", "endingTimestamp"];
+                return Err(Error::config(format!("options: '{k}' is not an option of Spark's Kafka source that bayou takes.{}", crate::error::did_you_mean(k, known))).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct SparkAsked {
+    topics: Option<Vec<String>>,
+    starting: Option<String>,
+    ending: Option<String>,
+    max: Option<u64>,
+    fail: Option<bool>,
+    starting_ms: Option<i64>,
+    ending_ms: Option<i64>,
+}
+
+pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>) -> PyResult<PyStream> {
+    let mut spark = SparkAsked::default();
+    spark_options(&mut spark, asked.options, connection)?;
+    let topics: Vec<String> = match asked.topics.filter(|t| !t.is_none()) {
+        Some(t) => match t.extract::<String>() {
+            Ok(one) => vec![one],
+            Err(_) => t.extract::<Vec<String>>().map_err(|_| Error::config("read_stream takes a topic's name or a list of names"))?,
+        },
+        None => spark.topics.clone().unwrap_or_default(),
+    };
+    if topics.is_empty() || topics.iter().any(|t| t.is_empty()) {
+        return Err(Error::config("read_stream needs a topic").into());
+    }
+    let side = |value: Option<&Bound<'_, PyAny>>, text: Option<String>, ms: Option<i64>, what: &str| -> PyResult<Option<Offsets>> {
+        if let Some(v) = value.filter(|v| !v.is_none()) {
+            return Ok(Some(convert::offsets(v, what)?));
+        }
+        if let Some(ms) = ms {
+            return Ok(Some(Offsets::Time(crate::time::EventTime::from_millis(ms))));
+        }
+        text.map(|t| convert::offsets(pyo3::types::PyString::new(py, &t).as_any(), what)).transpose()
+    };
+    let starting = side(asked.starting_offsets, spark.starting, spark.starting_ms, "starting_offsets")?.unwrap_or(Offsets::Earliest);
+    let ending = side(asked.ending_offsets, spark.ending, spark.ending_ms, "ending_offsets")?;
+    if ending == Some(Offsets::Earliest) {
+        return Err(Error::config("ending_offsets=\"earliest\" would read nothing; use \"latest\", a datetime or offsets").into());
+    }
+    if !(0.0..=1.0).contains(&asked.max_malformed) {
+        return Err(Error::config("max_malformed is a share between 0 and 1").into());
+    }
+    let format = asked.format.or_else(|| (asked.schema.is_none() && asked.options.is_some()).then(|| "raw".into()));
+    let source = KafkaSource {
+        connection: connection.clone(),
+        topics: topics.iter().map(Topic::new).collect(),
+        schema: asked.schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?,
+        decode: decode_options(format.as_deref(), asked.timezone, asked.timestamp_unit, asked.on_tombstone, asked.include_metadata)?,
+        on_malformed: on_malformed(asked.on_malformed)?,
+        max_malformed: asked.max_malformed,
+        starting,
+        ending,
+        max_offsets_per_trigger: asked.max_offsets_per_trigger.or(spark.max),
+        fail_on_data_loss: asked.fail_on_data_loss.or(spark.fail).unwrap_or(true),
+    };
+    // The decoder refuses types and zones that it cannot do; the broker, topics that are not there.
+    crate::decode::Decoder::new(source.schema.as_ref(), &source.decode)?;
+    let check = (connection.clone(), source.topics.clone());
+    door::run(py, move || check.1.iter().try_for_each(|t| check.0.partitions(t).map(drop)))?;
+    Ok(PyStream(Stream::kafka(source)?))
+}
+
+/// Rows at hand as a stream.
+#[pyfunction]
+fn from_batches(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
+    let is_frame = !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
+    let arrow = if is_frame {
+        py.import("bayou._frames")?.call_method1("from_pandas", (rows,))?
+    } else if rows.hasattr("__arrow_c_stream__")? || rows.hasattr("__arrow_c_array__")? {
+        rows.clone()
+    } else {
+        py.import("bayou._frames")?.call_method1("from_python", (rows,))?
+    };
+    let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
+    let schema = reader.schema();
+    let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
+    let plain = crate::read::plain(&schema, batches)?;
+    Ok(PyStream(Stream::rows(RowsSource::new(plain.schema, plain.batches))))
+}
+
+/// Messages at hand, decoded as if they came from a topic.
+#[pyfunction]
+#[pyo3(signature = (messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=false))]
+#[allow(clippy::too_many_arguments)]
+fn from_messages(
+    messages: &Bound<'_, PyAny>,
+    schema: Option<&Bound<'_, PyAny>>,
+    format: Option<&str>,
+    on_malformed: Option<&str>,
+    on_tombstone: Option<&str>,
+    timezone: Option<String>,
+    timestamp_unit: Option<&Bound<'_, PyAny>>,
+    include_metadata: bool,
+) -> PyResult<PyStream> {
+    let mut all = Messages::new(vec![TopicPartition::new("messages at hand", 0)].into());
+    for (i, item) in messages.try_iter()?.enumerate() {
+        let item = item?;
+        let value: Option<Vec<u8>> = if item.is_none() {
+            None
+        } else if let Ok(text) = item.extract::<String>() {
+            Some(text.into_bytes())
+        } else {
+            Some(item.extract::<Vec<u8>>().map_err(|_| Error::schema(format!("from_messages: item {i} is neither bytes, str nor None")))?)
+        };
+        all.push(0, i as i64, -1, TimestampType::NotAvailable, None, value.as_deref(), vec![]);
+    }
+    let schema = schema.map(convert::schema).transpose()?;
+    let decode = decode_options(format, timezone, timestamp_unit, on_tombstone, include_metadata)?;
+    crate::decode::Decoder::new(schema.as_ref(), &decode)?;
+    let source = MessagesSource { messages: Arc::new(all), schema, decode, on_malformed: self::on_malformed(on_malformed)? };
+    Ok(PyStream(Stream::messages(source)?))
+}
+
+fn named_items(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>, what: &str) -> PyResult<Vec<(Option<String>, String)>> {
+    let mut out: Vec<(Option<String>, String)> = strings(args, what)?.into_iter().map(|t| (None, t)).collect();
+    for (name, text) in kwargs.into_iter().flat_map(|k| k.iter()) {
+        let text: String = text.extract().map_err(|_| Error::schema(format!("{what}: {name} must be a SQL expression as a string")))?;
+        out.push((Some(name.extract()?), text));
+    }
+    Ok(out)
+}
+
+fn as_items(items: Vec<(Option<String>, String)>) -> Vec<String> {
+    let quote = |n: String| format!("`{}`", n.replace('`', "``"));
+    items.into_iter().map(|(name, text)| name.map_or(text.clone(), |n| format!("{text} AS {}", quote(n)))).collect()
+}
+
+impl PyStream {
+    fn expect_one(&self, name: &str, condition: &str, action: Action, d: Option<&str>) -> PyResult<Self> {
+        Ok(Self(self.0.expect(name, condition, action, dialect(d)?)?))
+    }
+    fn expect_many(&self, rules: &Bound<'_, PyDict>, action: Action, d: Option<&str>) -> PyResult<Self> {
+        let mut at = self.0.clone();
+        for (name, condition) in rules.iter() {
+            at = at.expect(&name.extract::<String>()?, &condition.extract::<String>()?, action, dialect(d)?)?;
+        }
+        Ok(Self(at))
+    }
+}
+
+#[pymethods]
+impl PyStream {
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.0.schema().fields().iter().map(|f| f.name().clone()).collect()
+    }
+    #[getter]
+    fn schema(&self) -> PyBayouSchema {
+        PyBayouSchema(self.0.schema().clone())
+    }
+    #[getter]
+    fn name(&self) -> Option<&str> {
+        self.0.name()
+    }
+    fn explain(&self) -> String {
+        let steps = self.0.steps();
+        let lines: Vec<_> = steps.iter().enumerate().map(|(i, s)| format!("{:>3}. {s}", i + 1)).collect();
+        format!("{}\n  -> {}", lines.join("\n"), crate::expr::to_ddl(self.0.schema()))
+    }
+    fn __repr__(&self) -> String {
+        format!("Stream{}\n{}", self.0.name().map(|n| format!(" '{n}'")).unwrap_or_default(), self.explain())
+    }
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.extract::<PyRef<'_, Self>>().is_ok_and(|o| o.0.id() == self.0.id())
+    }
+    fn __hash__(&self) -> u64 {
+        u64::from_str_radix(self.0.id(), 16).unwrap_or_default()
+    }
+    fn __iter__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err("a Stream is a description and is not iterated itself: write `for batch in stream.batches():`"))
+    }
+    fn __getattr__(&self, name: &str) -> PyResult<()> {
+        let hint = match name {
+            "filter" => " Here it is called where.".to_string(),
+            "withColumn" | "withColumns" | "with_column" => " Here it is called with_columns.".to_string(),
+            "withWatermark" => " Here it is called with_watermark.".to_string(),
+            "groupBy" | "groupby" => " Here it is called group_by.".to_string(),
+            "writeStream" | "write_stream" | "write" => " Here it is called write_delta.".to_string(),
+            "withColumnRenamed" => " Here it is called rename.".to_string(),
+            "toPandas" | "to_pandas" => " A stream has no end: use collect().to_pandas() or pandas_batches().".to_string(),
+            _ => neighbour(name).map(|n| format!(" Here it is called {n}.")).unwrap_or_default(),
+        };
+        Err(PyAttributeError::new_err(format!("'Stream' has no attribute '{name}'.{hint}")))
+    }
+
+    #[pyo3(signature = (*columns, dialect=None, **named))]
+    fn select(&self, columns: &Bound<'_, PyTuple>, dialect: Option<&str>, named: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let items = as_items(named_items(columns, named, "select")?);
+        Ok(Self(self.0.select(&items, self::dialect(dialect)?)?))
+    }
+    #[pyo3(signature = (*columns, dialect=None, **named))]
+    fn with_columns(&self, columns: &Bound<'_, PyTuple>, dialect: Option<&str>, named: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let items = as_items(named_items(columns, named, "with_columns")?);
+        Ok(Self(self.0.with_columns(&items, self::dialect(dialect)?)?))
+    }
+    #[pyo3(signature = (condition, dialect=None))]
+    fn r#where(&self, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
+        Ok(Self(self.0.filter(condition, self::dialect(dialect)?)?))
+    }
+    #[pyo3(signature = (names))]
+    fn rename(&self, names: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let pairs = names.iter().map(|(a, b)| Ok((a.extract()?, b.extract()?))).collect::<PyResult<Vec<(String, String)>>>()?;
+        Ok(Self(self.0.rename(&pairs)?))
+    }
+    #[pyo3(signature = (*columns))]
+    fn drop(&self, columns: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        Ok(Self(self.0.drop(&strings(columns, "drop")?)?))
+    }
+    fn union(&self, other: &Self) -> PyResult<Self> {
+        Ok(Self(self.0.union(&other.0)?))
+    }
+    fn named(&self, name: &str) -> PyResult<Self> {
+        Ok(Self(self.0.named(name)?))
+    }
+
+    #[pyo3(signature = (name, condition, dialect=None))]
+    fn expect(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_one(name, condition, Action::Keep, dialect)
+    }
+    #[pyo3(signature = (name, condition, dialect=None))]
+    fn expect_or_drop(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_one(name, condition, Action::Drop, dialect)
+    }
+    #[pyo3(signature = (name, condition, dialect=None))]
+    fn expect_or_quarantine(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_one(name, condition, Action::Quarantine, dialect)
+    }
+    #[pyo3(signature = (name, condition, dialect=None))]
+    fn expect_or_fail(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_one(name, condition, Action::Fail, dialect)
+    }
+    #[pyo3(signature = (rules, dialect=None))]
+    fn expect_all(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_many(rules, Action::Keep, dialect)
+    }
+    #[pyo3(signature = (rules, dialect=None))]
+    fn expect_all_or_drop(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_many(rules, Action::Drop, dialect)
+    }
+    #[pyo3(signature = (rules, dialect=None))]
+    fn expect_all_or_quarantine(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_many(rules, Action::Quarantine, dialect)
+    }
+    #[pyo3(signature = (rules, dialect=None))]
+    fn expect_all_or_fail(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
+        self.expect_many(rules, Action::Fail, dialect)
+    }
+
+    #[pyo3(signature = (column, delay, *, idle_timeout=None, max_future=None, late="quarantine"))]
+    fn with_watermark(
+        &self,
+        column: &str,
+        delay: &Bound<'_, PyAny>,
+        idle_timeout: Option<&Bound<'_, PyAny>>,
+        max_future: Option<&Bound<'_, PyAny>>,
+        late: &str,
+    ) -> PyResult<Self> {
+        let text = |v: Option<&Bound<'_, PyAny>>, what: &str, default: &str| v.map_or(Ok(default.to_string()), |v| convert::duration(v, what));
+        let spec = watermark_spec(
+            column,
+            &convert::duration(delay, "delay")?,
+            &text(idle_timeout, "idle_timeout", "5 minutes")?,
+            &text(max_future, "max_future", "1 hour")?,
+            late,
+        )?;
+        Ok(Self(self.0.with_watermark(spec)?))
+    }
+
+    #[pyo3(signature = (*keys))]
+    fn group_by(&self, keys: &Bound<'_, PyTuple>) -> PyResult<PyGrouped> {
+        let mut window = None;
+        let mut texts = vec![];
+        for key in keys.iter() {
+            if let Ok(w) = key.extract::<PyRef<'_, PyWindow>>() {
+                if window.replace(w.0.clone()).is_some() {
+                    return Err(Error::config("group_by takes one window").into());
+                }
+            } else {
+                let one = PyTuple::new(keys.py(), [key])?;
+                texts.extend(strings(&one, "group_by")?);
+            }
+        }
+        // Names and functions are checked when the line is typed.
+        let probe = [(None, "count(*)".to_string())];
+        self.0.aggregate(window.clone(), &texts, &probe, crate::expr::Dialect::Databricks)?;
+        Ok(PyGrouped { stream: self.0.clone(), window, keys: texts })
+    }
+
+    #[pyo3(signature = (*, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=false, name=None, checkpoint_location=None, storage_options=None, **unknown))]
+    #[pyo3(text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)")]
+    #[allow(clippy::too_many_arguments)]
+    fn batches(
+        &self,
+        py: Python<'_>,
+        trigger: Option<&Bound<'_, PyAny>>,
+        output_mode: Option<String>,
+        limit: Option<usize>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        batch_rows: Option<usize>,
+        close_windows: bool,
+        name: Option<String>,
+        checkpoint_location: Option<String>,
+        storage_options: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyBatchIterator> {
+        refuse_unknown(unknown, "batches", &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"])?;
+        let checkpoint = (name, checkpoint_location, convert::string_map(storage_options, "storage_options")?);
+        let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
+        iterate::start(py, &self.0, options, false)
+    }
+
+    #[pyo3(signature = (*, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=false, name=None, checkpoint_location=None, storage_options=None, **unknown))]
+    #[pyo3(text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)")]
+    #[allow(clippy::too_many_arguments)]
+    fn pandas_batches(
+        &self,
+        py: Python<'_>,
+        trigger: Option<&Bound<'_, PyAny>>,
+        output_mode: Option<String>,
+        limit: Option<usize>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        batch_rows: Option<usize>,
+        close_windows: bool,
+        name: Option<String>,
+        checkpoint_location: Option<String>,
+        storage_options: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyBatchIterator> {
+        refuse_unknown(unknown, "pandas_batches", &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"])?;
+        let checkpoint = (name, checkpoint_location, convert::string_map(storage_options, "storage_options")?);
+        let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
+        iterate::start(py, &self.0, options, true)
+    }
+
+    #[pyo3(signature = (limit=None, *, timeout=None, output_mode=None, close_windows=false))]
+    fn collect(&self, py: Python<'_>, limit: Option<usize>, timeout: Option<&Bound<'_, PyAny>>, output_mode: Option<String>, close_windows: bool) -> PyResult<PyTable> {
+        let options = iterate::options(None, output_mode, limit, timeout, None, close_windows, Default::default())?;
+        Ok(iterate::collect(py, &self.0, options)?.0)
+    }
+
+    #[pyo3(signature = (n=20, *, timeout=None))]
+    fn preview(&self, py: Python<'_>, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<iterate::PyPreview> {
+        iterate::preview(py, &self.0, n, timeout)
+    }
+
+    fn validate(&self, py: Python<'_>) -> PyResult<iterate::PyValidation> {
+        iterate::validate(py, &self.0)
+    }
+
+    #[pyo3(signature = (target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None,
+        table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, block=true, progress=true, **unknown))]
+    #[pyo3(text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, block=True, progress=True)")]
+    #[allow(clippy::too_many_arguments)]
+    fn write_delta(
+        slf: &Bound<'_, Self>,
+        target: String,
+        query_name: Option<String>,
+        output_mode: Option<String>,
+        trigger: Option<&Bound<'_, PyAny>>,
+        checkpoint_location: Option<String>,
+        partition_by: Option<&Bound<'_, PyAny>>,
+        storage_options: Option<&Bound<'_, PyAny>>,
+        table_name: Option<String>,
+        comment: Option<String>,
+        schema_mode: Option<String>,
+        full_refresh: bool,
+        accept_changes: bool,
+        close_windows: bool,
+        block: bool,
+        progress: bool,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyQuery>> {
+        refuse_unknown(unknown, "write_delta", &["query_name", "output_mode", "trigger", "checkpoint_location", "partition_by", "storage_options", "schema_mode", "full_refresh", "block"])?;
+        let options = WriteOptions {
+            query_name,
+            trigger: iterate::trigger(trigger)?,
+            checkpoint_location,
+            storage_options: convert::string_map(storage_options, "storage_options")?,
+            full_refresh,
+            accept_changes,
+            close_windows,
+        };
+        let table = super::query::TableArgs { output_mode, partition_by: super::query::columns(partition_by)?, table_name, comment, schema_mode, start: None };
+        super::query::write_delta(slf.py(), &slf.get().0, &target, table, options, block, progress)
+    }
+}
+
+#[pymethods]
+impl PyGrouped {
+    #[pyo3(signature = (*aggregates, dialect=None, **named))]
+    fn agg(&self, aggregates: &Bound<'_, PyTuple>, dialect: Option<&str>, named: Option<&Bound<'_, PyDict>>) -> PyResult<PyStream> {
+        let items = named_items(aggregates, named, "agg")?;
+        Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, self::dialect(dialect)?)?))
+    }
+    fn count(&self) -> PyResult<PyStream> {
+        let items = [(Some("count".to_string()), "count(*)".to_string())];
+        Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, crate::expr::Dialect::Databricks)?))
+    }
+    fn __repr__(&self) -> String {
+        let window = self.window.as_ref().map(|w| format!("window({}), ", w.column)).unwrap_or_default();
+        format!("GroupedStream by {window}{}: call .agg(\"count(*) AS n\")", self.keys.join(", "))
+    }
+}
+
+/// The Databricks functions that expressions may use.
+#[pyfunction]
+fn _functions<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, crate::expr::listed().iter().map(|l| l.name.to_string()))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let _ = produce::headers;
+    m.add_class::<PyStream>()?;
+    m.add_class::<PyGrouped>()?;
+    m.add_class::<PyWindow>()?;
+    m.add_function(wrap_pyfunction!(window, m)?)?;
+    m.add_function(wrap_pyfunction!(from_batches, m)?)?;
+    m.add_function(wrap_pyfunction!(from_messages, m)?)?;
+    m.add_function(wrap_pyfunction!(_functions, m)?)
+}

@@ -1,0 +1,144 @@
+//! Reading tables, and SQL over them. DataFusion reads the files through our own stores.
+
+use crate::epoch::{Done, EpochLog, newest_generation};
+use crate::sink::delta;
+use crate::storage::Location;
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use url::Url;
+
+/// A table that SQL may name.
+pub enum Source {
+    /// A Delta table, at a version or at its newest.
+    Delta(Location, Option<u64>),
+    Rows(SchemaRef, Vec<RecordBatch>),
+}
+
+/// Rows that a call returns.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+/// The query's newest finished epoch, if any; also in a process that defined nothing.
+pub async fn newest_done(checkpoint: &Location) -> Result<Option<Done>> {
+    let Some(generation) = newest_generation(checkpoint).await? else { return Ok(None) };
+    let log = EpochLog::new(checkpoint.join(&generation.to_string()));
+    match log.newest_done().await? {
+        Some(n) => log.read_done(n).await,
+        None => Ok(None),
+    }
+}
+
+fn context() -> SessionContext {
+    let mut config = SessionConfig::new().with_target_partitions(2).with_information_schema(true);
+    config.options_mut().sql_parser.dialect = datafusion::config::Dialect::Databricks;
+    // `AS eventsTotal` keeps its case.
+    config.options_mut().sql_parser.enable_ident_normalization = false;
+    config.options_mut().execution.parquet.schema_force_view_types = false;
+    SessionContext::new_with_config(config)
+}
+
+async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()> {
+    match source {
+        Source::Rows(schema, batches) => {
+            let table = MemTable::try_new(schema, vec![batches])?;
+            ctx.register_table(datafusion::common::TableReference::bare(name), Arc::new(table))?;
+        }
+        Source::Delta(location, version) => {
+            let mut table = delta::open(&location).await?.ok_or_else(|| no_table(&location))?;
+            if let Some(v) = version
+                && table.version() != Some(v)
+            {
+                table.load_version(v).await.map_err(|e| Error::storage(format!("{}: version {v}: {e}", location.display())))?;
+            }
+            let base = Url::parse(&format!("{}://{}", location.url().scheme(), location.url().host_str().unwrap_or_default()))
+                .map_err(|e| Error::internal(e.to_string()))?;
+            ctx.runtime_env().register_object_store(&base, location.root());
+            let failed = |e: deltalake::DeltaTableError| Error::storage(format!("{}: {e}", location.display()));
+            table.update_datafusion_session(&ctx.state()).map_err(failed)?;
+            let provider = table.table_provider().await.map_err(|e| Error::storage(format!("{}: {e}", location.display())))?;
+            ctx.register_table(datafusion::common::TableReference::bare(name), provider)?;
+        }
+    }
+    Ok(())
+}
+
+fn no_table(location: &Location) -> Error {
+    Error::storage(format!("{}: there is no Delta table here", location.display()))
+}
+
+/// Runs SQL over named tables; tables that the text does not name are not opened.
+pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
+    let ctx = context();
+    let names: Vec<String> = tables.keys().cloned().collect();
+    let lower = text.to_lowercase();
+    for (name, source) in tables {
+        if lower.contains(&name.to_lowercase()) {
+            register(&ctx, &name, source).await?;
+        }
+    }
+    let explain = |e: datafusion::error::DataFusionError| {
+        let root = e.find_root().to_string();
+        let known = match root.contains("not found") && root.contains("table") {
+            true => format!(" Tables: {}.", names.join(", ")),
+            false => String::new(),
+        };
+        Error::schema(format!("SQL: {root}{known}"))
+    };
+    let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let frame = ctx.sql_with_options(text, options).await.map_err(explain)?;
+    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await.map_err(explain)?;
+    plain(&schema, batches)
+}
+
+/// A whole Delta table.
+pub async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
+    let ctx = context();
+    register(&ctx, "t", Source::Delta(location.clone(), version)).await?;
+    let frame = ctx.table("t").await?;
+    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await.map_err(|e| Error::storage(format!("{}: {}", location.display(), e.find_root())))?;
+    plain(&schema, batches)
+}
+
+/// The types that bayou hands out: no views, no dictionaries, timestamps in microseconds.
+fn plain_type(t: &DataType) -> DataType {
+    let field = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_data_type(plain_type(f.data_type())));
+    match t {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, v) => plain_type(v),
+        DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::List(f) | DataType::LargeList(f) => DataType::List(field(f)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
+        other => other.clone(),
+    }
+}
+
+pub fn plain(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Rows> {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|f| f.as_ref().clone().with_data_type(plain_type(f.data_type()))).collect();
+    let out: SchemaRef = Arc::new(Schema::new(fields));
+    let convert = |b: RecordBatch| -> Result<RecordBatch> {
+        let columns: Vec<ArrayRef> = b
+            .columns()
+            .iter()
+            .zip(out.fields())
+            .map(|(c, f)| if c.data_type() == f.data_type() { Ok(c.clone()) } else { Ok(cast(c, f.data_type())?) })
+            .collect::<Result<_>>()?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(b.num_rows()));
+        Ok(RecordBatch::try_new_with_options(out.clone(), columns, &options)?)
+    };
+    let batches = batches.into_iter().map(convert).collect::<Result<_>>()?;
+    Ok(Rows { schema: out, batches })
+}
