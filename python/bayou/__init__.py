@@ -39,6 +39,7 @@ from bayou._core import (
     window,
 )
 from bayou._connect import connect, simulate
+from bayou import testing
 from bayou.pipeline import Pipeline
 
 _core._set_launcher(
@@ -79,5 +80,6 @@ __all__ = [
     "read_delta",
     "simulate",
     "sql",
+    "testing",
     "window",
 ]
