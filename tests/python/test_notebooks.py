@@ -228,7 +228,7 @@ def test_the_demo_says_what_it_wrote_and_where(tmp_path: pathlib.Path) -> None:
         if "/" in line:
             assert pathlib.Path(line.split()[-1]).exists(), line
     assert done.stdout.count(".png") == 3
-    assert len(bayou.read_delta(next((tmp_path / "lake").glob("*/heart_stream/bpm_global")))) == 1
+    assert len(bayou.read_delta(str(next((tmp_path / "lake").glob("*/heart_stream/bpm_global"))))) == 1
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "sasl_ssl"])
