@@ -3,12 +3,14 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
-BENCH = pathlib.Path(__file__).parents[2] / "benches" / "bench.py"
+ROOT = pathlib.Path(__file__).parents[2]
+BENCH = ROOT / "benches" / "bench.py"
 
 
 def test_the_benchmark_runs_on_a_small_topic(tmp_path: pathlib.Path) -> None:
@@ -27,3 +29,14 @@ def test_the_benchmark_runs_on_a_small_topic(tmp_path: pathlib.Path) -> None:
     assert once["b"]["rows"] == once["c"]["rows"] > 10_000
     assert once["d"]["rows"] > 0
     assert found["peak_mb"]["c"] < 500
+
+
+def test_the_ceiling_is_measured_with_the_properties_that_the_reader_uses() -> None:
+    rust = (ROOT / "src" / "kafka" / "consume" / "native.rs").read_text()
+    reader = {}
+    for block in ("let defaults = [", "let mut over = vec!["):
+        (text,) = re.findall(re.escape(block) + r"(.*?)\n        \];", rust, re.DOTALL)
+        reader |= dict(re.findall(r'^\s*\("([a-z.]+)", "([^"]*)"\),', text, re.MULTILINE))
+    bench: dict = {}
+    exec(re.search(r"^CONSUMER = \{.*?^\}", BENCH.read_text(), re.DOTALL | re.MULTILINE)[0], bench)
+    assert reader == bench["CONSUMER"]
