@@ -211,6 +211,20 @@ def test_a_heat_wave_in_all_regions_and_a_short_history_are_no_outbreak() -> Non
     assert sick(rows(40, lambda m, region: 10 if m > 20 and region == "C" else 0)) == []
 
 
+def test_events_that_break_no_rule_and_fill_no_minute_are_no_trouble(kafka: bayou.Connection, run: Run) -> None:
+    kafka.create_topic("fitness-tracker")
+    kafka.produce("fitness-tracker", bayou.simulate("fitness", rows=1, undef=0.0, zero=0.0))
+    assert "nothing was put into quarantine" in said(run(CLEAN), "quarantine")
+    assert "no verdict" in said(run(ANALYSE), "rule")
+
+
+def test_tables_of_a_broker_that_is_gone_do_not_get_in_the_way(tmp_path: pathlib.Path) -> None:
+    for _ in range(2):
+        broker = f"notebooks-{uuid.uuid4().hex[:8]}"
+        execute(CLEAN, {"BAYOU_BROKER": broker, "BAYOU_LAKE": str(tmp_path), "BAYOU_EVENTS": "2000"})
+    assert len(list(tmp_path.glob("*/heart_stream/bpm_global"))) == 2
+
+
 def test_the_plots_are_pictures_of_something(run: Run) -> None:
     made = pictures(run(ANALYSE))
     assert set(made) == {"plot-models", "plot-minutes", "plot-regions"}
