@@ -26,6 +26,11 @@ impl PyBayouSchema {
     fn ddl(&self) -> String {
         to_ddl(&self.0)
     }
+    /// Each column's type, as DDL has it.
+    #[getter]
+    fn types(&self) -> Vec<String> {
+        self.0.fields().iter().map(|f| crate::expr::type_to_ddl(f.data_type())).collect()
+    }
     fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("pyarrow")?.call_method1("schema", (slf,))
     }
