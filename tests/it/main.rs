@@ -2,6 +2,7 @@
 //!
 //! `python tests/kafka/server.py run -- cargo test --release --locked --features python --test it` runs all of them.
 
+mod exactly_once;
 mod kafka_admin;
 mod kafka_connect;
 mod kafka_embedded;
