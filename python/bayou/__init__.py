@@ -6,6 +6,7 @@ import atexit as _atexit
 import sys as _sys
 
 from bayou import _core
+from bayou._connect import connect, simulate
 from bayou._core import (
     AclError,
     AuthError,
@@ -38,7 +39,6 @@ from bayou._core import (
     sql,
     window,
 )
-from bayou._connect import connect, simulate
 from bayou.pipeline import Pipeline
 
 _core._set_launcher(
