@@ -261,7 +261,7 @@ impl<'a> Runner<'a> {
                         .get(&t.name)
                         .cloned()
                         .ok_or_else(|| Error::internal("a table is missing"))?;
-                    work.stagers[i] = Some(Stager::start(&*runtime.block_on(table.lock()), runtime));
+                    work.stagers[i] = Some(Stager::start(&runtime.block_on(table.lock()), runtime));
                 }
                 work.rows += batch.num_rows() as u64;
                 if let Some(stager) = &mut work.stagers[i] {
@@ -273,7 +273,7 @@ impl<'a> Runner<'a> {
         if !rejects.is_empty() {
             if work.quarantine.is_none() {
                 let table = runtime.block_on(self.at.committer.quarantine(self.spec))?;
-                work.quarantine = Some(Stager::start(&*runtime.block_on(table.lock()), runtime));
+                work.quarantine = Some(Stager::start(&runtime.block_on(table.lock()), runtime));
             }
             if let Some(stager) = &mut work.quarantine {
                 stager.send(&quarantine::rows(&rejects, work.epoch)?)?;
