@@ -39,6 +39,11 @@ from bayou._core import (
     sql,
     window,
 )
+<<<<<<< HEAD
+=======
+from bayou._connect import connect, simulate
+from bayou import testing
+>>>>>>> main
 from bayou.pipeline import Pipeline
 
 _core._set_launcher(
@@ -79,5 +84,6 @@ __all__ = [
     "read_delta",
     "simulate",
     "sql",
+    "testing",
     "window",
 ]

@@ -310,7 +310,6 @@ pub(super) fn condition(typed: Typed) -> Result<Typed> {
     match typed.data_type {
         DataType::Boolean => Ok(typed),
         DataType::Null => cast::implicit(typed, &DataType::Boolean),
-        DataType::Utf8 => cast::implicit(typed, &DataType::Boolean),
         _ => Err(Error::schema(format!(
             "{} is {} where a condition (BOOLEAN) is wanted",
             typed.sql,
@@ -319,8 +318,13 @@ pub(super) fn condition(typed: Typed) -> Result<Typed> {
     }
 }
 
+/// AND, OR and NOT take a string as well, as Spark's do; CASE and if do not.
+fn truth(typed: Typed) -> Result<Typed> {
+    if typed.data_type == DataType::Utf8 { cast::implicit(typed, &DataType::Boolean) } else { condition(typed) }
+}
+
 pub(super) fn not(operand: Typed) -> Result<Typed> {
-    let operand = condition(operand)?;
+    let operand = truth(operand)?;
     let sql = format!("(NOT {})", operand.sql);
     let expr = Arc::new(NotExpr::new(operand.expr.clone()));
     let nullable = operand.nullable;
@@ -328,7 +332,7 @@ pub(super) fn not(operand: Typed) -> Result<Typed> {
 }
 
 pub(super) fn logic(and: bool, left: Typed, right: Typed) -> Result<Typed> {
-    let (left, right) = (condition(left)?, condition(right)?);
+    let (left, right) = (truth(left)?, truth(right)?);
     let sql = format!("({} {} {})", left.sql, if and { "AND" } else { "OR" }, right.sql);
     let nullable = left.nullable || right.nullable;
     let expr = Arc::new(Logic { and, sides: [left.expr.clone(), right.expr.clone()] });

@@ -179,6 +179,8 @@ pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
     let (mut minute, mut second, mut micros, mut zone) = (0, 0, 0, rest);
     if let Some(r) = rest.strip_prefix(':') {
         (minute, zone) = take_digits(r, 1, 2)?;
+    } else if !rest.is_empty() {
+        return None;
     }
     if let Some(r) = zone.strip_prefix(':') {
         (second, zone) = take_digits(r, 1, 2)?;

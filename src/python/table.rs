@@ -26,6 +26,11 @@ impl PyBayouSchema {
     fn ddl(&self) -> String {
         to_ddl(&self.0)
     }
+    /// Each column's type, as DDL has it.
+    #[getter]
+    fn types(&self) -> Vec<String> {
+        self.0.fields().iter().map(|f| crate::expr::type_to_ddl(f.data_type())).collect()
+    }
     fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("pyarrow")?.call_method1("schema", (slf,))
     }
@@ -164,10 +169,11 @@ impl PyTable {
         let mut shown = vec![];
         for b in &self.rows.batches {
             let n = b.num_rows().min(left);
-            shown.push(b.slice(0, n));
+            shown.push(readable(&b.slice(0, n)));
             left -= n;
         }
-        let text = arrow::util::pretty::pretty_format_batches_with_schema(self.rows.schema.clone(), &shown);
+        let schema = shown.first().map_or_else(|| self.rows.schema.clone(), |b| b.schema());
+        let text = arrow::util::pretty::pretty_format_batches_with_schema(schema, &shown);
         let more = self.count().saturating_sub(20);
         let more = if more > 0 { format!("\n… and {more} more rows") } else { String::new() };
         text.map_or_else(|e| e.to_string(), |t| format!("{t}{more}"))
@@ -176,6 +182,26 @@ impl PyTable {
         door::check_fork()?;
         slf.py().import("bayou._display")?.call_method1("table_html", (slf,))
     }
+}
+
+/// Bytes that are text are shown as text.
+fn readable(batch: &RecordBatch) -> RecordBatch {
+    let show = |c: &ArrayRef| match c.data_type() {
+        DataType::Binary => {
+            let text = |v: Option<&[u8]>| v.map(|v| std::str::from_utf8(v).map_or_else(|_| format!("0x{}", hex(v)), str::to_string));
+            std::sync::Arc::new(c.as_binary::<i32>().iter().map(text).collect::<StringArray>()) as ArrayRef
+        }
+        _ => c.clone(),
+    };
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(show).collect();
+    let schema = batch.schema();
+    let fields: Vec<Field> =
+        schema.fields().iter().zip(&columns).map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true)).collect();
+    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns).unwrap_or_else(|_| batch.clone())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(64).map(|b| format!("{b:02x}")).collect()
 }
 
 /// One value as Python has it.

@@ -203,6 +203,15 @@ impl Location {
         Ok(names)
     }
 
+    /// Whether there is any file below `folder`.
+    pub async fn has_any(&self, folder: &str) -> Result<bool> {
+        match self.root.list(Some(&self.object(folder))).try_next().await {
+            Ok(found) => Ok(found.is_some()),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(self.error("listing", folder, e)),
+        }
+    }
+
     /// Names of the folders directly below `folder`.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = if folder.is_empty() { self.path.clone() } else { self.object(folder) };

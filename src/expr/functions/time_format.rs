@@ -17,7 +17,7 @@ const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
 pub(super) const LIST: &[Spec] = &[
     spec("date_format", "date_format(timestamp, pattern)", |c| {
         let c = c.take(&[Time, Text], 2)?;
-        let pattern = pattern(&c, 1)?;
+        let pattern = pattern(&c, 1, false)?;
         c.build(DataType::Utf8, move |a| {
             let t = a.num::<TimestampMicrosecondType>(0)?;
             strings(a.rows, |i| Ok(t.get(i).map(|t| write(&pattern, t))))
@@ -28,7 +28,7 @@ pub(super) const LIST: &[Spec] = &[
             c.sql = format!("from_unixtime({}, {DEFAULT})", c.args[0].sql);
         }
         let c = c.take(&[Big, Text], 1)?;
-        let pattern = pattern(&c, 1)?;
+        let pattern = pattern(&c, 1, false)?;
         c.build(DataType::Utf8, move |a| {
             let n = a.num::<Int64Type>(0)?;
             strings(a.rows, |i| {
@@ -43,7 +43,7 @@ pub(super) const LIST: &[Spec] = &[
             return plain_cast(c, DataType::Date32);
         }
         let c = c.take(&[Text, Text], 2)?;
-        let pattern = pattern(&c, 1)?;
+        let pattern = pattern(&c, 1, true)?;
         c.build(DataType::Date32, move |a| {
             let s = a.str(0)?;
             nums::<Date32Type>(a.rows, |i| {
@@ -58,7 +58,7 @@ pub(super) const LIST: &[Spec] = &[
             return plain_cast(c, timestamp());
         }
         let c = c.take(&[Text, Text], 2)?;
-        let pattern = pattern(&c, 1)?;
+        let pattern = pattern(&c, 1, true)?;
         c.build(timestamp(), move |a| {
             let s = a.str(0)?;
             nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
@@ -96,7 +96,7 @@ enum Part {
 }
 
 /// The pattern, which must be a constant; letters that are not supported are refused.
-fn pattern(c: &Call, k: usize) -> Result<Vec<Part>> {
+fn pattern(c: &Call, k: usize, reading: bool) -> Result<Vec<Part>> {
     let text = match c.args.get(k) {
         None => DEFAULT,
         Some(arg) => arg.text().ok_or_else(|| c.error("the pattern must be a constant"))?,
@@ -132,13 +132,13 @@ fn pattern(c: &Call, k: usize) -> Result<Vec<Part>> {
                 'd' | 'H' | 'h' | 'm' | 's' => n <= 2,
                 'S' => n <= 6,
                 'a' => n == 1,
-                'D' => n == 1 || n == 3,
-                'E' => n <= 4,
+                'D' => !reading && (n == 1 || n == 3),
+                'E' => !reading && n <= 4,
                 _ => false,
             };
             if !known {
                 return Err(c.error(format!(
-                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM MMMM d dd H HH h hh m mm s ss S… a D DDD E EEEE",
+                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM MMMM d dd H HH h hh m mm s ss S… a D DDD E EEEE (the last four not for reading)",
                     ch.to_string().repeat(n)
                 )));
             }
@@ -229,7 +229,8 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
             continue;
         }
         if letter == 'M' && n == 4 {
-            let found = FULL_MONTHS.iter().position(|m| rest.starts_with(m))?;
+            let here = |m: &&str| rest.get(..m.len()).is_some_and(|r| r.eq_ignore_ascii_case(m));
+            let found = FULL_MONTHS.iter().position(here)?;
             mo = found as i64 + 1;
             rest = &rest[FULL_MONTHS[found].len()..];
             continue;
@@ -298,7 +299,7 @@ fn seconds(mut c: Call) -> Result<Typed> {
         });
     }
     let c = c.take(&[Text, Text], 1)?;
-    let pattern = pattern(&c, 1)?;
+    let pattern = pattern(&c, 1, true)?;
     c.build(DataType::Int64, move |a| {
         let s = a.str(0)?;
         nums::<Int64Type>(a.rows, |i| {
