@@ -5,6 +5,7 @@
 // A helper that unwraps fails the test that called it, which is what it should do; clippy.toml allows it in tests only by attribute.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod exactly_once;
 mod kafka_admin;
 mod kafka_connect;
 mod kafka_embedded;
