@@ -119,7 +119,9 @@ class Pipeline:
                 raise TypeError(f"the function of table {name!r} returned {type(made).__name__}, not a Stream")
             stream = made
         if self._resolving and options.get("output_mode") == "complete":
-            raise _core.ConfigError(f"table {name!r} is written as a whole (complete); only append tables can be read as streams")
+            raise _core.ConfigError(
+                f"table {name!r} is written as a whole (complete); only append tables can be read as streams"
+            )
         return stream if stream.name is not None else stream.named(name)
 
     def run(
@@ -152,7 +154,7 @@ class Pipeline:
         for option in unknown:
             raise TypeError(f"run() has no argument {option!r}.{_hint(option)}")
         if not self._definitions:
-            raise _core.ConfigError(f"pipeline {self.name!r} has no tables: define one with lake.table(\"name\", stream)")
+            raise _core.ConfigError(f'pipeline {self.name!r} has no tables: define one with lake.table("name", stream)')
         tables = []
         for name, (_, options) in list(self._definitions.items()):
             self._resolving = []

@@ -35,9 +35,9 @@ impl Table {
         let configuration = metadata.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
         for (key, value) in &configuration {
             let on = value.as_str().is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "none");
-            if key.starts_with("delta.constraints.") {
+            if let Some(name) = key.strip_prefix("delta.constraints.") {
                 return refused(
-                    format!("the constraint '{}'", &key["delta.constraints.".len()..]),
+                    format!("the constraint '{name}'"),
                     "Drop it, and use an expectation instead.",
                 );
             }
