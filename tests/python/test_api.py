@@ -28,7 +28,15 @@ def test_an_unreachable_broker_is_named_within_ten_seconds() -> None:
         bayou.connect("127.0.0.1:1")
     assert time.monotonic() - began < 10
     with pytest.raises(bayou.BayouError) as caught:
-        bayou.connect({"bootstrap.servers": "127.0.0.1:1", "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "hunter2"})
+        bayou.connect(
+            {
+                "bootstrap.servers": "127.0.0.1:1",
+                "security.protocol": "SASL_PLAINTEXT",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": "u",
+                "sasl.password": "hunter2",
+            }
+        )
     assert "hunter2" not in str(caught.value)
 
 
@@ -37,7 +45,9 @@ def test_messages_at_hand_are_decoded_as_from_a_topic() -> None:
         bayou.from_messages(MESSAGES, schema="a INT, s STRING").collect()
     stream = bayou.from_messages(MESSAGES, schema="a INT, s STRING", on_malformed="drop")
     assert stream.collect().to_dicts() == [{"a": 1, "s": "x"}, {"a": 2, "s": None}, {"a": 3, "s": None}]
-    rows = bayou.from_messages(MESSAGES, schema="a INT", on_malformed="drop", on_tombstone="null_row", include_metadata=True).collect()
+    rows = bayou.from_messages(
+        MESSAGES, schema="a INT", on_malformed="drop", on_tombstone="null_row", include_metadata=True
+    ).collect()
     assert [(r["a"], r["_offset"]) for r in rows.to_dicts()] == [(1, 0), (2, 1), (None, 3), (3, 4)]
     preview = bayou.from_messages(MESSAGES, schema="a INT", on_malformed="quarantine").preview()
     assert len(preview) == 3 and "quoted" in preview.malformed.to_dicts()[0]["error"]
@@ -45,7 +55,12 @@ def test_messages_at_hand_are_decoded_as_from_a_topic() -> None:
 
 def test_expectations_are_checked_on_rows_at_hand() -> None:
     frame = pd.DataFrame({"bpm": [60, 0, None, 300], "model": ["a", "b", "undef", "d"]})
-    found = bayou.from_batches(frame).expect_all_or_drop({"set": "bpm IS NOT NULL", "pulse": "bpm > 0"}).expect_or_fail("known", "model <> 'undef'").validate()
+    found = (
+        bayou.from_batches(frame)
+        .expect_all_or_drop({"set": "bpm IS NOT NULL", "pulse": "bpm > 0"})
+        .expect_or_fail("known", "model <> 'undef'")
+        .validate()
+    )
     assert {r["name"]: r["failed_records"] for r in found.expectations.to_dicts()} == {"set": 1, "pulse": 2, "known": 1}
     assert not found.passed and found.rows_in == 4
     with pytest.raises(bayou.ExpectationError, match="'known'"):
@@ -65,7 +80,9 @@ def test_wrong_names_fail_when_the_line_is_typed() -> None:
     with pytest.raises(bayou.SchemaError, match="TIMESTAMP"):
         stream.with_watermark("bpm", "1 minute")
     with pytest.raises(bayou.ConfigError, match="watermark"):
-        bayou.from_batches(pa.table({"t": pa.array([datetime.now(timezone.utc)])})).group_by(bayou.window("t", "1 minute")).agg("count(*) AS n").collect(output_mode="append")
+        bayou.from_batches(pa.table({"t": pa.array([datetime.now(timezone.utc)])})).group_by(
+            bayou.window("t", "1 minute")
+        ).agg("count(*) AS n").collect(output_mode="append")
     assert stream.select("MODEL").columns == ["MODEL"] or stream.select("MODEL").columns == ["Model"]
 
 
@@ -99,8 +116,20 @@ def test_near_misses_are_told_the_right_word(broker: bayou.Connection) -> None:
 def test_sparks_spelling_of_options_is_taken(broker: bayou.Connection) -> None:
     broker.create_topic("t", partitions=2)
     broker.produce("t", [{"a": i} for i in range(10)], partition=1, progress=False)
-    options = {"subscribe": "t", "startingOffsets": '{"t": {"0": -2, "1": 4}}', "failOnDataLoss": "false", "kafka.bootstrap.servers": broker.address}
-    assert [r["a"] for r in broker.read_stream(options=options, schema="a INT").collect().to_dicts()] == [4, 5, 6, 7, 8, 9]
+    options = {
+        "subscribe": "t",
+        "startingOffsets": '{"t": {"0": -2, "1": 4}}',
+        "failOnDataLoss": "false",
+        "kafka.bootstrap.servers": broker.address,
+    }
+    assert [r["a"] for r in broker.read_stream(options=options, schema="a INT").collect().to_dicts()] == [
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+    ]
     raw = broker.read_stream(options={"subscribe": "t"})
     assert raw.columns == ["key", "value", "topic", "partition", "offset", "timestamp", "timestampType", "headers"]
     with pytest.raises(bayou.ConfigError, match="starting"):
@@ -128,7 +157,9 @@ def test_what_is_published_is_read_back_the_same(broker: bayou.Connection) -> No
         {
             "i": pa.array([1, None], pa.int64()),
             "d": pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)),
-            "t": pa.array([datetime(2024, 1, 1, 12, 0, 0, 123456, tzinfo=timezone.utc), None], pa.timestamp("us", "UTC")),
+            "t": pa.array(
+                [datetime(2024, 1, 1, 12, 0, 0, 123456, tzinfo=timezone.utc), None], pa.timestamp("us", "UTC")
+            ),
             "b": pa.array([b"\x00\xff", None]),
             "s": pa.array(['q"\\é\n', None]),
             "f": pa.array([0.1, None]),
@@ -148,9 +179,15 @@ def test_what_is_published_is_read_back_the_same(broker: bayou.Connection) -> No
 
 
 def test_tables_go_to_arrow_pandas_and_polars() -> None:
-    table = bayou.from_batches(pa.table({"i": pa.array([1, None], pa.int32()), "j": [1, 2], "s": ["x", None]})).collect()
+    table = bayou.from_batches(
+        pa.table({"i": pa.array([1, None], pa.int32()), "j": [1, 2], "s": ["x", None]})
+    ).collect()
     frame = table.to_pandas()
-    assert str(frame["i"].dtype) == "Int32" and str(frame["j"].dtype) == "int64" and frame["i"].isna().tolist() == [False, True]
+    assert (
+        str(frame["i"].dtype) == "Int32"
+        and str(frame["j"].dtype) == "int64"
+        and frame["i"].isna().tolist() == [False, True]
+    )
     assert pa.table(table).num_rows == len(table) == 2
     assert table.to_polars()["s"].to_list() == ["x", None]
     assert table.schema.ddl == "i INT, j BIGINT, s STRING" and "NULL" in table._repr_html_()
@@ -213,7 +250,10 @@ def test_the_pipelines_tables_are_there_for_a_kernel_that_defined_nothing(broker
     lake.run(progress=False)
     other = bayou.Pipeline("p", str(tmp_path))
     assert other.tables() == ["all_rows", "by_m"]
-    assert other.sql("SELECT m, n, total FROM by_m ORDER BY m").to_dicts() == [{"m": "x", "n": 5, "total": 20}, {"m": "y", "n": 5, "total": 25}]
+    assert other.sql("SELECT m, n, total FROM by_m ORDER BY m").to_dicts() == [
+        {"m": "x", "n": 5, "total": 20},
+        {"m": "y", "n": 5, "total": 25},
+    ]
     assert len(other.read("all_rows")) == 10
     with pytest.raises(bayou.StorageError, match="by_m"):
         other.read("by_n")
@@ -270,7 +310,10 @@ def test_three_processes_share_the_embedded_broker_and_it_is_gone_afterwards() -
     name = f"shared-{time.monotonic_ns()}"
     write = f"import bayou; k = bayou.connect(name='{name}'); k.create_topic('t', exist_ok=True); k.produce('t', [{{'a': 1}}], progress=False); print(k.cluster_id)"
     kafka = bayou.connect(name=name)
-    ids = {subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, timeout=60).stdout.strip() for _ in range(2)}
+    ids = {
+        subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, timeout=60).stdout.strip()
+        for _ in range(2)
+    }
     assert ids == {kafka.cluster_id}
     assert len(kafka.read_stream("t", schema="a INT").collect()) == 2
     assert "memory" in repr(kafka) and "t" in kafka._repr_html_()

@@ -69,10 +69,17 @@ def decode(value: bytes | None) -> dict[str, Any] | None:
     bpm = row.get("heart_bpm")
     if isinstance(bpm, str) or (isinstance(bpm, float) and bpm != int(bpm)):
         return None
-    return {"ip": row["ip"], "time": datetime.fromisoformat(row["time"].replace("Z", "+00:00")), "model": row["model"], "bpm": None if bpm is None else int(bpm)}
+    return {
+        "ip": row["ip"],
+        "time": datetime.fromisoformat(row["time"].replace("Z", "+00:00")),
+        "model": row["model"],
+        "bpm": None if bpm is None else int(bpm),
+    }
 
 
-def publish(address: str, topic: str, values: list[bytes | None], partitions: int) -> list[tuple[int, int, bytes | None]]:
+def publish(
+    address: str, topic: str, values: list[bytes | None], partitions: int
+) -> list[tuple[int, int, bytes | None]]:
     """With confluent-kafka; returns what lies where."""
     producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 20})
     placed: list[tuple[int, int, bytes | None]] = []
@@ -105,7 +112,12 @@ def define(kafka: bayou.Connection, topic: str, root: pathlib.Path, **options: A
     clean = clean_stream(kafka, topic, **options).named("clean")
     lake = bayou.Pipeline("heart", str(root))
     lake.table("cleansed", clean, partition_by=["model"])
-    lake.table("totals", clean.group_by().agg("count(bpm) AS n", "avg(bpm) AS mean", "stddev(bpm) AS sd", "min(bpm) AS low", "max(bpm) AS high"))
+    lake.table(
+        "totals",
+        clean.group_by().agg(
+            "count(bpm) AS n", "avg(bpm) AS mean", "stddev(bpm) AS sd", "min(bpm) AS low", "max(bpm) AS high"
+        ),
+    )
     lake.table("by_model", clean.group_by("model").agg("count(*) AS n", "count(DISTINCT ip) AS ips"))
     windows = clean.with_watermark("time", "10 seconds").group_by(bayou.window("time", "1 minute"), "model")
     lake.table("per_minute", windows.agg("count(*) AS n", "sum(bpm) AS total"))
@@ -143,7 +155,9 @@ def check(root: pathlib.Path, values: list[bytes | None], *, in_order: bool) -> 
     by_model = collections.defaultdict(list)
     for r in good:
         by_model[r["model"]].append(r["ip"])
-    assert {r["model"]: (r["n"], r["ips"]) for r in rows(root / "by_model")} == {m: (len(i), len(set(i))) for m, i in by_model.items()}
+    assert {r["model"]: (r["n"], r["ips"]) for r in rows(root / "by_model")} == {
+        m: (len(i), len(set(i))) for m, i in by_model.items()
+    }
     late = [r for r in rows(root / "heart_quarantine") if r["stage"] == "late"]
     assert len(rows(root / "heart_quarantine")) - len(late) == set_aside
     if in_order:
@@ -160,7 +174,9 @@ def check(root: pathlib.Path, values: list[bytes | None], *, in_order: bool) -> 
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_tables_equal_an_independent_computation_for_any_cut_into_epochs(address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, seed: int) -> None:
+def test_tables_equal_an_independent_computation_for_any_cut_into_epochs(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, seed: int
+) -> None:
     rng = random.Random(seed)
     name = topic(1)
     values = events(seed, 3000)
@@ -179,7 +195,9 @@ def test_tables_equal_an_independent_computation_for_any_cut_into_epochs(address
     assert {r["dataset"] for r in second.expectations.to_dicts()} == {"clean"}
 
 
-def test_quarantined_messages_keep_their_bytes_and_their_place(address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path) -> None:
+def test_quarantined_messages_keep_their_bytes_and_their_place(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
+) -> None:
     name = topic(3)
     values = events(9, 1500)
     placed = {(p, o): v for p, o, v in publish(address, name, values, 3)}
@@ -193,7 +211,21 @@ def test_quarantined_messages_keep_their_bytes_and_their_place(address: str, kaf
     assert query.last_progress["numTombstones"] == sum(v is None for v in values)
     assert query.last_progress["numInputRows"] == len(values)
     schema = deltalake.DeltaTable(str(tmp_path / "t_quarantine")).schema()
-    assert [f.name for f in schema.fields] == ["topic", "partition", "offset", "timestamp", "key", "headers", "value", "stage", "dataset", "rules", "error", "epoch", "row"]
+    assert [f.name for f in schema.fields] == [
+        "topic",
+        "partition",
+        "offset",
+        "timestamp",
+        "key",
+        "headers",
+        "value",
+        "stage",
+        "dataset",
+        "rules",
+        "error",
+        "epoch",
+        "row",
+    ]
 
 
 RUN = """
@@ -208,7 +240,9 @@ print("done", flush=True)
 """
 
 
-def test_a_run_that_is_killed_again_and_again_ends_exact(address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path) -> None:
+def test_a_run_that_is_killed_again_and_again_ends_exact(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
+) -> None:
     rng = random.Random(5)
     name = topic(1)
     values = events(77, 6000)
@@ -216,7 +250,9 @@ def test_a_run_that_is_killed_again_and_again_ends_exact(address: str, kafka: ba
     here = str(pathlib.Path(__file__).parent)
     kills = 0
     for _ in range(60):
-        child = subprocess.Popen([sys.executable, "-c", RUN, address, name, str(tmp_path), here], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", RUN, address, name, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+        )
         assert child.stdout is not None and child.stdout.readline() == "go\n"
         time.sleep(rng.random() * 0.35)  # the moment of the kill is what is random here
         if child.poll() is None:
@@ -230,17 +266,34 @@ def test_a_run_that_is_killed_again_and_again_ends_exact(address: str, kafka: ba
     assert kills >= 3, "the run was never hit"
     check(tmp_path, values, in_order=True)
     seals = sorted((tmp_path / "_bayou/heart/1/epoch").glob("*.json"))
-    newest = {t: max(json.loads(s.read_text())["epoch"] for s in seals if json.loads(s.read_text())["tables"].get(t, {}).get("commit")) for t in ("cleansed", "totals")}
+    newest = {
+        t: max(
+            json.loads(s.read_text())["epoch"]
+            for s in seals
+            if json.loads(s.read_text())["tables"].get(t, {}).get("commit")
+        )
+        for t in ("cleansed", "totals")
+    }
     for table, epoch in newest.items():
         assert transactions(tmp_path / table) == {f"bayou/heart/{table}": epoch}
 
 
-def test_two_runners_of_one_query_never_write_twice(address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path) -> None:
+def test_two_runners_of_one_query_never_write_twice(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
+) -> None:
     name = topic(1)
     values = events(3, 4000)
     publish(address, name, values, 1)
     here = str(pathlib.Path(__file__).parent)
-    children = [subprocess.Popen([sys.executable, "-c", RUN, address, name, str(tmp_path), here], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN, address, name, str(tmp_path), here],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     ended = [c.communicate(timeout=120) for c in children]
     for (_, err), child in zip(ended, children, strict=True):
         assert child.returncode == 0 or "ConcurrentQueryError" in err, err
@@ -248,7 +301,9 @@ def test_two_runners_of_one_query_never_write_twice(address: str, kafka: bayou.C
     check(tmp_path, values, in_order=True)
 
 
-def test_an_expectation_that_fails_the_query_leaves_nothing_of_its_epoch(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+def test_an_expectation_that_fails_the_query_leaves_nothing_of_its_epoch(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
     broker.create_topic("t")
     broker.produce("t", [{"a": i} for i in range(10)], progress=False)
     stream = broker.read_stream("t", schema="a INT").expect_or_fail("small", "a < 7")
@@ -256,14 +311,20 @@ def test_an_expectation_that_fails_the_query_leaves_nothing_of_its_epoch(broker:
         stream.write_delta(str(tmp_path / "t"), progress=False)
     assert caught.value.query.status == "failed"
     assert rows(tmp_path / "t") == []
-    query = broker.read_stream("t", schema="a INT").expect("small", "a < 7").write_delta(str(tmp_path / "t"), progress=False)
+    query = (
+        broker.read_stream("t", schema="a INT")
+        .expect("small", "a < 7")
+        .write_delta(str(tmp_path / "t"), progress=False)
+    )
     assert len(rows(tmp_path / "t")) == 10
     with pytest.raises(bayou.ExpectationError, match="30.00 %"):
         query.raise_for_expectations("small", max_ratio=0.1)
     query.raise_for_expectations("small", max_ratio=0.3)
 
 
-def test_reset_and_full_refresh_start_over_and_history_keeps_the_old_rows(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+def test_reset_and_full_refresh_start_over_and_history_keeps_the_old_rows(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
     broker.create_topic("t")
     broker.produce("t", [{"a": i} for i in range(10)], progress=False)
     lake = bayou.Pipeline("p", str(tmp_path))
@@ -295,7 +356,9 @@ def test_tables_of_a_broker_that_is_gone_are_refused_with_the_remedy(tmp_path: p
     assert [r["a"] for r in rows(tmp_path / "t")] == [1]
 
 
-def test_an_interval_query_follows_the_topic_until_it_is_stopped(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+def test_an_interval_query_follows_the_topic_until_it_is_stopped(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
     broker.create_topic("t", partitions=2)
     stream = broker.read_stream("t", schema="a INT")
     query = stream.write_delta(str(tmp_path / "t"), trigger="0 seconds", block=False, progress=False)
@@ -350,7 +413,9 @@ def test_a_new_column_needs_schema_mode_merge(broker: bayou.Connection, tmp_path
     assert bayou.sql("SELECT a, b FROM t ORDER BY a", t=path).to_dicts() == [{"a": 1, "b": None}, {"a": 2, "b": "y"}]
 
 
-def test_a_failing_expression_quarantines_its_row_and_no_other(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+def test_a_failing_expression_quarantines_its_row_and_no_other(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
     broker.create_topic("t")
     broker.produce("t", [{"a": i, "s": str(i) if i != 3 else "three"} for i in range(6)], progress=False)
     stream = broker.read_stream("t", schema="a INT, s STRING").select("a", "CAST(s AS INT) AS n", "10 / (a - 4) AS q")
@@ -361,7 +426,9 @@ def test_a_failing_expression_quarantines_its_row_and_no_other(broker: bayou.Con
     assert "column 'n'" in aside[3]["error"] and "three" not in aside[3]["error"]
 
 
-def test_too_many_malformed_messages_stop_the_query_with_the_commonest_error(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+def test_too_many_malformed_messages_stop_the_query_with_the_commonest_error(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
     broker.create_topic("t")
     broker.produce("t", [{"a": "x" if i % 4 else 1} for i in range(400)], progress=False)
     with pytest.raises(bayou.SchemaError, match=r"max_malformed=0.5.*quoted value does not fit INT"):

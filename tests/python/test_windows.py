@@ -27,7 +27,14 @@ def seals(root: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(p.read_text()) for p in sorted(root.glob("_bayou/*/*/epoch/*.json"))]
 
 
-def oracle(messages: dict[tuple[int, int], dict[str, Any]], epochs: list[dict[str, Any]], size: int, slide: int, topic: str, one_epoch_a_run: bool) -> tuple[dict[Any, Any], list[tuple[int, int]]]:
+def oracle(
+    messages: dict[tuple[int, int], dict[str, Any]],
+    epochs: list[dict[str, Any]],
+    size: int,
+    slide: int,
+    topic: str,
+    one_epoch_a_run: bool,
+) -> tuple[dict[Any, Any], list[tuple[int, int]]]:
     """Rows of the windowed table, and places of the late messages, from the sealed ranges alone."""
     partitions = {r["partition"] for r in epochs[0]["ranges"]}
     highest: dict[int, int | None] = dict.fromkeys(partitions)
@@ -40,7 +47,11 @@ def oracle(messages: dict[tuple[int, int], dict[str, Any]], epochs: list[dict[st
             for offset in range(r["from"], r["until"]):
                 m = messages[r["partition"], offset]
                 time = m["us"]
-                starts = [] if time is None else [s for s in range(time - time % slide, time - size, -slide) if s + size > time]
+                starts = (
+                    []
+                    if time is None
+                    else [s for s in range(time - time % slide, time - size, -slide) if s + size > time]
+                )
                 alive = [s for s in starts if watermark is None or s + size > watermark]
                 if not alive:
                     late.append((r["partition"], offset))
@@ -75,7 +86,9 @@ def oracle(messages: dict[tuple[int, int], dict[str, Any]], epochs: list[dict[st
     return emitted, late
 
 
-def publish(address: str, topic: str, rng: random.Random, count: int, partitions: int, first: int, silent: set[int]) -> dict[tuple[int, int], dict[str, Any]]:
+def publish(
+    address: str, topic: str, rng: random.Random, count: int, partitions: int, first: int, silent: set[int]
+) -> dict[tuple[int, int], dict[str, Any]]:
     """Disorder, late rows, bad clocks, NULL times; some partitions stay silent; record timestamps in the past make partitions idle."""
     producer = confluent_kafka.Producer({"bootstrap.servers": address})
     placed: dict[tuple[int, int], dict[str, Any]] = {}
@@ -90,18 +103,30 @@ def publish(address: str, topic: str, rng: random.Random, count: int, partitions
         model = rng.choice(["a", "b", None])
         value = {"n": n, "time": time, "model": model}
 
-        def delivered(error: Any, message: Any, row: dict[str, Any] = {"us": None if time is None else us(when), "model": model, "n": n}) -> None:  # noqa: B006
+        def delivered(
+            error: Any,
+            message: Any,
+            row: dict[str, Any] = {"us": None if time is None else us(when), "model": model, "n": n},
+        ) -> None:  # noqa: B006
             assert error is None
             placed[message.partition(), message.offset()] = row
 
         stamp = NOW - timedelta(seconds=rng.choice([5, 3000]))
-        producer.produce(topic, json.dumps(value).encode(), partition=partition, timestamp=round(stamp.timestamp() * 1000), on_delivery=delivered)
+        producer.produce(
+            topic,
+            json.dumps(value).encode(),
+            partition=partition,
+            timestamp=round(stamp.timestamp() * 1000),
+            on_delivery=delivered,
+        )
     producer.flush(30)
     return placed
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_windows_equal_the_oracle_over_random_streams_epochs_and_runs(address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, seed: int) -> None:
+def test_windows_equal_the_oracle_over_random_streams_epochs_and_runs(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, seed: int
+) -> None:
     rng = random.Random(seed)
     partitions = rng.randrange(1, 4)
     silent = {p for p in range(partitions - 1) if rng.random() < 0.4}
@@ -128,13 +153,17 @@ def test_windows_equal_the_oracle_over_random_streams_epochs_and_runs(address: s
     assert sum(map(sum, counted)) == len(late)
 
 
-def test_complete_mode_keeps_every_row_and_close_windows_emits_what_is_open(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+def test_complete_mode_keeps_every_row_and_close_windows_emits_what_is_open(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
     broker.create_topic("t")
     start = datetime(2024, 1, 1, tzinfo=timezone.utc)
     broker.produce("t", [{"time": start + timedelta(seconds=s)} for s in (0, 70, 10, 200, 5)], progress=False)
     raw = broker.read_stream("t", schema="time TIMESTAMP").with_watermark("time", "0 seconds")
     counts = raw.group_by(bayou.window("time", "1 minute")).agg("count(*) AS n")
-    assert [r["n"] for r in sorted(counts.collect(output_mode="complete").to_dicts(), key=lambda r: r["window_start"])] == [3, 1, 1]
+    assert [
+        r["n"] for r in sorted(counts.collect(output_mode="complete").to_dicts(), key=lambda r: r["window_start"])
+    ] == [3, 1, 1]
     assert [r["n"] for r in counts.collect().to_dicts()] == [3, 1]
     assert [r["n"] for r in counts.collect(close_windows=True).to_dicts()] == [3, 1, 1]
     query = counts.write_delta(str(tmp_path / "w"), progress=False)
