@@ -175,6 +175,15 @@ class Schema:
     """
 
     @property
+    def types(self) -> list[str]:
+        """Each column's type as DDL has it, in order.
+
+        Example:
+            >>> stream.schema.types
+            ['TIMESTAMP', 'INT', 'STRING']
+        """
+
+    @property
     def names(self) -> list[str]:
         """Names of the columns, in order.
 

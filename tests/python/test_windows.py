@@ -102,12 +102,13 @@ def publish(
         time = None if rng.random() < 0.02 else when.strftime("%Y-%m-%dT%H:%M:%SZ")
         model = rng.choice(["a", "b", None])
         value = {"n": n, "time": time, "model": model}
+        row = {"us": None if time is None else us(when), "model": model, "n": n}
 
         def delivered(
             error: Any,
             message: Any,
-            row: dict[str, Any] = {"us": None if time is None else us(when), "model": model, "n": n},
-        ) -> None:  # noqa: B006
+            row: dict[str, Any] = row,
+        ) -> None:
             assert error is None
             placed[message.partition(), message.offset()] = row
 
