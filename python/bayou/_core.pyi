@@ -955,7 +955,7 @@ class Stream:
         """
     def write_delta(
         self,
-        target: str,
+        target: str | Path,
         *,
         query_name: str | None = None,
         output_mode: _OutputMode | None = None,
@@ -1367,7 +1367,7 @@ def from_messages(
     """
 
 def read_delta(
-    target: str, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
+    target: str | Path, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
 ) -> Table:
     """A whole Delta table.
 

@@ -57,7 +57,7 @@ def oracle(
                     late.append((r["partition"], offset))
                 for s in alive:
                     open_.setdefault((s, m["model"]), []).append(m["n"])
-                if time is not None and time <= seal["clock"] + 3_600_000_000:
+                if time is not None and time <= seal["began"] + 3_600_000_000:
                     highest[r["partition"]] = max(highest[r["partition"]] or time, time)
         [state] = seal["watermarks"].values()
         # Whether a partition is idle is sealed. Where an epoch is a whole run, every partition is caught up, and silence is
