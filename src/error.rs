@@ -107,9 +107,15 @@ impl From<datafusion::error::DataFusionError> for Error {
 /// " Did you mean 'x'?" for the candidate nearest to `wanted`, or nothing.
 pub fn did_you_mean<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let wanted_lower = wanted.to_lowercase();
+    let score = |c: &str| {
+        let c = c.to_lowercase();
+        // Short names with two letters swapped ("bmp") look far apart to Jaro-Winkler.
+        let swapped = strsim::damerau_levenshtein(&wanted_lower, &c) == 1 && c.len() > 1;
+        strsim::jaro_winkler(&wanted_lower, &c) + if swapped { 0.5 } else { 0.0 }
+    };
     candidates
         .into_iter()
-        .map(|c| (strsim::jaro_winkler(&wanted_lower, &c.to_lowercase()), c))
+        .map(|c| (score(c), c))
         .filter(|(score, _)| *score > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, c)| format!(" Did you mean '{c}'?"))

@@ -104,25 +104,23 @@ impl Groups {
         Ok(())
     }
 
-    /// The groups' keys and partial states; nothing is left.
-    pub fn take_states(&mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+    /// The groups' keys and partial states. By value: what DataFusion's tables hold after emitting all is not to be used again.
+    pub fn into_states(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let mut states = vec![];
         for acc in &mut self.accumulators {
             states.extend(acc.state(EmitTo::All)?);
         }
-        self.count = 0;
         Ok((keys, states))
     }
 
-    /// The groups' keys and results; nothing is left.
-    pub fn take_results(&mut self, aggregates: &[Aggregate]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+    /// The groups' keys and results.
+    pub fn into_results(mut self, aggregates: &[Aggregate]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let mut results = vec![];
         for (acc, aggregate) in self.accumulators.iter_mut().zip(aggregates) {
             results.push(aggregate.finish(acc.evaluate(EmitTo::All)?)?);
         }
-        self.count = 0;
         Ok((keys, results))
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit as _atexit
 import sys as _sys
 
-from bayou import _core
+from bayou import _core, testing
+from bayou._connect import connect, simulate
 from bayou._core import (
     AclError,
     AuthError,
@@ -38,8 +39,6 @@ from bayou._core import (
     sql,
     window,
 )
-from bayou._connect import connect, simulate
-from bayou import testing
 from bayou.pipeline import Pipeline
 
 _core._set_launcher(

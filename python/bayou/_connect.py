@@ -77,7 +77,7 @@ def simulate(
         >>> kafka.produce("fitness-tracker", bayou.simulate("fitness", rows=200_000), key="ip")
     """
     if what != "fitness":
-        raise _core.ConfigError(f"simulate({what!r}): there is \"fitness\"")
+        raise _core.ConfigError(f'simulate({what!r}): there is "fitness"')
     return _core._simulate_fitness(
         rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns
     )

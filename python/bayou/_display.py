@@ -55,7 +55,11 @@ def _cell(value: Any) -> str:
 def _rows_html(columns: list[str], rows: list[dict[str, Any]], total: int) -> str:
     head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
     body = "".join("<tr>" + "".join(_cell(row[c]) for c in columns) + "</tr>" for row in rows)
-    more = f'<div class="dim">{len(rows)} of {total:,} rows</div>' if total > len(rows) else f'<div class="dim">{total:,} rows</div>'
+    more = (
+        f'<div class="dim">{len(rows)} of {total:,} rows</div>'
+        if total > len(rows)
+        else f'<div class="dim">{total:,} rows</div>'
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
@@ -67,7 +71,9 @@ def preview_html(preview: _core.Preview) -> str:
     out = _rows_html(preview.rows.columns, preview.rows.to_dicts(_ROWS), len(preview.rows))
     bad = preview.malformed
     if len(bad):
-        out += f'<div class="bad">{len(bad)} malformed or set aside</div>' + _rows_html(bad.columns, bad.to_dicts(20), len(bad))
+        out += f'<div class="bad">{len(bad)} malformed or set aside</div>' + _rows_html(
+            bad.columns, bad.to_dicts(20), len(bad)
+        )
     return f'{_STYLE}<div class="bayou">{out}</div>'
 
 
@@ -103,9 +109,19 @@ def query_html(query: _core.Query) -> str:
     out = [f"<div><b>{html.escape(r['name'])}</b> <span class='tag {tone}'>{html.escape(status)}</span></div>"]
     if r["message"]:
         out.append(f'<div class="bad">{html.escape(r["message"])}</div>')
-    out.append('<div class="tiles">' + "".join(f'<div class="tile"><b>{html.escape(v)}</b>{k}</div>' for k, v in tiles) + "</div>")
+    out.append(
+        '<div class="tiles">'
+        + "".join(f'<div class="tile"><b>{html.escape(v)}</b>{k}</div>' for k, v in tiles)
+        + "</div>"
+    )
     tables = [
-        {"table": name, "mode": t["mode"], "rows written": t["rowsWritten"], "version": t["version"], "location": t["location"]}
+        {
+            "table": name,
+            "mode": t["mode"],
+            "rows written": t["rowsWritten"],
+            "version": t["version"],
+            "location": t["location"],
+        }
         for name, t in r["tables"].items()
     ]
     if tables:
@@ -155,9 +171,9 @@ class Panel:
         self._said = time.monotonic()
         self._live = block and _in_notebook()
         if self._live:
-            from IPython.display import display  # type: ignore[import-not-found, unused-ignore]
+            from IPython.display import display
 
-            self._handle = display(_Html(query_html(query)), display_id=True)
+            self._handle = display(_Html(query_html(query)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
 
     def update(self) -> None:
         if self._handle is not None:
@@ -195,9 +211,9 @@ class Progress:
         if _in_notebook():
             self._said = time.monotonic()
             if self._handle is None:
-                from IPython.display import display  # type: ignore[import-not-found, unused-ignore]
+                from IPython.display import display
 
-                self._handle = display(_Html(html.escape(text)), display_id=True)
+                self._handle = display(_Html(html.escape(text)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
             else:
                 self._handle.update(_Html(html.escape(text)))
         elif time.monotonic() - self._said > 30:

@@ -72,12 +72,9 @@ _PANDAS_TYPES = {
 
 def _to_pandas_plain(table: _core.Table, pd: Any) -> Any:
     """Without pyarrow: value by value."""
-    from bayou import _core
-
     columns = {}
-    for name in table.columns:
+    for name, ddl in zip(table.columns, table.schema.types, strict=True):
         values = table.column(name)
-        ddl = _core._column_type(table, name)
         plain, nullable = _PANDAS_TYPES.get(ddl, ("object", "object"))
         has_null = any(v is None for v in values)
         columns[name] = pd.Series(values, dtype=nullable if has_null else plain)

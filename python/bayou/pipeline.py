@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, overload
@@ -32,13 +33,13 @@ class Pipeline:
     def __init__(
         self,
         name: str,
-        root: str,
+        root: str | os.PathLike[str],
         *,
         checkpoint_location: str | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        self.root = str(root)
+        self.root = os.fspath(root)
         self.query: _core.Query | None = None
         self._checkpoint_location = checkpoint_location
         self._storage_options = dict(storage_options) if storage_options else None
@@ -119,7 +120,9 @@ class Pipeline:
                 raise TypeError(f"the function of table {name!r} returned {type(made).__name__}, not a Stream")
             stream = made
         if self._resolving and options.get("output_mode") == "complete":
-            raise _core.ConfigError(f"table {name!r} is written as a whole (complete); only append tables can be read as streams")
+            raise _core.ConfigError(
+                f"table {name!r} is written as a whole (complete); only append tables can be read as streams"
+            )
         return stream if stream.name is not None else stream.named(name)
 
     def run(
@@ -152,7 +155,7 @@ class Pipeline:
         for option in unknown:
             raise TypeError(f"run() has no argument {option!r}.{_hint(option)}")
         if not self._definitions:
-            raise _core.ConfigError(f"pipeline {self.name!r} has no tables: define one with lake.table(\"name\", stream)")
+            raise _core.ConfigError(f'pipeline {self.name!r} has no tables: define one with lake.table("name", stream)')
         tables = []
         for name, (_, options) in list(self._definitions.items()):
             self._resolving = []

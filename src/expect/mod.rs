@@ -101,7 +101,7 @@ impl RuleSet {
             match rule.action {
                 Action::Keep => continue,
                 Action::Fail => {
-                    if let Some(row) = (&!mask).set_indices().next()
+                    if let Some(row) = (!mask).set_indices().next()
                         && fatal.is_none_or(|(r, _)| (row as u32) < r)
                     {
                         fatal = Some((row as u32, i));

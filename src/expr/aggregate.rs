@@ -115,7 +115,7 @@ impl Aggregate {
                 let value = |i: usize| {
                     let values = list.value(i);
                     let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
-                    values.sort_by(|a, b| ordered::bits(*a).cmp(&ordered::bits(*b)));
+                    values.sort_by_key(|v| ordered::bits(*v));
                     let position = (values.len() as f64 - 1.0) * p;
                     let (low, high) = (position.floor(), position.ceil());
                     if low == high {

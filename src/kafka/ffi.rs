@@ -208,6 +208,7 @@ pub(super) struct Mock {
 
 // SAFETY: the cluster runs on a thread of its own and is asked through its queue.
 unsafe impl Send for Mock {}
+// SAFETY: as above.
 unsafe impl Sync for Mock {}
 
 impl Mock {

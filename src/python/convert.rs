@@ -40,6 +40,17 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
     }
 }
 
+/// A path or a URL: a string, or anything that `os.fspath` takes.
+pub fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(text) = value.extract::<String>() {
+        return Ok(text);
+    }
+    match value.py().import("os")?.call_method1("fspath", (value,)) {
+        Ok(text) => text.extract(),
+        Err(_) => Err(Error::config(format!("a path or URL is wanted, not {}", value.get_type().name()?)).into()),
+    }
+}
+
 pub fn dialect(text: Option<&str>) -> Result<Dialect> {
     match text {
         None | Some("databricks" | "spark") => Ok(Dialect::Databricks),
@@ -54,7 +65,8 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
         return Ok(text);
     }
     if let Ok(delta) = value.cast::<PyDelta>() {
-        let us = (i64::from(delta.get_days()) * 86_400 + i64::from(delta.get_seconds())) * 1_000_000 + i64::from(delta.get_microseconds());
+        let us = (i64::from(delta.get_days()) * 86_400 + i64::from(delta.get_seconds())) * 1_000_000
+            + i64::from(delta.get_microseconds());
         if us < 0 {
             return Err(Error::config(format!("{what} must not be negative")).into());
         }
@@ -115,14 +127,16 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
             let mut inner = BTreeMap::new();
             let wrong = || Error::config(format!("{what}: write offsets as {{\"topic\": {{0: 42, 1: -2}}}}"));
             for (p, o) in partitions.cast::<PyDict>().map_err(|_| wrong())?.iter() {
-                let p: i32 = p.extract().or_else(|_| p.extract::<String>()?.parse().map_err(|_| PyErr::from(wrong())))?;
+                let p: i32 =
+                    p.extract().or_else(|_| p.extract::<String>()?.parse().map_err(|_| PyErr::from(wrong())))?;
                 inner.insert(p, o.extract::<i64>().map_err(|_| wrong())?);
             }
             out.insert(topic.extract::<String>()?, inner);
         }
         return Ok(Offsets::Exact(out));
     }
-    Err(Error::config(format!("{what} takes \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}")).into())
+    Err(Error::config(format!("{what} takes \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}"))
+        .into())
 }
 
 /// Positional arguments and lists of strings, flattened.

@@ -26,6 +26,11 @@ impl PyBayouSchema {
     fn ddl(&self) -> String {
         to_ddl(&self.0)
     }
+    /// Each column's type, as DDL has it.
+    #[getter]
+    fn types(&self) -> Vec<String> {
+        self.0.fields().iter().map(|f| crate::expr::type_to_ddl(f.data_type())).collect()
+    }
     fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("pyarrow")?.call_method1("schema", (slf,))
     }
@@ -96,7 +101,11 @@ impl PyTable {
     }
 
     #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let batches = self.rows.batches.clone().into_iter().map(Ok);
         let reader = RecordBatchIterator::new(batches, self.rows.schema.clone());
         let reader = Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?;
@@ -183,7 +192,9 @@ impl PyTable {
 fn readable(batch: &RecordBatch) -> RecordBatch {
     let show = |c: &ArrayRef| match c.data_type() {
         DataType::Binary => {
-            let text = |v: Option<&[u8]>| v.map(|v| std::str::from_utf8(v).map_or_else(|_| format!("0x{}", hex(v)), str::to_string));
+            let text = |v: Option<&[u8]>| {
+                v.map(|v| std::str::from_utf8(v).map_or_else(|_| format!("0x{}", hex(v)), str::to_string))
+            };
             std::sync::Arc::new(c.as_binary::<i32>().iter().map(text).collect::<StringArray>()) as ArrayRef
         }
         _ => c.clone(),
@@ -267,12 +278,22 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
             }
             dict.into_any()
         }
-        _ => arrow::util::display::array_value_to_string(array, row).map_err(arrow_error)?.into_pyobject(py)?.into_any(),
+        _ => {
+            arrow::util::display::array_value_to_string(array, row).map_err(arrow_error)?.into_pyobject(py)?.into_any()
+        }
     })
+}
+
+/// A column's type as DDL has it.
+#[pyfunction]
+fn _column_type(table: PyRef<'_, PyTable>, name: &str) -> PyResult<String> {
+    let index = crate::expr::resolve_column(name, &table.rows.schema)?;
+    Ok(crate::expr::type_to_ddl(table.rows.schema.field(index).data_type()))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyBayouSchema>()?;
     m.add_class::<PyTable>()?;
-    m.add_class::<PyBatch>()
+    m.add_class::<PyBatch>()?;
+    m.add_function(wrap_pyfunction!(_column_type, m)?)
 }

@@ -3,7 +3,7 @@
 use super::run::QuerySpec;
 use super::start::{QUARANTINE, ensure, quarantine_spec, table_spec};
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
-use crate::sink::delta::{Add, Commit, OutputMode, Table, TableSpec};
+use crate::sink::delta::{Add, Commit, OutputMode, Staging, Table, TableSpec};
 use crate::time::EventTime;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ pub fn app(query: &str, table: &str) -> String {
 pub struct Committer {
     query: String,
     pub tables: BTreeMap<String, Arc<Mutex<Table>>>,
+    pub staging: BTreeMap<String, Staging>,
     done: BTreeMap<String, DoneTable>,
     accept_changes: bool,
 }
@@ -48,22 +49,38 @@ impl Committer {
         let opened =
             futures::future::try_join_all(specs.map(|(name, s)| async move { ensure(s).await.map(|t| (name, t)) }))
                 .await?;
+        let mut staging: BTreeMap<_, _> = opened.iter().map(|(n, t)| (n.clone(), t.staging())).collect();
         let mut tables: BTreeMap<_, _> = opened.into_iter().map(|(n, t)| (n, Arc::new(Mutex::new(t)))).collect();
         // The quarantine table is made when it is first needed.
         if crate::sink::delta::open(&spec.quarantine).await?.is_some() {
             let table = ensure(quarantine_spec(spec)).await?;
+            staging.insert(QUARANTINE.into(), table.staging());
             tables.insert(QUARANTINE.into(), Arc::new(Mutex::new(table)));
         }
-        Ok(Self { query: spec.name.clone(), tables, done: BTreeMap::new(), accept_changes: spec.accept_changes })
+        Ok(Self {
+            query: spec.name.clone(),
+            tables,
+            done: BTreeMap::new(),
+            staging,
+            accept_changes: spec.accept_changes,
+        })
     }
 
-    pub async fn quarantine(&mut self, spec: &QuerySpec) -> Result<Arc<Mutex<Table>>> {
-        if let Some(t) = self.tables.get(QUARANTINE) {
-            return Ok(t.clone());
+    /// The quarantine table, made now if it was not there.
+    pub async fn quarantine(&mut self, spec: &QuerySpec) -> Result<Staging> {
+        if let Some(staging) = self.staging.get(QUARANTINE) {
+            return Ok(staging.clone());
         }
-        let table = Arc::new(Mutex::new(ensure(quarantine_spec(spec)).await?));
-        self.tables.insert(QUARANTINE.into(), table.clone());
-        Ok(table)
+        let table = ensure(quarantine_spec(spec)).await?;
+        let staging = table.staging();
+        self.staging.insert(QUARANTINE.into(), staging.clone());
+        self.tables.insert(QUARANTINE.into(), Arc::new(Mutex::new(table)));
+        Ok(staging)
+    }
+
+    /// Each table's version, as the newest finished epoch has it.
+    pub fn versions(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.done.iter().map(|(n, t)| (n.as_str(), t.version))
     }
 
     pub fn known(&mut self, done: Option<&Done>) {

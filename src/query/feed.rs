@@ -40,6 +40,7 @@ pub struct Feed {
     pub lost: Vec<LostRange>,
     pub warnings: Vec<String>,
     looked: Instant,
+    pub topic_ids: BTreeMap<Topic, Option<String>>,
 }
 
 /// One cluster per query: its positions go by topic and partition.
@@ -87,7 +88,14 @@ impl Feed {
             connection,
             sources,
             reader: None,
-            options: ReaderOptions::default(),
+            options: ReaderOptions {
+                // A bounded run wants its last end-of-partition soon; a live one need not ask 100 times a second.
+                properties: (!bounded)
+                    .then(|| ("fetch.wait.max.ms".to_string(), "250".to_string()))
+                    .into_iter()
+                    .collect(),
+                ..ReaderOptions::default()
+            },
             positions,
             targets: None,
             reached: BTreeSet::new(),
@@ -99,6 +107,7 @@ impl Feed {
             lost: vec![],
             warnings: vec![],
             looked: Instant::now(),
+            topic_ids: BTreeMap::new(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
             return Err(Error::config(
@@ -336,9 +345,23 @@ impl Feed {
             return Ok(());
         }
         self.looked = Instant::now();
+        self.check_topics()?;
         let new = self.find_partitions()?;
         if !new.is_empty() {
             self.start_reader()?.assign(&new)?;
+        }
+        Ok(())
+    }
+
+    /// A topic made anew under the same name would be read on silently where its offsets have grown past ours.
+    fn check_topics(&self) -> Result<()> {
+        for (topic, id) in &self.topic_ids {
+            let now = self.connection.topic_id(topic)?;
+            if now.is_some() && id.is_some() && now != *id && self.fails_on_loss(topic) {
+                return Err(Error::data_loss(format!(
+                    "the topic '{topic}' was deleted and made anew while it was read: what was not read is lost. Start over with reset(confirm=True)."
+                )));
+            }
         }
         Ok(())
     }

@@ -127,7 +127,9 @@ pub fn epoch(
     })
 }
 
+#[allow(clippy::too_many_arguments)]
 pub fn publish(
+    spec: &QuerySpec,
     shared: &Shared,
     at: &Started,
     c: &EpochCounts,
@@ -153,7 +155,7 @@ pub fn publish(
         r.tables.entry(name.clone()).or_default().rows_written += rows;
     }
     if c.quarantined > 0 {
-        r.tables.entry(super::start::QUARANTINE.into()).or_default().rows_written += c.quarantined;
+        r.tables.entry(spec.quarantine.name()).or_default().rows_written += c.quarantined;
     }
     r.push(progress);
 }

@@ -132,11 +132,12 @@ impl<'a> Runner<'a> {
             let mut report = shared.report.lock();
             report.status = "running".into();
             report.warnings.append(&mut runner.at.feed.warnings);
-            for t in &spec.tables {
-                let entry = report.tables.entry(t.name.clone()).or_default();
-                entry.location = t.location.display();
-                entry.mode = format!("{:?}", t.mode).to_lowercase();
-            }
+        }
+        for t in &spec.tables {
+            runner.report_version(&t.name, 0);
+        }
+        for (name, version) in runner.at.committer.versions() {
+            runner.report_version(name, version);
         }
         let result = runner.epochs();
         runner.at.feed.stop();
@@ -254,14 +255,9 @@ impl<'a> Runner<'a> {
         for (i, t) in self.spec.tables.iter().enumerate() {
             for batch in std::mem::take(&mut self.at.engine.outputs[i]) {
                 if work.stagers[i].is_none() {
-                    let table = self
-                        .at
-                        .committer
-                        .tables
-                        .get(&t.name)
-                        .cloned()
-                        .ok_or_else(|| Error::internal("a table is missing"))?;
-                    work.stagers[i] = Some(Stager::start(&*runtime.block_on(table.lock()), runtime));
+                    let staging =
+                        self.at.committer.staging.get(&t.name).ok_or_else(|| Error::internal("a table is missing"))?;
+                    work.stagers[i] = Some(Stager::start(staging, runtime));
                 }
                 work.rows += batch.num_rows() as u64;
                 if let Some(stager) = &mut work.stagers[i] {
@@ -272,8 +268,8 @@ impl<'a> Runner<'a> {
         let rejects = std::mem::take(&mut self.at.engine.rejects);
         if !rejects.is_empty() {
             if work.quarantine.is_none() {
-                let table = runtime.block_on(self.at.committer.quarantine(self.spec))?;
-                work.quarantine = Some(Stager::start(&*runtime.block_on(table.lock()), runtime));
+                let staging = runtime.block_on(self.at.committer.quarantine(self.spec))?;
+                work.quarantine = Some(Stager::start(&staging, runtime));
             }
             if let Some(stager) = &mut work.quarantine {
                 stager.send(&quarantine::rows(&rejects, work.epoch)?)?;
@@ -354,7 +350,7 @@ impl<'a> Runner<'a> {
             &written,
             report::Durations { worked, staged, sealed: sealed_in, total: work.began.elapsed() },
         );
-        report::publish(self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
+        report::publish(self.spec, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
         self.committing = Some(rt.spawn(async move {
             let done = committer.commit(&log, &seal, commits, SystemClock.now()).await?;
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
@@ -390,6 +386,7 @@ impl<'a> Runner<'a> {
             epoch: work.epoch,
             nonce: uuid::Uuid::new_v4().to_string(),
             definition: self.at.definition.clone(),
+            began: work.clock,
             clock: now,
             ranges,
             watermarks_before: work.watermarks_before.clone(),
@@ -439,26 +436,33 @@ impl<'a> Runner<'a> {
             Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),
             Ok(Ok(Err(e))) => Err(e),
             Ok(Ok(Ok((committer, done)))) => {
-                let mut report = self.shared.report.lock();
                 for (name, table) in &done.tables {
-                    if let Some(entry) = report.tables.get_mut(name) {
-                        entry.version = table.version;
-                    } else if name == QUARANTINE {
-                        let entry = report.tables.entry(QUARANTINE.into()).or_default();
-                        entry.version = table.version;
-                        entry.location = self.spec.quarantine.display();
-                        entry.mode = "append".into();
-                    }
+                    self.report_version(name, table.version);
                 }
-                drop(report);
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 for (name, table) in newer.tables {
                     self.at.committer.tables.entry(name).or_insert(table);
                 }
+                for (name, staging) in newer.staging {
+                    self.at.committer.staging.entry(name).or_insert(staging);
+                }
                 Ok(())
             }
         }
+    }
+
+    fn report_version(&self, name: &str, version: u64) {
+        let mut report = self.shared.report.lock();
+        let (name, location, mode) = match self.spec.tables.iter().find(|t| t.name == name) {
+            Some(t) => (t.name.clone(), &t.location, format!("{:?}", t.mode).to_lowercase()),
+            None if name == QUARANTINE => (self.spec.quarantine.name(), &self.spec.quarantine, "append".into()),
+            None => return,
+        };
+        let entry = report.tables.entry(name).or_default();
+        entry.version = version;
+        entry.location = location.display();
+        entry.mode = mode;
     }
 
     /// A bounded run ends by saying which windows it leaves open, and which partition holds them.

@@ -230,6 +230,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let bounded = spec.trigger == super::Trigger::AvailableNow;
     let mut feed = Feed::new(sources, positions, bounded)?;
     feed.last_timestamp = last_timestamps;
+    feed.topic_ids = topic_ids.iter().map(|(t, id)| (crate::position::Topic::new(t), id.clone())).collect();
     for t in &mut engine.trackers {
         feed.partitions().for_each(|p| t.know(p));
     }

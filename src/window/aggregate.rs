@@ -120,6 +120,7 @@ pub struct Aggregator {
     pub spec: AggregateSpec,
     pub emit: Emit,
     epoch: Groups,
+    epoch_schema: SchemaRef,
     /// Groups by the start of their window; all under one key where there is no window.
     live: BTreeMap<i64, Groups>,
     /// The latest window start that was ever assigned.
@@ -143,9 +144,10 @@ impl Aggregator {
         if spec.window.is_some() {
             epoch_keys.insert(0, timestamp("window_start"));
         }
-        let epoch = Groups::new(&Arc::new(Schema::new(epoch_keys)), spec.aggregates())?;
+        let epoch_schema = Arc::new(Schema::new(epoch_keys));
+        let epoch = Groups::new(&epoch_schema, spec.aggregates())?;
         let state_schema = spec.state_schema()?;
-        Ok(Self { spec, emit, epoch, live: BTreeMap::new(), last_start: None, key_schema, state_schema })
+        Ok(Self { spec, emit, epoch, epoch_schema, live: BTreeMap::new(), last_start: None, key_schema, state_schema })
     }
 
     pub fn state_schema(&self) -> &SchemaRef {
@@ -285,7 +287,8 @@ impl Aggregator {
     /// Ends the epoch: its groups are merged into the live ones, and what is due is handed out.
     pub fn finish_epoch(&mut self, watermark: Option<Watermark>) -> Result<Finished> {
         let updated_groups = self.epoch.len();
-        let (mut columns, states) = self.epoch.take_states()?;
+        let fresh = Groups::new(&self.epoch_schema, self.spec.aggregates())?;
+        let (mut columns, states) = std::mem::replace(&mut self.epoch, fresh).into_states()?;
         let increment = if updated_groups > 0 {
             columns.extend(states);
             Some(RecordBatch::try_new(self.state_schema.clone(), columns)?)
@@ -360,8 +363,8 @@ impl Aggregator {
             while let Some((start, _)) = self.live.first_key_value()
                 && window.end_of(*start) <= w.0
             {
-                let Some((start, mut groups)) = self.live.pop_first() else { break };
-                out.push(self.output(start, &mut groups)?);
+                let Some((start, groups)) = self.live.pop_first() else { break };
+                out.push(self.output(start, groups)?);
             }
         }
         Ok(concat_batches(&self.spec.schema, &out)?)
@@ -371,13 +374,13 @@ impl Aggregator {
     fn results(&mut self) -> Result<RecordBatch> {
         let mut out = vec![];
         let aggregates = self.spec.aggregation.aggregates.clone();
-        for (start, mut groups) in std::mem::take(&mut self.live) {
+        for (start, groups) in std::mem::take(&mut self.live) {
             // Evaluating consumes: results come from a copy that is merged from the partial states.
-            let (keys, states) = groups.take_states()?;
+            let (keys, states) = groups.into_states()?;
             let rows = states.first().map_or(0, |s| s.len());
             let mut copy = Groups::new(&self.key_schema, &aggregates)?;
             copy.merge(&keys, &states, &aggregates, rows)?;
-            out.push(self.output(start, &mut copy)?);
+            out.push(self.output(start, copy)?);
             let mut kept = Groups::new(&self.key_schema, &aggregates)?;
             kept.merge(&keys, &states, &aggregates, rows)?;
             self.live.insert(start, kept);
@@ -385,9 +388,9 @@ impl Aggregator {
         Ok(concat_batches(&self.spec.schema, &out)?)
     }
 
-    fn output(&self, start: i64, groups: &mut Groups) -> Result<RecordBatch> {
+    fn output(&self, start: i64, groups: Groups) -> Result<RecordBatch> {
         let rows = groups.len();
-        let (keys, inner) = groups.take_results(self.spec.aggregates())?;
+        let (keys, inner) = groups.into_results(self.spec.aggregates())?;
         let mut columns: Vec<ArrayRef> = vec![];
         if let Some((window, _)) = &self.spec.window {
             for at in [start, window.end_of(start)] {
@@ -403,8 +406,8 @@ impl Aggregator {
     pub fn base(&mut self) -> Result<RecordBatch> {
         let mut out = vec![];
         let aggregates = self.spec.aggregation.aggregates.clone();
-        for (start, mut groups) in std::mem::take(&mut self.live) {
-            let (keys, states) = groups.take_states()?;
+        for (start, groups) in std::mem::take(&mut self.live) {
+            let (keys, states) = groups.into_states()?;
             let rows = states.first().map_or(0, |s| s.len());
             let mut kept = Groups::new(&self.key_schema, &aggregates)?;
             kept.merge(&keys, &states, &aggregates, rows)?;

@@ -1,10 +1,15 @@
 //! The Rust integration tests, in one binary so that the heavy crates are linked once.
 //!
-//! `python tests/kafka/server.py run -- cargo test --release --locked --features python --test it` runs all of them.
+//! `python tests/kafka/server.py run -- cargo test --release --locked --test it` runs all of them.
 
+// A helper that unwraps fails the test that called it, which is what it should do; clippy.toml allows it in tests only by attribute.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod exactly_once;
 mod kafka_admin;
 mod kafka_connect;
 mod kafka_embedded;
 mod kafka_produce;
 mod kafka_read;
+mod project;
 mod support;

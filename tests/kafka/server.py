@@ -37,7 +37,15 @@ def jars() -> pathlib.Path:
     if not folder.exists():
         part = folder.with_name(folder.name + f".part{os.getpid()}")
         part.mkdir(parents=True)
-        command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={part}"]
+        command = [
+            "mvn",
+            "-q",
+            "-B",
+            "-f",
+            str(HERE / "pom.xml"),
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={part}",
+        ]
         subprocess.run(command, check=True, stdout=sys.stderr)
         # Another run may have been faster: its jars are as good.
         with contextlib.suppress(OSError):
@@ -62,15 +70,73 @@ def run_quietly(*command: str, cwd: pathlib.Path) -> None:
 
 def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:
     """A CA of our own, and a key store with a certificate for localhost that it signed. Returns the CA's PEM file."""
-    run_quietly("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bayou test CA",
-                "-keyout", "ca.key", "-out", "ca.pem", cwd=folder)
-    run_quietly("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
-                "-keyout", "server.key", "-out", "server.csr", cwd=folder)
+    run_quietly(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=bayou test CA",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        cwd=folder,
+    )
+    run_quietly(
+        "openssl",
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.csr",
+        cwd=folder,
+    )
     (folder / "server.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    run_quietly("openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-extfile", "server.ext", "-out", "server.pem", cwd=folder)
-    run_quietly("openssl", "pkcs12", "-export", "-in", "server.pem", "-inkey", "server.key", "-name", "kafka",
-                "-passout", f"pass:{password}", "-out", "server.p12", cwd=folder)
+    run_quietly(
+        "openssl",
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "server.ext",
+        "-out",
+        "server.pem",
+        cwd=folder,
+    )
+    run_quietly(
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-in",
+        "server.pem",
+        "-inkey",
+        "server.key",
+        "-name",
+        "kafka",
+        "-passout",
+        f"pass:{password}",
+        "-out",
+        "server.p12",
+        cwd=folder,
+    )
     return folder / "ca.pem"
 
 
@@ -117,7 +183,13 @@ file.delete.delay.ms=500
         self.process: subprocess.Popen[bytes] | None = None
 
     def java(self, main: str, *arguments: str) -> list[str]:
-        options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", f"-Dkafka.logs.dir={self.folder}"]
+        options = [
+            "-Xmx512m",
+            "-Xms128m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=4",
+            f"-Dkafka.logs.dir={self.folder}",
+        ]
         return ["java", *options, "-cp", f"{jars()}/*", main, *arguments]
 
     def __enter__(self) -> "Server":
@@ -138,7 +210,7 @@ file.delete.delay.ms=500
     def wait(self) -> None:
         """Until the broker answers an ApiVersions request on its plain listener, which it only does when it serves."""
         deadline = time.monotonic() + START_SECONDS
-        request = bytes.fromhex("00000014" "0012" "0000" "00000001" "000a") + b"bayou-test"
+        request = bytes.fromhex("000000140012000000000001000a") + b"bayou-test"
         while True:
             if self.process and self.process.poll() is not None:
                 raise RuntimeError(f"Kafka ended with code {self.process.returncode}:\n{self.log.read_text()[-3000:]}")

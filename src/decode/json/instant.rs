@@ -1,6 +1,6 @@
 //! Texts of dates and timestamps (ISO 8601 / RFC 3339) to days and microseconds.
 
-use chrono::{NaiveDate, Offset, TimeZone};
+use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
 
 fn two(b: &[u8], at: usize) -> Option<u32> {
@@ -133,9 +133,10 @@ fn localize(local: i64, zone: Option<Tz>) -> Result<i64, NoTimestamp> {
     }
 }
 
-/// "2024-01-31" and the like, for tests and messages.
-pub fn format_date(days: i32) -> String {
-    NaiveDate::from_epoch_days(days).map(|d| d.to_string()).unwrap_or_default()
+/// "2024-01-31" and the like.
+#[cfg(test)]
+fn format_date(days: i32) -> String {
+    chrono::NaiveDate::from_epoch_days(days).map(|d| d.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub(super) struct NativeClient {
 
 // SAFETY: librdkafka's client and queues may be used from any thread; `Spoken` is Sync.
 unsafe impl Send for NativeClient {}
+// SAFETY: as above.
 unsafe impl Sync for NativeClient {}
 
 unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
@@ -129,7 +130,8 @@ impl NativeClient {
                 let text = connection.secrets().scrub(&text_of(text.as_ptr()));
                 return Err(Error::config(format!("{what}: librdkafka refuses the properties: {text}.")));
             }
-            std::mem::forget(config);
+            // The client owns it now.
+            let _ = std::mem::ManuallyDrop::new(config);
             rd::rd_kafka_poll_set_consumer(rk);
             Ok(Self { rk, queue: rd::rd_kafka_queue_get_consumer(rk), spoken })
         }

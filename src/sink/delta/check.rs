@@ -35,11 +35,8 @@ impl Table {
         let configuration = metadata.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
         for (key, value) in &configuration {
             let on = value.as_str().is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "none");
-            if key.starts_with("delta.constraints.") {
-                return refused(
-                    format!("the constraint '{}'", &key["delta.constraints.".len()..]),
-                    "Drop it, and use an expectation instead.",
-                );
+            if let Some(name) = key.strip_prefix("delta.constraints.") {
+                return refused(format!("the constraint '{name}'"), "Drop it, and use an expectation instead.");
             }
             if key == "delta.columnMapping.mode" && on {
                 return refused("column mapping".into(), "Write to a table without it.");

@@ -9,7 +9,7 @@ mod stage;
 
 pub use commit::{Commit, Committed};
 pub use deltalake::kernel::Add;
-pub use stage::Stager;
+pub use stage::{Stager, Staging};
 
 use crate::storage::Location;
 use crate::{Error, Kind, Result};

@@ -20,12 +20,29 @@ pub struct Stager {
     pub rows: u64,
 }
 
+/// What staging needs of a table; apart from the table, which may be busy with a commit.
+#[derive(Clone)]
+pub struct Staging {
+    schema: SchemaRef,
+    store: ObjectStoreRef,
+    partitions: Vec<String>,
+    place: String,
+}
+
+impl Table {
+    pub fn staging(&self) -> Staging {
+        Staging {
+            schema: writer_schema(&self.spec),
+            store: self.table.log_store().object_store(None),
+            partitions: self.spec.partition_by.clone(),
+            place: self.spec.location.display(),
+        }
+    }
+}
+
 impl Stager {
-    pub fn start(table: &Table, runtime: &tokio::runtime::Handle) -> Self {
-        let schema = writer_schema(&table.spec);
-        let store = table.table.log_store().object_store(None);
-        let partitions = table.spec.partition_by.clone();
-        let place = table.spec.location.display();
+    pub fn start(staging: &Staging, runtime: &tokio::runtime::Handle) -> Self {
+        let Staging { schema, store, partitions, place } = staging.clone();
         let (batches, queue) = mpsc::channel(4);
         let task = runtime.spawn({
             let schema = schema.clone();

@@ -1,0 +1,41 @@
+# Two commands matter: `make demo` shows bayou, `make test` checks all of it. Both install what they need and build first.
+# Kept between checkouts, in $BAYOU_CACHE (~/.cache/bayou): the venv, the jars of the tests, and compiled crates
+# (CARGO_TARGET_DIR, if set, instead).
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench lint fmt wheel clean-cache
+
+run = . scripts/env.sh &&
+SHELL := bash
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install tools and the tests' jars; quick when they are there
+	@scripts/setup.sh
+
+build: setup ## the extension module, into the venv
+	@scripts/build.sh
+
+demo: build ## a broker, made-up events, a pipeline, tables
+	@$(run) python notebooks/demo.py
+
+test: ## every check and test; the last line counts them
+	@scripts/test.sh
+
+bench: build ## benchmarks, with others' numbers beside ours
+	@$(run) python benches/bench.py
+
+lint: setup ## clippy, ruff, mypy
+	@scripts/lint.sh
+	@$(run) ruff check . && ruff format --check . && mypy
+
+fmt: setup ## format Rust and Python
+	@cargo fmt
+	@$(run) ruff check -q --fix . && ruff format -q .
+
+wheel: setup ## a wheel to give away, in dist/ (profile dist: slower to build, smaller)
+	@$(run) maturin build --profile dist --locked --out dist
+
+clean-cache: ## remove everything that is kept between checkouts
+	@$(run) rm -rf "$$BAYOU_CACHE/venv" "$$BAYOU_CACHE/target" "$$BAYOU_CACHE"/kafka-* "$$BAYOU_CACHE"/delta-spark-*

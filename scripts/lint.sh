@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# clippy over the core alone and with the binding, without compiling anything but our own crate (see clippy-only.sh).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+export RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/clippy-only.sh"
+cargo build --release --locked --lib --tests
+# pyo3 is compiled anew for every change of these; maturin sets them so.
+config=$(find "$CARGO_TARGET_DIR/maturin" -name 'pyo3-config-*.txt' 2>/dev/null | head -1)
+if [[ $config ]]; then
+  export PYO3_CONFIG_FILE="$config" PYO3_BUILD_EXTENSION_MODULE=1
+fi
+cargo build --release --locked --lib --features python

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# All checks and tests. Cheap ones first; ends at the first step that fails; the last line counts the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+. scripts/steps.sh
+
+trap 'status=$?; summary $status || status=1; rm -rf "$BAYOU_STEPS"; exit $status' EXIT
+
+python_checks() {
+  ruff check . && ruff format --check .
+}
+stubs() {
+  python -m mypy.stubtest bayou._core --mypy-config-file pyproject.toml --allowlist python/stubtest-allowlist.txt
+}
+
+step "tools" scripts/setup.sh
+step "Rust format" cargo fmt --check
+step "Python lint and format" python_checks
+# The wheel first: everything that others of the tests need compiles here, so the time is seen for what it is.
+step "wheel" scripts/build.sh
+step "clippy" scripts/lint.sh
+step "stubs" stubs
+step "mypy" mypy
+step "Rust unit tests" cargo test "${CARGO_FLAGS[@]}" --lib
+# One broker for everything that needs one.
+python tests/kafka/server.py run -- scripts/test-with-kafka.sh

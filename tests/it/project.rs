@@ -1,0 +1,234 @@
+//! What holds of the project as a whole, read from its sources. docs/architecture.md states the rules in words.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const STAGES: [&str; 6] = ["kafka", "decode", "transform", "expect", "window", "sink"];
+/// What stages share. These import each other and nothing else.
+const SHARED: [&str; 7] = ["error", "batch", "position", "time", "expr", "state", "storage"];
+/// What each of the others may import besides the shared modules.
+const OTHERS: [(&str, &[&str]); 6] = [
+    // A seal keeps a watermark's state, which is `window`'s to define; progress keeps the rules' counts.
+    ("epoch", &["window"]),
+    ("progress", &["expect"]),
+    ("read", &["epoch", "sink"]),
+    ("simulate", &[]),
+    ("query", &["kafka", "decode", "transform", "expect", "window", "sink", "epoch", "progress", "read"]),
+    ("python", &["kafka", "decode", "expect", "window", "sink", "epoch", "progress", "read", "simulate", "query"]),
+];
+/// Heavy crates and the modules that may name them.
+const HOMES: [(&str, &[&str]); 6] = [
+    ("rdkafka", &["kafka"]),
+    ("deltalake", &["sink/delta", "storage", "read"]),
+    // `error` turns DataFusion's errors into ours.
+    ("datafusion", &["expr", "window/aggregate", "state", "read", "error"]),
+    ("object_store", &["sink/delta", "storage"]),
+    ("parquet", &["sink/delta"]),
+    ("pyo3", &["python"]),
+];
+const UNSAFE: [&str; 2] = ["src/kafka/ffi.rs", "src/kafka/consume/native.rs"];
+const MOST_LINES: usize = 650;
+/// Tables of cases and stubs are long by nature.
+const LONG: [&str; 2] = ["python/bayou/_core.pyi", "src/expr/test.rs"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let mut folders = vec![root().join(folder)];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).unwrap_or_else(|e| panic!("{}: {e}", at.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if endings.iter().any(|e| path.to_string_lossy().ends_with(e)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn named(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().to_string_lossy().into_owned()
+}
+
+/// The source without comments. Good enough for this project's own sources: no `//` stands in a path of `use`.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn word(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
+}
+
+/// Top-level names behind `crate::`, in paths and in groups such as `crate::{batch::Batch, error::{Error, Result}}`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, start) in code.match_indices("crate::") {
+        let rest = &code[at + start.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            found.insert(word(rest).to_string());
+            continue;
+        };
+        let (mut depth, mut item) = (1, 0);
+        for (i, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 || depth == 1 && c == ',' {
+                found.insert(word(group[item..i].trim_start()).to_string());
+                item = i + 1;
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    // `crate::Error` and its like are re-exports of `error`; `pub(crate)` and macros leave empty names.
+    found.retain(|n| !n.is_empty() && n.chars().all(|c| c.is_lowercase() || c == '_' || c.is_numeric()));
+    found
+}
+
+/// Module of `src/lib.rs` to what its files import from this crate.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in files("src", &[".rs"]) {
+        let name = named(&path);
+        if name == "src/lib.rs" {
+            continue;
+        }
+        let module = word(&name["src/".len()..]).to_string();
+        out.entry(module.clone()).or_default().extend(imports(&code(&path)).into_iter().filter(|n| *n != module));
+    }
+    out
+}
+
+fn check(module: &str, imported: &BTreeSet<String>) -> Vec<String> {
+    let allowed: &[&str] = OTHERS.iter().find(|(m, _)| *m == module).map_or(&[], |(_, more)| more);
+    imported
+        .iter()
+        .filter(|i| !SHARED.contains(&i.as_str()) && !allowed.contains(&i.as_str()))
+        .map(|i| format!("{module} imports {i}"))
+        .collect()
+}
+
+#[test]
+fn stages_import_only_what_all_share_and_only_query_and_python_import_stages() {
+    let arrows = arrows();
+    let wrong: Vec<String> = arrows.iter().flat_map(|(m, imported)| check(m, imported)).collect();
+    assert!(wrong.is_empty(), "docs/architecture.md forbids: {}", wrong.join(", "));
+    let known: BTreeSet<&str> = STAGES.iter().chain(&SHARED).copied().chain(OTHERS.iter().map(|(m, _)| *m)).collect();
+    let unknown: Vec<&String> = arrows.keys().filter(|m| !known.contains(m.as_str())).collect();
+    assert!(unknown.is_empty(), "modules without a place in the rule: {unknown:?}");
+}
+
+#[test]
+fn query_names_every_stage() {
+    let arrows = arrows();
+    let missing: Vec<_> = STAGES.iter().filter(|s| !arrows["query"].contains(**s)).collect();
+    assert!(missing.is_empty(), "query does not name {missing:?}");
+}
+
+#[test]
+fn the_reader_of_imports_finds_what_it_must() {
+    let found =
+        imports("use crate::{batch::{A, B}, Result,\n sink};\nfn f() { crate::kafka::g() } pub(crate) fn h() {}");
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["batch", "kafka", "sink"]);
+    assert_eq!(check("decode", &["sink".to_string(), "error".to_string()].into()), ["decode imports sink"]);
+    assert_eq!(check("query", &["python".to_string()].into()), ["query imports python"]);
+}
+
+#[test]
+fn heavy_crates_are_named_only_in_their_homes() {
+    let mut wrong = vec![];
+    for path in files("src", &[".rs"]) {
+        let (name, code) = (named(&path), code(&path));
+        for (heavy, homes) in HOMES {
+            // Sub-crates too: datafusion_spark, pyo3_arrow.
+            let uses = code.match_indices(heavy).any(|(at, _)| {
+                let before = code[..at].chars().next_back();
+                let rest = &code[at..];
+                !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '"')
+                    && rest[word(rest).len()..].starts_with("::")
+            });
+            let home = homes.iter().any(|h| name.starts_with(&format!("src/{h}/")) || name == format!("src/{h}.rs"));
+            if uses && !home {
+                wrong.push(format!("{name} names {heavy}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join(", "));
+}
+
+#[test]
+fn unsafe_code_stays_in_two_files() {
+    let has = |path: &PathBuf| code(path).split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe");
+    let found: Vec<String> = files("src", &[".rs"]).iter().filter(|p| has(p)).map(|p| named(p)).collect();
+    let wrong: Vec<_> = found.iter().filter(|f| !UNSAFE.contains(&f.as_str())).collect();
+    assert!(wrong.is_empty(), "unsafe in {wrong:?}");
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    let mut wrong = vec![];
+    for folder in ["src", "tests", "python", "scripts"] {
+        for path in files(folder, &[".rs", ".py", ".pyi", ".sh"]) {
+            let (name, lines) = (named(&path), fs::read_to_string(&path).unwrap().lines().count());
+            if lines > MOST_LINES && !LONG.contains(&name.as_str()) {
+                wrong.push(format!("{name}: {lines} lines"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "over {MOST_LINES} lines: {}", wrong.join(", "));
+}
+
+#[test]
+fn the_readme_names_both_commands_and_its_links_lead_somewhere() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for command in ["make demo", "make test"] {
+        assert!(readme.contains(command), "README.md does not name `{command}`");
+    }
+    for (at, _) in readme.match_indices("](") {
+        let target = readme[at + 2..].split(')').next().unwrap();
+        assert!(target.contains("://") || root().join(target).exists(), "README.md links {target}, which is not there");
+    }
+}
+
+/// The crates and features that a build would have, one "name version [features]" a line.
+fn crates(more: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args([
+        "tree",
+        "--locked",
+        "--offline",
+        "-e",
+        "normal",
+        "--prefix",
+        "none",
+        "-f",
+        "{p} [{f}]",
+    ]);
+    let out = cargo.args(more).output().unwrap();
+    assert!(out.status.success(), "cargo tree: {}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines().map(|l| l.trim_end_matches(" (*)").to_string()).filter(|l| !l.starts_with("bayou ")).collect()
+}
+
+#[test]
+fn the_feature_python_changes_nothing_in_the_crates_it_does_not_bring() {
+    let (core, with_python) = (crates(&[]), crates(&["--features", "python"]));
+    let changed: Vec<&String> = core.difference(&with_python).collect();
+    assert!(changed.is_empty(), "these would be compiled twice; name their features in Cargo.toml: {changed:?}");
+    assert!(with_python.iter().any(|c| c.starts_with("pyo3 ")) && !core.iter().any(|c| c.starts_with("pyo3 ")));
+}
