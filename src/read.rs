@@ -57,14 +57,19 @@ async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()
             if let Some(v) = version
                 && table.version() != Some(v)
             {
-                table.load_version(v).await.map_err(|e| Error::storage(format!("{}: version {v}: {e}", location.display())))?;
+                table
+                    .load_version(v)
+                    .await
+                    .map_err(|e| Error::storage(format!("{}: version {v}: {e}", location.display())))?;
             }
-            let base = Url::parse(&format!("{}://{}", location.url().scheme(), location.url().host_str().unwrap_or_default()))
-                .map_err(|e| Error::internal(e.to_string()))?;
+            let base =
+                Url::parse(&format!("{}://{}", location.url().scheme(), location.url().host_str().unwrap_or_default()))
+                    .map_err(|e| Error::internal(e.to_string()))?;
             ctx.runtime_env().register_object_store(&base, location.root());
             let failed = |e: deltalake::DeltaTableError| Error::storage(format!("{}: {e}", location.display()));
             table.update_datafusion_session(&ctx.state()).map_err(failed)?;
-            let provider = table.table_provider().await.map_err(|e| Error::storage(format!("{}: {e}", location.display())))?;
+            let provider =
+                table.table_provider().await.map_err(|e| Error::storage(format!("{}: {e}", location.display())))?;
             ctx.register_table(datafusion::common::TableReference::bare(name), provider)?;
         }
     }
@@ -93,7 +98,10 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
         };
         Error::schema(format!("SQL: {root}{known}"))
     };
-    let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let options = datafusion::execution::context::SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
     let frame = ctx.sql_with_options(text, options).await.map_err(explain)?;
     let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
     let batches = frame.collect().await.map_err(explain)?;
@@ -106,7 +114,8 @@ pub async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
     register(&ctx, "t", Source::Delta(location.clone(), version)).await?;
     let frame = ctx.table("t").await?;
     let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(|e| Error::storage(format!("{}: {}", location.display(), e.find_root())))?;
+    let batches =
+        frame.collect().await.map_err(|e| Error::storage(format!("{}: {}", location.display(), e.find_root())))?;
     plain(&schema, batches)
 }
 

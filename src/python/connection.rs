@@ -46,7 +46,8 @@ fn _connect(py: Python<'_>, target: &Bound<'_, PyAny>, name: &str) -> PyResult<P
 fn topic_rows(found: Vec<crate::kafka::TopicSummary>) -> Result<Rows> {
     let names: StringArray = found.iter().map(|t| Some(t.name.as_str())).collect();
     let partitions: Int64Array = found.iter().map(|t| Some(t.partitions as i64)).collect();
-    let batch = RecordBatch::try_from_iter([("topic", Arc::new(names) as ArrayRef), ("partitions", Arc::new(partitions))])?;
+    let batch =
+        RecordBatch::try_from_iter([("topic", Arc::new(names) as ArrayRef), ("partitions", Arc::new(partitions))])?;
     Ok(Rows { schema: batch.schema(), batches: vec![batch] })
 }
 
@@ -120,7 +121,9 @@ impl PyConnection {
 
     #[pyo3(signature = (topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None,
         value=None, compression=None, acks=None, rate=None, include_key_in_value=true, progress=true, **unknown))]
-    #[pyo3(text_signature = "($self, topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None, value=None, compression=None, acks=None, rate=None, include_key_in_value=True, progress=True)")]
+    #[pyo3(
+        text_signature = "($self, topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None, value=None, compression=None, acks=None, rate=None, include_key_in_value=True, progress=True)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn produce(
         &self,
@@ -141,7 +144,11 @@ impl PyConnection {
         progress: bool,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<super::produce::PyProduceReport> {
-        refuse_unknown(unknown, "produce", &["key", "headers", "partition", "timestamp", "compression", "acks", "rate", "value"])?;
+        refuse_unknown(
+            unknown,
+            "produce",
+            &["key", "headers", "partition", "timestamp", "compression", "acks", "rate", "value"],
+        )?;
         let acks = acks.filter(|a| !a.is_none()).map(|a| a.str().map(|s| s.to_string())).transpose()?;
         let options = crate::kafka::ProduceOptions {
             key,
@@ -169,7 +176,9 @@ impl PyConnection {
     #[pyo3(signature = (topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None,
         fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None,
         include_metadata=false, options=None, **unknown))]
-    #[pyo3(text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=False, options=None)")]
+    #[pyo3(
+        text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=False, options=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn read_stream(
         &self,
@@ -190,7 +199,11 @@ impl PyConnection {
         options: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyStream> {
-        refuse_unknown(unknown, "read_stream", &["schema", "format", "starting_offsets", "ending_offsets", "on_malformed", "timezone", "options"])?;
+        refuse_unknown(
+            unknown,
+            "read_stream",
+            &["schema", "format", "starting_offsets", "ending_offsets", "on_malformed", "timezone", "options"],
+        )?;
         let asked = stream::Asked {
             topics,
             schema,
@@ -225,7 +238,8 @@ fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
         c.partitions(&topic)?.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
     let ask = |spec: OffsetSpec| partitions.iter().map(|p| (p.clone(), spec)).collect::<Vec<_>>();
     let (first, last) = (c.list_offsets(&ask(OffsetSpec::Earliest))?, c.list_offsets(&ask(OffsetSpec::Latest))?);
-    let from: Positions = partitions.iter().map(|p| (p.clone(), Offset((last[p].0 - n as i64).max(first[p].0)))).collect();
+    let from: Positions =
+        partitions.iter().map(|p| (p.clone(), Offset((last[p].0 - n as i64).max(first[p].0)))).collect();
     let mut open: Vec<&TopicPartition> = partitions.iter().filter(|p| from[*p] < last[*p]).collect();
     let mut found: Vec<(i64, crate::batch::Messages, usize)> = vec![];
     let mut chunks = vec![];

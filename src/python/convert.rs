@@ -54,7 +54,8 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
         return Ok(text);
     }
     if let Ok(delta) = value.cast::<PyDelta>() {
-        let us = (i64::from(delta.get_days()) * 86_400 + i64::from(delta.get_seconds())) * 1_000_000 + i64::from(delta.get_microseconds());
+        let us = (i64::from(delta.get_days()) * 86_400 + i64::from(delta.get_seconds())) * 1_000_000
+            + i64::from(delta.get_microseconds());
         if us < 0 {
             return Err(Error::config(format!("{what} must not be negative")).into());
         }
@@ -115,14 +116,16 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
             let mut inner = BTreeMap::new();
             let wrong = || Error::config(format!("{what}: write offsets as {{\"topic\": {{0: 42, 1: -2}}}}"));
             for (p, o) in partitions.cast::<PyDict>().map_err(|_| wrong())?.iter() {
-                let p: i32 = p.extract().or_else(|_| p.extract::<String>()?.parse().map_err(|_| PyErr::from(wrong())))?;
+                let p: i32 =
+                    p.extract().or_else(|_| p.extract::<String>()?.parse().map_err(|_| PyErr::from(wrong())))?;
                 inner.insert(p, o.extract::<i64>().map_err(|_| wrong())?);
             }
             out.insert(topic.extract::<String>()?, inner);
         }
         return Ok(Offsets::Exact(out));
     }
-    Err(Error::config(format!("{what} takes \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}")).into())
+    Err(Error::config(format!("{what} takes \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}"))
+        .into())
 }
 
 /// Positional arguments and lists of strings, flattened.

@@ -14,7 +14,12 @@ static PID: AtomicU32 = AtomicU32::new(0);
 
 // Never dropped: a runtime that is dropped while the interpreter ends waits for threads that wait for the GIL.
 static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
-    Builder::new_multi_thread().worker_threads(2).thread_name("bayou-io").enable_all().build().map_err(|e| e.to_string())
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("bayou-io")
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())
 });
 
 pub fn runtime() -> Result<Handle> {
@@ -70,7 +75,10 @@ pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> +
 }
 
 /// Runs an asynchronous call.
-pub fn run_async<T: Send + 'static>(py: Python<'_>, call: impl Future<Output = Result<T>> + Send + 'static) -> PyResult<T> {
+pub fn run_async<T: Send + 'static>(
+    py: Python<'_>,
+    call: impl Future<Output = Result<T>> + Send + 'static,
+) -> PyResult<T> {
     let rt = runtime()?;
     run(py, move || rt.block_on(call))
 }

@@ -37,7 +37,10 @@ pub fn options(
 ) -> PyResult<IterateOptions> {
     let timeout = match timeout.filter(|t| !t.is_none()) {
         None => None,
-        Some(t) => Some(crate::time::parse_duration(&convert::duration(t, "timeout")?).map_err(|e| Error::config(format!("timeout: {e}")))?),
+        Some(t) => Some(
+            crate::time::parse_duration(&convert::duration(t, "timeout")?)
+                .map_err(|e| Error::config(format!("timeout: {e}")))?,
+        ),
     };
     if batch_rows == Some(0) {
         return Err(Error::config("batch_rows must be at least 1").into());
@@ -48,9 +51,23 @@ pub fn options(
             crate::query::stream::check_name(&name, "an iterator")?;
             Some((Location::parse(&at, &storage)?, name))
         }
-        _ => return Err(Error::config("an iterator that remembers its position needs both name= and checkpoint_location=").into()),
+        _ => {
+            return Err(Error::config(
+                "an iterator that remembers its position needs both name= and checkpoint_location=",
+            )
+            .into());
+        }
     };
-    Ok(IterateOptions { trigger: trigger(when)?, output_mode, limit, timeout, batch_rows, close_windows, checkpoint, ..IterateOptions::default() })
+    Ok(IterateOptions {
+        trigger: trigger(when)?,
+        output_mode,
+        limit,
+        timeout,
+        batch_rows,
+        close_windows,
+        checkpoint,
+        ..IterateOptions::default()
+    })
 }
 
 /// Batches, one after another; leaving the loop or closing it releases the consumer.
@@ -159,8 +176,12 @@ pub fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyRe
 
 /// `dataset, name, action, passed_records, failed_records`
 pub fn expectations(rules: &[RuleCount]) -> Result<Rows> {
-    let text = |pick: fn(&RuleCount) -> &str| Arc::new(rules.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef;
-    let number = |pick: fn(&RuleCount) -> u64| Arc::new(rules.iter().map(|r| Some(pick(r) as i64)).collect::<Int64Array>()) as ArrayRef;
+    let text = |pick: fn(&RuleCount) -> &str| {
+        Arc::new(rules.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef
+    };
+    let number = |pick: fn(&RuleCount) -> u64| {
+        Arc::new(rules.iter().map(|r| Some(pick(r) as i64)).collect::<Int64Array>()) as ArrayRef
+    };
     let batch = RecordBatch::try_from_iter([
         ("dataset", text(|r| &r.dataset)),
         ("name", text(|r| &r.name)),
@@ -184,12 +205,21 @@ pub fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Resul
         .filter(|r| (names.is_empty() || names.contains(&r.name)) && r.counts.failed_ratio() > max_ratio)
         .map(|r| {
             let Counts { passed, failed } = r.counts;
-            format!("'{}' of '{}': {failed} of {} records ({:.2} %)", r.name, r.dataset, passed + failed, r.counts.failed_ratio() * 100.0)
+            format!(
+                "'{}' of '{}': {failed} of {} records ({:.2} %)",
+                r.name,
+                r.dataset,
+                passed + failed,
+                r.counts.failed_ratio() * 100.0
+            )
         })
         .collect();
     match broken.is_empty() {
         true => Ok(()),
-        false => Err(Error::expectation(format!("expectations failed for more than {max_ratio} of the records: {}", broken.join("; ")))),
+        false => Err(Error::expectation(format!(
+            "expectations failed for more than {max_ratio} of the records: {}",
+            broken.join("; ")
+        ))),
     }
 }
 
@@ -232,7 +262,9 @@ impl PyValidation {
         let rules: Vec<String> = self
             .rules
             .iter()
-            .map(|r| format!("  {} ({}): {} passed, {} failed", r.name, r.action.name(), r.counts.passed, r.counts.failed))
+            .map(|r| {
+                format!("  {} ({}): {} passed, {} failed", r.name, r.action.name(), r.counts.passed, r.counts.failed)
+            })
             .collect();
         format!("{} rows in, {} out, {} malformed\n{}", self.rows_in, self.rows_out, self.malformed, rules.join("\n"))
     }
@@ -298,7 +330,8 @@ pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound
     let shown: Vec<_> = ran.rejects.into_iter().take(100).collect();
     let all = quarantine::rows(&shown, 0)?;
     let names = ["topic", "partition", "offset", "stage", "rules", "error"];
-    let indices: Vec<usize> = names.iter().map(|n| all.schema().index_of(n)).collect::<Result<_, _>>().map_err(super::table::arrow_error)?;
+    let indices: Vec<usize> =
+        names.iter().map(|n| all.schema().index_of(n)).collect::<Result<_, _>>().map_err(super::table::arrow_error)?;
     let malformed = all.project(&indices).map_err(super::table::arrow_error)?;
     Ok(PyPreview { rows: ran.rows, malformed: Rows { schema: malformed.schema(), batches: vec![malformed] } })
 }

@@ -58,7 +58,15 @@ impl PyProduceReport {
         } else {
             String::new()
         };
-        format!("{} of {} rows delivered to '{}' in {:.2} s ({:.0} rows/s, {:.1} MB){failed}", r.delivered, r.rows, r.topic, r.seconds, rate, r.bytes as f64 / 1e6)
+        format!(
+            "{} of {} rows delivered to '{}' in {:.2} s ({:.0} rows/s, {:.1} MB){failed}",
+            r.delivered,
+            r.rows,
+            r.topic,
+            r.seconds,
+            rate,
+            r.bytes as f64 / 1e6
+        )
     }
 }
 
@@ -83,15 +91,24 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 /// Arrow (PyCapsule), a pandas frame, or an iterable of dicts, as batches.
 pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOptions) -> PyResult<Batches> {
-    let is_frame = !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
+    let is_frame =
+        !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
     let arrow = if is_frame { py.import("bayou._frames")?.call_method1("from_pandas", (rows,))? } else { rows.clone() };
     if arrow.hasattr("__arrow_c_stream__")? || arrow.hasattr("__arrow_c_array__")? {
         let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
         return Ok(Box::new(reader.map(|b| b.map_err(|e| Error::schema(format!("the rows to be published: {e}"))))));
     }
     // Dicts are encoded by Python's own json, a batch at a time; the values then go out as they are.
-    let keyed = (options.key.clone(), options.timestamp.clone(), options.partition_column.clone(), options.include_key_in_value);
-    let chunks: Py<PyAny> = py.import("bayou._rows")?.call_method1("encoded", (rows, keyed.0, keyed.1, keyed.2, keyed.3, options.rate))?.unbind();
+    let keyed = (
+        options.key.clone(),
+        options.timestamp.clone(),
+        options.partition_column.clone(),
+        options.include_key_in_value,
+    );
+    let chunks: Py<PyAny> = py
+        .import("bayou._rows")?
+        .call_method1("encoded", (rows, keyed.0, keyed.1, keyed.2, keyed.3, options.rate))?
+        .unbind();
     options.value = Some("value".into());
     options.key = options.key.as_ref().map(|_| "key".to_string());
     options.timestamp = options.timestamp.as_ref().map(|_| "timestamp".to_string());
@@ -127,7 +144,14 @@ fn encoded_batch(columns: &Bound<'_, PyAny>) -> Result<RecordBatch> {
 }
 
 /// Publishes on a thread of its own; this one shows progress and answers the stop button.
-pub fn produce(py: Python<'_>, connection: &Connection, topic: &str, rows: &Bound<'_, PyAny>, mut options: ProduceOptions, show: bool) -> PyResult<PyProduceReport> {
+pub fn produce(
+    py: Python<'_>,
+    connection: &Connection,
+    topic: &str,
+    rows: &Bound<'_, PyAny>,
+    mut options: ProduceOptions,
+    show: bool,
+) -> PyResult<PyProduceReport> {
     door::check_fork()?;
     let mut source = batches(py, rows, &mut options)?;
     let (c, t) = (connection.clone(), Topic::new(topic));
@@ -149,7 +173,11 @@ pub fn produce(py: Python<'_>, connection: &Connection, topic: &str, rows: &Boun
         })
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     let hear = std::sync::Mutex::new(hear);
-    let display = if show { Some(py.import("bayou._display")?.call_method1("Progress", (format!("publishing to '{topic}'"),))?) } else { None };
+    let display = if show {
+        Some(py.import("bayou._display")?.call_method1("Progress", (format!("publishing to '{topic}'"),))?)
+    } else {
+        None
+    };
     let began = std::time::Instant::now();
     loop {
         let got = py.detach(|| hear.lock().ok().map(|h| h.recv_timeout(door::TURN)));
@@ -220,7 +248,8 @@ pub fn _simulate_fitness<'py>(
     let wanted: Vec<usize> = (0..columns.unwrap_or(schema.fields().len()).min(schema.fields().len())).collect();
     let made = Fitness::new(options)?;
     let out = Arc::new(schema.project(&wanted).map_err(super::table::arrow_error)?);
-    let batches = made.map(move |b| b.map_err(|e| arrow::error::ArrowError::ExternalError(Box::new(e)))?.project(&wanted));
+    let batches =
+        made.map(move |b| b.map_err(|e| arrow::error::ArrowError::ExternalError(Box::new(e)))?.project(&wanted));
     let reader = RecordBatchIterator::new(batches, out);
     Ok(Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?.into_any())
 }

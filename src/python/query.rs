@@ -48,7 +48,9 @@ pub fn columns(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
         None => Ok(vec![]),
         Some(v) => match v.extract::<String>() {
             Ok(one) => Ok(vec![one]),
-            Err(_) => v.extract::<Vec<String>>().map_err(|_| Error::config("partition_by takes a column or a list of columns").into()),
+            Err(_) => v
+                .extract::<Vec<String>>()
+                .map_err(|_| Error::config("partition_by takes a column or a list of columns").into()),
         },
     }
 }
@@ -59,7 +61,9 @@ fn is_catalog(target: &str) -> bool {
 
 fn no_catalog(target: &str) -> Result<()> {
     match is_catalog(target) {
-        true => Err(Error::config(format!("'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL; for a folder of that name write \"./{target}\"."))),
+        true => Err(Error::config(format!(
+            "'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL; for a folder of that name write \"./{target}\"."
+        ))),
         false => Ok(()),
     }
 }
@@ -68,11 +72,17 @@ fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Re
     let merge_schema = match args.schema_mode.as_deref() {
         None => false,
         Some("merge") => true,
-        Some(other) => return Err(Error::config(format!("schema_mode='{other}': the one mode is \"merge\" (new columns are added)"))),
+        Some(other) => {
+            return Err(Error::config(format!(
+                "schema_mode='{other}': the one mode is \"merge\" (new columns are added)"
+            )));
+        }
     };
     let mode = parse_mode(args.output_mode.as_deref(), stream).map_err(|e| e.context(format!("table '{name}'")))?;
     if stream.kafka_sources().is_empty() {
-        return Err(Error::config(format!("table '{name}': rows at hand have no position to go on from; write them with deltalake, or use collect() and validate()")));
+        return Err(Error::config(format!(
+            "table '{name}': rows at hand have no position to go on from; write them with deltalake, or use collect() and validate()"
+        )));
     }
     let partition_by = args
         .partition_by
@@ -93,7 +103,15 @@ fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Re
     })
 }
 
-pub fn write_delta(py: Python<'_>, stream: &Stream, target: &str, args: TableArgs, options: WriteOptions, block: bool, progress: bool) -> PyResult<Py<PyQuery>> {
+pub fn write_delta(
+    py: Python<'_>,
+    stream: &Stream,
+    target: &str,
+    args: TableArgs,
+    options: WriteOptions,
+    block: bool,
+    progress: bool,
+) -> PyResult<Py<PyQuery>> {
     no_catalog(target)?;
     let at = Location::parse(target, &options.storage_options)?;
     let name = options.query_name.clone().unwrap_or_else(|| at.name());
@@ -137,7 +155,11 @@ fn start(
     let query = Py::new(py, PyQuery(Query::start(spec)?))?;
     let display = py.import("bayou._display")?;
     let panel = if progress { Some(display.call_method1("Panel", (&query, block))?) } else { None };
-    if block { follow(py, &query, panel.as_ref())? } else { begin(py, &query)? }
+    if block {
+        follow(py, &query, panel.as_ref())?
+    } else {
+        begin(py, &query)?
+    }
     Ok(query)
 }
 
@@ -146,7 +168,8 @@ fn begin(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     let q = query.get().0.clone();
     let deadline = Instant::now() + Duration::from_secs(30);
     door::wait(py, |_| {
-        let started = q.wait(Duration::from_millis(20)) || q.0.report.lock().status != "starting" || Instant::now() > deadline;
+        let started =
+            q.wait(Duration::from_millis(20)) || q.0.report.lock().status != "starting" || Instant::now() > deadline;
         Ok(started.then_some(()))
     })?;
     raise(py, query)
@@ -369,8 +392,15 @@ fn _run_pipeline(
     }
     let quarantine = at.join(&format!("{name}_quarantine"));
     let trigger = super::iterate::trigger(trigger)?;
-    let options =
-        WriteOptions { query_name: Some(name.clone()), trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows };
+    let options = WriteOptions {
+        query_name: Some(name.clone()),
+        trigger,
+        checkpoint_location,
+        storage_options,
+        full_refresh,
+        accept_changes,
+        close_windows,
+    };
     start(py, name, specs, quarantine, checkpoint, options, block, progress)
 }
 

@@ -15,7 +15,12 @@ use std::collections::BTreeMap;
 /// A whole Delta table.
 #[pyfunction]
 #[pyo3(signature = (target, *, version=None, storage_options=None))]
-fn read_delta(py: Python<'_>, target: &str, version: Option<u64>, storage_options: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
+fn read_delta(
+    py: Python<'_>,
+    target: &str,
+    version: Option<u64>,
+    storage_options: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyTable> {
     let at = Location::parse(target, &convert::string_map(storage_options, "storage_options")?)?;
     Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
 }
@@ -23,7 +28,12 @@ fn read_delta(py: Python<'_>, target: &str, version: Option<u64>, storage_option
 /// SQL over tables given by name: paths of Delta tables, frames, Arrow.
 #[pyfunction]
 #[pyo3(signature = (query, *, storage_options=None, **tables))]
-fn sql(py: Python<'_>, query: String, storage_options: Option<&Bound<'_, PyAny>>, tables: Option<&Bound<'_, PyDict>>) -> PyResult<PyTable> {
+fn sql(
+    py: Python<'_>,
+    query: String,
+    storage_options: Option<&Bound<'_, PyAny>>,
+    tables: Option<&Bound<'_, PyDict>>,
+) -> PyResult<PyTable> {
     let storage = convert::string_map(storage_options, "storage_options")?;
     let mut sources = BTreeMap::new();
     for (name, value) in tables.into_iter().flat_map(|t| t.iter()) {
@@ -31,8 +41,11 @@ fn sql(py: Python<'_>, query: String, storage_options: Option<&Bound<'_, PyAny>>
         let source = if let Ok(path) = value.extract::<String>() {
             Source::Delta(Location::parse(&path, &storage)?, None)
         } else {
-            let is_frame = !value.hasattr("__arrow_c_stream__")? && !value.hasattr("__arrow_c_array__")? && value.hasattr("iloc")?;
-            let arrow = if is_frame { py.import("bayou._frames")?.call_method1("from_pandas", (value,))? } else { value };
+            let is_frame = !value.hasattr("__arrow_c_stream__")?
+                && !value.hasattr("__arrow_c_array__")?
+                && value.hasattr("iloc")?;
+            let arrow =
+                if is_frame { py.import("bayou._frames")?.call_method1("from_pandas", (value,))? } else { value };
             let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
             let schema = reader.schema();
             let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(super::table::arrow_error)?;
@@ -54,7 +67,8 @@ async fn pipeline_tables(root: &Location, checkpoint: &Location) -> Result<BTree
         let at = root.join(&name);
         if at.folders("").await?.iter().any(|f| f == "_delta_log") {
             let version = done.as_ref().and_then(|d| {
-                let key = if name.ends_with("_quarantine") && !d.tables.contains_key(&name) { "_quarantine" } else { &name };
+                let key =
+                    if name.ends_with("_quarantine") && !d.tables.contains_key(&name) { "_quarantine" } else { &name };
                 d.tables.get(key).map(|t| t.version)
             });
             out.insert(name, (at, version));
@@ -63,21 +77,37 @@ async fn pipeline_tables(root: &Location, checkpoint: &Location) -> Result<BTree
     Ok(out)
 }
 
-fn locations(py: Python<'_>, root: &str, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<(Location, Location)> {
+fn locations(
+    py: Python<'_>,
+    root: &str,
+    checkpoint: &str,
+    storage: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(Location, Location)> {
     let _ = py;
     let storage = convert::string_map(storage, "storage_options")?;
     Ok((Location::parse(root, &storage)?, Location::parse(checkpoint, &storage)?))
 }
 
 #[pyfunction]
-fn _pipeline_tables(py: Python<'_>, root: &str, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String, Option<u64>)>> {
+fn _pipeline_tables(
+    py: Python<'_>,
+    root: &str,
+    checkpoint: &str,
+    storage: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Vec<(String, String, Option<u64>)>> {
     let (root, checkpoint) = locations(py, root, checkpoint, storage)?;
     let found = door::run_async(py, async move { pipeline_tables(&root, &checkpoint).await })?;
     Ok(found.into_iter().map(|(n, (at, v))| (n, at.display(), v)).collect())
 }
 
 #[pyfunction]
-fn _pipeline_sql(py: Python<'_>, query: String, root: &str, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
+fn _pipeline_sql(
+    py: Python<'_>,
+    query: String,
+    root: &str,
+    checkpoint: &str,
+    storage: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyTable> {
     let (root, checkpoint) = locations(py, root, checkpoint, storage)?;
     let rows = door::run_async(py, async move {
         let tables = pipeline_tables(&root, &checkpoint).await?;
@@ -91,14 +121,24 @@ fn _pipeline_sql(py: Python<'_>, query: String, root: &str, checkpoint: &str, st
 }
 
 #[pyfunction]
-fn _pipeline_read(py: Python<'_>, name: String, root: &str, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
+fn _pipeline_read(
+    py: Python<'_>,
+    name: String,
+    root: &str,
+    checkpoint: &str,
+    storage: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyTable> {
     let (root, checkpoint) = locations(py, root, checkpoint, storage)?;
     let rows = door::run_async(py, async move {
         let tables = pipeline_tables(&root, &checkpoint).await?;
         let Some((at, version)) = tables.get(&name).cloned() else {
             let hint = crate::error::did_you_mean(&name, tables.keys().map(String::as_str));
             let known: Vec<_> = tables.keys().cloned().collect();
-            return Err(Error::storage(format!("{}: there is no table '{name}'.{hint} Tables: {}.", root.display(), known.join(", "))));
+            return Err(Error::storage(format!(
+                "{}: there is no table '{name}'.{hint} Tables: {}.",
+                root.display(),
+                known.join(", ")
+            )));
         };
         read::table(at, version).await
     })?;
@@ -111,8 +151,10 @@ fn _pipeline_expectations(py: Python<'_>, checkpoint: &str, storage: Option<&Bou
     let storage = convert::string_map(storage, "storage_options")?;
     let at = Location::parse(checkpoint, &storage)?;
     let done = door::run_async(py, async move { read::newest_done(&at).await })?;
-    let rules: Vec<RuleCount> =
-        done.and_then(|d| d.counts.get("rules").cloned()).and_then(|r| serde_json::from_value(r).ok()).unwrap_or_default();
+    let rules: Vec<RuleCount> = done
+        .and_then(|d| d.counts.get("rules").cloned())
+        .and_then(|r| serde_json::from_value(r).ok())
+        .unwrap_or_default();
     Ok(PyTable::new(super::iterate::expectations(&rules)?))
 }
 

@@ -52,9 +52,18 @@ impl PyWindow {
 
 #[pyfunction]
 #[pyo3(signature = (column, size, slide=None, offset=None, timezone="UTC"))]
-fn window(column: &str, size: &Bound<'_, PyAny>, slide: Option<&Bound<'_, PyAny>>, offset: Option<&Bound<'_, PyAny>>, timezone: &str) -> PyResult<PyWindow> {
+fn window(
+    column: &str,
+    size: &Bound<'_, PyAny>,
+    slide: Option<&Bound<'_, PyAny>>,
+    offset: Option<&Bound<'_, PyAny>>,
+    timezone: &str,
+) -> PyResult<PyWindow> {
     if !timezone.eq_ignore_ascii_case("utc") {
-        return Err(Error::config("windows in a time zone's calendar are not in this version; leave timezone= out (UTC)").into());
+        return Err(Error::config(
+            "windows in a time zone's calendar are not in this version; leave timezone= out (UTC)",
+        )
+        .into());
     }
     let size = convert::duration(size, "size")?;
     let slide = slide.map(|s| convert::duration(s, "slide")).transpose()?;
@@ -114,7 +123,11 @@ fn decode_options(
         None | Some("skip") => OnTombstone::Skip,
         Some("null_row") => OnTombstone::NullRow,
         Some("quarantine") => OnTombstone::Quarantine,
-        Some(other) => return Err(Error::config(format!("on_tombstone='{other}': use \"skip\", \"null_row\" or \"quarantine\"")).into()),
+        Some(other) => {
+            return Err(
+                Error::config(format!("on_tombstone='{other}': use \"skip\", \"null_row\" or \"quarantine\"")).into()
+            );
+        }
     };
     match timestamp_unit {
         None => {}
@@ -146,20 +159,43 @@ fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, con
             "maxOffsetsPerTrigger" => asked.max = Some(value.parse().map_err(|_| wrong("a number"))?),
             "failOnDataLoss" => asked.fail = Some(value.to_lowercase().parse().map_err(|_| wrong("true or false"))?),
             "includeHeaders" => {}
-            "startingTimestamp" => asked.starting_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
+            "startingTimestamp" => {
+                asked.starting_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?)
+            }
             "endingTimestamp" => asked.ending_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
             "subscribePattern" | "assign" => {
-                return Err(Error::config(format!("options: '{key}' is not in this version; use subscribe with topic names")).into());
+                return Err(Error::config(format!(
+                    "options: '{key}' is not in this version; use subscribe with topic names"
+                ))
+                .into());
             }
             "kafka.group.id" | "groupIdPrefix" => {
                 return Err(Error::config(format!("options: '{key}': bayou keeps positions in its checkpoint and joins no consumer group; leave it out")).into());
             }
             k if k.starts_with("kafka.") => {
-                return Err(Error::config(format!("options: '{k}' belongs to the connection: bayou.connect({{\"{}\": …}})", &k[6..])).into());
+                return Err(Error::config(format!(
+                    "options: '{k}' belongs to the connection: bayou.connect({{\"{}\": …}})",
+                    &k[6..]
+                ))
+                .into());
             }
             k => {
-                let known = ["kafka.bootstrap.servers", "subscribe", "startingOffsets", "endingOffsets", "maxOffsetsPerTrigger", "failOnDataLoss", "includeHeaders", "startingTimestamp", "endingTimestamp"];
-                return Err(Error::config(format!("options: '{k}' is not an option of Spark's Kafka source that bayou takes.{}", crate::error::did_you_mean(k, known))).into());
+                let known = [
+                    "kafka.bootstrap.servers",
+                    "subscribe",
+                    "startingOffsets",
+                    "endingOffsets",
+                    "maxOffsetsPerTrigger",
+                    "failOnDataLoss",
+                    "includeHeaders",
+                    "startingTimestamp",
+                    "endingTimestamp",
+                ];
+                return Err(Error::config(format!(
+                    "options: '{k}' is not an option of Spark's Kafka source that bayou takes.{}",
+                    crate::error::did_you_mean(k, known)
+                ))
+                .into());
             }
         }
     }
@@ -183,14 +219,20 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
     let topics: Vec<String> = match asked.topics.filter(|t| !t.is_none()) {
         Some(t) => match t.extract::<String>() {
             Ok(one) => vec![one],
-            Err(_) => t.extract::<Vec<String>>().map_err(|_| Error::config("read_stream takes a topic's name or a list of names"))?,
+            Err(_) => t
+                .extract::<Vec<String>>()
+                .map_err(|_| Error::config("read_stream takes a topic's name or a list of names"))?,
         },
         None => spark.topics.clone().unwrap_or_default(),
     };
     if topics.is_empty() || topics.iter().any(|t| t.is_empty()) {
         return Err(Error::config("read_stream needs a topic").into());
     }
-    let side = |value: Option<&Bound<'_, PyAny>>, text: Option<String>, ms: Option<i64>, what: &str| -> PyResult<Option<Offsets>> {
+    let side = |value: Option<&Bound<'_, PyAny>>,
+                text: Option<String>,
+                ms: Option<i64>,
+                what: &str|
+     -> PyResult<Option<Offsets>> {
         if let Some(v) = value.filter(|v| !v.is_none()) {
             return Ok(Some(convert::offsets(v, what)?));
         }
@@ -199,10 +241,14 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         }
         text.map(|t| convert::offsets(pyo3::types::PyString::new(py, &t).as_any(), what)).transpose()
     };
-    let starting = side(asked.starting_offsets, spark.starting, spark.starting_ms, "starting_offsets")?.unwrap_or(Offsets::Earliest);
+    let starting = side(asked.starting_offsets, spark.starting, spark.starting_ms, "starting_offsets")?
+        .unwrap_or(Offsets::Earliest);
     let ending = side(asked.ending_offsets, spark.ending, spark.ending_ms, "ending_offsets")?;
     if ending == Some(Offsets::Earliest) {
-        return Err(Error::config("ending_offsets=\"earliest\" would read nothing; use \"latest\", a datetime or offsets").into());
+        return Err(Error::config(
+            "ending_offsets=\"earliest\" would read nothing; use \"latest\", a datetime or offsets",
+        )
+        .into());
     }
     if !(0.0..=1.0).contains(&asked.max_malformed) {
         return Err(Error::config("max_malformed is a share between 0 and 1").into());
@@ -212,7 +258,13 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         connection: connection.clone(),
         topics: topics.iter().map(Topic::new).collect(),
         schema: asked.schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?,
-        decode: decode_options(format.as_deref(), asked.timezone, asked.timestamp_unit, asked.on_tombstone, asked.include_metadata)?,
+        decode: decode_options(
+            format.as_deref(),
+            asked.timezone,
+            asked.timestamp_unit,
+            asked.on_tombstone,
+            asked.include_metadata,
+        )?,
         on_malformed: on_malformed(asked.on_malformed)?,
         max_malformed: asked.max_malformed,
         starting,
@@ -230,7 +282,8 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
 /// Rows at hand as a stream.
 #[pyfunction]
 fn from_batches(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
-    let is_frame = !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
+    let is_frame =
+        !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
     let arrow = if is_frame {
         py.import("bayou._frames")?.call_method1("from_pandas", (rows,))?
     } else if rows.hasattr("__arrow_c_stream__")? || rows.hasattr("__arrow_c_array__")? {
@@ -267,21 +320,31 @@ fn from_messages(
         } else if let Ok(text) = item.extract::<String>() {
             Some(text.into_bytes())
         } else {
-            Some(item.extract::<Vec<u8>>().map_err(|_| Error::schema(format!("from_messages: item {i} is neither bytes, str nor None")))?)
+            Some(
+                item.extract::<Vec<u8>>()
+                    .map_err(|_| Error::schema(format!("from_messages: item {i} is neither bytes, str nor None")))?,
+            )
         };
         all.push(0, i as i64, -1, TimestampType::NotAvailable, None, value.as_deref(), vec![]);
     }
     let schema = schema.map(convert::schema).transpose()?;
     let decode = decode_options(format, timezone, timestamp_unit, on_tombstone, include_metadata)?;
     crate::decode::Decoder::new(schema.as_ref(), &decode)?;
-    let source = MessagesSource { messages: Arc::new(all), schema, decode, on_malformed: self::on_malformed(on_malformed)? };
+    let source =
+        MessagesSource { messages: Arc::new(all), schema, decode, on_malformed: self::on_malformed(on_malformed)? };
     Ok(PyStream(Stream::messages(source)?))
 }
 
-fn named_items(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>, what: &str) -> PyResult<Vec<(Option<String>, String)>> {
+fn named_items(
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+    what: &str,
+) -> PyResult<Vec<(Option<String>, String)>> {
     let mut out: Vec<(Option<String>, String)> = strings(args, what)?.into_iter().map(|t| (None, t)).collect();
     for (name, text) in kwargs.into_iter().flat_map(|k| k.iter()) {
-        let text: String = text.extract().map_err(|_| Error::schema(format!("{what}: {name} must be a SQL expression as a string")))?;
+        let text: String = text
+            .extract()
+            .map_err(|_| Error::schema(format!("{what}: {name} must be a SQL expression as a string")))?;
         out.push((Some(name.extract()?), text));
     }
     Ok(out)
@@ -334,7 +397,9 @@ impl PyStream {
         u64::from_str_radix(self.0.id(), 16).unwrap_or_default()
     }
     fn __iter__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err("a Stream is a description and is not iterated itself: write `for batch in stream.batches():`"))
+        Err(PyTypeError::new_err(
+            "a Stream is a description and is not iterated itself: write `for batch in stream.batches():`",
+        ))
     }
     fn __getattr__(&self, name: &str) -> PyResult<()> {
         let hint = match name {
@@ -344,19 +409,31 @@ impl PyStream {
             "groupBy" | "groupby" => " Here it is called group_by.".to_string(),
             "writeStream" | "write_stream" | "write" => " Here it is called write_delta.".to_string(),
             "withColumnRenamed" => " Here it is called rename.".to_string(),
-            "toPandas" | "to_pandas" => " A stream has no end: use collect().to_pandas() or pandas_batches().".to_string(),
+            "toPandas" | "to_pandas" => {
+                " A stream has no end: use collect().to_pandas() or pandas_batches().".to_string()
+            }
             _ => neighbour(name).map(|n| format!(" Here it is called {n}.")).unwrap_or_default(),
         };
         Err(PyAttributeError::new_err(format!("'Stream' has no attribute '{name}'.{hint}")))
     }
 
     #[pyo3(signature = (*columns, dialect=None, **named))]
-    fn select(&self, columns: &Bound<'_, PyTuple>, dialect: Option<&str>, named: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    fn select(
+        &self,
+        columns: &Bound<'_, PyTuple>,
+        dialect: Option<&str>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
         let items = as_items(named_items(columns, named, "select")?);
         Ok(Self(self.0.select(&items, self::dialect(dialect)?)?))
     }
     #[pyo3(signature = (*columns, dialect=None, **named))]
-    fn with_columns(&self, columns: &Bound<'_, PyTuple>, dialect: Option<&str>, named: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    fn with_columns(
+        &self,
+        columns: &Bound<'_, PyTuple>,
+        dialect: Option<&str>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
         let items = as_items(named_items(columns, named, "with_columns")?);
         Ok(Self(self.0.with_columns(&items, self::dialect(dialect)?)?))
     }
@@ -366,7 +443,8 @@ impl PyStream {
     }
     #[pyo3(signature = (names))]
     fn rename(&self, names: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let pairs = names.iter().map(|(a, b)| Ok((a.extract()?, b.extract()?))).collect::<PyResult<Vec<(String, String)>>>()?;
+        let pairs =
+            names.iter().map(|(a, b)| Ok((a.extract()?, b.extract()?))).collect::<PyResult<Vec<(String, String)>>>()?;
         Ok(Self(self.0.rename(&pairs)?))
     }
     #[pyo3(signature = (*columns))]
@@ -422,7 +500,9 @@ impl PyStream {
         max_future: Option<&Bound<'_, PyAny>>,
         late: &str,
     ) -> PyResult<Self> {
-        let text = |v: Option<&Bound<'_, PyAny>>, what: &str, default: &str| v.map_or(Ok(default.to_string()), |v| convert::duration(v, what));
+        let text = |v: Option<&Bound<'_, PyAny>>, what: &str, default: &str| {
+            v.map_or(Ok(default.to_string()), |v| convert::duration(v, what))
+        };
         let spec = watermark_spec(
             column,
             &convert::duration(delay, "delay")?,
@@ -454,7 +534,9 @@ impl PyStream {
     }
 
     #[pyo3(signature = (*, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=false, name=None, checkpoint_location=None, storage_options=None, **unknown))]
-    #[pyo3(text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)")]
+    #[pyo3(
+        text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn batches(
         &self,
@@ -470,14 +552,20 @@ impl PyStream {
         storage_options: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyBatchIterator> {
-        refuse_unknown(unknown, "batches", &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"])?;
+        refuse_unknown(
+            unknown,
+            "batches",
+            &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"],
+        )?;
         let checkpoint = (name, checkpoint_location, convert::string_map(storage_options, "storage_options")?);
         let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
         iterate::start(py, &self.0, options, false)
     }
 
     #[pyo3(signature = (*, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=false, name=None, checkpoint_location=None, storage_options=None, **unknown))]
-    #[pyo3(text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)")]
+    #[pyo3(
+        text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn pandas_batches(
         &self,
@@ -493,14 +581,25 @@ impl PyStream {
         storage_options: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyBatchIterator> {
-        refuse_unknown(unknown, "pandas_batches", &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"])?;
+        refuse_unknown(
+            unknown,
+            "pandas_batches",
+            &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"],
+        )?;
         let checkpoint = (name, checkpoint_location, convert::string_map(storage_options, "storage_options")?);
         let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
         iterate::start(py, &self.0, options, true)
     }
 
     #[pyo3(signature = (limit=None, *, timeout=None, output_mode=None, close_windows=false))]
-    fn collect(&self, py: Python<'_>, limit: Option<usize>, timeout: Option<&Bound<'_, PyAny>>, output_mode: Option<String>, close_windows: bool) -> PyResult<PyTable> {
+    fn collect(
+        &self,
+        py: Python<'_>,
+        limit: Option<usize>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        output_mode: Option<String>,
+        close_windows: bool,
+    ) -> PyResult<PyTable> {
         let options = iterate::options(None, output_mode, limit, timeout, None, close_windows, Default::default())?;
         Ok(iterate::collect(py, &self.0, options)?.0)
     }
@@ -516,7 +615,9 @@ impl PyStream {
 
     #[pyo3(signature = (target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None,
         table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, block=true, progress=true, **unknown))]
-    #[pyo3(text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, block=True, progress=True)")]
+    #[pyo3(
+        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, block=True, progress=True)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn write_delta(
         slf: &Bound<'_, Self>,
@@ -537,7 +638,21 @@ impl PyStream {
         progress: bool,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyQuery>> {
-        refuse_unknown(unknown, "write_delta", &["query_name", "output_mode", "trigger", "checkpoint_location", "partition_by", "storage_options", "schema_mode", "full_refresh", "block"])?;
+        refuse_unknown(
+            unknown,
+            "write_delta",
+            &[
+                "query_name",
+                "output_mode",
+                "trigger",
+                "checkpoint_location",
+                "partition_by",
+                "storage_options",
+                "schema_mode",
+                "full_refresh",
+                "block",
+            ],
+        )?;
         let options = WriteOptions {
             query_name,
             trigger: iterate::trigger(trigger)?,
@@ -547,7 +662,14 @@ impl PyStream {
             accept_changes,
             close_windows,
         };
-        let table = super::query::TableArgs { output_mode, partition_by: super::query::columns(partition_by)?, table_name, comment, schema_mode, start: None };
+        let table = super::query::TableArgs {
+            output_mode,
+            partition_by: super::query::columns(partition_by)?,
+            table_name,
+            comment,
+            schema_mode,
+            start: None,
+        };
         super::query::write_delta(slf.py(), &slf.get().0, &target, table, options, block, progress)
     }
 }
@@ -555,13 +677,23 @@ impl PyStream {
 #[pymethods]
 impl PyGrouped {
     #[pyo3(signature = (*aggregates, dialect=None, **named))]
-    fn agg(&self, aggregates: &Bound<'_, PyTuple>, dialect: Option<&str>, named: Option<&Bound<'_, PyDict>>) -> PyResult<PyStream> {
+    fn agg(
+        &self,
+        aggregates: &Bound<'_, PyTuple>,
+        dialect: Option<&str>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyStream> {
         let items = named_items(aggregates, named, "agg")?;
         Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, self::dialect(dialect)?)?))
     }
     fn count(&self) -> PyResult<PyStream> {
         let items = [(Some("count".to_string()), "count(*)".to_string())];
-        Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, crate::expr::Dialect::Databricks)?))
+        Ok(PyStream(self.stream.aggregate(
+            self.window.clone(),
+            &self.keys,
+            &items,
+            crate::expr::Dialect::Databricks,
+        )?))
     }
     fn __repr__(&self) -> String {
         let window = self.window.as_ref().map(|w| format!("window({}), ", w.column)).unwrap_or_default();

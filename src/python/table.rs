@@ -101,7 +101,11 @@ impl PyTable {
     }
 
     #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let batches = self.rows.batches.clone().into_iter().map(Ok);
         let reader = RecordBatchIterator::new(batches, self.rows.schema.clone());
         let reader = Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?;
@@ -188,7 +192,9 @@ impl PyTable {
 fn readable(batch: &RecordBatch) -> RecordBatch {
     let show = |c: &ArrayRef| match c.data_type() {
         DataType::Binary => {
-            let text = |v: Option<&[u8]>| v.map(|v| std::str::from_utf8(v).map_or_else(|_| format!("0x{}", hex(v)), str::to_string));
+            let text = |v: Option<&[u8]>| {
+                v.map(|v| std::str::from_utf8(v).map_or_else(|_| format!("0x{}", hex(v)), str::to_string))
+            };
             std::sync::Arc::new(c.as_binary::<i32>().iter().map(text).collect::<StringArray>()) as ArrayRef
         }
         _ => c.clone(),
@@ -272,7 +278,9 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
             }
             dict.into_any()
         }
-        _ => arrow::util::display::array_value_to_string(array, row).map_err(arrow_error)?.into_pyobject(py)?.into_any(),
+        _ => {
+            arrow::util::display::array_value_to_string(array, row).map_err(arrow_error)?.into_pyobject(py)?.into_any()
+        }
     })
 }
 

@@ -57,7 +57,13 @@ impl Committer {
             staging.insert(QUARANTINE.into(), table.staging());
             tables.insert(QUARANTINE.into(), Arc::new(Mutex::new(table)));
         }
-        Ok(Self { query: spec.name.clone(), tables, done: BTreeMap::new(), staging, accept_changes: spec.accept_changes })
+        Ok(Self {
+            query: spec.name.clone(),
+            tables,
+            done: BTreeMap::new(),
+            staging,
+            accept_changes: spec.accept_changes,
+        })
     }
 
     /// The quarantine table, made now if it was not there.

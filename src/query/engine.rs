@@ -334,9 +334,7 @@ impl Engine {
                     for late in &out.late {
                         let why: Arc<str> = match late.behind {
                             None => "the event time is NULL".into(),
-                            Some(d) => {
-                                format!("late by {:.3} s: its windows are closed", d.as_secs_f64()).into()
-                            }
+                            Some(d) => format!("late by {:.3} s: its windows are closed", d.as_secs_f64()).into(),
                         };
                         self.reject(Stage::Late, &dataset, vec![], why, Self::source_of(&batch, late.row));
                     }

@@ -90,7 +90,10 @@ impl Feed {
             reader: None,
             options: ReaderOptions {
                 // A bounded run wants its last end-of-partition soon; a live one need not ask 100 times a second.
-                properties: (!bounded).then(|| ("fetch.wait.max.ms".to_string(), "250".to_string())).into_iter().collect(),
+                properties: (!bounded)
+                    .then(|| ("fetch.wait.max.ms".to_string(), "250".to_string()))
+                    .into_iter()
+                    .collect(),
                 ..ReaderOptions::default()
             },
             positions,

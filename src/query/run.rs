@@ -255,7 +255,8 @@ impl<'a> Runner<'a> {
         for (i, t) in self.spec.tables.iter().enumerate() {
             for batch in std::mem::take(&mut self.at.engine.outputs[i]) {
                 if work.stagers[i].is_none() {
-                    let staging = self.at.committer.staging.get(&t.name).ok_or_else(|| Error::internal("a table is missing"))?;
+                    let staging =
+                        self.at.committer.staging.get(&t.name).ok_or_else(|| Error::internal("a table is missing"))?;
                     work.stagers[i] = Some(Stager::start(staging, runtime));
                 }
                 work.rows += batch.num_rows() as u64;

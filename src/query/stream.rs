@@ -454,7 +454,9 @@ impl Stream {
     /// The same stream, with rules that would stop it only counted and their rows dropped.
     pub fn without_failing(&self) -> Stream {
         self.rebuild(&|op| match op {
-            Op::Expect(r) if r.action == Action::Fail => Some(Op::Expect(Arc::new(Rule { action: Action::Drop, ..(**r).clone() }))),
+            Op::Expect(r) if r.action == Action::Fail => {
+                Some(Op::Expect(Arc::new(Rule { action: Action::Drop, ..(**r).clone() })))
+            }
             _ => None,
         })
     }

@@ -2,8 +2,8 @@
 //! tables are exact after a restart. Tables are read by a replay of the Delta log that shares no code with the product.
 
 use crate::support::{kafka, name, topic};
-use arrow::array::{AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use bayou::Kind;
 use bayou::decode::DecodeOptions;
@@ -32,7 +32,8 @@ const EPOCH: u64 = 300;
 /// Row n: one per second from a fixed time on, model m{n % 3}; every tenth model is 'undef'.
 fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
     let n: Vec<i64> = (from..from + rows).collect();
-    let model: StringArray = n.iter().map(|i| Some(if i % 10 == 0 { "undef".into() } else { format!("m{}", i % 3) })).collect();
+    let model: StringArray =
+        n.iter().map(|i| Some(if i % 10 == 0 { "undef".into() } else { format!("m{}", i % 3) })).collect();
     let time = TimestampMicrosecondArray::from_iter_values(n.iter().map(|i| 1_700_000_000_000_000 + i * 1_000_000));
     let batch = RecordBatch::try_from_iter([
         ("n", Arc::new(Int64Array::from(n)) as ArrayRef),
@@ -71,7 +72,9 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
             d,
         )
         .unwrap();
-    let totals = clean.aggregate(None, &[], &[(Some("events".into()), "count(*)".into()), (Some("total".into()), "sum(n)".into())], d).unwrap();
+    let totals = clean
+        .aggregate(None, &[], &[(Some("events".into()), "count(*)".into()), (Some("total".into()), "sum(n)".into())], d)
+        .unwrap();
     (clean, windows, totals)
 }
 
@@ -144,7 +147,10 @@ fn rows(table: &Path) -> Vec<RecordBatch> {
 }
 
 fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
-    batches.iter().flat_map(|b| b.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().to_vec()).collect()
+    batches
+        .iter()
+        .flat_map(|b| b.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().to_vec())
+        .collect()
 }
 
 /// What the definitions say, from the row numbers alone.
@@ -153,7 +159,11 @@ fn check(root: &Path, rows_published: i64, what: &str) {
     let mut clean = longs(&rows(&root.join("clean")), "n");
     clean.sort_unstable();
     assert_eq!(clean, good, "{what}: every good row once");
-    assert_eq!(rows(&root.join("q_quarantine")).iter().map(RecordBatch::num_rows).sum::<usize>() as i64, rows_published / 10, "{what}");
+    assert_eq!(
+        rows(&root.join("q_quarantine")).iter().map(RecordBatch::num_rows).sum::<usize>() as i64,
+        rows_published / 10,
+        "{what}"
+    );
     let totals = rows(&root.join("totals"));
     assert_eq!(longs(&totals, "events"), [good.len() as i64], "{what}");
     assert_eq!(longs(&totals, "total"), [good.iter().sum::<i64>()], "{what}");
@@ -171,9 +181,13 @@ fn check(root: &Path, rows_published: i64, what: &str) {
     }
     let mut got = BTreeMap::new();
     for b in rows(&root.join("windows")) {
-        let start = arrow::compute::cast(b.column_by_name("window_start").unwrap(), &arrow::datatypes::DataType::Int64).unwrap();
+        let start = arrow::compute::cast(b.column_by_name("window_start").unwrap(), &arrow::datatypes::DataType::Int64)
+            .unwrap();
         for i in 0..b.num_rows() {
-            let key = (start.as_primitive::<Int64Type>().value(i) / 1_000_000, b.column_by_name("model").unwrap().as_string::<i32>().value(i).to_string());
+            let key = (
+                start.as_primitive::<Int64Type>().value(i) / 1_000_000,
+                b.column_by_name("model").unwrap().as_string::<i32>().value(i).to_string(),
+            );
             let value = (longs(&[b.clone()], "events")[i], longs(&[b.clone()], "total")[i]);
             assert!(got.insert(key.clone(), value).is_none(), "{what}: the window {key:?} is there twice");
         }
@@ -269,7 +283,8 @@ fn a_checkpoint_is_refused_by_another_topic_and_a_lost_one_shows() {
     let refreshed = QuerySpec { full_refresh: true, ..spec(&connection, &one, &root, &rt) };
     run(refreshed).unwrap();
     check(dir.path(), 50, "after full_refresh");
-    let epochs: Vec<_> = std::fs::read_dir(dir.path().join("_bayou/q/1/epoch")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let epochs: Vec<_> =
+        std::fs::read_dir(dir.path().join("_bayou/q/1/epoch")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(epochs.len(), 1);
     assert!(!epochs[0].to_string_lossy().ends_with("00000.json"), "epoch numbers never restart");
 }

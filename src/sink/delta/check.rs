@@ -36,10 +36,7 @@ impl Table {
         for (key, value) in &configuration {
             let on = value.as_str().is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "none");
             if let Some(name) = key.strip_prefix("delta.constraints.") {
-                return refused(
-                    format!("the constraint '{name}'"),
-                    "Drop it, and use an expectation instead.",
-                );
+                return refused(format!("the constraint '{name}'"), "Drop it, and use an expectation instead.");
             }
             if key == "delta.columnMapping.mode" && on {
                 return refused("column mapping".into(), "Write to a table without it.");

@@ -1,0 +1,292 @@
+"""How fast bayou is, and how much memory it takes, beside what it stands on and what it replaces.
+
+    python benches/bench.py                  # 2,000,000 events, three rounds
+    python benches/bench.py --smoke          # 20,000 events, one round: does it still run?
+    python benches/bench.py --json out.json
+
+One topic of a real Kafka (BAYOU_TEST_KAFKA, or one that is started here): fitness events of about 145 bytes in 4
+partitions.
+Each round runs, each in a process of its own, one after another so that a noisy neighbour hits all of them:
+
+    a  librdkafka alone, by its batch call and with bayou's consumer properties; messages are thrown away (consume.c)
+    b  the cleaned append to Delta, written by hand with confluent-kafka, json, pandas and deltalake
+    c  bayou: the cleaned append
+    d  bayou: counts and averages per minute and model
+
+(a)'s clock runs from the first message to the last end-of-partition; those of (b), (c) and (d) from the call to the
+finished table. Imports do not count. Machines differ and so do hours: the ratios, taken within a round, are what to
+compare.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+
+HERE = pathlib.Path(__file__).resolve().parent
+PARTITIONS = 4
+COLUMNS = "ip STRING, time TIMESTAMP, version STRING, model STRING, color STRING, heart_bpm INT, kcal INT"
+
+# As in src/kafka/consume/native.rs: (a) is the ceiling for exactly this configuration.
+CONSUMER = {
+    "group.id": "bayou",
+    "queued.max.messages.kbytes": "32768",
+    "queued.min.messages": "100000",
+    "fetch.message.max.bytes": "1048576",
+    "fetch.wait.max.ms": "10",
+    "fetch.error.backoff.ms": "100",
+    "fetch.queue.backoff.ms": "5",
+    "reconnect.backoff.max.ms": "1000",
+    "socket.nagle.disable": "true",
+    "topic.metadata.propagation.max.ms": "10000",
+    "allow.auto.create.topics": "false",
+    "auto.offset.reset": "error",
+    "check.crcs": "true",
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    "enable.partition.eof": "true",
+    "isolation.level": "read_committed",
+}
+
+
+def publish(address: str, topic: str, table: str, events: int) -> dict:
+    import bayou
+
+    kafka = bayou.connect(address)
+    kafka.create_topic(topic, partitions=PARTITIONS, replication_factor=1)
+    report = kafka.produce(topic, bayou.simulate("fitness", rows=events, columns=7), key="ip", progress=False)
+    assert report.delivered == events, report
+    return {"events": report.delivered, "bytes": report.bytes}
+
+
+def by_hand(address: str, topic: str, table: str, events: int) -> dict:
+    """What one writes without bayou, with some care: batches, one commit for 100,000 messages."""
+    import pandas as pd
+    import pyarrow as pa
+    from confluent_kafka import Consumer, TopicPartition
+    from deltalake import write_deltalake
+
+    schema = pa.schema([("time", pa.timestamp("us", "UTC")), ("bpm", pa.int32()), ("model", pa.string())])
+
+    def append(values: list[bytes]) -> int:
+        frame = pd.DataFrame([json.loads(v) for v in values], columns=["time", "heart_bpm", "model"])
+        frame = frame.rename(columns={"heart_bpm": "bpm"})
+        frame["time"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
+        keep = frame["bpm"].notna() & frame["time"].notna() & (frame["bpm"] > 0) & (frame["model"] != "undef")
+        clean = frame[keep].astype({"bpm": "int32"})
+        write_deltalake(table, pa.Table.from_pandas(clean, schema=schema, preserve_index=False), mode="append")
+        return len(clean)
+
+    began = time.perf_counter()
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": f"hand-{uuid.uuid4().hex}", "auto.offset.reset": "earliest",
+         "enable.auto.commit": False}
+    )  # fmt: skip
+    parts = [TopicPartition(topic, p, 0) for p in range(PARTITIONS)]
+    left = sum(consumer.get_watermark_offsets(p)[1] for p in parts)
+    consumer.assign(parts)
+    values, seen, rows = [], 0, 0
+    while seen < left:
+        for message in consumer.consume(10_000, timeout=1.0):
+            if message.error():
+                raise RuntimeError(message.error())
+            values.append(message.value())
+            seen += 1
+        if len(values) >= 100_000 or (seen == left and values):
+            rows += append(values)
+            consumer.commit(asynchronous=False, offsets=consumer.position(parts))
+            values = []
+    seconds = time.perf_counter() - began
+    return {"events": seen, "seconds": seconds, "rows": rows}
+
+
+def cleaned(kafka, topic: str):
+    raw = kafka.read_stream(topic, schema=COLUMNS, starting_offsets="earliest")
+    return raw.select("time", "heart_bpm AS bpm", "model").expect_all_or_drop(
+        {
+            "heart rate is set": "bpm IS NOT NULL",
+            "time is set": "time IS NOT NULL",
+            "human has a pulse": "bpm > 0",
+            "tracker is valid": "model <> 'undef'",
+        }
+    )
+
+
+def run_bayou(address: str, topic: str, table: str, windows: bool) -> dict:
+    import bayou
+
+    began = time.perf_counter()
+    stream = cleaned(bayou.connect(address), topic)
+    if windows:
+        minutes = stream.with_watermark("time", "10 seconds").group_by(bayou.window("time", "1 minute"), "model")
+        stream = minutes.agg("count(bpm) AS events", "avg(bpm) AS average")
+    query = stream.write_delta(table, close_windows=windows, progress=False)
+    seconds = time.perf_counter() - began
+    events = sum(p["numInputRows"] for p in query.recent_progress)
+    rows = len(bayou.read_delta(table)) if windows else count_rows(table)
+    return {"events": events, "seconds": seconds, "rows": rows, "epochs": len(query.recent_progress)}
+
+
+def count_rows(table: str) -> int:
+    from deltalake import DeltaTable
+
+    return sum(DeltaTable(table).get_add_actions(flatten=True).column("num_records").to_pylist())
+
+
+def cleaned_append(address: str, topic: str, table: str, events: int) -> dict:
+    return run_bayou(address, topic, table, windows=False)
+
+
+def per_minute(address: str, topic: str, table: str, events: int) -> dict:
+    return run_bayou(address, topic, table, windows=True)
+
+
+JOBS = {"publish": publish, "b": by_hand, "c": cleaned_append, "d": per_minute}
+NAMES = {
+    "a": "librdkafka alone",
+    "b": "by hand, cleaned append",
+    "c": "bayou, cleaned append",
+    "d": "bayou, per-minute windows",
+}
+
+
+def compile_consumer(folder: pathlib.Path) -> pathlib.Path:
+    """consume.c, linked to the librdkafka inside the confluent-kafka wheel: the one that (b) runs on."""
+    import importlib.util
+
+    package = pathlib.Path(importlib.util.find_spec("confluent_kafka").origin).parent
+    found = sorted((package.parent / "confluent_kafka.libs").glob("librdkafka*.so*"))
+    if not found:
+        raise SystemExit("benches/bench.py: the installed confluent-kafka carries no librdkafka; install its wheel")
+    program = folder / "consume"
+    link = [str(found[0]), f"-Wl,-rpath,{found[0].parent}"]
+    command = ["cc", "-O2", "-std=c11", "-Wall", "-o", str(program), str(HERE / "consume.c"), *link]
+    subprocess.run(command, check=True)
+    return program
+
+
+def run_child(command: list[str]) -> tuple[str, float]:
+    """What it printed, and its peak of resident memory in MB."""
+    with tempfile.TemporaryFile("w+") as out:
+        # Not subprocess.run: only wait4 tells what this one child took.
+        child = subprocess.Popen(command, stdout=out)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"benches/bench.py: {' '.join(command[:4])} … ended with {child.returncode}")
+        out.seek(0)
+        return out.read(), usage.ru_maxrss / 1024
+
+
+def measure(what: str, program: pathlib.Path, address: str, topic: str, folder: pathlib.Path, events: int) -> dict:
+    table = folder / f"{what}-{uuid.uuid4().hex[:8]}"
+    if what == "a":
+        properties = [f"{k}={v}" for k, v in {"bootstrap.servers": address, **CONSUMER}.items()]
+        text, peak = run_child([str(program), topic, str(PARTITIONS), *properties])
+        count, seconds, version = text.split()
+        done = {"events": int(count), "seconds": float(seconds), "librdkafka": version}
+    else:
+        text, peak = run_child([sys.executable, __file__, "--job", what, address, topic, str(table), str(events)])
+        done = json.loads(text.splitlines()[-1])
+    shutil.rmtree(table, ignore_errors=True)
+    if done["events"] != events:
+        raise SystemExit(f"benches/bench.py: ({what}) saw {done['events']} of {events} events")
+    return {"what": what, "events_per_second": events / done["seconds"], "peak_mb": peak, **done}
+
+
+def summary(rounds: list[dict[str, dict]]) -> dict:
+    """Ratios are taken within each round: the machine is not the same from one minute to the next."""
+    speed = {w: [r[w]["events_per_second"] for r in rounds] for w in NAMES}
+    ratios = {
+        f"{x}/{y}": statistics.median(r[x]["events_per_second"] / r[y]["events_per_second"] for r in rounds)
+        for x, y in (("c", "b"), ("c", "a"), ("d", "c"))
+    }
+    return {
+        "events_per_second": {
+            w: {"min": min(s), "median": statistics.median(s), "max": max(s)} for w, s in speed.items()
+        },
+        "peak_mb": {w: max(r[w]["peak_mb"] for r in rounds) for w in NAMES},
+        "ratios": ratios,
+    }
+
+
+def show(found: dict, events: int, size: float, rounds: int) -> None:
+    print(f"\n{events:,} events of {size:.0f} bytes in {PARTITIONS} partitions, {rounds} round(s)\n")
+    print(f"{'':30}{'events/s: min':>16}{'median':>12}{'max':>12}{'peak MB':>10}")
+    for what, name in NAMES.items():
+        s = found["events_per_second"][what]
+        print(
+            f"({what}) {name:26}{s['min']:16,.0f}{s['median']:12,.0f}{s['max']:12,.0f}{found['peak_mb'][what]:10,.0f}"
+        )
+    r = found["ratios"]
+    print(f"\nc/b {r['c/b']:.2f} (expected: at least 5)")
+    print(f"c/a {r['c/a']:.2f} (expected: at least 0.25)")
+    print(f"d/c {r['d/c']:.2f}")
+    print(f"peak of (c) {found['peak_mb']['c']:,.0f} MB (expected: under 500)")
+
+
+def bench(address: str, events: int, rounds: int, out: str | None) -> None:
+    topic = f"bench-{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory(prefix="bayou-bench-") as name:
+        folder = pathlib.Path(name)
+        program = compile_consumer(folder)
+        text, _ = run_child([sys.executable, __file__, "--job", "publish", address, topic, "-", str(events)])
+        published = json.loads(text.splitlines()[-1])
+        try:
+            done: list[dict[str, dict]] = []
+            for n in range(rounds):
+                done.append({})
+                for what in NAMES:
+                    one = done[-1][what] = measure(what, program, address, topic, folder, events)
+                    speed, peak = one["events_per_second"], one["peak_mb"]
+                    print(
+                        f"round {n + 1} ({what}) {one['seconds']:8.2f} s {speed:12,.0f}/s {peak:6,.0f} MB", flush=True
+                    )
+                if done[-1]["b"]["rows"] != done[-1]["c"]["rows"]:
+                    raise SystemExit(f"benches/bench.py: (b) and (c) wrote different tables: {done[-1]}")
+        finally:
+            forget = "import bayou, sys; bayou.connect(sys.argv[1]).delete_topic(sys.argv[2])"
+            subprocess.run([sys.executable, "-c", forget, address, topic], check=False)
+    found = summary(done)
+    show(found, events, published["bytes"] / events, rounds)
+    if out:
+        pathlib.Path(out).write_text(json.dumps({**found, "events": events, "rounds": done}, indent=1) + "\n")
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--job"]:
+        what, address, topic, table, events = sys.argv[2:7]
+        print(json.dumps(JOBS[what](address, topic, table, int(events))))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="20,000 events, one round")
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", metavar="FILE", help="write all numbers there")
+    given = parser.parse_args()
+    events, rounds = (20_000, 1) if given.smoke else (given.events, given.rounds)
+    with contextlib.ExitStack() as stack:
+        address = os.environ.get("BAYOU_TEST_KAFKA")
+        if not address:
+            sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
+            from server import Server
+
+            address = stack.enter_context(Server()).plain
+        # A child's peak counts from its parent's size: this process must stay small. Its own ru_maxrss would not tell,
+        # as that counts from the size of whoever started it.
+        status = pathlib.Path("/proc/self/status").read_text()
+        assert int(status.split("VmHWM:")[1].split()[0]) < 60 * 1024, status
+        bench(address, events, rounds, given.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

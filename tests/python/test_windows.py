@@ -1,0 +1,175 @@
+"""Windows against an oracle in plain Python: it reads the sealed epochs in their documented format and applies the definitions."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import bayou
+import confluent_kafka
+import pytest
+from delta_replay import rows
+
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+DELAY = 5
+IDLE = 60
+
+
+def us(t: datetime) -> int:
+    return round(t.timestamp()) * 1_000_000 + t.microsecond
+
+
+def seals(root: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(p.read_text()) for p in sorted(root.glob("_bayou/*/*/epoch/*.json"))]
+
+
+def oracle(
+    messages: dict[tuple[int, int], dict[str, Any]],
+    epochs: list[dict[str, Any]],
+    size: int,
+    slide: int,
+    topic: str,
+    one_epoch_a_run: bool,
+) -> tuple[dict[Any, Any], list[tuple[int, int]]]:
+    """Rows of the windowed table, and places of the late messages, from the sealed ranges alone."""
+    partitions = {r["partition"] for r in epochs[0]["ranges"]}
+    highest: dict[int, int | None] = dict.fromkeys(partitions)
+    watermark: int | None = None
+    open_: dict[tuple[int, Any], list[int]] = {}
+    emitted: dict[Any, Any] = {}
+    late: list[tuple[int, int]] = []
+    for seal in epochs:
+        for r in seal["ranges"]:
+            for offset in range(r["from"], r["until"]):
+                m = messages[r["partition"], offset]
+                time = m["us"]
+                starts = (
+                    []
+                    if time is None
+                    else [s for s in range(time - time % slide, time - size, -slide) if s + size > time]
+                )
+                alive = [s for s in starts if watermark is None or s + size > watermark]
+                if not alive:
+                    late.append((r["partition"], offset))
+                for s in alive:
+                    open_.setdefault((s, m["model"]), []).append(m["n"])
+                if time is not None and time <= seal["clock"] + 3_600_000_000:
+                    highest[r["partition"]] = max(highest[r["partition"]] or time, time)
+        [state] = seal["watermarks"].values()
+        # Whether a partition is idle is sealed. Where an epoch is a whole run, every partition is caught up, and silence is
+        # measured from its last record's timestamp.
+        idle = {p: state["partitions"][f"{topic}[{p}]"]["idle"] for p in partitions}
+        if one_epoch_a_run:
+            for r in seal["ranges"]:
+                last = r["lastTimestamp"]
+                silent = last is None or seal["clock"] - min(last, seal["clock"]) >= IDLE * 1_000_000
+                assert idle[r["partition"]] == silent, f"epoch {seal['epoch']}: idleness of partition {r['partition']}"
+        awake = [highest[p] for p in partitions if not idle[p]]
+        if awake:
+            candidate = None if None in awake else min(awake)
+        else:
+            seen = [h for h in highest.values() if h is not None]
+            candidate = max(seen) if seen else None
+        if candidate is not None:
+            candidate -= DELAY * 1_000_000
+            watermark = candidate if watermark is None else max(watermark, candidate)
+        assert state["watermark"] == watermark, f"epoch {seal['epoch']}"
+        if watermark is not None:
+            for start, model in [k for k in open_ if k[0] + size <= watermark]:
+                ns = open_.pop((start, model))
+                assert (start, model) not in emitted, "a window is emitted once"
+                emitted[start, model] = (len(ns), sum(ns))
+    return emitted, late
+
+
+def publish(
+    address: str, topic: str, rng: random.Random, count: int, partitions: int, first: int, silent: set[int]
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """Disorder, late rows, bad clocks, NULL times; some partitions stay silent; record timestamps in the past make partitions idle."""
+    producer = confluent_kafka.Producer({"bootstrap.servers": address})
+    placed: dict[tuple[int, int], dict[str, Any]] = {}
+    for n in range(first, first + count):
+        when = NOW - timedelta(hours=2) + timedelta(seconds=n) - timedelta(seconds=rng.randrange(8))
+        if rng.random() < 0.05:
+            when -= timedelta(seconds=rng.randrange(300))
+        if rng.random() < 0.01:
+            when = NOW + timedelta(days=400)
+        partition = rng.choice([p for p in range(partitions) if p not in silent])
+        time = None if rng.random() < 0.02 else when.strftime("%Y-%m-%dT%H:%M:%SZ")
+        model = rng.choice(["a", "b", None])
+        value = {"n": n, "time": time, "model": model}
+
+        def delivered(
+            error: Any,
+            message: Any,
+            row: dict[str, Any] = {"us": None if time is None else us(when), "model": model, "n": n},
+        ) -> None:  # noqa: B006
+            assert error is None
+            placed[message.partition(), message.offset()] = row
+
+        stamp = NOW - timedelta(seconds=rng.choice([5, 3000]))
+        producer.produce(
+            topic,
+            json.dumps(value).encode(),
+            partition=partition,
+            timestamp=round(stamp.timestamp() * 1000),
+            on_delivery=delivered,
+        )
+    producer.flush(30)
+    return placed
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_windows_equal_the_oracle_over_random_streams_epochs_and_runs(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    partitions = rng.randrange(1, 4)
+    silent = {p for p in range(partitions - 1) if rng.random() < 0.4}
+    name = topic(partitions)
+    size, slide = rng.choice([(60, 60), (60, 60), (60, 20), (90, 30)])
+    one_epoch_a_run = seed % 2 == 0
+    cut = 10_000 if one_epoch_a_run else rng.randrange(20, 200)
+    messages: dict[tuple[int, int], dict[str, Any]] = {}
+    counted: list[list[dict[str, Any]]] = []
+    for run in range(3):
+        messages |= publish(address, name, rng, rng.randrange(50, 400), partitions, run * 400, silent)
+        raw = kafka.read_stream(name, schema="n BIGINT, time TIMESTAMP, model STRING", max_offsets_per_trigger=cut)
+        windows = raw.with_watermark("time", f"{DELAY} seconds", idle_timeout=f"{IDLE} seconds").group_by(
+            bayou.window("time", f"{size} seconds", slide=f"{slide} seconds"), "model"
+        )
+        query = windows.agg("count(*) AS n", "sum(n) AS total").write_delta(str(tmp_path / "w"), progress=False)
+        counted.append([p["stateOperators"][0]["numRowsDroppedByWatermark"] for p in query.recent_progress])
+    want, late = oracle(messages, seals(tmp_path / "w"), size * 1_000_000, slide * 1_000_000, name, one_epoch_a_run)
+    got = {(us(r["window_start"]), r["model"]): (r["n"], r["total"]) for r in rows(tmp_path / "w")}
+    assert got == want
+    assert all(us(r["window_end"]) - us(r["window_start"]) == size * 1_000_000 for r in rows(tmp_path / "w"))
+    aside = rows(tmp_path / "w_quarantine") if (tmp_path / "w_quarantine").exists() else []
+    assert sorted((r["partition"], r["offset"]) for r in aside) == sorted(late)
+    assert sum(map(sum, counted)) == len(late)
+
+
+def test_complete_mode_keeps_every_row_and_close_windows_emits_what_is_open(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    broker.produce("t", [{"time": start + timedelta(seconds=s)} for s in (0, 70, 10, 200, 5)], progress=False)
+    raw = broker.read_stream("t", schema="time TIMESTAMP").with_watermark("time", "0 seconds")
+    counts = raw.group_by(bayou.window("time", "1 minute")).agg("count(*) AS n")
+    assert [
+        r["n"] for r in sorted(counts.collect(output_mode="complete").to_dicts(), key=lambda r: r["window_start"])
+    ] == [3, 1, 1]
+    assert [r["n"] for r in counts.collect().to_dicts()] == [3, 1]
+    assert [r["n"] for r in counts.collect(close_windows=True).to_dicts()] == [3, 1, 1]
+    query = counts.write_delta(str(tmp_path / "w"), progress=False)
+    assert any("1 window is still open" in note for note in query.notes)
+    counts.write_delta(str(tmp_path / "w"), progress=False, close_windows=True)
+    broker.produce("t", [{"time": start + timedelta(seconds=210)}], progress=False)
+    counts.write_delta(str(tmp_path / "w"), progress=False)
+    assert sorted(r["n"] for r in rows(tmp_path / "w")) == [1, 1, 3]
+    assert [r["stage"] for r in rows(tmp_path / "w_quarantine")] == ["late"]
