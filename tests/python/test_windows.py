@@ -107,7 +107,7 @@ def publish(
             error: Any,
             message: Any,
             row: dict[str, Any] = {"us": None if time is None else us(when), "model": model, "n": n},
-        ) -> None:  # noqa: B006
+        ) -> None:
             assert error is None
             placed[message.partition(), message.offset()] = row
 
