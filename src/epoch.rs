@@ -146,6 +146,9 @@ pub struct Seal {
     /// Ours, and nobody else's: tells whether a put that failed has landed.
     pub nonce: String,
     pub definition: String,
+    /// The clock when the epoch began (event times later than this plus `max_future` did not count), and at its end, by which
+    /// partitions were judged idle.
+    pub began: EventTime,
     pub clock: EventTime,
     pub ranges: Vec<Range>,
     /// Per `with_watermark`, before and after the epoch.

@@ -175,6 +175,15 @@ class Schema:
     """
 
     @property
+    def types(self) -> list[str]:
+        """Each column's type as DDL has it, in order.
+
+        Example:
+            >>> stream.schema.types
+            ['TIMESTAMP', 'INT', 'STRING']
+        """
+
+    @property
     def names(self) -> list[str]:
         """Names of the columns, in order.
 
@@ -946,7 +955,7 @@ class Stream:
         """
     def write_delta(
         self,
-        target: str,
+        target: str | Path,
         *,
         query_name: str | None = None,
         output_mode: _OutputMode | None = None,
@@ -1358,7 +1367,7 @@ def from_messages(
     """
 
 def read_delta(
-    target: str, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
+    target: str | Path, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
 ) -> Table:
     """A whole Delta table.
 
@@ -1396,7 +1405,6 @@ def _connect(target: object, name: str) -> Connection: ...
 def _run_broker(dir: str | Path) -> None: ...
 def _set_launcher(command: list[str]) -> None: ...
 def _shutdown() -> None: ...
-def _column_type(table: Table, name: str) -> str: ...
 def _functions() -> list[str]: ...
 def _simulate_fitness(
     rows: int,

@@ -171,9 +171,9 @@ class Panel:
         self._said = time.monotonic()
         self._live = block and _in_notebook()
         if self._live:
-            from IPython.display import display  # type: ignore[import-not-found, unused-ignore]
+            from IPython.display import display
 
-            self._handle = display(_Html(query_html(query)), display_id=True)
+            self._handle = display(_Html(query_html(query)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
 
     def update(self) -> None:
         if self._handle is not None:
@@ -211,9 +211,9 @@ class Progress:
         if _in_notebook():
             self._said = time.monotonic()
             if self._handle is None:
-                from IPython.display import display  # type: ignore[import-not-found, unused-ignore]
+                from IPython.display import display
 
-                self._handle = display(_Html(html.escape(text)), display_id=True)
+                self._handle = display(_Html(html.escape(text)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
             else:
                 self._handle.update(_Html(html.escape(text)))
         elif time.monotonic() - self._said > 30:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, overload
@@ -32,13 +33,13 @@ class Pipeline:
     def __init__(
         self,
         name: str,
-        root: str,
+        root: str | os.PathLike[str],
         *,
         checkpoint_location: str | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        self.root = str(root)
+        self.root = os.fspath(root)
         self.query: _core.Query | None = None
         self._checkpoint_location = checkpoint_location
         self._storage_options = dict(storage_options) if storage_options else None

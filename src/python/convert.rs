@@ -40,6 +40,17 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
     }
 }
 
+/// A path or a URL: a string, or anything that `os.fspath` takes.
+pub fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(text) = value.extract::<String>() {
+        return Ok(text);
+    }
+    match value.py().import("os")?.call_method1("fspath", (value,)) {
+        Ok(text) => text.extract(),
+        Err(_) => Err(Error::config(format!("a path or URL is wanted, not {}", value.get_type().name()?)).into()),
+    }
+}
+
 pub fn dialect(text: Option<&str>) -> Result<Dialect> {
     match text {
         None | Some("databricks" | "spark") => Ok(Dialect::Databricks),

@@ -325,6 +325,7 @@ impl PyPreview {
 pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
     let mut options = options(None, None, Some(n), timeout, None, true, Default::default())?;
     options.on_malformed = OnMalformed::Quarantine;
+    options.keep_rejects = 100;
     options.timeout = options.timeout.or(Some(Duration::from_secs(10)));
     let ran = run_all(py, &stream.with_policy(OnMalformed::Quarantine), options)?;
     let shown: Vec<_> = ran.rejects.into_iter().take(100).collect();

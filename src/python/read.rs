@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 #[pyo3(signature = (target, *, version=None, storage_options=None))]
 fn read_delta(
     py: Python<'_>,
-    target: &str,
+    target: &Bound<'_, PyAny>,
     version: Option<u64>,
     storage_options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let at = Location::parse(target, &convert::string_map(storage_options, "storage_options")?)?;
+    let at = Location::parse(&convert::path(target)?, &convert::string_map(storage_options, "storage_options")?)?;
     Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
 }
 
@@ -38,7 +38,8 @@ fn sql(
     let mut sources = BTreeMap::new();
     for (name, value) in tables.into_iter().flat_map(|t| t.iter()) {
         let name: String = name.extract()?;
-        let source = if let Ok(path) = value.extract::<String>() {
+        let source = if value.extract::<String>().is_ok() || value.hasattr("__fspath__")? {
+            let path = convert::path(&value)?;
             Source::Delta(Location::parse(&path, &storage)?, None)
         } else {
             let is_frame = !value.hasattr("__arrow_c_stream__")?

@@ -621,7 +621,7 @@ impl PyStream {
     #[allow(clippy::too_many_arguments)]
     fn write_delta(
         slf: &Bound<'_, Self>,
-        target: String,
+        target: &Bound<'_, PyAny>,
         query_name: Option<String>,
         output_mode: Option<String>,
         trigger: Option<&Bound<'_, PyAny>>,
@@ -670,7 +670,7 @@ impl PyStream {
             schema_mode,
             start: None,
         };
-        super::query::write_delta(slf.py(), &slf.get().0, &target, table, options, block, progress)
+        super::query::write_delta(slf.py(), &slf.get().0, &convert::path(target)?, table, options, block, progress)
     }
 }
 

@@ -7,10 +7,12 @@ use super::source::OnMalformed;
 use super::stream::Stream;
 use super::trigger::Trigger;
 use crate::epoch::{PositionMap, position_map, positions};
+use crate::position::TopicPartition;
 use crate::sink::delta::OutputMode;
 use crate::sink::memory::Rebatch;
 use crate::storage::Location;
 use crate::time::{Clock, SystemClock};
+use crate::window::Tracker;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -26,6 +28,8 @@ pub struct IterateOptions {
     /// Malformed messages stop an iterator unless something else is said.
     pub on_malformed: OnMalformed,
     pub checkpoint: Option<(Location, String)>,
+    /// How many rejects are kept to be looked at; the others are only counted.
+    pub keep_rejects: usize,
 }
 
 impl Default for IterateOptions {
@@ -39,6 +43,7 @@ impl Default for IterateOptions {
             close_windows: false,
             on_malformed: OnMalformed::Fail,
             checkpoint: None,
+            keep_rejects: 0,
         }
     }
 }
@@ -186,7 +191,8 @@ impl BatchIterator {
             && self.tick.elapsed() >= every
         {
             self.tick = Instant::now();
-            if self.changed || self.engine.would_emit(&|_, _| false) {
+            let idle = |t: &Tracker, p: &TopicPartition| self.feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
+            if self.changed || self.engine.would_emit(&idle) {
                 self.end_epoch(false)?;
                 self.flush = true;
             }
@@ -200,9 +206,7 @@ impl BatchIterator {
     fn end_epoch(&mut self, last: bool) -> Result<()> {
         let now = SystemClock.now();
         let feed = &self.feed;
-        let idle = |t: &crate::window::Tracker, p: &crate::position::TopicPartition| {
-            feed.as_ref().is_some_and(|f| f.is_idle(t, p, now))
-        };
+        let idle = |t: &Tracker, p: &TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
         self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;
         self.changed = false;
         self.collect_rows();
@@ -210,6 +214,8 @@ impl BatchIterator {
     }
 
     fn collect_rows(&mut self) {
+        // Each holds its whole chunk of messages in memory.
+        self.engine.rejects.truncate(self.options.keep_rejects);
         for batch in std::mem::take(&mut self.engine.outputs[0]) {
             if self.mode == OutputMode::Complete || batch.num_rows() > 0 {
                 self.out.push(batch);

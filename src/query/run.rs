@@ -386,6 +386,7 @@ impl<'a> Runner<'a> {
             epoch: work.epoch,
             nonce: uuid::Uuid::new_v4().to_string(),
             definition: self.at.definition.clone(),
+            began: work.clock,
             clock: now,
             ranges,
             watermarks_before: work.watermarks_before.clone(),

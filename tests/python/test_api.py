@@ -24,7 +24,7 @@ def test_an_unset_variable_never_reads_an_empty_broker() -> None:
 
 def test_an_unreachable_broker_is_named_within_ten_seconds() -> None:
     began = time.monotonic()
-    with pytest.raises(bayou.ConnectionError, match="127.0.0.1:1"):
+    with pytest.raises(bayou.ConnectionError, match=r"127\.0\.0\.1:1"):
         bayou.connect("127.0.0.1:1")
     assert time.monotonic() - began < 10
     with pytest.raises(bayou.BayouError) as caught:

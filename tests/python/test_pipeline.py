@@ -317,7 +317,7 @@ def test_an_expectation_that_fails_the_query_leaves_nothing_of_its_epoch(
         .write_delta(str(tmp_path / "t"), progress=False)
     )
     assert len(rows(tmp_path / "t")) == 10
-    with pytest.raises(bayou.ExpectationError, match="30.00 %"):
+    with pytest.raises(bayou.ExpectationError, match=r"30\.00 %"):
         query.raise_for_expectations("small", max_ratio=0.1)
     query.raise_for_expectations("small", max_ratio=0.3)
 

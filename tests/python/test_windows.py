@@ -57,7 +57,7 @@ def oracle(
                     late.append((r["partition"], offset))
                 for s in alive:
                     open_.setdefault((s, m["model"]), []).append(m["n"])
-                if time is not None and time <= seal["clock"] + 3_600_000_000:
+                if time is not None and time <= seal["began"] + 3_600_000_000:
                     highest[r["partition"]] = max(highest[r["partition"]] or time, time)
         [state] = seal["watermarks"].values()
         # Whether a partition is idle is sealed. Where an epoch is a whole run, every partition is caught up, and silence is
@@ -102,11 +102,12 @@ def publish(
         time = None if rng.random() < 0.02 else when.strftime("%Y-%m-%dT%H:%M:%SZ")
         model = rng.choice(["a", "b", None])
         value = {"n": n, "time": time, "model": model}
+        row = {"us": None if time is None else us(when), "model": model, "n": n}
 
         def delivered(
             error: Any,
             message: Any,
-            row: dict[str, Any] = {"us": None if time is None else us(when), "model": model, "n": n},
+            row: dict[str, Any] = row,
         ) -> None:
             assert error is None
             placed[message.partition(), message.offset()] = row
