@@ -2,7 +2,8 @@
 
 use super::convert::{self, refuse_unknown};
 use super::door;
-use super::stream::{self, PyStream};
+use super::source;
+use super::stream::PyStream;
 use super::table::PyTable;
 use crate::batch::TimestampType;
 use crate::decode::raw;
@@ -204,7 +205,7 @@ impl PyConnection {
             "read_stream",
             &["schema", "format", "starting_offsets", "ending_offsets", "on_malformed", "timezone", "options"],
         )?;
-        let asked = stream::Asked {
+        let asked = source::Asked {
             topics,
             schema,
             format,
@@ -220,7 +221,7 @@ impl PyConnection {
             include_metadata,
             options,
         };
-        stream::read_stream(py, &self.0, asked)
+        source::read_stream(py, &self.0, asked)
     }
 
     fn __repr__(&self) -> String {

@@ -8,6 +8,7 @@ mod iterate;
 mod produce;
 mod query;
 mod read;
+mod source;
 mod stream;
 mod table;
 
@@ -19,6 +20,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(m)?;
     connection::register(m)?;
     stream::register(m)?;
+    source::register(m)?;
     table::register(m)?;
     iterate::register(m)?;
     query::register(m)?;

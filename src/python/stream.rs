@@ -1,28 +1,17 @@
 //! Streams as Python sees them.
 
 use super::convert::{self, dialect, neighbour, refuse_unknown, strings};
-use super::door;
 use super::iterate::{self, PyBatchIterator};
-use super::produce;
 use super::query::{PyQuery, WriteOptions};
 use super::table::{PyBayouSchema, PyTable};
-use crate::batch::{Messages, TimestampType};
-use crate::decode::json::TimestampUnit;
-use crate::decode::{DecodeOptions, Format, OnTombstone};
+use crate::Error;
 use crate::expect::Action;
-use crate::kafka::Connection;
-use crate::position::{Topic, TopicPartition};
 use crate::query::Stream;
-use crate::query::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
 use crate::query::stream::watermark_spec;
 use crate::window::WindowSpec;
-use crate::{Error, Result};
-use arrow::array::RecordBatch;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use pyo3_arrow::input::AnyRecordBatch;
-use std::sync::Arc;
 
 #[pyclass(frozen, module = "bayou", name = "Stream")]
 pub struct PyStream(pub Stream);
@@ -69,270 +58,6 @@ fn window(
     let slide = slide.map(|s| convert::duration(s, "slide")).transpose()?;
     let offset = offset.map(|o| convert::duration(o, "offset")).transpose()?;
     Ok(PyWindow(WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref())?))
-}
-
-pub struct Asked<'a, 'py> {
-    pub topics: Option<&'a Bound<'py, PyAny>>,
-    pub schema: Option<&'a Bound<'py, PyAny>>,
-    pub format: Option<String>,
-    pub starting_offsets: Option<&'a Bound<'py, PyAny>>,
-    pub ending_offsets: Option<&'a Bound<'py, PyAny>>,
-    pub max_offsets_per_trigger: Option<u64>,
-    pub fail_on_data_loss: Option<bool>,
-    pub on_malformed: Option<&'a str>,
-    pub max_malformed: f64,
-    pub on_tombstone: Option<&'a str>,
-    pub timezone: Option<String>,
-    pub timestamp_unit: Option<&'a Bound<'py, PyAny>>,
-    pub include_metadata: bool,
-    pub options: Option<&'a Bound<'py, PyAny>>,
-}
-
-fn on_malformed(text: Option<&str>) -> Result<Option<OnMalformed>> {
-    match text {
-        None => Ok(None),
-        Some("fail") => Ok(Some(OnMalformed::Fail)),
-        Some("drop") => Ok(Some(OnMalformed::Drop)),
-        Some("quarantine") => Ok(Some(OnMalformed::Quarantine)),
-        Some(other) => Err(Error::config(format!("on_malformed='{other}': use \"fail\", \"drop\" or \"quarantine\""))),
-    }
-}
-
-fn unit(text: &str) -> Result<TimestampUnit> {
-    match text {
-        "s" => Ok(TimestampUnit::S),
-        "ms" => Ok(TimestampUnit::Ms),
-        "us" => Ok(TimestampUnit::Us),
-        "ns" => Ok(TimestampUnit::Ns),
-        other => Err(Error::config(format!("timestamp_unit='{other}': use \"s\", \"ms\", \"us\" or \"ns\""))),
-    }
-}
-
-fn decode_options(
-    format: Option<&str>,
-    timezone: Option<String>,
-    timestamp_unit: Option<&Bound<'_, PyAny>>,
-    on_tombstone: Option<&str>,
-    include_metadata: bool,
-) -> PyResult<DecodeOptions> {
-    let mut out = DecodeOptions { timezone, include_metadata, ..DecodeOptions::default() };
-    if let Some(f) = format {
-        out.format = f.parse::<Format>()?;
-    }
-    out.on_tombstone = match on_tombstone {
-        None | Some("skip") => OnTombstone::Skip,
-        Some("null_row") => OnTombstone::NullRow,
-        Some("quarantine") => OnTombstone::Quarantine,
-        Some(other) => {
-            return Err(
-                Error::config(format!("on_tombstone='{other}': use \"skip\", \"null_row\" or \"quarantine\"")).into()
-            );
-        }
-    };
-    match timestamp_unit {
-        None => {}
-        Some(v) => match v.extract::<String>() {
-            Ok(text) => out.timestamp_unit = Some(unit(&text)?),
-            Err(_) => {
-                for (column, text) in convert::string_map(Some(v), "timestamp_unit")? {
-                    out.timestamp_units.insert(column, unit(&text)?);
-                }
-            }
-        },
-    }
-    Ok(out)
-}
-
-/// Spark's spelling of the source's options.
-fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, connection: &Connection) -> PyResult<()> {
-    for (key, value) in convert::string_map(options, "options=")? {
-        let wrong = |what: &str| Error::config(format!("options: {key}='{value}' is not {what}"));
-        match key.as_str() {
-            "kafka.bootstrap.servers" => {
-                if value != connection.address() {
-                    return Err(Error::config(format!("options: kafka.bootstrap.servers is '{value}', and this connection is to '{}'. Connect to it with bayou.connect(\"{value}\").", connection.address())).into());
-                }
-            }
-            "subscribe" => asked.topics = Some(value.split(',').map(|t| t.trim().to_string()).collect()),
-            "startingOffsets" => asked.starting = Some(value),
-            "endingOffsets" => asked.ending = Some(value),
-            "maxOffsetsPerTrigger" => asked.max = Some(value.parse().map_err(|_| wrong("a number"))?),
-            "failOnDataLoss" => asked.fail = Some(value.to_lowercase().parse().map_err(|_| wrong("true or false"))?),
-            "includeHeaders" => {}
-            "startingTimestamp" => {
-                asked.starting_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?)
-            }
-            "endingTimestamp" => asked.ending_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
-            "subscribePattern" | "assign" => {
-                return Err(Error::config(format!(
-                    "options: '{key}' is not in this version; use subscribe with topic names"
-                ))
-                .into());
-            }
-            "kafka.group.id" | "groupIdPrefix" => {
-                return Err(Error::config(format!("options: '{key}': bayou keeps positions in its checkpoint and joins no consumer group; leave it out")).into());
-            }
-            k if k.starts_with("kafka.") => {
-                return Err(Error::config(format!(
-                    "options: '{k}' belongs to the connection: bayou.connect({{\"{}\": …}})",
-                    &k[6..]
-                ))
-                .into());
-            }
-            k => {
-                let known = [
-                    "kafka.bootstrap.servers",
-                    "subscribe",
-                    "startingOffsets",
-                    "endingOffsets",
-                    "maxOffsetsPerTrigger",
-                    "failOnDataLoss",
-                    "includeHeaders",
-                    "startingTimestamp",
-                    "endingTimestamp",
-                ];
-                return Err(Error::config(format!(
-                    "options: '{k}' is not an option of Spark's Kafka source that bayou takes.{}",
-                    crate::error::did_you_mean(k, known)
-                ))
-                .into());
-            }
-        }
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct SparkAsked {
-    topics: Option<Vec<String>>,
-    starting: Option<String>,
-    ending: Option<String>,
-    max: Option<u64>,
-    fail: Option<bool>,
-    starting_ms: Option<i64>,
-    ending_ms: Option<i64>,
-}
-
-pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>) -> PyResult<PyStream> {
-    let mut spark = SparkAsked::default();
-    spark_options(&mut spark, asked.options, connection)?;
-    let topics: Vec<String> = match asked.topics.filter(|t| !t.is_none()) {
-        Some(t) => match t.extract::<String>() {
-            Ok(one) => vec![one],
-            Err(_) => t
-                .extract::<Vec<String>>()
-                .map_err(|_| Error::config("read_stream takes a topic's name or a list of names"))?,
-        },
-        None => spark.topics.clone().unwrap_or_default(),
-    };
-    if topics.is_empty() || topics.iter().any(|t| t.is_empty()) {
-        return Err(Error::config("read_stream needs a topic").into());
-    }
-    let side = |value: Option<&Bound<'_, PyAny>>,
-                text: Option<String>,
-                ms: Option<i64>,
-                what: &str|
-     -> PyResult<Option<Offsets>> {
-        if let Some(v) = value.filter(|v| !v.is_none()) {
-            return Ok(Some(convert::offsets(v, what)?));
-        }
-        if let Some(ms) = ms {
-            return Ok(Some(Offsets::Time(crate::time::EventTime::from_millis(ms))));
-        }
-        text.map(|t| convert::offsets(pyo3::types::PyString::new(py, &t).as_any(), what)).transpose()
-    };
-    let starting = side(asked.starting_offsets, spark.starting, spark.starting_ms, "starting_offsets")?
-        .unwrap_or(Offsets::Earliest);
-    let ending = side(asked.ending_offsets, spark.ending, spark.ending_ms, "ending_offsets")?;
-    if ending == Some(Offsets::Earliest) {
-        return Err(Error::config(
-            "ending_offsets=\"earliest\" would read nothing; use \"latest\", a datetime or offsets",
-        )
-        .into());
-    }
-    if !(0.0..=1.0).contains(&asked.max_malformed) {
-        return Err(Error::config("max_malformed is a share between 0 and 1").into());
-    }
-    let format = asked.format.or_else(|| (asked.schema.is_none() && asked.options.is_some()).then(|| "raw".into()));
-    let source = KafkaSource {
-        connection: connection.clone(),
-        topics: topics.iter().map(Topic::new).collect(),
-        schema: asked.schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?,
-        decode: decode_options(
-            format.as_deref(),
-            asked.timezone,
-            asked.timestamp_unit,
-            asked.on_tombstone,
-            asked.include_metadata,
-        )?,
-        on_malformed: on_malformed(asked.on_malformed)?,
-        max_malformed: asked.max_malformed,
-        starting,
-        ending,
-        max_offsets_per_trigger: asked.max_offsets_per_trigger.or(spark.max),
-        fail_on_data_loss: asked.fail_on_data_loss.or(spark.fail).unwrap_or(true),
-    };
-    // The decoder refuses types and zones that it cannot do; the broker, topics that are not there.
-    crate::decode::Decoder::new(source.schema.as_ref(), &source.decode)?;
-    let check = (connection.clone(), source.topics.clone());
-    door::run(py, move || check.1.iter().try_for_each(|t| check.0.partitions(t).map(drop)))?;
-    Ok(PyStream(Stream::kafka(source)?))
-}
-
-/// Rows at hand as a stream.
-#[pyfunction]
-fn from_batches(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
-    let is_frame =
-        !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
-    let arrow = if is_frame {
-        py.import("bayou._frames")?.call_method1("from_pandas", (rows,))?
-    } else if rows.hasattr("__arrow_c_stream__")? || rows.hasattr("__arrow_c_array__")? {
-        rows.clone()
-    } else {
-        py.import("bayou._frames")?.call_method1("from_python", (rows,))?
-    };
-    let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
-    let schema = reader.schema();
-    let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
-    let plain = crate::read::plain(&schema, batches)?;
-    Ok(PyStream(Stream::rows(RowsSource::new(plain.schema, plain.batches))))
-}
-
-/// Messages at hand, decoded as if they came from a topic.
-#[pyfunction]
-#[pyo3(signature = (messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=false))]
-#[allow(clippy::too_many_arguments)]
-fn from_messages(
-    messages: &Bound<'_, PyAny>,
-    schema: Option<&Bound<'_, PyAny>>,
-    format: Option<&str>,
-    on_malformed: Option<&str>,
-    on_tombstone: Option<&str>,
-    timezone: Option<String>,
-    timestamp_unit: Option<&Bound<'_, PyAny>>,
-    include_metadata: bool,
-) -> PyResult<PyStream> {
-    let mut all = Messages::new(vec![TopicPartition::new("messages at hand", 0)].into());
-    for (i, item) in messages.try_iter()?.enumerate() {
-        let item = item?;
-        let value: Option<Vec<u8>> = if item.is_none() {
-            None
-        } else if let Ok(text) = item.extract::<String>() {
-            Some(text.into_bytes())
-        } else {
-            Some(
-                item.extract::<Vec<u8>>()
-                    .map_err(|_| Error::schema(format!("from_messages: item {i} is neither bytes, str nor None")))?,
-            )
-        };
-        all.push(0, i as i64, -1, TimestampType::NotAvailable, None, value.as_deref(), vec![]);
-    }
-    let schema = schema.map(convert::schema).transpose()?;
-    let decode = decode_options(format, timezone, timestamp_unit, on_tombstone, include_metadata)?;
-    crate::decode::Decoder::new(schema.as_ref(), &decode)?;
-    let source =
-        MessagesSource { messages: Arc::new(all), schema, decode, on_malformed: self::on_malformed(on_malformed)? };
-    Ok(PyStream(Stream::messages(source)?))
 }
 
 fn named_items(
@@ -708,12 +433,9 @@ fn _functions<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    let _ = produce::headers;
     m.add_class::<PyStream>()?;
     m.add_class::<PyGrouped>()?;
     m.add_class::<PyWindow>()?;
     m.add_function(wrap_pyfunction!(window, m)?)?;
-    m.add_function(wrap_pyfunction!(from_batches, m)?)?;
-    m.add_function(wrap_pyfunction!(from_messages, m)?)?;
     m.add_function(wrap_pyfunction!(_functions, m)?)
 }

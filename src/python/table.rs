@@ -284,16 +284,8 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
     })
 }
 
-/// A column's type as DDL has it.
-#[pyfunction]
-fn _column_type(table: PyRef<'_, PyTable>, name: &str) -> PyResult<String> {
-    let index = crate::expr::resolve_column(name, &table.rows.schema)?;
-    Ok(crate::expr::type_to_ddl(table.rows.schema.field(index).data_type()))
-}
-
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyBayouSchema>()?;
     m.add_class::<PyTable>()?;
-    m.add_class::<PyBatch>()?;
-    m.add_function(wrap_pyfunction!(_column_type, m)?)
+    m.add_class::<PyBatch>()
 }

@@ -188,7 +188,7 @@ fn check(root: &Path, rows_published: i64, what: &str) {
                 start.as_primitive::<Int64Type>().value(i) / 1_000_000,
                 b.column_by_name("model").unwrap().as_string::<i32>().value(i).to_string(),
             );
-            let value = (longs(&[b.clone()], "events")[i], longs(&[b.clone()], "total")[i]);
+            let value = (longs(std::slice::from_ref(&b), "events")[i], longs(std::slice::from_ref(&b), "total")[i]);
             assert!(got.insert(key.clone(), value).is_none(), "{what}: the window {key:?} is there twice");
         }
     }
