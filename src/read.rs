@@ -91,7 +91,9 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
         }
     }
     let explain = |e: datafusion::error::DataFusionError| {
-        let root = e.find_root().to_string();
+        let root = e.find_root().to_string().replace("datafusion.public.", "");
+        // A hint about a setting of DataFusion's helps nobody here.
+        let root = root.split(" To implicitly").next().unwrap_or(&root).trim_end().to_string();
         let known = match root.contains("not found") && root.contains("table") {
             true => format!(" Tables: {}.", names.join(", ")),
             false => String::new(),

@@ -92,7 +92,17 @@ def _number(n: float) -> str:
     return f"{n:,.0f}"
 
 
+# Runs whose panel has just ended, and when: as a cell's last expression the Query would show the same once more.
+_ended: dict[str, float] = {}
+
+
 def query_html(query: _core.Query) -> str:
+    if time.monotonic() - _ended.pop(query.run_id, -1.0) < 0.5:
+        return ""
+    return _query_html(query)
+
+
+def _query_html(query: _core.Query) -> str:
     r = json.loads(query.to_json())
     status = r["status"]
     tone = {"failed": "bad", "finished": "good", "running": "good"}.get(status, "dim")
@@ -173,18 +183,19 @@ class Panel:
         if self._live:
             from IPython.display import display
 
-            self._handle = display(_Html(query_html(query)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
+            self._handle = display(_Html(_query_html(query)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
 
     def update(self) -> None:
         if self._handle is not None:
-            self._handle.update(_Html(query_html(self._query)))
+            self._handle.update(_Html(_query_html(self._query)))
         elif time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             log.info("%s", _line(self._query))
 
     def close(self) -> None:
         if self._handle is not None:
-            self._handle.update(_Html(query_html(self._query)))
+            self._handle.update(_Html(_query_html(self._query)))
+            _ended[self._query.run_id] = time.monotonic()
         else:
             log.info("%s", _line(self._query))
 

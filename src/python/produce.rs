@@ -99,15 +99,26 @@ pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOpt
         return Ok(Box::new(reader.map(|b| b.map_err(|e| Error::schema(format!("the rows to be published: {e}"))))));
     }
     // Dicts are encoded by Python's own json, a batch at a time; the values then go out as they are.
-    let keyed = (
-        options.key.clone(),
-        options.timestamp.clone(),
-        options.partition_column.clone(),
-        options.include_key_in_value,
-    );
+    if options.headers_column.is_some() {
+        return Err(Error::config(
+            "headers_column= needs an Arrow table; for dicts give headers=, which every message gets",
+        )
+        .into());
+    }
     let chunks: Py<PyAny> = py
         .import("bayou._rows")?
-        .call_method1("encoded", (rows, keyed.0, keyed.1, keyed.2, keyed.3, options.rate))?
+        .call_method1(
+            "encoded",
+            (
+                rows,
+                options.key.clone(),
+                options.timestamp.clone(),
+                options.partition_column.clone(),
+                options.include_key_in_value,
+                options.rate,
+                options.value.clone(),
+            ),
+        )?
         .unbind();
     options.value = Some("value".into());
     options.key = options.key.as_ref().map(|_| "key".to_string());
@@ -126,11 +137,12 @@ pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOpt
 }
 
 fn encoded_batch(columns: &Bound<'_, PyAny>) -> Result<RecordBatch> {
-    use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, BinaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
     let get = |name: &str| columns.get_item(name).map_err(|e| Error::internal(e.to_string()));
     let wrong = |e: PyErr| Error::schema(format!("the rows to be published: {e}"));
-    let values: Vec<Option<String>> = get("value")?.extract().map_err(wrong)?;
-    let mut out: Vec<(&str, ArrayRef, bool)> = vec![("value", Arc::new(StringArray::from(values)), true)];
+    let values: Vec<Option<Vec<u8>>> = get("value")?.extract().map_err(wrong)?;
+    let values: BinaryArray = values.iter().map(Option::as_deref).collect();
+    let mut out: Vec<(&str, ArrayRef, bool)> = vec![("value", Arc::new(values), true)];
     if let Ok(keys) = get("key")?.extract::<Vec<Option<String>>>() {
         out.push(("key", Arc::new(StringArray::from(keys)), true));
     }

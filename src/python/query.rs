@@ -223,8 +223,8 @@ impl PyQuery {
         &self.0.0.name
     }
     #[getter]
-    fn id(&self) -> &str {
-        &self.0.0.id
+    fn id(&self) -> String {
+        self.0.0.id.lock().clone()
     }
     #[getter]
     fn run_id(&self) -> &str {
@@ -313,7 +313,7 @@ impl PyQuery {
         let mut all = self.0.0.report.lock().to_json();
         if let Some(o) = all.as_object_mut() {
             o.insert("name".into(), self.0.0.name.clone().into());
-            o.insert("id".into(), self.0.0.id.clone().into());
+            o.insert("id".into(), self.0.0.id.lock().clone().into());
             o.insert("runId".into(), self.0.0.run_id.clone().into());
         }
         all.to_string()

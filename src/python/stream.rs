@@ -110,7 +110,10 @@ impl PyStream {
     fn explain(&self) -> String {
         let steps = self.0.steps();
         let lines: Vec<_> = steps.iter().enumerate().map(|(i, s)| format!("{:>3}. {s}", i + 1)).collect();
-        format!("{}\n  -> {}", lines.join("\n"), crate::expr::to_ddl(self.0.schema()))
+        let mut from: Vec<String> = self.0.kafka_sources().iter().map(|s| s.connection.describe()).collect();
+        from.dedup();
+        let from = if from.is_empty() { String::new() } else { format!("from {}\n", from.join(", ")) };
+        format!("{from}{}\n  -> {}", lines.join("\n"), crate::expr::to_ddl(self.0.schema()))
     }
     fn __repr__(&self) -> String {
         format!("Stream{}\n{}", self.0.name().map(|n| format!(" '{n}'")).unwrap_or_default(), self.explain())

@@ -21,7 +21,8 @@ pub enum Stop {
 
 pub struct Shared {
     pub name: String,
-    pub id: String,
+    /// The query's id, the same in all its runs; a fresh one until the checkpoint is read.
+    pub id: Mutex<String>,
     pub run_id: String,
     stop: AtomicU8,
     pub report: Mutex<Report>,
@@ -46,7 +47,7 @@ impl Shared {
     pub fn new(name: &str, id: String) -> Self {
         Self {
             name: name.into(),
-            id,
+            id: Mutex::new(id),
             run_id: uuid::Uuid::new_v4().to_string(),
             stop: AtomicU8::new(0),
             report: Mutex::new(Report { status: "starting".into(), ..Report::default() }),

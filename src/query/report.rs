@@ -97,7 +97,7 @@ pub fn epoch(
         .map(|t| json!({"description": t.location.display(), "table": t.name, "numOutputRows": written.get(&t.name)}))
         .collect();
     json!({
-        "id": shared.id,
+        "id": *shared.id.lock(),
         "runId": shared.run_id,
         "name": shared.name,
         "timestamp": SystemClock.now().rfc3339(),

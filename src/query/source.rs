@@ -57,7 +57,7 @@ impl KafkaSource {
             Format::Json => "json",
             Format::Raw => "raw",
         };
-        format!("read {} as {format} from {}", topics.join(", "), self.connection.describe())
+        format!("read {} as {format}", topics.join(", "))
     }
 
     pub fn identity(&self) -> String {

@@ -123,6 +123,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             let query: QueryFile =
                 rt.block_on(log.read("query.json"))?.ok_or_else(|| Error::storage("query.json is gone"))?;
             check_identity(spec, &query, &cluster_id, &topic_ids, &sources)?;
+            *shared.id.lock() = query.query_id.clone();
             let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
             // A run that died between the two files has read nothing yet.
             let start = match start {
@@ -147,13 +148,14 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             let query = QueryFile {
                 format_version: FORMAT_VERSION,
                 query_name: spec.name.clone(),
-                query_id: shared.id.clone(),
+                query_id: shared.id.lock().clone(),
                 generation,
                 cluster_id: cluster_id.clone(),
                 topic_ids: topic_ids.clone(),
                 created_at: now,
             };
             let (found, put) = rt.block_on(log.create("query.json", &query))?;
+            *shared.id.lock() = found.query_id.clone();
             if put == Put::Exists {
                 check_identity(spec, &found, &cluster_id, &topic_ids, &sources)?;
             }

@@ -172,6 +172,14 @@ def test_what_is_published_is_read_back_the_same(broker: bayou.Connection) -> No
         report = broker.produce(topic, rows, progress=False)
         assert (report.rows, report.delivered, report.failed) == (2, 2, 0)
         assert broker.read_stream(topic, schema=ddl).collect().to_dicts() == table.to_pylist()
+    exact = Decimal("123456789012345678.10")
+    broker.create_topic("exact")
+    broker.produce("exact", [{"d": exact, "v": b"{}"}], progress=False)
+    broker.produce("exact", [{"v": None}, {"v": '{"d": 1}'}], value="v", progress=False)
+    assert [r["d"] for r in broker.read_stream("exact", schema="d DECIMAL(20,2)").collect().to_dicts()] == [
+        exact,
+        Decimal(1),
+    ]
     broker.create_topic("pandas")
     broker.produce("pandas", pd.DataFrame({"a": [1, 2]}), key="a", headers={"h": "v"}, progress=False)
     [row, _] = broker.read_stream("pandas", format="raw").collect().to_dicts()
