@@ -1,7 +1,7 @@
 //! Delta tables: create, stage data files, commit them exactly once.
 //!
 //! deltalake's own write operations are not used: they stage and commit in one call, retry without looking at `txn`, and
-//! report an error after a commit that is durable. See `docs/decisions/0006-deltalake.md`.
+//! report an error after a commit that is durable. See `docs/decisions/0004-deltalake-staged-commits.md`.
 
 mod check;
 mod commit;
