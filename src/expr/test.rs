@@ -580,7 +580,7 @@ fn datafusions_dialect_has_its_own_meaning_and_our_columns() {
 
 /// `cargo test --release … -- --ignored --nocapture speed`
 #[test]
-#[ignore = "prints speeds"]
+#[ignore = "not a test: prints speeds"]
 fn speed_of_the_hot_path() {
     let schema = schema("bpm INT, kcal DOUBLE, model STRING");
     let n = 65_536;

@@ -115,6 +115,7 @@ impl Fields {
     pub fn read(&mut self, cursor: &mut Cursor<'_>, row: usize, depth: u32) -> Scan<u64> {
         let mut unknown = 0;
         let mut expected = 0;
+        let mut faults: Vec<(usize, Box<Fault>)> = Vec::new(); // allocates only when there is one
         let Self { fields, quoted, columns, scratch } = self;
         cursor.object(depth, |cursor, key, depth| {
             let found = find(quoted, &mut expected, key, scratch);
@@ -126,8 +127,25 @@ impl Fields {
             if column.validity.len > row {
                 column.truncate(row); // of a repeated field the last counts
             }
-            column.read(cursor, depth).map_err(|f| within(f, fields[index].name()))
+            if !faults.is_empty() {
+                faults.retain(|(i, _)| *i != index);
+            }
+            let start = cursor.at;
+            match column.read(cursor, depth) {
+                Ok(()) => Ok(()),
+                Err(f) => {
+                    // JSON it may be all the same, and the field may come again: only the last counts.
+                    column.truncate(row);
+                    cursor.at = start;
+                    cursor.skip_value(depth)?;
+                    faults.push((index, within(f, fields[index].name())));
+                    Ok(())
+                }
+            }
         })?;
+        if let Some((_, fault)) = faults.into_iter().next() {
+            return Err(fault);
+        }
         for (column, field) in columns.iter_mut().zip(fields.iter()) {
             if column.validity.len == row {
                 if !column.nullable {
@@ -144,11 +162,8 @@ impl Fields {
     }
 
     pub fn truncate(&mut self, rows: usize) {
-        for column in &mut self.columns {
-            if column.validity.len > rows {
-                column.truncate(rows);
-            }
-        }
+        // Unconditionally: a column that has not taken the row may hold pieces of it all the same.
+        self.columns.iter_mut().for_each(|c| c.truncate(rows));
     }
 
     pub fn finish(&mut self) -> Result<Vec<ArrayRef>> {

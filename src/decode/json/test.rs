@@ -61,6 +61,7 @@ fn values_that_fit_are_read_exactly() {
         (Utf8, r#"{}"#, "NULL"),
         (Utf8, r#"{"a":"first","b":0,"a":"last"}"#, "last"),
         (Int32, r#"{"a":1,"a":null}"#, "NULL"),
+        (Int32, r#"{"a":"no","b":1,"a":[],"a":5}"#, "5"),
         (Int32, r#"{"A":1}"#, "NULL"),
         (Int32, r#"{"\u0061":7}"#, "7"),
         (Boolean, r#"{"a":false}"#, "false"),
@@ -161,6 +162,26 @@ fn a_malformed_message_never_changes_its_neighbours() {
     assert_eq!(d.unknown_fields, 1);
     let b = d.batch.rows.column(1).as_string::<i32>();
     assert_eq!((b.value(0), b.value(1)), ("x", "z"));
+}
+
+#[test]
+fn pieces_of_a_malformed_value_do_not_leak_into_the_next_row() {
+    let list = DataType::List(Arc::new(Field::new("element", DataType::Int32, true)));
+    let s = schema(vec![("l", list), ("b", DataType::Binary), ("t", DataType::Utf8)]);
+    let d = decode(
+        &s,
+        &[
+            r#"{"l":[1,2,"x"],"b":"aGk=","t":"one"}"#,
+            r#"{"l":[3],"b":"aGkhaGkhaGkh!","t":"two"}"#,
+            r#"{"t":"thr\u0065e","l":[4],"b":"aGk="}"#,
+            r#"{"t":"fo"#,
+            r#"{"l":[5,6],"b":"aGk=","t":"five"}"#,
+        ],
+    );
+    assert_eq!(d.malformed.iter().map(|m| m.message).collect::<Vec<_>>(), [0, 1, 3]);
+    let text = arrow::util::pretty::pretty_format_batches(&[d.batch.rows]).unwrap().to_string();
+    let rows: Vec<&str> = text.lines().skip(3).take(2).collect();
+    assert_eq!(rows, ["| [4]    | 6869 | three |", "| [5, 6] | 6869 | five  |"], "{text}");
 }
 
 #[test]
