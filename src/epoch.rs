@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub const FORMAT_VERSION: u32 = 1;
+/// The `definition` of a seal that only ends a generation.
+pub const FENCE: &str = "fence";
 
 /// Positions by topic and partition, as they stand in files: `{"topic": {"0": 42}}`.
 pub type PositionMap = BTreeMap<String, BTreeMap<i32, i64>>;
@@ -276,6 +278,39 @@ impl EpochLog {
         Err(last.unwrap_or_else(|| Error::storage(format!("{}{name} cannot be written", self.at.display()))))
     }
 
+    /// Ends a generation: takes the place of its next seal, so that a runner that was away finds itself beaten there.
+    pub async fn fence(&self, now: EventTime) -> Result<()> {
+        loop {
+            let start: Option<StartFile> = self.read("start.json").await?;
+            let Some(start) = start else { return Ok(()) };
+            let next = self.newest_seal().await?.map_or(start.first_epoch, |n| n + 1);
+            if let Some(last) = self.read_seal(next - 1).await?
+                && last.definition == FENCE
+            {
+                return Ok(());
+            }
+            let seal = Seal {
+                format_version: FORMAT_VERSION,
+                epoch: next,
+                nonce: uuid::Uuid::new_v4().to_string(),
+                definition: FENCE.into(),
+                began: now,
+                clock: now,
+                ranges: vec![],
+                watermarks_before: BTreeMap::new(),
+                watermarks: BTreeMap::new(),
+                state: BTreeMap::new(),
+                static_versions: BTreeMap::new(),
+                tables: BTreeMap::new(),
+                lost: vec![],
+                counts: serde_json::Value::Null,
+            };
+            if self.seal(&seal).await? == Claim::Ours {
+                return Ok(());
+            }
+        }
+    }
+
     pub async fn done(&self, done: &Done) -> Result<()> {
         let name = name("done", done.epoch);
         let bytes = serde_json::to_vec(done).map_err(|e| Error::internal(e.to_string()))?;
@@ -320,39 +355,40 @@ impl EpochLog {
         Ok(name)
     }
 
-    /// Takes away epochs older than the last 100 and than 7 days, and state files that no kept seal names.
+    /// Takes away epochs older than the last 100 and than 7 days, and state files older than any that a kept seal names.
+    /// Reads only seals that go, and the oldest that stays.
     pub async fn clean(&self, newest: i64, now: EventTime) -> Result<usize> {
-        let keep_from = newest - 100;
         let week = 7 * 86_400_000_000i64;
-        let sealed = self.numbers("epoch").await?;
+        let mut sealed = self.numbers("epoch").await?;
+        sealed.sort_unstable();
         let mut removed = 0;
-        let mut named = std::collections::BTreeSet::new();
-        let mut horizon = i64::MAX;
+        let mut oldest_named = None;
         for epoch in sealed {
             let Some(seal) = self.read_seal(epoch).await? else { continue };
-            if epoch < keep_from && now.0 - seal.clock.0 > week {
+            if epoch < newest - 100 && now.0 - seal.clock.0 > week {
                 self.at.delete(&name("epoch", epoch)).await?;
                 self.at.delete(&name("done", epoch)).await?;
                 removed += 1;
                 continue;
             }
-            horizon = horizon.min(epoch);
-            for files in seal.state.values() {
-                named.extend(files.base.iter().cloned());
-                named.extend(files.increments.iter().cloned());
-            }
+            let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments));
+            oldest_named = Some(files.filter_map(|f| number_of(f)).min().unwrap_or(epoch));
+            break;
         }
+        let Some(oldest) = oldest_named.filter(|_| removed > 0) else { return Ok(removed) };
         for file in self.at.list("state").await? {
-            let path = format!("state/{file}");
-            let number = file.rsplit('/').next().and_then(|f| f.get(..20)?.parse::<i64>().ok());
-            // Only behind the newest seal: a file of a later epoch may be staged right now.
-            if number.is_some_and(|n| n <= newest) && !named.contains(&path) {
-                self.at.delete(&path).await?;
+            if number_of(&file).is_some_and(|n| n < oldest) {
+                self.at.delete(&format!("state/{file}")).await?;
                 removed += 1;
             }
         }
         Ok(removed)
     }
+}
+
+/// The epoch in a state file's name.
+fn number_of(file: &str) -> Option<i64> {
+    file.rsplit('/').next()?.get(..20)?.parse().ok()
 }
 
 /// The newest generation of a query below its checkpoint folder.

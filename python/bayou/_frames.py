@@ -106,4 +106,7 @@ def from_python(rows: Any) -> Any:
         raise _missing("pyarrow", "plain Python rows as input") from error
     if isinstance(rows, dict):
         return pa.table(rows)
-    return pa.Table.from_pylist(list(rows))
+    rows = list(rows)
+    # pyarrow takes the names from the first row; a field that only later rows have would be lost.
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})

@@ -73,6 +73,8 @@ class Pipeline:
             schema_mode: "merge" adds new columns to a table that exists.
             start: "now" for a table that is new in a pipeline that has run before.
         """
+        if name is None:
+            name = options.pop("name", None)  # @lake.table(name="…"), as Delta Live Tables has it
         for option in options:
             if option not in _OPTIONS:
                 raise TypeError(f"table() has no argument {option!r}.{_hint(option)}")
@@ -100,7 +102,12 @@ class Pipeline:
         Raises:
             ConfigError: There is no such table, it is not an append table, or it is defined by itself.
         """
-        return self._resolve(name)
+        stream = self._resolve(name)
+        if self._definitions[name][1].get("output_mode") == "complete" or _core._is_complete(stream):
+            raise _core.ConfigError(
+                f"table {name!r} is written as a whole (complete); only append tables are read as streams"
+            )
+        return stream
 
     def _resolve(self, name: str) -> _core.Stream:
         if name in self._resolving:
@@ -109,7 +116,7 @@ class Pipeline:
         if name not in self._definitions:
             known = ", ".join(self._definitions) or "none"
             raise _core.ConfigError(f"pipeline {self.name!r} has no table {name!r}. Tables: {known}.")
-        stream, options = self._definitions[name]
+        stream, _ = self._definitions[name]
         if not isinstance(stream, _core.Stream):
             self._resolving.append(name)
             try:
@@ -119,10 +126,6 @@ class Pipeline:
             if not isinstance(made, _core.Stream):
                 raise TypeError(f"the function of table {name!r} returned {type(made).__name__}, not a Stream")
             stream = made
-        if self._resolving and options.get("output_mode") == "complete":
-            raise _core.ConfigError(
-                f"table {name!r} is written as a whole (complete); only append tables can be read as streams"
-            )
         return stream if stream.name is not None else stream.named(name)
 
     def run(

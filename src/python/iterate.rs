@@ -276,6 +276,7 @@ impl PyValidation {
 }
 
 pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
+    let named = stream.rules();
     let mut stream = stream.clone();
     // A rule that would stop the run is counted here instead: the point is to see all of them.
     if stream.rules().iter().any(|r| r.action == Action::Fail) {
@@ -286,7 +287,10 @@ pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
     let mut totals = RuleTotals::default();
     totals.add(&ran.counts.rules);
     let rows_out = ran.rows.batches.iter().map(|b| b.num_rows() as u64).sum();
-    Ok(PyValidation { rules: totals.list(), rows_in: ran.counts.rows, rows_out, malformed: ran.counts.malformed })
+    let fatal: Vec<_> = named.iter().filter(|r| r.action == Action::Fail).map(|r| r.name.to_string()).collect();
+    let mut rules = totals.list();
+    rules.iter_mut().filter(|r| fatal.contains(&r.name)).for_each(|r| r.action = Action::Fail);
+    Ok(PyValidation { rules, rows_in: ran.counts.rows, rows_out, malformed: ran.counts.malformed })
 }
 
 /// What `preview` shows: rows, and what could not be decoded.

@@ -195,6 +195,9 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         )
         .into());
     }
+    if asked.max_offsets_per_trigger.or(spark.max) == Some(0) {
+        return Err(Error::config("max_offsets_per_trigger must be at least 1").into());
+    }
     if !(0.0..=1.0).contains(&asked.max_malformed) {
         return Err(Error::config("max_malformed is a share between 0 and 1").into());
     }

@@ -429,6 +429,12 @@ impl PyGrouped {
     }
 }
 
+/// Whether a stream is written as a whole unless something else is said.
+#[pyfunction]
+fn _is_complete(stream: PyRef<'_, PyStream>) -> bool {
+    crate::query::plan::default_mode(&stream.0) == crate::sink::delta::OutputMode::Complete
+}
+
 /// The Databricks functions that expressions may use.
 #[pyfunction]
 fn _functions<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
@@ -440,5 +446,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyGrouped>()?;
     m.add_class::<PyWindow>()?;
     m.add_function(wrap_pyfunction!(window, m)?)?;
+    m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
     m.add_function(wrap_pyfunction!(_functions, m)?)
 }

@@ -29,6 +29,8 @@ pub struct Committer {
 pub struct TableCommit {
     pub name: String,
     pub epoch: i64,
+    /// As it was sealed, whatever the table is to be in this run.
+    pub mode: OutputMode,
     pub adds: Vec<Add>,
     pub verify: bool,
 }
@@ -38,7 +40,8 @@ pub fn seal_to_commits(_spec: &QuerySpec, seal: &Seal, verify: bool) -> Result<V
     for (name, table) in seal.tables.iter().filter(|(_, t)| t.commit) {
         let adds = table.adds.iter().map(|a| serde_json::from_value(a.clone())).collect::<Result<_, _>>();
         let adds = adds.map_err(|e| Error::storage(format!("the seal of epoch {} is damaged: {e}", seal.epoch)))?;
-        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, adds, verify });
+        let mode = if table.mode == "complete" { OutputMode::Complete } else { OutputMode::Append };
+        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, mode, adds, verify });
     }
     Ok(out)
 }
@@ -73,9 +76,24 @@ impl Committer {
         }
         let table = ensure(quarantine_spec(spec)).await?;
         let staging = table.staging();
+        // Its id is a new one, also where somebody took an older one away.
+        self.done.remove(QUARANTINE);
         self.staging.insert(QUARANTINE.into(), staging.clone());
         self.tables.insert(QUARANTINE.into(), Arc::new(Mutex::new(table)));
         Ok(staging)
+    }
+
+    /// Takes on tables that the newer copy has made meanwhile.
+    pub fn take_on(&mut self, newer: Self) {
+        for (name, table) in newer.tables {
+            if let std::collections::btree_map::Entry::Vacant(e) = self.tables.entry(name) {
+                self.done.remove(e.key());
+                e.insert(table);
+            }
+        }
+        for (name, staging) in newer.staging {
+            self.staging.entry(name).or_insert(staging);
+        }
     }
 
     /// Each table's version, as the newest finished epoch has it.
@@ -127,6 +145,7 @@ impl Committer {
             let commit = Commit {
                 app: app(&spec.name, name),
                 epoch: txn,
+                mode: OutputMode::Complete,
                 adds: vec![],
                 table_id: table.id()?,
                 known_version: table.version(),
@@ -171,6 +190,7 @@ impl Committer {
                 let commit = Commit {
                     app,
                     epoch: c.epoch,
+                    mode: c.mode,
                     adds: c.adds,
                     table_id: table_id.clone(),
                     known_version,

@@ -10,7 +10,7 @@ use crate::position::TopicPartition;
 use crate::sink::quarantine::{Reject, RejectSource, Stage, row_as_json};
 use crate::time::{EventTime, Watermark};
 use crate::transform::relabel;
-use crate::window::{Aggregator, Tracker};
+use crate::window::{Aggregator, Emit, Tracker};
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -88,6 +88,13 @@ impl Engine {
             aggregators,
             plan,
         })
+    }
+
+    /// These partitions belong to the streams of their topics, whether or not they have said anything yet.
+    pub fn know<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition> + Clone) {
+        for (tracker, topics) in self.trackers.iter_mut().zip(&self.plan.tracker_topics) {
+            partitions.clone().filter(|p| topics.contains(&p.topic)).for_each(|p| tracker.know(p));
+        }
     }
 
     fn policy(&self, node: usize) -> OnMalformed {
@@ -469,7 +476,9 @@ impl Engine {
     /// Whether ending an epoch now, without new rows, would hand anything out.
     pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool) -> bool {
         self.plan.nodes.iter().any(|node| {
-            let Step::Aggregate { operator, trackers, .. } = &node.step else { return false };
+            let Step::Aggregate { operator, trackers, emit: Emit::OnClose, .. } = &node.step else {
+                return false; // a complete result changes by rows only
+            };
             let after = trackers
                 .iter()
                 .map(|t| {

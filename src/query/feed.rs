@@ -118,7 +118,15 @@ impl Feed {
         feed.look_at_ends()?;
         if bounded {
             let mut targets = feed.ends.clone();
-            targets.extend(resolve(&feed.sources, "ending_offsets", |s| s.ending.clone())?);
+            for (tp, target) in resolve(&feed.sources, "ending_offsets", |s| s.ending.clone())? {
+                if let Some(end) = targets.get(&tp).filter(|end| target > **end) {
+                    return Err(Error::config(format!(
+                        "ending_offsets: {tp} ends at {} and is to be read up to {}; a bounded run would wait for ever",
+                        end.0, target.0
+                    )));
+                }
+                targets.insert(tp, target);
+            }
             for (tp, target) in &targets {
                 if feed.positions.get(tp).is_some_and(|p| p >= target) {
                     feed.reached.insert(tp.clone());
@@ -237,7 +245,11 @@ impl Feed {
                     let one = |spec| [(partition.clone(), spec)];
                     let first = self.connection.list_offsets(&one(OffsetSpec::Earliest))?.get(&partition).copied();
                     let end = self.connection.list_offsets(&one(OffsetSpec::Latest))?.get(&partition).copied();
-                    self.lose(&partition, wanted, first.unwrap_or(Offset(0)), end.unwrap_or(Offset(0)))?;
+                    let (first, end) = (first.unwrap_or(Offset(0)), end.unwrap_or(Offset(0)));
+                    // It may be there by now: a leader that was behind.
+                    if wanted < first || wanted > end {
+                        self.lose(&partition, wanted, first, end)?;
+                    }
                     let again = Positions::from([(partition.clone(), self.positions[&partition])]);
                     self.start_reader()?.assign(&again)?;
                 }
@@ -340,9 +352,9 @@ impl Feed {
     }
 
     /// In a run without end: new partitions, every now and then.
-    pub fn rediscover(&mut self) -> Result<()> {
+    pub fn rediscover(&mut self) -> Result<Positions> {
         if self.targets.is_some() || self.looked.elapsed() < Duration::from_secs(20) {
-            return Ok(());
+            return Ok(Positions::new());
         }
         self.looked = Instant::now();
         self.check_topics()?;
@@ -350,7 +362,7 @@ impl Feed {
         if !new.is_empty() {
             self.start_reader()?.assign(&new)?;
         }
-        Ok(())
+        Ok(new)
     }
 
     /// A topic made anew under the same name would be read on silently where its offsets have grown past ours.

@@ -117,9 +117,7 @@ impl BatchIterator {
             options,
         };
         if let Some(feed) = &it.feed {
-            for t in &mut it.engine.trackers {
-                feed.partitions().for_each(|p| t.know(p));
-            }
+            it.engine.know(feed.positions.keys());
         }
         Ok(it)
     }
@@ -197,7 +195,8 @@ impl BatchIterator {
                 self.flush = true;
             }
             if let Some(feed) = &mut self.feed {
-                feed.rediscover()?;
+                let new = feed.rediscover()?;
+                self.engine.know(new.keys());
             }
         }
         Ok(())
@@ -228,12 +227,13 @@ impl BatchIterator {
             self.flush = self.done;
             return Ok(None);
         };
+        let cut = batch.num_rows() > self.left;
         let batch = batch.slice(0, batch.num_rows().min(self.left));
         self.left -= batch.num_rows();
         if batch.num_rows() == 0 {
             return Ok(None);
         }
-        if self.options.checkpoint.is_some() && self.out.rows() == 0 {
+        if self.options.checkpoint.is_some() && self.out.rows() == 0 && !cut {
             self.handed = self.feed.as_ref().map(|f| position_map(&f.positions));
         }
         Ok(Some(batch))

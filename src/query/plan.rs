@@ -3,6 +3,7 @@
 use super::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
 use super::stream::{Op, Stream};
 use crate::expect::{Rule, RuleSet};
+use crate::position::Topic;
 use crate::sink::delta::OutputMode;
 use crate::transform::{Filter, Project};
 use crate::window::{AggregateSpec, Emit, WatermarkSpec};
@@ -48,6 +49,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Names of the watermarks, as the seals call them, with the topics that each covers.
     pub trackers: Vec<(String, WatermarkSpec)>,
+    /// The topics that each watermark covers.
+    pub tracker_topics: Vec<Vec<Topic>>,
     /// Names of the stateful operators.
     pub operators: Vec<String>,
 }
@@ -123,6 +126,7 @@ impl Plan {
                 outputs: vec![],
                 targets: targets.clone(),
                 trackers: vec![],
+                tracker_topics: vec![],
                 operators: vec![],
             },
             made: HashMap::new(),
@@ -150,6 +154,19 @@ impl Plan {
             b.plan.outputs.push(node);
         }
         Ok(b.plan)
+    }
+
+    /// The stateful operators that a target's rows come from.
+    pub fn operators_of(&self, target: usize) -> Vec<usize> {
+        let mut found = vec![];
+        let mut ahead = vec![self.outputs[target]];
+        while let Some(node) = ahead.pop() {
+            if let Step::Aggregate { operator, .. } = &self.nodes[node].step {
+                found.push(*operator);
+            }
+            ahead.extend(&self.nodes[node].inputs);
+        }
+        found
     }
 
     pub fn kafka_sources(&self) -> Vec<Arc<KafkaSource>> {
@@ -231,6 +248,7 @@ impl Builder<'_> {
                 }
                 let tracker = self.plan.trackers.len();
                 self.plan.trackers.push((name, spec.clone()));
+                self.plan.tracker_topics.push(topics.iter().map(Topic::new).collect());
                 self.trackers.insert(stream.id().into(), tracker);
                 Step::Watermark { spec: spec.clone(), tracker }
             }

@@ -242,7 +242,8 @@ impl<'a> Runner<'a> {
                     if as_fast_as_possible && (work.messages > 0 || self.has_news(false)) {
                         return Ok(Worked::Full);
                     }
-                    self.at.feed.rediscover()?;
+                    let new = self.at.feed.rediscover()?;
+                    self.at.engine.know(new.keys());
                 }
                 Fed::Finished => return Ok(Worked::Last),
             }
@@ -296,14 +297,14 @@ impl<'a> Runner<'a> {
         let staging = Instant::now();
         let mut tables = BTreeMap::new();
         let mut written = BTreeMap::new();
-        let updated: u64 = counts.updated.iter().sum();
-        for (t, stager) in self.spec.tables.iter().zip(std::mem::take(&mut work.stagers)) {
+        for (i, (t, stager)) in self.spec.tables.iter().zip(std::mem::take(&mut work.stagers)).enumerate() {
+            let updated = self.at.engine.plan.operators_of(i).into_iter().any(|o| counts.updated[o] > 0);
             let (adds, rows) = match stager {
                 Some(s) => rt.block_on(s.finish())?,
                 None => (vec![], 0),
             };
             // A complete result that has become empty must show as such.
-            let commit = rows > 0 || (t.mode == OutputMode::Complete && updated > 0);
+            let commit = rows > 0 || (t.mode == OutputMode::Complete && updated);
             written.insert(t.name.clone(), rows);
             tables.insert(
                 t.name.clone(),
@@ -441,12 +442,7 @@ impl<'a> Runner<'a> {
                 }
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
-                for (name, table) in newer.tables {
-                    self.at.committer.tables.entry(name).or_insert(table);
-                }
-                for (name, staging) in newer.staging {
-                    self.at.committer.staging.entry(name).or_insert(staging);
-                }
+                self.at.committer.take_on(newer);
                 Ok(())
             }
         }

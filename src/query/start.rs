@@ -128,12 +128,19 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             // A run that died between the two files has read nothing yet.
             let start = match start {
                 Some(s) => s,
-                None => make_start(spec, &log, &sources, first_epoch(spec, g)?, g > 1, now)?,
+                None => {
+                    let first = first_epoch(spec, g)?;
+                    make_start(spec, &log, &sources, first, g > 1 || first > 0, now)?
+                }
             };
             (log, start)
         }
         Begin::New { generation, truncate } => {
             rt.block_on(spec.checkpoint.probe("probe"))?;
+            if generation > 1 {
+                let old = EpochLog::new(spec.checkpoint.join(&(generation - 1).to_string()));
+                rt.block_on(old.fence(now))?;
+            }
             let first = first_epoch(spec, generation)?;
             if !truncate && first > 0 {
                 return Err(Error::config(format!(
@@ -167,9 +174,28 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     warn_about_start(&sources, &start_file, shared);
     rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
 
+    let newest = rt.block_on(log.newest_seal())?;
+    let seal: Option<Seal> = match newest {
+        Some(n) => rt.block_on(log.read_seal(n))?,
+        None => None,
+    };
+    let before = match &seal {
+        Some(seal) if seal.definition == FENCE => {
+            return Err(Error::concurrent_query(format!(
+                "'{}' was started over by another runner at this moment (checkpoint {}). Run it again.",
+                spec.name,
+                spec.checkpoint.display()
+            )));
+        }
+        Some(seal) => Some(rt.block_on(read_definition(&log, &seal.definition))?),
+        None => None,
+    };
+    if let Some(before) = &before {
+        check_tables(spec, before, shared)?;
+    }
+
     // The tables, and what an earlier run left sealed but not done.
     let mut committer = rt.block_on(Committer::open(spec))?;
-    let newest = rt.block_on(log.newest_seal())?;
     let mut done = None;
     match newest {
         None => {
@@ -198,10 +224,6 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let last = newest.unwrap_or(start_file.first_epoch - 1);
     rt.block_on(committer.check(spec, last))?;
 
-    let seal: Option<Seal> = match newest {
-        Some(n) => rt.block_on(log.read_seal(n))?,
-        None => None,
-    };
     let mut totals = RuleTotals::default();
     let mut state_files = BTreeMap::new();
     let positions: Positions;
@@ -224,18 +246,14 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             {
                 totals = RuleTotals::from_list(list);
             }
-            check_tables(spec, &rt.block_on(read_definition(&log, &seal.definition))?, shared)?;
-            restore(&rt, &log, &mut engine, seal, spec)?;
-            state_files = seal.state.clone();
+            state_files = restore(&rt, &log, &mut engine, seal, spec, before.as_ref())?;
         }
     }
     let bounded = spec.trigger == super::Trigger::AvailableNow;
     let mut feed = Feed::new(sources, positions, bounded)?;
     feed.last_timestamp = last_timestamps;
     feed.topic_ids = topic_ids.iter().map(|(t, id)| (crate::position::Topic::new(t), id.clone())).collect();
-    for t in &mut engine.trackers {
-        feed.partitions().for_each(|p| t.know(p));
-    }
+    engine.know(feed.positions.keys());
     Ok(Started {
         log,
         engine,
@@ -412,20 +430,40 @@ fn restore(
     engine: &mut Engine,
     seal: &Seal,
     spec: &QuerySpec,
-) -> Result<()> {
+    before: Option<&DefinitionFile>,
+) -> Result<BTreeMap<String, StateFiles>> {
     let partitions: Vec<TopicPartition> =
         seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
-    for (tracker, (name, watermark)) in engine.trackers.iter_mut().zip(&engine.plan.trackers) {
+    let trackers = engine.plan.trackers.iter().zip(&engine.plan.tracker_topics);
+    for (tracker, ((name, watermark), topics)) in engine.trackers.iter_mut().zip(trackers) {
+        let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| topics.contains(&p.topic)).collect();
         if let Some(state) = seal.watermarks.get(name) {
-            *tracker =
-                Tracker::restore(watermark.clone(), state, |n| partitions.iter().find(|p| p.to_string() == n).cloned());
+            *tracker = Tracker::restore(watermark.clone(), state, |n| {
+                partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone())
+            });
         }
     }
+    let mut kept = BTreeMap::new();
     for operator in 0..engine.aggregators.len() {
         let name = engine.plan.operators[operator].clone();
-        let Some(files) = seal.state.get(&name) else {
+        let Some(found) = earlier_name(engine, operator, seal, spec, before) else {
+            let known = before.is_some_and(|b| {
+                spec.tables
+                    .iter()
+                    .enumerate()
+                    .any(|(i, t)| b.tables.contains_key(&t.name) && engine.plan.operators_of(i).contains(&operator))
+            });
+            if known && seal.state.values().any(|f| f.groups > 0) {
+                return Err(Error::config(format!(
+                    "the aggregation of table '{name}' is another one than before, and its state cannot be carried over ({}). \
+                     Write it to a new table, or start over with full_refresh=True.",
+                    engine.aggregators[operator].spec.description()
+                )));
+            }
             continue;
         };
+        let files = &seal.state[&found];
+        kept.insert(name, files.clone());
         let (description, schema) =
             (engine.aggregators[operator].spec.description(), engine.aggregators[operator].state_schema().clone());
         for file in files.base.iter().chain(&files.increments) {
@@ -447,7 +485,37 @@ fn restore(
         });
         engine.aggregators[operator].forget_closed(watermark.flatten());
     }
-    Ok(())
+    Ok(kept)
+}
+
+/// Under which name the seal keeps an operator's state: an operator is called after the first table that uses it, and tables
+/// come, go and change places.
+fn earlier_name(
+    engine: &Engine,
+    operator: usize,
+    seal: &Seal,
+    spec: &QuerySpec,
+    before: Option<&DefinitionFile>,
+) -> Option<String> {
+    let description = engine.aggregators[operator].spec.description();
+    let same = |name: &str| before.is_none_or(|b| b.operators.get(name).is_none_or(|d| *d == description));
+    let users = spec.tables.iter().enumerate().filter(|(i, _)| engine.plan.operators_of(*i).contains(&operator));
+    let own = users.map(|(_, t)| t.name.clone()).find(|n| seal.state.contains_key(n) && same(n));
+    own.or_else(|| {
+        // Its table is gone, and another one uses it still.
+        let gone = |n: &&String| !spec.tables.iter().any(|t| t.name == **n);
+        let known = |t: &str| before.is_some_and(|b| b.tables.contains_key(t));
+        let used_before = spec
+            .tables
+            .iter()
+            .enumerate()
+            .any(|(i, t)| known(&t.name) && engine.plan.operators_of(i).contains(&operator));
+        seal.state
+            .keys()
+            .filter(gone)
+            .find(|n| used_before && before.is_some_and(|b| b.operators.get(*n) == Some(&description)))
+            .cloned()
+    })
 }
 
 /// Opens or makes one table; says which one when it cannot.

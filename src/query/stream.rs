@@ -279,6 +279,9 @@ impl Stream {
     }
 
     pub fn union(&self, other: &Stream) -> Result<Self> {
+        if self.has_aggregate() || other.has_aggregate() {
+            return Err(Error::config("union() joins rows, not aggregates: union the streams first, then group_by"));
+        }
         let (a, b) = (self.schema(), other.schema());
         let mut fields = vec![];
         for field in a.fields() {

@@ -11,10 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-
-static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What a fault hook may do to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +90,10 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
     let dir = path.parent().map(PathBuf::from).unwrap_or_default();
     make_dirs(&dir).map_err(failed)?;
     // LocalFileSystem::list hides names that end in "#<digits>".
-    let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-    let temporary = PathBuf::from(format!("{}#{}{unique:06}", path.display(), std::process::id()));
+    // Random, not a counter: two containers may have the same pids, and the name of one file must never be two writers'.
+    let temporary = PathBuf::from(format!("{}#{}", path.display(), uuid::Uuid::new_v4().as_u128()));
     let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&temporary)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         for piece in data.iter() {
             file.write_all(piece)?;
         }

@@ -79,7 +79,12 @@ impl Location {
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
-        let mut url = Url::parse(target).map_err(|e| Error::config(format!("'{target}' is not a URL: {e}")))?;
+        // What was typed may hold a signature or a key: errors name it without.
+        let shown = target.split(['?', '#']).next().unwrap_or_default();
+        let shown = shown.rsplit_once('@').map_or(shown.to_string(), |(before, rest)| {
+            format!("{}://…@{rest}", before.split("://").next().unwrap_or_default())
+        });
+        let mut url = Url::parse(target).map_err(|e| Error::config(format!("'{shown}' is not a URL: {e}")))?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
@@ -91,7 +96,7 @@ impl Location {
         all.extend(options.iter().map(|(k, v)| (k.to_lowercase(), v.clone())));
         // object_store's errors name the option, never its value; builders' Debug would print secrets and is not used.
         let (store, path) = object_store::parse_url_opts(&url, all)
-            .map_err(|e| Error::config(format!("'{target}' cannot be opened as a store: {e}")))?;
+            .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
         Ok(Self { url, root: Arc::from(store), path })
     }
 

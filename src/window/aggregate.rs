@@ -300,7 +300,8 @@ impl Aggregator {
         }
         let rows = match self.emit {
             Emit::OnClose => self.take_closed(watermark)?,
-            Emit::Complete => self.results()?,
+            Emit::Complete if updated_groups > 0 => self.results()?,
+            Emit::Complete => RecordBatch::new_empty(self.spec.schema.clone()),
         };
         // What is already handed out need not be kept.
         let increment = match (increment, &self.spec.window, self.emit) {

@@ -55,7 +55,7 @@ impl WindowSpec {
     pub fn starts(&self, time: i64) -> impl Iterator<Item = i64> + '_ {
         let last = self.last_start(time);
         (0..)
-            .map(move |k: i64| last.saturating_sub(k.saturating_mul(self.slide)))
+            .map_while(move |k: i64| last.checked_sub(k.checked_mul(self.slide)?))
             .take_while(move |s| self.end_of(*s) > time && *s <= time)
     }
 }

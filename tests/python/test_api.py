@@ -63,6 +63,8 @@ def test_expectations_are_checked_on_rows_at_hand() -> None:
     )
     assert {r["name"]: r["failed_records"] for r in found.expectations.to_dicts()} == {"set": 1, "pulse": 2, "known": 1}
     assert not found.passed and found.rows_in == 4
+    assert {r["name"]: r["action"] for r in found.expectations.to_dicts()}["known"] == "fail"
+    assert bayou.from_batches([{"a": 1}, {"a": 2, "b": "x"}]).collect().to_dicts()[1] == {"a": 2, "b": "x"}
     with pytest.raises(bayou.ExpectationError, match="'known'"):
         found.raise_for_expectations("known")
     with pytest.raises(bayou.ConfigError, match="Did you mean 'pulse'"):
@@ -97,6 +99,8 @@ def test_near_misses_are_told_the_right_word(broker: bayou.Connection) -> None:
         stream.groupBy("a")
     with pytest.raises(TypeError, match="batches"):
         iter(stream)
+    with pytest.raises(bayou.ConfigError, match="at least 1"):
+        broker.read_stream("fitness", schema="a INT", max_offsets_per_trigger=0)
     with pytest.raises(bayou.ConfigError, match="available_now"):
         stream.write_delta("/tmp/never", trigger="availableNow")
     with pytest.raises(bayou.ConfigError, match="complete"):
@@ -239,6 +243,9 @@ def test_a_named_iterator_goes_on_where_it_was_left(broker: bayou.Connection, tm
     assert read() == [0, 1, 2, 3, 4]
     broker.produce("t", [{"a": 5}], progress=False)
     assert read() == [5]
+    broker.produce("t", [{"a": i} for i in range(6, 9)], progress=False)
+    [cut] = [b["a"] for b in stream.batches(name="it", checkpoint_location=str(tmp_path), limit=1)]
+    assert cut == [6] and read() == [6, 7, 8], "at least once: what the limit cut off comes again"
 
 
 def test_the_pipelines_tables_are_there_for_a_kernel_that_defined_nothing(broker: bayou.Connection, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -265,6 +272,14 @@ def test_the_pipelines_tables_are_there_for_a_kernel_that_defined_nothing(broker
     assert len(other.read("all_rows")) == 10
     with pytest.raises(bayou.StorageError, match="by_m"):
         other.read("by_n")
+
+    @lake.table(name="again")
+    def from_a_complete_table() -> bayou.Stream:
+        return lake.read_stream("by_m")
+
+    with pytest.raises(bayou.ConfigError, match="complete"):
+        lake.run(progress=False)
+    del lake._definitions["again"]
 
     @lake.table
     def loop() -> bayou.Stream:

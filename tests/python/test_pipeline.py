@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -435,3 +436,45 @@ def test_too_many_malformed_messages_stop_the_query_with_the_commonest_error(
         broker.read_stream("t", schema="a INT").write_delta(str(tmp_path / "t"), progress=False)
     broker.read_stream("t", schema="a INT", max_malformed=1.0).write_delta(str(tmp_path / "t"), progress=False)
     assert (len(rows(tmp_path / "t")), len(rows(tmp_path / "t_quarantine"))) == (100, 300)
+
+
+def test_a_runner_of_a_generation_that_was_ended_is_beaten_at_the_seal(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"a": 1}], progress=False)
+    stream = broker.read_stream("t", schema="a INT")
+    stream.write_delta(str(tmp_path / "t"), progress=False)
+    stream.write_delta(str(tmp_path / "t"), progress=False, full_refresh=True)
+    last = sorted((tmp_path / "t/_bayou/t/1/epoch").glob("*.json"))[-1]
+    fence = json.loads(last.read_text())
+    assert (fence["definition"], fence["epoch"], fence["tables"]) == ("fence", 1, {})
+    assert [r["a"] for r in rows(tmp_path / "t")] == [1]
+
+
+def test_the_quarantine_table_may_be_taken_away_between_runs(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    broker.create_topic("t")
+    stream = broker.read_stream("t", schema="a INT").expect_or_quarantine("small", "a < 5")
+    for a in (7, 8):
+        broker.produce("t", [{"a": 1}, {"a": a}], progress=False)
+        stream.write_delta(str(tmp_path / "t"), progress=False)
+        assert [json.loads(r["value"]) for r in rows(tmp_path / "t_quarantine")] == [{"a": a}]
+        shutil.rmtree(tmp_path / "t_quarantine")
+    assert [r["a"] for r in rows(tmp_path / "t")] == [1, 1]
+
+
+def test_an_epoch_is_committed_in_the_mode_that_it_was_sealed_in(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"a": 1}, {"a": 1}], progress=False)
+    counts = broker.read_stream("t", schema="a INT").group_by("a").agg("count(*) AS n")
+    counts.write_delta(str(tmp_path / "t"), progress=False)
+    # As after a kill between seal and commit of epoch 0, with the definition changed since.
+    (tmp_path / "t/_bayou/t/1/done/00000000000000000000.json").unlink()
+    with pytest.raises(bayou.BayouError):
+        broker.read_stream("t", schema="a INT").select("a", "CAST(a AS BIGINT) AS n").write_delta(
+            str(tmp_path / "t"), progress=False
+        )
+    counts.write_delta(str(tmp_path / "t"), progress=False)
+    assert rows(tmp_path / "t") == [{"a": 1, "n": 2}]

@@ -174,3 +174,61 @@ def test_complete_mode_keeps_every_row_and_close_windows_emits_what_is_open(
     counts.write_delta(str(tmp_path / "w"), progress=False)
     assert sorted(r["n"] for r in rows(tmp_path / "w")) == [1, 1, 3]
     assert [r["stage"] for r in rows(tmp_path / "w_quarantine")] == ["late"]
+
+
+def test_a_complete_table_is_rewritten_only_when_its_groups_changed(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    broker.produce("t", [{"time": start + timedelta(seconds=s)} for s in (0, 70, 200)], progress=False)
+    counts = (
+        broker.read_stream("t", schema="time TIMESTAMP")
+        .with_watermark("time", "0 seconds")
+        .group_by(bayou.window("time", "1 minute"))
+    )
+    for _ in range(2):
+        query = counts.agg("count(*) AS n").write_delta(str(tmp_path / "w"), output_mode="complete", progress=False)
+    assert query.last_progress is None
+    assert len(list((tmp_path / "w/_delta_log").glob("*.json"))) == 2, "made, and written once"
+    assert sorted(r["n"] for r in rows(tmp_path / "w")) == [1, 1, 1]
+
+
+def test_a_watermark_waits_for_the_partitions_of_its_own_topics_only(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    start = datetime.now(timezone.utc) - timedelta(minutes=30)
+    streams = []
+    for topic in ("one", "two"):
+        broker.create_topic(topic)
+        broker.produce(topic, [{"time": start + timedelta(seconds=s)} for s in range(0, 300, 20)], progress=False)
+        raw = broker.read_stream(topic, schema="time TIMESTAMP")
+        streams.append(raw.with_watermark("time", "0 seconds"))
+    lake = bayou.Pipeline("p", str(tmp_path))
+    for topic, stream in zip(("one", "two"), streams, strict=True):
+        lake.table(topic, stream.group_by(bayou.window("time", "1 minute")).agg("count(*) AS n"))
+    lake.table("both", streams[0].union(streams[1]).group_by(bayou.window("time", "1 minute")).agg("count(*) AS n"))
+    lake.run(progress=False)
+    one, both = rows(tmp_path / "one"), rows(tmp_path / "both")
+    assert len(one) >= 4 and len(rows(tmp_path / "two")) == len(one) == len(both)
+    assert sorted(r["n"] * 2 for r in one) == sorted(r["n"] for r in both)
+
+
+def test_state_follows_its_aggregation_when_tables_change_places(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    totals = broker.read_stream("t", schema="a INT").group_by().agg("sum(a) AS total")
+    for names in (["x", "y"], ["y", "x"], ["y"]):
+        broker.produce("t", [{"a": 1}, {"a": 2}], progress=False)
+        lake = bayou.Pipeline("p", str(tmp_path))
+        for name in names:
+            lake.table(name, totals)
+        lake.run(progress=False)
+    assert [r["total"] for r in rows(tmp_path / "y")] == [9]
+    other = bayou.Pipeline("p", str(tmp_path))
+    other.table("y", broker.read_stream("t", schema="a INT").group_by().agg("max(a) AS total"))
+    with pytest.raises(bayou.ConfigError, match="cannot be carried over"):
+        other.run(progress=False)
+    with pytest.raises(bayou.ConfigError, match="union"):
+        totals.union(totals)

@@ -16,6 +16,7 @@ pub struct Commit {
     /// `bayou/<query name>/<table>`
     pub app: String,
     pub epoch: i64,
+    pub mode: OutputMode,
     pub adds: Vec<Add>,
     /// The table's id and version when we last knew it.
     pub table_id: String,
@@ -55,12 +56,12 @@ impl Table {
                     "{place}: the table was recreated by somebody else (its id changed). Start over with reset(confirm=True), or write to another table."
                 )));
             }
+            self.check_others(checked, &commit.app, commit.accept_changes).await?;
+            checked = self.version().max(checked);
             let done = self.transaction(&commit.app).await?;
             if done.is_some_and(|n| n >= commit.epoch) {
                 return Ok(Committed { version: self.version(), already: true });
             }
-            self.check_others(checked, &commit.app, commit.accept_changes).await?;
-            checked = self.version().max(checked);
             if commit.verify_files && attempt == 0 {
                 self.verify(commit).await?;
             }
@@ -92,13 +93,13 @@ impl Table {
         let state = self.snapshot()?;
         let log = self.table.log_store();
         let mut actions: Vec<Action> = Vec::with_capacity(commit.adds.len() + 1);
-        if self.spec.mode == OutputMode::Complete {
+        if commit.mode == OutputMode::Complete {
             let files = state.snapshot().file_views(log.as_ref(), None);
             let files: Vec<_> = within(&self.spec.location, "listing the table's files", files.try_collect()).await?;
             actions.extend(files.iter().map(|f| Action::Remove(f.remove_action(true))));
         }
         actions.extend(commit.adds.iter().cloned().map(Action::Add));
-        let mode = match self.spec.mode {
+        let mode = match commit.mode {
             OutputMode::Append => SaveMode::Append,
             OutputMode::Complete => SaveMode::Overwrite,
         };
