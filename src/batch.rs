@@ -1,8 +1,11 @@
 //! What flows through the stages: rows, and the messages they came from while those exist.
 
 use crate::position::{Offset, TopicPartition};
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanArray, ListBuilder, RecordBatch, StringBuilder, StructBuilder, UInt32Array,
+};
 use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Field, Fields};
 use std::sync::Arc;
 
 /// A piece of an arena. `NULL` stands for a null key or value (a tombstone), which is not an empty one.
@@ -31,6 +34,37 @@ pub enum TimestampType {
 
 /// A message's headers, in order; a name may repeat and a value may be null.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+fn header_fields() -> Fields {
+    vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into()
+}
+
+/// `ARRAY<STRUCT<key: STRING, value: BINARY>>`, the type of headers everywhere.
+pub fn headers_type() -> DataType {
+    DataType::List(Arc::new(Field::new("element", DataType::Struct(header_fields()), true)))
+}
+
+/// Headers as an Arrow array; `None` is NULL.
+pub fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
+    let fields = header_fields();
+    let pairs =
+        StructBuilder::new(fields.clone(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
+    let mut list = ListBuilder::new(pairs).with_field(Arc::new(Field::new("element", DataType::Struct(fields), true)));
+    for headers in all {
+        for (name, value) in headers.into_iter().flatten() {
+            let pair = list.values();
+            if let Some(b) = pair.field_builder::<StringBuilder>(0) {
+                b.append_value(name);
+            }
+            if let Some(b) = pair.field_builder::<BinaryBuilder>(1) {
+                b.append_option(value.as_deref());
+            }
+            pair.append(true);
+        }
+        list.append(headers.is_some());
+    }
+    Arc::new(list.finish())
+}
 
 /// Messages as they came from Kafka, column by column, payloads and keys in one arena.
 #[derive(Debug, Default)]

@@ -2,19 +2,10 @@
 
 use super::Rows;
 use crate::Result;
-use crate::batch::{Headers, Messages};
+use crate::batch::{Messages, headers_array, headers_type};
 use arrow::array::*;
 use arrow::datatypes::*;
 use std::sync::Arc;
-
-fn header_fields() -> Fields {
-    vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into()
-}
-
-/// `ARRAY<STRUCT<key: STRING, value: BINARY>>`, the type of headers everywhere.
-pub fn headers_type() -> DataType {
-    DataType::List(Arc::new(Field::new("element", DataType::Struct(header_fields()), true)))
-}
 
 /// The columns of Spark's Kafka source with `includeHeaders`.
 pub fn raw_schema() -> SchemaRef {
@@ -67,28 +58,6 @@ pub fn timestamp_types(m: &Messages, rows: &[u32]) -> ArrayRef {
 
 pub fn headers(m: &Messages, rows: &[u32]) -> ArrayRef {
     headers_array(rows.iter().map(|i| m.headers(*i as usize)))
-}
-
-/// Headers as an Arrow array; `None` is NULL.
-pub fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
-    let fields = header_fields();
-    let pairs =
-        StructBuilder::new(fields.clone(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
-    let mut list = ListBuilder::new(pairs).with_field(Arc::new(Field::new("element", DataType::Struct(fields), true)));
-    for headers in all {
-        for (name, value) in headers.into_iter().flatten() {
-            let pair = list.values();
-            if let Some(b) = pair.field_builder::<StringBuilder>(0) {
-                b.append_value(name);
-            }
-            if let Some(b) = pair.field_builder::<BinaryBuilder>(1) {
-                b.append_option(value.as_deref());
-            }
-            pair.append(true);
-        }
-        list.append(headers.is_some());
-    }
-    Arc::new(list.finish())
 }
 
 pub fn decode(messages: &Messages, wanted: &[u32]) -> Result<Rows> {

@@ -1,7 +1,7 @@
 //! The quarantine table: what did not make it, with the original bytes and the reason.
 
 use crate::Result;
-use crate::batch::{Headers, Messages};
+use crate::batch::{Headers, Messages, headers_array, headers_type};
 use arrow::array::*;
 use arrow::datatypes::*;
 use std::sync::{Arc, LazyLock};
@@ -49,10 +49,6 @@ fn list_of(name: &str, item: DataType) -> Field {
     Field::new(name, DataType::List(Arc::new(Field::new("element", item, true))), true)
 }
 
-fn header_struct() -> DataType {
-    DataType::Struct(vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into())
-}
-
 /// `topic, partition, offset, timestamp, key, headers, value, stage, dataset, rules, error, epoch, row`
 pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
@@ -61,7 +57,7 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("offset", DataType::Int64, true),
         Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
         Field::new("key", DataType::Binary, true),
-        list_of("headers", header_struct()),
+        Field::new("headers", headers_type(), true),
         Field::new("value", DataType::Binary, true),
         Field::new("stage", DataType::Utf8, true),
         Field::new("dataset", DataType::Utf8, true),
@@ -118,26 +114,6 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
         ),
     ];
     Ok(RecordBatch::try_new(SCHEMA.clone(), columns)?)
-}
-
-fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
-    let DataType::Struct(fields) = header_struct() else { unreachable!("a struct by construction") };
-    let pairs = StructBuilder::new(fields, vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
-    let mut list = ListBuilder::new(pairs).with_field(Field::new("element", header_struct(), true));
-    for headers in all {
-        for (name, value) in headers.into_iter().flatten() {
-            let pair = list.values();
-            if let Some(b) = pair.field_builder::<StringBuilder>(0) {
-                b.append_value(name);
-            }
-            if let Some(b) = pair.field_builder::<BinaryBuilder>(1) {
-                b.append_option(value.as_deref());
-            }
-            pair.append(true);
-        }
-        list.append(headers.is_some());
-    }
-    Arc::new(list.finish())
 }
 
 /// One row as JSON text, for the `row` column.
