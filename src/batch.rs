@@ -221,3 +221,11 @@ pub struct FailedRow {
     pub row: u32,
     pub error: String,
 }
+
+/// A row for which it is too late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateRow {
+    pub row: u32,
+    /// How far behind the watermark; None when the event time is NULL.
+    pub behind: Option<std::time::Duration>,
+}

@@ -1,24 +1,14 @@
-//! Partial states by key: increment, merge, snapshot, restore.
-//!
-//! An epoch aggregates into fresh accumulators; what they hold at its end *is* the increment that is written, and it is
-//! merged into the live groups. DataFusion's partial states are no stable format: each file names the version and the
-//! aggregates that it was made with, and anything else is refused.
+//! Accumulators by key: rows in, partial states or results out, once.
 
 use crate::expr::Aggregate;
-use crate::{Error, Result};
+use crate::Result;
 use arrow::array::*;
 use arrow::compute::cast;
 use arrow::datatypes::*;
-use arrow::ipc::CompressionType;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use std::sync::Arc;
-
-/// The version that partial states are tied to.
-pub const STATE_VERSION: &str = concat!("datafusion ", "55");
 
 /// Accumulators for some groups.
 pub struct Groups {
@@ -148,69 +138,4 @@ pub fn normalize_key(array: &ArrayRef) -> ArrayRef {
         }
         _ => array.clone(),
     }
-}
-
-const MAGIC: &[u8; 8] = b"BAYOUST1";
-
-/// A snapshot file: magic, CRC-32 and length of what follows, then one Arrow IPC stream.
-pub fn encode(batch: &RecordBatch, description: &str) -> Result<Vec<u8>> {
-    let metadata = [
-        ("bayou.state".to_string(), description.to_string()),
-        ("bayou.version".to_string(), STATE_VERSION.to_string()),
-    ];
-    let schema = Arc::new(batch.schema().as_ref().clone().with_metadata(metadata.into()));
-    let batch = batch.clone().with_schema(schema.clone())?;
-    let mut out = Vec::from(MAGIC);
-    out.extend([0; 12]);
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let mut writer = StreamWriter::try_new_with_options(&mut out, &schema, options)?;
-    writer.write(&batch)?;
-    writer.finish()?;
-    drop(writer);
-    let body = &out[20..];
-    let (crc, len) = (crc32fast::hash(body), body.len() as u64);
-    out[8..12].copy_from_slice(&crc.to_le_bytes());
-    out[12..20].copy_from_slice(&len.to_le_bytes());
-    Ok(out)
-}
-
-/// Reads a snapshot file back; a damaged one, or one of other aggregates, is refused.
-pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -> Result<RecordBatch> {
-    let damaged = |what: &str| {
-        Error::storage(format!(
-            "the state file {name} is damaged ({what}). Restore it from a backup, or start over with reset(confirm=True)."
-        ))
-    };
-    if bytes.len() < 20 || &bytes[..8] != MAGIC {
-        return Err(damaged("not a state file of a known version"));
-    }
-    let word = |r: std::ops::Range<usize>| bytes[r].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
-    let body = &bytes[20..];
-    if word(12..20) != body.len() as u64 {
-        return Err(damaged("its length is wrong"));
-    }
-    if word(8..12) != u64::from(crc32fast::hash(body)) {
-        return Err(damaged("its checksum is wrong"));
-    }
-    let mut reader = StreamReader::try_new(body, None).map_err(|_| damaged("not Arrow IPC"))?;
-    let found = reader.schema();
-    let metadata = found.metadata();
-    let version = metadata.get("bayou.version").map_or("", String::as_str);
-    if version != STATE_VERSION {
-        return Err(Error::config(format!(
-            "the state file {name} was written by '{version}' and this is '{STATE_VERSION}'; partial states cannot be carried over. \
-             Finish with the older bayou, or start over with reset(confirm=True)."
-        )));
-    }
-    let other = metadata.get("bayou.state").map_or("", String::as_str);
-    if other != description {
-        return Err(Error::config(format!(
-            "the state file {name} belongs to another aggregation ({other} instead of {description}). Start over with reset(confirm=True)."
-        )));
-    }
-    let batch = match reader.next() {
-        Some(batch) => batch.map_err(|_| damaged("not Arrow IPC"))?,
-        None => RecordBatch::new_empty(schema.clone()),
-    };
-    RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|_| damaged("its columns are others"))
 }

@@ -1,0 +1,35 @@
+//! Key columns as bytes: equal bytes for equal keys, NULL equal to NULL, NaNs one value, −0.0 as 0.0.
+
+use super::normalize_key;
+use crate::Result;
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, Rows, SortField};
+
+/// Between key columns and their bytes. The bytes' order is the order of the keys (NULLs first, column by column).
+pub struct KeyCodec {
+    converter: RowConverter,
+}
+
+impl KeyCodec {
+    pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<Self> {
+        let fields = types.into_iter().map(|t| SortField::new(t.clone())).collect();
+        Ok(Self { converter: RowConverter::new(fields)? })
+    }
+
+    /// One row of bytes for each row of the columns. Not for no columns at all.
+    pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows> {
+        let columns: Vec<ArrayRef> = columns.iter().map(normalize_key).collect();
+        Ok(self.converter.convert_columns(&columns)?)
+    }
+
+    /// The columns that `rows` were made of.
+    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        Ok(self.converter.convert_rows(rows.into_iter().map(|r| parser.parse(r)))?)
+    }
+
+    pub fn memory(&self) -> usize {
+        self.converter.size()
+    }
+}

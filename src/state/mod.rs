@@ -1,0 +1,23 @@
+//! State by key: increment, merge, snapshot, restore.
+//!
+//! ```text
+//! operator   what every stateful step is to the query: rows in, an epoch's end, increments and snapshots
+//! groups     accumulators by key, for one epoch
+//! table      live partial states by key, column by column, changed in place
+//! keys       key columns as bytes that compare equal when the keys do
+//! file       snapshot files
+//! ```
+//!
+//! An epoch aggregates into fresh accumulators; what they hold at its end *is* the increment that is written, and it is
+//! merged into the live groups. DataFusion's partial states are no stable format: each file names the version and the
+//! aggregates that it was made with, and anything else is refused.
+
+mod file;
+mod groups;
+mod keys;
+mod operator;
+
+pub use file::{STATE_VERSION, decode, encode};
+pub use groups::{Groups, normalize_key};
+pub use keys::KeyCodec;
+pub use operator::{Finished, OpenWindow, Pushed, Stateful};
