@@ -1,5 +1,7 @@
 //! Rows to rows, one by one: `select`, `with_columns`, `rename`, `drop`, `where`.
 
+pub mod map;
+
 use crate::Result;
 use crate::batch::{Batch, FailedRow};
 use crate::expr::Bound;
