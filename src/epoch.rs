@@ -128,6 +128,12 @@ pub struct SealedTable {
     pub rows: u64,
     /// Delta's Add actions, as they go into the commit.
     pub adds: Vec<serde_json::Value>,
+    /// The file of rows that are merged (mode "update") or handed to a function ("foreach"); from the generation's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<String>,
+    /// Mode "update": the columns that rows are merged by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
 }
 
 /// The files that hold an operator's state after an epoch: merge them in order, then forget closed windows.
@@ -347,10 +353,10 @@ impl EpochLog {
         Ok(self.numbers("done").await?.into_iter().max())
     }
 
-    pub async fn write_state(&self, operator: &str, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
+    /// Writes a file of epoch `epoch` below `folder` ("state/<operator>", "staged/<table>"); its name from here.
+    pub async fn write_file(&self, folder: String, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
         // The nonce: two runners may stage the same epoch at once.
-        let name =
-            format!("state/{operator}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let name = format!("{folder}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         self.at.put(&name, bytes).await?;
         Ok(name)
     }
@@ -374,6 +380,13 @@ impl EpochLog {
             let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments));
             oldest_named = Some(files.filter_map(|f| number_of(f)).min().unwrap_or(epoch));
             break;
+        }
+        // What was staged to be merged has been, once its epoch is done.
+        for file in self.at.list("staged").await? {
+            if number_of(&file).is_some_and(|n| n < newest) {
+                self.at.delete(&format!("staged/{file}")).await?;
+                removed += 1;
+            }
         }
         let Some(oldest) = oldest_named.filter(|_| removed > 0) else { return Ok(removed) };
         for file in self.at.list("state").await? {

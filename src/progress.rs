@@ -1,6 +1,7 @@
 //! What a query reports: the keys of Spark's StreamingQueryProgress, and some of bayou's own beside them.
 
 use crate::expect::{Action, Counts};
+use crate::time::EventTime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -66,6 +67,24 @@ pub struct Report {
     pub watermark: Option<String>,
     pub seconds: f64,
     pub tables: BTreeMap<String, TableReport>,
+    /// The windows that wait for their end, earliest first, as far as they are shown.
+    pub open_windows: Vec<OpenWindow>,
+}
+
+/// A window that is not handed out yet, and why.
+#[derive(Debug, Clone)]
+pub struct OpenWindow {
+    pub table: String,
+    pub start: EventTime,
+    pub end: EventTime,
+    pub groups: u64,
+    pub watermark: Option<EventTime>,
+    /// The partition that holds the watermark, its highest event time, and the clock when that last rose.
+    pub held_by: Option<String>,
+    pub highest: Option<EventTime>,
+    pub held_since: Option<EventTime>,
+    /// What would close it.
+    pub closes: String,
 }
 
 #[derive(Debug, Clone, Default, serde::Serialize)]

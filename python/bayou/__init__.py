@@ -36,6 +36,7 @@ from bayou._core import (
     from_batches,
     from_messages,
     read_delta,
+    session_window,
     sql,
     window,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "from_batches",
     "from_messages",
     "read_delta",
+    "session_window",
     "simulate",
     "sql",
     "testing",

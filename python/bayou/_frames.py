@@ -89,6 +89,34 @@ def to_polars(table: _core.Table) -> Any:
     return pl.DataFrame(table)
 
 
+def check_input(kind: str, call: str) -> None:
+    """That what a function is to be given can be made."""
+    package = {"arrow": "pyarrow", "pandas": "pandas", "polars": "polars"}.get(kind)
+    if package is None:
+        return
+    try:
+        __import__(package)
+    except ImportError as error:
+        raise _missing(package, f'{call}(input="{kind}")') from error
+
+
+def as_input(rows: Any, kind: str) -> Any:
+    """Rows as a user's function wants them; a batch stays a batch, a table a table."""
+    if kind == "pandas":
+        return to_pandas(rows)
+    if kind == "polars":
+        return to_polars(rows)
+    if kind == "arrow":
+        import pyarrow as pa
+
+        table = pa.table(rows)
+        if type(rows).__name__ != "Batch":
+            return table
+        batches = table.combine_chunks().to_batches()
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    return rows
+
+
 def from_pandas(frame: Any) -> Any:
     """A frame of pandas as Arrow; its index is left out, as in to_csv(index=False)."""
     try:

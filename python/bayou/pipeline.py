@@ -66,7 +66,7 @@ class Pipeline:
         Args:
             name: The table's name (default: the function's).
             stream: What is written to it.
-            output_mode: "append" or "complete". Default: append, and complete for an aggregate without a window.
+            output_mode: "append", "update" or "complete". Default: append, and complete for an aggregate without a window.
             partition_by: Columns.
             table_name: Delta's own name of the table. Default: `name`.
             comment: The table's comment.
@@ -103,9 +103,9 @@ class Pipeline:
             ConfigError: There is no such table, it is not an append table, or it is defined by itself.
         """
         stream = self._resolve(name)
-        if self._definitions[name][1].get("output_mode") == "complete" or _core._is_complete(stream):
+        if self._definitions[name][1].get("output_mode") in ("complete", "update") or _core._is_complete(stream):
             raise _core.ConfigError(
-                f"table {name!r} is written as a whole (complete); only append tables are read as streams"
+                f"the rows of table {name!r} change later (complete, update); only append tables are read as streams"
             )
         return stream
 
@@ -135,6 +135,7 @@ class Pipeline:
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
+        memory_limit: str | int | None = None,
         block: bool = True,
         progress: bool = True,
         **unknown: Any,
@@ -146,6 +147,8 @@ class Pipeline:
             full_refresh: Empty the tables and read everything anew; Delta's history keeps the old rows.
             accept_changes: Go on although others changed the tables.
             close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
+            memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
+                Default: half of the machine's memory.
             block: Wait for the end and show progress; otherwise return at once with a running Query.
             progress: Show a panel.
 
@@ -176,6 +179,7 @@ class Pipeline:
                 full_refresh=full_refresh,
                 accept_changes=accept_changes,
                 close_windows=close_windows,
+                memory_limit=memory_limit,
                 block=block,
                 progress=progress,
             )

@@ -66,6 +66,10 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
+    pub fn has_functions(&self) -> bool {
+        false
+    }
+
     /// The output columns.
     pub fn outputs(&self) -> Vec<Field> {
         self.outer.iter().map(|b| Field::new(&b.name, b.data_type.clone(), b.nullable)).collect()

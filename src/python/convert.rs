@@ -80,6 +80,35 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     Err(Error::config(format!("{what}: write it as \"10 seconds\" or a timedelta")).into())
 }
 
+/// "2 GB", "512 MiB", or a number of bytes.
+pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<usize>> {
+    let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(None) };
+    let wrong = || Error::config(format!("{what}: write it as \"2 GB\", \"512 MiB\" or a number of bytes"));
+    let bytes = match value.extract::<String>() {
+        Err(_) => value.extract::<u64>().map_err(|_| wrong())? as f64,
+        Ok(text) => {
+            let text = text.trim().to_lowercase();
+            let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+            let unit = match text[digits..].trim() {
+                "" | "b" => 1.0,
+                "kb" | "k" => 1e3,
+                "mb" | "m" => 1e6,
+                "gb" | "g" => 1e9,
+                "tb" | "t" => 1e12,
+                "kib" => 1024.0,
+                "mib" => 1_048_576.0,
+                "gib" => 1_073_741_824.0,
+                _ => return Err(wrong().into()),
+            };
+            text[..digits].parse::<f64>().map_err(|_| wrong())? * unit
+        }
+    };
+    if bytes < 1_048_576.0 {
+        return Err(Error::config(format!("{what} must be at least 1 MiB")).into());
+    }
+    Ok(Some(bytes as usize))
+}
+
 /// An aware datetime as event time.
 fn instant(value: &Bound<'_, PyDateTime>, what: &str) -> PyResult<EventTime> {
     if value.get_tzinfo().is_none() {

@@ -4,6 +4,7 @@ mod connection;
 mod convert;
 mod door;
 mod errors;
+mod functions;
 mod iterate;
 mod produce;
 mod query;

@@ -6,16 +6,21 @@ use super::errors::{BayouError, to_python};
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
+use crate::progress::OpenWindow;
 use crate::query::Stream;
 use crate::query::Trigger;
 use crate::query::control::{Query, Stop};
 use crate::query::plan::parse_mode;
 use crate::query::run::{QuerySpec, TableOptions};
+use crate::read::Rows;
 use crate::storage::{Location, StorageOptions};
+use crate::time::EventTime;
 use crate::{Error, Result};
+use arrow::array::*;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A running or ended query.
@@ -31,6 +36,7 @@ pub struct WriteOptions {
     pub full_refresh: bool,
     pub accept_changes: bool,
     pub close_windows: bool,
+    pub memory_limit: Option<usize>,
 }
 
 pub struct TableArgs {
@@ -100,6 +106,7 @@ fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Re
         comment: args.comment,
         merge_schema,
         start: args.start,
+        foreach: None,
     })
 }
 
@@ -150,6 +157,7 @@ fn start(
         full_refresh: options.full_refresh,
         accept_changes: options.accept_changes,
         close_windows: options.close_windows,
+        memory_limit: options.memory_limit,
         runtime: door::runtime()?,
     };
     let query = Py::new(py, PyQuery(Query::start(spec)?))?;
@@ -289,6 +297,9 @@ impl PyQuery {
         let rules = self.0.0.report.lock().rules.list();
         Ok(PyTable::new(expectations(&rules)?))
     }
+    fn open_windows(&self) -> PyResult<PyTable> {
+        Ok(PyTable::new(open_windows(&self.0.0.report.lock().open_windows)?))
+    }
     #[pyo3(signature = (*names, max_ratio=0.0))]
     fn raise_for_expectations(slf: &Bound<'_, Self>, names: Vec<String>, max_ratio: f64) -> PyResult<()> {
         let rules = slf.get().0.0.report.lock().rules.list();
@@ -342,13 +353,35 @@ impl PyQuery {
     }
 }
 
+/// `table, window_start, window_end, groups, watermark, held_by, highest, held_since, closes`
+fn open_windows(all: &[OpenWindow]) -> Result<Rows> {
+    let time = |pick: fn(&OpenWindow) -> Option<EventTime>| {
+        let times = all.iter().map(|w| pick(w).map(|t| t.0)).collect::<TimestampMicrosecondArray>();
+        Arc::new(times.with_timezone("UTC")) as ArrayRef
+    };
+    let text =
+        |pick: fn(&OpenWindow) -> Option<&str>| Arc::new(all.iter().map(pick).collect::<StringArray>()) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([
+        ("table", text(|w| Some(&w.table))),
+        ("window_start", time(|w| Some(w.start))),
+        ("window_end", time(|w| Some(w.end))),
+        ("groups", Arc::new(all.iter().map(|w| Some(w.groups as i64)).collect::<Int64Array>()) as ArrayRef),
+        ("watermark", time(|w| w.watermark)),
+        ("held_by", text(|w| w.held_by.as_deref())),
+        ("highest", time(|w| w.highest)),
+        ("held_since", time(|w| w.held_since)),
+        ("closes", text(|w| Some(&w.closes))),
+    ])?;
+    Ok(Rows { schema: batch.schema(), batches: vec![batch] })
+}
+
 fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py, PyAny>> {
     py.import("json")?.call_method1("loads", (value.to_string(),))
 }
 
 /// Runs a pipeline: `tables` are dicts with name, stream and options.
 #[pyfunction]
-#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, block, progress))]
+#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, memory_limit, block, progress))]
 #[allow(clippy::too_many_arguments)]
 fn _run_pipeline(
     py: Python<'_>,
@@ -361,6 +394,7 @@ fn _run_pipeline(
     full_refresh: bool,
     accept_changes: bool,
     close_windows: bool,
+    memory_limit: Option<&Bound<'_, PyAny>>,
     block: bool,
     progress: bool,
 ) -> PyResult<Py<PyQuery>> {
@@ -400,6 +434,7 @@ fn _run_pipeline(
         full_refresh,
         accept_changes,
         close_windows,
+        memory_limit: super::convert::bytes(memory_limit, "memory_limit")?,
     };
     start(py, name, specs, quarantine, checkpoint, options, block, progress)
 }

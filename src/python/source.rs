@@ -11,9 +11,7 @@ use crate::position::{Topic, TopicPartition};
 use crate::query::Stream;
 use crate::query::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
 use crate::{Error, Result};
-use arrow::array::RecordBatch;
 use pyo3::prelude::*;
-use pyo3_arrow::input::AnyRecordBatch;
 use std::sync::Arc;
 
 pub struct Asked<'a, 'py> {
@@ -229,20 +227,8 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
 
 /// Rows at hand as a stream.
 #[pyfunction]
-fn from_batches(py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
-    let is_frame =
-        !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
-    let arrow = if is_frame {
-        py.import("bayou._frames")?.call_method1("from_pandas", (rows,))?
-    } else if rows.hasattr("__arrow_c_stream__")? || rows.hasattr("__arrow_c_array__")? {
-        rows.clone()
-    } else {
-        py.import("bayou._frames")?.call_method1("from_python", (rows,))?
-    };
-    let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
-    let schema = reader.schema();
-    let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
-    let plain = crate::read::plain(&schema, batches)?;
+fn from_batches(rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
+    let plain = super::functions::rows_of(rows)?;
     Ok(PyStream(Stream::rows(RowsSource::new(plain.schema, plain.batches))))
 }
 

@@ -1,6 +1,7 @@
 //! Streams as Python sees them.
 
 use super::convert::{self, dialect, neighbour, refuse_unknown, strings};
+use super::functions::Function;
 use super::iterate::{self, PyBatchIterator};
 use super::query::{PyQuery, WriteOptions};
 use super::table::{PyBayouSchema, PyTable};
@@ -8,7 +9,7 @@ use crate::Error;
 use crate::expect::Action;
 use crate::query::Stream;
 use crate::query::stream::watermark_spec;
-use crate::window::WindowSpec;
+use crate::window::{SessionSpec, WindowSpec, Windowing};
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -18,13 +19,13 @@ pub struct PyStream(pub Stream);
 
 /// A window for group_by.
 #[pyclass(frozen, module = "bayou", name = "Window")]
-pub struct PyWindow(WindowSpec);
+pub struct PyWindow(Windowing);
 
 /// A stream with keys, waiting for its aggregates.
 #[pyclass(frozen, module = "bayou", name = "GroupedStream")]
 pub struct PyGrouped {
     stream: Stream,
-    window: Option<WindowSpec>,
+    window: Windowing,
     keys: Vec<String>,
 }
 
@@ -32,11 +33,19 @@ pub struct PyGrouped {
 impl PyWindow {
     fn __repr__(&self) -> String {
         let d = |us: i64| crate::time::format_duration(std::time::Duration::from_micros(us.unsigned_abs()));
-        match self.0.is_tumbling() {
-            true => format!("window({:?}, {:?})", self.0.column, d(self.0.size)),
-            false => format!("window({:?}, {:?}, slide={:?})", self.0.column, d(self.0.size), d(self.0.slide)),
+        match &self.0 {
+            Windowing::None => "window()".into(),
+            Windowing::Fixed(w) if w.is_tumbling() => format!("window({:?}, {:?})", w.column, d(w.size)),
+            Windowing::Fixed(w) => format!("window({:?}, {:?}, slide={:?})", w.column, d(w.size), d(w.slide)),
+            Windowing::Session(s) => format!("session_window({:?}, {:?})", s.column, d(s.gap)),
         }
     }
+}
+
+#[pyfunction]
+#[pyo3(signature = (column, gap))]
+fn session_window(column: &str, gap: &Bound<'_, PyAny>) -> PyResult<PyWindow> {
+    Ok(PyWindow(Windowing::Session(SessionSpec::new(column, &convert::duration(gap, "gap")?)?)))
 }
 
 #[pyfunction]
@@ -57,7 +66,7 @@ fn window(
     let size = convert::duration(size, "size")?;
     let slide = slide.map(|s| convert::duration(s, "slide")).transpose()?;
     let offset = offset.map(|o| convert::duration(o, "offset")).transpose()?;
-    Ok(PyWindow(WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref())?))
+    Ok(PyWindow(Windowing::Fixed(WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref())?)))
 }
 
 fn named_items(
@@ -179,6 +188,17 @@ impl PyStream {
     fn drop(&self, columns: &Bound<'_, PyTuple>) -> PyResult<Self> {
         Ok(Self(self.0.drop(&strings(columns, "drop")?)?))
     }
+    #[pyo3(signature = (function, schema=None, *, input="arrow"))]
+    fn map_batches(
+        &self,
+        function: &Bound<'_, PyAny>,
+        schema: Option<&Bound<'_, PyAny>>,
+        input: &str,
+    ) -> PyResult<Self> {
+        let function = Function::new(function, input, "map_batches")?;
+        let schema = schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?;
+        Ok(Self(self.0.map_batches(std::sync::Arc::new(function), schema)?))
+    }
     fn union(&self, other: &Self) -> PyResult<Self> {
         Ok(Self(self.0.union(&other.0)?))
     }
@@ -243,11 +263,11 @@ impl PyStream {
 
     #[pyo3(signature = (*keys))]
     fn group_by(&self, keys: &Bound<'_, PyTuple>) -> PyResult<PyGrouped> {
-        let mut window = None;
+        let mut window = Windowing::None;
         let mut texts = vec![];
         for key in keys.iter() {
             if let Ok(w) = key.extract::<PyRef<'_, PyWindow>>() {
-                if window.replace(w.0.clone()).is_some() {
+                if std::mem::replace(&mut window, w.0.clone()) != Windowing::None {
                     return Err(Error::config("group_by takes one window").into());
                 }
             } else {
@@ -342,9 +362,9 @@ impl PyStream {
     }
 
     #[pyo3(signature = (target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None,
-        table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, block=true, progress=true, **unknown))]
+        table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, memory_limit=None, block=true, progress=true, **unknown))]
     #[pyo3(
-        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, block=True, progress=True)"
+        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, block=True, progress=True)"
     )]
     #[allow(clippy::too_many_arguments)]
     fn write_delta(
@@ -362,6 +382,7 @@ impl PyStream {
         full_refresh: bool,
         accept_changes: bool,
         close_windows: bool,
+        memory_limit: Option<&Bound<'_, PyAny>>,
         block: bool,
         progress: bool,
         unknown: Option<&Bound<'_, PyDict>>,
@@ -389,6 +410,7 @@ impl PyStream {
             full_refresh,
             accept_changes,
             close_windows,
+            memory_limit: convert::bytes(memory_limit, "memory_limit")?,
         };
         let table = super::query::TableArgs {
             output_mode,
@@ -424,7 +446,11 @@ impl PyGrouped {
         )?))
     }
     fn __repr__(&self) -> String {
-        let window = self.window.as_ref().map(|w| format!("window({}), ", w.column)).unwrap_or_default();
+        let window = match &self.window {
+            Windowing::None => String::new(),
+            Windowing::Fixed(w) => format!("window({}), ", w.column),
+            Windowing::Session(s) => format!("session_window({}), ", s.column),
+        };
         format!("GroupedStream by {window}{}: call .agg(\"count(*) AS n\")", self.keys.join(", "))
     }
 }
@@ -446,6 +472,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyGrouped>()?;
     m.add_class::<PyWindow>()?;
     m.add_function(wrap_pyfunction!(window, m)?)?;
+    m.add_function(wrap_pyfunction!(session_window, m)?)?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
     m.add_function(wrap_pyfunction!(_functions, m)?)
 }

@@ -1,11 +1,14 @@
 //! From a seal to committed tables.
 
-use super::run::QuerySpec;
+use super::run::{ForEach, QuerySpec};
+use super::seal::STAGED;
 use super::start::{QUARANTINE, ensure, quarantine_spec, table_spec};
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
-use crate::sink::delta::{Add, Commit, OutputMode, Staging, Table, TableSpec};
+use crate::sink::delta::{Add, Commit, Merge, OutputMode, Staging, Table, TableSpec};
 use crate::time::EventTime;
 use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -29,26 +32,101 @@ pub struct Committer {
 pub struct TableCommit {
     pub name: String,
     pub epoch: i64,
-    /// As it was sealed, whatever the table is to be in this run.
-    pub mode: OutputMode,
-    pub adds: Vec<Add>,
+    pub work: Work,
     pub verify: bool,
 }
 
-pub fn seal_to_commits(_spec: &QuerySpec, seal: &Seal, verify: bool) -> Result<Vec<TableCommit>> {
+pub enum Work {
+    /// As it was sealed, whatever the table is to be in this run.
+    Table {
+        mode: OutputMode,
+        adds: Vec<Add>,
+        merge: Option<Merge>,
+    },
+    Call(Arc<dyn ForEach>, StagedRows),
+}
+
+/// Rows that were staged as a file of ours.
+#[derive(Clone)]
+pub struct StagedRows {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
+    let bytes = log.at.get(file).await?.ok_or_else(|| {
+        Error::storage(format!(
+            "{}{file}: the staged rows of a sealed epoch are gone. Restore the file; or start over with reset(confirm=True).",
+            log.at.display()
+        ))
+    })?;
+    let (schema, batches) = crate::state::read(&bytes, STAGED, file)?;
+    Ok(StagedRows { schema, batches })
+}
+
+/// What is to be committed. Staged rows are read back where they are not at hand.
+pub fn seal_to_commits(
+    spec: &QuerySpec,
+    log: &EpochLog,
+    seal: &Seal,
+    at_hand: &BTreeMap<String, StagedRows>,
+    verify: bool,
+) -> Result<Vec<TableCommit>> {
     let mut out = vec![];
+    let damaged =
+        |e: &dyn std::fmt::Display| Error::storage(format!("the seal of epoch {} is damaged: {e}", seal.epoch));
     for (name, table) in seal.tables.iter().filter(|(_, t)| t.commit) {
         let adds = table.adds.iter().map(|a| serde_json::from_value(a.clone())).collect::<Result<_, _>>();
-        let adds = adds.map_err(|e| Error::storage(format!("the seal of epoch {} is damaged: {e}", seal.epoch)))?;
-        let mode = if table.mode == "complete" { OutputMode::Complete } else { OutputMode::Append };
-        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, mode, adds, verify });
+        let adds = adds.map_err(|e| damaged(&e))?;
+        let staged = match (&table.staged, at_hand.get(name)) {
+            (None, _) => None,
+            (Some(_), Some(rows)) => Some(rows.clone()),
+            (Some(file), None) => Some(spec.runtime.block_on(read_staged(log, file))?),
+        };
+        let work = match (OutputMode::parse(&table.mode), staged) {
+            (Some(mode), None) => Work::Table { mode, adds, merge: None },
+            (Some(mode), Some(rows)) => {
+                Work::Table { mode, adds, merge: Some(Merge { keys: table.keys.clone(), rows: rows.batches }) }
+            }
+            (None, Some(rows)) if table.mode == "foreach" => {
+                let function = spec.tables.iter().find(|t| t.name == *name).and_then(|t| t.foreach.clone());
+                Work::Call(function.ok_or_else(|| undefined(seal.epoch, name))?, rows)
+            }
+            (None, _) => return Err(damaged(&format!("the mode '{}'", table.mode))),
+        };
+        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, work, verify });
     }
     Ok(out)
 }
 
+fn undefined(epoch: i64, table: &str) -> Error {
+    Error::config(format!(
+        "epoch {epoch} is sealed and has rows for the table '{table}', which this query no longer defines. Run it once more with the table, or start over with full_refresh=True.",
+    ))
+}
+
+/// Calls a user's function on a thread of its own: it may take long, and must not do so on one that storage needs.
+async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch: i64) -> Result<()> {
+    let (say, hear) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("bayou-foreach".into())
+        .spawn(move || {
+            let _ = say.send(function.call(&rows.schema, &rows.batches, epoch));
+        })
+        .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+    match hear.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(text)) => Err(Error::config(format!(
+            "the function of '{name}' failed for epoch {epoch}: {text}. The epoch is sealed: running the query again calls it with the same rows."
+        ))),
+        Err(_) => Err(Error::internal(format!("the function of '{name}' ended without an answer"))),
+    }
+}
+
 impl Committer {
     pub async fn open(spec: &QuerySpec) -> Result<Self> {
-        let specs = spec.tables.iter().map(|t| (t.name.clone(), table_spec(t)));
+        let tables = spec.tables.iter().filter(|t| t.foreach.is_none());
+        let specs = tables.map(|t| (t.name.clone(), table_spec(t)));
         let opened =
             futures::future::try_join_all(specs.map(|(name, s)| async move { ensure(s).await.map(|t| (name, t)) }))
                 .await?;
@@ -147,6 +225,7 @@ impl Committer {
                 epoch: txn,
                 mode: OutputMode::Complete,
                 adds: vec![],
+                merge: None,
                 table_id: table.id()?,
                 known_version: table.version(),
                 verify_files: false,
@@ -169,17 +248,16 @@ impl Committer {
         now: EventTime,
     ) -> Result<Done> {
         let mut jobs = vec![];
+        let mut calls = vec![];
         for c in commits {
-            let table = self
-                .tables
-                .get(&c.name)
-                .cloned()
-                .ok_or_else(|| {
-                    Error::config(format!(
-                        "epoch {} is sealed and has rows for the table '{}', which this query no longer defines. Run it once more with the table, or start over with full_refresh=True.",
-                        seal.epoch, c.name
-                    ))
-                })?;
+            let (mode, adds, merge) = match c.work {
+                Work::Table { mode, adds, merge } => (mode, adds, merge),
+                Work::Call(function, rows) => {
+                    calls.push(call(function, rows, c.name, c.epoch));
+                    continue;
+                }
+            };
+            let table = self.tables.get(&c.name).cloned().ok_or_else(|| undefined(seal.epoch, &c.name))?;
             let known = self.done.get(&c.name).cloned();
             let app = app(&self.query, &c.name);
             let accept_changes = self.accept_changes;
@@ -190,8 +268,9 @@ impl Committer {
                 let commit = Commit {
                     app,
                     epoch: c.epoch,
-                    mode: c.mode,
-                    adds: c.adds,
+                    mode,
+                    adds,
+                    merge,
                     table_id: table_id.clone(),
                     known_version,
                     verify_files: c.verify,
@@ -202,6 +281,8 @@ impl Committer {
             });
         }
         let committed: BTreeMap<String, DoneTable> = futures::future::try_join_all(jobs).await?.into_iter().collect();
+        // After the tables: what a function does may rest on them.
+        futures::future::try_join_all(calls).await?;
         let mut tables = self.done.clone();
         for (name, table) in &self.tables {
             if !tables.contains_key(name) && !committed.contains_key(name) {

@@ -78,7 +78,7 @@ impl BatchIterator {
         let target = Target { name: stream.name().unwrap_or("stream").into(), stream: stream.clone(), mode };
         let plan = Plan::new(vec![target])?;
         let sources = plan.kafka_sources();
-        if options.checkpoint.is_some() && (stream.has_aggregate() || sources.is_empty()) {
+        if options.checkpoint.is_some() && (!plan.operators.is_empty() || sources.is_empty()) {
             return Err(Error::config(
                 "name= and checkpoint_location= keep an iterator's position in a topic; an aggregate's state is kept by write_delta",
             ));
@@ -119,6 +119,7 @@ impl BatchIterator {
         if let Some(feed) = &it.feed {
             it.engine.know(feed.positions.keys());
         }
+        it.engine.begin();
         Ok(it)
     }
 

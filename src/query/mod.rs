@@ -5,17 +5,23 @@
 //! plan     streams to steps, each once      engine   the steps at work, epoch by epoch, without I/O
 //! feed     reading, positions, bounds       iterate  the engine without tables
 //! run      the durable epoch loop           start    recovery: what a run finds and finishes
+//! seal     an epoch's end                   changes  what is another than in the run before
+//! compact  state files                      open     why windows are still open
 //! ```
 
+mod changes;
 mod commit;
+mod compact;
 pub mod control;
 pub mod engine;
 pub mod feed;
 mod heartbeat;
 pub mod iterate;
+mod open;
 pub mod plan;
 mod report;
 pub mod run;
+mod seal;
 pub mod source;
 mod start;
 pub mod stream;

@@ -5,8 +5,11 @@ use super::stream::{Op, Stream};
 use crate::expect::{Rule, RuleSet};
 use crate::position::Topic;
 use crate::sink::delta::OutputMode;
+use crate::state::Stateful;
+use crate::time::Watermark;
+use crate::transform::map::MapBatches;
 use crate::transform::{Filter, Project};
-use crate::window::{AggregateSpec, Emit, WatermarkSpec};
+use crate::window::{self, AggregateSpec, Emit, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::SchemaRef;
 use std::collections::HashMap;
@@ -27,9 +30,51 @@ pub enum Step {
     Union(Vec<Vec<usize>>),
     Project(Arc<Project>),
     Filter(Arc<Filter>),
+    Map(Arc<MapBatches>),
     Expect(RuleSet),
     Watermark { spec: WatermarkSpec, tracker: usize },
-    Aggregate { spec: Arc<AggregateSpec>, emit: Emit, operator: usize, trackers: Vec<usize> },
+    Stateful { operator: usize },
+}
+
+/// What a stateful step is.
+#[derive(Clone)]
+pub enum OperatorKind {
+    Aggregate(Arc<AggregateSpec>, Emit),
+}
+
+impl OperatorKind {
+    pub fn build(&self) -> Result<Box<dyn Stateful>> {
+        match self {
+            Self::Aggregate(spec, emit) => window::operator((**spec).clone(), *emit),
+        }
+    }
+
+    /// How far event time has come in what it hands out.
+    pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
+        match self {
+            Self::Aggregate(..) => input,
+        }
+    }
+
+    pub fn why_late(&self) -> &'static str {
+        match self {
+            Self::Aggregate(..) => "its windows are closed",
+        }
+    }
+
+    /// Whether it waits for windows to close.
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::Aggregate(spec, emit) => spec.is_windowed() && *emit == Emit::OnClose,
+        }
+    }
+}
+
+pub struct Operator {
+    /// As seals call its state: the table's name; further ones of a table have a number behind.
+    pub name: String,
+    pub node: usize,
+    pub kind: OperatorKind,
 }
 
 pub struct PlanNode {
@@ -39,6 +84,8 @@ pub struct PlanNode {
     /// Under which name rules and rejects are reported.
     pub dataset: Arc<str>,
     pub on_malformed: Option<OnMalformed>,
+    /// The watermarks that it lies behind.
+    pub trackers: Vec<usize>,
 }
 
 pub struct Plan {
@@ -51,14 +98,13 @@ pub struct Plan {
     pub trackers: Vec<(String, WatermarkSpec)>,
     /// The topics that each watermark covers.
     pub tracker_topics: Vec<Vec<Topic>>,
-    /// Names of the stateful operators.
-    pub operators: Vec<String>,
+    pub operators: Vec<Operator>,
 }
 
 /// Append unless the stream is an aggregate without a window.
 pub fn default_mode(stream: &Stream) -> OutputMode {
-    match stream.aggregate_node() {
-        Some((spec, _)) if spec.window.is_none() => OutputMode::Complete,
+    match stream.top_aggregate() {
+        Some((spec, _)) if !spec.is_windowed() => OutputMode::Complete,
         _ => OutputMode::Append,
     }
 }
@@ -66,52 +112,77 @@ pub fn default_mode(stream: &Stream) -> OutputMode {
 pub fn parse_mode(text: Option<&str>, stream: &Stream) -> Result<OutputMode> {
     let mode = match text {
         None => default_mode(stream),
-        Some("append") => OutputMode::Append,
-        Some("complete") => OutputMode::Complete,
-        Some("update") => {
-            return Err(Error::config(
-                "output_mode=\"update\" is not in this version; use \"append\" (windows when closed) or \"complete\"",
-            ));
-        }
         Some("overwrite") => {
             return Err(Error::config(
                 "output_mode=\"overwrite\" is no output mode. To replace the whole result each time: \"complete\".",
             ));
         }
-        Some(other) => {
-            let hint = crate::error::did_you_mean(other, ["append", "complete", "update"]);
-            return Err(Error::config(format!("output_mode='{other}' is no output mode.{hint}")));
+        Some("upsert" | "merge") => {
+            return Err(Error::config("to merge changed groups into the table by their keys: output_mode=\"update\""));
         }
+        Some(other) => OutputMode::parse(other).ok_or_else(|| {
+            let hint = crate::error::did_you_mean(other, ["append", "complete", "update"]);
+            Error::config(format!("output_mode='{other}' is no output mode.{hint}"))
+        })?,
     };
     check_mode(mode, stream)?;
     Ok(mode)
 }
 
-fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
-    match (mode, stream.aggregate_node()) {
-        (OutputMode::Append, Some((spec, input))) => match &spec.window {
-            None => Err(Error::config(
-                "output_mode=\"append\" needs a window: a running aggregate changes with every row. Use output_mode=\"complete\".",
-            )),
-            Some((w, _)) if input.0.event_time.is_none() => Err(Error::config(format!(
-                "a window is appended when it closes, and only a watermark tells when: put with_watermark(\"{}\", \"10 seconds\") before \
-                 group_by, or use output_mode=\"complete\".",
-                w.column
-            ))),
-            Some(_) => Ok(()),
-        },
-        (OutputMode::Complete, None) => Err(Error::config(
-            "output_mode=\"complete\" needs an aggregation; rows are appended (output_mode=\"append\")",
-        )),
-        _ => Ok(()),
+fn emit(mode: OutputMode) -> Emit {
+    match mode {
+        OutputMode::Append => Emit::OnClose,
+        OutputMode::Update => Emit::Update,
+        OutputMode::Complete => Emit::Complete,
     }
+}
+
+fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
+    if mode == OutputMode::Append {
+        return check_append(stream);
+    }
+    let name = mode.name();
+    let Some((spec, _)) = stream.top_aggregate() else {
+        return Err(Error::config(format!(
+            "output_mode=\"{name}\" needs an aggregation as its last step but for row by row ones; rows are appended (output_mode=\"append\")"
+        )));
+    };
+    if spec.aggregation.has_functions() {
+        return Err(Error::config(format!(
+            "output_mode=\"{name}\": a Python aggregate is computed once, when its window is closed: use output_mode=\"append\""
+        )));
+    }
+    if mode == OutputMode::Update {
+        stream.merge_columns()?;
+    }
+    Ok(())
+}
+
+/// What is appended must be final: each aggregate in the stream needs a window and a watermark that closes it.
+fn check_append(stream: &Stream) -> Result<()> {
+    if let Op::Aggregate(spec) = &stream.0.op {
+        match spec.window_column() {
+            None => {
+                return Err(Error::config(
+                    "output_mode=\"append\" needs a window: a running aggregate changes with every row. Use output_mode=\"complete\", or \"update\".",
+                ));
+            }
+            Some(column) if stream.0.inputs[0].0.event_time.is_none() => {
+                return Err(Error::config(format!(
+                    "a window is appended when it closes, and only a watermark tells when: put with_watermark(\"{column}\", \"10 seconds\") \
+                     before group_by, or use output_mode=\"complete\" or \"update\"."
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    stream.0.inputs.iter().try_for_each(check_append)
 }
 
 struct Builder<'a> {
     plan: Plan,
-    /// By the stream's id and the mode, which only matters above an aggregate.
-    made: HashMap<(String, Option<OutputMode>), usize>,
-    trackers: HashMap<String, usize>,
+    /// By the stream's id and what its aggregate hands out, where it has one.
+    made: HashMap<(String, Option<Emit>), usize>,
     users: HashMap<String, usize>,
     names: HashMap<String, Arc<str>>,
     target: &'a Target,
@@ -130,7 +201,6 @@ impl Plan {
                 operators: vec![],
             },
             made: HashMap::new(),
-            trackers: HashMap::new(),
             users: HashMap::new(),
             names: HashMap::new(),
             target: first,
@@ -150,7 +220,7 @@ impl Plan {
         }
         for t in &targets {
             b.target = t;
-            let node = b.build(&t.stream)?;
+            let node = b.build(&t.stream, emit(t.mode))?;
             b.plan.outputs.push(node);
         }
         Ok(b.plan)
@@ -161,12 +231,23 @@ impl Plan {
         let mut found = vec![];
         let mut ahead = vec![self.outputs[target]];
         while let Some(node) = ahead.pop() {
-            if let Step::Aggregate { operator, .. } = &self.nodes[node].step {
+            if let Step::Stateful { operator } = &self.nodes[node].step {
                 found.push(*operator);
             }
             ahead.extend(&self.nodes[node].inputs);
         }
         found
+    }
+
+    /// The last stateful operator that a target's rows come from.
+    pub fn top_operator(&self, target: usize) -> Option<usize> {
+        let mut node = self.outputs[target];
+        loop {
+            if let Step::Stateful { operator } = &self.nodes[node].step {
+                return Some(*operator);
+            }
+            node = *self.nodes[node].inputs.first()?;
+        }
     }
 
     pub fn kafka_sources(&self) -> Vec<Arc<KafkaSource>> {
@@ -206,21 +287,22 @@ impl Builder<'_> {
         }
     }
 
-    fn build(&mut self, stream: &Stream) -> Result<usize> {
-        let mode = stream.has_aggregate().then_some(self.target.mode);
-        let key = (stream.id().to_string(), mode);
+    fn build(&mut self, stream: &Stream, emit: Emit) -> Result<usize> {
+        let key = (stream.id().to_string(), stream.has_aggregate().then_some(emit));
         if let Some(node) = self.made.get(&key) {
             return Ok(*node);
         }
-        let node = self.build_new(stream)?;
+        let node = self.build_new(stream, emit)?;
         self.made.insert(key, node);
         Ok(node)
     }
 
-    fn build_new(&mut self, stream: &Stream) -> Result<usize> {
+    fn build_new(&mut self, stream: &Stream, emit: Emit) -> Result<usize> {
+        // What lies below an aggregate hands out only what is final.
+        let below = if matches!(stream.0.op, Op::Aggregate(_)) { Emit::OnClose } else { emit };
         let inputs: Vec<usize> = match &stream.0.op {
             Op::Expect(_) => vec![],
-            _ => stream.0.inputs.iter().map(|i| self.build(i)).collect::<Result<_>>()?,
+            _ => stream.0.inputs.iter().map(|i| self.build(i, below)).collect::<Result<_>>()?,
         };
         let step = match &stream.0.op {
             Op::Kafka(s) => Step::Kafka(s.clone()),
@@ -229,13 +311,14 @@ impl Builder<'_> {
             Op::Named(_) => return Ok(inputs[0]),
             Op::Project(p, _) => Step::Project(p.clone()),
             Op::Filter(f) => Step::Filter(f.clone()),
+            Op::Map(m) => Step::Map(m.clone()),
             Op::Union => {
                 let columns = |i: &Stream| -> Result<Vec<usize>> {
                     stream.schema().fields().iter().map(|f| crate::expr::resolve_column(f.name(), i.schema())).collect()
                 };
                 Step::Union(stream.0.inputs.iter().map(columns).collect::<Result<_>>()?)
             }
-            Op::Expect(rule) => return self.build_rules(stream, rule),
+            Op::Expect(rule) => return self.build_rules(stream, rule, emit),
             Op::Watermark(spec) => {
                 let topics: Vec<String> = stream
                     .kafka_sources()
@@ -249,27 +332,29 @@ impl Builder<'_> {
                 let tracker = self.plan.trackers.len();
                 self.plan.trackers.push((name, spec.clone()));
                 self.plan.tracker_topics.push(topics.iter().map(Topic::new).collect());
-                self.trackers.insert(stream.id().into(), tracker);
                 Step::Watermark { spec: spec.clone(), tracker }
             }
-            Op::Aggregate(spec) => {
-                let emit = match self.target.mode {
-                    OutputMode::Append => Emit::OnClose,
-                    OutputMode::Complete => Emit::Complete,
-                };
-                let upstream = stream.0.inputs[0].0.event_time.as_ref();
-                let trackers = upstream
-                    .map_or(vec![], |e| e.trackers.iter().filter_map(|t| self.trackers.get(t).copied()).collect());
-                let operator = self.plan.operators.len();
-                self.plan.operators.push(self.target.name.to_string());
-                Step::Aggregate { spec: spec.clone(), emit, operator, trackers }
-            }
+            Op::Aggregate(spec) => self.operator(OperatorKind::Aggregate(spec.clone(), emit)),
         };
         Ok(self.push(stream, step, inputs))
     }
 
+    /// A stateful step; its node is the next one.
+    fn operator(&mut self, kind: OperatorKind) -> Step {
+        let mut name = self.target.name.to_string();
+        let mut n = 1;
+        while self.plan.operators.iter().any(|o| o.name == name) {
+            n += 1;
+            // '+' stands in no table's name.
+            name = format!("{}+{n}", self.target.name);
+        }
+        let operator = self.plan.operators.len();
+        self.plan.operators.push(Operator { name, node: self.plan.nodes.len(), kind });
+        Step::Stateful { operator }
+    }
+
     /// Adjacent expectations are one set, unless somebody uses the rows in between.
-    fn build_rules(&mut self, stream: &Stream, rule: &Arc<Rule>) -> Result<usize> {
+    fn build_rules(&mut self, stream: &Stream, rule: &Arc<Rule>, emit: Emit) -> Result<usize> {
         let mut rules = vec![(**rule).clone()];
         let mut at = &stream.0.inputs[0];
         while let Op::Expect(r) = &at.0.op
@@ -279,7 +364,7 @@ impl Builder<'_> {
             at = &at.0.inputs[0];
         }
         rules.reverse();
-        let input = self.build(at)?;
+        let input = self.build(at, emit)?;
         Ok(self.push(stream, Step::Expect(RuleSet { rules }), vec![input]))
     }
 
@@ -290,7 +375,14 @@ impl Builder<'_> {
             Step::Messages(s) => s.on_malformed,
             _ => inputs.first().and_then(|i| self.plan.nodes[*i].on_malformed),
         };
-        self.plan.nodes.push(PlanNode { step, inputs, schema: stream.schema().clone(), dataset, on_malformed });
+        let mut trackers: Vec<usize> = match &step {
+            Step::Watermark { tracker, .. } => vec![*tracker],
+            _ => inputs.iter().flat_map(|i| self.plan.nodes[*i].trackers.iter().copied()).collect(),
+        };
+        trackers.sort_unstable();
+        trackers.dedup();
+        let schema = stream.schema().clone();
+        self.plan.nodes.push(PlanNode { step, inputs, schema, dataset, on_malformed, trackers });
         self.plan.nodes.len() - 1
     }
 }

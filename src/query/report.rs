@@ -21,7 +21,7 @@ pub struct Durations {
 /// What a seal says of an epoch, and of all epochs so far.
 pub fn counts(engine: &Engine, c: &EpochCounts, totals: &RuleTotals) -> Value {
     let late: BTreeMap<&str, u64> =
-        engine.plan.operators.iter().map(String::as_str).zip(c.late.iter().copied()).collect();
+        engine.plan.operators.iter().map(|o| o.name.as_str()).zip(c.late.iter().copied()).collect();
     json!({
         "messages": c.messages,
         "rows": c.rows,
@@ -78,15 +78,16 @@ pub fn epoch(
         .plan
         .operators
         .iter()
-        .zip(&engine.aggregators)
+        .zip(&engine.operators)
         .enumerate()
-        .map(|(i, (name, a))| {
+        .map(|(i, (operator, state))| {
             json!({
-                "operatorName": name,
-                "numRowsTotal": a.groups(),
+                "operatorName": operator.name,
+                "numRowsTotal": state.groups(),
                 "numRowsUpdated": c.updated[i],
                 "numRowsDroppedByWatermark": c.late[i],
-                "memoryUsedBytes": a.memory(),
+                "memoryUsedBytes": state.memory(),
+                "customMetrics": c.metrics[i],
             })
         })
         .collect();
@@ -157,5 +158,6 @@ pub fn publish(
     if c.quarantined > 0 {
         r.tables.entry(spec.quarantine.name()).or_default().rows_written += c.quarantined;
     }
+    r.open_windows = super::open::open_windows(spec, at);
     r.push(progress);
 }

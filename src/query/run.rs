@@ -1,11 +1,10 @@
 //! The durable run: epochs from work to done, on a thread of its own.
 
-use super::commit::{Committer, seal_to_commits};
+use super::commit::Committer;
+use super::compact::Compactor;
 use super::control::{Query, Shared, Stop, let_go, take_over};
-use super::engine::{Engine, EpochCounts};
 use super::feed::Fed;
 use super::heartbeat::{self, Heartbeat};
-use super::report;
 use super::start::{self, QUARANTINE, Started};
 use super::stream::{Stream, check_name};
 use super::trigger::Trigger;
@@ -16,7 +15,9 @@ use crate::sink::delta::{OutputMode, Stager};
 use crate::sink::quarantine;
 use crate::storage::Location;
 use crate::time::{Clock, EventTime, SystemClock};
-use crate::{Error, Result, state};
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,19 @@ pub struct TableOptions {
     pub merge_schema: bool,
     /// Where a table begins that is new in a query that has run before.
     pub start: Option<String>,
+    /// The rows go to this instead of a table.
+    pub foreach: Option<Arc<dyn ForEach>>,
+}
+
+impl TableOptions {
+    pub fn mode_name(&self) -> &'static str {
+        if self.foreach.is_some() { "foreach" } else { self.mode.name() }
+    }
+}
+
+/// What is handed each epoch's rows, at least once, and the same rows for the same epoch.
+pub trait ForEach: Send + Sync {
+    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> std::result::Result<(), String>;
 }
 
 #[derive(Clone)]
@@ -52,6 +66,8 @@ pub struct QuerySpec {
     pub full_refresh: bool,
     pub accept_changes: bool,
     pub close_windows: bool,
+    /// Bytes of state that stay in memory; None: half of the machine's.
+    pub memory_limit: Option<usize>,
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -90,27 +106,31 @@ impl Query {
     }
 }
 
-struct Runner<'a> {
-    spec: &'a QuerySpec,
-    shared: &'a Shared,
-    at: Started,
+pub(super) struct Runner<'a> {
+    pub(super) spec: &'a QuerySpec,
+    pub(super) shared: &'a Shared,
+    pub(super) at: Started,
+    pub(super) compactor: Compactor,
+    pub(super) memory_limit: usize,
     /// The commit of the epoch before, at work beside this one's reading.
-    committing: Option<tokio::task::JoinHandle<Result<(Committer, Done)>>>,
-    run_totals: RuleTotals,
-    began: Instant,
+    pub(super) committing: Option<tokio::task::JoinHandle<Result<(Committer, Done)>>>,
+    pub(super) run_totals: RuleTotals,
+    pub(super) began: Instant,
 }
 
 /// An epoch while it is being made.
-struct Work {
-    epoch: i64,
-    from: Positions,
-    watermarks_before: BTreeMap<String, Option<EventTime>>,
-    stagers: Vec<Option<Stager>>,
-    quarantine: Option<Stager>,
-    messages: u64,
-    rows: u64,
-    began: Instant,
-    clock: EventTime,
+pub(super) struct Work {
+    pub epoch: i64,
+    pub from: Positions,
+    pub watermarks_before: BTreeMap<String, Option<EventTime>>,
+    pub stagers: Vec<Option<Stager>>,
+    /// Rows of tables that take them as a whole at the epoch's end (update, foreach).
+    pub held: Vec<Vec<RecordBatch>>,
+    pub quarantine: Option<Stager>,
+    pub messages: u64,
+    pub rows: u64,
+    pub began: Instant,
+    pub clock: EventTime,
 }
 
 enum Worked {
@@ -126,8 +146,16 @@ impl<'a> Runner<'a> {
         spec.runtime.block_on(heartbeat::check(&spec.checkpoint, &spec.name))?;
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
         let at = start::start(spec, shared)?;
-        let mut runner =
-            Runner { spec, shared, at, committing: None, run_totals: RuleTotals::default(), began: Instant::now() };
+        let mut runner = Runner {
+            spec,
+            shared,
+            at,
+            compactor: Compactor::default(),
+            memory_limit: spec.memory_limit.unwrap_or_else(half_of_memory),
+            committing: None,
+            run_totals: RuleTotals::default(),
+            began: Instant::now(),
+        };
         {
             let mut report = shared.report.lock();
             report.status = "running".into();
@@ -150,6 +178,7 @@ impl<'a> Runner<'a> {
     fn epochs(&mut self) -> Result<()> {
         loop {
             let mut work = self.begin();
+            self.at.engine.epoch = Some(work.epoch);
             let worked = self.work(&mut work);
             let worked = match worked {
                 Ok(w) => w,
@@ -165,6 +194,7 @@ impl<'a> Runner<'a> {
             }
             if work.messages > 0 || self.has_news(last) {
                 self.finish(work, last)?;
+                self.at.engine.keep_within(self.memory_limit)?;
             } else {
                 work.abort();
             }
@@ -182,6 +212,7 @@ impl<'a> Runner<'a> {
             from: self.at.feed.positions.clone(),
             watermarks_before: trackers.map(|((n, _), t)| (n.clone(), t.watermark)).collect(),
             stagers: self.spec.tables.iter().map(|_| None).collect(),
+            held: self.spec.tables.iter().map(|_| vec![]).collect(),
             quarantine: None,
             messages: 0,
             rows: 0,
@@ -195,7 +226,7 @@ impl<'a> Runner<'a> {
         let now = SystemClock.now();
         let feed = &self.at.feed;
         let close =
-            last && self.spec.close_windows && self.at.engine.aggregators.iter().any(|a| !a.open_windows().is_empty());
+            last && self.spec.close_windows && self.at.engine.operators.iter().any(|a| !a.open_windows().is_empty());
         close || !feed.lost.is_empty() || self.at.engine.would_emit(&|t, p| feed.is_idle(t, p, now))
     }
 
@@ -219,7 +250,9 @@ impl<'a> Runner<'a> {
                     elapsed >= every.min(MAX_EPOCH_TIME) && !every.is_zero() || elapsed >= MAX_EPOCH_TIME
                 }
             };
-            if full || work.rows >= MAX_EPOCH_ROWS || limit.is_some_and(|l| work.messages >= l) {
+            // An epoch's own groups cannot be moved to disk: what is too much for memory is two epochs.
+            let heavy = work.messages > 0 && self.at.engine.memory() > self.memory_limit / 4 * 5;
+            if full || heavy || work.rows >= MAX_EPOCH_ROWS || limit.is_some_and(|l| work.messages >= l) {
                 // An interval's epoch that is cut by its size still waits for the interval's end.
                 if let Trigger::Interval(every) = self.spec.trigger
                     && limit.is_some_and(|l| work.messages >= l)
@@ -251,10 +284,15 @@ impl<'a> Runner<'a> {
     }
 
     /// Hands the rows made so far to the writers of data files.
-    fn stage(&mut self, work: &mut Work) -> Result<()> {
+    pub(super) fn stage(&mut self, work: &mut Work) -> Result<()> {
         let runtime = &self.spec.runtime;
         for (i, t) in self.spec.tables.iter().enumerate() {
             for batch in std::mem::take(&mut self.at.engine.outputs[i]) {
+                if t.foreach.is_some() || t.mode == OutputMode::Update {
+                    work.rows += batch.num_rows() as u64;
+                    work.held[i].push(batch);
+                    continue;
+                }
                 if work.stagers[i].is_none() {
                     let staging =
                         self.at.committer.staging.get(&t.name).ok_or_else(|| Error::internal("a table is missing"))?;
@@ -279,157 +317,8 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Stage, seal, and hand the commit over.
-    fn finish(&mut self, mut work: Work, last: bool) -> Result<()> {
-        let worked = work.began.elapsed();
-        let now = SystemClock.now();
-        {
-            let Started { engine, feed, .. } = &mut self.at;
-            let close = last && self.spec.close_windows && self.shared.stopping() == Stop::No;
-            engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), close, now)?;
-        }
-        self.stage(&mut work)?;
-        let counts = self.at.engine.take_counts();
-        let mut totals = self.at.totals.clone();
-        totals.add(&counts.rules);
-
-        let rt = self.spec.runtime.clone();
-        let staging = Instant::now();
-        let mut tables = BTreeMap::new();
-        let mut written = BTreeMap::new();
-        for (i, (t, stager)) in self.spec.tables.iter().zip(std::mem::take(&mut work.stagers)).enumerate() {
-            let updated = self.at.engine.plan.operators_of(i).into_iter().any(|o| counts.updated[o] > 0);
-            let (adds, rows) = match stager {
-                Some(s) => rt.block_on(s.finish())?,
-                None => (vec![], 0),
-            };
-            // A complete result that has become empty must show as such.
-            let commit = rows > 0 || (t.mode == OutputMode::Complete && updated);
-            written.insert(t.name.clone(), rows);
-            tables.insert(
-                t.name.clone(),
-                sealed(&t.location, &format!("{:?}", t.mode).to_lowercase(), commit, rows, &adds)?,
-            );
-        }
-        if let Some(stager) = work.quarantine.take() {
-            let (adds, rows) = rt.block_on(stager.finish())?;
-            tables.insert(QUARANTINE.into(), sealed(&self.spec.quarantine, "append", rows > 0, rows, &adds)?);
-        }
-        self.write_state(work.epoch)?;
-        let staged = staging.elapsed();
-
-        // N+1 is sealed only after N is done.
-        self.settle(Duration::from_secs(3600))?;
-        if self.shared.stopping() == Stop::Now {
-            return Ok(()); // not sealed: abandoned
-        }
-        let sealing = Instant::now();
-        let seal = self.make_seal(&work, &counts, tables, &totals, now);
-        if self.at.log_claim(&rt, &seal, worked)? == Claim::Theirs {
-            return Err(Error::concurrent_query(format!(
-                "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
-                self.spec.name,
-                seal.epoch,
-                self.spec.checkpoint.display()
-            )));
-        }
-        self.at.totals = totals;
-        self.run_totals.add(&counts.rules);
-        self.at.next_epoch += 1;
-        self.at.feed.lost.clear();
-        let sealed_in = sealing.elapsed();
-
-        let commits = seal_to_commits(self.spec, &seal, false)?;
-        let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
-        let started = Instant::now();
-        let report = report::epoch(
-            self.spec,
-            self.shared,
-            &self.at,
-            &seal,
-            &counts,
-            &written,
-            report::Durations { worked, staged, sealed: sealed_in, total: work.began.elapsed() },
-        );
-        report::publish(self.spec, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
-        self.committing = Some(rt.spawn(async move {
-            let done = committer.commit(&log, &seal, commits, SystemClock.now()).await?;
-            log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
-            committer.maintain(&log, seal.epoch, SystemClock.now()).await;
-            Ok((committer, done))
-        }));
-        Ok(())
-    }
-
-    fn make_seal(
-        &mut self,
-        work: &Work,
-        counts: &EpochCounts,
-        tables: BTreeMap<String, SealedTable>,
-        totals: &RuleTotals,
-        now: EventTime,
-    ) -> Seal {
-        let feed = &mut self.at.feed;
-        let mut records = feed.take_records();
-        let ranges = feed.positions.iter().map(|(tp, until)| Range {
-            topic: tp.topic.to_string(),
-            partition: tp.partition.0,
-            from: work.from.get(tp).map_or(until.0, |o| o.0),
-            until: until.0,
-            records: records.remove(tp).unwrap_or_default(),
-            last_timestamp: feed.last_timestamp.get(tp).copied(),
-        });
-        let ranges = ranges.collect();
-        let engine = &self.at.engine;
-        let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
-        Seal {
-            format_version: FORMAT_VERSION,
-            epoch: work.epoch,
-            nonce: uuid::Uuid::new_v4().to_string(),
-            definition: self.at.definition.clone(),
-            began: work.clock,
-            clock: now,
-            ranges,
-            watermarks_before: work.watermarks_before.clone(),
-            watermarks: trackers.map(|((n, _), t)| (n.clone(), t.state())).collect(),
-            state: self.at.state.clone(),
-            static_versions: BTreeMap::new(),
-            tables,
-            lost: self.at.feed.lost.clone(),
-            counts: report::counts(engine, counts, totals),
-        }
-    }
-
-    /// Writes what the epoch added to each operator's state; now and then all of it.
-    fn write_state(&mut self, epoch: i64) -> Result<()> {
-        for operator in 0..self.at.engine.aggregators.len() {
-            let name = self.at.engine.plan.operators[operator].clone();
-            let increment = self.at.engine.increments[operator].take();
-            let aggregator = &mut self.at.engine.aggregators[operator];
-            let description = aggregator.spec.description();
-            let files = self.at.state.entry(name.clone()).or_default();
-            files.groups = aggregator.groups() as u64;
-            if files.groups == 0 && increment.is_none() {
-                *files = StateFiles::default();
-                continue;
-            }
-            let Some(increment) = increment else { continue };
-            let log = &self.at.log;
-            if files.increments.len() >= 8 || (files.base.is_some() && increment.num_rows() as u64 * 2 > files.groups) {
-                let bytes = state::encode(&aggregator.base()?, &description)?;
-                let base = self.spec.runtime.block_on(log.write_state(&name, epoch, "base", bytes))?;
-                *files = StateFiles { base: Some(base), increments: vec![], groups: files.groups };
-            } else {
-                let bytes = state::encode(&increment, &description)?;
-                let file = self.spec.runtime.block_on(log.write_state(&name, epoch, "increment", bytes))?;
-                files.increments.push(file);
-            }
-        }
-        Ok(())
-    }
-
     /// Waits for the commit of the epoch before.
-    fn settle(&mut self, patience: Duration) -> Result<()> {
+    pub(super) fn settle(&mut self, patience: Duration) -> Result<()> {
         let Some(task) = self.committing.take() else { return Ok(()) };
         let waited = self.spec.runtime.block_on(async { tokio::time::timeout(patience, task).await });
         match waited {
@@ -451,7 +340,7 @@ impl<'a> Runner<'a> {
     fn report_version(&self, name: &str, version: u64) {
         let mut report = self.shared.report.lock();
         let (name, location, mode) = match self.spec.tables.iter().find(|t| t.name == name) {
-            Some(t) => (t.name.clone(), &t.location, format!("{:?}", t.mode).to_lowercase()),
+            Some(t) => (t.name.clone(), &t.location, t.mode_name().to_string()),
             None if name == QUARANTINE => (self.spec.quarantine.name(), &self.spec.quarantine, "append".into()),
             None => return,
         };
@@ -460,63 +349,20 @@ impl<'a> Runner<'a> {
         entry.location = location.display();
         entry.mode = mode;
     }
-
-    /// A bounded run ends by saying which windows it leaves open, and which partition holds them.
-    fn say_what_is_open(&mut self) {
-        let engine: &Engine = &self.at.engine;
-        let open: usize = engine
-            .aggregators
-            .iter()
-            .filter(|a| a.emit == crate::window::Emit::OnClose)
-            .map(|a| a.open_windows().len())
-            .sum();
-        if open == 0 {
-            return;
-        }
-        let holder = engine.trackers.iter().find_map(|t| {
-            let (partition, highest) = t.holder()?;
-            let seen = highest
-                .map_or("has no event time yet".into(), |h| format!("its highest event time is {}", h.rfc3339()));
-            Some(format!(" {partition} holds the watermark: {seen}."))
-        });
-        let watermark = engine.trackers.iter().filter_map(|t| t.watermark).min();
-        let at = watermark.map_or("there is no watermark yet".into(), |w| format!("the watermark is {}", w.rfc3339()));
-        let text = format!(
-            "{open} window{} still open: {at}.{} Later events close them; close_windows=True closes them now.",
-            if open == 1 { " is" } else { "s are" },
-            holder.unwrap_or_default()
-        );
-        self.shared.report.lock().notes.push(text);
-    }
 }
 
-impl Started {
-    fn log_claim(&self, rt: &tokio::runtime::Handle, seal: &Seal, away: Duration) -> Result<Claim> {
-        // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
-        if away > Duration::from_secs(60)
-            && let Some(newest) = rt.block_on(self.log.newest_seal())?
-            && newest >= seal.epoch
-        {
-            return Ok(Claim::Theirs);
-        }
-        rt.block_on(self.log.seal(seal))
-    }
+/// Half of what this process may have.
+fn half_of_memory() -> usize {
+    let number = |text: String| text.split_whitespace().find_map(|w| w.parse::<usize>().ok());
+    let read = |path: &str| std::fs::read_to_string(path).ok().and_then(number);
+    let machine = read("/proc/meminfo").map(|kb| kb << 10);
+    let group = read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    // Where nothing is known, a small machine.
+    machine.into_iter().chain(group).min().unwrap_or(8 << 30) / 2
 }
 
 impl Work {
     fn abort(self) {
         self.stagers.into_iter().flatten().chain(self.quarantine).for_each(Stager::abort);
     }
-}
-
-fn sealed(
-    location: &Location,
-    mode: &str,
-    commit: bool,
-    rows: u64,
-    adds: &[crate::sink::delta::Add],
-) -> Result<SealedTable> {
-    let adds = adds.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
-    let adds = adds.map_err(|e| Error::internal(e.to_string()))?;
-    Ok(SealedTable { location: location.display(), mode: mode.into(), commit, rows, adds })
 }

@@ -1,6 +1,8 @@
 //! Starting: which query this is, what earlier runs left, and what has to be finished before anything is read.
 
+use super::changes::{check_identity, check_tables, restore};
 use super::commit::{Committer, app, seal_to_commits};
+use super::compact::FileInfo;
 use super::control::Shared;
 use super::engine::Engine;
 use super::feed::{Feed, one_connection};
@@ -14,10 +16,9 @@ use crate::sink::delta::{OutputMode, Table, TableSpec};
 use crate::sink::quarantine;
 use crate::storage::Put;
 use crate::time::{Clock, EventTime, SystemClock};
-use crate::window::Tracker;
 use crate::{Error, Result, state};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What a run begins with.
@@ -29,6 +30,8 @@ pub struct Started {
     pub definition: String,
     pub next_epoch: i64,
     pub state: BTreeMap<String, StateFiles>,
+    /// What is known of the state files, by name.
+    pub files: HashMap<String, FileInfo>,
     pub totals: RuleTotals,
     pub topic_ids: BTreeMap<String, Option<String>>,
 }
@@ -63,14 +66,14 @@ fn definition(spec: &QuerySpec, engine: &Engine) -> DefinitionFile {
     let tables = spec.tables.iter().map(|t| {
         let definition = TableDefinition {
             schema: crate::expr::to_ddl(t.stream.schema()),
-            mode: format!("{:?}", t.mode).to_lowercase(),
+            mode: t.mode_name().to_string(),
             partition_by: t.partition_by.clone(),
             steps: t.stream.steps(),
         };
         (t.name.clone(), definition)
     });
     let operators =
-        engine.plan.operators.iter().zip(&engine.aggregators).map(|(n, a)| (n.clone(), a.spec.description()));
+        engine.plan.operators.iter().zip(&engine.operators).map(|(o, state)| (o.name.clone(), state.description()));
     DefinitionFile {
         format_version: FORMAT_VERSION,
         tables: tables.collect(),
@@ -89,7 +92,7 @@ fn topics(sources: &[Arc<KafkaSource>]) -> Vec<String> {
 /// Everything before the first read. Kafka's answers are awaited on this thread; storage's on the runtime.
 pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let rt = spec.runtime.clone();
-    for t in &spec.tables {
+    for t in spec.tables.iter().filter(|t| t.foreach.is_none()) {
         table_spec(t).check()?;
     }
     let targets =
@@ -213,7 +216,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                 None => {
                     let before = rt.block_on(log.read_done(n - 1))?;
                     committer.known(before.as_ref());
-                    let commits = seal_to_commits(spec, &seal, true)?;
+                    let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new(), true)?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
                     rt.block_on(committer.commit(&log, &seal, commits, now))?
                 }
@@ -226,6 +229,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
 
     let mut totals = RuleTotals::default();
     let mut state_files = BTreeMap::new();
+    let mut files = HashMap::new();
     let positions: Positions;
     let mut last_timestamps: BTreeMap<TopicPartition, EventTime> = BTreeMap::new();
     match &seal {
@@ -246,7 +250,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             {
                 totals = RuleTotals::from_list(list);
             }
-            state_files = restore(&rt, &log, &mut engine, seal, spec, before.as_ref())?;
+            (state_files, files) = restore(&rt, &log, &mut engine, seal, spec, before.as_ref())?;
         }
     }
     let bounded = spec.trigger == super::Trigger::AvailableNow;
@@ -254,6 +258,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     feed.last_timestamp = last_timestamps;
     feed.topic_ids = topic_ids.iter().map(|(t, id)| (crate::position::Topic::new(t), id.clone())).collect();
     engine.know(feed.positions.keys());
+    engine.begin();
     Ok(Started {
         log,
         engine,
@@ -262,6 +267,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         definition: hash,
         next_epoch: last + 1,
         state: state_files,
+        files,
         totals,
         topic_ids,
     })
@@ -330,192 +336,6 @@ fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Sh
         log::warn!("{text}");
         shared.report.lock().warnings.push(text.into());
     }
-}
-
-fn check_identity(
-    spec: &QuerySpec,
-    found: &QueryFile,
-    cluster: &str,
-    topic_ids: &BTreeMap<String, Option<String>>,
-    sources: &[Arc<KafkaSource>],
-) -> Result<()> {
-    let place = spec.checkpoint.display();
-    let way_out =
-        "Use another checkpoint and other tables, or start over with reset(confirm=True) or full_refresh=True.";
-    if found.query_name != spec.name {
-        return Err(Error::config(format!(
-            "{place} is the checkpoint of the query '{}', not of '{}'. {way_out}",
-            found.query_name, spec.name
-        )));
-    }
-    if found.cluster_id != cluster {
-        let gone = match found.cluster_id.starts_with("embedded") {
-            true => " That was an embedded broker, which keeps its data in memory only: it is gone with its last user.",
-            false => "",
-        };
-        return Err(Error::config(format!(
-            "{place}: the tables of '{}' were filled from the cluster {}, and this is {cluster}.{gone} {way_out}",
-            spec.name, found.cluster_id
-        )));
-    }
-    let before: Vec<&String> = found.topic_ids.keys().collect();
-    let now: Vec<&String> = topic_ids.keys().collect();
-    if before != now {
-        return Err(Error::config(format!(
-            "{place}: '{}' read the topics {before:?} before, and reads {now:?} now. {way_out}",
-            spec.name
-        )));
-    }
-    for (topic, id) in topic_ids {
-        if let (Some(old), Some(new)) = (found.topic_ids.get(topic).and_then(Option::as_ref), id.as_ref())
-            && old != new
-        {
-            let tolerant =
-                sources.iter().filter(|s| s.topics.iter().any(|t| t.as_str() == topic)).all(|s| !s.fail_on_data_loss);
-            if !tolerant {
-                return Err(Error::data_loss(format!(
-                    "the topic '{topic}' was deleted and made anew (its id was {old} and is {new}): its offsets start again, and what was not \
-                     read is lost. {way_out}"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What changed between the runs, as far as it is allowed.
-fn check_tables(spec: &QuerySpec, before: &DefinitionFile, shared: &Shared) -> Result<()> {
-    let mut notes = vec![];
-    for t in &spec.tables {
-        let Some(old) = before.tables.get(&t.name) else {
-            match t.start.as_deref() {
-                Some("now") => notes.push(format!("table '{}' is new and starts now", t.name)),
-                Some("earliest") => {
-                    return Err(Error::config(format!(
-                        "table '{}' is new, and filling it from the earliest offset beside the others is not in this version. Say start=\"now\", or run with full_refresh=True.",
-                        t.name
-                    )));
-                }
-                _ => {
-                    return Err(Error::config(format!(
-                        "table '{}' is new in a pipeline that has run before. Say start=\"now\" (only what comes from now on), or run with full_refresh=True.",
-                        t.name
-                    )));
-                }
-            }
-            continue;
-        };
-        let mode = format!("{:?}", t.mode).to_lowercase();
-        if old.mode != mode {
-            return Err(Error::config(format!(
-                "table '{}' was written in output_mode=\"{}\" and is now to be \"{mode}\". Use another table, or full_refresh=True.",
-                t.name, old.mode
-            )));
-        }
-        if old.steps != t.stream.steps() {
-            notes.push(format!("table '{}': its steps have changed; rows written before stay as they are", t.name));
-        }
-    }
-    for name in before.tables.keys().filter(|n| !spec.tables.iter().any(|t| t.name == **n)) {
-        notes.push(format!("table '{name}' is no longer written"));
-    }
-    shared.report.lock().notes.extend(notes);
-    Ok(())
-}
-
-/// Brings watermarks and groups back to where the seal left them.
-fn restore(
-    rt: &tokio::runtime::Handle,
-    log: &EpochLog,
-    engine: &mut Engine,
-    seal: &Seal,
-    spec: &QuerySpec,
-    before: Option<&DefinitionFile>,
-) -> Result<BTreeMap<String, StateFiles>> {
-    let partitions: Vec<TopicPartition> =
-        seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
-    let trackers = engine.plan.trackers.iter().zip(&engine.plan.tracker_topics);
-    for (tracker, ((name, watermark), topics)) in engine.trackers.iter_mut().zip(trackers) {
-        let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| topics.contains(&p.topic)).collect();
-        if let Some(state) = seal.watermarks.get(name) {
-            *tracker = Tracker::restore(watermark.clone(), state, |n| {
-                partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone())
-            });
-        }
-    }
-    let mut kept = BTreeMap::new();
-    for operator in 0..engine.aggregators.len() {
-        let name = engine.plan.operators[operator].clone();
-        let Some(found) = earlier_name(engine, operator, seal, spec, before) else {
-            let known = before.is_some_and(|b| {
-                spec.tables
-                    .iter()
-                    .enumerate()
-                    .any(|(i, t)| b.tables.contains_key(&t.name) && engine.plan.operators_of(i).contains(&operator))
-            });
-            if known && seal.state.values().any(|f| f.groups > 0) {
-                return Err(Error::config(format!(
-                    "the aggregation of table '{name}' is another one than before, and its state cannot be carried over ({}). \
-                     Write it to a new table, or start over with full_refresh=True.",
-                    engine.aggregators[operator].spec.description()
-                )));
-            }
-            continue;
-        };
-        let files = &seal.state[&found];
-        kept.insert(name, files.clone());
-        let (description, schema) =
-            (engine.aggregators[operator].spec.description(), engine.aggregators[operator].state_schema().clone());
-        for file in files.base.iter().chain(&files.increments) {
-            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| {
-                Error::storage(format!(
-                    "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
-                    log.at.display(),
-                    spec.name
-                ))
-            })?;
-            let batch = state::decode(&bytes, &description, &schema, file)?;
-            engine.aggregators[operator].merge(&batch)?;
-        }
-        let watermark = engine.plan.nodes.iter().find_map(|n| match &n.step {
-            super::plan::Step::Aggregate { operator: o, trackers, .. } if *o == operator => {
-                Some(engine.watermark_of(trackers))
-            }
-            _ => None,
-        });
-        engine.aggregators[operator].forget_closed(watermark.flatten());
-    }
-    Ok(kept)
-}
-
-/// Under which name the seal keeps an operator's state: an operator is called after the first table that uses it, and tables
-/// come, go and change places.
-fn earlier_name(
-    engine: &Engine,
-    operator: usize,
-    seal: &Seal,
-    spec: &QuerySpec,
-    before: Option<&DefinitionFile>,
-) -> Option<String> {
-    let description = engine.aggregators[operator].spec.description();
-    let same = |name: &str| before.is_none_or(|b| b.operators.get(name).is_none_or(|d| *d == description));
-    let users = spec.tables.iter().enumerate().filter(|(i, _)| engine.plan.operators_of(*i).contains(&operator));
-    let own = users.map(|(_, t)| t.name.clone()).find(|n| seal.state.contains_key(n) && same(n));
-    own.or_else(|| {
-        // Its table is gone, and another one uses it still.
-        let gone = |n: &&String| !spec.tables.iter().any(|t| t.name == **n);
-        let known = |t: &str| before.is_some_and(|b| b.tables.contains_key(t));
-        let used_before = spec
-            .tables
-            .iter()
-            .enumerate()
-            .any(|(i, t)| known(&t.name) && engine.plan.operators_of(i).contains(&operator));
-        seal.state
-            .keys()
-            .filter(gone)
-            .find(|n| used_before && before.is_some_and(|b| b.operators.get(*n) == Some(&description)))
-            .cloned()
-    })
 }
 
 /// Opens or makes one table; says which one when it cannot.

@@ -38,11 +38,23 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) ->
 
 /// Reads a snapshot file back; a damaged one, or one of other aggregates, is refused.
 pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -> Result<Vec<RecordBatch>> {
-    let damaged = |what: &str| {
-        Error::storage(format!(
-            "the state file {name} is damaged ({what}). Restore it from a backup, or start over with reset(confirm=True)."
-        ))
+    let (_, batches) = read(bytes, description, name)?;
+    let conform = |batch: RecordBatch| {
+        RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
+            .map_err(|_| damaged(name, "its columns are others"))
     };
+    batches.into_iter().map(conform).collect()
+}
+
+fn damaged(name: &str, what: &str) -> Error {
+    Error::storage(format!(
+        "the state file {name} is damaged ({what}). Restore it from a backup, or start over with reset(confirm=True)."
+    ))
+}
+
+/// Reads a file back with the columns that it has.
+pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let damaged = |what: &str| damaged(name, what);
     if bytes.len() < 20 || &bytes[..8] != MAGIC {
         return Err(damaged("not a state file of a known version"));
     }
@@ -54,7 +66,7 @@ pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -
     if word(8..12) != u64::from(crc32fast::hash(body)) {
         return Err(damaged("its checksum is wrong"));
     }
-    let mut reader = StreamReader::try_new(body, None).map_err(|_| damaged("not Arrow IPC"))?;
+    let reader = StreamReader::try_new(body, None).map_err(|_| damaged("not Arrow IPC"))?;
     let found = reader.schema();
     let metadata = found.metadata();
     let version = metadata.get("bayou.version").map_or("", String::as_str);
@@ -70,11 +82,6 @@ pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -
             "the state file {name} belongs to another aggregation ({other} instead of {description}). Start over with reset(confirm=True)."
         )));
     }
-    let mut out = vec![];
-    for batch in &mut reader {
-        let batch = batch.map_err(|_| damaged("not Arrow IPC"))?;
-        let batch = RecordBatch::try_new(schema.clone(), batch.columns().to_vec());
-        out.push(batch.map_err(|_| damaged("its columns are others"))?);
-    }
-    Ok(out)
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|_| damaged("not Arrow IPC"))?;
+    Ok((found, batches))
 }

@@ -1,7 +1,7 @@
 //! Accumulators by key: rows in, partial states or results out, once.
 
-use crate::expr::Aggregate;
 use crate::Result;
+use crate::expr::Aggregate;
 use arrow::array::*;
 use arrow::compute::cast;
 use arrow::datatypes::*;

@@ -4,6 +4,7 @@
 //! operator   what every stateful step is to the query: rows in, an epoch's end, increments and snapshots
 //! groups     accumulators by key, for one epoch
 //! table      live partial states by key, column by column, changed in place
+//! columns    rows that are added and changed in place
 //! keys       key columns as bytes that compare equal when the keys do
 //! file       snapshot files
 //! ```
@@ -12,12 +13,16 @@
 //! merged into the live groups. DataFusion's partial states are no stable format: each file names the version and the
 //! aggregates that it was made with, and anything else is refused.
 
+mod columns;
 mod file;
 mod groups;
 mod keys;
 mod operator;
+mod table;
 
-pub use file::{STATE_VERSION, decode, encode};
+pub use columns::Columns;
+pub use file::{STATE_VERSION, decode, encode, read};
 pub use groups::{Groups, normalize_key};
 pub use keys::KeyCodec;
 pub use operator::{Finished, OpenWindow, Pushed, Stateful};
+pub use table::{KeyBytes, Table, results};

@@ -1,8 +1,8 @@
 //! What every stateful step is to the query.
 
+use crate::Result;
 use crate::batch::{Batch, FailedRow, LateRow};
 use crate::time::{EventTime, Watermark};
-use crate::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
@@ -67,6 +67,11 @@ pub trait Stateful: Send {
         false
     }
 
+    /// The watermark from which on this increment or snapshot holds nothing that is needed; None: it always may.
+    fn needed_until(&self, _state: &RecordBatch) -> Option<EventTime> {
+        None
+    }
+
     /// Groups, keys or rows that it holds.
     fn groups(&self) -> usize;
     /// Bytes, about.
@@ -75,12 +80,16 @@ pub trait Stateful: Send {
     fn open_windows(&self) -> Vec<OpenWindow> {
         vec![]
     }
-    /// The end of the last window that has rows, this epoch's included.
-    fn last_window(&self) -> Option<EventTime> {
+    /// The end of the last window that has rows and begins no later than `until`. Asked at an epoch's end.
+    fn last_window(&self, _until: EventTime) -> Option<EventTime> {
         None
     }
     /// Whether an epoch that ended now, without new rows, at this watermark, would hand anything out.
     fn would_emit(&self, _after: Option<Watermark>) -> bool {
         false
+    }
+    /// Puts state on local disk until no more than `to` bytes are left in memory; false where it cannot.
+    fn shrink(&mut self, _to: usize) -> Result<bool> {
+        Ok(false)
     }
 }

@@ -23,6 +23,8 @@ pub use interval_join::{IntervalJoin, IntervalJoinSpec};
 pub use join::{JoinKind, bind_on, join_schema};
 pub use static_join::{StaticJoinSpec, StaticTable};
 
+pub mod map;
+
 use crate::Result;
 use crate::batch::{Batch, FailedRow};
 use crate::expr::Bound;

@@ -1,191 +1,111 @@
-//! Aggregates by window and key: rows in, groups out when their window closes, or all of them (complete).
+//! Aggregates by window and key: rows in, groups out when their window closes, or those that changed, or all of them.
 
-use crate::batch::{Batch, FailedRow};
-use crate::expr::{Aggregate, Aggregation, Bound};
-use crate::state::{Groups, normalize_key};
+use super::input::compute_rows;
+use super::spec::{AggregateSpec, Emit, Windowing, times};
+use super::store::{Piece, Store};
+use crate::batch::{Batch, LateRow};
+use crate::state::{Finished, Groups, OpenWindow, Pushed, Stateful, results};
 use crate::time::{EventTime, Watermark};
 use crate::window::WindowSpec;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 use arrow::array::*;
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::{concat, take};
 use arrow::datatypes::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// What an aggregation computes.
-#[derive(Clone)]
-pub struct AggregateSpec {
-    /// The window, and the index of its time column.
-    pub window: Option<(WindowSpec, usize)>,
-    pub keys: Vec<Bound>,
-    pub aggregation: Arc<Aggregation>,
-    /// window_start, window_end, keys, aggregates.
-    pub schema: SchemaRef,
-}
+/// Where groups without a window are kept.
+const NO_WINDOW: i64 = i64::MIN;
+/// From how many groups on results are handed out as a batch of their own.
+const BATCH: usize = 1 << 17;
 
-fn timestamp(name: &str) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
-}
-
-impl AggregateSpec {
-    pub fn new(window: Option<(WindowSpec, usize)>, keys: Vec<Bound>, aggregation: Aggregation) -> Result<Self> {
-        let mut fields = vec![];
-        if window.is_some() {
-            fields.extend([timestamp("window_start"), timestamp("window_end")]);
-        }
-        fields.extend(keys.iter().map(|k| Field::new(&k.name, k.data_type.clone(), k.nullable)));
-        fields.extend(aggregation.outputs());
-        for (i, f) in fields.iter().enumerate() {
-            if fields[..i].iter().any(|g| g.name().eq_ignore_ascii_case(f.name())) {
-                return Err(Error::schema(format!(
-                    "the column '{}' appears twice in the aggregate's result; name one with AS",
-                    f.name()
-                )));
-            }
-        }
-        Ok(Self { window, keys, aggregation: Arc::new(aggregation), schema: Arc::new(Schema::new(fields)) })
-    }
-
-    fn aggregates(&self) -> &[Aggregate] {
-        &self.aggregation.aggregates
-    }
-
-    fn key_fields(&self) -> Vec<Field> {
-        self.keys.iter().map(|k| Field::new(&k.name, k.data_type.clone(), true)).collect()
-    }
-
-    /// The columns of a snapshot: window_start if there is a window, keys, partial states.
-    pub fn state_schema(&self) -> Result<SchemaRef> {
-        let mut fields = vec![];
-        if self.window.is_some() {
-            fields.push(timestamp("window_start"));
-        }
-        fields.extend(self.key_fields());
-        for (i, a) in self.aggregates().iter().enumerate() {
-            for (j, f) in a.state_fields()?.iter().enumerate() {
-                fields.push(Field::new(format!("state_{i}_{j}"), f.data_type().clone(), true));
-            }
-        }
-        Ok(Arc::new(Schema::new(fields)))
-    }
-
-    /// What a snapshot is of; two aggregations with the same text can read each other's.
-    pub fn description(&self) -> String {
-        let keys: Vec<_> =
-            self.keys.iter().map(|k| format!("{} {}", k.sql, crate::expr::type_to_ddl(&k.data_type))).collect();
-        let aggregates: Vec<_> = self.aggregates().iter().map(|a| a.sql.clone()).collect();
-        let window = self
-            .window
-            .as_ref()
-            .map(|(w, _)| format!("window({}, {} µs, {} µs, {} µs); ", w.column, w.size, w.slide, w.offset));
-        format!("{}by {}; {}", window.unwrap_or_default(), keys.join(", "), aggregates.join(", "))
-    }
-}
-
-/// When groups are handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Emit {
-    /// Once, when their window closes.
-    OnClose,
-    /// All of them at each epoch's end; no group is ever forgotten, so no row is late.
-    Complete,
-}
-
-/// A row for which it is too late.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LateRow {
-    pub row: u32,
-    /// How far behind the watermark; None when the event time is NULL.
-    pub behind: Option<std::time::Duration>,
-}
-
-#[derive(Debug, Default)]
-pub struct Pushed {
-    pub late: Vec<LateRow>,
-    pub failed: Vec<FailedRow>,
-}
-
-/// The end of an epoch.
-pub struct Finished {
-    /// What is handed out.
-    pub rows: RecordBatch,
-    /// What the epoch added to the state; None when nothing.
-    pub increment: Option<RecordBatch>,
-    pub updated_groups: usize,
-}
-
-/// A running aggregation.
+/// A running aggregation over windows of a fixed or calendar size, or over none.
 pub struct Aggregator {
-    pub spec: AggregateSpec,
-    pub emit: Emit,
+    spec: AggregateSpec,
+    window: Option<WindowSpec>,
+    emit: Emit,
+    /// This epoch's groups.
     epoch: Groups,
     epoch_schema: SchemaRef,
-    /// Groups by the start of their window; all under one key where there is no window.
-    live: BTreeMap<i64, Groups>,
-    /// The latest window start that was ever assigned.
-    last_start: Option<i64>,
-    key_schema: SchemaRef,
+    live: Store,
     state_schema: SchemaRef,
-}
-
-const NO_WINDOW: i64 = i64::MIN;
-
-struct Computed {
-    keys: Vec<ArrayRef>,
-    arguments: Vec<Vec<ArrayRef>>,
-    filters: Vec<Option<BooleanArray>>,
 }
 
 impl Aggregator {
     pub fn new(spec: AggregateSpec, emit: Emit) -> Result<Self> {
-        let key_schema = Arc::new(Schema::new(spec.key_fields()));
-        let mut epoch_keys = spec.key_fields();
-        if spec.window.is_some() {
-            epoch_keys.insert(0, timestamp("window_start"));
-        }
-        let epoch_schema = Arc::new(Schema::new(epoch_keys));
-        let epoch = Groups::new(&epoch_schema, spec.aggregates())?;
-        let state_schema = spec.state_schema()?;
-        Ok(Self { spec, emit, epoch, epoch_schema, live: BTreeMap::new(), last_start: None, key_schema, state_schema })
-    }
-
-    pub fn state_schema(&self) -> &SchemaRef {
-        &self.state_schema
-    }
-    pub fn groups(&self) -> usize {
-        self.live.values().map(Groups::len).sum::<usize>()
-    }
-    pub fn memory(&self) -> usize {
-        self.epoch.memory() + self.live.values().map(Groups::memory).sum::<usize>()
-    }
-    /// The ends of the windows that are open, earliest first.
-    pub fn open_windows(&self) -> Vec<EventTime> {
-        match &self.spec.window {
-            Some((w, _)) => self.live.keys().map(|s| EventTime(w.end_of(*s))).collect(),
-            None => vec![],
-        }
-    }
-
-    /// The end of the last window that has rows, this epoch's included.
-    pub fn last_window(&self) -> Option<EventTime> {
-        let (window, _) = self.spec.window.as_ref()?;
-        let last = self.live.keys().next_back().copied().max(self.last_start)?;
-        Some(EventTime(window.end_of(last)))
-    }
-
-    /// Adds rows, judged by the watermark with which the epoch began.
-    pub fn push(&mut self, input: &Batch, watermark: Option<Watermark>) -> Result<Pushed> {
-        let mut out = Pushed::default();
-        let closed = match self.emit {
-            Emit::OnClose => watermark.map_or(i64::MIN, |w| w.0),
-            Emit::Complete => i64::MIN,
+        let window = match &spec.window {
+            Windowing::None => None,
+            Windowing::Fixed(w) => Some(w.clone()),
+            Windowing::Session(_) => return Err(Error::internal("sessions have an operator of their own")),
         };
-        let Some((window, column)) = self.spec.window.clone() else {
+        let mut fields = spec.key_fields();
+        if window.is_some() {
+            fields.insert(0, super::spec::timestamp("window_start", false));
+        }
+        let epoch_schema = Arc::new(Schema::new(fields));
+        let epoch = Groups::new(&epoch_schema, spec.aggregates())?;
+        let (live, state_schema) = (Store::new(&spec)?, spec.state_schema()?);
+        Ok(Self { spec, window, emit, epoch, epoch_schema, live, state_schema })
+    }
+
+    fn end_of(&self, start: i64) -> i64 {
+        self.window.as_ref().map_or(i64::MAX, |w| w.end_of(start))
+    }
+
+    /// Up to where windows are closed at this watermark.
+    fn closed(&self, watermark: Option<Watermark>) -> i64 {
+        match self.emit {
+            Emit::Complete => i64::MIN,
+            Emit::OnClose | Emit::Update => watermark.map_or(i64::MIN, |w| w.0),
+        }
+    }
+
+    fn add(
+        &mut self,
+        rows: &RecordBatch,
+        starts: Option<ArrayRef>,
+        origin: Option<&UInt32Array>,
+        out: &mut Pushed,
+    ) -> Result<()> {
+        let Self { spec, epoch, .. } = self;
+        compute_rows(spec, rows, origin, &mut out.failed, &mut |c, from, len| {
+            let mut keys = Vec::with_capacity(c.keys.len() + 1);
+            keys.extend(starts.as_ref().map(|s| s.slice(from, len)));
+            keys.extend(c.keys);
+            epoch.update(&keys, &c.arguments, &c.filters, len)
+        })
+    }
+
+    /// The rows of some partial states by window, earliest first.
+    fn rows_by_window(&self, state: &RecordBatch) -> BTreeMap<i64, Vec<u32>> {
+        if self.window.is_none() {
+            return BTreeMap::from([(NO_WINDOW, (0..state.num_rows() as u32).collect())]);
+        }
+        let mut out: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for (row, start) in state.column(0).as_primitive::<TimestampMicrosecondType>().values().iter().enumerate() {
+            out.entry(*start).or_default().push(row as u32);
+        }
+        out
+    }
+
+    /// Where the keys and the partial states lie in `state_schema`.
+    fn parts(&self) -> (std::ops::Range<usize>, std::ops::RangeFrom<usize>) {
+        let first = usize::from(self.window.is_some());
+        let keys = self.spec.keys.len();
+        (first..first + keys, first + keys..)
+    }
+}
+
+impl Stateful for Aggregator {
+    fn push(&mut self, _input: usize, input: &Batch, before: Option<Watermark>) -> Result<Pushed> {
+        let mut out = Pushed::default();
+        let closed = self.closed(before);
+        let Some(window) = self.window.clone() else {
             self.add(&input.rows, None, None, &mut out)?;
             return Ok(out);
         };
-        let times = input.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let times = self.spec.event_times(&input.rows);
         let all_valid = times.null_count() == 0;
         let mut starts: Vec<i64> = Vec::with_capacity(times.len());
         // Which row each start belongs to; left out while every row has just the one at its own place.
@@ -220,12 +140,11 @@ impl Aggregator {
             };
             if let Some(time) = late {
                 rows.get_or_insert_with(|| (0..row as u32).collect());
-                let behind = time.map(|t| std::time::Duration::from_micros(closed.saturating_sub(t).max(0) as u64));
+                let behind = time.map(|t| Duration::from_micros(closed.saturating_sub(t).max(0) as u64));
                 out.late.push(LateRow { row: row as u32, behind });
             }
         }
-        self.last_start = self.last_start.max(starts.iter().copied().max());
-        let starts = Arc::new(TimestampMicrosecondArray::from(starts).with_timezone("UTC")) as ArrayRef;
+        let starts = super::spec::times(starts);
         match rows {
             None => self.add(&input.rows, Some(starts), None, &mut out)?,
             Some(rows) => {
@@ -237,190 +156,241 @@ impl Aggregator {
         Ok(out)
     }
 
-    fn add(
-        &mut self,
-        rows: &RecordBatch,
-        starts: Option<ArrayRef>,
-        origin: Option<&UInt32Array>,
-        out: &mut Pushed,
-    ) -> Result<()> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        match self.compute(rows) {
-            Ok(c) => {
-                let mut keys = Vec::with_capacity(c.keys.len() + 1);
-                keys.extend(starts);
-                keys.extend(c.keys);
-                self.epoch.update(&keys, &c.arguments, &c.filters, rows.num_rows())
-            }
-            Err(e) if e.kind == Kind::Malformed && rows.num_rows() == 1 => {
-                let row = origin.map_or(0, |o| o.value(0));
-                if out.failed.last().is_none_or(|f| f.row != row) {
-                    out.failed.push(FailedRow { row, error: e.message });
-                }
-                Ok(())
-            }
-            // By bisection: the halves that hold no failing row are aggregated whole.
-            Err(e) if e.kind == Kind::Malformed => {
-                let n = rows.num_rows();
-                let all = UInt32Array::from_iter_values(0..n as u32);
-                let origin = origin.unwrap_or(&all);
-                for (from, len) in [(0, n / 2), (n / 2, n - n / 2)] {
-                    let part = starts.as_ref().map(|s| s.slice(from, len));
-                    self.add(&rows.slice(from, len), part, Some(&origin.slice(from, len)), out)?;
-                }
-                Ok(())
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    fn compute(&self, rows: &RecordBatch) -> Result<Computed> {
-        let keys = self.spec.keys.iter().map(|k| Ok(normalize_key(&k.evaluate(rows)?))).collect::<Result<_>>()?;
-        let aggregates = self.spec.aggregates();
-        let arguments = aggregates.iter().map(|a| a.evaluate_arguments(rows)).collect::<Result<_>>()?;
-        let filters = aggregates.iter().map(|a| a.evaluate_filter(rows)).collect::<Result<_>>()?;
-        Ok(Computed { keys, arguments, filters })
-    }
-
-    /// Ends the epoch: its groups are merged into the live ones, and what is due is handed out.
-    pub fn finish_epoch(&mut self, watermark: Option<Watermark>) -> Result<Finished> {
-        let updated_groups = self.epoch.len();
-        let fresh = Groups::new(&self.epoch_schema, self.spec.aggregates())?;
-        let (mut columns, states) = std::mem::replace(&mut self.epoch, fresh).into_states()?;
-        let increment = if updated_groups > 0 {
+    fn finish_epoch(&mut self, _before: Option<Watermark>, after: Option<Watermark>) -> Result<Finished> {
+        let updated = self.epoch.len();
+        let closed = self.closed(after);
+        let mut out = Finished { updated, ..Finished::default() };
+        let mut emitter = Emitter::new(self.window.clone());
+        if updated > 0 {
+            let fresh = Groups::new(&self.epoch_schema, self.spec.aggregates())?;
+            let (mut columns, states) = std::mem::replace(&mut self.epoch, fresh).into_states()?;
             columns.extend(states);
-            Some(RecordBatch::try_new(self.state_schema.clone(), columns)?)
-        } else {
-            None
-        };
-        if let Some(increment) = &increment {
-            self.merge(increment)?;
-        }
-        let rows = match self.emit {
-            Emit::OnClose => self.take_closed(watermark)?,
-            Emit::Complete if updated_groups > 0 => self.results()?,
-            Emit::Complete => RecordBatch::new_empty(self.spec.schema.clone()),
-        };
-        // What is already handed out need not be kept.
-        let increment = match (increment, &self.spec.window, self.emit) {
-            (Some(batch), Some((window, _)), Emit::OnClose) => {
-                let closed = watermark.map_or(i64::MIN, |w| w.0);
-                let starts = batch.column(0).as_primitive::<TimestampMicrosecondType>();
-                let open: BooleanArray = starts.values().iter().map(|s| Some(window.end_of(*s) > closed)).collect();
-                let kept = filter_record_batch(&batch, &open)?;
-                (kept.num_rows() > 0).then_some(kept)
+            let increment = RecordBatch::try_new(self.state_schema.clone(), columns)?;
+            let (keys, states) = self.parts();
+            let (keys, states) = (&increment.columns()[keys], &increment.columns()[states]);
+            let bytes = self.live.key_bytes(keys, updated)?;
+            let mut still_open: Vec<u32> = vec![];
+            let mut at_once: Vec<u32> = vec![];
+            for (start, rows) in self.rows_by_window(&increment) {
+                let open = self.end_of(start) > closed;
+                if open {
+                    still_open.extend(&rows);
+                } else if self.emit == Emit::OnClose && !self.live.has(start) {
+                    // It opened and closed within this epoch: nothing to merge with, nothing to keep.
+                    at_once.extend(rows);
+                    continue;
+                }
+                let read = self.emit == Emit::Update;
+                for (rows, states) in self.live.merge(start, &bytes, states, rows, read)? {
+                    let rows = UInt32Array::from(rows);
+                    let keys = keys.iter().map(|k| take(k, &rows, None)).collect::<Result<Vec<_>, _>>()?;
+                    emitter.add(vec![start; rows.len()], keys, states);
+                    emitter.flush(&self.spec, BATCH, &mut out)?;
+                }
             }
-            (increment, ..) => increment,
-        };
-        Ok(Finished { rows, increment, updated_groups })
+            if !at_once.is_empty() {
+                let rows = UInt32Array::from(at_once);
+                let column = |c: &ArrayRef| take(c, &rows, None);
+                let starts = column(increment.column(0))?;
+                let keys = keys.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+                let states = states.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+                let starts = starts.as_primitive::<TimestampMicrosecondType>().values().to_vec();
+                emitter.add(starts, keys, states);
+            }
+            // What is already handed out need not be kept.
+            out.increment = match still_open.len() {
+                0 => None,
+                n if n == updated => Some(increment),
+                _ => Some(arrow::compute::take_record_batch(&increment, &UInt32Array::from(still_open))?),
+            };
+        }
+        match self.emit {
+            Emit::OnClose => {
+                let due: Vec<i64> = self.live.starts().take_while(|s| self.end_of(*s) <= closed).collect();
+                for start in due {
+                    let spec = &self.spec;
+                    self.live.take(start, &mut |piece| {
+                        emitter.piece(piece);
+                        emitter.flush(spec, BATCH, &mut out)
+                    })?;
+                }
+            }
+            Emit::Update => self.forget(after)?,
+            Emit::Complete if updated > 0 => {
+                for start in self.live.starts().collect::<Vec<_>>() {
+                    let spec = &self.spec;
+                    self.live.read(start, &mut |piece| {
+                        emitter.piece(piece);
+                        emitter.flush(spec, BATCH, &mut out)
+                    })?;
+                }
+            }
+            Emit::Complete => {}
+        }
+        emitter.flush(&self.spec, 1, &mut out)?;
+        if self.emit == Emit::Update {
+            let keys = self.spec.merge_keys();
+            out.changed = out.batches.iter().map(|b| b.rows.project(&keys)).collect::<Result<_, _>>()?;
+        }
+        Ok(out)
     }
 
-    /// Merges a snapshot (base or increment) into the live groups.
-    pub fn merge(&mut self, state: &RecordBatch) -> Result<()> {
-        let rows = state.num_rows();
-        let aggregates = self.spec.aggregation.aggregates.clone();
-        let keys = self.spec.keys.len();
-        if self.spec.window.is_none() {
-            let groups = self.bucket(NO_WINDOW)?;
-            return groups.merge(&state.columns()[..keys], &state.columns()[keys..], &aggregates, rows);
-        }
-        let starts = state.column(0).as_primitive::<TimestampMicrosecondType>();
-        let mut by_window: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for (row, start) in starts.values().iter().enumerate() {
-            by_window.entry(*start).or_default().push(row as u32);
-        }
-        for (start, rows) in by_window {
-            let part = match rows.len() == state.num_rows() {
-                true => state.clone(),
-                false => arrow::compute::take_record_batch(state, &UInt32Array::from(rows))?,
-            };
-            let columns = &part.columns()[1..];
-            self.bucket(start)?.merge(&columns[..keys], &columns[keys..], &aggregates, part.num_rows())?;
+    fn description(&self) -> String {
+        self.spec.description()
+    }
+    fn state_schema(&self) -> SchemaRef {
+        self.state_schema.clone()
+    }
+
+    fn restore(&mut self, state: &RecordBatch) -> Result<()> {
+        let (keys, states) = self.parts();
+        let (keys, states) = (&state.columns()[keys], &state.columns()[states]);
+        let bytes = self.live.key_bytes(keys, state.num_rows())?;
+        for (start, rows) in self.rows_by_window(state) {
+            self.live.merge(start, &bytes, states, rows, false)?;
         }
         Ok(())
     }
 
-    fn bucket(&mut self, start: i64) -> Result<&mut Groups> {
-        match self.live.entry(start) {
-            std::collections::btree_map::Entry::Occupied(e) => Ok(e.into_mut()),
-            std::collections::btree_map::Entry::Vacant(e) => {
-                Ok(e.insert(Groups::new(&self.key_schema, &self.spec.aggregation.aggregates)?))
-            }
-        }
+    fn forget(&mut self, watermark: Option<Watermark>) -> Result<()> {
+        let closed = self.closed(watermark);
+        let due: Vec<i64> = self.live.starts().take_while(|s| self.end_of(*s) <= closed).collect();
+        due.into_iter().for_each(|s| self.live.forget(s));
+        Ok(())
     }
 
-    /// Forgets windows that are closed without handing them out: they were, before the snapshot was made.
-    pub fn forget_closed(&mut self, watermark: Option<Watermark>) {
-        if let (Some((window, _)), Some(w), Emit::OnClose) = (&self.spec.window, watermark, self.emit) {
-            self.live.retain(|start, _| window.end_of(*start) > w.0);
-        }
-    }
-
-    fn take_closed(&mut self, watermark: Option<Watermark>) -> Result<RecordBatch> {
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let mut out = vec![];
-        if let (Some((window, _)), Some(w)) = (self.spec.window.clone(), watermark) {
-            while let Some((start, _)) = self.live.first_key_value()
-                && window.end_of(*start) <= w.0
-            {
-                let Some((start, groups)) = self.live.pop_first() else { break };
-                out.push(self.output(start, groups)?);
+        // Small windows share a batch.
+        let mut waiting: Vec<RecordBatch> = vec![];
+        let mut rows = 0;
+        let (schema, windowed) = (self.state_schema.clone(), self.window.is_some());
+        let mut push = |batch: RecordBatch| -> Result<()> {
+            rows += batch.num_rows();
+            waiting.push(batch);
+            if rows >= BATCH {
+                out.push(arrow::compute::concat_batches(&schema, &waiting)?);
+                waiting.clear();
+                rows = 0;
             }
+            Ok(())
+        };
+        for start in self.live.starts().collect::<Vec<_>>() {
+            self.live.read(start, &mut |piece| {
+                let mut columns: Vec<ArrayRef> = vec![];
+                if windowed {
+                    columns.push(times(vec![start; piece.rows]));
+                }
+                columns.extend(piece.keys);
+                columns.extend(piece.states);
+                push(RecordBatch::try_new(schema.clone(), columns)?)
+            })?;
         }
-        Ok(concat_batches(&self.spec.schema, &out)?)
+        if !waiting.is_empty() {
+            out.push(arrow::compute::concat_batches(&self.state_schema, &waiting)?);
+        }
+        Ok(out)
     }
 
-    /// All groups' results; the groups stay.
-    fn results(&mut self) -> Result<RecordBatch> {
-        let mut out = vec![];
-        let aggregates = self.spec.aggregation.aggregates.clone();
-        for (start, groups) in std::mem::take(&mut self.live) {
-            // Evaluating consumes: results come from a copy that is merged from the partial states.
-            let (keys, states) = groups.into_states()?;
-            let rows = states.first().map_or(0, |s| s.len());
-            let mut copy = Groups::new(&self.key_schema, &aggregates)?;
-            copy.merge(&keys, &states, &aggregates, rows)?;
-            out.push(self.output(start, copy)?);
-            let mut kept = Groups::new(&self.key_schema, &aggregates)?;
-            kept.merge(&keys, &states, &aggregates, rows)?;
-            self.live.insert(start, kept);
-        }
-        Ok(concat_batches(&self.spec.schema, &out)?)
+    fn fresh(&self) -> Result<Box<dyn Stateful>> {
+        Ok(Box::new(Self::new(self.spec.clone(), self.emit)?))
+    }
+    fn merges_anywhere(&self) -> bool {
+        true
+    }
+    fn needed_until(&self, state: &RecordBatch) -> Option<EventTime> {
+        let window = self.window.as_ref().filter(|_| self.emit != Emit::Complete)?;
+        let starts = state.column(0).as_primitive::<TimestampMicrosecondType>();
+        arrow::compute::max(starts).map(|s| EventTime(window.end_of(s)))
     }
 
-    fn output(&self, start: i64, groups: Groups) -> Result<RecordBatch> {
-        let rows = groups.len();
-        let (keys, inner) = groups.into_results(self.spec.aggregates())?;
-        let mut columns: Vec<ArrayRef> = vec![];
-        if let Some((window, _)) = &self.spec.window {
-            for at in [start, window.end_of(start)] {
-                columns.push(Arc::new(TimestampMicrosecondArray::from_value(at, rows).with_timezone("UTC")));
-            }
-        }
-        columns.extend(keys);
-        columns.extend(self.spec.aggregation.project(&inner, rows)?);
-        Ok(RecordBatch::try_new(self.spec.schema.clone(), columns)?)
+    fn groups(&self) -> usize {
+        self.live.groups()
+    }
+    fn memory(&self) -> usize {
+        self.epoch.memory() + self.live.memory()
+    }
+    fn open_windows(&self) -> Vec<OpenWindow> {
+        let Some(window) = &self.window else { return vec![] };
+        let one = |s: i64| OpenWindow {
+            start: EventTime(s),
+            end: EventTime(window.end_of(s)),
+            groups: self.live.groups_of(s),
+        };
+        self.live.starts().map(one).collect()
+    }
+    fn last_window(&self, until: EventTime) -> Option<EventTime> {
+        let window = self.window.as_ref().filter(|_| self.emit != Emit::Complete)?;
+        self.live.starts().rev().find(|s| *s <= until.0).map(|s| EventTime(window.end_of(s)))
+    }
+    fn would_emit(&self, after: Option<Watermark>) -> bool {
+        let due = |s: i64| self.end_of(s) <= self.closed(after);
+        self.emit == Emit::OnClose && self.live.starts().next().is_some_and(due)
+    }
+    fn shrink(&mut self, to: usize) -> Result<bool> {
+        self.live.shrink(to)?;
+        Ok(true)
+    }
+}
+
+/// Groups on their way out: evaluated together, however many windows they come from.
+struct Emitter {
+    window: Option<WindowSpec>,
+    starts: Vec<i64>,
+    keys: Vec<Vec<ArrayRef>>,
+    states: Vec<Vec<ArrayRef>>,
+}
+
+impl Emitter {
+    fn new(window: Option<WindowSpec>) -> Self {
+        Self { window, starts: vec![], keys: vec![], states: vec![] }
     }
 
-    /// All live groups as one snapshot; the groups stay.
-    pub fn base(&mut self) -> Result<RecordBatch> {
-        let mut out = vec![];
-        let aggregates = self.spec.aggregation.aggregates.clone();
-        for (start, groups) in std::mem::take(&mut self.live) {
-            let (keys, states) = groups.into_states()?;
-            let rows = states.first().map_or(0, |s| s.len());
-            let mut kept = Groups::new(&self.key_schema, &aggregates)?;
-            kept.merge(&keys, &states, &aggregates, rows)?;
-            self.live.insert(start, kept);
-            let mut columns: Vec<ArrayRef> = vec![];
-            if self.spec.window.is_some() {
-                columns.push(Arc::new(TimestampMicrosecondArray::from_value(start, rows).with_timezone("UTC")));
-            }
-            columns.extend(keys);
-            columns.extend(states);
-            out.push(RecordBatch::try_new(self.state_schema.clone(), columns)?);
-        }
-        Ok(concat_batches(&self.state_schema, &out)?)
+    fn add(&mut self, starts: Vec<i64>, keys: Vec<ArrayRef>, states: Vec<ArrayRef>) {
+        self.starts.extend(starts);
+        self.keys.push(keys);
+        self.states.push(states);
     }
+
+    fn piece(&mut self, piece: Piece) {
+        self.add(vec![piece.start; piece.rows], piece.keys, piece.states);
+    }
+
+    /// Makes a batch of what waits, if it is at least `least` groups.
+    fn flush(&mut self, spec: &AggregateSpec, least: usize, out: &mut Finished) -> Result<()> {
+        let rows = self.starts.len();
+        if rows < least {
+            return Ok(());
+        }
+        let keys = columns(std::mem::take(&mut self.keys))?;
+        let states = columns(std::mem::take(&mut self.states))?;
+        let inner = results(spec.aggregates(), &states, rows)?;
+        let starts = std::mem::take(&mut self.starts);
+        let window = self.window.as_ref().map(|w| {
+            let (mut last, mut end) = (None, 0);
+            let end_of = |s: &i64| {
+                if last != Some(*s) {
+                    (last, end) = (Some(*s), w.end_of(*s));
+                }
+                end
+            };
+            let ends = starts.iter().map(end_of).collect();
+            (starts, ends)
+        });
+        out.batches.push(Batch::new(spec.output(window, keys, &inner, rows)?, None));
+        Ok(())
+    }
+}
+
+/// Pieces of some columns, one after the other.
+pub(super) fn columns(mut pieces: Vec<Vec<ArrayRef>>) -> Result<Vec<ArrayRef>> {
+    if pieces.len() == 1 {
+        return Ok(pieces.remove(0));
+    }
+    let width = pieces.first().map_or(0, Vec::len);
+    let column = |i: usize| {
+        let all: Vec<&dyn Array> = pieces.iter().map(|p| p[i].as_ref()).collect();
+        Ok(concat(&all)?)
+    };
+    (0..width).map(column).collect()
 }

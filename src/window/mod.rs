@@ -1,9 +1,33 @@
 //! Event time: which windows a row belongs to, how far time has come, and aggregates over both.
+//!
+//! ```text
+//! assign      windows of a size (pure)            watermark   how far time has come (pure)
+//! spec        what an aggregation computes        input       rows to what accumulators take
+//! aggregate   over windows of a size, or none     session     over sessions
+//! store       live groups by window, in memory and on disk
+//! ```
 
 pub mod aggregate;
 pub mod assign;
+mod input;
+pub mod session;
+pub mod spec;
+mod store;
 pub mod watermark;
 
-pub use aggregate::{AggregateSpec, Aggregator, Emit, Finished, LateRow, Pushed};
+pub use aggregate::Aggregator;
 pub use assign::WindowSpec;
+pub use session::Sessions;
+pub use spec::{AggregateSpec, Emit, SessionSpec, Windowing};
 pub use watermark::{PartitionTime, Tracker, TrackerState, WatermarkSpec};
+
+use crate::Result;
+use crate::state::Stateful;
+
+/// The operator that computes an aggregation.
+pub fn operator(spec: AggregateSpec, emit: Emit) -> Result<Box<dyn Stateful>> {
+    Ok(match spec.window {
+        Windowing::Session(_) => Box::new(Sessions::new(spec, emit)?),
+        Windowing::Fixed(_) | Windowing::None => Box::new(Aggregator::new(spec, emit)?),
+    })
+}

@@ -22,6 +22,11 @@ pub struct PartitionTime {
     /// The highest event time seen, as far as it counts.
     pub highest: Option<EventTime>,
     pub idle: bool,
+    /// The clock at the end of the epoch in which `highest` last rose; None while there is none.
+    #[serde(default)]
+    pub since: Option<EventTime>,
+    #[serde(skip)]
+    rose: bool,
 }
 
 /// What a seal keeps of a tracker.
@@ -69,17 +74,22 @@ impl Tracker {
     /// `time` was seen in `partition`.
     pub fn see(&mut self, partition: &TopicPartition, time: EventTime) {
         match self.partitions.get_mut(partition) {
-            Some(p) => p.highest = p.highest.max(Some(time)),
+            Some(p) if p.highest >= Some(time) => {}
+            Some(p) => (p.highest, p.rose) = (Some(time), true),
             None => {
-                self.partitions.insert(partition.clone(), PartitionTime { highest: Some(time), idle: false });
+                let first = PartitionTime { highest: Some(time), rose: true, ..PartitionTime::default() };
+                self.partitions.insert(partition.clone(), first);
             }
         }
     }
 
     /// Advances at the end of an epoch; `is_idle` tells of each partition whether it is caught up and silent.
-    pub fn advance(&mut self, is_idle: impl Fn(&TopicPartition) -> bool) -> Option<Watermark> {
+    pub fn advance(&mut self, is_idle: impl Fn(&TopicPartition) -> bool, now: EventTime) -> Option<Watermark> {
         for (partition, time) in &mut self.partitions {
             time.idle = is_idle(partition);
+            if std::mem::take(&mut time.rose) {
+                time.since = Some(now);
+            }
         }
         let delay = micros(self.spec.delay);
         let less_delay = |t: EventTime| EventTime(t.0.saturating_sub(delay));
@@ -94,9 +104,9 @@ impl Tracker {
         self.watermark
     }
 
-    /// The partition that holds the watermark back, and its highest event time.
-    pub fn holder(&self) -> Option<(&TopicPartition, Option<EventTime>)> {
-        self.partitions.iter().filter(|(_, p)| !p.idle).min_by_key(|(_, p)| p.highest).map(|(k, p)| (k, p.highest))
+    /// The partition that holds the watermark back.
+    pub fn holder(&self) -> Option<(&TopicPartition, &PartitionTime)> {
+        self.partitions.iter().filter(|(_, p)| !p.idle).min_by_key(|(_, p)| p.highest)
     }
 }
 
@@ -123,13 +133,13 @@ mod tests {
         t.know(&p(0));
         t.know(&p(1));
         t.see(&p(0), EventTime(100));
-        assert_eq!(t.advance(|_| false), None, "partition 1 has shown nothing");
-        assert_eq!(t.advance(|q| *q == p(1)), Some(EventTime(90)), "an idle one does not hold it");
+        assert_eq!(t.advance(|_| false, EventTime(0)), None, "partition 1 has shown nothing");
+        assert_eq!(t.advance(|q| *q == p(1), EventTime(0)), Some(EventTime(90)), "an idle one does not hold it");
         t.see(&p(1), EventTime(50));
-        assert_eq!(t.advance(|_| false), Some(EventTime(90)), "never back");
+        assert_eq!(t.advance(|_| false, EventTime(0)), Some(EventTime(90)), "never back");
         t.see(&p(1), EventTime(120));
-        assert_eq!(t.advance(|_| false), Some(EventTime(90)));
-        assert_eq!(t.advance(|_| true), Some(EventTime(110)), "all idle: the highest counts");
+        assert_eq!(t.advance(|_| false, EventTime(0)), Some(EventTime(90)));
+        assert_eq!(t.advance(|_| true, EventTime(0)), Some(EventTime(110)), "all idle: the highest counts");
         assert_eq!(t.holder(), None);
     }
 
@@ -138,7 +148,7 @@ mod tests {
         let mut t = Tracker::new(spec());
         t.see(&p(0), EventTime(100));
         t.see(&p(1), EventTime(70));
-        t.advance(|_| false);
+        t.advance(|_| false, EventTime(0));
         let back = Tracker::restore(spec(), &t.state(), |s| (0..2).map(p).find(|q| q.to_string() == s));
         assert_eq!(back.state(), t.state());
         assert_eq!(back.holder().map(|h| h.0.clone()), Some(p(1)));

@@ -19,7 +19,7 @@ use bayou::query::{Stream, Trigger};
 use bayou::sink::delta::OutputMode;
 use bayou::storage::Location;
 use bayou::storage::local::{Fault, Hook, LocalStore};
-use bayou::window::WindowSpec;
+use bayou::window::{WindowSpec, Windowing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,14 +66,19 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
         .with_watermark(watermark_spec("time", "0 seconds", "5 minutes", "1 hour", "quarantine").unwrap())
         .unwrap()
         .aggregate(
-            Some(WindowSpec::new("time", "1 minute", None, None).unwrap()),
+            Windowing::Fixed(WindowSpec::new("time", "1 minute", None, None).unwrap()),
             &["model".into()],
             &[(Some("events".into()), "count(*)".into()), (Some("total".into()), "sum(n)".into())],
             d,
         )
         .unwrap();
     let totals = clean
-        .aggregate(None, &[], &[(Some("events".into()), "count(*)".into()), (Some("total".into()), "sum(n)".into())], d)
+        .aggregate(
+            Windowing::None,
+            &[],
+            &[(Some("events".into()), "count(*)".into()), (Some("total".into()), "sum(n)".into())],
+            d,
+        )
         .unwrap();
     (clean, windows, totals)
 }
@@ -90,6 +95,7 @@ fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::
         comment: None,
         merge_schema: false,
         start: None,
+        foreach: None,
     };
     QuerySpec {
         name: "q".into(),
@@ -104,6 +110,7 @@ fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::
         full_refresh: false,
         accept_changes: false,
         close_windows: false,
+        memory_limit: None,
         runtime: runtime.handle().clone(),
     }
 }

@@ -41,6 +41,9 @@ impl Table {
             if key == "delta.columnMapping.mode" && on {
                 return refused("column mapping".into(), "Write to a table without it.");
             }
+            if key == "delta.enableDeletionVectors" && on && self.spec.mode == OutputMode::Update {
+                return refused("deletion vectors".into(), "Use another table for output_mode=\"update\".");
+            }
             if key == "delta.appendOnly" && value == "true" && self.spec.mode != OutputMode::Append {
                 return refused("delta.appendOnly".into(), "Use output_mode=\"append\".");
             }
@@ -79,12 +82,12 @@ impl Table {
             }
             let harmless = match self.spec.mode {
                 OutputMode::Append => !found.removes_data,
-                OutputMode::Complete => !found.removes_data && !found.adds_data,
+                OutputMode::Update | OutputMode::Complete => !found.removes_data && !found.adds_data,
             };
             if !harmless {
                 let owner = match self.spec.mode {
                     OutputMode::Append => "which took rows away that bayou had written",
-                    OutputMode::Complete => "and a table in complete mode is bayou's alone",
+                    OutputMode::Update | OutputMode::Complete => "and a table in this mode is bayou's alone",
                 };
                 return Err(Error::data_loss(format!(
                     "{place}: version {version} was a {} by another writer, {owner}. Undo it, or run with accept_changes=True to \

@@ -1,6 +1,6 @@
 //! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
 
-use super::{OutputMode, STORE_TIMEOUT, Table, delta_error, quiet, within};
+use super::{Merge, OutputMode, STORE_TIMEOUT, Table, delta_error, quiet, within};
 use crate::{Error, Result};
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add, Transaction};
@@ -11,13 +11,15 @@ use object_store::path::Path;
 use std::time::Duration;
 
 /// What is to be committed: exactly what the seal says.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Commit {
     /// `bayou/<query name>/<table>`
     pub app: String,
     pub epoch: i64,
     pub mode: OutputMode,
     pub adds: Vec<Add>,
+    /// What mode update merges.
+    pub merge: Option<Merge>,
     /// The table's id and version when we last knew it.
     pub table_id: String,
     pub known_version: u64,
@@ -99,12 +101,17 @@ impl Table {
             actions.extend(files.iter().map(|f| Action::Remove(f.remove_action(true))));
         }
         actions.extend(commit.adds.iter().cloned().map(Action::Add));
-        let mode = match commit.mode {
-            OutputMode::Append => SaveMode::Append,
-            OutputMode::Complete => SaveMode::Overwrite,
+        let operation = match (&commit.merge, commit.mode) {
+            (Some(merge), _) => {
+                actions.extend(self.merge_actions(merge).await?);
+                merge.operation()
+            }
+            (None, mode) => {
+                let mode = if mode == OutputMode::Append { SaveMode::Append } else { SaveMode::Overwrite };
+                let partition_by = (!self.spec.partition_by.is_empty()).then(|| self.spec.partition_by.clone());
+                DeltaOperation::Write { mode, partition_by, predicate: None }
+            }
         };
-        let partition_by = (!self.spec.partition_by.is_empty()).then(|| self.spec.partition_by.clone());
-        let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
         // `Transaction::new` sets no lastUpdated: with one, retention might expire it.
         let properties = quiet().with_application_transaction(Transaction::new(&commit.app, commit.epoch));
         let committing = async {

@@ -5,10 +5,12 @@
 
 mod check;
 mod commit;
+mod merge;
 mod stage;
 
 pub use commit::{Commit, Committed};
 pub use deltalake::kernel::Add;
+pub use merge::{Merge, merge_rows, merge_schema};
 pub use stage::{Stager, Staging};
 
 use crate::storage::Location;
@@ -29,8 +31,23 @@ pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(120);
 pub enum OutputMode {
     /// Rows are added; other writers may add theirs.
     Append,
+    /// The rows of changed groups take the place of those with the same keys; the table is bayou's alone.
+    Update,
     /// The table is the newest result as a whole; it is bayou's alone.
     Complete,
+}
+
+impl OutputMode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Update => "update",
+            Self::Complete => "complete",
+        }
+    }
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Append, Self::Update, Self::Complete].into_iter().find(|m| m.name() == name)
+    }
 }
 
 /// What a table is to be.

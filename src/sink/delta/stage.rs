@@ -86,6 +86,14 @@ async fn stage(
     partitions: Vec<String>,
     mut queue: mpsc::Receiver<RecordBatch>,
 ) -> Result<Vec<Add>> {
+    let mut writer = writer(store, schema, partitions);
+    while let Some(batch) = queue.recv().await {
+        writer.write(&batch).await.map_err(delta_error)?;
+    }
+    writer.close().await.map_err(delta_error)
+}
+
+pub(super) fn writer(store: ObjectStoreRef, schema: SchemaRef, partitions: Vec<String>) -> DeltaWriter {
     let properties = WriterProperties::builder()
         .set_created_by(concat!("bayou ", env!("CARGO_PKG_VERSION")).into())
         .set_compression(Compression::SNAPPY)
@@ -94,9 +102,5 @@ async fn stage(
         .build();
     // Batches come in chunks that are large enough; slicing them into 1,024 rows (the default) costs a third more.
     let config = WriterConfig::new(schema, partitions, Some(properties), None, Some(8192), Default::default(), None);
-    let mut writer = DeltaWriter::new(store, config);
-    while let Some(batch) = queue.recv().await {
-        writer.write(&batch).await.map_err(delta_error)?;
-    }
-    writer.close().await.map_err(delta_error)
+    DeltaWriter::new(store, config)
 }

@@ -1,14 +1,19 @@
 //! A stream: an immutable, lazy description of where rows come from and what happens to them. Building one reads no
 //! messages, and checks what can be checked when the line is typed.
 
+mod aggregate;
+mod describe;
+
 use super::source::{KafkaSource, MessagesSource, RowsSource};
 use crate::expect::{Action, Rule};
-use crate::expr::{self, Bound, Dialect, GroupItem, bind_aggregation, bind_predicate, bind_select, resolve_column};
-use crate::time::{format_duration, parse_duration};
+use crate::expr::{self, Bound, Dialect, bind_predicate, bind_select, resolve_column};
+use crate::time::parse_duration;
+use crate::transform::map::{BatchFunction, MapBatches};
 use crate::transform::{Filter, Project};
-use crate::window::{AggregateSpec, WatermarkSpec, WindowSpec};
+use crate::window::{AggregateSpec, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use describe::{describe, identity};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -22,12 +27,16 @@ pub struct Node {
     pub inputs: Vec<Stream>,
     pub schema: SchemaRef,
     pub event_time: Option<EventTimeColumn>,
+    /// Of an aggregate's rows: under which name each column of `AggregateSpec::merge_keys` is found by now.
+    pub merge_keys: Option<Vec<Option<String>>>,
 }
 
 /// The column that carries event time, and the watermarks upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventTimeColumn {
     pub column: String,
+    /// The event time is the column's value plus so many microseconds: a window's rows carry its end less one.
+    pub shift: i64,
     /// Ids of the `with_watermark` nodes; the lowest watermark counts.
     pub trackers: Vec<String>,
 }
@@ -44,6 +53,7 @@ pub enum Op {
     Watermark(WatermarkSpec),
     Aggregate(Arc<AggregateSpec>),
     Named(Arc<str>),
+    Map(Arc<MapBatches>),
 }
 
 fn timestamp(t: &DataType) -> bool {
@@ -59,7 +69,25 @@ impl Stream {
             hash.update(&input.0.id);
         }
         let id = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-        Self(Arc::new(Node { id, op, inputs, schema, event_time }))
+        // Steps that keep the columns keep the keys; those that do not say so.
+        let merge_keys = match &op {
+            Op::Filter(_) | Op::Expect(_) | Op::Named(_) | Op::Watermark(_) => inputs[0].0.merge_keys.clone(),
+            _ => None,
+        };
+        Self(Arc::new(Node { id, op, inputs, schema, event_time, merge_keys }))
+    }
+
+    /// The same with other traits; its id stays.
+    fn with(self, event_time: Option<EventTimeColumn>, merge_keys: Option<Vec<Option<String>>>) -> Self {
+        let Node { id, op, inputs, schema, .. } = &*self.0;
+        Self(Arc::new(Node {
+            id: id.clone(),
+            op: op.clone(),
+            inputs: inputs.clone(),
+            schema: schema.clone(),
+            event_time,
+            merge_keys,
+        }))
     }
 
     pub fn kafka(source: KafkaSource) -> Result<Self> {
@@ -93,9 +121,14 @@ impl Stream {
         let event_time = self.0.event_time.as_ref().and_then(|e| {
             let old = self.schema().index_of(&e.column).ok()?;
             let new = project.columns.iter().find(|b| b.as_column() == Some(old))?;
-            Some(EventTimeColumn { column: new.name.clone(), trackers: e.trackers.clone() })
+            Some(EventTimeColumn { column: new.name.clone(), ..e.clone() })
         });
-        Ok(self.then(Op::Project(Arc::new(project), label), schema, event_time))
+        let now = |name: &Option<String>| {
+            let old = self.schema().index_of(name.as_ref()?).ok()?;
+            project.columns.iter().find(|b| b.as_column() == Some(old)).map(|b| b.name.clone())
+        };
+        let merge_keys = self.0.merge_keys.as_ref().map(|keys| keys.iter().map(now).collect());
+        Ok(self.then(Op::Project(Arc::new(project), label), schema, event_time.clone()).with(event_time, merge_keys))
     }
 
     pub fn select(&self, items: &[String], dialect: Dialect) -> Result<Self> {
@@ -175,6 +208,27 @@ impl Stream {
         })
     }
 
+    /// Batches through a function; `schema` None: the columns stay as they are.
+    pub fn map_batches(&self, function: Arc<dyn BatchFunction>, schema: Option<SchemaRef>) -> Result<Self> {
+        if self.is_running() {
+            return Err(Error::config(
+                "map_batches takes rows that are final, and a running aggregate changes with every row; put it before group_by, or give the aggregate a window and a watermark",
+            ));
+        }
+        let schema = schema.unwrap_or_else(|| self.schema().clone());
+        // The event time stays where its column does.
+        let event_time = self
+            .0
+            .event_time
+            .clone()
+            .filter(|e| schema.field_with_name(&e.column).is_ok_and(|f| timestamp(f.data_type())));
+        Ok(self.then(Op::Map(Arc::new(MapBatches { function, schema: schema.clone() })), schema, event_time))
+    }
+
+    fn has_map(&self) -> bool {
+        matches!(self.0.op, Op::Map(_)) || self.0.inputs.iter().any(Stream::has_map)
+    }
+
     pub fn named(&self, name: &str) -> Result<Self> {
         check_name(name, "a stream")?;
         Ok(self.then(Op::Named(name.into()), self.schema().clone(), self.0.event_time.clone()))
@@ -205,82 +259,24 @@ impl Stream {
         if self.has_aggregate() {
             return Err(Error::config("with_watermark belongs before the aggregation"));
         }
+        if self.has_map() && !self.kafka_sources().is_empty() {
+            return Err(Error::config(
+                "with_watermark belongs before map_batches: what a function returns does not tell which partition it came from, and a watermark goes by partitions",
+            ));
+        }
         let column = field.name().clone();
         let spec = WatermarkSpec { column: column.clone(), ..spec };
         let made = self.then(Op::Watermark(spec), self.schema().clone(), None);
-        let event_time = EventTimeColumn { column, trackers: vec![made.0.id.clone()] };
-        let Node { id, op, inputs, schema, .. } = &*made.0;
-        Ok(Self(Arc::new(Node {
-            id: id.clone(),
-            op: op.clone(),
-            inputs: inputs.clone(),
-            schema: schema.clone(),
-            event_time: Some(event_time),
-        })))
-    }
-
-    pub fn aggregate(
-        &self,
-        window: Option<WindowSpec>,
-        keys: &[String],
-        aggregates: &[(Option<String>, String)],
-        dialect: Dialect,
-    ) -> Result<Self> {
-        if self.has_aggregate() {
-            return Err(Error::config(
-                "this stream is aggregated already; an aggregate over aggregates needs a second query over the first one's table",
-            ));
-        }
-        if aggregates.is_empty() {
-            return Err(Error::schema("agg() needs at least one aggregate, as in agg(\"count(*) AS n\")"));
-        }
-        let mut window = window;
-        let mut bound = vec![];
-        for key in keys {
-            match expr::parse_group_item(key, self.schema(), dialect)? {
-                GroupItem::Key(b) => bound.push(b),
-                GroupItem::Window { column, size, slide, offset } if window.is_none() => {
-                    window = Some(WindowSpec::new(&column, &size, slide.as_deref(), offset.as_deref())?);
-                }
-                GroupItem::Window { .. } => return Err(Error::config("group_by takes one window")),
-                GroupItem::Session { .. } => {
-                    return Err(Error::config("session windows are not in this version; use window(column, size)"));
-                }
-            }
-        }
-        let window = match window {
-            None => None,
-            Some(w) => {
-                let index = resolve_column(&w.column, self.schema())?;
-                let field = self.schema().field(index);
-                if !timestamp(field.data_type()) {
-                    return Err(Error::schema(format!(
-                        "window() needs a TIMESTAMP column, and '{}' is {}",
-                        field.name(),
-                        expr::type_to_ddl(field.data_type())
-                    )));
-                }
-                if let Some(e) = &self.0.event_time
-                    && e.column != *field.name()
-                {
-                    return Err(Error::config(format!(
-                        "the window is over '{}' and the watermark over '{}'; both must be over one column",
-                        field.name(),
-                        e.column
-                    )));
-                }
-                Some((WindowSpec { column: field.name().clone(), ..w }, index))
-            }
-        };
-        let aggregation = bind_aggregation(aggregates, self.schema(), dialect)?;
-        let spec = AggregateSpec::new(window, bound, aggregation)?;
-        let schema = spec.schema.clone();
-        Ok(self.then(Op::Aggregate(Arc::new(spec)), schema, None))
+        let event_time = EventTimeColumn { column, shift: 0, trackers: vec![made.0.id.clone()] };
+        Ok(made.with(Some(event_time), None))
     }
 
     pub fn union(&self, other: &Stream) -> Result<Self> {
-        if self.has_aggregate() || other.has_aggregate() {
-            return Err(Error::config("union() joins rows, not aggregates: union the streams first, then group_by"));
+        if let Some(running) = [self, other].iter().find(|s| s.is_running()) {
+            return Err(Error::config(format!(
+                "union() joins rows that are final, and a running aggregate changes with every row ({}). Union the streams first, then group_by.",
+                running.steps().last().cloned().unwrap_or_default()
+            )));
         }
         let (a, b) = (self.schema(), other.schema());
         let mut fields = vec![];
@@ -304,25 +300,52 @@ impl Stream {
             )));
         }
         let event_time = match (&self.0.event_time, &other.0.event_time) {
-            (Some(x), Some(y)) if x.column.eq_ignore_ascii_case(&y.column) => Some(EventTimeColumn {
-                column: x.column.clone(),
-                trackers: x.trackers.iter().chain(&y.trackers).cloned().collect(),
-            }),
+            (Some(x), Some(y)) if x.column.eq_ignore_ascii_case(&y.column) && x.shift == y.shift => {
+                Some(EventTimeColumn {
+                    column: x.column.clone(),
+                    shift: x.shift,
+                    trackers: x.trackers.iter().chain(&y.trackers).cloned().collect(),
+                })
+            }
             _ => None,
         };
         Ok(Self::new(Op::Union, vec![self.clone(), other.clone()], Arc::new(Schema::new(fields)), event_time))
+    }
+
+    /// Whether its rows change later: an aggregate without a window, or without a watermark that closes it.
+    pub fn is_running(&self) -> bool {
+        match &self.0.op {
+            Op::Aggregate(spec) => !spec.is_windowed() || self.0.inputs[0].0.event_time.is_none(),
+            _ => self.0.inputs.iter().any(Stream::is_running),
+        }
     }
 
     pub fn has_aggregate(&self) -> bool {
         matches!(self.0.op, Op::Aggregate(_)) || self.0.inputs.iter().any(Stream::has_aggregate)
     }
 
-    /// The aggregation's input, if the stream is an aggregate.
-    pub fn aggregate_node(&self) -> Option<(&Arc<AggregateSpec>, &Stream)> {
+    /// The last aggregation and its input, if only row by row steps follow it.
+    pub fn top_aggregate(&self) -> Option<(&Arc<AggregateSpec>, &Stream)> {
         match &self.0.op {
             Op::Aggregate(spec) => Some((spec, &self.0.inputs[0])),
-            _ => self.0.inputs.iter().find_map(Stream::aggregate_node),
+            Op::Project(..) | Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) => {
+                self.0.inputs[0].top_aggregate()
+            }
+            _ => None,
         }
+    }
+
+    /// The columns that tell an aggregate's rows apart, by index: what mode update merges by.
+    pub fn merge_columns(&self) -> Result<Vec<usize>> {
+        let (spec, _) = self.top_aggregate().ok_or_else(|| Error::config("only an aggregate's rows have keys"))?;
+        let names = spec.merge_keys().into_iter().map(|i| spec.schema.field(i).name().clone());
+        let found = names.zip(self.0.merge_keys.iter().flatten()).map(|(name, now)| match now {
+            Some(now) => Ok(self.schema().index_of(now)?),
+            None => Err(Error::config(format!(
+                "output_mode=\"update\" merges rows by the keys of their groups, and '{name}' is not among the columns any more. Keep it in select(), or use output_mode=\"complete\"."
+            ))),
+        });
+        found.collect()
     }
 
     pub fn kafka_sources(&self) -> Vec<Arc<KafkaSource>> {
@@ -370,53 +393,6 @@ pub fn check_name(name: &str, what: &str) -> Result<()> {
     )))
 }
 
-fn describe(op: &Op) -> String {
-    match op {
-        Op::Kafka(s) => s.describe(),
-        Op::Messages(s) => format!("{} messages at hand", s.messages.len()),
-        Op::Rows(s) => format!("{} rows at hand", s.batches.iter().map(|b| b.num_rows()).sum::<usize>()),
-        Op::Union => "union".into(),
-        Op::Project(_, label) => label.clone(),
-        Op::Filter(f) => format!("where {}", f.condition.sql),
-        Op::Expect(r) => format!("expect '{}': {} (else {})", r.name, r.condition.sql, r.action.name()),
-        Op::Watermark(w) => format!("watermark {} after {}", w.column, format_duration(w.delay)),
-        Op::Aggregate(a) => {
-            let mut by: Vec<String> = vec![];
-            if let Some((w, _)) = &a.window {
-                let size = format_duration(std::time::Duration::from_micros(w.size as u64));
-                by.push(match w.is_tumbling() {
-                    true => format!("window({}, {size})", w.column),
-                    false => format!(
-                        "window({}, {size}, {})",
-                        w.column,
-                        format_duration(std::time::Duration::from_micros(w.slide as u64))
-                    ),
-                });
-            }
-            by.extend(a.keys.iter().map(|k| k.sql.clone()));
-            let aggregates: Vec<_> = a.aggregation.outputs().iter().map(|f| f.name().clone()).collect();
-            let by = if by.is_empty() { "everything".into() } else { by.join(", ") };
-            format!("aggregate by {by}: {}", aggregates.join(", "))
-        }
-        Op::Named(name) => format!("named {name}"),
-    }
-}
-
-/// All that tells two steps apart.
-fn identity(op: &Op) -> String {
-    match op {
-        Op::Kafka(s) => s.identity(),
-        Op::Messages(s) => format!("messages {:p}", Arc::as_ptr(&s.messages)),
-        Op::Rows(s) => format!("rows {}", s.id),
-        Op::Project(p, _) => format!("project {:?}", p.columns.iter().map(|c| (&c.name, &c.sql)).collect::<Vec<_>>()),
-        Op::Filter(f) => format!("where {}", f.condition.sql),
-        Op::Expect(r) => format!("expect {:?} {:?} {:?}", r.name, r.condition.sql, r.action),
-        Op::Watermark(w) => format!("watermark {w:?}"),
-        Op::Aggregate(a) => format!("aggregate {} {:?}", a.description(), a.schema),
-        Op::Union | Op::Named(_) => describe(op),
-    }
-}
-
 /// "10 seconds" and the like for watermarks.
 pub fn watermark_spec(
     column: &str,
@@ -451,6 +427,7 @@ impl Stream {
             inputs,
             schema: self.0.schema.clone(),
             event_time: self.0.event_time.clone(),
+            merge_keys: self.0.merge_keys.clone(),
         }))
     }
 
@@ -465,7 +442,7 @@ impl Stream {
     }
 
     /// The same stream with another rule for what is malformed.
-    pub fn with_policy(&self, policy: super::source::OnMalformed) -> Stream {
+    pub fn with_policy(&self, policy: crate::query::source::OnMalformed) -> Stream {
         self.rebuild(&|op| match op {
             Op::Kafka(s) => Some(Op::Kafka(Arc::new(KafkaSource {
                 connection: s.connection.clone(),

@@ -1,0 +1,140 @@
+//! Users' functions: `map_batches`, `foreach_batch`, `bayou.aggregate`. They run on a query's own thread, or on one made for
+//! the call, never on one of librdkafka's or tokio's.
+
+use super::table::{PyTable, batch as py_batch};
+use crate::query::run::ForEach;
+use crate::read::{Rows, plain};
+use crate::transform::map::BatchFunction;
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::datatypes::SchemaRef;
+use pyo3::prelude::*;
+use pyo3_arrow::input::AnyRecordBatch;
+
+/// What the function is given: "arrow" (pyarrow), "pandas", "polars", "bayou".
+fn check_kind(kind: &str, call: &str) -> Result<()> {
+    match kind {
+        "arrow" | "pandas" | "polars" | "bayou" => Ok(()),
+        other => {
+            let hint = crate::error::did_you_mean(other, ["arrow", "pandas", "polars", "bayou"]);
+            Err(Error::config(format!(
+                "{call}: input='{other}': use \"arrow\", \"pandas\", \"polars\" or \"bayou\".{hint}"
+            )))
+        }
+    }
+}
+
+/// A callable of the user's.
+pub struct Function {
+    callable: Py<PyAny>,
+    kind: String,
+    name: String,
+}
+
+impl Function {
+    pub fn new(callable: &Bound<'_, PyAny>, kind: &str, call: &str) -> PyResult<Self> {
+        check_kind(kind, call)?;
+        if !callable.is_callable() {
+            let what = callable.get_type().name()?;
+            return Err(Error::config(format!("{call} takes a function, not {what}")).into());
+        }
+        let name = callable.getattr("__name__").and_then(|n| n.extract()).unwrap_or_else(|_| "function".to_string());
+        // What is missing is said when the line is typed.
+        callable.py().import("bayou._frames")?.call_method1("check_input", (kind, call))?;
+        Ok(Self { callable: callable.clone().unbind(), kind: kind.into(), name })
+    }
+
+    fn input<'py>(&self, py: Python<'py>, rows: &RecordBatch) -> PyResult<Bound<'py, PyAny>> {
+        let rows = py_batch(py, rows.clone())?;
+        py.import("bayou._frames")?.call_method1("as_input", (rows, self.kind.as_str()))
+    }
+}
+
+/// An exception as one line: its type and its text.
+fn text_of(py: Python<'_>, e: &PyErr) -> String {
+    let kind = e.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string());
+    let text = e.value(py).str().map_or_else(|_| String::new(), |s| s.to_string());
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() { kind } else { format!("{kind}: {line}") }
+}
+
+/// Anything that holds rows, as Arrow: an Arrow object, a pandas frame, a list of dicts, a dict of lists.
+pub fn rows_of(rows: &Bound<'_, PyAny>) -> PyResult<Rows> {
+    let py = rows.py();
+    let is_arrow = rows.hasattr("__arrow_c_stream__")? || rows.hasattr("__arrow_c_array__")?;
+    let arrow = if !is_arrow && rows.hasattr("iloc")? {
+        py.import("bayou._frames")?.call_method1("from_pandas", (rows,))?
+    } else if is_arrow {
+        rows.clone()
+    } else {
+        py.import("bayou._frames")?.call_method1("from_python", (rows,))?
+    };
+    let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
+    let schema = reader.schema();
+    let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
+    Ok(plain(&schema, batches)?)
+}
+
+/// What a function returned, in the columns that were announced: by name, cast where nothing is lost.
+fn conform(rows: &Rows, schema: &SchemaRef) -> std::result::Result<RecordBatch, String> {
+    let all = concat_batches(&rows.schema, &rows.batches).map_err(|e| e.to_string())?;
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let column = |field: &arrow::datatypes::FieldRef| -> std::result::Result<ArrayRef, String> {
+        let found = all.column_by_name(field.name()).ok_or_else(|| {
+            let has: Vec<&str> = rows.schema.fields().iter().map(|f| f.name().as_str()).collect();
+            format!("it returned no column '{}' (schema= announces it); it returned {has:?}", field.name())
+        })?;
+        if found.data_type() == field.data_type() {
+            return Ok(found.clone());
+        }
+        cast_with_options(found, field.data_type(), &options).map_err(|_| {
+            format!(
+                "its column '{}' is {} and does not fit {}, as schema= announces",
+                field.name(),
+                crate::expr::type_to_ddl(found.data_type()),
+                crate::expr::type_to_ddl(field.data_type())
+            )
+        })
+    };
+    let columns = schema.fields().iter().map(column).collect::<std::result::Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(all.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| e.to_string())
+}
+
+impl BatchFunction for Function {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn identity(&self) -> String {
+        format!("{} {:p} {}", self.name, self.callable.as_ptr(), self.kind)
+    }
+
+    fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, String> {
+        Python::attach(|py| {
+            let run = || -> PyResult<Rows> {
+                let made = self.callable.bind(py).call1((self.input(py, rows)?,))?;
+                if made.is_none() {
+                    return Err(Error::malformed("it returned None; return the rows").into());
+                }
+                rows_of(&made)
+            };
+            run().map_err(|e| text_of(py, &e)).and_then(|rows| conform(&rows, schema))
+        })
+    }
+}
+
+impl ForEach for Function {
+    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> std::result::Result<(), String> {
+        Python::attach(|py| {
+            let run = || -> PyResult<()> {
+                let rows = Rows { schema: schema.clone(), batches: rows.to_vec() };
+                let table = Bound::new(py, PyTable::new(rows))?;
+                let input = py.import("bayou._frames")?.call_method1("as_input", (table, self.kind.as_str()))?;
+                self.callable.bind(py).call1((input, epoch)).map(drop)
+            };
+            run().map_err(|e| text_of(py, &e))
+        })
+    }
+}

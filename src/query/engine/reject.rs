@@ -1,0 +1,109 @@
+//! Rules, and what becomes of rows that do not make it.
+
+use super::Engine;
+use crate::batch::{Batch, FailedRow, LateRow};
+use crate::expect::Counts;
+use crate::query::plan::Step;
+use crate::query::source::OnMalformed;
+use crate::sink::quarantine::{Reject, RejectSource, Stage, row_as_json};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn reject(
+        &mut self,
+        stage: Stage,
+        dataset: &Arc<str>,
+        rules: Vec<Arc<str>>,
+        error: Arc<str>,
+        from: RejectSource,
+    ) {
+        self.counts.quarantined += 1;
+        self.rejects.push(Reject { stage, dataset: dataset.clone(), rules, error, from });
+    }
+
+    pub(super) fn source_of(batch: &Batch, row: u32) -> RejectSource {
+        match &batch.origin {
+            Some(o) => RejectSource::Message(o.messages.clone(), o.message(row as usize) as u32),
+            None => RejectSource::Row(row_as_json(&batch.rows, row as usize)),
+        }
+    }
+
+    pub(super) fn place(batch: &Batch, row: u32) -> String {
+        match &batch.origin {
+            Some(o) => o.messages.place(o.message(row as usize)),
+            None => format!("row {row}"),
+        }
+    }
+
+    pub(super) fn failed_rows(&mut self, node: usize, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
+        let Some(first) = failed.first() else { return Ok(()) };
+        self.counts.failed_rows += failed.len() as u64;
+        match self.policy(node) {
+            OnMalformed::Fail => Err(Error::malformed(format!(
+                "{}{}: {}. To go on without such rows say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
+                self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
+                Self::place(batch, first.row),
+                first.error
+            ))),
+            OnMalformed::Drop => Ok(()),
+            OnMalformed::Quarantine => {
+                let dataset = self.plan.nodes[node].dataset.clone();
+                for f in failed {
+                    self.reject(
+                        Stage::Transform,
+                        &dataset,
+                        vec![],
+                        f.error.as_str().into(),
+                        Self::source_of(batch, f.row),
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts rows that came too late, and keeps them aside where the watermark's owner wants that.
+    pub(super) fn late_rows(&mut self, node: usize, operator: usize, late: &[(&Batch, &LateRow)]) {
+        self.counts.late[operator] += late.len() as u64;
+        if !self.plan.nodes[node].trackers.iter().any(|t| self.trackers[*t].spec.quarantine_late) {
+            return;
+        }
+        let dataset = self.plan.nodes[node].dataset.clone();
+        let why = self.plan.operators[operator].kind.why_late();
+        for (batch, row) in late {
+            let text: Arc<str> = match row.behind {
+                None => "the event time is NULL".into(),
+                Some(d) => format!("late by {:.3} s: {why}", d.as_secs_f64()).into(),
+            };
+            self.reject(Stage::Late, &dataset, vec![], text, Self::source_of(batch, row.row));
+        }
+    }
+
+    pub(super) fn judge(&mut self, node: usize, batch: Batch) -> Result<Batch> {
+        let Step::Expect(set) = &self.plan.nodes[node].step else { return Ok(batch) };
+        let set = set.clone();
+        let dataset = self.plan.nodes[node].dataset.clone();
+        let judged = set.judge(&batch)?;
+        if let Some((row, rule)) = judged.fatal {
+            let rule = &set.rules[rule];
+            return Err(Error::expectation(format!(
+                "expectation '{}' of '{dataset}' failed: {} does not hold for {}. Nothing of this epoch is written.",
+                rule.name,
+                rule.condition.sql,
+                Self::place(&batch, row)
+            )));
+        }
+        for (rule, counts) in set.rules.iter().zip(&judged.counts) {
+            let key = (dataset.clone(), rule.name.clone());
+            self.counts.rules.entry(key).or_insert((rule.action, Counts::default())).1.add(*counts);
+        }
+        self.counts.dropped += judged.dropped;
+        for (row, broken) in &judged.quarantined {
+            let rules = broken.iter().map(|i| set.rules[*i].name.clone()).collect::<Vec<_>>();
+            let error = format!("breaks {}", rules.iter().map(|r| format!("'{r}'")).collect::<Vec<_>>().join(", "));
+            self.reject(Stage::Expectation, &dataset, rules, error.into(), Self::source_of(&batch, *row));
+        }
+        Ok(judged.batch)
+    }
+}

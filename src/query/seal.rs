@@ -1,0 +1,206 @@
+//! The end of an epoch: stage, seal, and hand the commit over.
+
+use super::commit::{StagedRows, seal_to_commits};
+use super::control::Stop;
+use super::engine::EpochCounts;
+use super::report;
+use super::run::{Runner, TableOptions, Work};
+use super::start::{QUARANTINE, Started};
+use crate::epoch::*;
+use crate::progress::RuleTotals;
+use crate::sink::delta::{OutputMode, merge_rows, merge_schema};
+use crate::storage::Location;
+use crate::time::{Clock, EventTime, SystemClock};
+use crate::{Error, Result, state};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What staged files say they are.
+pub const STAGED: &str = "staged rows";
+
+impl Runner<'_> {
+    /// Stage, seal, and hand the commit over.
+    pub(super) fn finish(&mut self, mut work: Work, last: bool) -> Result<()> {
+        let worked = work.began.elapsed();
+        let now = SystemClock.now();
+        {
+            let Started { engine, feed, .. } = &mut self.at;
+            let close = last && self.spec.close_windows && self.shared.stopping() == Stop::No;
+            engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), close, now)?;
+        }
+        self.stage(&mut work)?;
+        let counts = self.at.engine.take_counts();
+        let mut totals = self.at.totals.clone();
+        totals.add(&counts.rules);
+
+        let rt = self.spec.runtime.clone();
+        let staging = Instant::now();
+        let mut tables = BTreeMap::new();
+        let mut written = BTreeMap::new();
+        let mut staged_rows = BTreeMap::new();
+        for (i, (t, stager)) in self.spec.tables.iter().zip(std::mem::take(&mut work.stagers)).enumerate() {
+            if t.foreach.is_some() || t.mode == OutputMode::Update {
+                let held = std::mem::take(&mut work.held[i]);
+                let (sealed, rows) = self.stage_whole(i, t, held, work.epoch)?;
+                written.insert(t.name.clone(), sealed.rows);
+                tables.insert(t.name.clone(), sealed);
+                staged_rows.insert(t.name.clone(), rows);
+                continue;
+            }
+            let updated = self.at.engine.plan.operators_of(i).into_iter().any(|o| counts.updated[o] > 0);
+            let (adds, rows) = match stager {
+                Some(s) => rt.block_on(s.finish())?,
+                None => (vec![], 0),
+            };
+            // A complete result that has become empty must show as such.
+            let commit = rows > 0 || (t.mode == OutputMode::Complete && updated);
+            written.insert(t.name.clone(), rows);
+            tables.insert(t.name.clone(), sealed(&t.location, t.mode.name(), commit, rows, &adds)?);
+        }
+        self.at.engine.changed.iter_mut().for_each(Vec::clear);
+        if let Some(stager) = work.quarantine.take() {
+            let (adds, rows) = rt.block_on(stager.finish())?;
+            tables.insert(QUARANTINE.into(), sealed(&self.spec.quarantine, "append", rows > 0, rows, &adds)?);
+        }
+        self.write_state(work.epoch)?;
+        let staged = staging.elapsed();
+
+        // N+1 is sealed only after N is done.
+        self.settle(Duration::from_secs(3600))?;
+        if self.shared.stopping() == Stop::Now {
+            return Ok(()); // not sealed: abandoned
+        }
+        let sealing = Instant::now();
+        let seal = self.make_seal(&work, &counts, tables, &totals, now);
+        if self.at.log_claim(&rt, &seal, worked)? == Claim::Theirs {
+            return Err(Error::concurrent_query(format!(
+                "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
+                self.spec.name,
+                seal.epoch,
+                self.spec.checkpoint.display()
+            )));
+        }
+        self.at.totals = totals;
+        self.run_totals.add(&counts.rules);
+        self.at.next_epoch += 1;
+        self.at.feed.lost.clear();
+        let sealed_in = sealing.elapsed();
+
+        let commits = seal_to_commits(self.spec, &self.at.log, &seal, &staged_rows, false)?;
+        let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
+        let started = Instant::now();
+        let report = report::epoch(
+            self.spec,
+            self.shared,
+            &self.at,
+            &seal,
+            &counts,
+            &written,
+            report::Durations { worked, staged, sealed: sealed_in, total: work.began.elapsed() },
+        );
+        report::publish(self.spec, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
+        self.committing = Some(rt.spawn(async move {
+            let done = committer.commit(&log, &seal, commits, SystemClock.now()).await?;
+            log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
+            committer.maintain(&log, seal.epoch, SystemClock.now()).await;
+            Ok((committer, done))
+        }));
+        Ok(())
+    }
+
+    /// Rows that are sealed as a file of ours: those that are merged, or handed to a function.
+    fn stage_whole(
+        &mut self,
+        index: usize,
+        t: &TableOptions,
+        held: Vec<RecordBatch>,
+        epoch: i64,
+    ) -> Result<(SealedTable, StagedRows)> {
+        let schema = t.stream.schema();
+        let (schema, batches, keys): (SchemaRef, _, Vec<String>) = match t.foreach.is_some() {
+            true => (schema.clone(), held, vec![]),
+            false => {
+                let keys = t.stream.merge_columns()?;
+                let engine = &self.at.engine;
+                let changed = engine.plan.top_operator(index).map(|o| engine.changed[o].as_slice()).unwrap_or_default();
+                let batches = merge_rows(schema, &keys, changed, &held)?;
+                (merge_schema(schema), batches, keys.iter().map(|k| schema.field(*k).name().clone()).collect())
+            }
+        };
+        let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
+        let mut table = sealed(&t.location, t.mode_name(), rows > 0, rows, &[])?;
+        if rows > 0 {
+            let bytes = state::encode(&schema, &batches, STAGED)?;
+            let writing = self.at.log.write_file(format!("staged/{}", t.name), epoch, "rows", bytes);
+            table.staged = Some(self.spec.runtime.block_on(writing)?);
+        }
+        table.keys = keys;
+        Ok((table, StagedRows { schema, batches }))
+    }
+
+    fn make_seal(
+        &mut self,
+        work: &Work,
+        counts: &EpochCounts,
+        tables: BTreeMap<String, SealedTable>,
+        totals: &RuleTotals,
+        now: EventTime,
+    ) -> Seal {
+        let feed = &mut self.at.feed;
+        let mut records = feed.take_records();
+        let ranges = feed.positions.iter().map(|(tp, until)| Range {
+            topic: tp.topic.to_string(),
+            partition: tp.partition.0,
+            from: work.from.get(tp).map_or(until.0, |o| o.0),
+            until: until.0,
+            records: records.remove(tp).unwrap_or_default(),
+            last_timestamp: feed.last_timestamp.get(tp).copied(),
+        });
+        let ranges = ranges.collect();
+        let engine = &self.at.engine;
+        let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
+        Seal {
+            format_version: FORMAT_VERSION,
+            epoch: work.epoch,
+            nonce: uuid::Uuid::new_v4().to_string(),
+            definition: self.at.definition.clone(),
+            began: work.clock,
+            clock: now,
+            ranges,
+            watermarks_before: work.watermarks_before.clone(),
+            watermarks: trackers.map(|((n, _), t)| (n.clone(), t.state())).collect(),
+            state: self.at.state.clone(),
+            static_versions: self.at.engine.static_versions(),
+            tables,
+            lost: self.at.feed.lost.clone(),
+            counts: report::counts(engine, counts, totals),
+        }
+    }
+}
+
+impl Started {
+    fn log_claim(&self, rt: &tokio::runtime::Handle, seal: &Seal, away: Duration) -> Result<Claim> {
+        // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
+        if away > Duration::from_secs(60)
+            && let Some(newest) = rt.block_on(self.log.newest_seal())?
+            && newest >= seal.epoch
+        {
+            return Ok(Claim::Theirs);
+        }
+        rt.block_on(self.log.seal(seal))
+    }
+}
+
+fn sealed(
+    location: &Location,
+    mode: &str,
+    commit: bool,
+    rows: u64,
+    adds: &[crate::sink::delta::Add],
+) -> Result<SealedTable> {
+    let adds = adds.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+    let adds = adds.map_err(|e| Error::internal(e.to_string()))?;
+    Ok(SealedTable { location: location.display(), mode: mode.into(), commit, rows, adds, staged: None, keys: vec![] })
+}

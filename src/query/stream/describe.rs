@@ -1,0 +1,40 @@
+//! Steps as text: for people, and to tell two steps apart.
+
+use super::Op;
+use crate::time::format_duration;
+use std::sync::Arc;
+
+pub(super) fn describe(op: &Op) -> String {
+    match op {
+        Op::Kafka(s) => s.describe(),
+        Op::Messages(s) => format!("{} messages at hand", s.messages.len()),
+        Op::Rows(s) => format!("{} rows at hand", s.batches.iter().map(|b| b.num_rows()).sum::<usize>()),
+        Op::Union => "union".into(),
+        Op::Project(_, label) => label.clone(),
+        Op::Filter(f) => format!("where {}", f.condition.sql),
+        Op::Expect(r) => format!("expect '{}': {} (else {})", r.name, r.condition.sql, r.action.name()),
+        Op::Watermark(w) => format!("watermark {} after {}", w.column, format_duration(w.delay)),
+        Op::Aggregate(a) => {
+            let aggregates: Vec<_> = a.aggregation.outputs().iter().map(|f| f.name().clone()).collect();
+            format!("aggregate by {}: {}", a.grouping(), aggregates.join(", "))
+        }
+        Op::Map(m) => format!("map_batches {}", m.function.name()),
+        Op::Named(name) => format!("named {name}"),
+    }
+}
+
+/// All that tells two steps apart.
+pub(super) fn identity(op: &Op) -> String {
+    match op {
+        Op::Kafka(s) => s.identity(),
+        Op::Messages(s) => format!("messages {:p}", Arc::as_ptr(&s.messages)),
+        Op::Rows(s) => format!("rows {}", s.id),
+        Op::Project(p, _) => format!("project {:?}", p.columns.iter().map(|c| (&c.name, &c.sql)).collect::<Vec<_>>()),
+        Op::Filter(f) => format!("where {}", f.condition.sql),
+        Op::Expect(r) => format!("expect {:?} {:?} {:?}", r.name, r.condition.sql, r.action),
+        Op::Watermark(w) => format!("watermark {w:?}"),
+        Op::Aggregate(a) => format!("aggregate {} {:?}", a.description(), a.schema),
+        Op::Map(m) => format!("map {}", m.function.identity()),
+        Op::Union | Op::Named(_) => describe(op),
+    }
+}

@@ -1,0 +1,215 @@
+//! What an aggregation computes, and what its rows look like.
+
+use super::WindowSpec;
+use crate::expr::{Aggregate, Aggregation, Bound};
+use crate::time::format_duration;
+use crate::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rows of one key that follow each other within `gap` are one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSpec {
+    pub column: String,
+    pub gap: i64,
+}
+
+impl SessionSpec {
+    pub fn new(column: &str, gap: &str) -> Result<Self> {
+        let gap = crate::time::parse_duration(gap).map_err(|e| Error::config(format!("session_window gap: {e}")))?;
+        if gap.is_zero() {
+            return Err(Error::config("a session's gap must be longer than nothing"));
+        }
+        Ok(Self { column: column.into(), gap: crate::time::micros(gap) })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Windowing {
+    /// One group a key.
+    None,
+    Fixed(WindowSpec),
+    Session(SessionSpec),
+}
+
+impl Windowing {
+    pub fn column_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::None => None,
+            Self::Fixed(w) => Some(&mut w.column),
+            Self::Session(s) => Some(&mut s.column),
+        }
+    }
+}
+
+/// What an aggregation computes.
+#[derive(Clone)]
+pub struct AggregateSpec {
+    pub window: Windowing,
+    /// The event time is this input column's value plus `shift` microseconds.
+    pub time: usize,
+    pub shift: i64,
+    pub keys: Vec<Bound>,
+    pub aggregation: Arc<Aggregation>,
+    /// window_start, window_end, keys, aggregates.
+    pub schema: SchemaRef,
+}
+
+/// When groups are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Emit {
+    /// Once, when their window closes.
+    OnClose,
+    /// Those that changed, at each epoch's end.
+    Update,
+    /// All of them at each epoch's end; no group is ever forgotten, so no row is late.
+    Complete,
+}
+
+pub(super) fn timestamp(name: &str, nullable: bool) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), nullable)
+}
+
+pub(super) fn times(values: Vec<i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+}
+
+impl AggregateSpec {
+    pub fn new(window: Windowing, time: usize, shift: i64, keys: Vec<Bound>, aggregation: Aggregation) -> Result<Self> {
+        let mut fields = vec![];
+        if window != Windowing::None {
+            fields.extend([timestamp("window_start", false), timestamp("window_end", false)]);
+        }
+        fields.extend(keys.iter().map(|k| Field::new(&k.name, k.data_type.clone(), k.nullable)));
+        fields.extend(aggregation.outputs());
+        for (i, f) in fields.iter().enumerate() {
+            if fields[..i].iter().any(|g| g.name().eq_ignore_ascii_case(f.name())) {
+                return Err(Error::schema(format!(
+                    "the column '{}' appears twice in the aggregate's result; name one with AS",
+                    f.name()
+                )));
+            }
+        }
+        Ok(Self {
+            window,
+            time,
+            shift,
+            keys,
+            aggregation: Arc::new(aggregation),
+            schema: Arc::new(Schema::new(fields)),
+        })
+    }
+
+    pub fn is_windowed(&self) -> bool {
+        self.window != Windowing::None
+    }
+
+    /// The column that the window is over.
+    pub fn window_column(&self) -> Option<&str> {
+        match &self.window {
+            Windowing::None => None,
+            Windowing::Fixed(w) => Some(&w.column),
+            Windowing::Session(s) => Some(&s.column),
+        }
+    }
+
+    /// The result's columns that tell its rows apart: what an update is merged by. A session's end is one of them, since a
+    /// session that has grown takes the place of the shorter one.
+    pub fn merge_keys(&self) -> Vec<usize> {
+        let first = if self.is_windowed() { 2 } else { 0 };
+        let window = match self.window {
+            Windowing::None => vec![],
+            Windowing::Fixed(_) => vec![0],
+            Windowing::Session(_) => vec![0, 1],
+        };
+        window.into_iter().chain(first..first + self.keys.len()).collect()
+    }
+
+    pub(super) fn aggregates(&self) -> &[Aggregate] {
+        &self.aggregation.aggregates
+    }
+
+    pub(super) fn key_fields(&self) -> Vec<Field> {
+        self.keys.iter().map(|k| Field::new(&k.name, k.data_type.clone(), true)).collect()
+    }
+
+    /// The partial states of all aggregates.
+    pub(super) fn partials(&self) -> Result<Vec<Field>> {
+        let mut fields = vec![];
+        for (i, a) in self.aggregates().iter().enumerate() {
+            for (j, f) in a.state_fields()?.iter().enumerate() {
+                fields.push(Field::new(format!("state_{i}_{j}"), f.data_type().clone(), true));
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The columns of a snapshot: the window (a session's end is NULL where it is no more), keys, partial states.
+    pub fn state_schema(&self) -> Result<SchemaRef> {
+        let mut fields = match self.window {
+            Windowing::None => vec![],
+            Windowing::Fixed(_) => vec![timestamp("window_start", false)],
+            Windowing::Session(_) => vec![timestamp("window_start", false), timestamp("window_end", true)],
+        };
+        fields.extend(self.key_fields());
+        fields.extend(self.partials()?);
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// What a snapshot is of; two aggregations with the same text can read each other's.
+    pub fn description(&self) -> String {
+        let keys: Vec<_> =
+            self.keys.iter().map(|k| format!("{} {}", k.sql, crate::expr::type_to_ddl(&k.data_type))).collect();
+        let aggregates: Vec<_> = self.aggregates().iter().map(|a| a.sql.clone()).collect();
+        let window = match &self.window {
+            Windowing::None => String::new(),
+            Windowing::Fixed(w) => format!("window({}, {} µs, {} µs, {} µs); ", w.column, w.size, w.slide, w.offset),
+            Windowing::Session(s) => format!("session({}, {} µs); ", s.column, s.gap),
+        };
+        format!("{window}by {}; {}", keys.join(", "), aggregates.join(", "))
+    }
+
+    /// For people: "window(time, 1 minute), model".
+    pub fn grouping(&self) -> String {
+        let text = |us: i64| format_duration(Duration::from_micros(us.unsigned_abs()));
+        let window = match &self.window {
+            Windowing::None => None,
+            Windowing::Fixed(w) if w.is_tumbling() => Some(format!("window({}, {})", w.column, text(w.size))),
+            Windowing::Fixed(w) => Some(format!("window({}, {}, {})", w.column, text(w.size), text(w.slide))),
+            Windowing::Session(s) => Some(format!("session_window({}, {})", s.column, text(s.gap))),
+        };
+        let by: Vec<String> = window.into_iter().chain(self.keys.iter().map(|k| k.sql.clone())).collect();
+        if by.is_empty() { "everything".into() } else { by.join(", ") }
+    }
+
+    /// The event times of a batch, shifted; NULLs as they are.
+    pub(super) fn event_times(&self, rows: &RecordBatch) -> TimestampMicrosecondArray {
+        let times = rows.column(self.time).as_primitive::<TimestampMicrosecondType>();
+        if self.shift == 0 {
+            return times.clone();
+        }
+        let shift = self.shift;
+        times.unary::<_, TimestampMicrosecondType>(|t| t.saturating_add(shift)).with_timezone("UTC")
+    }
+
+    /// The result's rows: windows, keys and inner results.
+    pub(super) fn output(
+        &self,
+        window: Option<(Vec<i64>, Vec<i64>)>,
+        keys: Vec<ArrayRef>,
+        inner: &[ArrayRef],
+        rows: usize,
+    ) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = vec![];
+        if let Some((starts, ends)) = window {
+            columns.extend([times(starts), times(ends)]);
+        }
+        columns.extend(keys);
+        columns.extend(self.aggregation.project(inner, rows)?);
+        debug_assert!(columns.iter().all(|c| c.len() == rows));
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+}
