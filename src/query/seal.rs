@@ -158,10 +158,10 @@ impl Runner<'_> {
             records: records.remove(tp).unwrap_or_default(),
             last_timestamp: feed.last_timestamp.get(tp).copied(),
         });
-        let ranges = ranges.collect();
+        let ranges: Vec<Range> = ranges.collect();
+        let lost = feed.lost.clone();
         let engine = &self.at.engine;
-        let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
-        Seal {
+        let mut seal = Seal {
             format_version: FORMAT_VERSION,
             epoch: work.epoch,
             nonce: uuid::Uuid::new_v4().to_string(),
@@ -170,13 +170,28 @@ impl Runner<'_> {
             clock: now,
             ranges,
             watermarks_before: work.watermarks_before.clone(),
-            watermarks: trackers.map(|((n, _), t)| (n.clone(), t.state())).collect(),
+            watermarks: BTreeMap::new(),
             state: self.at.state.clone(),
-            static_versions: self.at.engine.static_versions(),
+            static_versions: engine.static_versions(),
             tables,
-            lost: self.at.feed.lost.clone(),
+            lost,
+            backfill: None,
             counts: report::counts(engine, counts, totals),
+        };
+        match &self.at.filling {
+            None => {
+                let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
+                seal.watermarks = trackers.map(|((n, _), t)| (n.clone(), t.state())).collect();
+            }
+            Some(filling) => {
+                let theirs = std::mem::replace(&mut seal.ranges, filling.ranges.clone());
+                let of_query = filling.watermarks.iter().map(|(n, s)| (n.clone(), s.watermark)).collect();
+                let before = std::mem::replace(&mut seal.watermarks_before, of_query);
+                let (made, watermarks) = filling.seal(theirs, before, &engine.trackers, &engine.plan.trackers);
+                (seal.backfill, seal.watermarks) = (Some(made), watermarks);
+            }
         }
+        seal
     }
 }
 
