@@ -49,7 +49,8 @@ impl Runner<'_> {
                 staged_rows.insert(t.name.clone(), rows);
                 continue;
             }
-            let updated = self.at.engine.plan.operators_of(i).into_iter().any(|o| counts.updated[o] > 0);
+            // By its last aggregate: those below it may have changed without any of their windows being closed.
+            let updated = self.at.engine.plan.top_operator(i).is_some_and(|o| counts.updated[o] > 0);
             let (adds, rows) = match stager {
                 Some(s) => rt.block_on(s.finish())?,
                 None => (vec![], 0),
