@@ -1,4 +1,27 @@
-//! Rows to rows, one by one: `select`, `with_columns`, `rename`, `drop`, `where`.
+//! Rows to rows.
+//!
+//! ```text
+//! (here)          one by one: `select`, `with_columns`, `rename`, `drop`, `where`, `union`
+//! static_join     each with the rows of a table at hand
+//! deduplicate     those that are no repetition        \  between epochs they remember rows: state::Stateful
+//! interval_join   with the rows of another stream     /
+//! join            what both joins share: pairs of keys, the columns that come out
+//! admit, keys     rows that are in time and have keys; keys as bytes, numbered
+//! ```
+
+mod admit;
+pub mod deduplicate;
+pub mod interval_join;
+pub mod join;
+mod keys;
+pub mod static_join;
+#[cfg(test)]
+mod test;
+
+pub use deduplicate::{DeduplicateSpec, Deduplicator};
+pub use interval_join::{IntervalJoin, IntervalJoinSpec};
+pub use join::{JoinKind, bind_on, join_schema};
+pub use static_join::{StaticJoinSpec, StaticTable};
 
 pub mod map;
 
@@ -11,6 +34,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// What a stage makes of a batch: the good rows, and the input rows that failed.
+#[derive(Debug)]
 pub struct Outcome {
     pub batch: Batch,
     pub failed: Vec<FailedRow>,

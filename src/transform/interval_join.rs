@@ -1,0 +1,303 @@
+//! Two streams joined on keys and a range of time: a pair matches when its keys are equal and the right row's time lies in
+//! `[left − before, left + after]`.
+//!
+//! A pair is handed out in the epoch in which the later of its rows came, and a left row of a left join that never matched once
+//! none can come any more. `W` below is the lowest of both inputs' watermarks at an epoch's end. A row of a later epoch whose time
+//! is below it is late, on either side, and takes no part: **a row that is still to come has `time >= W`.**
+//!
+//! **What may be forgotten, and when.** A left row at `l` matches right times up to `l + after`. One that is still to come exists
+//! only if `l + after >= W`: the left row is forgotten once `l + after < W`, and if it never matched, that is when a left join hands
+//! it out. A right row at `r` matches left times from `r − after` to `r + before`; one that is still to come exists only if
+//! `r + before >= W`: the right row is forgotten once `r + before < W`. (What a row matches below `W` has come, or is late.)
+//!
+//! **The output's watermark is `W − max(before, after)`**, and no row of an epoch is below the one with which the epoch began,
+//! `W₀ − max(before, after)`. Of a pair, one row is of this epoch. If the left one, `l >= W₀`. If the right one, `r >= W₀` and
+//! `l >= r − after >= W₀ − after`. A row without match was not forgotten at the end of the epoch before, so that
+//! `l + after >= W₀`, or it came in this epoch, `l >= W₀`. That would allow `W − after`; with the larger of the two it also holds
+//! for the right row's time, which is `r >= l − before >= W₀ − before` where the left one is of this epoch, so that either
+//! may be the event time further on.
+//!
+//! A row with a NULL in its keys matches nothing. It is not kept, but for left rows of a left join, which wait as others do.
+//! Origins end here: a pair has two.
+
+mod side;
+mod state;
+#[cfg(test)]
+mod test;
+
+use super::admit::{admit, check_time};
+use super::join::{JoinKind, split_on};
+use super::keys::{key_codec, null_keys};
+use crate::batch::Batch;
+use crate::expr::{Bound, to_ddl, type_to_ddl};
+use crate::state::{Finished, KeyCodec, Pushed, Stateful};
+use crate::time::{EventTime, Watermark, micros};
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use side::Side;
+use std::time::Duration;
+
+const PLACE: &str = "the join of two streams";
+/// Rows in a chunk, and in a batch that comes out. Chunks of that size have no more text than 32-bit offsets reach, unless the
+/// average text is above 250 kB.
+const CHUNK: usize = 8192;
+
+/// A join of two streams.
+#[derive(Clone)]
+pub struct IntervalJoinSpec {
+    /// (left, right), of the same type.
+    pub on: Vec<(Bound, Bound)>,
+    pub how: JoinKind,
+    /// The event-time columns.
+    pub left_time: usize,
+    pub right_time: usize,
+    /// The right time lies in `[left − before, left + after]`.
+    pub before: Duration,
+    pub after: Duration,
+    pub left_schema: SchemaRef,
+    pub right_schema: SchemaRef,
+    /// The right columns that are kept.
+    pub right_columns: Vec<usize>,
+    /// The left columns, then the kept right ones, which can be NULL in a left join.
+    pub schema: SchemaRef,
+}
+
+impl IntervalJoinSpec {
+    /// The watermark of what comes out, for the lowest of both inputs'.
+    pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
+        input.map(|w| w.minus(self.before.max(self.after)))
+    }
+}
+
+/// A running join. Input 0 is the left one.
+pub struct IntervalJoin {
+    spec: IntervalJoinSpec,
+    keys: [Vec<Bound>; 2],
+    codec: KeyCodec,
+    layout: state::Layout,
+    sides: [Side; 2],
+    /// Left and right rows that match, of this epoch.
+    pairs: Vec<(u32, u32)>,
+    /// Rows of this epoch that were not kept and matched nothing, by side.
+    unmatched: [u64; 2],
+    next_id: i64,
+    chunk_rows: usize,
+}
+
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+
+impl IntervalJoin {
+    pub fn new(spec: IntervalJoinSpec) -> Result<Self> {
+        Self::with_chunks(spec, CHUNK)
+    }
+
+    fn with_chunks(spec: IntervalJoinSpec, chunk_rows: usize) -> Result<Self> {
+        let (left, right) = split_on(PLACE, &spec.on)?;
+        let codec = key_codec(PLACE, &left)?;
+        check_time(PLACE, &spec.left_schema, spec.left_time)?;
+        check_time(PLACE, &spec.right_schema, spec.right_time)?;
+        if let Some(column) = spec.right_columns.iter().find(|i| **i >= spec.right_schema.fields().len()) {
+            return Err(Error::internal(format!("{PLACE}: there is no right column {column}")));
+        }
+        let range = micros(spec.before).saturating_add(micros(spec.after));
+        let sides = [
+            Side::new(range, spec.after, spec.left_schema.fields().len(), chunk_rows),
+            Side::new(range, spec.before, spec.right_columns.len(), chunk_rows),
+        ];
+        let layout = state::Layout::new(&spec, &right);
+        let keys = [left, right];
+        Ok(Self { spec, keys, codec, layout, sides, pairs: vec![], unmatched: [0; 2], next_id: 0, chunk_rows })
+    }
+
+    pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
+        self.spec.output_watermark(input)
+    }
+
+    /// The other side's times that a row at `time` matches.
+    fn range(&self, input: usize, time: EventTime) -> (EventTime, EventTime) {
+        match input {
+            LEFT => (time.minus(self.spec.before), time.plus(self.spec.after)),
+            _ => (time.minus(self.spec.after), time.plus(self.spec.before)),
+        }
+    }
+
+    /// The columns of a side that are kept.
+    fn kept(&self, input: usize, rows: &RecordBatch) -> Vec<ArrayRef> {
+        match input {
+            LEFT => rows.columns().to_vec(),
+            _ => self.spec.right_columns.iter().map(|i| rows.column(*i).clone()).collect(),
+        }
+    }
+
+    fn output(&self, left: Vec<ArrayRef>, right: Vec<ArrayRef>) -> Result<Batch> {
+        let columns = left.into_iter().chain(right).collect();
+        Ok(Batch::new(RecordBatch::try_new(self.spec.schema.clone(), columns)?, None))
+    }
+
+    fn null_right(&self, rows: usize) -> Vec<ArrayRef> {
+        let fields = &self.spec.schema.fields()[self.spec.left_schema.fields().len()..];
+        fields.iter().map(|f| new_null_array(f.data_type(), rows)).collect()
+    }
+
+    /// The state rows of what the epoch added and still matters, and of earlier rows that matched first now.
+    fn increment(&self) -> Result<Option<RecordBatch>> {
+        let mut parts = vec![];
+        for (input, side) in self.sides.iter().enumerate() {
+            parts.push(self.layout.rows(input, side, &side.added(), &self.codec)?);
+        }
+        let marks = self.sides.iter().flat_map(Side::marked).collect();
+        parts.push(self.layout.marks(marks)?);
+        parts.retain(|part| part.num_rows() > 0);
+        match parts.len() {
+            0 => Ok(None),
+            _ => Ok(Some(arrow::compute::concat_batches(self.layout.schema(), &parts)?)),
+        }
+    }
+}
+
+impl Stateful for IntervalJoin {
+    fn push(&mut self, input: usize, batch: &Batch, before: Option<Watermark>) -> Result<Pushed> {
+        let time = match input {
+            LEFT => self.spec.left_time,
+            RIGHT => self.spec.right_time,
+            _ => return Err(Error::internal(format!("{PLACE} has no input {input}"))),
+        };
+        let admitted = admit(batch, time, &self.keys[input], before)?;
+        let keys = self.codec.encode(&admitted.keys)?;
+        let nulls = null_keys(&admitted.keys);
+        let has_key = |row: usize| nulls.as_ref().is_none_or(|n| n.is_valid(row));
+        let waits = input == LEFT && self.spec.how == JoinKind::Left;
+        let rows: Vec<u32> = (0..admitted.batch.len()).filter(|r| waits || has_key(*r)).map(|r| r as u32).collect();
+        self.unmatched[input] += (admitted.batch.len() - rows.len()) as u64;
+        if rows.is_empty() {
+            return Ok(admitted.pushed);
+        }
+        let mut columns = self.kept(input, &admitted.batch.rows);
+        if rows.len() < admitted.batch.len() {
+            let rows = UInt32Array::from(rows.clone());
+            columns = columns.iter().map(|c| arrow::compute::take(c, &rows, None)).collect::<Result<_, _>>()?;
+        }
+        let chunk = self.sides[input].add_chunk(columns)?;
+        let mut found = vec![];
+        for (at, row) in rows.into_iter().enumerate() {
+            let row = row as usize;
+            let time = admitted.time(row);
+            let key = has_key(row).then(|| keys.row(row).data());
+            let own = self.sides[input].insert((chunk, at as u32), self.next_id, time, key, false)?;
+            self.next_id += 1;
+            let Some(key) = key else { continue };
+            found.clear();
+            self.sides[1 - input].find(key, self.range(input, time), &mut found);
+            if !found.is_empty() {
+                self.sides[input].mark(own);
+            }
+            for &other in &found {
+                self.sides[1 - input].mark(other);
+                self.pairs.push(if input == LEFT { (own, other) } else { (other, own) });
+            }
+        }
+        Ok(admitted.pushed)
+    }
+
+    fn finish_epoch(&mut self, _before: Option<Watermark>, after: Option<Watermark>) -> Result<Finished> {
+        let mut out = Finished::default();
+        for pairs in std::mem::take(&mut self.pairs).chunks(self.chunk_rows) {
+            let (left, right): (Vec<u32>, Vec<u32>) = pairs.iter().copied().unzip();
+            out.batches.push(self.output(self.sides[LEFT].gather(&left)?, self.sides[RIGHT].gather(&right)?)?);
+        }
+        let mut unmatched = std::mem::take(&mut self.unmatched);
+        for input in [LEFT, RIGHT] {
+            let closed = self.sides[input].close(after);
+            unmatched[input] += closed.len() as u64;
+            if input == LEFT && self.spec.how == JoinKind::Left {
+                for rows in closed.chunks(self.chunk_rows) {
+                    out.batches.push(self.output(self.sides[LEFT].gather(rows)?, self.null_right(rows.len()))?);
+                }
+            }
+        }
+        out.increment = self.increment()?;
+        out.updated = out.increment.as_ref().map_or(0, RecordBatch::num_rows);
+        out.metrics = vec![("numUnmatchedLeft", unmatched[LEFT]), ("numUnmatchedRight", unmatched[RIGHT])];
+        self.sides.iter_mut().try_for_each(Side::settle)?;
+        Ok(out)
+    }
+
+    fn description(&self) -> String {
+        let spec = &self.spec;
+        let on: Vec<_> =
+            spec.on.iter().map(|(l, r)| format!("{} = {} {}", l.sql, r.sql, type_to_ddl(&l.data_type))).collect();
+        let kept: Vec<_> = spec.right_columns.iter().map(|i| spec.right_schema.field(*i).clone()).collect();
+        format!(
+            "{} join on {}; {} from {} − {} µs to + {} µs; left {}; right {}",
+            spec.how,
+            on.join(", "),
+            spec.right_schema.field(spec.right_time).name(),
+            spec.left_schema.field(spec.left_time).name(),
+            micros(spec.before),
+            micros(spec.after),
+            to_ddl(&spec.left_schema),
+            to_ddl(&Schema::new(kept))
+        )
+    }
+
+    fn state_schema(&self) -> SchemaRef {
+        self.layout.schema().clone()
+    }
+
+    fn restore(&mut self, state: &RecordBatch) -> Result<()> {
+        for input in [LEFT, RIGHT] {
+            let rows = self.layout.read(input, state, &self.keys[LEFT])?;
+            if rows.ids.is_empty() {
+                continue;
+            }
+            let keys = self.codec.encode(&rows.keys)?;
+            let nulls = null_keys(&rows.keys);
+            let chunk = self.sides[input].add_chunk(rows.columns)?;
+            for (row, id) in rows.ids.iter().enumerate() {
+                let key = nulls.as_ref().is_none_or(|n| n.is_valid(row)).then(|| keys.row(row).data());
+                let time = EventTime(rows.times[row]);
+                self.sides[input].insert((chunk, row as u32), *id, time, key, rows.matched.value(row))?;
+                self.next_id = self.next_id.max(id.saturating_add(1));
+            }
+        }
+        for id in self.layout.read_marks(state)? {
+            self.sides.iter_mut().for_each(|side| side.mark_id(id));
+        }
+        self.sides.iter_mut().try_for_each(Side::settle)
+    }
+
+    fn forget(&mut self, watermark: Option<Watermark>) -> Result<()> {
+        for side in &mut self.sides {
+            side.close(watermark);
+            side.settle()?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut out = vec![];
+        for (input, side) in self.sides.iter().enumerate() {
+            for rows in side.alive().chunks(self.chunk_rows) {
+                out.push(self.layout.rows(input, side, rows, &self.codec)?);
+            }
+        }
+        Ok(out)
+    }
+
+    fn fresh(&self) -> Result<Box<dyn Stateful>> {
+        Ok(Box::new(Self::with_chunks(self.spec.clone(), self.chunk_rows)?))
+    }
+    fn groups(&self) -> usize {
+        self.sides.iter().map(Side::len).sum()
+    }
+    fn memory(&self) -> usize {
+        self.sides.iter().map(Side::memory).sum::<usize>() + self.pairs.capacity() * size_of::<(u32, u32)>()
+    }
+
+    /// Left rows of a left join whose time is up.
+    fn would_emit(&self, after: Option<Watermark>) -> bool {
+        self.spec.how == JoinKind::Left && self.sides[LEFT].would_close(after)
+    }
+}

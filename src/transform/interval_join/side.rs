@@ -1,0 +1,338 @@
+//! One side's rows: columns in chunks, found by key and time, forgotten by time.
+
+use super::super::keys::{KeyTable, number};
+use crate::time::{EventTime, Watermark};
+use crate::{Error, Result};
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::interleave;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// Fewer dead rows than this are not worth copying the others.
+const FEW: usize = if cfg!(test) { 8 } else { 1024 };
+
+#[derive(Clone, Copy)]
+struct Row {
+    time: EventTime,
+    id: i64,
+    /// Its number in `keys`; NONE for a row whose keys have a NULL.
+    key: u32,
+    /// The row before it with the same key and bucket.
+    next: u32,
+    chunk: u32,
+    at: u32,
+    matched: bool,
+    alive: bool,
+}
+
+struct Chunk {
+    columns: Vec<ArrayRef>,
+    /// Its rows are `rows[first..]`, up to the first of the next chunk.
+    first: usize,
+    alive: usize,
+    bytes: usize,
+}
+
+/// Rows are numbered in the order in which they came, and so are their ids. A number stays the same until `settle`.
+pub(super) struct Side {
+    /// One more than what the other side's ranges span, so that a range touches two buckets at most.
+    bucket_us: i64,
+    /// A row matches nothing that is still to come once its time and this are below the watermark.
+    reach: Duration,
+    width: usize,
+    /// Rows in a chunk, at most, once the epoch has ended.
+    chunk_rows: usize,
+    rows: Vec<Row>,
+    chunks: Vec<Chunk>,
+    keys: KeyTable,
+    /// By key and bucket, the newest row.
+    heads: Vec<u32>,
+    /// Rows that are alive, the earliest first.
+    queue: BinaryHeap<Reverse<(EventTime, u32)>>,
+    /// What this epoch added begins here.
+    epoch_row: usize,
+    epoch_chunk: usize,
+    /// Rows of earlier epochs that matched first in this one.
+    marked: Vec<u32>,
+}
+
+impl Side {
+    /// `range_us` is what the ranges span from their first to their last time; `width` is the number of columns.
+    pub fn new(range_us: i64, reach: Duration, width: usize, chunk_rows: usize) -> Self {
+        Self {
+            bucket_us: range_us.saturating_add(1),
+            reach,
+            width,
+            chunk_rows,
+            rows: vec![],
+            chunks: vec![],
+            keys: KeyTable::default(),
+            heads: vec![],
+            queue: BinaryHeap::new(),
+            epoch_row: 0,
+            epoch_chunk: 0,
+            marked: vec![],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn memory(&self) -> usize {
+        self.chunks.iter().map(|c| c.bytes).sum::<usize>()
+            + self.rows.capacity() * size_of::<Row>()
+            + self.queue.capacity() * size_of::<Reverse<(EventTime, u32)>>()
+            + self.heads.capacity() * size_of::<u32>()
+            + self.keys.memory()
+    }
+
+    fn bucket(&self, time: EventTime) -> i64 {
+        time.0.div_euclid(self.bucket_us)
+    }
+
+    /// Columns whose rows are inserted next.
+    pub fn add_chunk(&mut self, columns: Vec<ArrayRef>) -> Result<u32> {
+        let n = number(self.chunks.len())?;
+        self.chunks.push(Chunk::new(columns, self.rows.len()));
+        Ok(n)
+    }
+
+    /// A row at `place` (chunk, row in it).
+    pub fn insert(
+        &mut self,
+        place: (u32, u32),
+        id: i64,
+        time: EventTime,
+        key: Option<&[u8]>,
+        matched: bool,
+    ) -> Result<u32> {
+        let n = number(self.rows.len())?;
+        if self.rows.last().is_some_and(|last| last.id >= id) {
+            return Err(Error::storage(
+                "a state file of a join of two streams has its rows in another order than they were written in; it is damaged. \
+                 Start over with reset(confirm=True).",
+            ));
+        }
+        let (key, next) = match key {
+            None => (KeyTable::NONE, KeyTable::NONE),
+            Some(key) => match self.keys.intern(key, self.bucket(time))? {
+                (key, true) => {
+                    self.heads.push(n);
+                    (key, KeyTable::NONE)
+                }
+                (key, false) => (key, std::mem::replace(&mut self.heads[key as usize], n)),
+            },
+        };
+        let (chunk, at) = place;
+        self.rows.push(Row { time, id, key, next, chunk, at, matched, alive: true });
+        self.chunks[chunk as usize].alive += 1;
+        self.queue.push(Reverse((time, n)));
+        Ok(n)
+    }
+
+    /// The rows with that key whose time lies in the range, its ends included.
+    pub fn find(&self, key: &[u8], (from, to): (EventTime, EventTime), found: &mut Vec<u32>) {
+        if self.queue.is_empty() {
+            return;
+        }
+        for bucket in self.bucket(from)..=self.bucket(to) {
+            let mut next = self.keys.find(key, bucket).map_or(KeyTable::NONE, |key| self.heads[key as usize]);
+            while next != KeyTable::NONE {
+                let row = &self.rows[next as usize];
+                if row.alive && row.time >= from && row.time <= to {
+                    found.push(next);
+                }
+                next = row.next;
+            }
+        }
+    }
+
+    pub fn mark(&mut self, row: u32) {
+        let matched = &mut self.rows[row as usize].matched;
+        if !std::mem::replace(matched, true) && (row as usize) < self.epoch_row {
+            self.marked.push(row);
+        }
+    }
+
+    /// Marks from a file. A row that is not here is forgotten already, or of the other side.
+    pub fn mark_id(&mut self, id: i64) {
+        if let Ok(row) = self.rows.binary_search_by_key(&id, |row| row.id) {
+            self.rows[row].matched = true;
+        }
+    }
+
+    fn is_over(&self, time: EventTime, watermark: Option<Watermark>) -> bool {
+        watermark.is_some_and(|w| time.plus(self.reach) < w)
+    }
+
+    /// Forgets the rows that match nothing that is still to come, and gives those that never matched. They can be gathered until
+    /// `settle`.
+    pub fn close(&mut self, watermark: Option<Watermark>) -> Vec<u32> {
+        let mut unmatched = vec![];
+        while let Some(Reverse((time, n))) = self.queue.peek().copied() {
+            if !self.is_over(time, watermark) {
+                break;
+            }
+            self.queue.pop();
+            let row = &mut self.rows[n as usize];
+            row.alive = false;
+            self.chunks[row.chunk as usize].alive -= 1;
+            if !row.matched {
+                unmatched.push(n);
+            }
+        }
+        unmatched
+    }
+
+    /// Whether `close` would give any row. Looks only at those that it would forget: in a heap, they are its top.
+    pub fn would_close(&self, watermark: Option<Watermark>) -> bool {
+        let heap = self.queue.as_slice();
+        let mut open = vec![0];
+        while let Some(i) = open.pop() {
+            let Some(Reverse((time, n))) = heap.get(i) else { continue };
+            if self.is_over(*time, watermark) {
+                if !self.rows[*n as usize].matched {
+                    return true;
+                }
+                open.extend([2 * i + 1, 2 * i + 2]);
+            }
+        }
+        false
+    }
+
+    /// Rows that this epoch added and that are alive.
+    pub fn added(&self) -> Vec<u32> {
+        self.alive_from(self.epoch_row)
+    }
+    pub fn alive(&self) -> Vec<u32> {
+        self.alive_from(0)
+    }
+    fn alive_from(&self, first: usize) -> Vec<u32> {
+        (first..self.rows.len()).filter(|i| self.rows[*i].alive).map(|i| i as u32).collect()
+    }
+
+    /// The ids of rows of earlier epochs that matched first in this one and are alive.
+    pub fn marked(&self) -> Vec<i64> {
+        self.marked.iter().map(|n| &self.rows[*n as usize]).filter(|r| r.alive).map(|r| r.id).collect()
+    }
+
+    pub fn id(&self, row: u32) -> i64 {
+        self.rows[row as usize].id
+    }
+    pub fn time(&self, row: u32) -> EventTime {
+        self.rows[row as usize].time
+    }
+    pub fn is_matched(&self, row: u32) -> bool {
+        self.rows[row as usize].matched
+    }
+    /// Nothing for a row whose keys have a NULL.
+    pub fn key(&self, row: u32) -> Option<&[u8]> {
+        let key = self.rows[row as usize].key;
+        (key != KeyTable::NONE).then(|| self.keys.key(key))
+    }
+
+    /// The columns of some rows.
+    pub fn gather(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        let place = |row: &u32| {
+            let row = &self.rows[*row as usize];
+            (row.chunk as usize, row.at as usize)
+        };
+        let mut used: Vec<usize> = rows.iter().map(|r| place(r).0).collect();
+        used.sort_unstable();
+        used.dedup();
+        let mut indices = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (chunk, at) = place(row);
+            indices.push((used.partition_point(|u| *u < chunk), at));
+        }
+        let column = |c: usize| {
+            let arrays: Vec<&dyn Array> = used.iter().map(|u| self.chunks[*u].columns[c].as_ref()).collect();
+            Ok(interleave(&arrays, &indices)?)
+        };
+        (0..self.width).map(column).collect()
+    }
+
+    /// Ends the epoch: numbers may change, and dead rows are let go of.
+    pub fn settle(&mut self) -> Result<()> {
+        self.marked.clear();
+        let dead = self.rows.len() - self.queue.len();
+        if dead > FEW && dead > self.queue.len() {
+            self.compact()?;
+        } else {
+            self.coalesce()?;
+            for chunk in self.chunks.iter_mut().filter(|c| c.alive == 0) {
+                (chunk.columns, chunk.bytes) = (vec![], 0);
+            }
+        }
+        self.epoch_row = self.rows.len();
+        self.epoch_chunk = self.chunks.len();
+        Ok(())
+    }
+
+    /// Copies the rows that are alive: rows, keys and columns of the dead go.
+    fn compact(&mut self) -> Result<()> {
+        let mut new = Self::new(self.bucket_us - 1, self.reach, self.width, self.chunk_rows);
+        for part in self.alive().chunks(self.chunk_rows) {
+            let chunk = new.add_chunk(self.gather(part)?)?;
+            for (at, &n) in part.iter().enumerate() {
+                let row = &self.rows[n as usize];
+                new.insert((chunk, at as u32), row.id, row.time, self.key(n), row.matched)?;
+            }
+        }
+        *self = new;
+        Ok(())
+    }
+
+    /// Makes larger chunks of this epoch's small ones, and of earlier ones that are no larger than what would join them: so
+    /// a row is copied a few times in its life, and a stream that brings ten rows an epoch does not end up with a chunk for each.
+    fn coalesce(&mut self) -> Result<()> {
+        let mut from = self.epoch_chunk;
+        let mut total: usize = self.chunks[from..].iter().map(|c| c.alive).sum();
+        while let Some(before) = from.checked_sub(1).map(|i| &self.chunks[i]) {
+            if total == 0 || before.alive > total || before.alive > self.chunk_rows / 2 {
+                break;
+            }
+            from -= 1;
+            total += before.alive;
+        }
+        let (mut made, mut start): (Vec<Chunk>, usize) = (vec![], from);
+        while start < self.chunks.len() {
+            let (mut end, mut size) = (start + 1, self.chunks[start].alive);
+            while end < self.chunks.len() && size + self.chunks[end].alive <= self.chunk_rows {
+                size += self.chunks[end].alive;
+                end += 1;
+            }
+            let first = self.chunks[start].first;
+            let rows = first..self.chunks.get(end).map_or(self.rows.len(), |next| next.first);
+            let chunk = number(from + made.len())?;
+            if end == start + 1 {
+                self.rows[rows].iter_mut().for_each(|row| row.chunk = chunk);
+                let old = &mut self.chunks[start];
+                let columns = std::mem::take(&mut old.columns);
+                made.push(Chunk { columns, first, alive: old.alive, bytes: old.bytes });
+            } else {
+                let alive: Vec<u32> = rows.filter(|i| self.rows[*i].alive).map(|i| i as u32).collect();
+                let mut new = Chunk::new(if alive.is_empty() { vec![] } else { self.gather(&alive)? }, first);
+                new.alive = alive.len();
+                made.push(new);
+                for (at, n) in alive.into_iter().enumerate() {
+                    let row = &mut self.rows[n as usize];
+                    (row.chunk, row.at) = (chunk, at as u32);
+                }
+            }
+            start = end;
+        }
+        self.chunks.truncate(from);
+        self.chunks.append(&mut made);
+        Ok(())
+    }
+}
+
+impl Chunk {
+    fn new(columns: Vec<ArrayRef>, first: usize) -> Self {
+        let bytes = columns.iter().map(|c| c.get_array_memory_size()).sum();
+        Self { columns, first, alive: 0, bytes }
+    }
+}

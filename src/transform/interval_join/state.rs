@@ -1,0 +1,178 @@
+//! What a join of two streams writes: rows of both sides in one schema, and marks.
+//!
+//! `_side` 0 is a left row, 1 a right one; 2 is a mark, which says that the row with that `_id`, written before, has matched.
+
+use super::side::Side;
+use super::{IntervalJoinSpec, LEFT};
+use crate::expr::Bound;
+use crate::state::KeyCodec;
+use crate::{Error, Result};
+use arrow::array::*;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::*;
+use std::sync::Arc;
+
+const MARK: i8 = 2;
+/// `_side`, `_id`, `_matched`, `_time`.
+const OWN: usize = 4;
+
+/// Where what stands in a state row.
+pub(super) struct Layout {
+    schema: SchemaRef,
+    left: SchemaRef,
+    right_columns: usize,
+    /// The column of each right key: a kept one where it is that, else one behind them.
+    right_keys: Vec<usize>,
+}
+
+/// Rows of one side, as they were written.
+pub(super) struct ReadRows {
+    pub ids: Vec<i64>,
+    pub times: Vec<i64>,
+    pub matched: BooleanArray,
+    pub columns: Vec<ArrayRef>,
+    pub keys: Vec<ArrayRef>,
+}
+
+fn damaged(what: &str) -> Error {
+    Error::storage(format!(
+        "a state file of a join of two streams is damaged ({what}). Start over with reset(confirm=True)."
+    ))
+}
+
+impl Layout {
+    pub fn new(spec: &IntervalJoinSpec, right_keys: &[Bound]) -> Self {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let mut fields = vec![
+            Field::new("_side", DataType::Int8, true),
+            Field::new("_id", DataType::Int64, true),
+            Field::new("_matched", DataType::Boolean, true),
+            Field::new("_time", time, true),
+        ];
+        let renamed =
+            |prefix: &str, f: &Field| Field::new(format!("{prefix}_{}", f.name()), f.data_type().clone(), true);
+        fields.extend(spec.left_schema.fields().iter().map(|f| renamed("l", f)));
+        let first_right = fields.len();
+        fields.extend(spec.right_columns.iter().map(|i| renamed("r", spec.right_schema.field(*i))));
+        let mut places = vec![];
+        for key in right_keys {
+            let kept = key.as_column().and_then(|c| spec.right_columns.iter().position(|i| *i == c));
+            places.push(kept.map_or(fields.len(), |at| first_right + at));
+            if kept.is_none() {
+                let mut name = format!("r_{}", key.name);
+                while fields.iter().any(|f| *f.name() == name) {
+                    name.push_str("_key");
+                }
+                fields.push(Field::new(name, key.data_type.clone(), true));
+            }
+        }
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            left: spec.left_schema.clone(),
+            right_columns: spec.right_columns.len(),
+            right_keys: places,
+        }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn first_right(&self) -> usize {
+        OWN + self.left.fields().len()
+    }
+
+    /// State rows of some rows of a side.
+    pub fn rows(&self, input: usize, side: &Side, rows: &[u32], codec: &KeyCodec) -> Result<RecordBatch> {
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
+        let ids: Int64Array = rows.iter().map(|n| Some(side.id(*n))).collect();
+        let matched: BooleanArray = rows.iter().map(|n| Some(side.is_matched(*n))).collect();
+        let times: TimestampMicrosecondArray = rows.iter().map(|n| Some(side.time(*n).0)).collect();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
+        columns[0] = Some(Arc::new(Int8Array::from_value(input as i8, rows.len())));
+        columns[1] = Some(Arc::new(ids));
+        columns[2] = Some(Arc::new(matched));
+        columns[3] = Some(Arc::new(times.with_timezone("UTC")));
+        let first = if input == LEFT { OWN } else { self.first_right() };
+        for (i, column) in side.gather(rows)?.into_iter().enumerate() {
+            columns[first + i] = Some(column);
+        }
+        // Left keys can be computed from the left columns, which are all here.
+        if input != LEFT && self.right_keys.iter().any(|place| columns[*place].is_none()) {
+            let keys = codec.decode(rows.iter().filter_map(|n| side.key(*n)))?;
+            for (place, key) in self.right_keys.iter().zip(keys) {
+                columns[*place].get_or_insert(key);
+            }
+        }
+        self.fill(columns, rows.len())
+    }
+
+    /// State rows that say which rows have matched.
+    pub fn marks(&self, ids: Vec<i64>) -> Result<RecordBatch> {
+        let rows = ids.len();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
+        columns[0] = Some(Arc::new(Int8Array::from_value(MARK, rows)));
+        columns[1] = Some(Arc::new(Int64Array::from(ids)));
+        columns[2] = Some(Arc::new(BooleanArray::from(vec![true; rows])));
+        self.fill(columns, rows)
+    }
+
+    fn fill(&self, columns: Vec<Option<ArrayRef>>, rows: usize) -> Result<RecordBatch> {
+        let fields = self.schema.fields().iter();
+        let columns =
+            columns.into_iter().zip(fields).map(|(c, f)| c.unwrap_or_else(|| new_null_array(f.data_type(), rows)));
+        Ok(RecordBatch::try_new(self.schema.clone(), columns.collect())?)
+    }
+
+    /// The rows of a side in an increment or a snapshot.
+    pub fn read(&self, input: usize, state: &RecordBatch, left_keys: &[Bound]) -> Result<ReadRows> {
+        let state = self.part(state, input as i8)?;
+        let column = |i: usize| state.column(i).clone();
+        let ids = state.column(1).as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("no ids"))?;
+        let matched = state.column(2).as_boolean_opt().ok_or_else(|| damaged("no flags"))?;
+        let times =
+            state.column(3).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| damaged("no times"))?;
+        if ids.null_count() + matched.null_count() + times.null_count() > 0 {
+            return Err(damaged("a row without id, flag or time"));
+        }
+        let (columns, keys): (Vec<ArrayRef>, Vec<ArrayRef>) = match input {
+            _ if state.num_rows() == 0 => (vec![], vec![]),
+            LEFT => {
+                let columns: Vec<ArrayRef> = (OWN..self.first_right()).map(column).collect();
+                let rows = RecordBatch::try_new(self.left.clone(), columns.clone())
+                    .map_err(|e| damaged("left columns that are not what they were").with_source(e))?;
+                let keys = left_keys.iter().map(|k| k.evaluate(&rows)).collect::<Result<_>>();
+                (columns, keys.map_err(|e| damaged("left keys that cannot be computed").with_source(e))?)
+            }
+            _ => {
+                let right = self.first_right()..self.first_right() + self.right_columns;
+                (right.map(column).collect(), self.right_keys.iter().copied().map(column).collect())
+            }
+        };
+        Ok(ReadRows {
+            ids: ids.values().to_vec(),
+            times: times.values().to_vec(),
+            matched: matched.clone(),
+            columns,
+            keys,
+        })
+    }
+
+    /// The ids of rows that have matched since they were written.
+    pub fn read_marks(&self, state: &RecordBatch) -> Result<Vec<i64>> {
+        let state = self.part(state, MARK)?;
+        let ids = state.column(1).as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("no ids"))?;
+        Ok(ids.values().to_vec())
+    }
+
+    fn part(&self, state: &RecordBatch, side: i8) -> Result<RecordBatch> {
+        if state.num_columns() != self.schema.fields().len() {
+            return Err(damaged("its columns are others"));
+        }
+        let sides = state.column(0).as_primitive_opt::<Int8Type>().ok_or_else(|| damaged("no sides"))?;
+        let mask: BooleanArray = sides.iter().map(|s| Some(s == Some(side))).collect();
+        Ok(filter_record_batch(state, &mask)?)
+    }
+}
