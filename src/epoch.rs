@@ -168,7 +168,21 @@ pub struct Seal {
     pub tables: BTreeMap<String, SealedTable>,
     /// Offsets that were gone, where the user said to go on.
     pub lost: Vec<LostRange>,
+    /// An epoch that fills new tables from the earliest offset names them and their ranges here; the others wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
     pub counts: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backfill {
+    pub tables: Vec<String>,
+    /// New tables that are filled after these.
+    pub waiting: Vec<String>,
+    pub ranges: Vec<Range>,
+    pub watermarks_before: BTreeMap<String, Option<EventTime>>,
+    pub watermarks: BTreeMap<String, TrackerState>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -309,6 +323,7 @@ impl EpochLog {
                 static_versions: BTreeMap::new(),
                 tables: BTreeMap::new(),
                 lost: vec![],
+                backfill: None,
                 counts: serde_json::Value::Null,
             };
             if self.seal(&seal).await? == Claim::Ours {

@@ -71,7 +71,8 @@ class Pipeline:
             table_name: Delta's own name of the table. Default: `name`.
             comment: The table's comment.
             schema_mode: "merge" adds new columns to a table that exists.
-            start: "now" for a table that is new in a pipeline that has run before.
+            start: For a table that is new in a pipeline that has run before: "now" (only what comes from now on), or
+                "earliest" (it is filled from the earliest offset first, while the others wait).
         """
         if name is None:
             name = options.pop("name", None)  # @lake.table(name="…"), as Delta Live Tables has it

@@ -7,7 +7,7 @@ use super::run::QuerySpec;
 use super::source::KafkaSource;
 use crate::epoch::*;
 use crate::position::TopicPartition;
-use crate::window::Tracker;
+use crate::window::TrackerState;
 use crate::{Error, Result, state};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -71,14 +71,12 @@ pub(super) fn check_tables(spec: &QuerySpec, before: &DefinitionFile, shared: &S
             match t.start.as_deref() {
                 Some("now") => notes.push(format!("table '{}' is new and starts now", t.name)),
                 Some("earliest") => {
-                    return Err(Error::config(format!(
-                        "table '{}' is new, and filling it from the earliest offset beside the others is not in this version. Say start=\"now\", or run with full_refresh=True.",
-                        t.name
-                    )));
+                    notes.push(format!("table '{}' is new and is filled from the earliest offset first", t.name));
                 }
                 _ => {
                     return Err(Error::config(format!(
-                        "table '{}' is new in a pipeline that has run before. Say start=\"now\" (only what comes from now on), or run with full_refresh=True.",
+                        "table '{}' is new in a pipeline that has run before. Say start=\"now\" (only what comes from now on) or \
+                         start=\"earliest\" (it is filled first), or run with full_refresh=True.",
                         t.name
                     )));
                 }
@@ -117,8 +115,8 @@ pub(super) fn restore(
     let trackers = engine.plan.trackers.iter().zip(&engine.plan.tracker_topics);
     for (tracker, ((name, watermark), topics)) in engine.trackers.iter_mut().zip(trackers) {
         let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| topics.contains(&p.topic)).collect();
-        if let Some(state) = seal.watermarks.get(name) {
-            *tracker = Tracker::restore(watermark.clone(), state, |n| {
+        if let Some(state) = tracker_state(&seal.watermarks, name) {
+            tracker.restore(watermark.clone(), state, |n| {
                 partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone())
             });
         }
@@ -152,6 +150,15 @@ pub(super) fn restore(
         op.forget(watermark)?;
     }
     Ok((kept, infos))
+}
+
+/// A watermark's state by its name; else by that of another over the same column and topics: without any, windows that were
+/// closed would be open again.
+pub(super) fn tracker_state<'a>(all: &'a BTreeMap<String, TrackerState>, name: &str) -> Option<&'a TrackerState> {
+    fn base(name: &str) -> &str {
+        name.split(['#', '\'']).next().unwrap_or(name)
+    }
+    all.get(name).or_else(|| all.iter().find(|(n, _)| base(n) == base(name)).map(|(_, state)| state))
 }
 
 /// The state of a table that goes on must go on as well.

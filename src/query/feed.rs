@@ -80,6 +80,20 @@ impl Feed {
     pub fn starts(sources: &[Arc<KafkaSource>]) -> Result<Positions> {
         resolve(sources, "starting_offsets", |s| Some(s.starting.clone()))
     }
+    pub fn starts_at(sources: &[Arc<KafkaSource>], offsets: &super::source::Offsets) -> Result<Positions> {
+        resolve(sources, "start", |_| Some(offsets.clone()))
+    }
+
+    /// Of just these partitions, up to these offsets.
+    pub fn up_to(sources: Vec<Arc<KafkaSource>>, positions: Positions, targets: &Positions) -> Result<Self> {
+        let mut feed = Self::new(sources, positions.clone(), true)?;
+        feed.positions.retain(|tp, _| positions.contains_key(tp));
+        let positions = feed.positions.clone();
+        let bound = |tp: &TopicPartition| targets.get(tp).copied().unwrap_or(positions[tp]);
+        feed.targets = Some(positions.keys().map(|tp| (tp.clone(), bound(tp))).collect());
+        feed.reached = positions.iter().filter(|(tp, at)| **at >= bound(tp)).map(|(tp, _)| tp.clone()).collect();
+        Ok(feed)
+    }
 
     /// `bounded`: up to what is committed in Kafka now, or `ending_offsets`.
     pub fn new(sources: Vec<Arc<KafkaSource>>, positions: Positions, bounded: bool) -> Result<Self> {

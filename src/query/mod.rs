@@ -7,8 +7,10 @@
 //! run      the durable epoch loop           start    recovery: what a run finds and finishes
 //! seal     an epoch's end                   changes  what is another than in the run before
 //! compact  state files                      open     why windows are still open
+//! backfill new tables that begin at the earliest offset
 //! ```
 
+mod backfill;
 mod changes;
 mod commit;
 mod compact;

@@ -83,6 +83,8 @@ pub struct PlanNode {
     pub schema: SchemaRef,
     /// Under which name rules and rejects are reported.
     pub dataset: Arc<str>,
+    /// The stream's id.
+    pub stream: String,
     pub on_malformed: Option<OnMalformed>,
     /// The watermarks that it lies behind.
     pub trackers: Vec<usize>,
@@ -185,11 +187,18 @@ struct Builder<'a> {
     made: HashMap<(String, Option<Emit>), usize>,
     users: HashMap<String, usize>,
     names: HashMap<String, Arc<str>>,
+    /// Those of `names` that were given with .named().
+    named: std::collections::HashSet<String>,
     target: &'a Target,
 }
 
 impl Plan {
     pub fn new(targets: Vec<Target>) -> Result<Self> {
+        Self::beside(targets, &[])
+    }
+
+    /// A plan whose steps are those that it would have together with `others`.
+    pub fn beside(targets: Vec<Target>, others: &[Target]) -> Result<Self> {
         let Some(first) = targets.first() else { return Err(Error::config("there is no table to write")) };
         let mut b = Builder {
             plan: Plan {
@@ -203,6 +212,7 @@ impl Plan {
             made: HashMap::new(),
             users: HashMap::new(),
             names: HashMap::new(),
+            named: std::collections::HashSet::new(),
             target: first,
         };
         let mut seen = std::collections::HashSet::new();
@@ -211,10 +221,15 @@ impl Plan {
             *b.users.entry(t.stream.id().into()).or_default() += 1;
             b.count_users(&t.stream, &mut seen);
         }
+        for t in others {
+            *b.users.entry(t.stream.id().into()).or_default() += 1;
+            b.count_users(&t.stream, &mut seen);
+        }
         // Names given with .named() win over those of tables.
         for t in &targets {
             b.name_steps(&t.stream, None);
         }
+        b.named = b.names.keys().cloned().collect();
         for t in &targets {
             b.name_steps(&t.stream, Some(&t.name));
         }
@@ -325,7 +340,12 @@ impl Builder<'_> {
                     .iter()
                     .flat_map(|s| s.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>())
                     .collect();
+                // One of another delay over the same column is told apart by that; seals find it again by its name.
                 let mut name = format!("{}@{}", spec.column, topics.join("+"));
+                let taken = |name: &str| self.plan.trackers.iter().any(|(n, _)| n == name);
+                if taken(&name) {
+                    name = format!("{name}#{}", crate::time::format_duration(spec.delay));
+                }
                 while self.plan.trackers.iter().any(|(n, _)| *n == name) {
                     name.push('\'');
                 }
@@ -369,7 +389,10 @@ impl Builder<'_> {
     }
 
     fn push(&mut self, stream: &Stream, step: Step, inputs: Vec<usize>) -> usize {
-        let dataset = self.names.get(stream.id()).cloned().unwrap_or_else(|| self.target.name.clone());
+        // An aggregate has a node for each mode that it is written in, made for the first table of that mode.
+        let own = stream.has_aggregate() && !self.named.contains(stream.id());
+        let known = self.names.get(stream.id()).filter(|_| !own);
+        let dataset = known.unwrap_or(&self.target.name).clone();
         let on_malformed = match &step {
             Step::Kafka(s) => s.on_malformed,
             Step::Messages(s) => s.on_malformed,
@@ -382,7 +405,15 @@ impl Builder<'_> {
         trackers.sort_unstable();
         trackers.dedup();
         let schema = stream.schema().clone();
-        self.plan.nodes.push(PlanNode { step, inputs, schema, dataset, on_malformed, trackers });
+        self.plan.nodes.push(PlanNode {
+            step,
+            inputs,
+            schema,
+            dataset,
+            stream: stream.id().into(),
+            on_malformed,
+            trackers,
+        });
         self.plan.nodes.len() - 1
     }
 }

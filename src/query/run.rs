@@ -145,7 +145,18 @@ impl<'a> Runner<'a> {
     fn run(spec: &QuerySpec, shared: &Shared) -> Result<()> {
         spec.runtime.block_on(heartbeat::check(&spec.checkpoint, &spec.name))?;
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
-        let at = start::start(spec, shared)?;
+        loop {
+            let at = start::start(spec, shared)?;
+            // New tables that begin at the earliest offset are filled first, then the query starts with all of them.
+            let filling = at.filling.as_ref().map(|f| spec.only(&f.tables));
+            Self::run_from(filling.as_ref().unwrap_or(spec), shared, at)?;
+            if filling.is_none() || shared.stopping() != Stop::No {
+                return Ok(());
+            }
+        }
+    }
+
+    fn run_from(spec: &QuerySpec, shared: &Shared, at: Started) -> Result<()> {
         let mut runner = Runner {
             spec,
             shared,
@@ -192,13 +203,17 @@ impl<'a> Runner<'a> {
                 work.abort();
                 return Ok(());
             }
-            if work.messages > 0 || self.has_news(last) {
+            // The end of a filling is sealed in any case: only that tells that it has ended.
+            if work.messages > 0 || self.has_news(last) || last && self.at.filling.is_some() {
                 self.finish(work, last)?;
                 self.at.engine.keep_within(self.memory_limit)?;
             } else {
                 work.abort();
             }
             if last {
+                if self.at.filling.is_some() {
+                    return Ok(());
+                }
                 self.say_what_is_open();
                 return Ok(());
             }

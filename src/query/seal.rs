@@ -49,7 +49,8 @@ impl Runner<'_> {
                 staged_rows.insert(t.name.clone(), rows);
                 continue;
             }
-            let updated = self.at.engine.plan.operators_of(i).into_iter().any(|o| counts.updated[o] > 0);
+            // By its last aggregate: those below it may have changed without any of their windows being closed.
+            let updated = self.at.engine.plan.top_operator(i).is_some_and(|o| counts.updated[o] > 0);
             let (adds, rows) = match stager {
                 Some(s) => rt.block_on(s.finish())?,
                 None => (vec![], 0),
@@ -158,10 +159,10 @@ impl Runner<'_> {
             records: records.remove(tp).unwrap_or_default(),
             last_timestamp: feed.last_timestamp.get(tp).copied(),
         });
-        let ranges = ranges.collect();
+        let ranges: Vec<Range> = ranges.collect();
+        let lost = feed.lost.clone();
         let engine = &self.at.engine;
-        let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
-        Seal {
+        let mut seal = Seal {
             format_version: FORMAT_VERSION,
             epoch: work.epoch,
             nonce: uuid::Uuid::new_v4().to_string(),
@@ -170,13 +171,28 @@ impl Runner<'_> {
             clock: now,
             ranges,
             watermarks_before: work.watermarks_before.clone(),
-            watermarks: trackers.map(|((n, _), t)| (n.clone(), t.state())).collect(),
+            watermarks: BTreeMap::new(),
             state: self.at.state.clone(),
-            static_versions: self.at.engine.static_versions(),
+            static_versions: engine.static_versions(),
             tables,
-            lost: self.at.feed.lost.clone(),
+            lost,
+            backfill: None,
             counts: report::counts(engine, counts, totals),
+        };
+        match &self.at.filling {
+            None => {
+                let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
+                seal.watermarks = trackers.map(|((n, _), t)| (n.clone(), t.state())).collect();
+            }
+            Some(filling) => {
+                let theirs = std::mem::replace(&mut seal.ranges, filling.ranges.clone());
+                let of_query = filling.watermarks.iter().map(|(n, s)| (n.clone(), s.watermark)).collect();
+                let before = std::mem::replace(&mut seal.watermarks_before, of_query);
+                let (made, watermarks) = filling.seal(theirs, before, &engine.trackers, &engine.plan.trackers);
+                (seal.backfill, seal.watermarks) = (Some(made), watermarks);
+            }
         }
+        seal
     }
 }
 

@@ -1,5 +1,6 @@
 //! Starting: which query this is, what earlier runs left, and what has to be finished before anything is read.
 
+use super::backfill::{Filling, check_start, filling};
 use super::changes::{check_identity, check_tables, restore};
 use super::commit::{Committer, app, seal_to_commits};
 use super::compact::FileInfo;
@@ -34,6 +35,8 @@ pub struct Started {
     pub files: HashMap<String, FileInfo>,
     pub totals: RuleTotals,
     pub topic_ids: BTreeMap<String, Option<String>>,
+    /// New tables are to be filled first; engine and feed are theirs.
+    pub filling: Option<Filling>,
 }
 
 pub const QUARANTINE: &str = "_quarantine";
@@ -92,8 +95,11 @@ fn topics(sources: &[Arc<KafkaSource>]) -> Vec<String> {
 /// Everything before the first read. Kafka's answers are awaited on this thread; storage's on the runtime.
 pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let rt = spec.runtime.clone();
-    for t in spec.tables.iter().filter(|t| t.foreach.is_none()) {
-        table_spec(t).check()?;
+    for t in &spec.tables {
+        check_start(t.start.as_deref(), &t.name)?;
+        if t.foreach.is_none() {
+            table_spec(t).check()?;
+        }
     }
     let targets =
         spec.tables.iter().map(|t| Target { name: t.name.as_str().into(), stream: t.stream.clone(), mode: t.mode });
@@ -228,6 +234,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     rt.block_on(committer.check(spec, last))?;
 
     let mut totals = RuleTotals::default();
+    let mut fill = None;
     let mut state_files = BTreeMap::new();
     let mut files = HashMap::new();
     let positions: Positions;
@@ -250,12 +257,29 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             {
                 totals = RuleTotals::from_list(list);
             }
-            (state_files, files) = restore(&rt, &log, &mut engine, seal, spec, before.as_ref())?;
+            if let Some(to_fill) = before.as_ref().and_then(|b| filling(spec, seal, b)) {
+                let (mut theirs, from) = to_fill.engine(spec, seal)?;
+                let only = spec.only(&to_fill.tables);
+                (state_files, files) = restore(&rt, &log, &mut theirs, &from, &only, before.as_ref())?;
+                // The others' state stays as it is.
+                for (name, kept) in &seal.state {
+                    state_files.entry(name.clone()).or_insert_with(|| kept.clone());
+                }
+                (engine, fill) = (theirs, Some(to_fill));
+            } else {
+                (state_files, files) = restore(&rt, &log, &mut engine, seal, spec, before.as_ref())?;
+            }
         }
     }
     let bounded = spec.trigger == super::Trigger::AvailableNow;
-    let mut feed = Feed::new(sources, positions, bounded)?;
-    feed.last_timestamp = last_timestamps;
+    let mut feed = match &fill {
+        Some(fill) => fill.feed(engine.plan.kafka_sources())?,
+        None => {
+            let mut feed = Feed::new(sources, positions, bounded)?;
+            feed.last_timestamp = last_timestamps;
+            feed
+        }
+    };
     feed.topic_ids = topic_ids.iter().map(|(t, id)| (crate::position::Topic::new(t), id.clone())).collect();
     engine.know(feed.positions.keys());
     engine.begin();
@@ -270,6 +294,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         files,
         totals,
         topic_ids,
+        filling: fill,
     })
 }
 

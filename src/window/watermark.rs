@@ -42,16 +42,25 @@ pub struct Tracker {
     pub spec: WatermarkSpec,
     pub watermark: Option<Watermark>,
     partitions: BTreeMap<TopicPartition, PartitionTime>,
+    /// Where it may not go beyond, if anywhere: `Some(None)` is nowhere at all.
+    limit: Option<Option<Watermark>>,
 }
 
 impl Tracker {
     pub fn new(spec: WatermarkSpec) -> Self {
-        Self { spec, watermark: None, partitions: BTreeMap::new() }
+        Self { spec, watermark: None, partitions: BTreeMap::new(), limit: None }
     }
 
-    pub fn restore(spec: WatermarkSpec, state: &TrackerState, name: impl Fn(&str) -> Option<TopicPartition>) -> Self {
-        let partitions = state.partitions.iter().filter_map(|(k, v)| Some((name(k)?, v.clone()))).collect();
-        Self { spec, watermark: state.watermark, partitions }
+    /// Goes on from what a seal kept.
+    pub fn restore(
+        &mut self,
+        spec: WatermarkSpec,
+        state: &TrackerState,
+        name: impl Fn(&str) -> Option<TopicPartition>,
+    ) {
+        self.spec = spec;
+        self.watermark = state.watermark;
+        self.partitions = state.partitions.iter().filter_map(|(k, v)| Some((name(k)?, v.clone()))).collect();
     }
 
     pub fn state(&self) -> TrackerState {
@@ -100,8 +109,17 @@ impl Tracker {
         } else {
             self.partitions.values().filter_map(|p| p.highest).max()
         };
-        self.watermark = self.watermark.max(candidate.map(less_delay));
+        let mut candidate = candidate.map(less_delay);
+        if let Some(limit) = self.limit {
+            candidate = candidate.min(limit);
+        }
+        self.watermark = self.watermark.max(candidate);
         self.watermark
+    }
+
+    /// Never goes beyond another watermark; None where there is none to wait for.
+    pub fn hold_at(&mut self, limit: Option<Option<Watermark>>) {
+        self.limit = limit;
     }
 
     /// The partition that holds the watermark back.
@@ -149,7 +167,8 @@ mod tests {
         t.see(&p(0), EventTime(100));
         t.see(&p(1), EventTime(70));
         t.advance(|_| false, EventTime(0));
-        let back = Tracker::restore(spec(), &t.state(), |s| (0..2).map(p).find(|q| q.to_string() == s));
+        let mut back = Tracker::new(spec());
+        back.restore(spec(), &t.state(), |s| (0..2).map(p).find(|q| q.to_string() == s));
         assert_eq!(back.state(), t.state());
         assert_eq!(back.holder().map(|h| h.0.clone()), Some(p(1)));
     }

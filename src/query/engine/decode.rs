@@ -62,7 +62,6 @@ impl Engine {
         self.counts.unknown_fields += decoded.unknown_fields;
         self.counts.tombstones += decoded.tombstones.len() as u64;
         self.counts.malformed += decoded.malformed.len() as u64;
-        let dataset = self.plan.nodes[node].dataset.clone();
         let (tombstone_policy, limit) = match &self.plan.nodes[node].step {
             Step::Kafka(s) => (s.decode.on_tombstone, s.max_malformed),
             Step::Messages(s) => (s.decode.on_tombstone, 1.0),
@@ -71,8 +70,8 @@ impl Engine {
         if tombstone_policy == OnTombstone::Quarantine {
             for i in &decoded.tombstones {
                 self.reject(
+                    node,
                     Stage::Decode,
-                    &dataset,
                     vec![],
                     "a tombstone (null value)".into(),
                     RejectSource::Message(messages.clone(), *i),
@@ -92,8 +91,8 @@ impl Engine {
                 *self.errors.entry(without_place(&m.error)).or_default() += 1;
                 if keep {
                     self.reject(
+                        node,
                         Stage::Decode,
-                        &dataset,
                         vec![],
                         m.error.as_str().into(),
                         RejectSource::Message(messages.clone(), m.message),

@@ -64,6 +64,8 @@ pub struct Engine {
     before: Vec<Option<Watermark>>,
     recent: Vec<VecDeque<bool>>,
     errors: BTreeMap<String, u64>,
+    /// Steps whose rules and rejects were counted and kept aside already.
+    silent: Vec<bool>,
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
     /// Rows for each target since they were last taken.
@@ -106,6 +108,7 @@ impl Engine {
             changed: vec![vec![]; operators.len()],
             before: vec![],
             epoch: None,
+            silent: vec![false; plan.nodes.len()],
             operators,
             plan,
         };
@@ -118,6 +121,11 @@ impl Engine {
         for (tracker, topics) in self.trackers.iter_mut().zip(&self.plan.tracker_topics) {
             partitions.clone().filter(|p| topics.contains(&p.topic)).for_each(|p| tracker.know(p));
         }
+    }
+
+    /// Nothing of these steps is counted or kept aside: that has been done.
+    pub fn be_silent_about(&mut self, streams: &std::collections::HashSet<String>) {
+        self.silent = self.plan.nodes.iter().map(|n| streams.contains(&n.stream)).collect();
     }
 
     fn policy(&self, node: usize) -> OnMalformed {

@@ -12,14 +12,18 @@ use std::sync::Arc;
 impl Engine {
     pub(super) fn reject(
         &mut self,
+        node: usize,
         stage: Stage,
-        dataset: &Arc<str>,
         rules: Vec<Arc<str>>,
         error: Arc<str>,
         from: RejectSource,
     ) {
+        if self.silent[node] {
+            return;
+        }
         self.counts.quarantined += 1;
-        self.rejects.push(Reject { stage, dataset: dataset.clone(), rules, error, from });
+        let dataset = self.plan.nodes[node].dataset.clone();
+        self.rejects.push(Reject { stage, dataset, rules, error, from });
     }
 
     pub(super) fn source_of(batch: &Batch, row: u32) -> RejectSource {
@@ -48,15 +52,9 @@ impl Engine {
             ))),
             OnMalformed::Drop => Ok(()),
             OnMalformed::Quarantine => {
-                let dataset = self.plan.nodes[node].dataset.clone();
                 for f in failed {
-                    self.reject(
-                        Stage::Transform,
-                        &dataset,
-                        vec![],
-                        f.error.as_str().into(),
-                        Self::source_of(batch, f.row),
-                    );
+                    let from = Self::source_of(batch, f.row);
+                    self.reject(node, Stage::Transform, vec![], f.error.as_str().into(), from);
                 }
                 Ok(())
             }
@@ -69,14 +67,13 @@ impl Engine {
         if !self.plan.nodes[node].trackers.iter().any(|t| self.trackers[*t].spec.quarantine_late) {
             return;
         }
-        let dataset = self.plan.nodes[node].dataset.clone();
         let why = self.plan.operators[operator].kind.why_late();
         for (batch, row) in late {
             let text: Arc<str> = match row.behind {
                 None => "the event time is NULL".into(),
                 Some(d) => format!("late by {:.3} s: {why}", d.as_secs_f64()).into(),
             };
-            self.reject(Stage::Late, &dataset, vec![], text, Self::source_of(batch, row.row));
+            self.reject(node, Stage::Late, vec![], text, Self::source_of(batch, row.row));
         }
     }
 
@@ -94,7 +91,7 @@ impl Engine {
                 Self::place(&batch, row)
             )));
         }
-        for (rule, counts) in set.rules.iter().zip(&judged.counts) {
+        for (rule, counts) in set.rules.iter().zip(&judged.counts).filter(|_| !self.silent[node]) {
             let key = (dataset.clone(), rule.name.clone());
             self.counts.rules.entry(key).or_insert((rule.action, Counts::default())).1.add(*counts);
         }
@@ -102,7 +99,7 @@ impl Engine {
         for (row, broken) in &judged.quarantined {
             let rules = broken.iter().map(|i| set.rules[*i].name.clone()).collect::<Vec<_>>();
             let error = format!("breaks {}", rules.iter().map(|r| format!("'{r}'")).collect::<Vec<_>>().join(", "));
-            self.reject(Stage::Expectation, &dataset, rules, error.into(), Self::source_of(&batch, *row));
+            self.reject(node, Stage::Expectation, rules, error.into(), Self::source_of(&batch, *row));
         }
         Ok(judged.batch)
     }

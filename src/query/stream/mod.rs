@@ -355,6 +355,13 @@ impl Stream {
         }
     }
 
+    /// The ids of all its steps.
+    pub fn ids(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.0.inputs.iter().flat_map(Stream::ids).collect();
+        out.push(self.0.id.clone());
+        out
+    }
+
     pub fn rules(&self) -> Vec<Arc<Rule>> {
         let mut out: Vec<_> = self.0.inputs.iter().flat_map(Stream::rules).collect();
         if let Op::Expect(r) = &self.0.op {
