@@ -15,13 +15,13 @@ mod test;
 
 use super::admit::{Admitted, admit, check_time};
 use super::keys::{KeyTable, key_codec, number};
-use crate::Result;
 use crate::batch::{Batch, Origin};
 use crate::expr::{Bound, type_to_ddl};
 use crate::position::TopicPartition;
 use crate::state::{Finished, KeyCodec, Pushed, Stateful};
 use crate::time::{EventTime, Watermark, micros};
-use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use crate::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
@@ -178,12 +178,12 @@ impl Stateful for Deduplicator {
 
     fn restore(&mut self, state: &RecordBatch) -> Result<()> {
         let damaged = || {
-            crate::Error::storage(
+            Error::storage(
                 "a state file of drop_duplicates has a row without event time; it is damaged. Start over with reset(confirm=True).",
             )
         };
         let (times, keys) = state.columns().split_last().ok_or_else(damaged)?;
-        let times = arrow::array::AsArray::as_primitive_opt::<TimestampMicrosecondType>(times).ok_or_else(damaged)?;
+        let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(damaged)?;
         if times.null_count() > 0 {
             return Err(damaged());
         }
@@ -212,6 +212,12 @@ impl Stateful for Deduplicator {
     fn merges_anywhere(&self) -> bool {
         true
     }
+
+    fn needed_until(&self, state: &RecordBatch) -> Option<EventTime> {
+        let times = state.columns().last()?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        arrow::compute::max(times).map(|t| EventTime(t).plus(self.spec.within).plus(Duration::from_micros(1)))
+    }
+
     fn groups(&self) -> usize {
         self.remembered.len()
     }

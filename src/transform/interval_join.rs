@@ -147,8 +147,8 @@ impl IntervalJoin {
         for (input, side) in self.sides.iter().enumerate() {
             parts.push(self.layout.rows(input, side, &side.added(), &self.codec)?);
         }
-        let marks = self.sides.iter().flat_map(Side::marked).collect();
-        parts.push(self.layout.marks(marks)?);
+        let marks: Vec<_> = self.sides.iter().flat_map(Side::marked).collect();
+        parts.push(self.layout.marks(&marks)?);
         parts.retain(|part| part.num_rows() > 0);
         match parts.len() {
             0 => Ok(None),
@@ -289,6 +289,16 @@ impl Stateful for IntervalJoin {
     fn fresh(&self) -> Result<Box<dyn Stateful>> {
         Ok(Box::new(Self::with_chunks(self.spec.clone(), self.chunk_rows)?))
     }
+
+    /// A mark is needed as long as its row is, and does not say of which side that is.
+    fn needed_until(&self, state: &RecordBatch) -> Option<EventTime> {
+        let [left, right, mark] = self.layout.latest(state)?;
+        let (before, after) = (self.spec.before, self.spec.after);
+        let latest =
+            [left.map(|t| t.plus(after)), right.map(|t| t.plus(before)), mark.map(|t| t.plus(before.max(after)))];
+        latest.into_iter().flatten().max().map(|last| last.plus(Duration::from_micros(1)))
+    }
+
     fn groups(&self) -> usize {
         self.sides.iter().map(Side::len).sum()
     }

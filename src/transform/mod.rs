@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (here)          one by one: `select`, `with_columns`, `rename`, `drop`, `where`, `union`
+//! map             batches through a function of the user's
 //! static_join     each with the rows of a table at hand
 //! deduplicate     those that are no repetition        \  between epochs they remember rows: state::Stateful
 //! interval_join   with the rows of another stream     /
@@ -14,6 +15,7 @@ pub mod deduplicate;
 pub mod interval_join;
 pub mod join;
 mod keys;
+pub mod map;
 pub mod static_join;
 #[cfg(test)]
 mod test;
@@ -22,8 +24,6 @@ pub use deduplicate::{DeduplicateSpec, Deduplicator};
 pub use interval_join::{IntervalJoin, IntervalJoinSpec};
 pub use join::{JoinKind, bind_on, join_schema};
 pub use static_join::{StaticJoinSpec, StaticTable};
-
-pub mod map;
 
 use crate::Result;
 use crate::batch::{Batch, FailedRow};

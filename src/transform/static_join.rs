@@ -90,15 +90,12 @@ impl StaticTable {
     pub fn apply(&self, input: &Batch) -> Result<Outcome> {
         let (good, columns, failed) = computed(input, &self.stream_keys)?;
         let bytes = self.codec.encode(&columns)?;
-        let nulls = null_keys(&columns);
         let rows = good.len();
         let mut left: Vec<u32> = Vec::with_capacity(rows);
         let mut right: Vec<Option<u32>> = Vec::with_capacity(rows);
         for row in 0..rows {
-            let found: &[u32] = match nulls.as_ref().is_some_and(|n| n.is_null(row)) {
-                true => &[],
-                false => self.matches(bytes.row(row).data()),
-            };
+            // The table's keys with a NULL are not to be found, so that a row's with one finds none.
+            let found = self.matches(bytes.row(row).data());
             left.extend(std::iter::repeat_n(row as u32, found.len()));
             right.extend(found.iter().copied().map(Some));
             if found.is_empty() && self.how == JoinKind::Left {

@@ -174,7 +174,16 @@ pub fn restart(
         for state in &increments[from..to] {
             merged.restore(state).unwrap();
         }
+        if rng.random_bool(0.5) {
+            merged.forget(watermark).unwrap();
+        }
         increments.splice(from..to, merged.snapshot().unwrap());
+    }
+    if rng.random_bool(0.5) {
+        let old = &*old;
+        let needed =
+            |state: &RecordBatch| old.needed_until(state).is_none_or(|until| watermark.is_none_or(|w| until > w));
+        increments.retain(needed);
     }
     let mut new = old.fresh().unwrap();
     for state in increments.iter() {

@@ -213,9 +213,9 @@ impl Side {
         (first..self.rows.len()).filter(|i| self.rows[*i].alive).map(|i| i as u32).collect()
     }
 
-    /// The ids of rows of earlier epochs that matched first in this one and are alive.
-    pub fn marked(&self) -> Vec<i64> {
-        self.marked.iter().map(|n| &self.rows[*n as usize]).filter(|r| r.alive).map(|r| r.id).collect()
+    /// Ids and times of rows of earlier epochs that matched first in this one and are alive.
+    pub fn marked(&self) -> impl Iterator<Item = (i64, EventTime)> {
+        self.marked.iter().map(|n| &self.rows[*n as usize]).filter(|r| r.alive).map(|r| (r.id, r.time))
     }
 
     pub fn id(&self, row: u32) -> i64 {

@@ -6,6 +6,7 @@ use super::side::Side;
 use super::{IntervalJoinSpec, LEFT};
 use crate::expr::Bound;
 use crate::state::KeyCodec;
+use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::*;
 use arrow::compute::filter_record_batch;
@@ -109,14 +110,27 @@ impl Layout {
         self.fill(columns, rows.len())
     }
 
-    /// State rows that say which rows have matched.
-    pub fn marks(&self, ids: Vec<i64>) -> Result<RecordBatch> {
-        let rows = ids.len();
+    /// State rows that say which rows have matched, and when those were, so that it is known until when the mark is needed.
+    pub fn marks(&self, marks: &[(i64, EventTime)]) -> Result<RecordBatch> {
+        let times: TimestampMicrosecondArray = marks.iter().map(|(_, time)| Some(time.0)).collect();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
-        columns[0] = Some(Arc::new(Int8Array::from_value(MARK, rows)));
-        columns[1] = Some(Arc::new(Int64Array::from(ids)));
-        columns[2] = Some(Arc::new(BooleanArray::from(vec![true; rows])));
-        self.fill(columns, rows)
+        columns[0] = Some(Arc::new(Int8Array::from_value(MARK, marks.len())));
+        columns[1] = Some(Arc::new(marks.iter().map(|(id, _)| Some(*id)).collect::<Int64Array>()));
+        columns[2] = Some(Arc::new(BooleanArray::from(vec![true; marks.len()])));
+        columns[3] = Some(Arc::new(times.with_timezone("UTC")));
+        self.fill(columns, marks.len())
+    }
+
+    /// The latest time of a left row, of a right one and of a mark; nothing for what is no state of ours.
+    pub fn latest(&self, state: &RecordBatch) -> Option<[Option<EventTime>; 3]> {
+        let sides = state.column(0).as_primitive_opt::<Int8Type>()?;
+        let times = state.column(3).as_primitive_opt::<TimestampMicrosecondType>()?;
+        let mut latest = [None; 3];
+        for (side, time) in sides.iter().zip(times) {
+            let latest = latest.get_mut(usize::try_from(side?).ok()?)?;
+            *latest = (*latest).max(Some(EventTime(time?)));
+        }
+        Some(latest)
     }
 
     fn fill(&self, columns: Vec<Option<ArrayRef>>, rows: usize) -> Result<RecordBatch> {
