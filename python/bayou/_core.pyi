@@ -3,7 +3,7 @@
 Import the names from `bayou`, not from this module.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ _Dialect: TypeAlias = Literal["databricks", "spark", "datafusion"]
 _OnMalformed: TypeAlias = Literal["fail", "drop", "quarantine"]
 _OnTombstone: TypeAlias = Literal["skip", "null_row", "quarantine"]
 _TimestampUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
-_OutputMode: TypeAlias = Literal["append", "complete"]
+_OutputMode: TypeAlias = Literal["append", "update", "complete"]
 
 __version__: str
 
@@ -848,6 +848,93 @@ class Stream:
         Example:
             >>> clean.with_watermark("time", "10 seconds")
         """
+    def drop_duplicates(self, keys: str | list[str] | None = None, *, within: _Duration) -> Stream:
+        """Drop rows that repeat an earlier one, in event time.
+
+        A row is a duplicate when a row with the same keys was kept whose event time differs by at most `within`, either way
+        (NULL keys equal each other). Of an epoch's rows the one with the lowest topic, partition and offset is kept, so that
+        the order in which partitions answered makes no difference. Keys are remembered until the watermark has passed
+        their time and `within`: the state is bounded. Rows below the watermark are late.
+
+        Args:
+            keys: Columns or expressions. Default: all columns.
+            within: How far apart duplicates may lie.
+
+        Raises:
+            ConfigError: There is no watermark, or the stream is a running aggregate.
+            SchemaError: A key does not exist or has a type that has no order (MAP).
+
+        Example:
+            >>> clean.with_watermark("time", "1 minute").drop_duplicates(["ip", "time"], within="10 minutes")
+        """
+    def join(
+        self,
+        other: Stream | str | Path | _Rows | list[dict[str, Any]] | dict[str, list[Any]],
+        on: str | list[str] | list[tuple[str, str]] | dict[str, str],
+        how: Literal["inner", "left"] = "inner",
+        *,
+        within: _Duration | tuple[_Duration, _Duration] | None = None,
+        suffix: str = "_right",
+        storage_options: Mapping[str, object] | None = None,
+    ) -> Stream:
+        """Join with a table, or with another stream.
+
+        A table: rows at hand (Arrow, pandas, polars, dicts), or the path or URL of a Delta table, which is read again when its
+        version has changed; the version holds for a whole epoch and is sealed with it. A row that matches several comes
+        several times.
+
+        A stream (`within=` is needed): pairs with equal keys whose event times lie within a range of each other, handed out
+        in the epoch in which the later row came; with how="left" a left row without a match comes with NULLs once the
+        watermark proves that none can come. Both need a watermark; rows below the lower one of the two are late. The event
+        time of a pair is the left row's. `stateOperators[…]["customMetrics"]` in the progress counts numUnmatchedLeft and
+        numUnmatchedRight.
+
+        NULL keys match nothing. Columns are the left ones, then the right ones but for keys of the same name.
+
+        Args:
+            other: The right side.
+            on: Columns with equal values: one, several, pairs (left, right), or {left: right}. Whole numbers of different
+                widths, and FLOAT and DOUBLE, are compared as the wider type.
+            how: "inner" or "left".
+            within: A duration either way, or (before, after): the right row's time lies in [left - before, left + after].
+            suffix: Added to right columns whose name the left side has.
+            storage_options: Options of a cloud store, as delta-rs names them.
+
+        Raises:
+            ConfigError: No watermark, no `within=` for a stream, or a running aggregate.
+            SchemaError: A key does not exist, types that cannot be compared, or two columns of one name.
+            StorageError: There is no Delta table.
+
+        Example:
+            >>> clean.join("lake/devices", on="model", how="left")
+            >>> clicks.join(orders, on={"user": "customer"}, within=("0 seconds", "30 minutes"))
+        """
+    def map_batches(
+        self,
+        function: Callable[[Any], Any],
+        schema: str | _ArrowSchema | dict[str, str] | None = None,
+        *,
+        input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
+    ) -> Stream:
+        """Rows through a Python function, batch by batch.
+
+        The function may return fewer or more rows. Where it raises, the rows are found by bisection (the function is called
+        again with parts of the batch) and follow `on_malformed`; the error names epoch, topic, partition and offset. A
+        function that fails for every row stops the query. Put with_watermark before it: what it returns does not tell
+        which partition it came from. Its result is part of what is sealed, so that it is not called again after a crash.
+
+        Args:
+            function: Takes a batch, returns rows: Arrow, pandas, polars, a list of dicts or a dict of lists.
+            schema: The columns that it returns. Default: those that it is given.
+            input: What it is given: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
+
+        Raises:
+            ConfigError: Not a function, another `input`, or a running aggregate.
+            ImportError: What `input` needs is not installed.
+
+        Example:
+            >>> clean.map_batches(lambda df: df.assign(zone=df.bpm // 40), "time TIMESTAMP, bpm INT, zone INT", input="pandas")
+        """
     def group_by(self, *keys: str | Window | list[str]) -> GroupedStream:
         """Group rows, by a window, columns or expressions; without any, all rows are one group.
 
@@ -969,6 +1056,7 @@ class Stream:
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
+        memory_limit: str | int | None = None,
         block: bool = True,
         progress: bool = True,
     ) -> Query:
@@ -981,8 +1069,9 @@ class Stream:
         Args:
             target: A path or URL. `catalog.schema.table` is refused in this version.
             query_name: The query's identity. Default: the target's last part.
-            output_mode: "append" (rows; windows when closed) or "complete" (the whole result). Default: append, and complete for
-                an aggregate without a window.
+            output_mode: "append" (rows; windows when closed), "update" (the rows of changed groups take the place of those with
+                the same keys; NULL keys equal) or "complete" (the whole result). Default: append, and complete for an
+                aggregate without a window.
             trigger: "available_now" (the default): all that is there when it starts, in epochs, then stop. Or an interval,
                 "10 seconds", until stopped.
             checkpoint_location: Where the checkpoint lies. Default `<target>/_bayou`.
@@ -994,6 +1083,8 @@ class Stream:
             full_refresh: Empty the table and read everything anew. Delta's history keeps the old rows.
             accept_changes: Go on although others changed data in the table (RESTORE, DELETE, overwrite).
             close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
+            memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
+                Default: half of the machine's memory.
             block: Wait for the end. Otherwise return a running Query once it has started.
             progress: Show a panel that is updated in place.
 
@@ -1013,6 +1104,48 @@ class Stream:
             >>> query = clean.write_delta("lake/bpm_cleansed", partition_by="model")
             >>> query.last_progress["numInputRows"]
             200000
+        """
+    def foreach_batch(
+        self,
+        function: Callable[[Any, int], Any],
+        *,
+        query_name: str | None = None,
+        checkpoint_location: str | None = None,
+        input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
+        output_mode: _OutputMode | None = None,
+        trigger: _Duration | None = None,
+        storage_options: Mapping[str, object] | None = None,
+        full_refresh: bool = False,
+        close_windows: bool = False,
+        memory_limit: str | int | None = None,
+        block: bool = True,
+        progress: bool = True,
+    ) -> Query:
+        """Hand each epoch's rows to `function(rows, epoch)`.
+
+        At least once: after a crash the same rows come again for the same epoch, so that a function that remembers the epoch
+        can tell. They are staged in the checkpoint before the epoch is sealed, and not computed again. An epoch without
+        rows is not handed over. What the function raises stops the query; running it again calls it with the same rows.
+
+        Args:
+            function: Called on a thread of its own with the rows and the epoch's number.
+            query_name: The query's identity; needed.
+            checkpoint_location: Where its checkpoint lies; needed.
+            input: What the rows come as: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
+            output_mode: As in write_delta; "update" hands over the rows of changed groups.
+            trigger: As in write_delta.
+            storage_options: As in write_delta.
+            full_refresh: Read everything anew.
+            close_windows: As in write_delta.
+            memory_limit: As in write_delta.
+            block: As in write_delta.
+            progress: As in write_delta.
+
+        Raises:
+            ConfigError: Options are missing, or the function failed.
+
+        Example:
+            >>> alerts.foreach_batch(lambda rows, epoch: post(rows.to_pylist()), query_name="alerts", checkpoint_location="lake/_alerts")
         """
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -1283,6 +1416,15 @@ class Query:
             >>> query.await_termination("1 minute")
             True
         """
+    def open_windows(self) -> Table:
+        """Which windows wait for their end, and why: the earliest hundred of each table, as of the last epoch.
+
+        Columns: table, window_start, window_end, groups, watermark, held_by (the partition that holds the watermark), highest (its
+        highest event time), held_since (the clock when that last rose), closes (what would close the window).
+
+        Example:
+            >>> query.open_windows().to_pandas()[["window_end", "held_by", "closes"]]
+        """
     def raise_for_expectations(self, *names: str, max_ratio: float = 0.0) -> None:
         """Raise if too many rows of this run broke a rule; for jobs, after the commit.
 
@@ -1317,18 +1459,42 @@ def window(
 ) -> Window:
     """A window over event time for `group_by`: tumbling, or sliding with `slide`. Columns are window_start and window_end.
 
+    Sizes of days and weeks follow the calendar of `timezone` (a day of 23 or 25 hours where the clocks change), months,
+    quarters and years that of any zone. Shorter sizes, and days in UTC, are fixed and start from 1970-01-01 UTC, as in Spark.
+
+    The rows of a window carry the event time window_end less one microsecond: `window("window_end", "1 hour")` makes windows
+    of windows.
+
     Args:
         column: A TIMESTAMP column.
-        size: How long a window is.
+        size: How long a window is: "1 minute", "90 seconds", a timedelta, "1 day", "1 month".
         slide: A new window starts so often. Default: `size` (tumbling).
-        offset: Shifts the starts from the epoch.
-        timezone: "UTC"; calendars of other zones are not in this version.
+        offset: Shifts the starts; for calendar sizes in local time ("6 hours": days from six in the morning).
+        timezone: The zone of calendar sizes, as "Europe/Berlin".
 
     Raises:
-        ConfigError: A size or slide of nothing, a slide longer than the size, or another zone.
+        ConfigError: A size or slide of nothing, a slide longer than the size, or a zone that does not exist or does not matter.
 
     Example:
         >>> clean.group_by(bayou.window("time", "5 minutes", slide="1 minute")).agg("count(*) AS n")
+        >>> clean.group_by(bayou.window("time", "1 day", timezone="Europe/Berlin"), "model").count()
+    """
+
+def session_window(column: str, gap: _Duration) -> Window:
+    """A window for `group_by` that lasts as long as rows of one key follow each other within `gap`.
+
+    window_start is the first row's time, window_end the last one's and the gap. Sessions that meet or touch are one, as in Spark;
+    one is closed when the watermark has passed its end.
+
+    Args:
+        column: A TIMESTAMP column.
+        gap: The longest silence within a session.
+
+    Raises:
+        ConfigError: A gap of nothing.
+
+    Example:
+        >>> clean.group_by(bayou.session_window("time", "5 minutes"), "ip").agg("count(*) AS events")
     """
 
 def from_batches(rows: _Rows | list[dict[str, Any]] | dict[str, list[Any]]) -> Stream:
@@ -1432,6 +1598,7 @@ def _run_pipeline(
     full_refresh: bool,
     accept_changes: bool,
     close_windows: bool,
+    memory_limit: str | int | None,
     block: bool,
     progress: bool,
 ) -> Query: ...

@@ -94,6 +94,38 @@ class Pipeline:
 
         return decorate
 
+    def foreach_batch(
+        self,
+        name: str,
+        stream: _core.Stream,
+        function: Callable[[Any, int], Any],
+        *,
+        input: str = "arrow",
+        output_mode: str | None = None,
+        start: str | None = None,
+    ) -> None:
+        """Hand each epoch's rows of `stream` to `function(rows, epoch)`, beside the tables and after them.
+
+        At least once: after a crash the same rows come again for the same epoch, so a function that remembers the epoch can
+        tell. An epoch without rows is not handed over. What the function raises stops the query; running it again calls
+        the function with the same rows.
+
+        Args:
+            name: Under which it is known to the pipeline, as a table's name.
+            stream: Where the rows come from.
+            function: Called with the rows and the epoch's number, on a thread of its own.
+            input: What the rows come as: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
+            output_mode: "append" (default), "update" (the rows of changed groups) or "complete" (the whole result).
+            start: As for tables.
+
+        Example:
+            >>> lake.foreach_batch("mail", alerts, lambda rows, epoch: send(rows.to_pylist()))
+        """
+        if not callable(function):
+            raise TypeError(f"foreach_batch {name!r}: a function is wanted, not {type(function).__name__}")
+        options = {"foreach": function, "input": input, "output_mode": output_mode, "start": start}
+        self._define(name, stream, options)
+
     def _define(self, name: str, stream: _core.Stream | _Definition, options: dict[str, Any]) -> None:
         self._definitions[name] = (stream, options)
 

@@ -80,6 +80,12 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     Err(Error::config(format!("{what}: write it as \"10 seconds\" or a timedelta")).into())
 }
 
+/// As `duration`, read.
+pub fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duration> {
+    let text = duration(value, what)?;
+    Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("{what}: {e}")))?)
+}
+
 /// "2 GB", "512 MiB", or a number of bytes.
 pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<usize>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(None) };

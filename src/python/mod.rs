@@ -6,6 +6,7 @@ mod door;
 mod errors;
 mod functions;
 mod iterate;
+mod join;
 mod produce;
 mod query;
 mod read;

@@ -3,6 +3,7 @@
 use super::convert::neighbour;
 use super::door;
 use super::errors::{BayouError, to_python};
+use super::functions::Function;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
@@ -11,7 +12,7 @@ use crate::query::Stream;
 use crate::query::Trigger;
 use crate::query::control::{Query, Stop};
 use crate::query::plan::parse_mode;
-use crate::query::run::{QuerySpec, TableOptions};
+use crate::query::run::{ForEach, QuerySpec, TableOptions};
 use crate::read::Rows;
 use crate::storage::{Location, StorageOptions};
 use crate::time::EventTime;
@@ -46,6 +47,7 @@ pub struct TableArgs {
     pub comment: Option<String>,
     pub schema_mode: Option<String>,
     pub start: Option<String>,
+    pub foreach: Option<Arc<dyn ForEach>>,
 }
 
 /// A column or a list of them.
@@ -106,7 +108,7 @@ fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Re
         comment: args.comment,
         merge_schema,
         start: args.start,
-        foreach: None,
+        foreach: args.foreach,
     })
 }
 
@@ -134,6 +136,39 @@ pub fn write_delta(
     };
     let quarantine = Location::parse(&quarantine_path, &options.storage_options)?;
     let table = table(&at.name(), stream, at, args)?;
+    start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
+}
+
+/// Hands each epoch's rows to a function.
+pub fn foreach_batch(
+    py: Python<'_>,
+    stream: &Stream,
+    function: Arc<dyn ForEach>,
+    output_mode: Option<String>,
+    options: WriteOptions,
+    block: bool,
+    progress: bool,
+) -> PyResult<Py<PyQuery>> {
+    let missing = || {
+        Error::config(
+            "foreach_batch needs query_name= and checkpoint_location=: the position, and the rows of an epoch until the function has taken \
+             them, are kept there",
+        )
+    };
+    let name = options.query_name.clone().ok_or_else(missing)?;
+    let at = Location::parse(&options.checkpoint_location.clone().ok_or_else(missing)?, &options.storage_options)?;
+    let args = TableArgs {
+        output_mode,
+        partition_by: vec![],
+        table_name: None,
+        comment: None,
+        schema_mode: None,
+        start: None,
+        foreach: Some(function),
+    };
+    let checkpoint = at.join(&name);
+    let table = table(&name, stream, checkpoint.clone(), args)?;
+    let quarantine = at.join(&format!("{name}_quarantine"));
     start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
 }
 
@@ -420,6 +455,13 @@ fn _run_pipeline(
             comment: text("comment")?,
             schema_mode: text("schema_mode")?,
             start: text("start")?,
+            foreach: match get("foreach")? {
+                None => None,
+                Some(function) => {
+                    let input = text("input")?.unwrap_or_else(|| "arrow".into());
+                    Some(Arc::new(Function::new(&function, &input, "foreach_batch")?) as Arc<dyn ForEach>)
+                }
+            },
         };
         crate::query::stream::check_name(&table_name, "a table")?;
         specs.push(table(&table_name, &stream, at.join(&table_name), args)?);

@@ -188,6 +188,28 @@ impl PyStream {
     fn drop(&self, columns: &Bound<'_, PyTuple>) -> PyResult<Self> {
         Ok(Self(self.0.drop(&strings(columns, "drop")?)?))
     }
+    #[pyo3(signature = (keys=None, *, within))]
+    fn drop_duplicates(&self, keys: Option<&Bound<'_, PyAny>>, within: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let keys = match keys.filter(|k| !k.is_none()) {
+            None => vec![],
+            Some(keys) => strings(&PyTuple::new(keys.py(), [keys])?, "drop_duplicates")?,
+        };
+        let within = convert::span(within, "within")?;
+        Ok(Self(self.0.drop_duplicates(&keys, within)?))
+    }
+    #[pyo3(signature = (other, on, how="inner", *, within=None, suffix="_right", storage_options=None))]
+    fn join(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyAny>,
+        on: &Bound<'_, PyAny>,
+        how: &str,
+        within: Option<&Bound<'_, PyAny>>,
+        suffix: &str,
+        storage_options: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        super::join::join(py, &self.0, other, on, how, within, suffix, storage_options).map(Self)
+    }
     #[pyo3(signature = (function, schema=None, *, input="arrow"))]
     fn map_batches(
         &self,
@@ -419,8 +441,42 @@ impl PyStream {
             comment,
             schema_mode,
             start: None,
+            foreach: None,
         };
         super::query::write_delta(slf.py(), &slf.get().0, &convert::path(target)?, table, options, block, progress)
+    }
+
+    #[pyo3(signature = (function, *, query_name=None, checkpoint_location=None, input="arrow", output_mode=None, trigger=None, storage_options=None,
+        full_refresh=false, close_windows=false, memory_limit=None, block=true, progress=true))]
+    #[allow(clippy::too_many_arguments)]
+    fn foreach_batch(
+        &self,
+        py: Python<'_>,
+        function: &Bound<'_, PyAny>,
+        query_name: Option<String>,
+        checkpoint_location: Option<String>,
+        input: &str,
+        output_mode: Option<String>,
+        trigger: Option<&Bound<'_, PyAny>>,
+        storage_options: Option<&Bound<'_, PyAny>>,
+        full_refresh: bool,
+        close_windows: bool,
+        memory_limit: Option<&Bound<'_, PyAny>>,
+        block: bool,
+        progress: bool,
+    ) -> PyResult<Py<PyQuery>> {
+        let function = std::sync::Arc::new(Function::new(function, input, "foreach_batch")?);
+        let options = WriteOptions {
+            query_name,
+            trigger: iterate::trigger(trigger)?,
+            checkpoint_location,
+            storage_options: convert::string_map(storage_options, "storage_options")?,
+            full_refresh,
+            accept_changes: false,
+            close_windows,
+            memory_limit: convert::bytes(memory_limit, "memory_limit")?,
+        };
+        super::query::foreach_batch(py, &self.0, function, output_mode, options, block, progress)
     }
 }
 

@@ -120,6 +120,7 @@ impl BatchIterator {
             it.engine.know(feed.positions.keys());
         }
         it.engine.begin();
+        super::statics::refresh(&mut it.engine, &it.runtime)?;
         Ok(it)
     }
 
@@ -210,6 +211,9 @@ impl BatchIterator {
         self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;
         self.changed = false;
         self.collect_rows();
+        if !last {
+            super::statics::refresh(&mut self.engine, &self.runtime)?;
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! run      the durable epoch loop           start    recovery: what a run finds and finishes
 //! seal     an epoch's end                   changes  what is another than in the run before
 //! compact  state files                      open     why windows are still open
+//! statics  tables that rows are joined with
 //! backfill new tables that begin at the earliest offset
 //! ```
 
@@ -26,6 +27,7 @@ pub mod run;
 mod seal;
 pub mod source;
 mod start;
+pub mod statics;
 pub mod stream;
 pub mod trigger;
 

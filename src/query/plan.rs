@@ -1,6 +1,7 @@
 //! Streams to a plan: each step once, however many tables share it.
 
 use super::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
+use super::statics::StaticJoin;
 use super::stream::{Op, Stream};
 use crate::expect::{Rule, RuleSet};
 use crate::position::Topic;
@@ -8,7 +9,7 @@ use crate::sink::delta::OutputMode;
 use crate::state::Stateful;
 use crate::time::Watermark;
 use crate::transform::map::MapBatches;
-use crate::transform::{Filter, Project};
+use crate::transform::{DeduplicateSpec, Deduplicator, Filter, IntervalJoin, IntervalJoinSpec, Project};
 use crate::window::{self, AggregateSpec, Emit, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -31,6 +32,7 @@ pub enum Step {
     Project(Arc<Project>),
     Filter(Arc<Filter>),
     Map(Arc<MapBatches>),
+    StaticJoin(Arc<StaticJoin>),
     Expect(RuleSet),
     Watermark { spec: WatermarkSpec, tracker: usize },
     Stateful { operator: usize },
@@ -40,25 +42,31 @@ pub enum Step {
 #[derive(Clone)]
 pub enum OperatorKind {
     Aggregate(Arc<AggregateSpec>, Emit),
+    Deduplicate(Arc<DeduplicateSpec>),
+    IntervalJoin(Arc<IntervalJoinSpec>),
 }
 
 impl OperatorKind {
     pub fn build(&self) -> Result<Box<dyn Stateful>> {
         match self {
             Self::Aggregate(spec, emit) => window::operator((**spec).clone(), *emit),
+            Self::Deduplicate(spec) => Ok(Box::new(Deduplicator::new((**spec).clone())?)),
+            Self::IntervalJoin(spec) => Ok(Box::new(IntervalJoin::new((**spec).clone())?)),
         }
     }
 
     /// How far event time has come in what it hands out.
     pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
         match self {
-            Self::Aggregate(..) => input,
+            Self::Aggregate(..) | Self::Deduplicate(_) => input,
+            Self::IntervalJoin(spec) => spec.output_watermark(input),
         }
     }
 
     pub fn why_late(&self) -> &'static str {
         match self {
             Self::Aggregate(..) => "its windows are closed",
+            Self::Deduplicate(_) | Self::IntervalJoin(_) => "the watermark has passed it",
         }
     }
 
@@ -66,6 +74,7 @@ impl OperatorKind {
     pub fn waits(&self) -> bool {
         match self {
             Self::Aggregate(spec, emit) => spec.is_windowed() && *emit == Emit::OnClose,
+            Self::Deduplicate(_) | Self::IntervalJoin(_) => false,
         }
     }
 }
@@ -327,6 +336,9 @@ impl Builder<'_> {
             Op::Project(p, _) => Step::Project(p.clone()),
             Op::Filter(f) => Step::Filter(f.clone()),
             Op::Map(m) => Step::Map(m.clone()),
+            Op::StaticJoin(j) => Step::StaticJoin(j.clone()),
+            Op::Deduplicate(spec) => self.operator(OperatorKind::Deduplicate(spec.clone())),
+            Op::IntervalJoin(spec) => self.operator(OperatorKind::IntervalJoin(spec.clone())),
             Op::Union => {
                 let columns = |i: &Stream| -> Result<Vec<usize>> {
                     stream.schema().fields().iter().map(|f| crate::expr::resolve_column(f.name(), i.schema())).collect()

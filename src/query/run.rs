@@ -188,6 +188,7 @@ impl<'a> Runner<'a> {
 
     fn epochs(&mut self) -> Result<()> {
         loop {
+            super::statics::refresh(&mut self.at.engine, &self.spec.runtime)?;
             let mut work = self.begin();
             self.at.engine.epoch = Some(work.epoch);
             let worked = self.work(&mut work);

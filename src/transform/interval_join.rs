@@ -307,6 +307,17 @@ impl Stateful for IntervalJoin {
     }
 
     /// Left rows of a left join whose time is up.
+    /// The moment at which the last left row that may still be handed out alone is.
+    fn last_window(&self, until: EventTime) -> Option<EventTime> {
+        if self.spec.how != JoinKind::Left {
+            return None;
+        }
+        let left = &self.sides[LEFT];
+        let alone = left.alive().into_iter().filter(|r| !left.is_matched(*r)).map(|r| left.time(r));
+        let last = alone.filter(|t| *t <= until).max()?;
+        Some(last.plus(self.spec.after).plus(Duration::from_micros(1)))
+    }
+
     fn would_emit(&self, after: Option<Watermark>) -> bool {
         self.spec.how == JoinKind::Left && self.sides[LEFT].would_close(after)
     }

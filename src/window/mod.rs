@@ -13,6 +13,8 @@ mod input;
 pub mod session;
 pub mod spec;
 mod store;
+#[cfg(test)]
+mod test;
 pub mod watermark;
 
 pub use aggregate::Aggregator;

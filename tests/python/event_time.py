@@ -210,7 +210,7 @@ class Join(Operator):
         (self.late if late else self.new[side]).append(row)
 
     def pair(self, left: Row, right: Row | None) -> Row:
-        return left | {name: None if right is None else right[of] for of, name in self.columns.items()}
+        return left | {name: None if right is None else right[of] for name, of in self.columns.items()}
 
     def end(self, before: int | None, after: int | None) -> list[Row]:
         out = []
@@ -269,11 +269,12 @@ def output_watermark(operator: Operator, watermark: int | None) -> int | None:
 class Chain:
     """Operators one behind the other; the first one may have two inputs."""
 
-    def __init__(self, *operators: Operator) -> None:
-        self.operators = operators
+    def __init__(self, *operators: Operator, sides: Callable[[Row], list[int]] = lambda row: [0]) -> None:
+        self.operators, self.sides = operators, sides
         self.rows: list[Row] = []
 
-    def epoch(self, inputs: list[tuple[int, Row]], before: int | None, after: int | None) -> None:
+    def epoch(self, rows: list[Row], before: int | None, after: int | None) -> None:
+        inputs = [(side, row) for row in rows for side in self.sides(row)]
         for operator in self.operators:
             for side, row in inputs:
                 operator.push(side, row, before)
@@ -297,7 +298,6 @@ def replay(
     messages: dict[tuple[str, int, int], Row],
     delay: int,
     chains: dict[str, Chain],
-    side_of: Callable[[str], int] = lambda topic: 0,
     closes: bool = False,
 ) -> None:
     """Runs the epochs through the chains, which share one watermark; checks the sealed watermarks on the way."""
@@ -310,7 +310,7 @@ def replay(
             for offset in range(r["from"], r["until"]):
                 row = messages.get((r["topic"], r["partition"], offset))
                 if row is not None:
-                    rows.append((side_of(r["topic"]), row))
+                    rows.append(row)
                     watermark.see(f"{r['topic']}[{r['partition']}]", row["_t"], seal["began"])
         [state] = seal["watermarks"].values()
         after = watermark.advance({p: state["partitions"][p]["idle"] for p in names})

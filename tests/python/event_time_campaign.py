@@ -28,7 +28,22 @@ from typing import Any
 import bayou
 import confluent_kafka
 from delta_replay import rows as table_rows
-from event_time import SECOND, Chain, Row, Sessions, Windows, fixed, local_days, micros, months, replay, seals
+from event_time import (
+    EPOCH,
+    SECOND,
+    Chain,
+    Deduplicate,
+    Join,
+    Row,
+    Sessions,
+    Windows,
+    fixed,
+    local_days,
+    micros,
+    months,
+    replay,
+    seals,
+)
 
 DELAY, IDLE = 5, 60
 SCHEMA = "n BIGINT, time TIMESTAMP, k STRING"
@@ -86,6 +101,45 @@ def of_windows(mode: str) -> Case:
     return Case(stream, Chain(inner, outer), mode)
 
 
+def deduplicated(within: int, then: str | None) -> Case:
+    """Alone, or with windows behind it."""
+    first = Deduplicate(["k"], within * SECOND)
+    if then is None:
+        return Case(lambda s: s.drop_duplicates("k", within=f"{within} seconds"), Chain(first), "append")
+    window = Windows(fixed(60 * SECOND), ["k"], aggregates, then)
+    stream = lambda s: (  # noqa: E731
+        s.drop_duplicates(["k"], within=timedelta(seconds=within))
+        .group_by(bayou.window("time", "1 minute"), "k")
+        .agg(*AGGREGATES)
+    )
+    return Case(stream, Chain(first, window), then)
+
+
+def joined(reach: tuple[int, int], how: str, then: str | None) -> Case:
+    """Even numbers with odd ones of the same key and about the same time."""
+    join = Join(["k"], (reach[0] * SECOND, reach[1] * SECOND), how, {"n_right": "n", "time_right": "time"})
+    sides = lambda row: [row["n"] % 2]  # noqa: E731
+
+    def pairs(s: bayou.Stream) -> bayou.Stream:
+        within = (f"{reach[0]} seconds", f"{reach[1]} seconds")
+        return s.where("n % 2 = 0").join(s.where("n % 2 = 1"), on="k", how=how, within=within)
+
+    if then is None:
+        return Case(pairs, Chain(join, sides=sides), "append")
+    count = lambda rows: {  # noqa: E731
+        "c": len(rows),
+        "matched": sum(1 for r in rows if r["n_right"] is not None),
+        "s": sum(r["n"] for r in rows),
+    }
+    window = Windows(fixed(30 * SECOND), ["k"], count, then)
+    stream = lambda s: (  # noqa: E731
+        pairs(s)
+        .group_by(bayou.window("time", "30 seconds"), "k")
+        .agg("count(*) AS c", "count(n_right) AS matched", "sum(n) AS s")
+    )
+    return Case(stream, Chain(join, window, sides=sides), then)
+
+
 def cases(rng: random.Random) -> dict[str, Case]:
     """A few tables of one pipeline."""
     windows: dict[str, tuple[Any, Any]] = {
@@ -117,6 +171,12 @@ def cases(rng: random.Random) -> dict[str, Case]:
     elif rng.random() < 0.3:
         mode = rng.choice(["update", "complete"])
         out[f"running_{mode}"] = windowed(None, None, mode, rng.choice([[], ["k"]]))
+    then = rng.choice([None, "append", "update", "complete"])
+    if rng.random() < 0.25:
+        out[f"deduplicated_{then}"] = deduplicated(rng.choice([0, 3, 20, 100]), then)
+    elif rng.random() < 0.4:
+        reach = rng.choice([(0, 0), (5, 5), (0, 20), (30, 2)])
+        out[f"joined_{then}"] = joined(reach, rng.choice(["inner", "left"]), then)
     return out
 
 
@@ -142,7 +202,8 @@ class Bench:
             placed[topic, *at] = row | {"_at": (topic, *at)}
 
         for partition, row, stamp in rows:
-            value = json.dumps({k: v for k, v in row.items() if not k.startswith("_")}).encode()
+            when = None if row["time"] is None else (EPOCH + timedelta(microseconds=row["time"])).isoformat()
+            value = json.dumps({"n": row["n"], "k": row["k"], "time": when}).encode()
             self.producer.produce(
                 topic,
                 value,
@@ -172,7 +233,7 @@ def random_rows(
         t = None if rng.random() < 0.02 else when
         row = {
             "n": n,
-            "time": None if t is None else t.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": None if t is None else micros(t),
             "k": rng.choice(["a", "b", "c", None]),
             "_t": None if t is None else micros(t),
         }

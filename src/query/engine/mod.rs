@@ -6,6 +6,7 @@ mod reject;
 
 use super::plan::{Plan, Step};
 use super::source::OnMalformed;
+use super::statics::Held;
 use crate::batch::{Batch, Origin};
 use crate::decode::Decoder;
 use crate::expect::{Action, Counts};
@@ -66,6 +67,8 @@ pub struct Engine {
     errors: BTreeMap<String, u64>,
     /// Steps whose rules and rejects were counted and kept aside already.
     silent: Vec<bool>,
+    /// By node, the tables that rows are joined with.
+    pub statics: Vec<Option<Held>>,
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
     /// Rows for each target since they were last taken.
@@ -93,6 +96,11 @@ impl Engine {
                 _ => None,
             });
         }
+        let at_hand = |node: &super::plan::PlanNode| match &node.step {
+            Step::StaticJoin(join) => join.at_hand(),
+            _ => Ok(None),
+        };
+        let statics = plan.nodes.iter().map(at_hand).collect::<Result<_>>()?;
         let trackers = plan.trackers.iter().map(|(_, spec)| Tracker::new(spec.clone())).collect();
         let operators = plan.operators.iter().map(|o| o.kind.build()).collect::<Result<Vec<_>>>()?;
         let mut engine = Self {
@@ -109,6 +117,7 @@ impl Engine {
             before: vec![],
             epoch: None,
             silent: vec![false; plan.nodes.len()],
+            statics,
             operators,
             plan,
         };
@@ -179,6 +188,12 @@ impl Engine {
             Step::Filter(f) => {
                 let out = f.clone().apply(&batch)?;
                 self.counts.filtered += (batch.len() - out.batch.len() - out.failed.len()) as u64;
+                self.failed_rows(node, &batch, &out.failed)?;
+                out.batch
+            }
+            Step::StaticJoin(_) => {
+                let held = self.statics[node].as_ref().ok_or_else(|| Error::internal("a table was not read"))?;
+                let out = held.table.apply(&batch)?;
                 self.failed_rows(node, &batch, &out.failed)?;
                 out.batch
             }
@@ -368,11 +383,6 @@ impl Engine {
             state.would_emit(self.input_watermark(&after, self.plan.operators[operator].node))
         };
         self.operators.iter().enumerate().any(due)
-    }
-
-    /// The versions of joined tables, as this epoch has seen them.
-    pub fn static_versions(&self) -> BTreeMap<String, u64> {
-        BTreeMap::new()
     }
 
     /// Bytes that rows and state take, about.

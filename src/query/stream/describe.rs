@@ -1,6 +1,7 @@
 //! Steps as text: for people, and to tell two steps apart.
 
 use super::Op;
+use crate::expr::Bound;
 use crate::time::format_duration;
 use std::sync::Arc;
 
@@ -18,6 +19,18 @@ pub(super) fn describe(op: &Op) -> String {
             let aggregates: Vec<_> = a.aggregation.outputs().iter().map(|f| f.name().clone()).collect();
             format!("aggregate by {}: {}", a.grouping(), aggregates.join(", "))
         }
+        Op::Deduplicate(d) => {
+            let keys: Vec<&str> = d.keys.iter().map(|k| k.sql.as_str()).collect();
+            format!("drop duplicates of {} within {}", keys.join(", "), format_duration(d.within))
+        }
+        Op::IntervalJoin(j) => format!(
+            "{} join on {}, the other's time from {} before to {} after",
+            j.how,
+            keys(&j.on),
+            format_duration(j.before),
+            format_duration(j.after)
+        ),
+        Op::StaticJoin(j) => format!("{} join on {} with {}", j.spec.how, keys(&j.spec.on), j.side.describe()),
         Op::Map(m) => format!("map_batches {}", m.function.name()),
         Op::Named(name) => format!("named {name}"),
     }
@@ -35,6 +48,13 @@ pub(super) fn identity(op: &Op) -> String {
         Op::Watermark(w) => format!("watermark {w:?}"),
         Op::Aggregate(a) => format!("aggregate {} {:?}", a.description(), a.schema),
         Op::Map(m) => format!("map {}", m.function.identity()),
-        Op::Union | Op::Named(_) => describe(op),
+        Op::StaticJoin(j) => format!("{} {}", describe(op), j.side.identity()),
+        Op::Union | Op::Named(_) | Op::Deduplicate(_) | Op::IntervalJoin(_) => describe(op),
     }
+}
+
+fn keys(on: &[(Bound, Bound)]) -> String {
+    let pair =
+        |(l, r): &(Bound, Bound)| if l.name == r.name { l.name.clone() } else { format!("{} = {}", l.name, r.name) };
+    on.iter().map(pair).collect::<Vec<_>>().join(", ")
 }

@@ -3,17 +3,20 @@
 
 mod aggregate;
 mod describe;
+mod join;
 
 use super::source::{KafkaSource, MessagesSource, RowsSource};
+use super::statics::StaticJoin;
 use crate::expect::{Action, Rule};
 use crate::expr::{self, Bound, Dialect, bind_predicate, bind_select, resolve_column};
 use crate::time::parse_duration;
 use crate::transform::map::{BatchFunction, MapBatches};
-use crate::transform::{Filter, Project};
+use crate::transform::{DeduplicateSpec, Filter, IntervalJoinSpec, Project};
 use crate::window::{AggregateSpec, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use describe::{describe, identity};
+pub use join::{JoinOptions, parse_how};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -54,6 +57,9 @@ pub enum Op {
     Aggregate(Arc<AggregateSpec>),
     Named(Arc<str>),
     Map(Arc<MapBatches>),
+    Deduplicate(Arc<DeduplicateSpec>),
+    IntervalJoin(Arc<IntervalJoinSpec>),
+    StaticJoin(Arc<StaticJoin>),
 }
 
 fn timestamp(t: &DataType) -> bool {
@@ -328,7 +334,7 @@ impl Stream {
     pub fn top_aggregate(&self) -> Option<(&Arc<AggregateSpec>, &Stream)> {
         match &self.0.op {
             Op::Aggregate(spec) => Some((spec, &self.0.inputs[0])),
-            Op::Project(..) | Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) => {
+            Op::Project(..) | Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::StaticJoin(_) => {
                 self.0.inputs[0].top_aggregate()
             }
             _ => None,
@@ -338,8 +344,14 @@ impl Stream {
     /// The columns that tell an aggregate's rows apart, by index: what mode update merges by.
     pub fn merge_columns(&self) -> Result<Vec<usize>> {
         let (spec, _) = self.top_aggregate().ok_or_else(|| Error::config("only an aggregate's rows have keys"))?;
+        let Some(merge_keys) = &self.0.merge_keys else {
+            return Err(Error::config(
+                "output_mode=\"update\" merges rows by the keys of their groups, and a join after the aggregation may give one group several \
+                 rows. Join before group_by, or use output_mode=\"complete\".",
+            ));
+        };
         let names = spec.merge_keys().into_iter().map(|i| spec.schema.field(i).name().clone());
-        let found = names.zip(self.0.merge_keys.iter().flatten()).map(|(name, now)| match now {
+        let found = names.zip(merge_keys).map(|(name, now)| match now {
             Some(now) => Ok(self.schema().index_of(now)?),
             None => Err(Error::config(format!(
                 "output_mode=\"update\" merges rows by the keys of their groups, and '{name}' is not among the columns any more. Keep it in select(), or use output_mode=\"complete\"."
@@ -375,7 +387,8 @@ impl Stream {
         let mut out: Vec<String> = vec![];
         for (i, input) in self.0.inputs.iter().enumerate() {
             if i > 0 {
-                out.push("union with".into());
+                let join = matches!(self.0.op, Op::IntervalJoin(_));
+                out.push(if join { "with" } else { "union with" }.into());
             }
             out.extend(input.steps());
         }
