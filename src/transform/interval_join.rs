@@ -306,7 +306,6 @@ impl Stateful for IntervalJoin {
         self.sides.iter().map(Side::memory).sum::<usize>() + self.pairs.capacity() * size_of::<(u32, u32)>()
     }
 
-    /// Left rows of a left join whose time is up.
     /// The moment at which the last left row that may still be handed out alone is.
     fn last_window(&self, until: EventTime) -> Option<EventTime> {
         if self.spec.how != JoinKind::Left {
@@ -318,6 +317,7 @@ impl Stateful for IntervalJoin {
         Some(last.plus(self.spec.after).plus(Duration::from_micros(1)))
     }
 
+    /// Left rows of a left join whose time is up.
     fn would_emit(&self, after: Option<Watermark>) -> bool {
         self.spec.how == JoinKind::Left && self.sides[LEFT].would_close(after)
     }
