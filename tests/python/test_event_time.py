@@ -157,8 +157,8 @@ def test_a_call_tells_why_a_window_is_open_and_what_would_close_it(
     now = datetime.now(timezone.utc).replace(microsecond=0)
     broker.create_topic("t", partitions=2)
     for partition, ago in ((0, 600), (1, 60)):
-        event = {"time": now - timedelta(seconds=ago), "k": "a", "n": 1, "p": partition}
-        broker.produce("t", [event], partition="p", progress=False)
+        event = {"time": now - timedelta(seconds=ago), "k": "a", "n": 1}
+        broker.produce("t", [event], partition=partition, progress=False)
     counts = (
         stream(broker)
         .with_watermark("time", "10 seconds", idle_timeout="1 hour")

@@ -142,7 +142,7 @@ fn keys_that_are_none_are_refused_with_the_way_out() {
 
 /// `cargo test --release --lib a_million_keys -- --ignored --nocapture`
 #[test]
-#[ignore = "measures"]
+#[ignore = "not a test: it measures"]
 fn a_million_keys_in_an_epoch_take_about_a_second() {
     let schema = Arc::new(Schema::new(vec![
         Field::new("id", DataType::Utf8, false),

@@ -267,7 +267,7 @@ fn state_columns_have_names_of_their_own() {
 
 /// `cargo test --release --lib a_million_rows_a_side -- --ignored --nocapture`
 #[test]
-#[ignore = "measures"]
+#[ignore = "not a test: it measures"]
 fn a_million_rows_a_side_are_joined_in_seconds() {
     let mut rng = seeded(1);
     let spec = IntervalJoinSpec { on: vec![], ..spec(&mut rng, &[("k", "k")], JoinKind::Left, 1000, 1000) };
