@@ -54,7 +54,7 @@ fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
     };
     let wrong = || Error::schema(format!("it is written as {usage}"));
     let most = if session { 2 } else { 4 };
-    if !(2..=most).contains(&function.args.len()) || function.distinct || function.filter.is_some() {
+    if !(2..=most).contains(&function.args.len()) || function.aggregate_clause().is_some() {
         return Err(wrong());
     }
     let Ast::Column(path) = &function.args[0] else {

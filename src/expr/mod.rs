@@ -9,6 +9,8 @@
 //! answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's own planner, without a list.
 
 mod aggregate;
+#[cfg(test)]
+mod aggregate_test;
 mod aggregation;
 mod arith;
 mod bind;
@@ -29,6 +31,8 @@ mod nested;
 mod node;
 mod ordered;
 mod parse;
+mod sorted;
+mod spark_aggregates;
 #[cfg(test)]
 mod test;
 mod text;
