@@ -1,6 +1,7 @@
 //! One bound aggregate over groups.
 
 use super::evaluate::failure;
+use super::function::Called;
 use super::node::Typed;
 use super::ordered;
 use super::sorted::{Rows, Sorted};
@@ -57,6 +58,8 @@ pub(super) enum Finish {
     Row(Arc<Sorted>),
     /// What is made of lists of rows as bytes.
     Rows(Arc<Sorted>, Rows),
+    /// As `Rows`: they are given to a function.
+    Function(Arc<Called>),
 }
 
 /// An aggregate before it is built.
@@ -240,6 +243,11 @@ impl Aggregate {
                 self.cast(sorted.values_or_null(rows.iter())?)
             }
             Finish::Rows(sorted, made) => self.cast(self.rows(sorted, made, list_array(&array, &self.sql)?)?),
+            Finish::Function(called) => {
+                let list = list_array(&array, &self.sql)?;
+                let (rows, lengths) = in_order(list, &self.sql)?;
+                called.call(&rows, &lengths, &self.data_type)
+            }
         }
     }
 

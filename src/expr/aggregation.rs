@@ -1,9 +1,10 @@
 //! The aggregates of one `agg(...)`: the distinct inner ones, and the expressions over them.
 
+use super::aggregate::Finish;
 use super::bind::{self, Binder};
 use super::node::Typed;
 use super::parse::{self, Function};
-use super::{Aggregate, Bound, Dialect, datafusion_dialect, spark_aggregates};
+use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, function, spark_aggregates};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -32,8 +33,18 @@ impl Aggregation {
         self.outer.iter().map(|b| b.evaluate(&batch)).collect()
     }
 
+    /// Whether functions of others are among them: they are called when groups are finished, with the rows of each.
     pub fn has_functions(&self) -> bool {
-        false
+        self.aggregates.iter().any(|a| matches!(a.finish, Finish::Function(_)))
+    }
+
+    /// What tells its functions from others of the same names.
+    pub fn functions(&self) -> Vec<String> {
+        let identity = |a: &Aggregate| match &a.finish {
+            Finish::Function(called) => Some(called.identity()),
+            _ => None,
+        };
+        self.aggregates.iter().filter_map(identity).collect()
     }
 
     fn check_names(self) -> Result<Self> {
@@ -55,20 +66,36 @@ pub(super) fn inner_schema(aggregates: &[Aggregate]) -> SchemaRef {
     Arc::new(Schema::new(aggregates.iter().enumerate().map(field).collect::<Vec<_>>()))
 }
 
-/// Binds `agg(...)`'s items: (alias, text). Those without an alias are named as Spark names them.
-pub fn bind_aggregation(
-    items: &[(Option<String>, String)],
+/// Binds `agg(...)`'s items; (alias, text) is one of SQL.
+pub fn bind_aggregation<I: Clone + Into<AggregateItem>>(
+    items: &[I],
     schema: &SchemaRef,
     dialect: Dialect,
 ) -> Result<Aggregation> {
-    let texts: Vec<(Option<&str>, &str)> =
-        items.iter().map(|(alias, text)| (alias.as_deref(), text.as_str())).collect();
+    let items: Vec<AggregateItem> = items.iter().cloned().map(Into::into).collect();
+    let texts: Vec<(Option<&str>, &str)> = items
+        .iter()
+        .filter_map(|item| match item {
+            AggregateItem::Sql { alias, text } => Some((alias.as_deref(), text.as_str())),
+            AggregateItem::Function { .. } => None,
+        })
+        .collect();
     let mut aggregates: Vec<Aggregate> = vec![];
-    let outer = match dialect {
+    let bound = match dialect {
         Dialect::DataFusion => datafusion_dialect::bind_aggregates(&texts, schema, &mut aggregates)?,
         Dialect::Databricks => bind_aggregates(&texts, schema, &mut aggregates)?,
     };
-    let outer = outer.into_iter().flatten().collect();
+    let mut bound = bound.into_iter();
+    let mut outer = vec![];
+    for item in items {
+        match item {
+            AggregateItem::Sql { .. } => outer.extend(bound.next().unwrap_or_default()),
+            AggregateItem::Function { alias, function, columns, data_type, order_by } => {
+                let order_by = order_by.as_deref();
+                outer.push(function::bind(alias, function, &columns, data_type, order_by, schema, &mut aggregates)?);
+            }
+        }
+    }
     Aggregation { inner: inner_schema(&aggregates), aggregates, outer }.check_names()
 }
 
