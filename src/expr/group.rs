@@ -70,10 +70,14 @@ fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
         )));
     }
     let mut durations = vec![];
-    for arg in &function.args[1..] {
+    for (i, arg) in function.args[1..].iter().enumerate() {
         match arg {
-            Ast::Text(duration) => {
+            Ast::Text(duration) if session || i == 2 => {
                 crate::time::parse_duration(duration).map_err(Error::schema)?;
+                durations.push(duration.clone());
+            }
+            Ast::Text(duration) => {
+                crate::time::parse_span(duration).map_err(Error::schema)?;
                 durations.push(duration.clone());
             }
             _ => return Err(Error::schema(format!("durations are strings; {}", wrong()))),

@@ -514,6 +514,8 @@ fn group_items_are_keys_and_windows() {
     assert!(
         matches!(item("session_window(time, '5 minutes')").unwrap(), GroupItem::Session { gap, .. } if gap == "5 minutes")
     );
+    assert!(matches!(item("window(time, '1 month')").unwrap(), GroupItem::Window { size, .. } if size == "1 month"));
+    schema_error(item("window(time, '1 month', '1 month', '1 month')"), &["'1 month'", "10 seconds"]);
     schema_error(item("window(n, '1 minute')"), &["'n' is INT", "TIMESTAMP"]);
     schema_error(item("window(time, 'soon')"), &["'soon'", "10 seconds"]);
     schema_error(item("window(time)"), &["window(time, '1 minute')"]);
