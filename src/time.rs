@@ -89,6 +89,56 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros((total * 1e6).round() as u64))
 }
 
+/// A length of time: always the same, or of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    Fixed(Duration),
+    Days(u32),
+    Months(u32),
+}
+
+/// Reads what `parse_duration` reads; whole days and weeks, and whole months, quarters and years, are lengths of the calendar.
+pub fn parse_span(text: &str) -> Result<Span, String> {
+    let (mut days, mut months, mut others) = (None, None, false);
+    let mut rest = text.trim();
+    if let Some(r) = rest.strip_prefix("INTERVAL ").or_else(|| rest.strip_prefix("interval ")) {
+        rest = r.trim();
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let after = rest[digits..].trim_start();
+        let end = after.find(|c: char| !(c.is_alphabetic() || c == 'µ')).unwrap_or(after.len());
+        let (count, each) = match after[..end].to_lowercase().as_str() {
+            "d" | "day" | "days" => (&mut days, 1),
+            "w" | "week" | "weeks" => (&mut days, 7),
+            "month" | "months" => (&mut months, 1),
+            "quarter" | "quarters" => (&mut months, 3),
+            "year" | "years" => (&mut months, 12),
+            _ => {
+                others = true;
+                break;
+            }
+        };
+        match rest[..digits].parse::<u32>() {
+            Ok(n) => *count = Some(count.unwrap_or(0) + u64::from(n) * each),
+            Err(_) => {
+                others = true;
+                break;
+            }
+        }
+        rest = after[end..].trim_start();
+    }
+    let whole = |n: u64| u32::try_from(n).map_err(|_| format!("'{text}' is too long"));
+    match (days, months, others) {
+        (_, Some(_), true) | (Some(_), Some(_), _) => Err(format!(
+            "'{text}' mixes months, whose length differs, with other lengths. Write whole months, quarters and years, as in \"3 months\"."
+        )),
+        (None, Some(months), false) => Ok(Span::Months(whole(months)?)),
+        (Some(days), None, false) => Ok(Span::Days(whole(days)?)),
+        _ => parse_duration(text).map(Span::Fixed),
+    }
+}
+
 /// A duration as people write it: the largest unit that divides it.
 pub fn format_duration(d: Duration) -> String {
     let us = d.as_micros();
@@ -119,5 +169,20 @@ mod tests {
         assert_eq!(format_duration(Duration::from_secs(90)), "90 seconds");
         assert!(parse_duration("soon").unwrap_err().contains("10 seconds"));
         assert!(parse_duration("10").is_err());
+    }
+
+    #[test]
+    fn days_and_months_are_lengths_of_the_calendar() {
+        assert_eq!(parse_span("1 day"), Ok(Span::Days(1)));
+        assert_eq!(parse_span("INTERVAL 1 week 2 days"), Ok(Span::Days(9)));
+        assert_eq!(parse_span("1 year 2 Quarters 1 month"), Ok(Span::Months(19)));
+        assert_eq!(parse_span("1.5 days"), Ok(Span::Fixed(Duration::from_secs(129_600))));
+        assert_eq!(parse_span("1 day 12 hours"), Ok(Span::Fixed(Duration::from_secs(129_600))));
+        assert_eq!(parse_span("5 m"), Ok(Span::Fixed(Duration::from_secs(300))));
+        assert!(parse_span("1 month 1 hour").unwrap_err().contains("3 months"));
+        assert!(parse_span("1.5 months").unwrap_err().contains("1.5 months"));
+        assert!(parse_span("").unwrap_err().contains("10 seconds"));
+        assert!(parse_span("9999999999 days").is_err());
+        assert!(parse_span("4000000000 years").unwrap_err().contains("too long"));
     }
 }

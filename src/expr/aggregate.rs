@@ -1,19 +1,25 @@
 //! One bound aggregate over groups.
 
 use super::evaluate::failure;
+use super::function::Called;
+use super::node::Typed;
 use super::ordered;
+use super::sorted::{Rows, Sorted};
 use crate::{Error, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, RecordBatch, UInt32Array, UInt32Builder,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, ListArray, RecordBatch,
+    StringBuilder, UInt32Array, UInt32Builder,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options, sort_to_indices, take};
-use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type};
-use datafusion::logical_expr::GroupsAccumulator;
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{AggregateUDF, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One bound aggregate over groups, such as `count(bpm)`, `avg(x) FILTER (WHERE y > 1)`, `count(DISTINCT model)`.
@@ -28,7 +34,7 @@ pub struct Aggregate {
     pub function: Arc<AggregateFunctionExpr>,
     pub arguments: Vec<Arc<dyn PhysicalExpr>>,
     pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// Always empty so far: aggregates whose result depends on the order of rows are refused.
+    /// The order that the result is taken in. The arguments hold it already (see `sorted`): accumulators need no more than those.
     pub order_by: Vec<PhysicalSortExpr>,
     /// Whether the state grows with the values (DISTINCT, median, lists).
     pub grows: bool,
@@ -36,7 +42,7 @@ pub struct Aggregate {
 }
 
 /// What becomes of the accumulator's output.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Finish {
     /// A checked cast to the aggregate's type: out of range is an error.
     Cast,
@@ -48,6 +54,80 @@ pub(super) enum Finish {
     Interpolated(f64),
     /// Keys whose order is Spark's order of floats, back to floats.
     Ordered,
+    /// The value of a row as bytes.
+    Row(Arc<Sorted>),
+    /// What is made of lists of rows as bytes.
+    Rows(Arc<Sorted>, Rows),
+    /// As `Rows`: they are given to a function.
+    Function(Arc<Called>),
+}
+
+/// An aggregate before it is built.
+pub(super) struct Plan {
+    pub udaf: Arc<AggregateUDF>,
+    pub args: Vec<Typed>,
+    pub data_type: DataType,
+    pub nullable: bool,
+    pub finish: Finish,
+    pub grows: bool,
+    pub distinct: bool,
+    pub ignore_nulls: bool,
+    pub order_by: Vec<PhysicalSortExpr>,
+}
+
+impl Plan {
+    pub fn new(udaf: Arc<AggregateUDF>, args: Vec<Typed>, data_type: DataType) -> Self {
+        Self {
+            udaf,
+            args,
+            data_type,
+            nullable: true,
+            finish: Finish::Cast,
+            grows: false,
+            distinct: false,
+            ignore_nulls: false,
+            order_by: vec![],
+        }
+    }
+    pub fn not_null(mut self) -> Self {
+        self.nullable = false;
+        self
+    }
+    pub fn grows(mut self) -> Self {
+        self.grows = true;
+        self
+    }
+    pub fn ignore_nulls(mut self) -> Self {
+        self.ignore_nulls = true;
+        self
+    }
+    pub fn finish(mut self, finish: Finish) -> Self {
+        self.finish = finish;
+        self
+    }
+
+    pub fn build(self, sql: String, filter: Option<Arc<dyn PhysicalExpr>>, schema: &SchemaRef) -> Result<Aggregate> {
+        let arguments: Vec<_> = self.args.iter().map(|a| a.expr.clone()).collect();
+        let built = AggregateExprBuilder::new(self.udaf, arguments.clone())
+            .schema(schema.clone())
+            .alias(&sql)
+            .with_distinct(self.distinct)
+            .with_ignore_nulls(self.ignore_nulls)
+            .build()
+            .map_err(|e| Error::schema(format!("{sql}: {}", e.find_root())))?;
+        Ok(Aggregate {
+            name: sql.clone(),
+            sql,
+            data_type: self.data_type,
+            nullable: self.nullable,
+            function: Arc::new(built),
+            arguments,
+            filter,
+            order_by: self.order_by,
+            grows: self.grows || self.distinct,
+            finish: self.finish,
+        })
+    }
 }
 
 impl fmt::Debug for Aggregate {
@@ -80,6 +160,21 @@ impl Aggregate {
         Ok(self.function.state_fields()?)
     }
 
+    /// Whether what the accumulator has computed so far comes out as `state_fields` says and goes in again.
+    pub(super) fn check_state(&self) -> Result<()> {
+        let mut accumulator = self.function.create_accumulator()?;
+        let state = accumulator.state()?;
+        let fields = self.state_fields()?;
+        let fits = |(s, f): (&ScalarValue, &FieldRef)| s.data_type().equals_datatype(f.data_type());
+        if fields.len() != state.len() || !state.iter().zip(&fields).all(fits) {
+            return Err(Error::internal(format!("{}: its state is not as it says", self.sql)));
+        }
+        let arrays = state.iter().map(|s| s.to_array()).collect::<Result<Vec<_>, _>>()?;
+        self.function.create_accumulator()?.merge_batch(&arrays)?;
+        self.accumulator()?;
+        Ok(())
+    }
+
     pub fn evaluate_arguments(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let rows = batch.num_rows();
         let evaluate = |e: &Arc<dyn PhysicalExpr>| e.evaluate(batch).and_then(|v| v.into_array(rows));
@@ -97,7 +192,7 @@ impl Aggregate {
 
     /// The accumulator's output as Spark types it.
     pub fn finish(&self, array: ArrayRef) -> Result<ArrayRef> {
-        match self.finish {
+        match &self.finish {
             Finish::Cast => self.cast(array),
             Finish::EmptyList => {
                 let list = list_array(&array, &self.sql)?;
@@ -116,7 +211,7 @@ impl Aggregate {
                     let values = list.value(i);
                     let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
                     values.sort_by_key(|v| ordered::bits(*v));
-                    let position = (values.len() as f64 - 1.0) * p;
+                    let position = (values.len() as f64 - 1.0) * *p;
                     let (low, high) = (position.floor(), position.ceil());
                     if low == high {
                         return values[low as usize];
@@ -136,10 +231,56 @@ impl Aggregate {
                     }
                     let order = sort_to_indices(&list.value(i), None, None)?;
                     let n = order.len();
-                    let rank = ((p * n as f64).ceil() as usize).clamp(1, n);
+                    let rank = ((*p * n as f64).ceil() as usize).clamp(1, n);
                     picked.append_value(list.value_offsets()[i] as u32 + order.value(rank - 1));
                 }
                 self.cast(take(list.values(), &picked.finish(), None)?)
+            }
+            Finish::Row(sorted) => {
+                let rows = array
+                    .as_binary_opt::<i32>()
+                    .ok_or_else(|| Error::internal(format!("{}: its result is {}", self.sql, array.data_type())))?;
+                self.cast(sorted.values_or_null(rows.iter())?)
+            }
+            Finish::Rows(sorted, made) => self.cast(self.rows(sorted, made, list_array(&array, &self.sql)?)?),
+            Finish::Function(called) => {
+                let list = list_array(&array, &self.sql)?;
+                let (rows, lengths) = in_order(list, &self.sql)?;
+                called.call(&rows, &lengths, &self.data_type)
+            }
+        }
+    }
+
+    fn rows(&self, sorted: &Sorted, made: &Rows, list: &ListArray) -> Result<ArrayRef> {
+        let (rows, lengths) = in_order(list, &self.sql)?;
+        let mut from = 0;
+        let groups = lengths.iter().map(|n| {
+            from += n;
+            from - n..from
+        });
+        match made {
+            Rows::List { or_null } => {
+                let DataType::List(field) = &self.data_type else {
+                    return Err(Error::internal(format!("{}: a list as {}", self.sql, self.data_type)));
+                };
+                let values = sorted.values(rows.into_iter())?;
+                let values = arrow::compute::cast(&values, field.data_type())?;
+                let nulls = or_null.then(|| lengths.iter().map(|n| *n > 0).collect());
+                Ok(Arc::new(ListArray::try_new(field.clone(), OffsetBuffer::from_lengths(lengths), values, nulls)?))
+            }
+            Rows::Nth(n) => {
+                let distance = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
+                let place = |len: usize| if *n > 0 { distance.checked_sub(1) } else { len.checked_sub(distance) };
+                let picked: Vec<Option<&[u8]>> =
+                    groups.map(|g| place(g.len()).and_then(|k| rows[g].get(k).copied())).collect();
+                sorted.values_or_null(picked.into_iter())
+            }
+            Rows::Joined(between) => {
+                let values = sorted.values(rows.into_iter())?;
+                let binary =
+                    matches!(values.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+                let values = arrow::compute::cast(&values, if binary { &DataType::Binary } else { &DataType::Utf8 })?;
+                joined(&values, groups, between).map_err(|e| e.context(&self.sql))
             }
         }
     }
@@ -165,6 +306,61 @@ impl Aggregate {
 
 fn list_array<'a>(array: &'a ArrayRef, sql: &str) -> Result<&'a ListArray> {
     array.as_list_opt::<i32>().ok_or_else(|| Error::internal(format!("{sql}: its result is {}", array.data_type())))
+}
+
+/// The rows of all lists, each list in the order of its bytes, and how many each has.
+fn in_order<'a>(list: &'a ListArray, sql: &str) -> Result<(Vec<&'a [u8]>, Vec<usize>)> {
+    let bytes: &BinaryArray = list
+        .values()
+        .as_binary_opt::<i32>()
+        .ok_or_else(|| Error::internal(format!("{sql}: its result is a list of {}", list.value_type())))?;
+    let offsets = list.value_offsets();
+    let mut rows = Vec::with_capacity(bytes.len());
+    let mut lengths = Vec::with_capacity(list.len());
+    for i in 0..list.len() {
+        let from = rows.len();
+        if list.is_valid(i) {
+            let elements = offsets[i] as usize..offsets[i + 1] as usize;
+            rows.extend(elements.filter(|k| bytes.is_valid(*k)).map(|k| bytes.value(k)));
+            rows[from..].sort_unstable();
+        }
+        lengths.push(rows.len() - from);
+    }
+    Ok((rows, lengths))
+}
+
+/// One text for each group, NULL where it has no values.
+fn joined(values: &ArrayRef, groups: impl Iterator<Item = Range<usize>>, between: &[u8]) -> Result<ArrayRef> {
+    let too_long = |len: usize| {
+        (len > i32::MAX as usize).then(|| Error::malformed("the texts together are longer than 2 GiB; group by more"))
+    };
+    if let Some(values) = values.as_binary_opt::<i32>() {
+        let mut out = BinaryBuilder::new();
+        for group in groups {
+            if group.is_empty() {
+                out.append_null();
+                continue;
+            }
+            let parts: Vec<&[u8]> = group.map(|k| values.value(k)).collect();
+            let all = parts.join(between);
+            too_long(out.values_slice().len().saturating_add(all.len())).map_or(Ok(()), Err)?;
+            out.append_value(all);
+        }
+        return Ok(Arc::new(out.finish()));
+    }
+    let (values, between) = (values.as_string::<i32>(), String::from_utf8_lossy(between));
+    let mut out = StringBuilder::new();
+    for group in groups {
+        if group.is_empty() {
+            out.append_null();
+            continue;
+        }
+        let parts: Vec<&str> = group.map(|k| values.value(k)).collect();
+        let all = parts.join(&*between);
+        too_long(out.values_slice().len().saturating_add(all.len())).map_or(Ok(()), Err)?;
+        out.append_value(all);
+    }
+    Ok(Arc::new(out.finish()))
 }
 
 /// The elements of all lists that are not NULL, in order.

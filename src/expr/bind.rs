@@ -267,11 +267,8 @@ impl<'a> Binder<'a> {
     }
 
     fn function(&mut self, function: &Function) -> Result<Typed> {
-        if let Some(what) = function.refused {
-            return Err(Error::schema(match what {
-                "OVER" => format!("{}: window functions (OVER) are not supported", function.name),
-                what => format!("{}: {what} within a function is not supported", function.name),
-            }));
+        if function.over {
+            return Err(Error::schema(format!("{}: window functions (OVER) are not supported", function.name)));
         }
         if functions::is_aggregate(&function.name) {
             return match &mut self.aggregates {
@@ -282,11 +279,10 @@ impl<'a> Binder<'a> {
                 ))),
             };
         }
-        if function.distinct || function.filter.is_some() {
-            let what = if function.distinct { "DISTINCT" } else { "FILTER" };
-            return Err(Error::schema(format!("{}: {what} goes with aggregate functions only", function.name)));
-        }
         functions::check_listed(&function.name)?;
+        if let Some(clause) = function.aggregate_clause() {
+            return Err(Error::schema(format!("{}: {clause} goes with aggregate functions only", function.name)));
+        }
         let args = self.exprs(&function.args)?;
         functions::call(&function.name, args)
     }

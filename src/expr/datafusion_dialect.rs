@@ -1,19 +1,23 @@
 //! `dialect="datafusion"`: DataFusion's planner and functions; only names of columns are looked up as everywhere in bayou.
 
-use super::aggregate::Finish;
+use super::aggregate::{Finish, Plan};
 use super::aggregation::inner_schema;
 use super::coerce::canonical;
 use super::lookup;
-use super::{Aggregate, Aggregation, Bound};
+use super::node::Typed;
+use super::sorted::{self, Key, Pick, Rows, Skip};
+use super::{Aggregate, Bound};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column as LogicalColumn, DFSchema};
+use datafusion::common::{Column as LogicalColumn, DFSchema, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
@@ -26,7 +30,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 use std::sync::{Arc, LazyLock};
 
-static STATE: LazyLock<SessionState> = LazyLock::new(|| {
+pub(super) static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut config = SessionConfig::new();
     config.options_mut().sql_parser.enable_ident_normalization = false;
     SessionStateBuilder::new().with_config(config).with_default_features().build()
@@ -148,21 +152,26 @@ pub(super) fn bind_all(text: &str, schema: &SchemaRef) -> Result<Vec<Bound>> {
         .collect()
 }
 
-pub(super) fn bind_aggregation(items: &[(Option<String>, String)], schema: &SchemaRef) -> Result<Aggregation> {
-    let mut aggregates: Vec<Aggregate> = vec![];
+/// The output columns of each text.
+pub(super) fn bind_aggregates(
+    texts: &[(Option<&str>, &str)],
+    schema: &SchemaRef,
+    aggregates: &mut Vec<Aggregate>,
+) -> Result<Vec<Vec<Bound>>> {
     let mut exprs = vec![];
-    for (alias, text) in items {
+    for (alias, text) in texts {
         let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| wrong(text, e))?;
+        let mut items = vec![];
         for item in parse(text, schema)? {
             let (expr, own, shown) = logical(text, item, &df_schema)?;
-            let name = alias.clone().or(own).unwrap_or_else(|| shown.clone());
+            let name = alias.map(str::to_string).or(own).unwrap_or_else(|| shown.clone());
             let expr = expr.rewrite(&mut TypeCoercionRewriter::new(&df_schema)).map_err(|e| wrong(text, e))?.data;
             let mut failed = None;
             let outer = expr.transform_down(|e| {
                 if !matches!(e, Expr::AggregateFunction(_)) {
                     return Ok(Transformed::no(e));
                 }
-                match aggregate(text, &e, &df_schema, &mut aggregates) {
+                match aggregate(text, &e, &df_schema, schema, aggregates) {
                     Ok(name) => Ok(Transformed::new(
                         Expr::Column(LogicalColumn::new_unqualified(name)),
                         true,
@@ -177,42 +186,131 @@ pub(super) fn bind_aggregation(items: &[(Option<String>, String)], schema: &Sche
             match (outer, failed) {
                 (_, Some(e)) => return Err(e),
                 (Err(e), None) => return Err(wrong(text, e)),
-                (Ok(outer), None) => exprs.push((text, name, shown, outer.data)),
+                (Ok(outer), None) => items.push((name, shown, outer.data)),
             }
         }
+        exprs.push((text, items));
     }
-    let inner = inner_schema(&aggregates);
+    let inner = inner_schema(aggregates);
     let df_inner = DFSchema::try_from(inner.as_ref().clone()).map_err(|e| wrong("agg", e))?;
-    let outer = exprs
-        .into_iter()
-        .map(|(text, name, shown, expr)| {
-            if let Some(column) = expr.column_refs().iter().find(|c| inner.index_of(&c.name).is_err()) {
-                return Err(Error::schema(format!(
-                    "'{text}': column '{}' stands outside of an aggregate function; aggregate it, or put it in group_by",
-                    column.name
-                )));
-            }
-            bound(text, name, shown, expr, &df_inner)
-        })
-        .collect::<Result<_>>()?;
-    Ok(Aggregation { aggregates, inner, outer })
+    let outer = |text: &str, (name, shown, expr): (String, String, Expr)| {
+        if let Some(column) = expr.column_refs().iter().find(|c| inner.index_of(&c.name).is_err()) {
+            return Err(Error::schema(format!(
+                "'{text}': column '{}' stands outside of an aggregate function; aggregate it, or put it in group_by",
+                column.name
+            )));
+        }
+        bound(text, name, shown, expr, &df_inner)
+    };
+    exprs.into_iter().map(|(text, items)| items.into_iter().map(|item| outer(text, item)).collect()).collect()
 }
 
 /// The inner column of this aggregate; an equal one is shared.
-fn aggregate(text: &str, expr: &Expr, df_schema: &DFSchema, all: &mut Vec<Aggregate>) -> Result<String> {
+fn aggregate(
+    text: &str,
+    expr: &Expr,
+    df_schema: &DFSchema,
+    schema: &SchemaRef,
+    all: &mut Vec<Aggregate>,
+) -> Result<String> {
     let sql = expr.schema_name().to_string();
     if let Some(index) = all.iter().position(|a| a.sql == sql) {
         return Ok(format!("{index}: {sql}"));
     }
     let Expr::AggregateFunction(function) = expr else { return Err(Error::internal("not an aggregate")) };
-    if !function.params.order_by.is_empty() {
-        return Err(Error::schema(format!("'{text}': ORDER BY within an aggregate is not supported")));
-    }
-    let name = function.func.name();
-    if matches!(name, "first_value" | "last_value" | "nth_value" | "any_value" | "string_agg" | "grouping") {
+    let made = match over_order(function, df_schema).map_err(|e| e.context(format!("'{text}'")))? {
+        Some(plan) => {
+            let filter = function.params.filter.as_ref();
+            let filter = filter.map(|f| STATE.create_physical_expr(f.as_ref().clone(), df_schema)).transpose();
+            plan.build(sql.clone(), filter.map_err(|e| wrong(text, e))?, schema)?
+        }
+        None => of_datafusion(text, expr, function, df_schema, sql.clone())?,
+    };
+    made.check_state().map_err(|_| {
+        Error::schema(format!(
+            "'{text}': what {} has computed so far cannot be kept between two runs, so a stream cannot use it",
+            function.func.name()
+        ))
+    })?;
+    all.push(made);
+    Ok(format!("{}: {sql}", all.len() - 1))
+}
+
+/// Those that need an order of the rows; DataFusion's own would depend on which row came first (see `sorted`).
+fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Option<Plan>> {
+    let (name, params) = (function.func.name(), &function.params);
+    let needed = matches!(name, "first_value" | "last_value" | "nth_value" | "string_agg");
+    if params.order_by.is_empty() && needed {
         return Err(Error::schema(format!(
-            "'{text}': the result of {name} depends on the order of the rows, which a stream does not have"
+            "the result of {name} depends on the order of the rows, which a stream does not have; give it one, as in \
+             {name}({} ORDER BY time)",
+            params.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
+    }
+    let may_be = name == "any_value" || (name == "array_agg" && !params.order_by.is_empty());
+    if !needed && !may_be {
+        return Ok(None);
+    }
+    let typed = |expr: &Expr| -> Result<Typed> {
+        let expr = STATE.create_physical_expr(expr.clone(), df_schema)?;
+        let schema = df_schema.as_arrow();
+        Ok(Typed { data_type: expr.data_type(schema)?, nullable: expr.nullable(schema)?, sql: expr.to_string(), expr })
+    };
+    let key = |sort: &Sort| {
+        let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
+        Ok(Key { by: typed(&sort.expr)?, options })
+    };
+    let keys: Vec<Key> = params.order_by.iter().map(key).collect::<Result<_>>()?;
+    let args: Vec<Typed> = params.args.iter().map(typed).collect::<Result<_>>()?;
+    let mut args = args.into_iter();
+    let value = args.next().ok_or_else(|| Error::schema(format!("{name} needs an argument")))?;
+    let second = args.next();
+    let mut skip = match params.null_treatment {
+        Some(NullTreatment::IgnoreNulls) => Skip::NullValue,
+        _ => Skip::Nothing,
+    };
+    let pick = match name {
+        "last_value" => Pick::Last,
+        "array_agg" => Pick::Rows(Rows::List { or_null: true }),
+        "nth_value" => match second.as_ref().and_then(Typed::constant).map(|n| n.cast_to(&DataType::Int64)) {
+            Some(Ok(ScalarValue::Int64(Some(n)))) if n != 0 => Pick::Rows(Rows::Nth(n)),
+            _ => return Err(Error::schema("nth_value: n must be a constant other than 0")),
+        },
+        "string_agg" => {
+            skip = Skip::NullValue;
+            let between = match second.as_ref().map(|s| s.constant().map(ScalarValue::try_as_str)) {
+                None => "",
+                Some(Some(Some(text))) => text.unwrap_or_default(),
+                Some(Some(None)) if second.as_ref().is_some_and(Typed::is_null_literal) => "",
+                _ => return Err(Error::schema("string_agg: the separator must be a constant")),
+            };
+            Pick::Rows(Rows::Joined(between.as_bytes().to_vec()))
+        }
+        // Any will do, so it is the same one every time: the smallest there is.
+        "any_value" => {
+            skip = Skip::NullValue;
+            Pick::First
+        }
+        _ => Pick::First,
+    };
+    sorted::plan(pick, value, keys, skip, params.distinct).map(Some).map_err(|e| e.context(name))
+}
+
+/// One on DataFusion's own accumulators.
+fn of_datafusion(
+    text: &str,
+    expr: &Expr,
+    function: &AggregateFunction,
+    df_schema: &DFSchema,
+    sql: String,
+) -> Result<Aggregate> {
+    let name = function.func.name();
+    if name == "grouping" {
+        return Err(Error::schema(format!("'{text}': grouping goes with GROUPING SETS, which group_by does not have")));
+    }
+    // WITHIN GROUP names what is aggregated; in others an order would have to come with the rows.
+    if !function.params.order_by.is_empty() && !function.func.supports_within_group_clause() {
+        return Err(Error::schema(format!("'{text}': ORDER BY changes nothing in {name}; leave it out")));
     }
     let props = ExecutionProps::new();
     let context = Default::default();
@@ -222,9 +320,9 @@ fn aggregate(text: &str, expr: &Expr, df_schema: &DFSchema, all: &mut Vec<Aggreg
         .map_err(|e| wrong(text, e))?;
     let field = lowered.aggregate.field();
     let grows = function.params.distinct || matches!(name, "median" | "percentile_cont" | "array_agg");
-    all.push(Aggregate {
+    Ok(Aggregate {
         name: sql.clone(),
-        sql: sql.clone(),
+        sql,
         data_type: canonical(field.data_type()),
         nullable: field.is_nullable(),
         arguments: lowered.aggregate.expressions(),
@@ -233,6 +331,5 @@ fn aggregate(text: &str, expr: &Expr, df_schema: &DFSchema, all: &mut Vec<Aggreg
         order_by: vec![],
         grows,
         finish: Finish::Cast,
-    });
-    Ok(format!("{}: {sql}", all.len() - 1))
+    })
 }

@@ -54,7 +54,7 @@ fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
     };
     let wrong = || Error::schema(format!("it is written as {usage}"));
     let most = if session { 2 } else { 4 };
-    if !(2..=most).contains(&function.args.len()) || function.distinct || function.filter.is_some() {
+    if !(2..=most).contains(&function.args.len()) || function.aggregate_clause().is_some() {
         return Err(wrong());
     }
     let Ast::Column(path) = &function.args[0] else {
@@ -70,10 +70,14 @@ fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
         )));
     }
     let mut durations = vec![];
-    for arg in &function.args[1..] {
+    for (i, arg) in function.args[1..].iter().enumerate() {
         match arg {
-            Ast::Text(duration) => {
+            Ast::Text(duration) if session || i == 2 => {
                 crate::time::parse_duration(duration).map_err(Error::schema)?;
+                durations.push(duration.clone());
+            }
+            Ast::Text(duration) => {
+                crate::time::parse_span(duration).map_err(Error::schema)?;
                 durations.push(duration.clone());
             }
             _ => return Err(Error::schema(format!("durations are strings; {}", wrong()))),

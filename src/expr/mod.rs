@@ -9,6 +9,8 @@
 //! answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's own planner, without a list.
 
 mod aggregate;
+#[cfg(test)]
+mod aggregate_test;
 mod aggregation;
 mod arith;
 mod bind;
@@ -19,6 +21,7 @@ mod datafusion_dialect;
 mod ddl;
 mod decimal;
 mod evaluate;
+mod function;
 mod functions;
 mod group;
 mod kernel;
@@ -29,6 +32,8 @@ mod nested;
 mod node;
 mod ordered;
 mod parse;
+mod sorted;
+mod spark_aggregates;
 #[cfg(test)]
 mod test;
 mod text;
@@ -38,6 +43,7 @@ pub use aggregation::{Aggregation, bind_aggregation};
 pub use bind::{bind, bind_predicate, bind_select};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
 pub use evaluate::Bound;
+pub use function::{AggregateItem, GroupFunction};
 pub use functions::{Listed, listed};
 pub use group::{GroupItem, parse_group_item};
 pub use lookup::resolve_column;

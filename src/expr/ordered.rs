@@ -52,3 +52,31 @@ pub(super) fn value(keys: &ArrayRef) -> Result<ArrayRef> {
     let back = |k: i64| f64::from_bits((if k < 0 { k ^ i64::MAX } else { k }) as u64);
     Ok(Arc::new(keys.as_primitive::<Int64Type>().iter().map(|k| k.map(back)).collect::<Float64Array>()))
 }
+
+/// NaNs and zeros in one form, so that they are equal to DISTINCT.
+pub(super) fn normalised(arg: Typed) -> Typed {
+    let sql = arg.sql.clone();
+    match arg.data_type {
+        DataType::Float64 => Typed::call(
+            vec![arg],
+            DataType::Float64,
+            false,
+            sql,
+            Arc::new(|a| {
+                let x = a.num::<Float64Type>(0)?;
+                nums::<Float64Type>(a.rows, |i| Ok(x.get(i).map(|x| if x.is_nan() { f64::NAN } else { x + 0.0 })))
+            }),
+        ),
+        DataType::Float32 => Typed::call(
+            vec![arg],
+            DataType::Float32,
+            false,
+            sql,
+            Arc::new(|a| {
+                let x = a.num::<Float32Type>(0)?;
+                nums::<Float32Type>(a.rows, |i| Ok(x.get(i).map(|x| if x.is_nan() { f32::NAN } else { x + 0.0 })))
+            }),
+        ),
+        _ => arg,
+    }
+}

@@ -70,21 +70,52 @@ pub(super) enum Ast {
     Function(Function),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Function {
     /// In lower case.
     pub name: String,
     pub args: Vec<Ast>,
     pub distinct: bool,
     pub filter: Option<Box<Ast>>,
-    /// Whether an ORDER BY, an OVER or the like was there: its name.
-    pub refused: Option<&'static str>,
+    /// Between the parentheses, or after WITHIN GROUP.
+    pub order_by: Vec<Order>,
+    pub within_group: bool,
+    /// IGNORE NULLS is true, RESPECT NULLS false.
+    pub ignore_nulls: Option<bool>,
+    /// OVER (…).
+    pub over: bool,
 }
 
 impl Function {
     pub fn plain(name: &str, args: Vec<Ast>) -> Ast {
-        Ast::Function(Self { name: name.to_lowercase(), args, distinct: false, filter: None, refused: None })
+        Ast::Function(Self { name: name.to_lowercase(), args, ..Self::default() })
     }
+
+    /// What goes with aggregate functions only, if anything is there.
+    pub fn aggregate_clause(&self) -> Option<&'static str> {
+        if self.distinct {
+            return Some("DISTINCT");
+        }
+        if self.filter.is_some() {
+            return Some("FILTER");
+        }
+        if self.within_group {
+            return Some("WITHIN GROUP");
+        }
+        if !self.order_by.is_empty() {
+            return Some("ORDER BY");
+        }
+        self.ignore_nulls.map(|ignore| if ignore { "IGNORE NULLS" } else { "RESPECT NULLS" })
+    }
+}
+
+/// `expr [ASC | DESC] [NULLS FIRST | LAST]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Order {
+    pub ast: Ast,
+    pub descending: bool,
+    /// As it was written; Spark's NULLs are the smallest.
+    pub nulls_first: Option<bool>,
 }
 
 /// One item with its alias.

@@ -34,6 +34,9 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("CAST('2024-01-01 00:00:00 PST' AS TIMESTAMP)", "abbreviations of time zones are not read"),
     ("avg(l)", "the sum of doubles of such different sizes depends on their order, in Spark as well"),
     ("avg(w)", "refused: there is no room for the digits"),
+    ("max_by(NULL, i)", "refused: it has no type"),
+    ("max_by(i, a)", "refused: arrays are not compared"),
+    ("max_by(i, '5')", "of equal ones Spark gives the last it saw"),
     ("round(double(5e-324), 2)", "only its name: Java writes 4.9E-324"),
 ];
 
@@ -73,7 +76,7 @@ static TABLES: LazyLock<HashMap<String, RecordBatch>> = LazyLock::new(|| {
     out
 });
 
-fn shown(array: &dyn Array, i: usize) -> Value {
+pub(super) fn shown(array: &dyn Array, i: usize) -> Value {
     if array.is_null(i) {
         return Value::Null;
     }
@@ -126,7 +129,7 @@ fn float_of(v: &Value) -> Option<f64> {
     })
 }
 
-fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
+pub(super) fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
     if let (Some(a), Some(b)) = (float_of(ours), float_of(theirs)) {
         let close = (a - b).abs() <= tolerance * b.abs().max(if tolerance > 0.0 { 1e-3 } else { 0.0 });
         return (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits() || (tolerance > 0.0 && (a == b || close));
@@ -324,7 +327,9 @@ fn every_listed_function_is_among_the_recorded_answers() {
             sql.match_indices(&call).any(|(i, _)| !sql[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
         })
     };
-    let missing: Vec<_> = listed().iter().map(|l| l.name).filter(|n| !called(n)).collect();
+    // With an ORDER BY in the call they are not Spark's: aggregate_test asks its own oracle.
+    let ours = ["first", "first_value", "last", "last_value", "nth_value"];
+    let missing: Vec<_> = listed().iter().map(|l| l.name).filter(|n| !called(n) && !ours.contains(n)).collect();
     assert!(missing.is_empty(), "no answers are recorded for {missing:?}");
     assert!(listed().iter().filter(|l| !l.aggregate).count() >= 80);
 }
@@ -344,7 +349,7 @@ fn the_documentation_lists_exactly_the_functions_there_are() {
     assert!(shown.len() >= documented.len());
 }
 
-fn schema_error<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) {
+pub(super) fn schema_error<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) {
     let e = result.unwrap_err();
     assert_eq!(e.kind, Kind::Schema, "{e}");
     for part in parts {
@@ -352,7 +357,7 @@ fn schema_error<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) {
     }
 }
 
-fn schema(ddl: &str) -> SchemaRef {
+pub(super) fn schema(ddl: &str) -> SchemaRef {
     Arc::new(parse_ddl(ddl).unwrap())
 }
 
@@ -423,7 +428,8 @@ fn what_is_refused_is_named_with_a_reason() {
     let refused = |text: &str, parts: &[&str]| schema_error(bind(text, &schema, DB), parts);
     refused("uppr(model)", &["'uppr'", "Did you mean 'upper'?", "datafusion"]);
     refused("rand()", &["'rand'", "not the same every time"]);
-    refused("first(bpm)", &["'first'", "order of the rows"]);
+    refused("first(bpm)", &["first is an aggregate function"]);
+    refused("mode(bpm)", &["'mode'", "no such aggregate"]);
     refused("count(bpm)", &["count is an aggregate", "agg("]);
     refused("row_number() OVER (ORDER BY bpm)", &["OVER"]);
     refused("bmp + 1", &["'bmp'", "Did you mean 'bpm'?"]);
@@ -508,6 +514,8 @@ fn group_items_are_keys_and_windows() {
     assert!(
         matches!(item("session_window(time, '5 minutes')").unwrap(), GroupItem::Session { gap, .. } if gap == "5 minutes")
     );
+    assert!(matches!(item("window(time, '1 month')").unwrap(), GroupItem::Window { size, .. } if size == "1 month"));
+    schema_error(item("window(time, '1 month', '1 month', '1 month')"), &["'1 month'", "10 seconds"]);
     schema_error(item("window(n, '1 minute')"), &["'n' is INT", "TIMESTAMP"]);
     schema_error(item("window(time, 'soon')"), &["'soon'", "10 seconds"]);
     schema_error(item("window(time)"), &["window(time, '1 minute')"]);
@@ -533,8 +541,10 @@ fn aggregations_share_equal_aggregates_and_name_their_columns() {
     refused("sum(count(bpm))", &["count is an aggregate"]);
     refused("sum(a)", &["'a'"]);
     refused("min(*)", &["only count"]);
-    refused("max_by(bpm, model)", &["order of the rows"]);
-    refused("sum(bpm ORDER BY model)", &["ORDER BY"]);
+    refused("first(bpm)", &["have no order", "first(bpm ORDER BY bpm)"]);
+    refused("sum(bpm ORDER BY model)", &["ORDER BY changes nothing"]);
+    let alike = bind_aggregation(&[item(Some("a"), "min('bpm')"), item(Some("b"), "min(bpm)")], &schema, DB).unwrap();
+    assert_eq!(alike.aggregates.len(), 2, "a string and a column are written the same");
     let twice = bind_aggregation(&[item(Some("x"), "sum(bpm)"), item(Some("X"), "min(bpm)")], &schema, DB);
     schema_error(twice.map(|a| a.outputs()), &["two aggregates"]);
 }

@@ -35,8 +35,13 @@ impl PyWindow {
         let d = |us: i64| crate::time::format_duration(std::time::Duration::from_micros(us.unsigned_abs()));
         match &self.0 {
             Windowing::None => "window()".into(),
-            Windowing::Fixed(w) if w.is_tumbling() => format!("window({:?}, {:?})", w.column, d(w.size)),
-            Windowing::Fixed(w) => format!("window({:?}, {:?}, slide={:?})", w.column, d(w.size), d(w.slide)),
+            Windowing::Fixed(w) => {
+                let timezone = w.timezone().map(str::to_string);
+                let options = [("slide", w.slide_text()), ("offset", w.offset_text()), ("timezone", timezone)];
+                let options: String =
+                    options.into_iter().filter_map(|(k, v)| v.map(|v| format!(", {k}={v:?}"))).collect();
+                format!("window({:?}, {:?}{options})", w.column, w.size_text())
+            }
             Windowing::Session(s) => format!("session_window({:?}, {:?})", s.column, d(s.gap)),
         }
     }
@@ -57,16 +62,11 @@ fn window(
     offset: Option<&Bound<'_, PyAny>>,
     timezone: &str,
 ) -> PyResult<PyWindow> {
-    if !timezone.eq_ignore_ascii_case("utc") {
-        return Err(Error::config(
-            "windows in a time zone's calendar are not in this version; leave timezone= out (UTC)",
-        )
-        .into());
-    }
     let size = convert::duration(size, "size")?;
     let slide = slide.map(|s| convert::duration(s, "slide")).transpose()?;
     let offset = offset.map(|o| convert::duration(o, "offset")).transpose()?;
-    Ok(PyWindow(Windowing::Fixed(WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref())?)))
+    let spec = WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref(), timezone)?;
+    Ok(PyWindow(Windowing::Fixed(spec)))
 }
 
 fn named_items(

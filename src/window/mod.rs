@@ -1,7 +1,8 @@
 //! Event time: which windows a row belongs to, how far time has come, and aggregates over both.
 //!
 //! ```text
-//! assign      windows of a size (pure)            watermark   how far time has come (pure)
+//! assign      which windows a time is in (pure)   watermark   how far time has come (pure)
+//! calendar    days and months of a zone (pure)
 //! spec        what an aggregation computes        input       rows to what accumulators take
 //! aggregate   over windows of a size, or none     session     over sessions
 //! store       live groups by window, in memory and on disk
@@ -9,6 +10,7 @@
 
 pub mod aggregate;
 pub mod assign;
+pub mod calendar;
 mod input;
 pub mod session;
 pub mod spec;

@@ -166,7 +166,7 @@ impl AggregateSpec {
         let aggregates: Vec<_> = self.aggregates().iter().map(|a| a.sql.clone()).collect();
         let window = match &self.window {
             Windowing::None => String::new(),
-            Windowing::Fixed(w) => format!("window({}, {} µs, {} µs, {} µs); ", w.column, w.size, w.slide, w.offset),
+            Windowing::Fixed(w) => format!("{}; ", w.describe()),
             Windowing::Session(s) => format!("session({}, {} µs); ", s.column, s.gap),
         };
         format!("{window}by {}; {}", keys.join(", "), aggregates.join(", "))
@@ -177,8 +177,7 @@ impl AggregateSpec {
         let text = |us: i64| format_duration(Duration::from_micros(us.unsigned_abs()));
         let window = match &self.window {
             Windowing::None => None,
-            Windowing::Fixed(w) if w.is_tumbling() => Some(format!("window({}, {})", w.column, text(w.size))),
-            Windowing::Fixed(w) => Some(format!("window({}, {}, {})", w.column, text(w.size), text(w.slide))),
+            Windowing::Fixed(w) => Some(format!("window({}, {w})", w.column)),
             Windowing::Session(s) => Some(format!("session_window({}, {})", s.column, text(s.gap))),
         };
         let by: Vec<String> = window.into_iter().chain(self.keys.iter().map(|k| k.sql.clone())).collect();

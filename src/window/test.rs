@@ -52,7 +52,7 @@ fn spec(window: Windowing) -> AggregateSpec {
 
 fn fixed(size: i64, slide: i64) -> Windowing {
     let text = |n: i64| format!("{n} us");
-    Windowing::Fixed(WindowSpec::new("time", &text(size), Some(&text(slide)), None).unwrap())
+    Windowing::Fixed(WindowSpec::new("time", &text(size), Some(&text(slide)), None, "UTC").unwrap())
 }
 
 fn read(batches: &[Batch], into: &mut Groups) {

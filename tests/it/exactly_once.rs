@@ -66,7 +66,7 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
         .with_watermark(watermark_spec("time", "0 seconds", "5 minutes", "1 hour", "quarantine").unwrap())
         .unwrap()
         .aggregate(
-            Windowing::Fixed(WindowSpec::new("time", "1 minute", None, None).unwrap()),
+            Windowing::Fixed(WindowSpec::new("time", "1 minute", None, None, "UTC").unwrap()),
             &["model".into()],
             &[(Some("events".into()), "count(*)".into()), (Some("total".into()), "sum(n)".into())],
             d,

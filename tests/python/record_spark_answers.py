@@ -181,21 +181,32 @@ min(i) | max(i) | min(d) | max(d) | min(e) | max(e) | min(f) | max(f) | min(x) |
 bool_and(b) | bool_or(b) | every(c) | some(c) | any(b) | bit_and(i) | bit_or(j) | bit_xor(i) | median(i) | median(j) | median(x) | percentile(j, 0.25) | percentile(y, 0.9) | approx_percentile(j, 0.5) | percentile_approx(i, 0.25) | percentile_approx(x, 0.9) | approx_percentile(d, 0.0) | approx_percentile(j, 1.0, 100) | approx_count_distinct(i) | approx_count_distinct(x)
 count(i) FILTER (WHERE i > 0) | sum(j) FILTER (WHERE b) | avg(j) FILTER (WHERE j > 100) | count(*) FILTER (WHERE i IS NULL) | sum(j) / count(*) | round(avg(j), 1) | sum(i) + sum(j) | max(i) - min(i) | sum(j) * 1.5 | coalesce(sum(j) FILTER (WHERE false), 0) | avg(j) > 1 | count(*) * 2 | sum(i + j) | sum(x * 2) | count(DISTINCT b) | min(i + 0L) | sum('1') | 100 * count_if(b) / count(*) | CASE WHEN count(*) > 5 THEN 'many' ELSE 'few' END | 1
 sum(l + 0) | sum(w) | avg(w)
+max_by(j, i) | min_by(j, i) | max_by(d, l) | min_by(b, l) | max_by(i, d) | min_by(i, d) | max_by(i, e) | min_by(i, e) | max_by(s, x) | min_by(y, f) | max_by(x, w) | min_by(b, s) | max_by(j, i) FILTER (WHERE b) | max_by(j, i) + 1 | max_by(i, i + 0L) | max_by(NULL, i) | max_by(i, NULL) | max_by(i, '5') | min_by('a', i) | max_by(f, l) | max_by(i + 1, -l)
+regr_count(j, y) | regr_avgx(j, y) | regr_avgy(j, y) | regr_slope(j, y) | regr_intercept(j, y) | regr_r2(j, y) | regr_sxx(j, y) | regr_syy(j, y) | regr_sxy(j, y) | regr_slope(y, j) | regr_intercept(y, s) | regr_r2(y, s) | regr_sxy(y, s) | regr_avgx(s, x) | regr_avgy(x, s) | regr_slope(x, j) | regr_slope('1', j) | regr_count('1', j) | regr_slope(j, 1) | regr_slope(1, j) | regr_intercept(j, 1) | regr_intercept(1, j) | regr_r2(j, 1) | regr_r2(1, j) | regr_sxx(j, 1) | regr_syy(1, j) | regr_sxy(j, 1) | regr_slope(j, y) FILTER (WHERE b) | regr_r2(j, y) FILTER (WHERE j = 2) | regr_count(j, y) FILTER (WHERE c) | round(regr_slope(j, y), 3) | regr_count(NULL, j) | regr_slope(NULL, j) | regr_avgx(b, j) | regr_r2(y, j) * 2
+count(DISTINCT i, j) | count(DISTINCT b, c) | count(DISTINCT c, j) | count(DISTINCT e, b) | count(DISTINCT j, 1) | count(DISTINCT d, e, f) | count(DISTINCT j, b) FILTER (WHERE i > 0) | count(DISTINCT j, NULL) | count(DISTINCT x, 'a')
+any_value(1) | any_value(j * 0) | any_value('x') | any_value(i * 0) FILTER (WHERE i IS NULL) | any_value(j * 0, true) | any_value(j * 0) IGNORE NULLS | any_value(j = j)
 """
 AGGREGATE_TEXT = """
 count(s) | min(s) | max(s) | count(DISTINCT t) | sum(n) | avg(m) | min(n) | max(m) | collect_list(n) | array_agg(t) | median(n) | count_if(s LIKE 'a%') | min(length(s)) | stddev(n) | percentile(n, 0.5) | approx_count_distinct(s) | size(collect_set(m))
+max_by(s, n) | min_by(s, n) | min_by(t, s) | max_by(n, s) | max_by(t, m) | count(DISTINCT s, t) | count(DISTINCT t, m) | any_value(s) FILTER (WHERE s = 'abc') | sum(n) FILTER (WHERE t IS NULL)
+listagg(s) WITHIN GROUP (ORDER BY s) | listagg(s, ',') WITHIN GROUP (ORDER BY n, s) | listagg(s, ', ') WITHIN GROUP (ORDER BY s DESC) | string_agg(t, '-') WITHIN GROUP (ORDER BY s) | string_agg(t) WITHIN GROUP (ORDER BY s DESC NULLS FIRST) | listagg(t, ';') WITHIN GROUP (ORDER BY m ASC NULLS LAST, s) | listagg(t, ';') WITHIN GROUP (ORDER BY n DESC, s) | listagg(DISTINCT t, '|') WITHIN GROUP (ORDER BY t) | listagg(DISTINCT t) WITHIN GROUP (ORDER BY t DESC) | listagg(DISTINCT t, ',') WITHIN GROUP (ORDER BY s) | listagg(n, ';') WITHIN GROUP (ORDER BY n) | listagg(n, ';') WITHIN GROUP (ORDER BY s) | listagg(DISTINCT n, ';') WITHIN GROUP (ORDER BY n) | listagg(s, NULL) WITHIN GROUP (ORDER BY s) | listagg(s, '') WITHIN GROUP (ORDER BY length(s), s) | listagg(s, ',') WITHIN GROUP (ORDER BY s) FILTER (WHERE n > 1) | length(listagg(s, ',') WITHIN GROUP (ORDER BY s)) | listagg(s, t) WITHIN GROUP (ORDER BY s) | listagg(CAST(t AS BINARY), X'2c') WITHIN GROUP (ORDER BY s) | listagg(s, 1) WITHIN GROUP (ORDER BY s) | listagg(upper(s), concat(',', ' ')) WITHIN GROUP (ORDER BY upper(s)) | listagg(true, ',') WITHIN GROUP (ORDER BY s) | listagg(NULL, ',') WITHIN GROUP (ORDER BY s)
 """
 AGGREGATE_TIME = """
 min(ts) | max(ts) | min(dt) | max(dt) | count(DISTINCT dt) | approx_percentile(dt, 0.5) | approx_percentile(ts, 0.5) | count(ts) | max(ts) FILTER (WHERE n > 0) | datediff(max(dt), min(dt)) | collect_list(dt)
+max_by(n, ts) | min_by(n, ts) | min_by(ts, n) | max_by(dt, ts) | min_by(dt, us) | max_by(u, dt) | count(DISTINCT dt, n) | listagg(u, ',') WITHIN GROUP (ORDER BY ts) | listagg(u, ',') WITHIN GROUP (ORDER BY dt DESC NULLS LAST) | listagg(dt, ',') WITHIN GROUP (ORDER BY dt) | regr_slope(n, day(dt))
+"""
+AGGREGATE_NESTED = """
+max_by(a, i) | min_by(a, i) | max_by(st, i) | min_by(st, i) | max_by(m, i) | max_by(t, k) | count(DISTINCT k, i) | listagg(k, '+') WITHIN GROUP (ORDER BY i DESC) | max_by(i, a)
 """
 # Aggregates run over the rows for which this holds: all, one, none, and none that is NULL.
 FILTERS = {
     "nums": ["true", "i = 5", "i = 123456", "j BETWEEN -5 AND 7 AND e < 100"],
     "text": ["true", "s = 'abc'", "s = 'none'"],
     "time": ["true", "n = 1", "n = 1000"],
+    "nested": ["true", "i = 1", "i = 77"],
 }
 TOLERANT = ["sin", "cos", "tan", "exp", "ln(", "log", "pow", "cbrt", "hypot", "atan", "degrees", "radians",
-            "std", "var", "corr", "avg(", "mean(", "months_between", "sum(d", "sum(e", "sum(f", "percentile(", "median("]
+            "std", "var", "corr", "avg(", "mean(", "months_between", "sum(d", "sum(e", "sum(f", "percentile(", "median(", "regr_"]
 
 
 def expressions(block):
@@ -306,7 +317,7 @@ def main():
         for text in expressions(block):
             answers.append(record_scalar(frames, table, text))
         print(table, len(answers), flush=True)
-    for table, block in [("nums", AGGREGATES), ("text", AGGREGATE_TEXT), ("time", AGGREGATE_TIME)]:
+    for table, block in [("nums", AGGREGATES), ("text", AGGREGATE_TEXT), ("time", AGGREGATE_TIME), ("nested", AGGREGATE_NESTED)]:
         for text in expressions(block):
             for where in FILTERS[table]:
                 aggregates.append(record_aggregate(frames, table, where, text))

@@ -32,7 +32,8 @@ pub struct Listed {
 /// Every function and aggregate, by name.
 pub fn listed() -> Vec<Listed> {
     let scalar = all().map(|s| Listed { name: s.name, aggregate: false, usage: s.usage });
-    let aggregates = super::aggregation::AGGREGATES.iter().map(|(name, usage)| Listed { name, aggregate: true, usage });
+    let aggregates =
+        super::spark_aggregates::AGGREGATES.iter().map(|(name, usage)| Listed { name, aggregate: true, usage });
     let mut out: Vec<Listed> = scalar.filter(|l| !l.name.starts_with("trim_")).chain(aggregates).collect();
     out.sort_by_key(|l| l.name);
     out
@@ -91,19 +92,22 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "first",
-            "first_value",
-            "last",
-            "last_value",
-            "any_value",
-            "nth_value",
-            "max_by",
-            "min_by",
+            "kurtosis",
+            "skewness",
             "mode",
-            "listagg",
-            "string_agg",
+            "histogram_numeric",
+            "percentile_cont",
+            "percentile_disc",
+            "count_min_sketch",
+            "hll_sketch_agg",
+            "bitmap_construct_agg",
+            "grouping",
+            "grouping_id",
+            "try_sum",
+            "try_avg",
+            "product",
         ],
-        "its result depends on the order of the rows, which a stream does not have",
+        "bayou has no such aggregate yet",
     ),
     (
         &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],
@@ -130,7 +134,7 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
 }
 
 pub(super) fn is_aggregate(name: &str) -> bool {
-    super::aggregation::AGGREGATES.iter().any(|(n, _)| *n == name)
+    super::spark_aggregates::AGGREGATES.iter().any(|(n, _)| *n == name)
 }
 
 /// A call by name.

@@ -1,6 +1,6 @@
-//! Calls: arguments, FILTER, and the functions with words between their arguments.
+//! Calls: arguments, ORDER BY, FILTER, and the functions with words between their arguments.
 
-use super::{Ast, Function, Parser};
+use super::{Ast, Function, Order, Parser};
 use crate::expr::lex::Token;
 use crate::{Error, Result};
 
@@ -25,7 +25,7 @@ impl Parser<'_> {
         }
     }
 
-    /// After the name: special forms, then arguments, FILTER and what is refused.
+    /// After the name: special forms, then arguments and what may follow them.
     pub(super) fn call(&mut self, name: &str) -> Result<Ast> {
         self.expect("(")?;
         let lower = name.to_ascii_lowercase();
@@ -36,55 +36,86 @@ impl Parser<'_> {
         if !distinct {
             self.word("all");
         }
-        let mut refused = None;
-        let mut args = vec![];
+        let mut function = Function { name: lower, distinct, ..Function::default() };
         if !self.symbol(")") {
             loop {
-                args.push(self.expression()?);
+                function.args.push(self.expression()?);
                 if self.symbol(",") {
                     continue;
                 }
                 if self.peek() == &Token::Symbol("->") {
                     return Err(Error::schema(format!("'{}': lambdas (->) are not supported", self.text)));
                 }
-                if self.is_word(0, "ignore") || self.is_word(0, "respect") {
-                    refused = Some("IGNORE NULLS");
-                    self.next();
-                    self.expect_word("nulls")?;
-                }
-                if self.word("order") {
-                    self.expect_word("by")?;
-                    refused = Some("ORDER BY");
-                    loop {
-                        self.expression()?;
-                        let _ = self.word("asc") || self.word("desc");
-                        if self.word("nulls") {
-                            self.name()?;
-                        }
-                        if !self.symbol(",") {
-                            break;
-                        }
-                    }
+                self.null_treatment(&mut function)?;
+                if self.is_word(0, "order") {
+                    function.order_by = self.order_by()?;
                 }
                 self.expect(")")?;
                 break;
             }
         }
-        if self.word("within") {
-            return Err(Error::schema(format!("'{}': WITHIN GROUP is not supported", self.text)));
+        if self.is_word(0, "within") && self.is_word(1, "group") {
+            self.at += 2;
+            self.expect("(")?;
+            if !function.order_by.is_empty() {
+                return Err(Error::schema(format!(
+                    "'{}': the order is given twice; leave out the ORDER BY before WITHIN GROUP",
+                    self.text
+                )));
+            }
+            function.order_by = self.order_by()?;
+            function.within_group = true;
+            self.expect(")")?;
         }
-        let mut filter = None;
+        self.null_treatment(&mut function)?;
         if self.is_word(0, "filter") && self.ahead(1) == &Token::Symbol("(") {
             self.next();
             self.next();
             self.expect_word("where")?;
-            filter = Some(Box::new(self.expression()?));
+            function.filter = Some(Box::new(self.expression()?));
             self.expect(")")?;
         }
-        if self.word("over") {
-            refused = Some("OVER");
+        self.null_treatment(&mut function)?;
+        function.over = self.word("over");
+        Ok(Ast::Function(function))
+    }
+
+    /// `IGNORE NULLS`, `RESPECT NULLS`.
+    fn null_treatment(&mut self, function: &mut Function) -> Result<()> {
+        let ignore = self.is_word(0, "ignore");
+        if (!ignore && !self.is_word(0, "respect")) || !self.is_word(1, "nulls") {
+            return Ok(());
         }
-        Ok(Ast::Function(Function { name: lower, args, distinct, filter, refused }))
+        if function.ignore_nulls.is_some() {
+            return Err(Error::schema(format!("'{}': IGNORE or RESPECT NULLS is there twice", self.text)));
+        }
+        self.at += 2;
+        function.ignore_nulls = Some(ignore);
+        Ok(())
+    }
+
+    /// `ORDER BY expr [ASC | DESC] [NULLS FIRST | LAST], …`.
+    fn order_by(&mut self) -> Result<Vec<Order>> {
+        self.expect_word("order")?;
+        self.expect_word("by")?;
+        let mut out = vec![];
+        loop {
+            let ast = self.expression()?;
+            let descending = self.word("desc");
+            if !descending {
+                self.word("asc");
+            }
+            let nulls_first = match self.word("nulls") {
+                false => None,
+                true if self.word("first") => Some(true),
+                true if self.word("last") => Some(false),
+                true => return Err(self.wrong("FIRST or LAST")),
+            };
+            out.push(Order { ast, descending, nulls_first });
+            if !self.symbol(",") {
+                return Ok(out);
+            }
+        }
     }
 
     /// Functions with words between their arguments.

@@ -29,7 +29,7 @@ impl Stream {
             match expr::parse_group_item(key, self.schema(), dialect)? {
                 GroupItem::Key(b) => bound.push(b),
                 GroupItem::Window { column, size, slide, offset } => {
-                    let spec = WindowSpec::new(&column, &size, slide.as_deref(), offset.as_deref())?;
+                    let spec = WindowSpec::new(&column, &size, slide.as_deref(), offset.as_deref(), "UTC")?;
                     windows.push(Windowing::Fixed(spec));
                 }
                 GroupItem::Session { column, gap } => {

@@ -46,7 +46,9 @@ pub(super) fn identity(op: &Op) -> String {
         Op::Filter(f) => format!("where {}", f.condition.sql),
         Op::Expect(r) => format!("expect {:?} {:?} {:?}", r.name, r.condition.sql, r.action),
         Op::Watermark(w) => format!("watermark {w:?}"),
-        Op::Aggregate(a) => format!("aggregate {} {:?}", a.description(), a.schema),
+        Op::Aggregate(a) => {
+            format!("aggregate {} {:?}{}", a.description(), a.schema, a.aggregation.functions().join(","))
+        }
         Op::Map(m) => format!("map {}", m.function.identity()),
         Op::StaticJoin(j) => format!("{} {}", describe(op), j.side.identity()),
         Op::Union | Op::Named(_) | Op::Deduplicate(_) | Op::IntervalJoin(_) => describe(op),

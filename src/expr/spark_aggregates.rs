@@ -1,0 +1,505 @@
+//! The aggregates of the Databricks dialect: what each means in Spark, on DataFusion's accumulators.
+
+use super::aggregate::{Aggregate, Finish, Plan};
+use super::bind::{self, Binder};
+use super::cast::implicit;
+use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
+use super::ddl::{list_of, type_to_ddl};
+use super::kernel::nums;
+use super::node::Typed;
+use super::ordered::{self, normalised};
+use super::parse::{Ast, Function};
+use super::sorted::{self, Key, Pick, Rows, Skip};
+use crate::error::did_you_mean;
+use crate::{Error, Result};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Float64Type, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate as df;
+use std::sync::Arc;
+
+/// Every aggregate, and how it is called.
+pub(super) const AGGREGATES: &[(&str, &str)] = &[
+    ("any", "any(condition)"),
+    ("any_value", "any_value(expr), any_value(expr ORDER BY key, …)"),
+    ("approx_count_distinct", "approx_count_distinct(expr)"),
+    ("approx_percentile", "approx_percentile(expr, percentage[, accuracy])"),
+    ("array_agg", "array_agg(expr), array_agg([DISTINCT] expr ORDER BY key, …)"),
+    ("avg", "avg([DISTINCT] expr)"),
+    ("bit_and", "bit_and(expr)"),
+    ("bit_or", "bit_or(expr)"),
+    ("bit_xor", "bit_xor(expr)"),
+    ("bool_and", "bool_and(condition)"),
+    ("bool_or", "bool_or(condition)"),
+    ("collect_list", "collect_list(expr), collect_list([DISTINCT] expr ORDER BY key, …)"),
+    ("collect_set", "collect_set(expr)"),
+    ("corr", "corr(a, b)"),
+    ("count", "count(*), count([DISTINCT] expr), count([DISTINCT] a, b, …)"),
+    ("count_if", "count_if(condition)"),
+    ("covar_pop", "covar_pop(a, b)"),
+    ("covar_samp", "covar_samp(a, b)"),
+    ("every", "every(condition)"),
+    ("first", "first(expr ORDER BY key, …) [IGNORE NULLS]"),
+    ("first_value", "first_value(expr ORDER BY key, …) [IGNORE NULLS]"),
+    ("last", "last(expr ORDER BY key, …) [IGNORE NULLS]"),
+    ("last_value", "last_value(expr ORDER BY key, …) [IGNORE NULLS]"),
+    ("listagg", "listagg([DISTINCT] expr[, separator]) WITHIN GROUP (ORDER BY key, …)"),
+    ("max", "max(expr)"),
+    ("max_by", "max_by(expr, by)"),
+    ("mean", "mean([DISTINCT] expr)"),
+    ("median", "median(expr)"),
+    ("min", "min(expr)"),
+    ("min_by", "min_by(expr, by)"),
+    ("nth_value", "nth_value(expr, n ORDER BY key, …) [IGNORE NULLS]"),
+    ("percentile", "percentile(expr, percentage)"),
+    ("percentile_approx", "percentile_approx(expr, percentage[, accuracy])"),
+    ("regr_avgx", "regr_avgx(y, x)"),
+    ("regr_avgy", "regr_avgy(y, x)"),
+    ("regr_count", "regr_count(y, x)"),
+    ("regr_intercept", "regr_intercept(y, x)"),
+    ("regr_r2", "regr_r2(y, x)"),
+    ("regr_slope", "regr_slope(y, x)"),
+    ("regr_sxx", "regr_sxx(y, x)"),
+    ("regr_sxy", "regr_sxy(y, x)"),
+    ("regr_syy", "regr_syy(y, x)"),
+    ("some", "some(condition)"),
+    ("std", "std(expr)"),
+    ("stddev", "stddev(expr)"),
+    ("stddev_pop", "stddev_pop(expr)"),
+    ("stddev_samp", "stddev_samp(expr)"),
+    ("string_agg", "string_agg([DISTINCT] expr[, separator]) WITHIN GROUP (ORDER BY key, …)"),
+    ("sum", "sum([DISTINCT] expr)"),
+    ("var_pop", "var_pop(expr)"),
+    ("var_samp", "var_samp(expr)"),
+    ("variance", "variance(expr)"),
+];
+
+/// Those whose result depends on an order of the rows, or may be given one.
+const ORDERED: &[&str] = &[
+    "any_value",
+    "array_agg",
+    "collect_list",
+    "first",
+    "first_value",
+    "last",
+    "last_value",
+    "listagg",
+    "nth_value",
+    "string_agg",
+];
+
+/// One call as an aggregate.
+pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
+    let name = function.name.as_str();
+    let mut binder = Binder::new(schema);
+    let star = function.args == [Ast::Star];
+    if star && name != "count" {
+        return Err(Error::schema(format!("{name}(*) does not exist; only count takes '*'")));
+    }
+    check_clauses(function)?;
+    let mut args =
+        if star { vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")] } else { binder.exprs(&function.args)? };
+    let keys = keys(function, &mut binder)?;
+    let mut sql = text(function, &args, &keys);
+    let filter = match &function.filter {
+        None => None,
+        Some(filter) => {
+            let filter = bind::condition(binder.expr(filter)?)?;
+            sql = format!("{sql} FILTER (WHERE {})", filter.sql);
+            Some(filter.expr)
+        }
+    };
+    let plan = if ORDERED.contains(&name) && (!keys.is_empty() || !matches!(name, "array_agg" | "collect_list")) {
+        over_order(function, args, keys, schema)?
+    } else {
+        if name == "count" && function.distinct {
+            // Equal floats have one form: NaN is NaN and -0.0 is 0.0.
+            args = args.into_iter().map(normalised).collect();
+        }
+        plan(name, args, function.distinct)?
+    };
+    plan.build(sql, filter, schema)
+}
+
+/// What stands beside the arguments must mean something.
+fn check_clauses(function: &Function) -> Result<()> {
+    let name = function.name.as_str();
+    let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}; it is called as {}", usage(name))));
+    let takes_distinct = match name {
+        "count" | "sum" | "avg" | "mean" | "collect_set" | "min" | "max" | "bool_and" | "bool_or" | "every"
+        | "some" | "any" | "listagg" | "string_agg" => true,
+        "array_agg" | "collect_list" => !function.order_by.is_empty(),
+        _ => false,
+    };
+    if function.distinct && !takes_distinct {
+        return wrong("DISTINCT is not supported here");
+    }
+    if function.within_group && !matches!(name, "listagg" | "string_agg") {
+        return wrong("WITHIN GROUP is not supported here");
+    }
+    if !function.order_by.is_empty() && !ORDERED.contains(&name) {
+        return wrong("ORDER BY changes nothing here, leave it out");
+    }
+    let takes_nulls = matches!(name, "any_value" | "first" | "first_value" | "last" | "last_value" | "nth_value");
+    match function.ignore_nulls {
+        Some(true) if !takes_nulls => wrong("IGNORE NULLS is not supported here"),
+        Some(false) if !takes_nulls => wrong("RESPECT NULLS is not supported here"),
+        _ => Ok(()),
+    }
+}
+
+fn keys(function: &Function, binder: &mut Binder) -> Result<Vec<Key>> {
+    let key = |order: &super::parse::Order| {
+        let options = SortOptions {
+            descending: order.descending,
+            // To Spark, NULL is the smallest.
+            nulls_first: order.nulls_first.unwrap_or(!order.descending),
+        };
+        Ok(Key { by: binder.expr(&order.ast)?, options })
+    };
+    function.order_by.iter().map(key).collect()
+}
+
+/// As Spark writes it, where Spark has it.
+fn text(function: &Function, args: &[Typed], keys: &[Key]) -> String {
+    let name = function.name.as_str();
+    let mut shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
+    let key = |key: &Key, full: bool| {
+        let SortOptions { descending, nulls_first } = key.options;
+        let direction = if descending { " DESC" } else { " ASC" };
+        let nulls = if nulls_first { " NULLS FIRST" } else { " NULLS LAST" };
+        let direction = if full || descending { direction } else { "" };
+        let nulls = if full || nulls_first == descending { nulls } else { "" };
+        format!("{}{direction}{nulls}", key.by.sql)
+    };
+    let order = |full: bool| keys.iter().map(|k| key(k, full)).collect::<Vec<_>>().join(", ");
+    // Arguments that are not given are written; other names become the one that Spark replaces them by.
+    let name = match (name, args.len()) {
+        ("percentile", 2) => {
+            shown.push("1");
+            name
+        }
+        ("approx_percentile" | "percentile_approx", 2) => {
+            shown.push("10000");
+            name
+        }
+        ("listagg" | "string_agg", 1) => {
+            shown.push("NULL");
+            "listagg"
+        }
+        ("string_agg", _) => "listagg",
+        ("array_agg", _) => "collect_list",
+        ("any_value", 2) => {
+            shown.pop();
+            name
+        }
+        _ => name,
+    };
+    let distinct = if function.distinct { "DISTINCT " } else { "" };
+    let shown = shown.join(", ");
+    if keys.is_empty() {
+        return format!("{name}({distinct}{shown})");
+    }
+    if name == "listagg" {
+        return format!("listagg({distinct}{shown}) WITHIN GROUP (ORDER BY {})", order(true));
+    }
+    let nulls = if function.ignore_nulls == Some(true) { " IGNORE NULLS" } else { "" };
+    format!("{name}({distinct}{shown} ORDER BY {}){nulls}", order(false))
+}
+
+/// Those that need an order.
+fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema: &SchemaRef) -> Result<Plan> {
+    let name = function.name.as_str();
+    let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
+    let counts = match name {
+        "nth_value" => 2..=2,
+        "array_agg" | "collect_list" => 1..=1,
+        _ => 1..=2,
+    };
+    if !counts.contains(&args.len()) {
+        return Err(wrong(format!("{} arguments given", args.len())));
+    }
+    let second = if args.len() > 1 { args.pop() } else { None };
+    let value = args.remove(0);
+    if keys.is_empty() && name != "any_value" {
+        return Err(Error::schema(needs_order(name, &value.sql, second.as_ref().map(|s| s.sql.as_str()), schema)));
+    }
+    let mut skip = match function.ignore_nulls {
+        Some(true) => Skip::NullValue,
+        _ => Skip::Nothing,
+    };
+    let pick = match name {
+        "nth_value" => match second.as_ref().and_then(Typed::constant).map(|n| n.cast_to(&DataType::Int64)) {
+            Some(Ok(ScalarValue::Int64(Some(n)))) if n > 0 => Pick::Rows(Rows::Nth(n)),
+            _ => return Err(wrong("n must be a constant greater than 0".into())),
+        },
+        "array_agg" | "collect_list" => {
+            skip = Skip::NullValue;
+            Pick::Rows(Rows::List { or_null: false })
+        }
+        "listagg" | "string_agg" => {
+            skip = Skip::NullValue;
+            let value = Param::TextOrBytes.take(name, 0, value)?;
+            let separator = separator(&value, second).map_err(|e| wrong(e.message))?;
+            return sorted::plan(Pick::Rows(Rows::Joined(separator)), value, keys, skip, function.distinct)
+                .map_err(|e| wrong(e.message));
+        }
+        _ => {
+            match second.as_ref().map(Typed::constant) {
+                None | Some(Some(ScalarValue::Boolean(Some(false)))) => {}
+                Some(Some(ScalarValue::Boolean(Some(true)))) => skip = Skip::NullValue,
+                _ => return Err(wrong("whether NULLs are ignored must be true or false".into())),
+            }
+            // Any will do, so it is the same one every time: the smallest there is.
+            if keys.is_empty() {
+                skip = Skip::NullValue;
+            }
+            if name.starts_with("last") { Pick::Last } else { Pick::First }
+        }
+    };
+    sorted::plan(pick, value, keys, skip, function.distinct).map_err(|e| wrong(e.message))
+}
+
+/// Why an order is needed, and how it is written.
+fn needs_order(name: &str, value: &str, second: Option<&str>, schema: &SchemaRef) -> String {
+    let time = schema.fields().iter().find(|f| is_timestamp(f.data_type())).or_else(|| schema.fields().first());
+    let key = time.map_or("time", |f| f.name().as_str());
+    let example = match name {
+        "listagg" | "string_agg" => {
+            format!("{name}({value}, '{}') WITHIN GROUP (ORDER BY {key})", second.unwrap_or(", "))
+        }
+        _ => {
+            let second = second.map(|s| format!(", {s}")).unwrap_or_default();
+            format!("{name}({value}{second} ORDER BY {key})")
+        }
+    };
+    format!("{name}: the rows of a stream have no order, so it needs one. Write it as {example}.")
+}
+
+fn separator(value: &Typed, separator: Option<Typed>) -> Result<Vec<u8>> {
+    let Some(separator) = separator else { return Ok(vec![]) };
+    let wanted = || Error::schema("the separator must be a constant of the same type");
+    match implicit(separator, &value.data_type)?.constant() {
+        Some(ScalarValue::Utf8(text)) => Ok(text.clone().unwrap_or_default().into_bytes()),
+        Some(ScalarValue::Binary(bytes)) => Ok(bytes.clone().unwrap_or_default()),
+        _ => Err(wanted()),
+    }
+}
+
+fn usage(name: &str) -> &'static str {
+    AGGREGATES.iter().find(|(n, _)| *n == name).map_or("", |(_, usage)| usage)
+}
+
+/// `regr_r2` of its three sums. As Spark 4.0 has it: NULL where y does not vary, 1 where x does not.
+pub(super) fn r2([sxx, syy, sxy]: [Typed; 3]) -> Typed {
+    let sql = sxx.sql.replacen("regr_sxx", "regr_r2", 1);
+    Typed::call(
+        vec![sxx, syy, sxy],
+        DataType::Float64,
+        true,
+        sql,
+        Arc::new(|a| {
+            let (xx, yy, xy) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?, a.num::<Float64Type>(2)?);
+            nums::<Float64Type>(a.rows, |i| {
+                let (Some(xx), Some(yy), Some(xy)) = (xx.get(i), yy.get(i), xy.get(i)) else { return Ok(None) };
+                Ok((yy != 0.0).then(|| if xx == 0.0 { 1.0 } else { xy * xy / xx / yy }))
+            })
+        }),
+    )
+}
+
+fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
+    let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
+    let counts = match name {
+        "count" => 1..=usize::MAX,
+        "corr" | "covar_pop" | "covar_samp" | "percentile" | "max_by" | "min_by" => 2..=2,
+        name if name.starts_with("regr_") => 2..=2,
+        "approx_percentile" | "percentile_approx" => 2..=3,
+        _ => 1..=1,
+    };
+    if !counts.contains(&args.len()) {
+        return Err(wrong(format!("{} arguments given", args.len())));
+    }
+    let bigint = DataType::Int64;
+    let double = DataType::Float64;
+    if name == "count" {
+        if distinct {
+            let args = if args.len() > 1 { vec![sorted::together(args)?] } else { args };
+            return Ok(Plan { distinct, ..Plan::new(df::count::count_udaf(), args, bigint).not_null() });
+        }
+        return Ok(Plan::new(df::count::count_udaf(), vec![counted(args)?], bigint).not_null());
+    }
+    match name {
+        "regr_count" => {
+            for (i, arg) in args.iter().enumerate() {
+                Param::Number.take(name, i, arg.clone())?;
+            }
+            return Ok(Plan::new(df::count::count_udaf(), vec![counted(args)?], bigint).not_null());
+        }
+        "regr_avgx" | "regr_avgy" => {
+            args = args.into_iter().enumerate().map(|(i, a)| Param::Number.take(name, i, a)).collect::<Result<_>>()?;
+            let averaged = args[usize::from(name == "regr_avgx")].clone();
+            let both = bind::logic(true, bind::is_null(args.remove(0), true), bind::is_null(args.remove(0), true))?;
+            let sql = averaged.sql.clone();
+            return plan("avg", vec![bind::choose(vec![both], vec![averaged], sql)?], false);
+        }
+        _ => {}
+    }
+    let rest = args.split_off(1);
+    let first = args.remove(0);
+    let t = first.data_type.clone();
+    let to_double = |typed: Typed| Param::Double.take(name, 0, typed);
+    let doubles = |udaf, first: Typed| -> Result<Plan> { Ok(Plan::new(udaf, vec![to_double(first)?], double.clone())) };
+    let truth = |udaf, first: Typed| -> Result<Plan> {
+        Ok(Plan::new(udaf, vec![Param::Bool.take(name, 0, first)?], DataType::Boolean))
+    };
+    let plan = match name {
+        "count_if" => {
+            let condition = bind::condition(first)?;
+            let one = Typed::literal(ScalarValue::Int32(Some(1)), "1");
+            let hit = bind::choose(vec![condition], vec![one], "hit".into())?;
+            Plan::new(df::count::count_udaf(), vec![hit], bigint).not_null()
+        }
+        "sum" => match t {
+            // In i128, so that an overflow of BIGINT is seen at the end.
+            DataType::Int64 => {
+                let wide = implicit(first, &DataType::Decimal128(20, 0))?;
+                Plan::new(df::sum::sum_udaf(), vec![wide], bigint)
+            }
+            t if is_int(&t) => Plan::new(df::sum::sum_udaf(), vec![implicit(first, &bigint)?], bigint),
+            DataType::Decimal128(p, s) => {
+                Plan::new(df::sum::sum_udaf(), vec![first], DataType::Decimal128((p + 10).min(38), s))
+            }
+            _ => doubles(df::sum::sum_udaf(), first)?,
+        },
+        "avg" | "mean" => match t {
+            DataType::Decimal128(p, s) if p <= 33 => {
+                if distinct {
+                    return Err(wrong("DISTINCT of DECIMAL is not supported; use CAST(… AS DOUBLE)".into()));
+                }
+                // DataFusion cuts where Spark rounds half up: one digit more tells the two apart.
+                let wide = implicit(first, &DataType::Decimal128(p + 1, s + 1))?;
+                Plan::new(df::average::avg_udaf(), vec![wide], DataType::Decimal128(p + 4, s + 4))
+            }
+            DataType::Decimal128(..) => {
+                return Err(wrong("DECIMAL of more than 33 digits is not supported; use CAST".into()));
+            }
+            _ => doubles(df::average::avg_udaf(), first)?,
+        },
+        "min" | "max" => {
+            if t.is_nested() {
+                return Err(wrong(format!("{} has no order here", type_to_ddl(&t))));
+            }
+            let udaf = if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() };
+            if t == DataType::Null {
+                return Err(wrong("NULL has no type; use CAST".into()));
+            }
+            if is_float(&t) {
+                // DataFusion's do not know that NaN is the greatest.
+                return Ok(Plan::new(udaf, vec![ordered::key(first)], t).finish(Finish::Ordered));
+            }
+            Plan::new(udaf, vec![first], t)
+        }
+        "stddev" | "std" | "stddev_samp" => doubles(df::stddev::stddev_udaf(), first)?,
+        "stddev_pop" => doubles(df::stddev::stddev_pop_udaf(), first)?,
+        "variance" | "var_samp" => doubles(df::variance::var_samp_udaf(), first)?,
+        "var_pop" => doubles(df::variance::var_pop_udaf(), first)?,
+        "corr" | "covar_pop" | "covar_samp" => {
+            let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
+            let udaf = match name {
+                "corr" => df::correlation::corr_udaf(),
+                "covar_pop" => df::covariance::covar_pop_udaf(),
+                _ => df::covariance::covar_samp_udaf(),
+            };
+            Plan::new(udaf, vec![to_double(first)?, to_double(second)?], double)
+        }
+        "regr_slope" | "regr_intercept" | "regr_sxx" | "regr_syy" | "regr_sxy" => {
+            let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
+            let udaf = match name {
+                "regr_slope" => df::regr::regr_slope_udaf(),
+                "regr_intercept" => df::regr::regr_intercept_udaf(),
+                "regr_sxx" => df::regr::regr_sxx_udaf(),
+                "regr_syy" => df::regr::regr_syy_udaf(),
+                _ => df::regr::regr_sxy_udaf(),
+            };
+            Plan::new(udaf, vec![to_double(first)?, to_double(second)?], double)
+        }
+        "max_by" | "min_by" => {
+            let by = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
+            let keys = vec![Key { by, options: SortOptions::default() }];
+            let pick = if name == "max_by" { Pick::Last } else { Pick::First };
+            sorted::plan(pick, first, keys, Skip::NullKey, false).map_err(|e| wrong(e.message))?
+        }
+        "bool_and" | "every" => truth(df::bool_and_or::bool_and_udaf(), first)?,
+        "bool_or" | "some" | "any" => truth(df::bool_and_or::bool_or_udaf(), first)?,
+        "bit_and" | "bit_or" | "bit_xor" => {
+            if !is_int(&t) {
+                return Err(wrong("a whole number is wanted".into()));
+            }
+            let udaf = match name {
+                "bit_and" => df::bit_and_or_xor::bit_and_udaf(),
+                "bit_or" => df::bit_and_or_xor::bit_or_udaf(),
+                _ => df::bit_and_or_xor::bit_xor_udaf(),
+            };
+            Plan::new(udaf, vec![first], t)
+        }
+        "median" | "percentile" => {
+            // DataFusion's percentile_cont rounds its interpolation.
+            let p = if name == "median" { 0.5 } else { percentage(&rest, &wrong)? };
+            doubles(df::array_agg::array_agg_udaf(), first)?.grows().ignore_nulls().finish(Finish::Interpolated(p))
+        }
+        "approx_percentile" | "percentile_approx" => {
+            // Exact: a value of the data that leaves no more than that share below it.
+            let p = percentage(&rest, &wrong)?;
+            if !is_number(&t) && !matches!(t, DataType::Date32 | DataType::Timestamp(..)) {
+                return Err(wrong("a number, a date or a timestamp is wanted".into()));
+            }
+            Plan::new(df::array_agg::array_agg_udaf(), vec![first], t)
+                .grows()
+                .ignore_nulls()
+                .finish(Finish::Percentile(p))
+        }
+        "approx_count_distinct" => {
+            Plan::new(df::approx_distinct::approx_distinct_udaf(), vec![normalised(first)], bigint).not_null()
+        }
+        "collect_list" | "array_agg" | "collect_set" => {
+            if t == DataType::Null {
+                return Err(wrong("NULL has no type; use CAST".into()));
+            }
+            let set = name == "collect_set";
+            let first = if set { normalised(first) } else { first };
+            let plan = Plan::new(df::array_agg::array_agg_udaf(), vec![first], list_of(t))
+                .grows()
+                .ignore_nulls()
+                .not_null()
+                .finish(Finish::EmptyList);
+            Plan { distinct: set, ..plan }
+        }
+        _ => {
+            let names = AGGREGATES.iter().map(|(n, _)| *n);
+            return Err(Error::schema(format!("'{name}' is not an aggregate.{}", did_you_mean(name, names))));
+        }
+    };
+    let distinct = plan.distinct || distinct && matches!(name, "sum" | "avg" | "mean");
+    Ok(Plan { distinct, ..plan })
+}
+
+/// One argument that is NULL when any of them is.
+fn counted(mut args: Vec<Typed>) -> Result<Typed> {
+    if args.len() == 1 {
+        return Ok(args.remove(0));
+    }
+    let mut tests = args.into_iter().map(|a| bind::is_null(a, true));
+    let first = tests.next().ok_or_else(|| Error::internal("count of nothing"))?;
+    let all = tests.try_fold(first, |all, test| bind::logic(true, all, test))?;
+    bind::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
+}
+
+fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {
+    let constant =
+        rest.first().and_then(|p| implicit(p.clone(), &DataType::Float64).ok()).and_then(|p| p.constant().cloned());
+    match constant {
+        Some(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => Err(wrong("the percentage must be a constant between 0 and 1".into())),
+    }
+}
