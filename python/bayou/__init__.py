@@ -9,6 +9,7 @@ from bayou import _core, testing
 from bayou._connect import connect, simulate
 from bayou._core import (
     AclError,
+    Aggregate,
     AuthError,
     Batch,
     BatchIterator,
@@ -33,6 +34,7 @@ from bayou._core import (
     Validation,
     Window,
     __version__,
+    aggregate,
     from_batches,
     from_messages,
     read_delta,
@@ -49,6 +51,7 @@ _atexit.register(_core._shutdown)
 
 __all__ = [
     "AclError",
+    "Aggregate",
     "AuthError",
     "Batch",
     "BatchIterator",
@@ -74,6 +77,7 @@ __all__ = [
     "Validation",
     "Window",
     "__version__",
+    "aggregate",
     "connect",
     "from_batches",
     "from_messages",

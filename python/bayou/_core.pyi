@@ -1158,7 +1158,9 @@ class GroupedStream:
         >>> clean.group_by("model").agg("count(*) AS n")
     """
 
-    def agg(self, *aggregates: str | list[str], dialect: _Dialect | None = None, **named: str) -> Stream:
+    def agg(
+        self, *aggregates: str | list[str] | Aggregate, dialect: _Dialect | None = None, **named: str | Aggregate
+    ) -> Stream:
         """Aggregate the groups. Columns come as window_start, window_end, keys, aggregates.
 
         Args:
@@ -1478,6 +1480,41 @@ def window(
     Example:
         >>> clean.group_by(bayou.window("time", "5 minutes", slide="1 minute")).agg("count(*) AS n")
         >>> clean.group_by(bayou.window("time", "1 day", timezone="Europe/Berlin"), "model").count()
+    """
+
+@final
+class Aggregate:
+    """A Python function over the rows of a group, made by `aggregate`.
+
+    Example:
+        >>> bayou.aggregate(p95, returns="DOUBLE", columns="bpm")
+    """
+
+def aggregate(
+    function: Callable[[Any], Any],
+    returns: str,
+    columns: str | list[str] | None = None,
+    *,
+    input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
+) -> Aggregate:
+    """A Python function as an aggregate, for `agg`: it is called once for each group, when its window is closed.
+
+    It is given the group's rows in the order of event time, then of their values, so that what it sees does not depend on when they
+    came. All rows of open windows are kept; only output_mode="append" can have it.
+
+    Args:
+        function: Takes the rows, returns one value or None.
+        returns: The type of that value, as in "DOUBLE".
+        columns: What it is given. Default: all columns.
+        input: As what: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
+
+    Raises:
+        ConfigError: Not a function, or another `input`.
+        SchemaError: A type that does not exist.
+
+    Example:
+        >>> spread = bayou.aggregate(lambda df: df.bpm.quantile(0.95), returns="DOUBLE", columns="bpm", input="pandas")
+        >>> clean.with_watermark("time", "10 seconds").group_by(bayou.window("time", "1 minute")).agg(p95=spread)
     """
 
 def session_window(column: str, gap: _Duration) -> Window:

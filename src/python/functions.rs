@@ -2,15 +2,18 @@
 //! the call, never on one of librdkafka's or tokio's.
 
 use super::table::{PyTable, batch as py_batch};
+use crate::expr::GroupFunction;
 use crate::query::run::ForEach;
 use crate::read::{Rows, plain};
 use crate::transform::map::BatchFunction;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
 use pyo3_arrow::input::AnyRecordBatch;
+use std::sync::Arc;
 
 /// What the function is given: "arrow" (pyarrow), "pandas", "polars", "bayou".
 fn check_kind(kind: &str, call: &str) -> Result<()> {
@@ -137,4 +140,75 @@ impl ForEach for Function {
             run().map_err(|e| text_of(py, &e))
         })
     }
+}
+
+/// A function over the rows of a group, for `agg`.
+#[pyclass(frozen, module = "bayou", name = "Aggregate")]
+pub struct PyAggregate {
+    pub function: Arc<dyn GroupFunction>,
+    pub columns: Vec<String>,
+    pub data_type: DataType,
+}
+
+struct OfGroup(Function, SchemaRef);
+
+impl GroupFunction for OfGroup {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    fn identity(&self) -> String {
+        BatchFunction::identity(&self.0)
+    }
+    fn call(&self, groups: &[RecordBatch]) -> Result<ArrayRef> {
+        let made = Python::attach(|py| {
+            let run = || -> PyResult<Rows> {
+                let values = PyList::empty(py);
+                for rows in groups {
+                    values.append(self.0.callable.bind(py).call1((self.0.input(py, rows)?,))?)?;
+                }
+                let column = PyDict::new(py);
+                column.set_item("value", values)?;
+                rows_of(column.as_any())
+            };
+            run().map_err(|e| text_of(py, &e))
+        });
+        let batch = made.and_then(|rows| conform(&rows, &self.1)).map_err(Error::malformed)?;
+        Ok(batch.column(0).clone())
+    }
+}
+
+#[pymethods]
+impl PyAggregate {
+    fn __repr__(&self) -> String {
+        format!("aggregate({}, {})", self.function.name(), self.columns.join(", "))
+    }
+}
+
+/// `bayou.aggregate(fn, returns="DOUBLE", columns=["bpm"])`
+#[pyfunction]
+#[pyo3(signature = (function, returns, columns=None, *, input="arrow"))]
+fn aggregate(
+    function: &Bound<'_, PyAny>,
+    returns: &str,
+    columns: Option<&Bound<'_, PyAny>>,
+    input: &str,
+) -> PyResult<PyAggregate> {
+    let data_type = crate::expr::parse_type(returns).map_err(|e| e.context("aggregate: returns="))?;
+    let function = Function::new(function, input, "aggregate")?;
+    let columns = match columns.filter(|c| !c.is_none()) {
+        None => vec![],
+        Some(one) => match one.extract::<String>() {
+            Ok(one) => vec![one],
+            Err(_) => one
+                .extract()
+                .map_err(|_| PyErr::from(Error::config("aggregate: columns= takes a column or a list of columns")))?,
+        },
+    };
+    let value = Arc::new(Schema::new(vec![Field::new("value", data_type.clone(), true)]));
+    Ok(PyAggregate { function: Arc::new(OfGroup(function, value)), columns, data_type })
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<PyAggregate>()?;
+    m.add_function(wrap_pyfunction!(aggregate, m)?)
 }

@@ -22,6 +22,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(m)?;
     connection::register(m)?;
     stream::register(m)?;
+    functions::register(m)?;
     source::register(m)?;
     table::register(m)?;
     iterate::register(m)?;

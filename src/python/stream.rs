@@ -1,12 +1,13 @@
 //! Streams as Python sees them.
 
 use super::convert::{self, dialect, neighbour, refuse_unknown, strings};
-use super::functions::Function;
+use super::functions::{Function, PyAggregate};
 use super::iterate::{self, PyBatchIterator};
 use super::query::{PyQuery, WriteOptions};
 use super::table::{PyBayouSchema, PyTable};
 use crate::Error;
 use crate::expect::Action;
+use crate::expr::AggregateItem;
 use crate::query::Stream;
 use crate::query::stream::watermark_spec;
 use crate::window::{SessionSpec, WindowSpec, Windowing};
@@ -80,6 +81,44 @@ fn named_items(
             .extract()
             .map_err(|_| Error::schema(format!("{what}: {name} must be a SQL expression as a string")))?;
         out.push((Some(name.extract()?), text));
+    }
+    Ok(out)
+}
+
+/// SQL texts, and functions made by `bayou.aggregate`.
+fn aggregate_items(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<AggregateItem>> {
+    let function = |value: &Bound<'_, PyAny>, alias: Option<String>| {
+        let a = value.extract::<PyRef<'_, PyAggregate>>().ok()?;
+        Some(AggregateItem::Function {
+            alias,
+            function: a.function.clone(),
+            columns: a.columns.clone(),
+            data_type: a.data_type.clone(),
+            order_by: None,
+        })
+    };
+    let mut out = vec![];
+    for arg in args.iter() {
+        match function(&arg, None) {
+            Some(item) => out.push(item),
+            None => {
+                let texts = strings(&PyTuple::new(arg.py(), [arg])?, "agg")?;
+                out.extend(texts.into_iter().map(|text| AggregateItem::Sql { alias: None, text }));
+            }
+        }
+    }
+    for (name, value) in kwargs.into_iter().flat_map(|k| k.iter()) {
+        let name: String = name.extract()?;
+        out.push(match (function(&value, Some(name.clone())), value.extract::<String>()) {
+            (Some(item), _) => item,
+            (None, Ok(text)) => AggregateItem::Sql { alias: Some(name), text },
+            (None, Err(_)) => {
+                return Err(Error::schema(format!(
+                    "agg: {name} must be a SQL aggregate as a string, or bayou.aggregate(function, returns=…)"
+                ))
+                .into());
+            }
+        });
     }
     Ok(out)
 }
@@ -489,7 +528,7 @@ impl PyGrouped {
         dialect: Option<&str>,
         named: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyStream> {
-        let items = named_items(aggregates, named, "agg")?;
+        let items = aggregate_items(aggregates, named)?;
         Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, self::dialect(dialect)?)?))
     }
     fn count(&self) -> PyResult<PyStream> {

@@ -241,8 +241,7 @@ impl<'a> Runner<'a> {
     fn has_news(&self, last: bool) -> bool {
         let now = SystemClock.now();
         let feed = &self.at.feed;
-        let close =
-            last && self.spec.close_windows && self.at.engine.operators.iter().any(|a| !a.open_windows().is_empty());
+        let close = last && self.spec.close_windows && self.at.engine.would_close(now);
         close || !feed.lost.is_empty() || self.at.engine.would_emit(&|t, p| feed.is_idle(t, p, now))
     }
 

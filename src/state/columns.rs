@@ -64,6 +64,10 @@ impl Columns {
         self.len
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub fn memory(&self) -> usize {
         let one = |c: &Column| {
             c.valid.as_ref().map_or(0, Vec::capacity)

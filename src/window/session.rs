@@ -233,7 +233,7 @@ impl Sessions {
             for held in &self.held {
                 let groups = &group_of[row..row + held.times.len()];
                 row += held.times.len();
-                let (arguments, filter, groups) = match groups.iter().any(|g| *g == u32::MAX) {
+                let (arguments, filter, groups) = match groups.contains(&u32::MAX) {
                     false => (
                         held.arguments[i].clone(),
                         held.filters[i].clone(),

@@ -18,14 +18,17 @@ const OTHERS: [(&str, &[&str]); 6] = [
     ("read", &["epoch", "sink"]),
     ("simulate", &[]),
     ("query", &["kafka", "decode", "transform", "expect", "window", "sink", "epoch", "progress", "read"]),
-    ("python", &["kafka", "decode", "expect", "window", "sink", "epoch", "progress", "read", "simulate", "query"]),
+    (
+        "python",
+        &["kafka", "decode", "transform", "expect", "window", "sink", "epoch", "progress", "read", "simulate", "query"],
+    ),
 ];
 /// Heavy crates and the modules that may name them.
 const HOMES: [(&str, &[&str]); 6] = [
     ("rdkafka", &["kafka"]),
     ("deltalake", &["sink/delta", "storage", "read"]),
     // `error` turns DataFusion's errors into ours.
-    ("datafusion", &["expr", "window/aggregate", "state", "read", "error"]),
+    ("datafusion", &["expr", "window/session", "state", "read", "error"]),
     ("object_store", &["sink/delta", "storage"]),
     ("parquet", &["sink/delta"]),
     ("pyo3", &["python"]),

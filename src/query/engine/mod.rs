@@ -16,7 +16,7 @@ use crate::state::Stateful;
 use crate::time::{EventTime, Watermark};
 use crate::transform::relabel;
 use crate::window::Tracker;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, VecDeque};
@@ -332,7 +332,13 @@ impl Engine {
             self.feed(node, &mut values, now)?;
             let Step::Stateful { operator } = self.plan.nodes[node].step else { continue };
             let (before, after) = (self.input_watermark(&self.before, node), self.input_watermark(&after, node));
-            let mut out = self.operators[operator].finish_epoch(before, after)?;
+            let finished = self.operators[operator].finish_epoch(before, after);
+            let mut out = finished.map_err(|e| match (e.kind, self.epoch) {
+                (Kind::Malformed, Some(n)) => {
+                    e.context(format!("epoch {n}, the groups of '{}'", self.plan.operators[operator].name))
+                }
+                _ => e,
+            })?;
             self.counts.updated[operator] += out.updated as u64;
             for (name, n) in out.metrics {
                 *self.counts.metrics[operator].entry(name).or_default() += n;
@@ -372,6 +378,16 @@ impl Engine {
         moved
     }
 
+    /// Whether `close_windows` would hand anything out.
+    pub fn would_close(&self, now: EventTime) -> bool {
+        let limit = |operator: usize| {
+            let trackers = &self.plan.nodes[self.plan.operators[operator].node].trackers;
+            trackers.iter().map(|t| self.trackers[*t].future_limit(now)).max()
+        };
+        let open = |i: usize| limit(i).is_some_and(|until| self.operators[i].last_window(until).is_some());
+        (0..self.operators.len()).any(open)
+    }
+
     /// Whether ending an epoch now, without new rows, would hand anything out.
     pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool) -> bool {
         let advanced = |t: &Tracker| {
@@ -379,10 +395,11 @@ impl Engine {
             copy.advance(|p| is_idle(t, p), EventTime(0))
         };
         let after = self.watermarks(&self.trackers.iter().map(advanced).collect::<Vec<_>>());
-        let due = |(operator, state): (usize, &Box<dyn Stateful>)| {
-            state.would_emit(self.input_watermark(&after, self.plan.operators[operator].node))
+        let due = |operator: usize| {
+            let input = self.input_watermark(&after, self.plan.operators[operator].node);
+            self.operators[operator].would_emit(input)
         };
-        self.operators.iter().enumerate().any(due)
+        (0..self.operators.len()).any(due)
     }
 
     /// Bytes that rows and state take, about.

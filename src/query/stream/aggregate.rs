@@ -1,7 +1,7 @@
 //! group_by and agg.
 
 use super::{EventTimeColumn, Op, Stream, timestamp};
-use crate::expr::{self, Dialect, GroupItem, bind_aggregation, resolve_column};
+use crate::expr::{self, AggregateItem, Dialect, GroupItem, bind_aggregation, resolve_column};
 use crate::window::{AggregateSpec, SessionSpec, WindowSpec, Windowing};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ impl Stream {
         &self,
         window: Windowing,
         keys: &[String],
-        aggregates: &[(Option<String>, String)],
+        aggregates: &[impl Clone + Into<AggregateItem>],
         dialect: Dialect,
     ) -> Result<Self> {
         if self.is_running() {
@@ -47,7 +47,22 @@ impl Stream {
             time = self.window_time(column)?;
             *column = self.schema().field(time.0).name().clone();
         }
-        let aggregation = bind_aggregation(aggregates, self.schema(), dialect)?;
+        let event_time_of_rows = self.0.event_time.as_ref().map(|e| e.column.clone());
+        let items: Vec<AggregateItem> = aggregates
+            .iter()
+            .map(|item| match item.clone().into() {
+                // A function sees its rows in the order of event time.
+                AggregateItem::Function { alias, function, columns, data_type, order_by } => AggregateItem::Function {
+                    alias,
+                    function,
+                    columns,
+                    data_type,
+                    order_by: order_by.or_else(|| event_time_of_rows.clone()),
+                },
+                sql => sql,
+            })
+            .collect();
+        let aggregation = bind_aggregation(&items, self.schema(), dialect)?;
         let spec = AggregateSpec::new(window, time.0, time.1, bound, aggregation)?;
         let schema = spec.schema.clone();
         let event_time = self.0.event_time.as_ref().filter(|_| spec.is_windowed()).map(|e| EventTimeColumn {

@@ -45,7 +45,7 @@ fn codec(schema: &Schema, keys: &[usize]) -> Result<KeyCodec> {
 /// The key of a table without keys: it has one row at most.
 const ONE: &[u8] = &[];
 
-fn bytes<'a>(rows: &'a Option<arrow::row::Rows>, row: usize) -> &'a [u8] {
+fn bytes(rows: &Option<arrow::row::Rows>, row: usize) -> &[u8] {
     rows.as_ref().map_or(ONE, |r| r.row(row).data())
 }
 
