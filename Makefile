@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint fmt wheel clean-cache
+.PHONY: help setup build demo test bench event-time lint fmt wheel clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -25,6 +25,10 @@ test: ## every check and test; the last line counts them
 
 bench: build ## benchmarks, with others' numbers beside ours
 	@$(run) python benches/bench.py
+	@$(run) python benches/state.py
+
+event-time: build ## random streams against the oracle of event time: 20,000 seeds
+	@$(run) python tests/python/event_time_campaign.py --seeds 1000:21000
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh
