@@ -89,6 +89,9 @@ pub struct DefinitionFile {
     pub tables: BTreeMap<String, TableDefinition>,
     /// Stateful operators: what each one's snapshots are of.
     pub operators: BTreeMap<String, String>,
+    /// Stateful operators: the stateful steps that lead to each.
+    #[serde(default)]
+    pub signatures: BTreeMap<String, String>,
     pub state_version: String,
 }
 
@@ -100,6 +103,9 @@ pub struct TableDefinition {
     pub partition_by: Vec<String>,
     /// The steps from the topic to the table, as people read them.
     pub steps: Vec<String>,
+    /// The names of its watermarks in the seals.
+    #[serde(default)]
+    pub watermarks: Vec<String>,
 }
 
 /// One partition's part of an epoch.
@@ -143,6 +149,9 @@ pub struct StateFiles {
     pub base: Option<String>,
     pub increments: Vec<String>,
     pub groups: u64,
+    /// Up to where the operator has handed out what was due: its own watermark, which that of a later plan may be ahead of.
+    #[serde(default)]
+    pub watermark: Option<EventTime>,
 }
 
 /// `epoch/N.json`: the seal.

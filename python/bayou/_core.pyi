@@ -1057,6 +1057,7 @@ class Stream:
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
+        optimize_every: int | None = None,
         block: bool = True,
         progress: bool = True,
     ) -> Query:
@@ -1085,6 +1086,8 @@ class Stream:
             close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
             memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
                 Default: half of the machine's memory.
+            optimize_every: Join the table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
+                files are VACUUM's). Default: never.
             block: Wait for the end. Otherwise return a running Query once it has started.
             progress: Show a panel that is updated in place.
 
@@ -1636,6 +1639,7 @@ def _run_pipeline(
     accept_changes: bool,
     close_windows: bool,
     memory_limit: str | int | None,
+    optimize_every: int | None,
     block: bool,
     progress: bool,
 ) -> Query: ...

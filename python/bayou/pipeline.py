@@ -169,6 +169,7 @@ class Pipeline:
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
+        optimize_every: int | None = None,
         block: bool = True,
         progress: bool = True,
         **unknown: Any,
@@ -182,6 +183,8 @@ class Pipeline:
             close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
             memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
                 Default: half of the machine's memory.
+            optimize_every: Join a table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
+                files are VACUUM's). Default: never.
             block: Wait for the end and show progress; otherwise return at once with a running Query.
             progress: Show a panel.
 
@@ -213,6 +216,7 @@ class Pipeline:
                 accept_changes=accept_changes,
                 close_windows=close_windows,
                 memory_limit=memory_limit,
+                optimize_every=optimize_every,
                 block=block,
                 progress=progress,
             )

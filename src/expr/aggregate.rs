@@ -137,6 +137,12 @@ impl fmt::Debug for Aggregate {
 }
 
 impl Aggregate {
+    /// What tells it from another aggregate.
+    pub fn identity(&self) -> String {
+        let exprs: Vec<_> = self.arguments.iter().chain(&self.filter).cloned().collect();
+        super::evaluate::identity(&self.sql, &exprs)
+    }
+
     /// The native groups accumulator, or DataFusion's adapter when the aggregate has none.
     ///
     /// DataFusion takes every group below `total_num_groups` for seen: give it the number of groups that had a row so far, no more,

@@ -6,8 +6,9 @@ use arrow::compute::concat;
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -117,10 +118,38 @@ impl Bound {
         self.column
     }
 
+    /// What tells it from another expression, where its text does not: Spark prints the string 'a' and the column a alike.
+    pub fn identity(&self) -> String {
+        identity(&self.sql, std::slice::from_ref(&self.expr))
+    }
+
     /// For DataFusion's operators.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.expr
     }
+}
+
+/// `text`, and where there are strings in it a hash of what each name and value in it is.
+pub(super) fn identity(text: &str, exprs: &[Arc<dyn PhysicalExpr>]) -> String {
+    let (mut leaves, mut strings) = (String::new(), false);
+    exprs.iter().for_each(|e| walk(e, &mut leaves, &mut strings));
+    match strings {
+        false => text.to_string(),
+        true => {
+            let hash: String = Sha256::digest(leaves.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+            format!("{text} #{hash}")
+        }
+    }
+}
+
+fn walk(expr: &Arc<dyn PhysicalExpr>, leaves: &mut String, strings: &mut bool) {
+    if let Some(literal) = expr.downcast_ref::<Literal>() {
+        *strings |= literal.value().data_type().is_string();
+        leaves.push_str(&format!("{:?};", literal.value()));
+    } else if let Some(column) = expr.downcast_ref::<Column>() {
+        leaves.push_str(&format!("column {:?};", column.name()));
+    }
+    expr.children().into_iter().for_each(|c| walk(c, leaves, strings));
 }
 
 /// Why an expression failed on a row, in words of ours: they never hold a value of the row.

@@ -88,6 +88,7 @@ pub fn run_async<T: Send + 'static>(
 fn _shutdown(py: Python<'_>) {
     if check_fork().is_ok() {
         py.detach(|| crate::query::control::stop_all(Duration::from_millis(1200)));
+        super::functions::close();
     }
 }
 

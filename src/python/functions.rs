@@ -5,15 +5,17 @@ use super::table::{PyTable, batch as py_batch};
 use crate::expr::GroupFunction;
 use crate::query::run::ForEach;
 use crate::read::{Rows, plain};
-use crate::transform::map::BatchFunction;
-use crate::{Error, Result};
+use crate::transform::map::{BatchFunction, Failure};
+use crate::{Error, Kind, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use pyo3_arrow::input::AnyRecordBatch;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the function is given: "arrow" (pyarrow), "pandas", "polars", "bayou".
 fn check_kind(kind: &str, call: &str) -> Result<()> {
@@ -54,12 +56,43 @@ impl Function {
     }
 }
 
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// The interpreter is about to end: no function is called any more. A thread that asked for it then would never come back.
+pub fn close() {
+    CLOSED.store(true, Ordering::Release);
+}
+
+fn attach<T>(call: impl FnOnce(Python<'_>) -> std::result::Result<T, Failure>) -> std::result::Result<T, Failure> {
+    if CLOSED.load(Ordering::Acquire) {
+        return Err(Failure::Stop(Error::new(Kind::Interrupted, "the interpreter is ending")));
+    }
+    Python::attach(call)
+}
+
+/// What an exception means: one that is no `Exception` (the stop button, an exit), or no memory, is not about rows.
+fn failure(py: Python<'_>, e: &PyErr) -> Failure {
+    let text = text_of(py, e);
+    let about_rows = e.is_instance_of::<PyException>(py) && !e.is_instance_of::<PyMemoryError>(py);
+    match about_rows {
+        true => Failure::Rows(text),
+        false if e.is_instance_of::<PyMemoryError>(py) => Failure::Stop(Error::internal(text)),
+        false => Failure::Stop(Error::new(Kind::Interrupted, text)),
+    }
+}
+
 /// An exception as one line: its type and its text.
 fn text_of(py: Python<'_>, e: &PyErr) -> String {
     let kind = e.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string());
     let text = e.value(py).str().map_or_else(|_| String::new(), |s| s.to_string());
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() { kind } else { format!("{kind}: {line}") }
+}
+
+fn traceback(py: Python<'_>, e: &PyErr) -> String {
+    let lines = py.import("traceback").and_then(|t| t.call_method1("format_exception", (e.value(py),)));
+    let text = lines.and_then(|l| l.extract::<Vec<String>>()).map(|l| l.concat());
+    text.unwrap_or_else(|_| text_of(py, e))
 }
 
 /// Anything that holds rows, as Arrow: an Arrow object, a pandas frame, a list of dicts, a dict of lists.
@@ -114,8 +147,8 @@ impl BatchFunction for Function {
         format!("{} {:p} {}", self.name, self.callable.as_ptr(), self.kind)
     }
 
-    fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, String> {
-        Python::attach(|py| {
+    fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
+        attach(|py| {
             let run = || -> PyResult<Rows> {
                 let made = self.callable.bind(py).call1((self.input(py, rows)?,))?;
                 if made.is_none() {
@@ -123,21 +156,30 @@ impl BatchFunction for Function {
                 }
                 rows_of(&made)
             };
-            run().map_err(|e| text_of(py, &e)).and_then(|rows| conform(&rows, schema))
+            let made = run().map_err(|e| failure(py, &e))?;
+            conform(&made, schema).map_err(Failure::Rows)
         })
     }
 }
 
 impl ForEach for Function {
     fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> std::result::Result<(), String> {
-        Python::attach(|py| {
+        let called = attach(|py| {
             let run = || -> PyResult<()> {
                 let rows = Rows { schema: schema.clone(), batches: rows.to_vec() };
                 let table = Bound::new(py, PyTable::new(rows))?;
                 let input = py.import("bayou._frames")?.call_method1("as_input", (table, self.kind.as_str()))?;
                 self.callable.bind(py).call1((input, epoch)).map(drop)
             };
-            run().map_err(|e| text_of(py, &e))
+            run().map_err(|e| {
+                // Where it happened is for the log; the query's error is one line.
+                log::error!("foreach_batch: {}", traceback(py, &e));
+                failure(py, &e)
+            })
+        });
+        called.map_err(|f| match f {
+            Failure::Rows(text) => text,
+            Failure::Stop(e) => e.message,
         })
     }
 }
@@ -160,7 +202,7 @@ impl GroupFunction for OfGroup {
         BatchFunction::identity(&self.0)
     }
     fn call(&self, groups: &[RecordBatch]) -> Result<ArrayRef> {
-        let made = Python::attach(|py| {
+        let made = attach(|py| {
             let run = || -> PyResult<Rows> {
                 let values = PyList::empty(py);
                 for rows in groups {
@@ -170,9 +212,13 @@ impl GroupFunction for OfGroup {
                 column.set_item("value", values)?;
                 rows_of(column.as_any())
             };
-            run().map_err(|e| text_of(py, &e))
+            run().map_err(|e| failure(py, &e))
         });
-        let batch = made.and_then(|rows| conform(&rows, &self.1)).map_err(Error::malformed)?;
+        let made = made.and_then(|rows| conform(&rows, &self.1).map_err(Failure::Rows));
+        let batch = made.map_err(|f| match f {
+            Failure::Rows(text) => Error::malformed(text),
+            Failure::Stop(e) => e,
+        })?;
         Ok(batch.column(0).clone())
     }
 }

@@ -38,6 +38,7 @@ pub struct WriteOptions {
     pub accept_changes: bool,
     pub close_windows: bool,
     pub memory_limit: Option<usize>,
+    pub optimize_every: Option<usize>,
 }
 
 pub struct TableArgs {
@@ -193,6 +194,7 @@ fn start(
         accept_changes: options.accept_changes,
         close_windows: options.close_windows,
         memory_limit: options.memory_limit,
+        optimize_every: options.optimize_every,
         runtime: door::runtime()?,
     };
     let query = Py::new(py, PyQuery(Query::start(spec)?))?;
@@ -416,7 +418,7 @@ fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py,
 
 /// Runs a pipeline: `tables` are dicts with name, stream and options.
 #[pyfunction]
-#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, memory_limit, block, progress))]
+#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, memory_limit, optimize_every, block, progress))]
 #[allow(clippy::too_many_arguments)]
 fn _run_pipeline(
     py: Python<'_>,
@@ -430,6 +432,7 @@ fn _run_pipeline(
     accept_changes: bool,
     close_windows: bool,
     memory_limit: Option<&Bound<'_, PyAny>>,
+    optimize_every: Option<usize>,
     block: bool,
     progress: bool,
 ) -> PyResult<Py<PyQuery>> {
@@ -477,6 +480,7 @@ fn _run_pipeline(
         accept_changes,
         close_windows,
         memory_limit: super::convert::bytes(memory_limit, "memory_limit")?,
+        optimize_every,
     };
     start(py, name, specs, quarantine, checkpoint, options, block, progress)
 }

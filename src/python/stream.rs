@@ -423,9 +423,9 @@ impl PyStream {
     }
 
     #[pyo3(signature = (target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None,
-        table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, memory_limit=None, block=true, progress=true, **unknown))]
+        table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, memory_limit=None, optimize_every=None, block=true, progress=true, **unknown))]
     #[pyo3(
-        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, block=True, progress=True)"
+        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, block=True, progress=True)"
     )]
     #[allow(clippy::too_many_arguments)]
     fn write_delta(
@@ -444,6 +444,7 @@ impl PyStream {
         accept_changes: bool,
         close_windows: bool,
         memory_limit: Option<&Bound<'_, PyAny>>,
+        optimize_every: Option<usize>,
         block: bool,
         progress: bool,
         unknown: Option<&Bound<'_, PyDict>>,
@@ -472,6 +473,7 @@ impl PyStream {
             accept_changes,
             close_windows,
             memory_limit: convert::bytes(memory_limit, "memory_limit")?,
+            optimize_every,
         };
         let table = super::query::TableArgs {
             output_mode,
@@ -514,6 +516,7 @@ impl PyStream {
             accept_changes: false,
             close_windows,
             memory_limit: convert::bytes(memory_limit, "memory_limit")?,
+            optimize_every: None,
         };
         super::query::foreach_batch(py, &self.0, function, output_mode, options, block, progress)
     }

@@ -43,9 +43,9 @@ pub fn filling(spec: &QuerySpec, seal: &Seal, before: &DefinitionFile) -> Option
         spec.tables.iter().filter(|t| !before.tables.contains_key(&t.name) && t.start.as_deref() == Some("earliest"));
     let mut waiting: Vec<String> = seal.backfill.iter().flat_map(|b| b.waiting.clone()).filter(defined).collect();
     waiting.extend(new.map(|t| t.name.clone()));
-    let unfinished = seal.backfill.as_ref().filter(|b| !is_finished(b, &seal.ranges) && b.tables.iter().all(defined));
+    let unfinished = seal.backfill.as_ref().filter(|b| !is_finished(b, &seal.ranges) && b.tables.iter().any(defined));
     let (tables, waiting) = match unfinished {
-        Some(b) => (b.tables.clone(), waiting),
+        Some(b) => (b.tables.iter().filter(|t| defined(t)).cloned().collect(), waiting),
         None if waiting.is_empty() => return None,
         None => (waiting, vec![]),
     };

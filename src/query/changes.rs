@@ -1,5 +1,6 @@
 //! What changed between runs: which query a checkpoint belongs to, which tables it had, and which state is whose.
 
+use super::commit::Committer;
 use super::compact::{FileInfo, needed_until};
 use super::control::Shared;
 use super::engine::Engine;
@@ -101,6 +102,29 @@ pub(super) fn check_tables(spec: &QuerySpec, before: &DefinitionFile, shared: &S
     Ok(())
 }
 
+/// A table that is new to the definition, and was written by this query before it was left out of it.
+pub(super) async fn refuse_known_tables(
+    spec: &QuerySpec,
+    committer: &Committer,
+    before: &DefinitionFile,
+    shared: &Shared,
+) -> Result<()> {
+    for t in spec.tables.iter().filter(|t| !before.tables.contains_key(&t.name)) {
+        let Some(epoch) = committer.newest_txn(&t.name).await? else { continue };
+        if t.start.as_deref() == Some("earliest") {
+            return Err(Error::config(format!(
+                "table '{}' was written by this query up to epoch {epoch} and then left out; filling it from the earliest offset would write \
+                 those rows twice. Give it another name, or delete {} first, or run with full_refresh=True.",
+                t.name,
+                t.location.display()
+            )));
+        }
+        let text = format!("table '{}' was left out after epoch {epoch}: what came since then is not in it", t.name);
+        shared.report.lock().warnings.push(text);
+    }
+    Ok(())
+}
+
 /// Brings watermarks and groups back to where the seal left them.
 pub(super) fn restore(
     rt: &tokio::runtime::Handle,
@@ -112,16 +136,29 @@ pub(super) fn restore(
 ) -> Result<(BTreeMap<String, StateFiles>, HashMap<String, FileInfo>)> {
     let partitions: Vec<TopicPartition> =
         seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
-    let trackers = engine.plan.trackers.iter().zip(&engine.plan.tracker_topics);
-    for (tracker, ((name, watermark), topics)) in engine.trackers.iter_mut().zip(trackers) {
+    for tracker in 0..engine.trackers.len() {
+        let (name, watermark) = engine.plan.trackers[tracker].clone();
+        let topics = &engine.plan.tracker_topics[tracker];
         let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| topics.contains(&p.topic)).collect();
-        if let Some(state) = tracker_state(&seal.watermarks, name) {
-            tracker.restore(watermark.clone(), state, |n| {
-                partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone())
-            });
+        let users: Vec<&str> = spec
+            .tables
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| engine.plan.trackers_of(*i).contains(&tracker))
+            .map(|(_, t)| t.name.as_str())
+            .collect();
+        let found = earlier_tracker(&seal.watermarks, &name, &users, before);
+        match found {
+            Some((same_column, state)) => engine.trackers[tracker].restore(watermark, &state, |n| {
+                let known = partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone());
+                // Of another column only the watermark goes on.
+                known.filter(|_| same_column)
+            }),
+            None => continue,
         }
     }
     let (mut kept, mut infos) = (BTreeMap::new(), HashMap::new());
+    let memory_limit = spec.memory_limit.unwrap_or_else(super::run::half_of_memory);
     engine.begin();
     for operator in 0..engine.operators.len() {
         let name = engine.plan.operators[operator].name.clone();
@@ -131,7 +168,8 @@ pub(super) fn restore(
         };
         let files = &seal.state[&found];
         kept.insert(name, files.clone());
-        let watermark = engine.watermark_of(operator);
+        // Its own: what a plan's watermark that is ahead of it closes was not handed out yet.
+        let watermark = files.watermark.or_else(|| engine.watermark_of(operator));
         let op = &mut engine.operators[operator];
         let (description, schema) = (op.description(), op.state_schema());
         for file in files.base.iter().chain(&files.increments) {
@@ -146,19 +184,55 @@ pub(super) fn restore(
             batches.iter().try_for_each(|b| op.restore(b))?;
             let rows = batches.iter().map(|b| b.num_rows()).sum();
             infos.insert(file.clone(), FileInfo { rows, needed_until: needed_until(&**op, &batches) });
+            if op.memory() > memory_limit {
+                op.shrink(memory_limit / 4 * 3)?;
+            }
         }
         op.forget(watermark)?;
     }
     Ok((kept, infos))
 }
 
-/// A watermark's state by its name; else by that of another over the same column and topics: without any, windows that were
-/// closed would be open again.
-pub(super) fn tracker_state<'a>(all: &'a BTreeMap<String, TrackerState>, name: &str) -> Option<&'a TrackerState> {
-    fn base(name: &str) -> &str {
-        name.split(['#', '\'']).next().unwrap_or(name)
+/// The column and topics of a watermark's name.
+fn base(name: &str) -> &str {
+    name.split([' ', '#', '\'']).next().unwrap_or(name)
+}
+
+/// What a seal kept of a watermark: the one of that name that its tables had; else another of theirs, the furthest, for a window that was
+/// closed must not be open again. The flag tells whether it is over the same column.
+fn earlier_tracker(
+    all: &BTreeMap<String, TrackerState>,
+    name: &str,
+    users: &[&str],
+    before: Option<&DefinitionFile>,
+) -> Option<(bool, TrackerState)> {
+    let of_users: Vec<&String> = users
+        .iter()
+        .filter_map(|u| before?.tables.get(*u))
+        .flat_map(|t| &t.watermarks)
+        .filter(|n| all.contains_key(*n))
+        .collect();
+    if of_users.is_empty() {
+        // New tables, or a definition that does not say.
+        let silent =
+            before.is_none_or(|b| users.iter().any(|u| b.tables.get(*u).is_some_and(|t| t.watermarks.is_empty())));
+        let other =
+            || all.iter().filter(|(n, _)| silent && base(n) == base(name)).map(|(_, s)| s).max_by_key(|s| s.watermark);
+        return all.get(name).or_else(other).map(|s| (true, s.clone()));
     }
-    all.get(name).or_else(|| all.iter().find(|(n, _)| base(n) == base(name)).map(|(_, state)| state))
+    if of_users.iter().any(|n| *n == name) {
+        return all.get(name).map(|s| (true, s.clone()));
+    }
+    let furthest = |same: bool| {
+        let theirs = of_users.iter().filter(|n| !same || base(n) == base(name)).filter_map(|n| all.get(*n));
+        theirs.max_by_key(|s| s.watermark).cloned().map(|s| (same, s))
+    };
+    furthest(true).or_else(|| furthest(false))
+}
+
+/// The watermark that other tables have under this name.
+pub(super) fn tracker_state<'a>(all: &'a BTreeMap<String, TrackerState>, name: &str) -> Option<&'a TrackerState> {
+    all.get(name)
 }
 
 /// The state of a table that goes on must go on as well.
@@ -192,8 +266,8 @@ fn refuse_lost_state(
     )))
 }
 
-/// Under which name the seal keeps an operator's state: an operator is called after the first table that uses it, and tables
-/// come, go and change places.
+/// Under which name the seal keeps an operator's state: its own; that of the same steps under another table's name; or the one of its
+/// tables that is of the same stateful steps, where rules or columns have changed.
 fn earlier_name(
     engine: &Engine,
     operator: usize,
@@ -201,12 +275,15 @@ fn earlier_name(
     spec: &QuerySpec,
     before: Option<&DefinitionFile>,
 ) -> Option<String> {
+    let plan = &engine.plan.operators;
     let description = engine.operators[operator].description();
-    let same = |name: &&String| {
-        seal.state.contains_key(*name)
-            && before.is_none_or(|b| b.operators.get(*name).is_none_or(|d| *d == description))
+    let (own, signature) = (&plan[operator].name, &plan[operator].signature);
+    let same = |name: &String| {
+        seal.state.contains_key(name) && before.is_none_or(|b| b.operators.get(name).is_none_or(|d| *d == description))
     };
-    let own = &engine.plan.operators[operator].name;
+    if same(own) {
+        return Some(own.clone());
+    }
     let users: Vec<&str> = spec
         .tables
         .iter()
@@ -214,16 +291,24 @@ fn earlier_name(
         .filter(|(i, _)| engine.plan.operators_of(*i).contains(&operator))
         .map(|(_, t)| t.name.as_str())
         .collect();
-    let table_of = |name: &str| name.split('+').next().unwrap_or_default().to_string();
-    if users.contains(&table_of(own).as_str()) && same(&own) {
-        return Some(own.clone());
+    let part = |name: &str, i: usize| name.split('+').nth(i).unwrap_or_default().to_string();
+    let known = |table: &str| before.is_some_and(|b| b.tables.contains_key(table));
+    let had = |name: &String| {
+        // What another operator of this plan goes on with is not this one's.
+        let taken = plan.iter().any(|o| o.name == *name);
+        !taken && same(name) && users.iter().any(|u| known(u))
+    };
+    let twin = seal.state.keys().find(|n| part(n, 1) == part(own, 1) && had(n));
+    let alike: Vec<&String> = seal
+        .state
+        .keys()
+        .filter(|n| users.contains(&part(n, 0).as_str()) && had(n))
+        .filter(|n| before.is_none_or(|b| b.signatures.get(*n).is_none_or(|s| s == signature)))
+        .collect();
+    match (twin, &alike[..]) {
+        (Some(twin), _) => Some(twin.clone()),
+        (None, [one]) => Some((*one).clone()),
+        // Two of the same kind whose steps have both changed cannot be told apart.
+        (None, _) => None,
     }
-    let of_users = seal.state.keys().filter(|n| users.contains(&table_of(n).as_str()));
-    of_users.into_iter().find(|n| same(n)).cloned().or_else(|| {
-        // Its table is gone, and another one uses it still.
-        let gone = |n: &&String| !spec.tables.iter().any(|t| t.name == table_of(n));
-        let used_before = users.iter().any(|u| before.is_some_and(|b| b.tables.contains_key(*u)));
-        let named = |n: &&String| before.is_some_and(|b| b.operators.get(*n) == Some(&description));
-        seal.state.keys().filter(gone).find(|n| used_before && named(n)).cloned()
-    })
 }

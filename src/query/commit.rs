@@ -304,15 +304,16 @@ impl Committer {
         Ok(done)
     }
 
-    /// What need not happen, and never fails the query: checkpoints of the tables' logs, old epochs.
-    pub async fn maintain(&self, log: &EpochLog, epoch: i64, now: EventTime) {
-        for table in self.tables.values() {
-            table.lock().await.maintain().await;
+    /// The newest epoch of this query that a table has taken.
+    pub async fn newest_txn(&self, name: &str) -> Result<Option<i64>> {
+        match self.tables.get(name) {
+            Some(table) => table.lock().await.transaction(&app(&self.query, name)).await,
+            None => Ok(None),
         }
-        if epoch % 20 == 0
-            && let Err(e) = log.clean(epoch, now).await
-        {
-            log::warn!("{}: old epochs were not cleaned up: {}", self.query, e.message);
-        }
+    }
+
+    /// The tables, with the version that each is at.
+    pub fn places(&self) -> Vec<(String, u64)> {
+        self.done.iter().map(|(n, t)| (n.clone(), t.version)).collect()
     }
 }

@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// So many files are worth one in their place.
 const MANY: usize = 8;
+/// So many increments mean that no run was long enough to compact them.
+const FEW_RUNS: usize = 24;
 /// No operator keeps more than about so many.
 const TOO_MANY: usize = 64;
 
@@ -48,22 +50,38 @@ fn due(rows: &[usize], anywhere: bool) -> Option<usize> {
 }
 
 impl Runner<'_> {
-    /// Writes what the epoch added to each operator's state.
-    pub(super) fn write_state(&mut self, epoch: i64) -> Result<()> {
+    /// Writes what the epoch added to each operator's state. `last`: this run seals no other epoch, so that nobody would take what is
+    /// compacted beside it.
+    pub(super) fn write_state(&mut self, epoch: i64, last: bool) -> Result<()> {
         for operator in 0..self.at.engine.operators.len() {
             let name = self.at.engine.plan.operators[operator].name.clone();
             let increments = std::mem::take(&mut self.at.engine.increments[operator]);
             let watermark = self.at.engine.watermark_of(operator);
-            let op = &self.at.engine.operators[operator];
+            let op = &mut self.at.engine.operators[operator];
             let infos = &mut self.at.files;
             let files = self.at.state.entry(name.clone()).or_default();
             files.groups = op.groups() as u64;
+            files.watermark = watermark;
             if files.groups == 0 && increments.is_empty() {
-                *files = StateFiles::default();
+                *files = StateFiles { watermark, ..StateFiles::default() };
                 continue;
             }
             self.compactor.take(operator, files, infos);
             forget_files(files, infos, watermark);
+            if !increments.is_empty() && files.increments.len() >= FEW_RUNS {
+                // Nothing has compacted them, as where each run is one epoch: all of the state, which is at hand.
+                let (schema, pieces) = (op.state_schema(), op.snapshot()?);
+                let info = FileInfo {
+                    rows: pieces.iter().map(|b| b.num_rows()).sum(),
+                    needed_until: needed_until(&**op, &pieces),
+                };
+                let bytes = state::encode(&schema, &pieces, &op.description())?;
+                let writing = self.at.log.write_file(format!("state/{name}"), epoch, "base", bytes);
+                let file = self.spec.runtime.block_on(writing)?;
+                infos.insert(file.clone(), info);
+                (files.base, files.increments) = (Some(file), vec![]);
+                continue;
+            }
             if !increments.is_empty() {
                 let schema = op.state_schema();
                 let info = FileInfo {
@@ -75,6 +93,9 @@ impl Runner<'_> {
                 let file = self.spec.runtime.block_on(writing)?;
                 infos.insert(file.clone(), info);
                 files.increments.push(file);
+            }
+            if last {
+                continue;
             }
             self.compactor.start(
                 operator,

@@ -7,6 +7,7 @@
 //! run      the durable epoch loop           start    recovery: what a run finds and finishes
 //! seal     an epoch's end                   changes  what is another than in the run before
 //! compact  state files                      open     why windows are still open
+//! maintain what happens beside the stream: checkpoints, small files, old epochs
 //! statics  tables that rows are joined with
 //! backfill new tables that begin at the earliest offset
 //! ```
@@ -20,6 +21,7 @@ pub mod engine;
 pub mod feed;
 mod heartbeat;
 pub mod iterate;
+mod maintain;
 mod open;
 pub mod plan;
 mod report;

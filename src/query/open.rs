@@ -24,7 +24,7 @@ pub fn open_windows(spec: &QuerySpec, at: &Started) -> Vec<OpenWindow> {
         let holder = tracker.and_then(Tracker::holder);
         for window in engine.operators[operator].open_windows().into_iter().take(SHOWN) {
             out.push(OpenWindow {
-                table: plan.name.clone(),
+                table: plan.name.split('+').next().unwrap_or_default().to_string(),
                 start: window.start,
                 end: window.end,
                 groups: window.groups as u64,

@@ -13,6 +13,7 @@ use crate::transform::{DeduplicateSpec, Deduplicator, Filter, IntervalJoin, Inte
 use crate::window::{self, AggregateSpec, Emit, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::SchemaRef;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -63,6 +64,13 @@ impl OperatorKind {
         }
     }
 
+    fn mode(&self) -> String {
+        match self {
+            Self::Aggregate(_, emit) => format!("{emit:?}"),
+            _ => String::new(),
+        }
+    }
+
     pub fn why_late(&self) -> &'static str {
         match self {
             Self::Aggregate(..) => "its windows are closed",
@@ -80,8 +88,10 @@ impl OperatorKind {
 }
 
 pub struct Operator {
-    /// As seals call its state: the table's name; further ones of a table have a number behind.
+    /// As seals call its state: the table that it was first made for, and a hash of the steps that lead to it.
     pub name: String,
+    /// The stateful steps that lead to it, without the others: those may change between runs.
+    pub signature: String,
     pub node: usize,
     pub kind: OperatorKind,
 }
@@ -263,6 +273,11 @@ impl Plan {
         found
     }
 
+    /// The watermarks that a target's rows lie behind.
+    pub fn trackers_of(&self, target: usize) -> &[usize] {
+        &self.nodes[self.outputs[target]].trackers
+    }
+
     /// The last stateful operator that a target's rows come from.
     pub fn top_operator(&self, target: usize) -> Option<usize> {
         let mut node = self.outputs[target];
@@ -337,8 +352,8 @@ impl Builder<'_> {
             Op::Filter(f) => Step::Filter(f.clone()),
             Op::Map(m) => Step::Map(m.clone()),
             Op::StaticJoin(j) => Step::StaticJoin(j.clone()),
-            Op::Deduplicate(spec) => self.operator(OperatorKind::Deduplicate(spec.clone())),
-            Op::IntervalJoin(spec) => self.operator(OperatorKind::IntervalJoin(spec.clone())),
+            Op::Deduplicate(spec) => self.operator(stream, OperatorKind::Deduplicate(spec.clone())),
+            Op::IntervalJoin(spec) => self.operator(stream, OperatorKind::IntervalJoin(spec.clone())),
             Op::Union => {
                 let columns = |i: &Stream| -> Result<Vec<usize>> {
                     stream.schema().fields().iter().map(|f| crate::expr::resolve_column(f.name(), i.schema())).collect()
@@ -352,12 +367,9 @@ impl Builder<'_> {
                     .iter()
                     .flat_map(|s| s.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>())
                     .collect();
-                // One of another delay over the same column is told apart by that; seals find it again by its name.
-                let mut name = format!("{}@{}", spec.column, topics.join("+"));
-                let taken = |name: &str| self.plan.trackers.iter().any(|(n, _)| n == name);
-                if taken(&name) {
-                    name = format!("{name}#{}", crate::time::format_duration(spec.delay));
-                }
+                // By what it is, never by where it stands in the plan: tables come, go and change places.
+                let after = crate::time::format_duration(spec.delay);
+                let mut name = format!("{}@{} after {after}", spec.column, topics.join("+"));
                 while self.plan.trackers.iter().any(|(n, _)| *n == name) {
                     name.push('\'');
                 }
@@ -366,22 +378,24 @@ impl Builder<'_> {
                 self.plan.tracker_topics.push(topics.iter().map(Topic::new).collect());
                 Step::Watermark { spec: spec.clone(), tracker }
             }
-            Op::Aggregate(spec) => self.operator(OperatorKind::Aggregate(spec.clone(), emit)),
+            Op::Aggregate(spec) => self.operator(stream, OperatorKind::Aggregate(spec.clone(), emit)),
         };
         Ok(self.push(stream, step, inputs))
     }
 
-    /// A stateful step; its node is the next one.
-    fn operator(&mut self, kind: OperatorKind) -> Step {
-        let mut name = self.target.name.to_string();
-        let mut n = 1;
+    /// A stateful step; its node is the next one. Its name says whose it is and, by a hash of the steps that lead to it, which
+    /// of that table's: it does not depend on the plan around it.
+    fn operator(&mut self, stream: &Stream, kind: OperatorKind) -> Step {
+        let steps = format!("{:?} {}", stream.identities(), kind.mode());
+        let hash: String = Sha256::digest(steps.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+        // '+' stands in no table's name.
+        let mut name = format!("{}+{hash}", self.target.name);
         while self.plan.operators.iter().any(|o| o.name == name) {
-            n += 1;
-            // '+' stands in no table's name.
-            name = format!("{}+{n}", self.target.name);
+            name.push('x');
         }
         let operator = self.plan.operators.len();
-        self.plan.operators.push(Operator { name, node: self.plan.nodes.len(), kind });
+        let signature = stream.signature();
+        self.plan.operators.push(Operator { name, signature, node: self.plan.nodes.len(), kind });
         Step::Stateful { operator }
     }
 

@@ -82,7 +82,7 @@ pub fn epoch(
         .enumerate()
         .map(|(i, (operator, state))| {
             json!({
-                "operatorName": operator.name,
+                "operatorName": operator.name.split('+').next(),
                 "numRowsTotal": state.groups(),
                 "numRowsUpdated": c.updated[i],
                 "numRowsDroppedByWatermark": c.late[i],

@@ -5,6 +5,7 @@ use super::compact::Compactor;
 use super::control::{Query, Shared, Stop, let_go, take_over};
 use super::feed::Fed;
 use super::heartbeat::{self, Heartbeat};
+use super::maintain::Maintenance;
 use super::start::{self, QUARANTINE, Started};
 use super::stream::{Stream, check_name};
 use super::trigger::Trigger;
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 /// An epoch ends at the first of these.
 const MAX_EPOCH_ROWS: u64 = 5_000_000;
 const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
+/// How long a run that has ended waits for what happens beside it.
+const MAINTENANCE: Duration = Duration::from_secs(60);
 /// How long one wait for messages may be: also how soon a stop is seen.
 const TURN: Duration = Duration::from_millis(25);
 
@@ -66,6 +69,8 @@ pub struct QuerySpec {
     pub full_refresh: bool,
     pub accept_changes: bool,
     pub close_windows: bool,
+    /// So many small files of a table are joined; None: never.
+    pub optimize_every: Option<usize>,
     /// Bytes of state that stay in memory; None: half of the machine's.
     pub memory_limit: Option<usize>,
     pub runtime: tokio::runtime::Handle,
@@ -111,6 +116,7 @@ pub(super) struct Runner<'a> {
     pub(super) shared: &'a Shared,
     pub(super) at: Started,
     pub(super) compactor: Compactor,
+    pub(super) maintenance: Maintenance,
     pub(super) memory_limit: usize,
     /// The commit of the epoch before, at work beside this one's reading.
     pub(super) committing: Option<tokio::task::JoinHandle<Result<(Committer, Done)>>>,
@@ -162,6 +168,7 @@ impl<'a> Runner<'a> {
             shared,
             at,
             compactor: Compactor::default(),
+            maintenance: Maintenance::default(),
             memory_limit: spec.memory_limit.unwrap_or_else(half_of_memory),
             committing: None,
             run_totals: RuleTotals::default(),
@@ -183,6 +190,7 @@ impl<'a> Runner<'a> {
         // A put in flight gets a second when the user wants out; otherwise the commit is waited for.
         let patience = if shared.stopping() == Stop::Now { Duration::from_secs(1) } else { Duration::from_secs(3600) };
         let settled = runner.settle(patience);
+        runner.maintenance.settle(spec, if shared.stopping() == Stop::Now { Duration::ZERO } else { MAINTENANCE });
         result.and(settled)
     }
 
@@ -199,14 +207,15 @@ impl<'a> Runner<'a> {
                     return Err(e);
                 }
             };
-            let last = matches!(worked, Worked::Last) || self.shared.stopping() == Stop::AfterEpoch;
+            let read_all = matches!(worked, Worked::Last);
+            let last = read_all || self.shared.stopping() == Stop::AfterEpoch;
             if matches!(worked, Worked::Abandoned) {
                 work.abort();
                 return Ok(());
             }
             // The end of a filling is sealed in any case: only that tells that it has ended.
             if work.messages > 0 || self.has_news(last) || last && self.at.filling.is_some() {
-                self.finish(work, last)?;
+                self.finish(work, last, read_all)?;
                 self.at.engine.keep_within(self.memory_limit)?;
             } else {
                 work.abort();
@@ -335,7 +344,19 @@ impl<'a> Runner<'a> {
     /// Waits for the commit of the epoch before.
     pub(super) fn settle(&mut self, patience: Duration) -> Result<()> {
         let Some(task) = self.committing.take() else { return Ok(()) };
-        let waited = self.spec.runtime.block_on(async { tokio::time::timeout(patience, task).await });
+        let mut task = task;
+        let (began, mut left) = (Instant::now(), patience);
+        let waited = loop {
+            let turn = TURN.min(left.saturating_sub(began.elapsed()));
+            let waited = self.spec.runtime.block_on(async { tokio::time::timeout(turn, &mut task).await });
+            // Whoever wants out now waits a second more at most.
+            if self.shared.stopping() == Stop::Now {
+                left = left.min(began.elapsed() + Duration::from_secs(1)).min(patience);
+            }
+            if waited.is_ok() || began.elapsed() >= left {
+                break waited;
+            }
+        };
         match waited {
             Err(_) => Ok(()), // left to the next start, which finishes what is sealed
             Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),
@@ -344,9 +365,11 @@ impl<'a> Runner<'a> {
                 for (name, table) in &done.tables {
                     self.report_version(name, table.version);
                 }
+                let epoch = done.epoch;
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 self.at.committer.take_on(newer);
+                self.maintain(epoch);
                 Ok(())
             }
         }
@@ -367,7 +390,7 @@ impl<'a> Runner<'a> {
 }
 
 /// Half of what this process may have.
-fn half_of_memory() -> usize {
+pub(super) fn half_of_memory() -> usize {
     let number = |text: String| text.split_whitespace().find_map(|w| w.parse::<usize>().ok());
     let read = |path: &str| std::fs::read_to_string(path).ok().and_then(number);
     let machine = read("/proc/meminfo").map(|kb| kb << 10);

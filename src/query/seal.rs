@@ -22,13 +22,17 @@ pub const STAGED: &str = "staged rows";
 
 impl Runner<'_> {
     /// Stage, seal, and hand the commit over.
-    pub(super) fn finish(&mut self, mut work: Work, last: bool) -> Result<()> {
+    pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<()> {
         let worked = work.began.elapsed();
         let now = SystemClock.now();
         {
-            let Started { engine, feed, .. } = &mut self.at;
+            let Started { engine, feed, filling, .. } = &mut self.at;
             let close = last && self.spec.close_windows && self.shared.stopping() == Stop::No;
             engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), close, now)?;
+            if read_all && filling.is_some() {
+                // From here on the tables go by the others' watermark: what that closes is handed out now.
+                engine.catch_up(now)?;
+            }
         }
         self.stage(&mut work)?;
         let counts = self.at.engine.take_counts();
@@ -65,7 +69,7 @@ impl Runner<'_> {
             let (adds, rows) = rt.block_on(stager.finish())?;
             tables.insert(QUARANTINE.into(), sealed(&self.spec.quarantine, "append", rows > 0, rows, &adds)?);
         }
-        self.write_state(work.epoch)?;
+        self.write_state(work.epoch, last)?;
         let staged = staging.elapsed();
 
         // N+1 is sealed only after N is done.
@@ -105,7 +109,6 @@ impl Runner<'_> {
         self.committing = Some(rt.spawn(async move {
             let done = committer.commit(&log, &seal, commits, SystemClock.now()).await?;
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
-            committer.maintain(&log, seal.epoch, SystemClock.now()).await;
             Ok((committer, done))
         }));
         Ok(())

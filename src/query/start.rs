@@ -1,7 +1,7 @@
 //! Starting: which query this is, what earlier runs left, and what has to be finished before anything is read.
 
 use super::backfill::{Filling, check_start, filling};
-use super::changes::{check_identity, check_tables, restore};
+use super::changes::{check_identity, check_tables, refuse_known_tables, restore};
 use super::commit::{Committer, app, seal_to_commits};
 use super::compact::FileInfo;
 use super::control::Shared;
@@ -66,12 +66,13 @@ pub fn quarantine_spec(spec: &QuerySpec) -> TableSpec {
 }
 
 fn definition(spec: &QuerySpec, engine: &Engine) -> DefinitionFile {
-    let tables = spec.tables.iter().map(|t| {
+    let tables = spec.tables.iter().enumerate().map(|(i, t)| {
         let definition = TableDefinition {
             schema: crate::expr::to_ddl(t.stream.schema()),
             mode: t.mode_name().to_string(),
             partition_by: t.partition_by.clone(),
             steps: t.stream.steps(),
+            watermarks: engine.plan.trackers_of(i).iter().map(|t| engine.plan.trackers[*t].0.clone()).collect(),
         };
         (t.name.clone(), definition)
     });
@@ -81,6 +82,7 @@ fn definition(spec: &QuerySpec, engine: &Engine) -> DefinitionFile {
         format_version: FORMAT_VERSION,
         tables: tables.collect(),
         operators: operators.collect(),
+        signatures: engine.plan.operators.iter().map(|o| (o.name.clone(), o.signature.clone())).collect(),
         state_version: state::STATE_VERSION.into(),
     }
 }
@@ -230,6 +232,9 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         }
     }
     committer.known(done.as_ref());
+    if let Some(before) = &before {
+        rt.block_on(refuse_known_tables(spec, &committer, before, shared))?;
+    }
     let last = newest.unwrap_or(start_file.first_epoch - 1);
     rt.block_on(committer.check(spec, last))?;
 

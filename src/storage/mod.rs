@@ -11,6 +11,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
 pub type StorageOptions = BTreeMap<String, String>;
@@ -22,6 +23,7 @@ pub struct Location {
     /// Rooted at the bucket, or at `/`.
     root: Arc<dyn ObjectStore>,
     path: Path,
+    timeout: Duration,
 }
 
 impl std::fmt::Debug for Location {
@@ -29,6 +31,9 @@ impl std::fmt::Debug for Location {
         write!(f, "{}", self.display())
     }
 }
+
+/// No call to a store may take longer; a hang becomes an error that is looked into.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What `put_new` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +77,10 @@ impl Location {
     }
 
     /// A folder on local disk through a given store; tests inject faults here.
-    pub fn local(url: Url, store: Arc<local::LocalStore>) -> Result<Self> {
+    pub fn local(url: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
         let path =
             Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
-        Ok(Self { url, root: store, path })
+        Ok(Self { url, root: store, path, timeout: TIMEOUT })
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
@@ -97,9 +102,16 @@ impl Location {
         // object_store's errors name the option, never its value; builders' Debug would print secrets and is not used.
         let (store, path) = object_store::parse_url_opts(&url, all)
             .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
-        Ok(Self { url, root: Arc::from(store), path })
+        Ok(Self { url, root: Arc::from(store), path, timeout: TIMEOUT })
     }
 
+    /// The same folder, with another limit on the time that a call may take.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
     pub fn url(&self) -> &Url {
         &self.url
     }
@@ -133,7 +145,7 @@ impl Location {
             segments.push("");
         }
         let path = name.split('/').fold(self.path.clone(), |p, part| p.join(part));
-        Self { url, root: self.root.clone(), path }
+        Self { url, root: self.root.clone(), path, timeout: self.timeout }
     }
     pub fn object(&self, name: &str) -> Path {
         name.split('/').fold(self.path.clone(), |p, part| p.join(part))
@@ -155,10 +167,27 @@ impl Location {
         Error::new(kind, format!("{doing} {}{name}: {e}", self.display())).with_source(e)
     }
 
+    /// A call with a time limit. That it ran out does not mean that nothing happened.
+    async fn limited<T>(
+        &self,
+        doing: &str,
+        name: &str,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<object_store::Result<T>> {
+        tokio::time::timeout(self.timeout, call).await.map_err(|_| {
+            Error::storage(format!(
+                "{doing} {}{name} took longer than {:.0} seconds. Check that the store can be reached.",
+                self.display(),
+                self.timeout.as_secs_f64()
+            ))
+        })
+    }
+
     /// Writes `name` unless it exists. An error does not mean that nothing was written: read it back.
     pub async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<Put> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.root.put_opts(&self.object(name), bytes.into(), options).await {
+        let object = self.object(name);
+        match self.limited("writing", name, self.root.put_opts(&object, bytes.into(), options)).await? {
             Ok(_) => Ok(Put::Created),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Put::Exists)
@@ -168,22 +197,24 @@ impl Location {
     }
 
     pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
-        self.root.put(&self.object(name), bytes.into()).await.map(drop).map_err(|e| self.error("writing", name, e))
+        let object = self.object(name);
+        let put = self.limited("writing", name, self.root.put(&object, bytes.into())).await?;
+        put.map(drop).map_err(|e| self.error("writing", name, e))
     }
 
     pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match self.root.get(&self.object(name)).await {
-            Ok(found) => {
-                let bytes = found.bytes().await.map_err(|e| self.error("reading", name, e))?;
-                Ok(Some(bytes.to_vec()))
-            }
+        let object = self.object(name);
+        let reading = async { self.root.get(&object).await?.bytes().await };
+        match self.limited("reading", name, reading).await? {
+            Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(self.error("reading", name, e)),
         }
     }
 
     pub async fn exists(&self, name: &str) -> Result<bool> {
-        match self.root.head(&self.object(name)).await {
+        let object = self.object(name);
+        match self.limited("reading", name, self.root.head(&object)).await? {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(self.error("reading", name, e)),
@@ -193,8 +224,8 @@ impl Location {
     /// Names of the files below `folder`, relative to it, sorted.
     pub async fn list(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = self.object(folder);
-        let found = self.root.list(Some(&prefix)).try_collect::<Vec<_>>().await;
-        let found = match found {
+        let listing = self.root.list(Some(&prefix)).try_collect::<Vec<_>>();
+        let found = match self.limited("listing", folder, listing).await? {
             Ok(f) => f,
             Err(object_store::Error::NotFound { .. }) => vec![],
             Err(e) => return Err(self.error("listing", folder, e)),
@@ -210,7 +241,9 @@ impl Location {
 
     /// Whether there is any file below `folder`.
     pub async fn has_any(&self, folder: &str) -> Result<bool> {
-        match self.root.list(Some(&self.object(folder))).try_next().await {
+        let prefix = self.object(folder);
+        let mut listing = self.root.list(Some(&prefix));
+        match self.limited("listing", folder, listing.try_next()).await? {
             Ok(found) => Ok(found.is_some()),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(self.error("listing", folder, e)),
@@ -220,7 +253,7 @@ impl Location {
     /// Names of the folders directly below `folder`.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = if folder.is_empty() { self.path.clone() } else { self.object(folder) };
-        match self.root.list_with_delimiter(Some(&prefix)).await {
+        match self.limited("listing", folder, self.root.list_with_delimiter(Some(&prefix))).await? {
             Ok(found) => Ok(found.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_string)).collect()),
             Err(object_store::Error::NotFound { .. }) => Ok(vec![]),
             Err(e) => Err(self.error("listing", folder, e)),
@@ -228,7 +261,8 @@ impl Location {
     }
 
     pub async fn delete(&self, name: &str) -> Result<()> {
-        match self.root.delete(&self.object(name)).await {
+        let object = self.object(name);
+        match self.limited("deleting", name, self.root.delete(&object)).await? {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.error("deleting", name, e)),
         }

@@ -6,17 +6,27 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
+/// Why a function did not answer.
+pub enum Failure {
+    /// What it says of the rows that it was given.
+    Rows(String),
+    /// Not about rows: the user wants out, or there is no memory.
+    Stop(Error),
+}
+
 /// What `map_batches` calls. An error's text may quote what the function says; it is the user's own.
 pub trait BatchFunction: Send + Sync {
     fn name(&self) -> &str;
     /// What tells it from another function.
     fn identity(&self) -> String;
     /// Rows in `schema`.
-    fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, String>;
+    fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure>;
 }
 
-/// After so many rows that fail, and none that did not, it is the function that is wrong.
-const HOPELESS: usize = 100;
+/// Of a batch that fails so many rows are tried first, from all over it: where all of them fail, it is the function that is wrong.
+const PROBES: usize = 16;
+/// From how many rows on.
+const MANY: usize = 100;
 
 #[derive(Clone)]
 pub struct MapBatches {
@@ -33,31 +43,55 @@ pub struct Mapped {
 impl MapBatches {
     pub fn apply(&self, input: &Batch) -> Result<Mapped> {
         let mut out = Mapped { batches: vec![], failed: vec![] };
-        self.part(&input.rows, 0, &mut out)?;
+        let rows = &input.rows;
+        match self.try_rows(rows)? {
+            Ok(made) if rows.num_rows() > 0 => out.batches.push(Batch::new(made, None)),
+            Ok(_) => {}
+            Err(_) => {
+                self.probe(rows)?;
+                self.part(rows, 0, &mut out)?;
+            }
+        }
         Ok(out)
     }
 
-    /// Rows that fail are found by bisection: a part without them is mapped whole.
-    fn part(&self, rows: &RecordBatch, from: usize, out: &mut Mapped) -> Result<()> {
-        let n = rows.num_rows();
-        if n == 0 {
-            return Ok(());
+    fn try_rows(&self, rows: &RecordBatch) -> Result<std::result::Result<RecordBatch, String>> {
+        if rows.num_rows() == 0 {
+            return Ok(Ok(RecordBatch::new_empty(self.schema.clone())));
         }
         match self.function.call(rows, &self.schema) {
-            Ok(made) => out.batches.push(Batch::new(made, None)),
-            Err(text) if n == 1 => {
-                let error = format!("the function '{}' failed: {text}", self.function.name());
-                if out.batches.is_empty() && out.failed.len() + 1 >= HOPELESS {
-                    return Err(Error::malformed(format!(
-                        "{error}. It failed for each of the first {HOPELESS} rows it was tried with alone: the function is to be corrected, not the rows."
-                    )));
-                }
-                out.failed.push(FailedRow { row: from as u32, error });
+            Ok(made) => Ok(Ok(made)),
+            Err(Failure::Rows(text)) => Ok(Err(format!("the function '{}' failed: {text}", self.function.name()))),
+            Err(Failure::Stop(e)) => Err(e),
+        }
+    }
+
+    fn probe(&self, rows: &RecordBatch) -> Result<()> {
+        let n = rows.num_rows();
+        if n < MANY {
+            return Ok(());
+        }
+        let mut last = String::new();
+        for i in 0..PROBES {
+            match self.try_rows(&rows.slice(i * (n - 1) / (PROBES - 1), 1))? {
+                Ok(_) => return Ok(()),
+                Err(text) => last = text,
             }
-            Err(_) => {
-                let half = n / 2;
-                self.part(&rows.slice(0, half), from, out)?;
-                self.part(&rows.slice(half, n - half), from + half, out)?;
+        }
+        Err(Error::malformed(format!(
+            "{last}. It failed for each of {PROBES} rows from all over a batch of {n}: the function is to be corrected, not the rows."
+        )))
+    }
+
+    /// Rows that fail are found by bisection: a part without them is mapped whole. `rows` has failed as a whole.
+    fn part(&self, rows: &RecordBatch, from: usize, out: &mut Mapped) -> Result<()> {
+        let half = rows.num_rows() / 2;
+        for (at, part) in [(from, rows.slice(0, half)), (from + half, rows.slice(half, rows.num_rows() - half))] {
+            match self.try_rows(&part)? {
+                Ok(_) if part.num_rows() == 0 => {}
+                Ok(made) => out.batches.push(Batch::new(made, None)),
+                Err(error) if part.num_rows() == 1 => out.failed.push(FailedRow { row: at as u32, error }),
+                Err(_) => self.part(&part, at, out)?,
             }
         }
         Ok(())
@@ -79,13 +113,13 @@ mod tests {
         fn identity(&self) -> String {
             "double".into()
         }
-        fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, String> {
+        fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
             let n = rows.column(0).as_primitive::<Int64Type>();
             if n.values().iter().any(|n| *n < 0) {
-                return Err("ValueError: negative".into());
+                return Err(Failure::Rows("ValueError: negative".into()));
             }
             let doubled: Int64Array = n.unary(|n| n * 2);
-            RecordBatch::try_new(schema.clone(), vec![Arc::new(doubled)]).map_err(|e| e.to_string())
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(doubled)]).map_err(|e| Failure::Rows(e.to_string()))
         }
     }
 
@@ -101,6 +135,9 @@ mod tests {
     fn rows_that_fail_are_found_and_the_others_are_mapped_in_order() {
         assert_eq!(run(vec![1, 2, -3, 4, -5]).unwrap(), (vec![2, 4, 8], vec![2, 4]));
         assert_eq!(run(vec![]).unwrap(), (vec![], vec![]));
+        assert_eq!(run(vec![-7]).unwrap(), (vec![], vec![0]));
+        let (good, bad) = run(std::iter::repeat_n(-1, 120).chain(1..=500).collect()).unwrap();
+        assert_eq!((good.len(), bad), (500, (0..120).collect()), "bad rows at the head are no more than bad rows");
     }
 
     #[test]

@@ -162,8 +162,8 @@ impl AggregateSpec {
     /// What a snapshot is of; two aggregations with the same text can read each other's.
     pub fn description(&self) -> String {
         let keys: Vec<_> =
-            self.keys.iter().map(|k| format!("{} {}", k.sql, crate::expr::type_to_ddl(&k.data_type))).collect();
-        let aggregates: Vec<_> = self.aggregates().iter().map(|a| a.sql.clone()).collect();
+            self.keys.iter().map(|k| format!("{} {}", k.identity(), crate::expr::type_to_ddl(&k.data_type))).collect();
+        let aggregates: Vec<_> = self.aggregates().iter().map(Aggregate::identity).collect();
         let window = match &self.window {
             Windowing::None => String::new(),
             Windowing::Fixed(w) => format!("{}; ", w.describe()),

@@ -122,6 +122,10 @@ impl Tracker {
         self.limit = limit;
     }
 
+    pub fn catch_up(&mut self) {
+        self.watermark = self.watermark.max(self.limit.flatten());
+    }
+
     /// The partition that holds the watermark back.
     pub fn holder(&self) -> Option<(&TopicPartition, &PartitionTime)> {
         self.partitions.iter().filter(|(_, p)| !p.idle).min_by_key(|(_, p)| p.highest)

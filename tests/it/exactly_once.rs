@@ -26,11 +26,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-const ROWS: i64 = 900;
-const EPOCH: u64 = 300;
+pub const ROWS: i64 = 900;
+pub const EPOCH: u64 = 300;
 
 /// Row n: one per second from a fixed time on, model m{n % 3}; every tenth model is 'undef'.
-fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
+pub fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
     let n: Vec<i64> = (from..from + rows).collect();
     let model: StringArray =
         n.iter().map(|i| Some(if i % 10 == 0 { "undef".into() } else { format!("m{}", i % 3) })).collect();
@@ -83,8 +83,10 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
     (clean, windows, totals)
 }
 
-fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> QuerySpec {
+pub fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> QuerySpec {
     let (clean, windows, totals) = streams(connection, topic);
+    let counts = [(Some("events".to_string()), "count(*)".to_string()), (Some("total".into()), "sum(n)".into())];
+    let by_model = clean.aggregate(Windowing::None, &["model".into()], &counts, Dialect::Databricks).unwrap();
     let table = |name: &str, stream: Stream, mode| TableOptions {
         name: name.into(),
         stream,
@@ -103,6 +105,7 @@ fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::
             table("clean", clean, OutputMode::Append),
             table("windows", windows, OutputMode::Append),
             table("totals", totals, OutputMode::Complete),
+            table("by_model", by_model, OutputMode::Update),
         ],
         quarantine: root.join("q_quarantine"),
         checkpoint: root.join("_bayou").join("q"),
@@ -110,12 +113,13 @@ fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::
         full_refresh: false,
         accept_changes: false,
         close_windows: false,
+        optimize_every: None,
         memory_limit: None,
         runtime: runtime.handle().clone(),
     }
 }
 
-fn run(spec: QuerySpec) -> Result<(), (Kind, String)> {
+pub fn run(spec: QuerySpec) -> Result<(), (Kind, String)> {
     let query = Query::start(spec).map_err(|e| (e.kind, e.message))?;
     assert!(query.wait(Duration::from_secs(120)), "the query ends");
     query.exception().map_or(Ok(()), |f| Err((f.kind, f.message)))
@@ -161,7 +165,7 @@ fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
 }
 
 /// What the definitions say, from the row numbers alone.
-fn check(root: &Path, rows_published: i64, what: &str) {
+pub fn check(root: &Path, rows_published: i64, what: &str) {
     let good: Vec<i64> = (0..rows_published).filter(|n| n % 10 != 0).collect();
     let mut clean = longs(&rows(&root.join("clean")), "n");
     clean.sort_unstable();
@@ -174,6 +178,20 @@ fn check(root: &Path, rows_published: i64, what: &str) {
     let totals = rows(&root.join("totals"));
     assert_eq!(longs(&totals, "events"), [good.len() as i64], "{what}");
     assert_eq!(longs(&totals, "total"), [good.iter().sum::<i64>()], "{what}");
+    let mut by_model = BTreeMap::new();
+    for b in rows(&root.join("by_model")) {
+        for i in 0..b.num_rows() {
+            let model = b.column_by_name("model").unwrap().as_string::<i32>().value(i).to_string();
+            let value = (longs(std::slice::from_ref(&b), "events")[i], longs(std::slice::from_ref(&b), "total")[i]);
+            assert!(by_model.insert(model, value).is_none(), "{what}: a group is there twice");
+        }
+    }
+    let mut want: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for n in &good {
+        let entry = want.entry(format!("m{}", n % 3)).or_default();
+        *entry = (entry.0 + 1, entry.1 + n);
+    }
+    assert_eq!(by_model, want, "{what}: merged groups");
     // Windows whose end the watermark (the highest good event time) has reached.
     let second = |n: i64| 1_700_000_000 + n;
     let watermark = second(*good.last().unwrap());
@@ -202,7 +220,7 @@ fn check(root: &Path, rows_published: i64, what: &str) {
     assert_eq!(got, want, "{what}: windows");
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 

@@ -12,4 +12,5 @@ mod kafka_embedded;
 mod kafka_produce;
 mod kafka_read;
 mod project;
+mod storage_faults;
 mod support;

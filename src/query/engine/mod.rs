@@ -324,6 +324,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Brings watermarks to where they are held at.
+    pub fn catch_up(&mut self, now: EventTime) -> Result<()> {
+        self.trackers.iter_mut().for_each(Tracker::catch_up);
+        self.pass(now)?;
+        self.begin();
+        Ok(())
+    }
+
     /// Every operator's end of the epoch, inputs before their users.
     fn pass(&mut self, now: EventTime) -> Result<()> {
         let after = self.now_watermarks();
@@ -429,11 +437,12 @@ impl Engine {
             }
         }
         match stuck {
-            Some((operator, size)) if size > limit / 2 => Err(Error::storage(format!(
-                "the state of '{}' takes {} MB, more than memory_limit allows, and this kind of state stays in memory. Raise memory_limit, or \
-                 have it remember less (a shorter within=, gap or delay).",
-                self.plan.operators[operator].name,
-                size >> 20
+            Some((operator, size)) if size > limit / 4 * 3 => Err(Error::storage(format!(
+                "the state of '{}' takes {} KB of the {} KB that memory_limit allows, and this kind of state stays in memory. Raise memory_limit, \
+                 or have it remember less (a shorter within=, gap or delay).",
+                self.plan.operators[operator].name.split('+').next().unwrap_or_default(),
+                size >> 10,
+                limit >> 10
             ))),
             _ => Ok(()),
         }

@@ -42,9 +42,11 @@ pub(super) fn identity(op: &Op) -> String {
         Op::Kafka(s) => s.identity(),
         Op::Messages(s) => format!("messages {:p}", Arc::as_ptr(&s.messages)),
         Op::Rows(s) => format!("rows {}", s.id),
-        Op::Project(p, _) => format!("project {:?}", p.columns.iter().map(|c| (&c.name, &c.sql)).collect::<Vec<_>>()),
-        Op::Filter(f) => format!("where {}", f.condition.sql),
-        Op::Expect(r) => format!("expect {:?} {:?} {:?}", r.name, r.condition.sql, r.action),
+        Op::Project(p, _) => {
+            format!("project {:?}", p.columns.iter().map(|c| (&c.name, c.identity())).collect::<Vec<_>>())
+        }
+        Op::Filter(f) => format!("where {}", f.condition.identity()),
+        Op::Expect(r) => format!("expect {:?} {:?} {:?}", r.name, r.condition.identity(), r.action),
         Op::Watermark(w) => format!("watermark {w:?}"),
         Op::Aggregate(a) => {
             format!("aggregate {} {:?}{}", a.description(), a.schema, a.aggregation.functions().join(","))

@@ -367,6 +367,38 @@ impl Stream {
         }
     }
 
+    /// All its steps as they tell themselves apart, without where it begins to read and in which portions.
+    pub fn identities(&self) -> Vec<String> {
+        let mut out: Vec<String> = vec![];
+        for input in &self.0.inputs {
+            out.push("(".into());
+            out.extend(input.identities());
+            out.push(")".into());
+        }
+        match &self.0.op {
+            Op::Kafka(s) => {
+                let schema = s.schema.as_ref().map(|s| expr::to_ddl(s)).unwrap_or_default();
+                out.push(format!("{} {schema} {:?}", s.describe(), s.decode));
+            }
+            Op::Named(_) => {}
+            op => out.push(identity(op)),
+        }
+        out
+    }
+
+    /// The stateful steps, with what they are of.
+    pub fn signature(&self) -> String {
+        let inputs: Vec<String> = self.0.inputs.iter().map(Stream::signature).collect();
+        let inputs = inputs.join(", ");
+        match &self.0.op {
+            Op::Aggregate(a) => format!("aggregate({inputs}; {})", a.description()),
+            Op::Deduplicate(_) | Op::IntervalJoin(_) => format!("({inputs}; {})", describe(&self.0.op)),
+            Op::Union => format!("union({inputs})"),
+            Op::Kafka(s) => s.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>().join("+"),
+            _ => inputs,
+        }
+    }
+
     /// The ids of all its steps.
     pub fn ids(&self) -> Vec<String> {
         let mut out: Vec<String> = self.0.inputs.iter().flat_map(Stream::ids).collect();

@@ -1,6 +1,6 @@
 //! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
 
-use super::{Merge, OutputMode, STORE_TIMEOUT, Table, delta_error, quiet, within};
+use super::{Merge, OutputMode, Table, delta_error, quiet, within};
 use crate::{Error, Result};
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add, Transaction};
@@ -123,10 +123,13 @@ impl Table {
             // The version is durable here; what is dropped with the result are hooks that we do not want.
             Ok(prepared.await?.version)
         };
-        match tokio::time::timeout(STORE_TIMEOUT, committing).await {
+        match tokio::time::timeout(self.spec.location.timeout(), committing).await {
             Ok(Ok(version)) => Ok(version),
             Ok(Err(e)) => Err(delta_error(e)),
-            Err(_) => Err(Error::storage(format!("the commit took longer than {} seconds", STORE_TIMEOUT.as_secs()))),
+            Err(_) => Err(Error::storage(format!(
+                "the commit took longer than {} seconds",
+                self.spec.location.timeout().as_secs()
+            ))),
         }
     }
 
@@ -145,19 +148,5 @@ impl Table {
             }
         }
         Ok(())
-    }
-
-    /// A checkpoint when one is due, apart from any commit; its failure is only logged.
-    pub async fn maintain(&self) {
-        let version = self.version();
-        if version == 0 || !version.is_multiple_of(50) {
-            return;
-        }
-        let work = deltalake::checkpoints::create_checkpoint(&self.table, None);
-        match tokio::time::timeout(STORE_TIMEOUT, work).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => log::warn!("{}: no checkpoint was written: {e}", self.spec.location.display()),
-            Err(_) => log::warn!("{}: writing a checkpoint took too long", self.spec.location.display()),
-        }
     }
 }

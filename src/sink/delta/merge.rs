@@ -6,7 +6,7 @@
 //! keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
 use super::stage::writer;
-use super::{STORE_TIMEOUT, Table, delta_error, within};
+use super::{Table, delta_error, within};
 use crate::state::KeyCodec;
 use crate::{Error, Result};
 use arrow::array::*;
@@ -199,10 +199,12 @@ impl Table {
         let place = self.spec.location.display();
         let failed = |e: &dyn std::fmt::Display| Error::storage(format!("{place}: reading {}: {e}", file.path));
         let reading = async { store.get(&file.path).await?.bytes().await };
-        let bytes_read = tokio::time::timeout(STORE_TIMEOUT, reading).await;
+        let bytes_read = tokio::time::timeout(self.spec.location.timeout(), reading).await;
         let data = match bytes_read {
             Ok(data) => data.map_err(|e| failed(&e))?,
-            Err(_) => return Err(failed(&format!("it took longer than {} seconds", STORE_TIMEOUT.as_secs()))),
+            Err(_) => {
+                return Err(failed(&format!("it took longer than {} seconds", self.spec.location.timeout().as_secs())));
+            }
         };
         let reader = ParquetRecordBatchReaderBuilder::try_new(data).map_err(|e| failed(&e))?;
         let reader = reader.with_batch_size(1 << 16).build().map_err(|e| failed(&e))?;

@@ -5,11 +5,13 @@
 
 mod check;
 mod commit;
+mod maintain;
 mod merge;
 mod stage;
 
 pub use commit::{Commit, Committed};
 pub use deltalake::kernel::Add;
+pub use maintain::maintain;
 pub use merge::{Merge, merge_rows, merge_schema};
 pub use stage::{Stager, Staging};
 
@@ -21,10 +23,6 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::{DeltaTable, DeltaTableError};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// No call to a store may take longer; a hang becomes an error that is looked into.
-pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -163,13 +161,13 @@ pub(crate) async fn within<T>(
     doing: &str,
     call: impl Future<Output = Result<T, DeltaTableError>>,
 ) -> Result<T> {
-    match tokio::time::timeout(STORE_TIMEOUT, call).await {
+    match tokio::time::timeout(location.timeout(), call).await {
         Ok(Ok(v)) => Ok(v),
         Ok(Err(e)) => Err(delta_error(e).context(format!("{}: {doing}", location.display()))),
         Err(_) => Err(Error::storage(format!(
             "{}: {doing} took longer than {} seconds. Check that the store can be reached.",
             location.display(),
-            STORE_TIMEOUT.as_secs()
+            location.timeout().as_secs()
         ))),
     }
 }
@@ -264,7 +262,7 @@ impl Table {
     /// Moves to the newest version by reading only the commits since.
     pub async fn advance(&mut self) -> Result<()> {
         let update = self.table.update_state();
-        match tokio::time::timeout(STORE_TIMEOUT, update).await {
+        match tokio::time::timeout(self.spec.location.timeout(), update).await {
             Ok(Ok(())) => Ok(()),
             _ => self.refresh().await,
         }
@@ -326,7 +324,9 @@ impl Table {
                 "{place}: the stream has new columns {names:?}. Say schema_mode=\"merge\" to add them to the table."
             )));
         }
-        let kernel: StructType = (&Schema::new(missing.clone()))
+        // Rows that are there already have no value for them, whatever the stream's have.
+        let missing: Vec<_> = missing.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let kernel: StructType = (&Schema::new(missing))
             .try_into_kernel()
             .map_err(|e: arrow::error::ArrowError| Error::schema(format!("{place}: {e}")))?;
         let add = self
