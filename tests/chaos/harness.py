@@ -55,7 +55,7 @@ class Runners:
         self.ready = ready
 
     def _start(self) -> None:
-        errors = tempfile.TemporaryFile("w+")
+        errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with its process)
         child = subprocess.Popen(
             [sys.executable, str(HERE / "runner.py")],
             stdin=subprocess.PIPE,
@@ -91,7 +91,9 @@ class Runners:
         if child.returncode == -signal.SIGKILL:
             return End("SIGKILL")
         if child.returncode == -signal.SIGABRT:
-            [point] = [line.removeprefix("crash point ") for line in why.splitlines() if line.startswith("crash point ")]
+            [point] = [
+                line.removeprefix("crash point ") for line in why.splitlines() if line.startswith("crash point ")
+            ]
             return End(point)
         raise AssertionError(f"a run failed instead of ending or dying ({child.returncode}):\n{why[-3000:]}")
 
@@ -163,5 +165,3 @@ def between(root: pathlib.Path, since: float) -> str | None:
                 if fresh and entry.name not in known:
                     return "staged"
     return None
-
-

@@ -1,6 +1,6 @@
 """One run of the campaign's pipeline, in a process that may die. It waits for its job, a line of JSON on standard input:
 
-    {"address": …, "topic": …, "root": …, "epoch": 2500, "crash": {"seal.after": 2}, "extra": false, "trigger": null, "full": false}
+    {"address": …, "topic": …, "root": …, "epoch": 2500, "crash": {"seal.after": 2}, "extra": false, "trigger": null, "reset": false}
 
 and says "go" when it begins, and at the end "done" and the crash points that it passed.
 """
@@ -64,14 +64,14 @@ def define(job: dict[str, Any]) -> bayou.Pipeline:
 def main() -> None:
     job = json.loads(sys.stdin.readline())
     lake = define(job)
-    if job.get("reset"):
-        lake.reset(confirm=True)
     if job.get("points"):
         bayou.testing.crash_points()
     for point, nth in job["crash"].items():
         bayou.testing.crash_at(point, nth)
     print("go", flush=True)
-    lake.run(trigger=job.get("trigger"), full_refresh=job.get("full", False), progress=False)
+    if job.get("reset"):
+        lake.reset(confirm=True)
+    lake.run(trigger=job.get("trigger"), progress=False)
     print("done", json.dumps(bayou.testing.crash_points()), flush=True)
 
 
