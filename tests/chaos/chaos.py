@@ -66,8 +66,7 @@ def every_epoch() -> list[str]:
 
 def seldom() -> list[str]:
     """Reached once in many epochs: set beside the others until each has been hit."""
-    checkpoints = [f"{c}:{t}" for c in ("checkpoint", "last-checkpoint") for t in ("clean", "by_key")]
-    return both(*checkpoints, "remove:staged:by_key")
+    return both("checkpoint:clean", "last-checkpoint:clean", "remove:staged:by_key")
 
 
 @dataclass
