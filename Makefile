@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench lint fmt wheel clean-cache
+.PHONY: help setup build demo test chaos bench event-time lint fmt wheel clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -28,6 +28,10 @@ chaos: build ## 300 kills over 3,000,000 messages, and what the oracle says; abo
 
 bench: build ## benchmarks, with others' numbers beside ours
 	@$(run) python benches/bench.py
+	@$(run) python benches/state.py
+
+event-time: build ## random streams against the oracle of event time: 20,000 seeds
+	@$(run) python tests/python/event_time_campaign.py --seeds 1000:21000
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh

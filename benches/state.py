@@ -83,7 +83,17 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bayou-state-") as folder:
             table = str(pathlib.Path(folder) / "groups")
             epoch = -(-given.groups // given.epochs)
-            command = [sys.executable, __file__, "--job", address, topic, table, str(epoch), given.mode, given.memory_limit]
+            command = [
+                sys.executable,
+                __file__,
+                "--job",
+                address,
+                topic,
+                table,
+                str(epoch),
+                given.mode,
+                given.memory_limit,
+            ]
             with tempfile.TemporaryFile("w+") as out:
                 child = subprocess.Popen(command, stdout=out)
                 # Only wait4 tells what this one child took.
@@ -97,14 +107,22 @@ def main() -> int:
             seals = sorted(pathlib.Path(table, "_bayou").glob("*/*/epoch/*.json"))
             [state] = json.loads(seals[-1].read_text())["state"].values()
         subprocess.run(
-            [sys.executable, "-c", "import bayou, sys; bayou.connect(sys.argv[1]).delete_topic(sys.argv[2])", address, topic],
+            [
+                sys.executable,
+                "-c",
+                "import bayou, sys; bayou.connect(sys.argv[1]).delete_topic(sys.argv[2])",
+                address,
+                topic,
+            ],
             check=False,
         )
     times = found["epochs_ms"]
     fifth = max(len(times) // 5, 1)
     first, last = statistics.median(times[:fifth]), statistics.median(times[-fifth:])
     print(f"{found['groups']:,} groups, mode {given.mode}, {len(times)} epochs of {epoch:,} messages")
-    print(f"state in memory {found['state_mb']:,} MB, peak of the process {usage.ru_maxrss / 1024:,.0f} MB (expected: 2,048 at 5,000,000)")
+    print(
+        f"state in memory {found['state_mb']:,} MB, peak of the process {usage.ru_maxrss / 1024:,.0f} MB (expected: 2,048 at 5,000,000)"
+    )
     print(f"an epoch took {first:,.0f} ms at first, {last:,.0f} ms at the end: {last / first:.2f} (expected: flat)")
     names = len(state["increments"]) + (state["base"] is not None)
     print(f"state files: {written >> 20:,} MB written in {len(files)} files, of which the last seal names {names}")

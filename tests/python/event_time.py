@@ -80,7 +80,9 @@ class Operator:
 class Windows(Operator):
     """Groups by window and key. mode: append (rows out when closed), update and complete (`table` is the result)."""
 
-    def __init__(self, spans: Callable[[int], list[Span]] | None, keys: list[str], aggregate: Callable, mode: str) -> None:
+    def __init__(
+        self, spans: Callable[[int], list[Span]] | None, keys: list[str], aggregate: Callable, mode: str
+    ) -> None:
         super().__init__()
         self.spans, self.keys, self.aggregate, self.mode = spans, keys, aggregate, mode
         self.groups: dict[tuple, list[Row]] = {}

@@ -198,8 +198,8 @@ class Bench:
 
         def delivered(error: Any, message: Any, row: Row) -> None:
             assert error is None, error
-            at = (message.partition(), message.offset())
-            placed[topic, *at] = row | {"_at": (topic, *at)}
+            at = (topic, message.partition(), message.offset())
+            placed[at] = row | {"_at": at}
 
         for partition, row, stamp in rows:
             when = None if row["time"] is None else (EPOCH + timedelta(microseconds=row["time"])).isoformat()
@@ -253,7 +253,7 @@ def compare(root: pathlib.Path, name: str, case: Case, what: str) -> None:
     want = Counter(shown(r) for r in case.chain.table() if case.keep(r))
     assert got == want, (
         f"{what}, table {name}: {sum((got - want).values())} rows too many, {sum((want - got).values())} missing; "
-        f"too many: {list((got - want))[:3]}; missing: {list((want - got))[:3]}"
+        f"too many: {list(got - want)[:3]}; missing: {list(want - got)[:3]}"
     )
 
 
@@ -272,7 +272,10 @@ def run_seed(bench: Bench, seed: int, root: pathlib.Path) -> dict[str, int]:
     for run in range(runs):
         messages |= bench.publish(topic, random_rows(rng, run * 150, rng.randrange(20, 150), awake, now))
         raw = bench.kafka.read_stream(
-            topic, schema=SCHEMA, starting_offsets=start, max_offsets_per_trigger=rng.choice([10_000, rng.randrange(10, 90)])
+            topic,
+            schema=SCHEMA,
+            starting_offsets=start,
+            max_offsets_per_trigger=rng.choice([10_000, rng.randrange(10, 90)]),
         )
         clean = raw.with_watermark("time", f"{DELAY} seconds", idle_timeout=f"{IDLE} seconds")
         lake = bayou.Pipeline("p", root)
@@ -288,7 +291,7 @@ def run_seed(bench: Bench, seed: int, root: pathlib.Path) -> dict[str, int]:
     want = Counter((name, *row["_at"]) for name, c in tables.items() for row in c.chain.late if "_at" in row)
     aside = table_rows(root / "p_quarantine") if (root / "p_quarantine").exists() else []
     got = Counter((r["dataset"], r["topic"], r["partition"], r["offset"]) for r in aside)
-    assert got == want, f"seed {seed}: late rows: {list((got - want))[:5]} too many, {list((want - got))[:5]} missing"
+    assert got == want, f"seed {seed}: late rows: {list(got - want)[:5]} too many, {list(want - got)[:5]} missing"
     assert late == sum(want.values()), f"seed {seed}: {late} late rows counted, {sum(want.values())} expected"
     return {"messages": len(messages), "epochs": epochs, "late": late, "tables": len(tables), "runs": runs}
 

@@ -199,7 +199,9 @@ def test_update_merges_by_keys_and_takes_out_what_a_condition_turns_away(
         sums.select("total").write_delta(tmp_path / "v", output_mode="update", progress=False)
     with pytest.raises(bayou.ConfigError, match="needs an aggregation"):
         stream(broker).write_delta(tmp_path / "v", output_mode="update", progress=False)
-    history = [json.loads(line) for p in (tmp_path / "u/_delta_log").glob("*.json") for line in p.read_text().splitlines()]
+    history = [
+        json.loads(line) for p in (tmp_path / "u/_delta_log").glob("*.json") for line in p.read_text().splitlines()
+    ]
     assert "MERGE" in {a["commitInfo"]["operation"] for a in history if "commitInfo" in a}
 
 
@@ -236,7 +238,9 @@ def test_joins_with_a_delta_table_that_is_read_again_when_its_version_changes(
 
 
 def test_unmatched_and_late_rows_of_a_join_are_accounted_for(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
-    publish(broker, [{"time": at(t), "k": k, "n": n} for t, k, n in [(0, "a", 0), (3, "a", 1), (5, "b", 2), (8, "c", 3)]])
+    publish(
+        broker, [{"time": at(t), "k": k, "n": n} for t, k, n in [(0, "a", 0), (3, "a", 1), (5, "b", 2), (8, "c", 3)]]
+    )
     timed = stream(broker).with_watermark("time", "0 seconds")
     pairs = timed.where("n % 2 = 0").join(timed.where("n % 2 = 1"), on="k", how="left", within="10 seconds")
     assert pairs.columns == ["time", "k", "n", "time_right", "n_right"]
@@ -264,7 +268,9 @@ def test_functions_in_the_middle_name_epoch_and_row_where_they_fail(
 
     schema = "time TIMESTAMP, n INT, inverse DOUBLE"
     mapped = stream(broker).map_batches(invert, schema, input="pandas")
-    with pytest.raises(bayou.MalformedError, match=r"t\[0\] offset 17: the function 'invert' failed: ValueError: seventeen"):
+    with pytest.raises(
+        bayou.MalformedError, match=r"t\[0\] offset 17: the function 'invert' failed: ValueError: seventeen"
+    ):
         mapped.collect()
     query = mapped.write_delta(tmp_path / "m", progress=False)
     assert sorted(r["n"] for r in rows(tmp_path / "m")) == [n for n in range(50) if n != 17]

@@ -161,6 +161,6 @@ def test_spark_appends_the_same_windows_sessions_pairs_and_first_rows(
             # The last row is kept by both; which twin of a pair is kept shows in no column.
             assert max(spark.values()) == 1
         assert spark == wanted[name], (
-            f"{name}: only Spark: {list((spark - wanted[name]))[:4]}, only bayou: {list((wanted[name] - spark))[:4]}"
+            f"{name}: only Spark: {list(spark - wanted[name])[:4]}, only bayou: {list(wanted[name] - spark)[:4]}"
         )
     assert sum(sum(w.values()) for w in wanted.values()) > 400
