@@ -23,7 +23,7 @@ demo: build ## a broker, made-up events, a pipeline, tables
 test: ## every check and test; the last line counts them
 	@scripts/test.sh
 
-chaos: build ## 300 kills over 3,000,000 messages, and what the oracle says; about 15 minutes (SEED=1 repeats)
+chaos: build ## 300 kills over 3,000,000 messages, and what the oracle says; about 10 minutes (SEED=1 repeats)
 	@$(run) python tests/chaos/chaos.py $(if $(SEED),--seed $(SEED)) --report docs/reliability-report.md
 
 bench: build ## benchmarks, with others' numbers beside ours

@@ -25,6 +25,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import bayou
 import truth as truths
 from harness import (
     End,
@@ -41,6 +42,7 @@ from harness import (
 )
 from oracle import Oracle, Verdict
 from report import markdown
+from server import VERSION, Server
 
 TABLES = ("clean", "windows", "by_key", "by_kind", "sessions", "firsts", "pairs")
 SMALL = 6000
@@ -231,6 +233,7 @@ class Campaign:
         total = self.kills.total()
         return {
             "seed": self.seed,
+            "with": f"bayou {bayou.__version__}, Kafka {VERSION}, Python {sys.version.split()[0]}, {os.cpu_count()} cores",
             "kills": total,
             "killsAtRandomMoments": sum(n for p, n in self.kills.items() if p.endswith("SIGKILL")),
             "crashPoints": len([p for p in self.kills if not p.endswith("SIGKILL")]),
@@ -280,8 +283,6 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         address = os.environ.get("BAYOU_TEST_KAFKA")
         if not address:
-            from server import Server
-
             address = stack.enter_context(Server()).plain
         running = stack.enter_context(campaign(address, given.seed))
         running.small()

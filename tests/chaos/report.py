@@ -23,6 +23,7 @@ def markdown(result: dict[str, Any]) -> str:
         "| | |",
         "|---|---|",
         f"| seed (`python tests/chaos/chaos.py --seed {r['seed']}`) | {r['seed']} |",
+        f"| with | {r['with']} |",
         f"| messages committed, large lake | {m['committed']:,} |",
         f"| messages in aborted transactions, large lake | {m['aborted']:,} |",
         f"| kills | {r['kills']} |",
