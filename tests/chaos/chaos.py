@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -138,8 +139,9 @@ class Campaign:
         for point in pick(fill):
             self._cut(topic, truth, point, "backfill", done, extra=True)
         shutil.rmtree(done)
-        if points is None:
-            self._clean_up(topic, truth)
+        clean_up = both("remove:seal", "remove:done", "remove:state:increment")
+        # The seal goes last: a crash after it must leave nothing behind.
+        self._clean_up(topic, truth, clean_up if points is None else ["remove:seal.after"])
 
     def _cut(
         self, topic: str, truth: truths.Truth, point: str, kind: str, of: pathlib.Path | None = None, **more: bool
@@ -154,10 +156,12 @@ class Campaign:
         self.look(root, truth, f"{kind}, {point}", bool(more.get("extra")))
         shutil.rmtree(root)
 
-    def _clean_up(self, topic: str, truth: truths.Truth) -> None:
+    def _clean_up(self, topic: str, truth: truths.Truth, points: list[str]) -> None:
         """Old epochs are taken away; the oracle is shown them all the same."""
         root, kept = self.folder / "aged", self.folder / "kept"
-        end = self.run(job(self.address, topic, root, 36, {"done.after": 110}), 120, "clean-up / ")
+        # Clean-up looks at each 20th epoch: cut off at 120, it has to come again before the end.
+        size = len(truth) // 165
+        end = self.run(job(self.address, topic, root, size, {"done.after": 110}), 120, "clean-up / ")
         assert end.how == "done.after", end.how
         at = newest_generation(root)
         assert at is not None
@@ -167,10 +171,10 @@ class Campaign:
             seal["clock"] -= 8 * 86_400_000_000
             file.write_text(json.dumps(seal))
         shutil.copytree(at, kept)
-        for point in both("remove:seal", "remove:done", "remove:state:increment"):
+        for point in points:
             copy = self.folder / "copy"
             shutil.copytree(root, copy)
-            what = job(self.address, topic, copy, 36, {point: 1})
+            what = job(self.address, topic, copy, size, {point: 1})
             end = self.run(what, 60, "clean-up / ")
             assert end.how == point, f"clean-up: {point} was not passed ({end.how})"
             self.finish(what)
@@ -191,6 +195,20 @@ class Campaign:
         """Until `target` kills in all; then whatever is left is read, and the oracle looks."""
         topic, root = self.topic(partitions), self.folder / "large"
         producer = start_producer(self.address, topic, count, self.seed)
+        try:
+            self._kill(producer, topic, root, count, target)
+            counts = produced(producer)
+        finally:
+            producer.kill()
+            producer.wait()
+        self.messages |= counts
+        say(f"  the rest: {count - position(root):,} messages; {counts}")
+        self.finish(job(self.address, topic, root, 100_000, {}))
+        truth = truths.read(self.address, topic, counts["committed"], 10_000)
+        say("  the oracle looks")
+        self.look(root, truth, "large")
+
+    def _kill(self, producer: subprocess.Popen[str], topic: str, root: pathlib.Path, count: int, target: int) -> None:
         schedule: deque[str] = deque()
         rare = Counter(dict.fromkeys(seldom(), 1))
         nowhere = 0
@@ -219,15 +237,8 @@ class Campaign:
             assert nowhere < 20, f"nothing is left to read after {self.kills.total()} of {target} kills"
             if end.how == "finished" and producer.poll() is None:
                 time.sleep(0.2)  # the producer is behind: what there was has been read
-            if self.kills.total() % 20 == 0:
+            if end.how != "finished" and self.kills.total() % 20 == 0:
                 say(f"  {self.kills.total()} kills, {position(root):,} of {count:,}, {dict(self.left)}")
-        counts = produced(producer)
-        self.messages |= counts
-        say(f"  the rest: {count - position(root):,} messages; {counts}")
-        self.finish(job(self.address, topic, root, 100_000, {}))
-        truth = truths.read(self.address, topic, counts["committed"], 10_000)
-        say("  the oracle looks")
-        self.look(root, truth, "large")
 
     def result(self) -> dict[str, Any]:
         total = self.kills.total()
