@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench event-time lint fmt wheel clean-cache
+.PHONY: help setup build demo test chaos bench event-time lint fmt wheel clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -22,6 +22,9 @@ demo: build ## a broker, made-up events, a pipeline, tables
 
 test: ## every check and test; the last line counts them
 	@scripts/test.sh
+
+chaos: build ## 300 kills over 3,000,000 messages, and what the oracle says; about 10 minutes (SEED=1 repeats)
+	@$(run) python tests/chaos/chaos.py $(if $(SEED),--seed $(SEED)) --report docs/reliability-report.md
 
 bench: build ## benchmarks, with others' numbers beside ours
 	@$(run) python benches/bench.py

@@ -396,8 +396,9 @@ impl EpochLog {
         for epoch in sealed {
             let Some(seal) = self.read_seal(epoch).await? else { continue };
             if epoch < newest - 100 && now.0 - seal.clock.0 > week {
-                self.at.delete(&name("epoch", epoch)).await?;
+                // The seal last: it is what clean-up goes by, so that one that was cut off in between takes both.
                 self.at.delete(&name("done", epoch)).await?;
+                self.at.delete(&name("epoch", epoch)).await?;
                 removed += 1;
                 continue;
             }

@@ -1,4 +1,4 @@
-"""For tests of pipelines: a broker of their own."""
+"""For tests of pipelines: a broker of their own, and crashes where they hurt most."""
 
 from __future__ import annotations
 
@@ -19,3 +19,38 @@ def broker() -> Iterator[_core.Connection]:
         ...     kafka.create_topic("t")
     """
     yield connect(name=f"test-{uuid.uuid4().hex[:12]}")
+
+
+def crash_at(point: str, nth: int = 1) -> None:
+    """End this process, as a power cut would, when it passes a crash point for the `nth` time from now on.
+
+    There is a point before and after each durable step on local disk, named after what is written: `seal`, `done`, `start`,
+    `commit:<table>`, `create:<table>`, `data:<table>`, `staged:<table>`, `state:increment`, `foreach:<name>`, ….
+    Several points may be set. Call it in a child process that may die.
+
+    Args:
+        point: The point, as "seal.before" or "commit:clean.after".
+        nth: 0 takes the point back.
+
+    Example:
+        >>> bayou.testing.crash_at("seal.after", nth=2)
+        >>> lake.run()  # is cut off between the seal of its second epoch and the commits
+    """
+    if nth < 0:
+        raise ValueError(f"nth={nth}: the how-many-th time is counted from 1; 0 takes the point back")
+    if not point.endswith((".before", ".after")):
+        raise ValueError(f"{point!r} is not a crash point: they end in .before or .after, as in 'seal.before'")
+    _core._crash_at(point, nth)
+
+
+def crash_points() -> dict[str, int]:
+    """The crash points that this process has passed, and how often. The first call begins the count.
+
+    Example:
+        >>> bayou.testing.crash_points()
+        {}
+        >>> lake.run()
+        >>> bayou.testing.crash_points()["done.after"]
+        3
+    """
+    return _core._crash_points()

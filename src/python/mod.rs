@@ -13,6 +13,7 @@ mod read;
 mod source;
 mod stream;
 mod table;
+mod testing;
 
 use pyo3::prelude::*;
 
@@ -28,5 +29,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     iterate::register(m)?;
     query::register(m)?;
     read::register(m)?;
+    testing::register(m)?;
     door::register(m)
 }

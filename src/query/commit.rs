@@ -5,6 +5,7 @@ use super::seal::STAGED;
 use super::start::{QUARANTINE, ensure, quarantine_spec, table_spec};
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
 use crate::sink::delta::{Add, Commit, Merge, OutputMode, Staging, Table, TableSpec};
+use crate::storage::crash;
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -108,10 +109,14 @@ fn undefined(epoch: i64, table: &str) -> Error {
 /// Calls a user's function on a thread of its own: it may take long, and must not do so on one that storage needs.
 async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch: i64) -> Result<()> {
     let (say, hear) = tokio::sync::oneshot::channel();
+    let what = format!("foreach:{name}");
     std::thread::Builder::new()
         .name("bayou-foreach".into())
         .spawn(move || {
-            let _ = say.send(function.call(&rows.schema, &rows.batches, epoch));
+            crash::pass(&what, "before");
+            let said = function.call(&rows.schema, &rows.batches, epoch);
+            crash::pass(&what, "after");
+            let _ = say.send(said);
         })
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     match hear.await {

@@ -2,7 +2,9 @@
 //! durable step is written, fsynced, hard-linked into place, and its directories are fsynced. It is also the door for
 //! injected faults.
 
+use super::crash;
 use async_trait::async_trait;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -132,7 +134,9 @@ impl ObjectStore for LocalStore {
                 });
             }
         };
-        let fault = self.fault(if create { "create" } else { "put" }, path);
+        let operation = if create { "create" } else { "put" };
+        crash::before(operation, path);
+        let fault = self.fault(operation, path);
         match fault {
             Some(Fault::Before) => return Err(injected("before")),
             Some(Fault::Hang) => futures::future::pending::<()>().await,
@@ -140,6 +144,7 @@ impl ObjectStore for LocalStore {
         }
         let target = self.inner.path_to_filesystem(path)?;
         blocking(move || durable(target, &data, create)).await?;
+        crash::after(operation, path);
         if fault == Some(Fault::After) {
             return Err(injected("after"));
         }
@@ -147,20 +152,33 @@ impl ObjectStore for LocalStore {
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        crash::before("multipart", path);
         if self.fault("multipart", path) == Some(Fault::Before) {
             return Err(injected("before"));
         }
         let target = self.inner.path_to_filesystem(path)?;
         let dir = target.parent().map(PathBuf::from).unwrap_or_default();
         blocking(move || make_dirs(&dir).map_err(failed)).await?;
-        Ok(Box::new(Upload { inner: self.inner.put_multipart_opts(path, options).await?, target }))
+        let inner = self.inner.put_multipart_opts(path, options).await?;
+        Ok(Box::new(Upload { inner, target, path: path.clone() }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.inner.get_opts(path, options).await
     }
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
+        let paths = paths.inspect(|path| {
+            if let Ok(path) = path {
+                crash::before("delete", path);
+            }
+        });
+        let removed = self.inner.delete_stream(paths.boxed());
+        let said = removed.inspect(|path| {
+            if let Ok(path) = path {
+                crash::after("delete", path);
+            }
+        });
+        said.boxed()
     }
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list(prefix)
@@ -187,6 +205,7 @@ fn sync_file_and_dir(path: &std::path::Path) -> std::io::Result<()> {
 struct Upload {
     inner: Box<dyn MultipartUpload>,
     target: PathBuf,
+    path: Path,
 }
 
 #[async_trait]
@@ -198,6 +217,7 @@ impl MultipartUpload for Upload {
         let done = self.inner.complete().await?; // renames the staged file into place, without a sync
         let target = self.target.clone();
         blocking(move || sync_file_and_dir(&target).map_err(failed)).await?;
+        crash::after("multipart", &self.path);
         Ok(done)
     }
     async fn abort(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Where tables and checkpoints live: a folder on local disk or in a cloud store, and the few operations that the
 //! protocol needs of it.
 
+pub mod crash;
 pub mod local;
 
 use crate::{Error, Kind, Result};

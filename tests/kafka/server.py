@@ -33,7 +33,7 @@ def cache() -> pathlib.Path:
 
 def jars() -> pathlib.Path:
     """The folder with Kafka's jars, fetched once."""
-    folder = cache() / f"kafka-{VERSION}"
+    folder = cache() / f"kafka-{VERSION}-with-tools"
     if not folder.exists():
         part = folder.with_name(folder.name + f".part{os.getpid()}")
         part.mkdir(parents=True)

@@ -1,0 +1,20 @@
+//! What `bayou.testing` needs of the core.
+
+use crate::storage::crash;
+use pyo3::prelude::*;
+use std::collections::BTreeMap;
+
+#[pyfunction]
+fn _crash_at(point: &str, nth: u64) {
+    crash::crash_at(point, nth);
+}
+
+#[pyfunction]
+fn _crash_points() -> BTreeMap<String, u64> {
+    crash::seen()
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_crash_at, m)?)?;
+    m.add_function(wrap_pyfunction!(_crash_points, m)?)
+}

@@ -1,0 +1,136 @@
+//! Named crash points: a test may end this process just before or after a durable step, as SIGKILL or a power cut would.
+//!
+//! The points are the durable calls of `local::LocalStore` and the calls of users' functions. Their names come from the
+//! operation and the path, not from the code that made the call, so that a step that is new gets a point by itself. Until a
+//! test asks, a point is one load of a flag.
+
+use object_store::path::Path;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+static POINTS: Mutex<Points> = Mutex::new(Points { armed: BTreeMap::new(), seen: BTreeMap::new() });
+
+struct Points {
+    /// How many more times a point is passed before the process ends there.
+    armed: BTreeMap<String, u64>,
+    seen: BTreeMap<String, u64>,
+}
+
+/// Ends the process when the point is passed for the `nth` time from now on (1: the next time). 0 takes it back.
+pub fn crash_at(point: &str, nth: u64) {
+    let mut points = POINTS.lock();
+    match nth {
+        0 => drop(points.armed.remove(point)),
+        _ => drop(points.armed.insert(point.into(), nth)),
+    }
+    WATCHED.store(true, Ordering::Relaxed);
+}
+
+/// The points passed so far, and how often; they are counted from the first call of this or of `crash_at` on.
+pub fn seen() -> BTreeMap<String, u64> {
+    WATCHED.store(true, Ordering::Relaxed);
+    POINTS.lock().seen.clone()
+}
+
+/// A step that is not one of the store's.
+pub fn pass(what: &str, when: &str) {
+    if WATCHED.load(Ordering::Relaxed) {
+        reach(format!("{what}.{when}"));
+    }
+}
+
+pub(super) fn before(operation: &str, path: &Path) {
+    if WATCHED.load(Ordering::Relaxed) {
+        reach(format!("{}.before", name(operation, path)));
+    }
+}
+
+pub(super) fn after(operation: &str, path: &Path) {
+    if WATCHED.load(Ordering::Relaxed) {
+        reach(format!("{}.after", name(operation, path)));
+    }
+}
+
+fn reach(point: String) {
+    let mut points = POINTS.lock();
+    if let Some(left) = points.armed.get_mut(&point) {
+        *left -= 1;
+        if *left == 0 {
+            // Which one of several it was; then nothing is unwound, flushed or dropped, and other threads end where they are.
+            let _ = writeln!(std::io::stderr(), "crash point {point}");
+            std::process::abort();
+        }
+    }
+    *points.seen.entry(point).or_default() += 1;
+}
+
+/// What a file is, by the layout in docs/format.md and Delta's: "seal", "commit:<table>", "state:increment", "remove:probe".
+fn name(operation: &str, path: &Path) -> String {
+    let parts: Vec<String> = path.parts().map(|p| p.as_ref().to_string()).collect();
+    let at = |back: usize| parts.len().checked_sub(back).and_then(|i| parts.get(i)).map_or("", String::as_str);
+    let file = at(1);
+    let numbered = |ending: &str| {
+        file.strip_suffix(ending).is_some_and(|n| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let kind = || file.split('-').nth(1).unwrap_or_default();
+    let what = match (at(2), file) {
+        ("_delta_log", "_last_checkpoint") => format!("last-checkpoint:{}", at(3)),
+        ("_delta_log", "00000000000000000000.json") => format!("create:{}", at(3)),
+        ("_delta_log", _) if numbered(".json") => format!("commit:{}", at(3)),
+        ("_delta_log", _) if file.ends_with(".parquet") => format!("checkpoint:{}", at(3)),
+        ("definition", _) => "definition".into(),
+        ("epoch", _) if numbered(".json") => "seal".into(),
+        ("done", _) if numbered(".json") => "done".into(),
+        (_, _) if file.starts_with("probe-") => "probe".into(),
+        (_, "query.json" | "start.json" | "heartbeat.json" | "reset.json") => file.trim_end_matches(".json").into(),
+        (_, _) if file.starts_with("iterator-") => "iterator".into(),
+        (table, _) if file.ends_with(".arrow") && kind() == "rows" => format!("staged:{table}"),
+        (_, _) if file.ends_with(".arrow") => format!("state:{}", kind()),
+        (_, _) if file.ends_with(".parquet") => {
+            // Folders of partitions lie between a table and its files.
+            let table = parts.iter().rev().skip(1).find(|p| !p.contains('='));
+            format!("data:{}", table.map_or("", String::as_str))
+        }
+        _ => "other".into(),
+    };
+    if operation == "delete" { format!("remove:{what}") } else { what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_named_after_what_a_file_is() {
+        let named = |path: &str| name("create", &Path::from(path));
+        let n = "00000000000000000007";
+        assert_eq!(named(&format!("lake/_bayou/q/1/epoch/{n}.json")), "seal");
+        assert_eq!(named(&format!("lake/_bayou/q/1/done/{n}.json")), "done");
+        assert_eq!(named("lake/_bayou/q/1/definition/9dcec8.json"), "definition");
+        assert_eq!(named(&format!("lake/_bayou/q/1/state/per_minute/{n}-increment-904bedeb.arrow")), "state:increment");
+        assert_eq!(named(&format!("lake/_bayou/q/1/state/per_minute/{n}-base-904bedeb.arrow")), "state:base");
+        assert_eq!(named(&format!("lake/_bayou/q/1/staged/totals/{n}-rows-904bedeb.arrow")), "staged:totals");
+        assert_eq!(named("lake/clean/_delta_log/00000000000000000000.json"), "create:clean");
+        assert_eq!(named(&format!("lake/clean/_delta_log/{n}.json")), "commit:clean");
+        assert_eq!(named(&format!("lake/clean/_delta_log/{n}.checkpoint.parquet")), "checkpoint:clean");
+        assert_eq!(named("lake/clean/day=1/model=a/part-00000-x.parquet"), "data:clean");
+        assert_eq!(named("lake/_bayou/q/query.json"), "query");
+        assert_eq!(named("lake/_bayou/q/probe-5a5d"), "probe");
+        assert_eq!(name("delete", &Path::from("lake/_bayou/q/reset.json")), "remove:reset");
+    }
+
+    #[test]
+    fn points_are_counted_once_somebody_asks() {
+        pass("a-step-of-this-test", "before");
+        assert!(!seen().contains_key("a-step-of-this-test.before"));
+        pass("a-step-of-this-test", "before");
+        assert_eq!(seen().get("a-step-of-this-test.before"), Some(&1));
+        crash_at("a-step-of-this-test.after", 1);
+        crash_at("a-step-of-this-test.after", 0);
+        pass("a-step-of-this-test", "after");
+        assert_eq!(seen().get("a-step-of-this-test.after"), Some(&1));
+    }
+}

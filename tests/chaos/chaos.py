@@ -1,0 +1,311 @@
+"""The campaign: a pipeline of nine outputs is killed again and again, and the oracle looks at what is left.
+
+    python tests/chaos/chaos.py --seed 1                                   # 300 kills over 3,000,000 messages
+    python tests/chaos/chaos.py --seed 1 --report docs/reliability-report.md
+
+Named crash points are taken in turn, those of a first start, of a reset, of the filling of a new table and of clean-up on small
+lakes of their own, those of every epoch on the large one, with SIGKILL at random moments in between. A Kafka is started here
+unless BAYOU_TEST_KAFKA names one. The same seed gives the same messages and the same schedule; what happens between two
+kills is the machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import bayou
+import truth as truths
+from harness import (
+    End,
+    Runners,
+    between,
+    epochs,
+    job,
+    new_topic,
+    newest_generation,
+    numbers,
+    position,
+    produced,
+    start_producer,
+)
+from oracle import Oracle, Verdict
+from report import markdown
+from server import VERSION, Server
+
+TABLES = ("clean", "windows", "by_key", "by_kind", "sessions", "firsts", "pairs")
+SMALL = 6000
+# A point that is not passed in this time is a kill at a random moment.
+PATIENCE = 12.0
+
+
+def both(*steps: str) -> list[str]:
+    return [f"{step}.{when}" for step in steps for when in ("before", "after")]
+
+
+def first_start() -> list[str]:
+    creates = [f"create:{t}" for t in (*TABLES, "chaos_quarantine")]
+    return both("probe", "remove:probe", "query", "start", "definition", *creates)
+
+
+def every_epoch() -> list[str]:
+    data = [f"data:{t}" for t in (*TABLES, "chaos_quarantine")]
+    commits = [f"commit:{t}" for t in (*TABLES, "chaos_quarantine")]
+    staged = [f"staged:{t}" for t in ("by_key", "sessions", "told")]
+    return both("seal", "done", "state:increment", "state:base", "foreach:told", *staged, *data, *commits)
+
+
+def seldom() -> list[str]:
+    """Reached once in many epochs: set beside the others until each has been hit."""
+    return both("checkpoint:clean", "last-checkpoint:clean", "remove:staged:by_key")
+
+
+@dataclass
+class Campaign:
+    address: str
+    seed: int
+    folder: pathlib.Path
+    runners: Runners = field(default_factory=Runners)
+    kills: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+    verdict: Verdict = field(default_factory=Verdict)
+    lakes: int = 0
+    epochs: int = 0
+    told_again: int = 0
+    messages: dict[str, int] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+
+    def topic(self, partitions: int) -> str:
+        return new_topic(self.address, f"chaos-{self.seed}-{os.getpid()}-{time.monotonic_ns()}", partitions)
+
+    def run(self, what: dict[str, Any], kill_after: float = 120.0, label: str = "") -> End:
+        """One run; a kill is counted under its point, and by what it left on disk."""
+        since = time.time()
+        end = self.runners.run(what, kill_after)
+        if end.how != "finished":
+            self.kills[f"{label}{end.how}"] += 1
+            self.left[between(pathlib.Path(what["root"]), since) or "neither"] += 1
+        return end
+
+    def finish(self, what: dict[str, Any]) -> None:
+        end = self.run({**what, "crash": {}, "reset": False}, 600)
+        assert end.how == "finished", f"a run without a crash point ended by {end.how}"
+
+    def look(self, root: pathlib.Path, truth: truths.Truth, what: str, extra: bool = False) -> None:
+        oracle = Oracle(root, truth, extra)
+        found = oracle.check()
+        self.lakes += 1
+        self.epochs += epochs(root)
+        self.told_again += getattr(oracle, "told_again", 0)
+        self.verdict.missing += found.missing
+        self.verdict.duplicated += found.duplicated
+        self.verdict.altered += found.altered
+        self.verdict.problems += [f"{what}: {p}" for p in found.problems]
+        for problem in found.problems[:10]:
+            say(f"  PROBLEM {what}: {problem}")
+
+    # --- small lakes: one crash each, then a run to the end
+
+    def small(self, points: int | None = None) -> None:
+        """`points`: only so many of each kind."""
+        topic = self.topic(3)
+        counts = produced(start_producer(self.address, topic, SMALL, self.seed))
+        truth = truths.read(self.address, topic, counts["committed"])
+        self.messages["small"] = counts["committed"]
+        pick = lambda names: names if points is None else self.rng.sample(names, min(points, len(names)))  # noqa: E731
+        for point in pick(first_start()):
+            self._cut(topic, truth, point, "first start")
+        done = self.folder / "done"
+        self.finish(job(self.address, topic, done, 1500, {}))
+        anew = both("reset", "probe", "seal", "query", "start", "remove:reset", "commit:clean", "commit:by_key", "done")
+        for point in pick(anew):
+            self._cut(topic, truth, point, "reset", done, reset=True)
+        fill = both("create:extra", "seal", "data:extra", "commit:extra", "done", "definition")
+        for point in pick(fill):
+            self._cut(topic, truth, point, "backfill", done, extra=True)
+        shutil.rmtree(done)
+        clean_up = both("remove:seal", "remove:done", "remove:state:increment")
+        # The seal goes last: a crash after it must leave nothing behind.
+        self._clean_up(topic, truth, clean_up if points is None else ["remove:seal.after"])
+
+    def _cut(
+        self, topic: str, truth: truths.Truth, point: str, kind: str, of: pathlib.Path | None = None, **more: bool
+    ) -> None:
+        root = self.folder / f"small-{self.lakes}"
+        if of:
+            shutil.copytree(of, root)
+        what = job(self.address, topic, root, 1500, {point: 1}, **more)
+        end = self.run(what, 60, f"{kind} / ")
+        assert end.how == point, f"{kind}: {point} was not passed ({end.how})"
+        self.finish(what)
+        self.look(root, truth, f"{kind}, {point}", bool(more.get("extra")))
+        shutil.rmtree(root)
+
+    def _clean_up(self, topic: str, truth: truths.Truth, points: list[str]) -> None:
+        """Old epochs are taken away; the oracle is shown them all the same."""
+        root, kept = self.folder / "aged", self.folder / "kept"
+        # Clean-up looks at each 20th epoch: cut off at 120, it has to come again before the end.
+        size = len(truth) // 165
+        end = self.run(job(self.address, topic, root, size, {"done.after": 110}), 120, "clean-up / ")
+        assert end.how == "done.after", end.how
+        at = newest_generation(root)
+        assert at is not None
+        for name in numbers(at / "epoch")[:15]:
+            file = at / "epoch" / f"{name:020}.json"
+            seal = json.loads(file.read_text())
+            seal["clock"] -= 8 * 86_400_000_000
+            file.write_text(json.dumps(seal))
+        shutil.copytree(at, kept)
+        for point in points:
+            copy = self.folder / "copy"
+            shutil.copytree(root, copy)
+            what = job(self.address, topic, copy, size, {point: 1})
+            end = self.run(what, 60, "clean-up / ")
+            assert end.how == point, f"clean-up: {point} was not passed ({end.how})"
+            self.finish(what)
+            there = newest_generation(copy)
+            assert there is not None and numbers(there / "epoch")[0] == 15, "clean-up has not been finished"
+            if numbers(there / "epoch") != numbers(there / "done"):
+                self.verdict.problems.append(f"clean-up, {point}: done files are left whose seals are gone")
+            for part in ("epoch", "done"):
+                for file in (kept / part).iterdir():
+                    if not (there / part / file.name).exists():
+                        shutil.copy(file, there / part)
+            self.look(copy, truth, f"clean-up, {point}")
+            shutil.rmtree(copy)
+
+    # --- the large lake
+
+    def large(self, count: int, target: int, partitions: int = 4) -> None:
+        """Until `target` kills in all; then whatever is left is read, and the oracle looks."""
+        topic, root = self.topic(partitions), self.folder / "large"
+        producer = start_producer(self.address, topic, count, self.seed)
+        try:
+            self._kill(producer, topic, root, count, target)
+            counts = produced(producer)
+        finally:
+            producer.kill()
+            producer.wait()
+        self.messages |= counts
+        say(f"  the rest: {count - position(root):,} messages; {counts}")
+        self.finish(job(self.address, topic, root, 100_000, {}))
+        truth = truths.read(self.address, topic, counts["committed"], 10_000)
+        say("  the oracle looks")
+        self.look(root, truth, "large")
+
+    def _kill(self, producer: subprocess.Popen[str], topic: str, root: pathlib.Path, count: int, target: int) -> None:
+        schedule: deque[str] = deque()
+        rare = Counter(dict.fromkeys(seldom(), 1))
+        nowhere = 0
+        while self.kills.total() < target:
+            if not schedule:
+                names = every_epoch()
+                # A third as many kills at random moments.
+                names += ["SIGKILL"] * (len(names) // 3)
+                self.rng.shuffle(names)
+                schedule.extend(names)
+            point = schedule.popleft()
+            nth = 1 if point.startswith(("state:base", "create")) else self.rng.randrange(1, 5)
+            crash = {p: 1 for p, n in rare.items() if n > 0}
+            patience = PATIENCE
+            if point == "SIGKILL":
+                patience = self.rng.uniform(0.05, 1.5)
+            else:
+                crash[point] = nth
+            left = max(0, count - position(root))
+            # Three epochs or so a run, so that the messages last as long as the kills.
+            size = max(300, min(20_000, left // max(1, target - self.kills.total()) // 3))
+            trigger = self.rng.choice([None, None, None, "50 milliseconds"])
+            end = self.run(job(self.address, topic, root, size, crash, trigger=trigger), patience)
+            rare[end.how] -= 1
+            nowhere = nowhere + 1 if end.how == "finished" else 0
+            assert nowhere < 20, f"nothing is left to read after {self.kills.total()} of {target} kills"
+            if end.how == "finished" and producer.poll() is None:
+                time.sleep(0.2)  # the producer is behind: what there was has been read
+            if end.how != "finished" and self.kills.total() % 20 == 0:
+                say(f"  {self.kills.total()} kills, {position(root):,} of {count:,}, {dict(self.left)}")
+
+    def result(self) -> dict[str, Any]:
+        total = self.kills.total()
+        return {
+            "seed": self.seed,
+            "with": f"bayou {bayou.__version__}, Kafka {VERSION}, Python {sys.version.split()[0]}, {os.cpu_count()} cores",
+            "kills": total,
+            "killsAtRandomMoments": sum(n for p, n in self.kills.items() if p.endswith("SIGKILL")),
+            "crashPoints": len([p for p in self.kills if not p.endswith("SIGKILL")]),
+            "distinctNames": len({p.split(" / ")[-1] for p in self.kills} - {"SIGKILL"}),
+            "betweenStageAndDone": (self.left["sealed"] + self.left["staged"]) / max(1, total),
+            "left": dict(self.left),
+            "messages": self.messages,
+            "epochs": self.epochs,
+            "lakes": self.lakes,
+            "missing": self.verdict.missing,
+            "duplicated": self.verdict.duplicated,
+            "altered": self.verdict.altered,
+            "problems": self.verdict.problems,
+            "toldAgain": self.told_again,
+            "seconds": round(time.monotonic() - self.began),
+            "killsByPoint": dict(sorted(self.kills.items())),
+        }
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def campaign(address: str, seed: int, folder: pathlib.Path | None = None) -> Any:
+    # In memory where that is possible: hundreds of restarts would otherwise wait for a disk most of the time.
+    memory = pathlib.Path("/dev/shm")
+    at = folder or (memory if memory.is_dir() else None)
+    with tempfile.TemporaryDirectory(dir=at, prefix="bayou-chaos-") as made:
+        running = Campaign(address, seed, pathlib.Path(made))
+        try:
+            yield running
+        finally:
+            running.runners.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--messages", type=int, default=3_200_000, help="written; a few are in aborted transactions")
+    parser.add_argument("--kills", type=int, default=320)
+    parser.add_argument(
+        "--report", type=pathlib.Path, help="where the report is written, as Markdown; the JSON lies beside it"
+    )
+    given = parser.parse_args()
+    say(f"seed {given.seed}: {given.kills} kills over {given.messages:,} messages")
+    with contextlib.ExitStack() as stack:
+        address = os.environ.get("BAYOU_TEST_KAFKA")
+        if not address:
+            address = stack.enter_context(Server()).plain
+        running = stack.enter_context(campaign(address, given.seed))
+        running.small()
+        say(f"small lakes: {running.kills.total()} kills, {len(running.verdict.problems)} problems")
+        running.large(given.messages, given.kills)
+        result = running.result()
+    if given.report:
+        given.report.write_text(markdown(result))
+        given.report.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    say(json.dumps({k: v for k, v in result.items() if k != "killsByPoint"}))
+    return 1 if result["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

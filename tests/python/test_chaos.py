@@ -1,0 +1,159 @@
+"""Exactly once under kills: a slice of the campaign of tests/chaos (`make chaos`), and the oracle's own test."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import bayou
+import pytest
+from event_time import Chain, Deduplicate, Join, Sessions, Windows, fixed, replay, seals
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
+
+import truth as truths
+from chaos import TABLES, Campaign, campaign, every_epoch, first_start
+from corruptions import CORRUPTIONS, Lake
+from harness import job, produced, start_producer
+from oracle import MINUTE, SECOND, Oracle, tuples
+
+SEED = 5
+
+
+@dataclass
+class Finished:
+    root: pathlib.Path
+    truth: truths.Truth
+
+
+@pytest.fixture(scope="module")
+def running(address: str) -> Iterator[Campaign]:
+    with campaign(address, SEED) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lake(running: Campaign) -> Finished:
+    """A lake whose runs were cut off a few times, and which is exact all the same."""
+    topic = running.topic(3)
+    counts = produced(start_producer(running.address, topic, 14_000, SEED))
+    root = running.folder / "finished"
+    for point in ("seal.after", "commit:by_key.before", "foreach:told.after", "done.before"):
+        end = running.run(job(running.address, topic, root, 1200, {point: 2}))
+        assert end.how == point
+    running.finish(job(running.address, topic, root, 1200, {}))
+    return Finished(root, truths.read(running.address, topic, counts["committed"]))
+
+
+def test_the_oracle_accepts_a_lake_that_is_exact(lake: Finished) -> None:
+    verdict = Oracle(lake.root, lake.truth).check()
+    assert verdict.problems == []
+    figures = verdict.figures
+    assert figures["messages"] > 12_000 and figures["epochs"] >= 10
+    assert all(figures["rows"][name] > 20 for name in (*TABLES, "_quarantine") if name != "by_kind"), figures
+    assert figures["late"]["windows"] > 5
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_the_oracle_catches_every_corruption(lake: Finished, tmp_path: pathlib.Path, name: str) -> None:
+    root = tmp_path / "lake"
+    shutil.copytree(lake.root, root)
+    CORRUPTIONS[name](Lake(root, random.Random(f"{SEED} {name}")))
+    assert Oracle(root, lake.truth).check().problems, f"{name}: nothing was found"
+
+
+def test_there_are_more_than_thirty_corruptions() -> None:
+    assert len(CORRUPTIONS) >= 30
+
+
+def test_the_oracle_agrees_with_the_definitions_of_event_time(lake: Finished) -> None:
+    """Its own computation is made to be fast; tests/python/event_time.py is made to be read. They have to say the same."""
+    truth, oracle = lake.truth, Oracle(lake.root, lake.truth)
+    oracle.check()
+    # Rows that are not good move no watermark, and are in no table.
+    messages = {}
+    [topic] = seals(lake.root / "_bayou/chaos")[0]["ranges"][0]["topic"].split()
+    for i in oracle.i.tolist():
+        row = {c: int(v[i]) for c, v in truth.columns.items()}
+        at = (int(truth.part[i]), int(truth.off[i]))
+        messages[(topic, *at)] = row | {"_t": row["t"], "_at": at, "part": at[0], "off": at[1]}
+
+    def totals(rows: list[dict]) -> dict:
+        s = [r["s"] for r in rows]
+        return {"c": len(rows), "n": sum(r["n"] for r in rows), "lo": min(s), "hi": max(s)}
+
+    only = lambda wanted: lambda row: [0] if wanted(row) else []  # noqa: E731
+    sides = lambda r: [] if r["n"] % 4 or chr(r["kind"]) not in "ab" else ["ab".index(chr(r["kind"]))]  # noqa: E731
+    right = {"part_right": "part", "off_right": "off"}
+    # Windows are computed anew at each epoch's end, so each is given few rows.
+    chains = {
+        "windows": Chain(Windows(fixed(MINUTE), ["kind"], totals, "append")),
+        "by_kind": Chain(Windows(None, ["kind"], totals, "complete")),
+        "sessions": Chain(Sessions(3 * SECOND, ["k"], totals, "update"), sides=only(lambda r: r["n"] % 20 == 0)),
+        "firsts": Chain(Deduplicate(["n"], MINUTE), sides=only(lambda r: r["n"] % 10 == 1)),
+        "pairs": Chain(Join(["k"], (5 * SECOND, 5 * SECOND), "left", right), sides=sides),
+    }
+    replay(seals(lake.root / "_bayou/chaos"), messages, 10 * SECOND, chains)
+    columns = {
+        "windows": ("window_start", "window_end", "kind", "c", "n", "lo", "hi"),
+        "by_kind": ("kind", "c", "n", "lo", "hi"),
+        "sessions": ("k", "window_start", "window_end", "c", "n", "lo", "hi"),
+        "firsts": ("part", "off", "n"),
+        "pairs": ("part", "off", "part_right", "off_right"),
+    }
+    for name, chain in chains.items():
+        value = lambda x: -1 if x is None else x  # noqa: E731
+        want = Counter(tuple(value(r[c]) for c in columns[name]) for r in chain.table())
+        assert tuples(oracle.rows[name], *columns[name]) == want and want, name
+        if name in oracle.late:
+            assert len(oracle.late[name]) == len(chain.late), name
+
+
+def test_twenty_kills_at_crash_points_and_at_random_leave_every_table_exact(running: Campaign) -> None:
+    before = running.kills.total()
+    running.small(points=2)
+    running.large(60_000, running.kills.total() + 24, partitions=3)
+    result = running.result()
+    print(f"\nseed {SEED}: {result}")
+    assert result["problems"] == []
+    assert (result["missing"], result["duplicated"], result["altered"]) == (0, 0, 0)
+    assert running.kills.total() - before >= 20
+    assert result["betweenStageAndDone"] >= 0.3
+
+
+def test_there_are_thirty_crash_points_and_a_run_passes_them(running: Campaign) -> None:
+    topic, root = running.topic(1), running.folder / "passed"
+    produced(start_producer(running.address, topic, 30_000, SEED))
+    end = running.runners.run(job(running.address, topic, root, 1500, {}, points=True), 120)
+    assert end.how == "finished"
+    names = {*first_start(), *every_epoch()}
+    assert len(names) >= 30
+    assert names - set(end.points) == set(), "points that a run of some epochs does not pass"
+
+
+CRASH = """
+import sys, bayou
+bayou.testing.crash_at("seal.before", nth=2)
+with bayou.testing.broker() as kafka:
+    kafka.create_topic("t")
+    kafka.produce("t", [{"a": i} for i in range(5)], progress=False)
+    stream = kafka.read_stream("t", schema="a INT", max_offsets_per_trigger=2)
+    stream.write_delta(sys.argv[1], progress=False)
+"""
+
+
+def test_a_process_ends_at_the_crash_point_that_it_was_given(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "t"
+    done = subprocess.run([sys.executable, "-c", CRASH, str(root)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -6 and "crash point seal.before" in done.stderr
+    assert len(list(root.glob("_bayou/t/1/epoch/*.json"))) == 1, "one epoch is sealed, the second is not"
+    with pytest.raises(ValueError, match="not a crash point"):
+        bayou.testing.crash_at("seal")
+    with pytest.raises(ValueError, match="counted from 1"):
+        bayou.testing.crash_at("seal.after", nth=-1)
