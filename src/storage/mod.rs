@@ -2,11 +2,13 @@
 //! protocol needs of it.
 
 pub mod crash;
+mod limited;
 pub mod local;
 
 use crate::{Error, Kind, Result};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::TryStreamExt;
+use limited::Limited;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -23,6 +25,8 @@ pub struct Location {
     url: Url,
     /// Rooted at the bucket, or at `/`.
     root: Arc<dyn ObjectStore>,
+    /// The store itself, without a limit on time.
+    bare: Arc<dyn ObjectStore>,
     path: Path,
     timeout: Duration,
 }
@@ -81,7 +85,7 @@ impl Location {
     pub fn local(url: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
         let path =
             Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
-        Ok(Self { url, root: store, path, timeout: TIMEOUT })
+        Ok(Self { url, root: Limited::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
@@ -103,12 +107,13 @@ impl Location {
         // object_store's errors name the option, never its value; builders' Debug would print secrets and is not used.
         let (store, path) = object_store::parse_url_opts(&url, all)
             .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
-        Ok(Self { url, root: Arc::from(store), path, timeout: TIMEOUT })
+        let store: Arc<dyn ObjectStore> = Arc::from(store);
+        Ok(Self { url, root: Limited::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
     }
 
     /// The same folder, with another limit on the time that a call may take.
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Self { root: Limited::new(self.bare.clone(), timeout), timeout, ..self }
     }
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -146,7 +151,7 @@ impl Location {
             segments.push("");
         }
         let path = name.split('/').fold(self.path.clone(), |p, part| p.join(part));
-        Self { url, root: self.root.clone(), path, timeout: self.timeout }
+        Self { url, root: self.root.clone(), bare: self.bare.clone(), path, timeout: self.timeout }
     }
     pub fn object(&self, name: &str) -> Path {
         name.split('/').fold(self.path.clone(), |p, part| p.join(part))
