@@ -106,6 +106,9 @@ pub struct TableDefinition {
     /// The names of its watermarks in the seals.
     #[serde(default)]
     pub watermarks: Vec<String>,
+    /// It was filled from the earliest offset, and shares no state with tables that began elsewhere.
+    #[serde(default)]
+    pub filled: bool,
 }
 
 /// One partition's part of an epoch.

@@ -68,6 +68,7 @@ impl Filling {
             name: t.name.as_str().into(),
             stream: t.stream.clone(),
             mode: t.mode,
+            apart: true,
         };
         let (mine, others): (Vec<_>, Vec<_>) = spec.tables.iter().partition(|t| self.tables.contains(&t.name));
         let others: Vec<Target> = others.into_iter().map(target).collect();

@@ -75,7 +75,8 @@ pub struct BatchIterator {
 impl BatchIterator {
     pub fn new(stream: &Stream, options: IterateOptions, runtime: tokio::runtime::Handle) -> Result<Self> {
         let mode = parse_mode(options.output_mode.as_deref(), stream)?;
-        let target = Target { name: stream.name().unwrap_or("stream").into(), stream: stream.clone(), mode };
+        let target =
+            Target { name: stream.name().unwrap_or("stream").into(), stream: stream.clone(), mode, apart: false };
         let plan = Plan::new(vec![target])?;
         let sources = plan.kafka_sources();
         if options.checkpoint.is_some() && (!plan.operators.is_empty() || sources.is_empty()) {

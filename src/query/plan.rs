@@ -23,6 +23,8 @@ pub struct Target {
     pub name: Arc<str>,
     pub stream: Stream,
     pub mode: OutputMode,
+    /// Its operators are its own also where another table has the same: the other began elsewhere.
+    pub apart: bool,
 }
 
 pub enum Step {
@@ -203,7 +205,7 @@ fn check_append(stream: &Stream) -> Result<()> {
 struct Builder<'a> {
     plan: Plan,
     /// By the stream's id and what its aggregate hands out, where it has one.
-    made: HashMap<(String, Option<Emit>), usize>,
+    made: HashMap<(String, Option<Emit>, Option<Arc<str>>), usize>,
     users: HashMap<String, usize>,
     names: HashMap<String, Arc<str>>,
     /// Those of `names` that were given with .named().
@@ -327,7 +329,8 @@ impl Builder<'_> {
     }
 
     fn build(&mut self, stream: &Stream, emit: Emit) -> Result<usize> {
-        let key = (stream.id().to_string(), stream.has_aggregate().then_some(emit));
+        let apart = (self.target.apart && stream.has_state()).then(|| self.target.name.clone());
+        let key = (stream.id().to_string(), stream.has_aggregate().then_some(emit), apart);
         if let Some(node) = self.made.get(&key) {
             return Ok(*node);
         }
@@ -416,7 +419,8 @@ impl Builder<'_> {
 
     fn push(&mut self, stream: &Stream, step: Step, inputs: Vec<usize>) -> usize {
         // An aggregate has a node for each mode that it is written in, made for the first table of that mode.
-        let own = stream.has_aggregate() && !self.named.contains(stream.id());
+        let apart = self.target.apart && stream.has_state();
+        let own = (stream.has_aggregate() || apart) && !self.named.contains(stream.id());
         let known = self.names.get(stream.id()).filter(|_| !own);
         let dataset = known.unwrap_or(&self.target.name).clone();
         let on_malformed = match &step {

@@ -19,7 +19,7 @@ use crate::storage::Put;
 use crate::time::{Clock, EventTime, SystemClock};
 use crate::{Error, Result, state};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a run begins with.
@@ -65,7 +65,27 @@ pub fn quarantine_spec(spec: &QuerySpec) -> TableSpec {
     }
 }
 
-fn definition(spec: &QuerySpec, engine: &Engine) -> DefinitionFile {
+/// The tables that were filled from the earliest offset, or are to be.
+fn filled(spec: &QuerySpec, before: Option<&DefinitionFile>) -> HashSet<String> {
+    let Some(before) = before else { return HashSet::new() };
+    let is = |t: &&TableOptions| match before.tables.get(&t.name) {
+        Some(old) => old.filled,
+        None => t.start.as_deref() == Some("earliest"),
+    };
+    spec.tables.iter().filter(is).map(|t| t.name.clone()).collect()
+}
+
+fn plan(spec: &QuerySpec, filled: &HashSet<String>) -> Result<Plan> {
+    let target = |t: &TableOptions| Target {
+        name: t.name.as_str().into(),
+        stream: t.stream.clone(),
+        mode: t.mode,
+        apart: filled.contains(&t.name),
+    };
+    Plan::new(spec.tables.iter().map(target).collect())
+}
+
+fn definition(spec: &QuerySpec, engine: &Engine, filled: &HashSet<String>) -> DefinitionFile {
     let tables = spec.tables.iter().enumerate().map(|(i, t)| {
         let definition = TableDefinition {
             schema: crate::expr::to_ddl(t.stream.schema()),
@@ -73,6 +93,7 @@ fn definition(spec: &QuerySpec, engine: &Engine) -> DefinitionFile {
             partition_by: t.partition_by.clone(),
             steps: t.stream.steps(),
             watermarks: engine.plan.trackers_of(i).iter().map(|t| engine.plan.trackers[*t].0.clone()).collect(),
+            filled: filled.contains(&t.name),
         };
         (t.name.clone(), definition)
     });
@@ -103,12 +124,9 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             table_spec(t).check()?;
         }
     }
-    let targets =
-        spec.tables.iter().map(|t| Target { name: t.name.as_str().into(), stream: t.stream.clone(), mode: t.mode });
-    let plan = Plan::new(targets.collect())?;
+    let plan = plan(spec, &HashSet::new())?;
     let sources = plan.kafka_sources();
     let connection = one_connection(&sources)?;
-    let mut engine = Engine::new(plan, OnMalformed::Quarantine)?;
     let cluster_id = connection.cluster_id()?;
     let mut topic_ids = BTreeMap::new();
     for topic in topics(&sources) {
@@ -116,10 +134,6 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         topic_ids.insert(topic, id);
     }
     let now = SystemClock.now();
-    let definition = definition(spec, &engine);
-    let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;
-    let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
-
     let generation = rt.block_on(newest_generation(&spec.checkpoint))?;
     // Left by reset(); taken away once the new generation stands.
     let full_refresh = spec.full_refresh || rt.block_on(spec.checkpoint.exists("reset.json"))?;
@@ -183,8 +197,6 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         }
     };
     warn_about_start(&sources, &start_file, shared);
-    rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
-
     let newest = rt.block_on(log.newest_seal())?;
     let seal: Option<Seal> = match newest {
         Some(n) => rt.block_on(log.read_seal(n))?,
@@ -204,6 +216,14 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     if let Some(before) = &before {
         check_tables(spec, before, shared)?;
     }
+    let filled = filled(spec, before.as_ref());
+    let plan = if filled.is_empty() { plan } else { self::plan(spec, &filled)? };
+    let mut engine = Engine::new(plan, OnMalformed::Quarantine)?;
+    let definition = definition(spec, &engine, &filled);
+    let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;
+    let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
+
+    rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
 
     // The tables, and what an earlier run left sealed but not done.
     let mut committer = rt.block_on(Committer::open(spec))?;

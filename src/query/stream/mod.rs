@@ -326,6 +326,12 @@ impl Stream {
         }
     }
 
+    /// Whether a step remembers rows.
+    pub fn has_state(&self) -> bool {
+        matches!(self.0.op, Op::Aggregate(_) | Op::Deduplicate(_) | Op::IntervalJoin(_))
+            || self.0.inputs.iter().any(Stream::has_state)
+    }
+
     pub fn has_aggregate(&self) -> bool {
         matches!(self.0.op, Op::Aggregate(_)) || self.0.inputs.iter().any(Stream::has_aggregate)
     }
