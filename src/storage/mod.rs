@@ -245,14 +245,17 @@ impl Location {
         Ok(names)
     }
 
-    /// Whether there is any file below `folder`.
-    pub async fn has_any(&self, folder: &str) -> Result<bool> {
+    /// Whether there is a file below `folder` whose name is one of those.
+    pub async fn has_any(&self, folder: &str, is_one: impl Fn(&str) -> bool) -> Result<bool> {
         let prefix = self.object(folder);
         let mut listing = self.root.list(Some(&prefix));
-        match self.limited("listing", folder, listing.try_next()).await? {
-            Ok(found) => Ok(found.is_some()),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(e) => Err(self.error("listing", folder, e)),
+        loop {
+            match self.limited("listing", folder, listing.try_next()).await? {
+                Ok(Some(found)) if found.location.filename().is_some_and(&is_one) => return Ok(true),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(object_store::Error::NotFound { .. }) => return Ok(false),
+                Err(e) => return Err(self.error("listing", folder, e)),
+            }
         }
     }
 

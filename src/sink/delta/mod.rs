@@ -144,10 +144,18 @@ impl std::fmt::Debug for Table {
     }
 }
 
+/// A commit or a checkpoint. What a writer that died has left beside them makes no table.
+fn is_log(name: &str) -> bool {
+    let number = name.split('.').next().unwrap_or_default();
+    number.len() == 20
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && (name.ends_with(".json") || name.ends_with(".parquet"))
+}
+
 /// Opens the table at `location`, or `None` where there is none.
 pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
     // Asked of the store, not read off an error's text.
-    if !location.has_any("_delta_log").await? {
+    if !location.has_any("_delta_log", is_log).await? {
         return Ok(None);
     }
     let mut table = DeltaTable::new(location.log_store());
