@@ -417,7 +417,8 @@ def dropped_rows_are_counted_wrongly(lake: Lake) -> None:
 @corruption
 def late_rows_are_counted_wrongly(lake: Lake) -> None:
     def change(seal: Any) -> None:
-        seal["counts"]["late"]["windows"] += 1
+        [operator] = [o for o in seal["counts"]["late"] if o.split("+")[0] == "windows"]
+        seal["counts"]["late"][operator] += 1
 
     lake.json(lake.any_seal(), change)
 

@@ -465,7 +465,9 @@ class Oracle:
             if not seal.get("backfill"):
                 numbers = seal["counts"]
                 counted.update({n: x for n, x in numbers.items() if isinstance(x, int)})
-                late.update(numbers["late"])
+                for operator, n in numbers["late"].items():
+                    # An operator is called after its table, and a hash of its steps.
+                    late[operator.split("+")[0]] += n
         stages = (
             Counter(zip(*(self.rows["_quarantine"][c].to_pylist() for c in ("stage", "dataset")), strict=True))
             if self.rows["_quarantine"].num_rows

@@ -45,7 +45,7 @@ def test_a_thousand_random_streams_equal_the_oracle(address: str) -> None:
     print(f"\n{dict(total)}")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_without_late_rows_every_cut_into_epochs_gives_the_same_rows(
     address: str, tmp_path: pathlib.Path, seed: int
 ) -> None:
@@ -61,7 +61,7 @@ def test_without_late_rows_every_cut_into_epochs_gives_the_same_rows(
         events.append((partition, row | {"time": round(t.timestamp()) * 1_000_000}, stamp))
     bench.publish(topic, events)
     found: dict[str, list[list[tuple]]] = {}
-    for cut in (10_000, 1 + rng.randrange(10), 20 + rng.randrange(50)):
+    for cut in (10_000, 5 + rng.randrange(10), 20 + rng.randrange(50)):
         raw = bench.kafka.read_stream(
             topic, schema="n BIGINT, time TIMESTAMP, k STRING", starting_offsets=start, max_offsets_per_trigger=cut
         )
