@@ -204,15 +204,15 @@ def test_a_column_that_is_never_null_may_be_added_to_a_table_that_has_rows(
 def test_state_files_stay_few_where_each_run_is_one_epoch(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
     broker.create_topic("t")
     totals = stream(broker).group_by("n").agg("count(*) AS c")
-    for n in range(60):
+    for n in range(30):
         publish(broker, [n, 0])
         totals.write_delta(tmp_path / "u", output_mode="update", progress=False)
     newest = max((tmp_path / "u/_bayou").glob("*/*/epoch/*.json"))
     [state] = json.loads(newest.read_text())["state"].values()
     assert state["base"] and len(state["increments"]) < 25
     written = len(list((tmp_path / "u/_bayou").glob("*/*/state/*/*.arrow")))
-    assert written == 60, "no file is written that nobody names"
-    assert sorted(r["c"] for r in rows(tmp_path / "u")) == [1] * 59 + [61]
+    assert written == 30, "no file is written that nobody names"
+    assert sorted(r["c"] for r in rows(tmp_path / "u")) == [1] * 29 + [31]
 
 
 def test_small_files_are_joined_beside_the_stream(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
