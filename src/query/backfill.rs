@@ -77,7 +77,7 @@ impl Filling {
         let shared: std::collections::HashSet<String> = others.iter().flat_map(|t| t.stream.ids()).collect();
         engine.be_silent_about(&shared);
         for (tracker, (name, _)) in engine.trackers.iter_mut().zip(&engine.plan.trackers) {
-            let of_others = crate::query::changes::tracker_state(&self.watermarks, name);
+            let of_others = self.watermarks.get(name);
             tracker.hold_at(of_others.map(|s| s.watermark));
         }
         // Its own watermarks and ranges stand where the query's do.
@@ -124,9 +124,7 @@ impl Filling {
         let mut of_query = self.watermarks.clone();
         if is_finished(&made, &self.ranges) {
             for (name, state) in watermarks {
-                if crate::query::changes::tracker_state(&of_query, &name).is_none() {
-                    of_query.insert(name, state);
-                }
+                of_query.entry(name).or_insert(state);
             }
         }
         (made, of_query)

@@ -230,11 +230,6 @@ fn earlier_tracker(
     furthest(true).or_else(|| furthest(false))
 }
 
-/// The watermark that other tables have under this name.
-pub(super) fn tracker_state<'a>(all: &'a BTreeMap<String, TrackerState>, name: &str) -> Option<&'a TrackerState> {
-    all.get(name)
-}
-
 /// The state of a table that goes on must go on as well.
 fn refuse_lost_state(
     engine: &Engine,

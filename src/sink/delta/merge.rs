@@ -1,8 +1,8 @@
 //! Output mode update: rows take the place of those with the same keys.
 //!
 //! What is sealed are keys and values, not files. A commit finds the data files that may hold one of the keys (by the
-//! statistics of the window's start, and by partition values), and writes their other rows anew together with the rows that
-//! are merged. Files whose windows are closed are not touched. deltalake's MERGE joins with the whole table and compares NULL
+//! statistics of the window's start; partition values are not looked at), and writes their other rows anew together with the
+//! rows that are merged. Files whose windows are closed are not touched. deltalake's MERGE joins with the whole table and compares NULL
 //! keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
 use super::stage::writer;
