@@ -24,7 +24,7 @@ def broker() -> Iterator[_core.Connection]:
 def crash_at(point: str, nth: int = 1) -> None:
     """End this process, as a power cut would, when it passes a crash point for the `nth` time from now on.
 
-    There is a point before and after each durable step on local disk, named after what is written: `seal`, `done`, `start`,
+    There is a point before and after each durable step, named after what is written: `seal`, `done`, `start`,
     `commit:<table>`, `create:<table>`, `data:<table>`, `staged:<table>`, `state:increment`, `foreach:<name>`, ….
     Several points may be set. Call it in a child process that may die.
 
@@ -36,11 +36,32 @@ def crash_at(point: str, nth: int = 1) -> None:
         >>> bayou.testing.crash_at("seal.after", nth=2)
         >>> lake.run()  # is cut off between the seal of its second epoch and the commits
     """
+    _check(point, nth)
+    _core._crash_at(point, nth)
+
+
+def pause_at(point: str, nth: int = 1) -> None:
+    """Stop this process (SIGSTOP), as a suspended machine would, when it passes a crash point for the `nth` time from now on.
+
+    It goes on when somebody sends it SIGCONT. Call it in a child process.
+
+    Args:
+        point: The point, as in `crash_at`.
+        nth: 0 takes the point back.
+
+    Example:
+        >>> bayou.testing.pause_at("seal.before", nth=2)
+        >>> lake.run()  # stops before it seals its second epoch; meanwhile another runner may take over
+    """
+    _check(point, nth)
+    _core._pause_at(point, nth)
+
+
+def _check(point: str, nth: int) -> None:
     if nth < 0:
         raise ValueError(f"nth={nth}: the how-many-th time is counted from 1; 0 takes the point back")
     if not point.endswith((".before", ".after")):
         raise ValueError(f"{point!r} is not a crash point: they end in .before or .after, as in 'seal.before'")
-    _core._crash_at(point, nth)
 
 
 def crash_points() -> dict[str, int]:

@@ -6,7 +6,12 @@ use std::collections::BTreeMap;
 
 #[pyfunction]
 fn _crash_at(point: &str, nth: u64) {
-    crash::crash_at(point, nth);
+    crash::at(point, nth, crash::What::Crash);
+}
+
+#[pyfunction]
+fn _pause_at(point: &str, nth: u64) {
+    crash::at(point, nth, crash::What::Pause);
 }
 
 #[pyfunction]
@@ -16,5 +21,6 @@ fn _crash_points() -> BTreeMap<String, u64> {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_crash_at, m)?)?;
+    m.add_function(wrap_pyfunction!(_pause_at, m)?)?;
     m.add_function(wrap_pyfunction!(_crash_points, m)?)
 }

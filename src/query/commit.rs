@@ -34,7 +34,6 @@ pub struct TableCommit {
     pub name: String,
     pub epoch: i64,
     pub work: Work,
-    pub verify: bool,
 }
 
 pub enum Work {
@@ -71,7 +70,6 @@ pub fn seal_to_commits(
     log: &EpochLog,
     seal: &Seal,
     at_hand: &BTreeMap<String, StagedRows>,
-    verify: bool,
 ) -> Result<Vec<TableCommit>> {
     let mut out = vec![];
     let damaged =
@@ -95,7 +93,7 @@ pub fn seal_to_commits(
             }
             (None, _) => return Err(damaged(&format!("the mode '{}'", table.mode))),
         };
-        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, work, verify });
+        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, work });
     }
     Ok(out)
 }
@@ -213,7 +211,7 @@ impl Committer {
                     table.id()?
                 )));
             }
-            table.check_since(done.version, &app, self.accept_changes).await?;
+            table.check_since(done.version, done.txn, &app, self.accept_changes).await?;
         }
         Ok(())
     }
@@ -233,7 +231,7 @@ impl Committer {
                 merge: None,
                 table_id: table.id()?,
                 known_version: table.version(),
-                verify_files: false,
+                known_txn: None,
                 accept_changes: true,
             };
             table.commit(&commit).await?;
@@ -269,6 +267,7 @@ impl Committer {
             jobs.push(async move {
                 let mut table = table.lock().await;
                 let table_id = known.as_ref().map_or_else(|| table.id(), |k| Ok(k.id.clone()))?;
+                let known_txn = known.as_ref().and_then(|k| k.txn);
                 let known_version = known.map_or_else(|| table.version(), |k| k.version);
                 let commit = Commit {
                     app,
@@ -278,7 +277,7 @@ impl Committer {
                     merge,
                     table_id: table_id.clone(),
                     known_version,
-                    verify_files: c.verify,
+                    known_txn,
                     accept_changes,
                 };
                 let done = table.commit(&commit).await?;

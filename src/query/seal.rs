@@ -5,7 +5,7 @@ use super::control::Stop;
 use super::engine::EpochCounts;
 use super::report;
 use super::run::{Runner, TableOptions, Work};
-use super::start::{QUARANTINE, Started};
+use super::start::{Looked, QUARANTINE, Started};
 use crate::epoch::*;
 use crate::progress::RuleTotals;
 use crate::sink::delta::{OutputMode, merge_rows, merge_schema};
@@ -79,7 +79,7 @@ impl Runner<'_> {
         }
         let sealing = Instant::now();
         let seal = self.make_seal(&work, &counts, tables, &totals, now);
-        if self.at.log_claim(&rt, &seal, worked)? == Claim::Theirs {
+        if self.at.log_claim(&rt, &seal)? == Claim::Theirs {
             return Err(Error::concurrent_query(format!(
                 "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
                 self.spec.name,
@@ -93,7 +93,7 @@ impl Runner<'_> {
         self.at.feed.lost.clear();
         let sealed_in = sealing.elapsed();
 
-        let commits = seal_to_commits(self.spec, &self.at.log, &seal, &staged_rows, false)?;
+        let commits = seal_to_commits(self.spec, &self.at.log, &seal, &staged_rows)?;
         let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
         let started = Instant::now();
         let report = report::epoch(
@@ -200,9 +200,11 @@ impl Runner<'_> {
 }
 
 impl Started {
-    fn log_claim(&self, rt: &tokio::runtime::Handle, seal: &Seal, away: Duration) -> Result<Claim> {
+    fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
         // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
-        if away > Duration::from_secs(60)
+        let away = self.looked.ago() > Duration::from_secs(60);
+        self.looked = Looked::now();
+        if away
             && let Some(newest) = rt.block_on(self.log.newest_seal())?
             && newest >= seal.epoch
         {

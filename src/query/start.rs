@@ -21,6 +21,7 @@ use crate::{Error, Result, state};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a run begins with.
 pub struct Started {
@@ -35,8 +36,23 @@ pub struct Started {
     pub files: HashMap<String, FileInfo>,
     pub totals: RuleTotals,
     pub topic_ids: BTreeMap<String, Option<String>>,
+    /// When it was last known which seal is the newest.
+    pub looked: Looked,
     /// New tables are to be filled first; engine and feed are theirs.
     pub filling: Option<Filling>,
+}
+
+/// A moment by both clocks: one stands still while the machine is suspended, the other may be set back.
+pub struct Looked(Instant, EventTime);
+
+impl Looked {
+    pub fn now() -> Self {
+        Self(Instant::now(), SystemClock.now())
+    }
+    pub fn ago(&self) -> Duration {
+        let wall = Duration::from_micros(SystemClock.now().0.saturating_sub(self.1.0).try_into().unwrap_or(0));
+        self.0.elapsed().max(wall)
+    }
 }
 
 pub const QUARANTINE: &str = "_quarantine";
@@ -197,6 +213,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         }
     };
     warn_about_start(&sources, &start_file, shared);
+    let looked = Looked::now();
     let newest = rt.block_on(log.newest_seal())?;
     let seal: Option<Seal> = match newest {
         Some(n) => rt.block_on(log.read_seal(n))?,
@@ -244,7 +261,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                 None => {
                     let before = rt.block_on(log.read_done(n - 1))?;
                     committer.known(before.as_ref());
-                    let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new(), true)?;
+                    let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new())?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
                     rt.block_on(committer.commit(&log, &seal, commits, now))?
                 }
@@ -319,6 +336,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         files,
         totals,
         topic_ids,
+        looked,
         filling: fill,
     })
 }

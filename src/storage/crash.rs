@@ -1,6 +1,7 @@
-//! Named crash points: a test may end this process just before or after a durable step, as SIGKILL or a power cut would.
+//! Named crash points: a test may end this process just before or after a durable step, as SIGKILL or a power cut would, or stop it
+//! there until it is told to go on, as a machine that is suspended.
 //!
-//! The points are the durable calls of `local::LocalStore` and the calls of users' functions. Their names come from the
+//! The points are the durable calls to a store (see `guard`) and the calls of users' functions. Their names come from the
 //! operation and the path, not from the code that made the call, so that a step that is new gets a point by itself. Until a
 //! test asks, a point is one load of a flag.
 
@@ -14,22 +15,31 @@ static WATCHED: AtomicBool = AtomicBool::new(false);
 static POINTS: Mutex<Points> = Mutex::new(Points { armed: BTreeMap::new(), seen: BTreeMap::new() });
 
 struct Points {
-    /// How many more times a point is passed before the process ends there.
-    armed: BTreeMap<String, u64>,
+    /// How many more times a point is passed before it happens.
+    armed: BTreeMap<String, (u64, What)>,
     seen: BTreeMap<String, u64>,
 }
 
-/// Ends the process when the point is passed for the `nth` time from now on (1: the next time). 0 takes it back.
-pub fn crash_at(point: &str, nth: u64) {
+/// What happens at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The process ends at once.
+    Crash,
+    /// It stops until somebody sends it SIGCONT.
+    Pause,
+}
+
+/// Something happens when the point is passed for the `nth` time from now on (1: the next time). 0 takes it back.
+pub fn at(point: &str, nth: u64, what: What) {
     let mut points = POINTS.lock();
     match nth {
         0 => drop(points.armed.remove(point)),
-        _ => drop(points.armed.insert(point.into(), nth)),
+        _ => drop(points.armed.insert(point.into(), (nth, what))),
     }
     WATCHED.store(true, Ordering::Relaxed);
 }
 
-/// The points passed so far, and how often; they are counted from the first call of this or of `crash_at` on.
+/// The points passed so far, and how often; they are counted from the first call of this or of `at` on.
 pub fn seen() -> BTreeMap<String, u64> {
     WATCHED.store(true, Ordering::Relaxed);
     POINTS.lock().seen.clone()
@@ -56,15 +66,25 @@ pub(super) fn after(operation: &str, path: &Path) {
 
 fn reach(point: String) {
     let mut points = POINTS.lock();
-    if let Some(left) = points.armed.get_mut(&point) {
-        *left -= 1;
-        if *left == 0 {
-            // Which one of several it was; then nothing is unwound, flushed or dropped, and other threads end where they are.
-            let _ = writeln!(std::io::stderr(), "crash point {point}");
-            std::process::abort();
-        }
+    let mut happens = None;
+    if let Some((left, what)) = points.armed.get_mut(&point) {
+        *left = left.saturating_sub(1);
+        happens = (*left == 0).then_some(*what);
+    }
+    if happens == Some(What::Crash) {
+        // Which one of several it was; then nothing is unwound, flushed or dropped, and other threads end where they are.
+        let _ = writeln!(std::io::stderr(), "crash point {point}");
+        std::process::abort();
+    }
+    if happens.is_some() {
+        points.armed.remove(&point);
     }
     *points.seen.entry(point).or_default() += 1;
+    drop(points);
+    if happens == Some(What::Pause) {
+        // A signal of our own would need unsafe code; the shell's parent is this process.
+        let _ = std::process::Command::new("sh").args(["-c", "kill -STOP $PPID"]).status();
+    }
 }
 
 /// What a file is, by the layout in docs/format.md and Delta's: "seal", "commit:<table>", "state:increment", "remove:probe".
@@ -128,8 +148,8 @@ mod tests {
         assert!(!seen().contains_key("a-step-of-this-test.before"));
         pass("a-step-of-this-test", "before");
         assert_eq!(seen().get("a-step-of-this-test.before"), Some(&1));
-        crash_at("a-step-of-this-test.after", 1);
-        crash_at("a-step-of-this-test.after", 0);
+        at("a-step-of-this-test.after", 1, What::Crash);
+        at("a-step-of-this-test.after", 0, What::Crash);
         pass("a-step-of-this-test", "after");
         assert_eq!(seen().get("a-step-of-this-test.after"), Some(&1));
     }

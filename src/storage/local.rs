@@ -2,13 +2,13 @@
 //! durable step is written, fsynced, hard-linked into place, and its directories are fsynced. It is also the door for
 //! injected faults.
 
-use super::crash;
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::*;
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io::Write;
@@ -72,19 +72,30 @@ fn sync_dir(dir: &std::path::Path) -> std::io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
-/// Makes `dir` and syncs the parent of each directory that is new.
+/// Directories whose entry in their parent is known to be on disk.
+static SYNCED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+
+/// Makes `dir`, and syncs what leads to it. A directory that is there already may be one that another thread has just made, or a
+/// process that died, before its parent was synced: each is synced once by this process.
 fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
-    if dir.is_dir() {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let there = dir.is_dir();
+    if there && SYNCED.lock().contains(dir) {
         return Ok(());
     }
-    if let Some(parent) = dir.parent() {
-        make_dirs(parent)?;
+    make_dirs(parent)?;
+    if !there {
         match fs::create_dir(dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
-        sync_dir(parent)?;
     }
+    // What others own may not be readable, and was there long before.
+    match sync_dir(parent) {
+        Err(e) if there && e.kind() == std::io::ErrorKind::PermissionDenied => {}
+        synced => synced?,
+    }
+    SYNCED.lock().insert(dir.to_path_buf());
     Ok(())
 }
 
@@ -135,7 +146,6 @@ impl ObjectStore for LocalStore {
             }
         };
         let operation = if create { "create" } else { "put" };
-        crash::before(operation, path);
         let fault = self.fault(operation, path);
         match fault {
             Some(Fault::Before) => return Err(injected("before")),
@@ -144,7 +154,6 @@ impl ObjectStore for LocalStore {
         }
         let target = self.inner.path_to_filesystem(path)?;
         blocking(move || durable(target, &data, create)).await?;
-        crash::after(operation, path);
         if fault == Some(Fault::After) {
             return Err(injected("after"));
         }
@@ -152,7 +161,6 @@ impl ObjectStore for LocalStore {
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        crash::before("multipart", path);
         if self.fault("multipart", path) == Some(Fault::Before) {
             return Err(injected("before"));
         }
@@ -160,25 +168,14 @@ impl ObjectStore for LocalStore {
         let dir = target.parent().map(PathBuf::from).unwrap_or_default();
         blocking(move || make_dirs(&dir).map_err(failed)).await?;
         let inner = self.inner.put_multipart_opts(path, options).await?;
-        Ok(Box::new(Upload { inner, target, path: path.clone() }))
+        Ok(Box::new(Upload { inner, target }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.inner.get_opts(path, options).await
     }
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let paths = paths.inspect(|path| {
-            if let Ok(path) = path {
-                crash::before("delete", path);
-            }
-        });
-        let removed = self.inner.delete_stream(paths.boxed());
-        let said = removed.inspect(|path| {
-            if let Ok(path) = path {
-                crash::after("delete", path);
-            }
-        });
-        said.boxed()
+        self.inner.delete_stream(paths)
     }
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list(prefix)
@@ -205,7 +202,6 @@ fn sync_file_and_dir(path: &std::path::Path) -> std::io::Result<()> {
 struct Upload {
     inner: Box<dyn MultipartUpload>,
     target: PathBuf,
-    path: Path,
 }
 
 #[async_trait]
@@ -217,7 +213,6 @@ impl MultipartUpload for Upload {
         let done = self.inner.complete().await?; // renames the staged file into place, without a sync
         let target = self.target.clone();
         blocking(move || sync_file_and_dir(&target).map_err(failed)).await?;
-        crash::after("multipart", &self.path);
         Ok(done)
     }
     async fn abort(&mut self) -> Result<()> {

@@ -2,13 +2,13 @@
 //! protocol needs of it.
 
 pub mod crash;
-mod limited;
+mod guard;
 pub mod local;
 
 use crate::{Error, Kind, Result};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::TryStreamExt;
-use limited::Limited;
+use guard::Guard;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -39,6 +39,15 @@ impl std::fmt::Debug for Location {
 
 /// No call to a store may take longer; a hang becomes an error that is looked into.
 const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What to do about an error of the system that a store or deltalake tells of in its text.
+pub fn hint(text: &str) -> &'static str {
+    // ENOSPC and EDQUOT.
+    match ["(os error 28)", "(os error 122)"].iter().any(|code| text.contains(code)) {
+        true => ". Nothing is lost: free some space and run the query again.",
+        false => "",
+    }
+}
 
 /// What `put_new` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +94,7 @@ impl Location {
     pub fn local(url: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
         let path =
             Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
-        Ok(Self { url, root: Limited::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
+        Ok(Self { url, root: Guard::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
@@ -108,12 +117,12 @@ impl Location {
         let (store, path) = object_store::parse_url_opts(&url, all)
             .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
         let store: Arc<dyn ObjectStore> = Arc::from(store);
-        Ok(Self { url, root: Limited::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
+        Ok(Self { url, root: Guard::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
     }
 
     /// The same folder, with another limit on the time that a call may take.
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { root: Limited::new(self.bare.clone(), timeout), timeout, ..self }
+        Self { root: Guard::new(self.bare.clone(), timeout), timeout, ..self }
     }
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -170,30 +179,14 @@ impl Location {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Auth,
             _ => Kind::Storage,
         };
-        Error::new(kind, format!("{doing} {}{name}: {e}", self.display())).with_source(e)
-    }
-
-    /// A call with a time limit. That it ran out does not mean that nothing happened.
-    async fn limited<T>(
-        &self,
-        doing: &str,
-        name: &str,
-        call: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<object_store::Result<T>> {
-        tokio::time::timeout(self.timeout, call).await.map_err(|_| {
-            Error::storage(format!(
-                "{doing} {}{name} took longer than {:.0} seconds. Check that the store can be reached.",
-                self.display(),
-                self.timeout.as_secs_f64()
-            ))
-        })
+        Error::new(kind, format!("{doing} {}{name}: {e}{}", self.display(), hint(&e.to_string()))).with_source(e)
     }
 
     /// Writes `name` unless it exists. An error does not mean that nothing was written: read it back.
     pub async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<Put> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let object = self.object(name);
-        match self.limited("writing", name, self.root.put_opts(&object, bytes.into(), options)).await? {
+        match self.root.put_opts(&object, bytes.into(), options).await {
             Ok(_) => Ok(Put::Created),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Put::Exists)
@@ -204,14 +197,14 @@ impl Location {
 
     pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         let object = self.object(name);
-        let put = self.limited("writing", name, self.root.put(&object, bytes.into())).await?;
+        let put = self.root.put(&object, bytes.into()).await;
         put.map(drop).map_err(|e| self.error("writing", name, e))
     }
 
     pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let object = self.object(name);
         let reading = async { self.root.get(&object).await?.bytes().await };
-        match self.limited("reading", name, reading).await? {
+        match reading.await {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(self.error("reading", name, e)),
@@ -220,7 +213,7 @@ impl Location {
 
     pub async fn exists(&self, name: &str) -> Result<bool> {
         let object = self.object(name);
-        match self.limited("reading", name, self.root.head(&object)).await? {
+        match self.root.head(&object).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(self.error("reading", name, e)),
@@ -231,7 +224,7 @@ impl Location {
     pub async fn list(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = self.object(folder);
         let listing = self.root.list(Some(&prefix)).try_collect::<Vec<_>>();
-        let found = match self.limited("listing", folder, listing).await? {
+        let found = match listing.await {
             Ok(f) => f,
             Err(object_store::Error::NotFound { .. }) => vec![],
             Err(e) => return Err(self.error("listing", folder, e)),
@@ -250,7 +243,7 @@ impl Location {
         let prefix = self.object(folder);
         let mut listing = self.root.list(Some(&prefix));
         loop {
-            match self.limited("listing", folder, listing.try_next()).await? {
+            match listing.try_next().await {
                 Ok(Some(found)) if found.location.filename().is_some_and(&is_one) => return Ok(true),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(object_store::Error::NotFound { .. }) => return Ok(false),
@@ -262,7 +255,7 @@ impl Location {
     /// Names of the folders directly below `folder`.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = if folder.is_empty() { self.path.clone() } else { self.object(folder) };
-        match self.limited("listing", folder, self.root.list_with_delimiter(Some(&prefix))).await? {
+        match self.root.list_with_delimiter(Some(&prefix)).await {
             Ok(found) => Ok(found.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_string)).collect()),
             Err(object_store::Error::NotFound { .. }) => Ok(vec![]),
             Err(e) => Err(self.error("listing", folder, e)),
@@ -271,7 +264,7 @@ impl Location {
 
     pub async fn delete(&self, name: &str) -> Result<()> {
         let object = self.object(name);
-        match self.limited("deleting", name, self.root.delete(&object)).await? {
+        match self.root.delete(&object).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.error("deleting", name, e)),
         }

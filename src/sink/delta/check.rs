@@ -62,8 +62,8 @@ impl Table {
     }
 
     /// Reads the commits after `known` up to the version now loaded and refuses what would make the table disagree with
-    /// the log of epochs. `app_prefix` marks our own commits.
-    pub(super) async fn check_others(&self, known: u64, app_prefix: &str, accept: bool) -> Result<()> {
+    /// the log of epochs. `app` marks our own commits; epoch `txn` of them is known to be in the table.
+    pub async fn check_since(&self, known: u64, txn: Option<i64>, app: &str, accept: bool) -> Result<()> {
         let place = self.spec.location.display();
         let now = self.version();
         if now < known {
@@ -72,12 +72,30 @@ impl Table {
                  Use another table, or start over with reset(confirm=True)."
             )));
         }
+        if accept {
+            return Ok(());
+        }
+        let held = self.transaction(app).await?;
+        if held < txn {
+            return Err(Error::data_loss(format!(
+                "{place}: epoch {} had been committed, and the table's log now tells of {}: its newest commits are empty or cut off (a power \
+                 cut?), or an older copy was put in its place. Restore the newer one, or start over with full_refresh=True, or run with \
+                 accept_changes=True to go on without what is missing.",
+                txn.unwrap_or_default(),
+                held.map_or("none".to_string(), |n| format!("epoch {n}")),
+            )));
+        }
         let log = self.table.log_store();
         for version in known + 1..=now {
             let entry = within(&self.spec.location, "reading the table's log", log.read_commit_entry(version)).await?;
-            let Some(bytes) = entry else { continue }; // cleaned up behind a checkpoint: nothing left to judge
+            let Some(bytes) = entry else {
+                return Err(Error::data_loss(format!(
+                    "{place}: version {version} of the table's log was cleaned up before this query has seen it, so nobody can tell whether \
+                     it changed rows of bayou. If it did not, run with accept_changes=True."
+                )));
+            };
             let found = Entry::parse(&bytes);
-            if found.apps.iter().any(|a| a.starts_with(app_prefix)) || accept {
+            if found.apps.iter().any(|a| a == app) {
                 continue;
             }
             let harmless = match self.spec.mode {

@@ -1,11 +1,12 @@
 //! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
 
 use super::{Merge, OutputMode, Table, delta_error, quiet, within};
+use crate::storage::hint;
 use crate::{Error, Result};
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use std::time::Duration;
@@ -20,11 +21,10 @@ pub struct Commit {
     pub adds: Vec<Add>,
     /// What mode update merges.
     pub merge: Option<Merge>,
-    /// The table's id and version when we last knew it.
+    /// The table's id, version and newest epoch of ours when we last knew it.
     pub table_id: String,
     pub known_version: u64,
-    /// Look whether the staged files are still there (at recovery, when VACUUM may have been).
-    pub verify_files: bool,
+    pub known_txn: Option<i64>,
     pub accept_changes: bool,
 }
 
@@ -36,6 +36,8 @@ pub struct Committed {
 }
 
 const ATTEMPTS: u32 = 20;
+/// So many files are looked for at once.
+const LOOKS: usize = 32;
 
 impl Table {
     /// Commits once and only once. An error from a commit never settles anything: the table is loaded again and its `txn`
@@ -58,20 +60,23 @@ impl Table {
                     "{place}: the table was recreated by somebody else (its id changed). Start over with reset(confirm=True), or write to another table."
                 )));
             }
-            self.check_others(checked, &commit.app, commit.accept_changes).await?;
+            self.check_since(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
             checked = self.version().max(checked);
             let done = self.transaction(&commit.app).await?;
             if done.is_some_and(|n| n >= commit.epoch) {
                 return Ok(Committed { version: self.version(), already: true });
             }
-            if commit.verify_files && attempt == 0 {
-                self.verify(commit).await?;
-            }
+            self.verify(commit).await?;
             match self.try_commit(commit).await {
                 Ok(version) => {
                     // Load what was committed, so that the next epoch starts from it; an error here changes nothing.
                     let _ = self.advance().await;
                     return Ok(Committed { version, already: false });
+                }
+                // A full disk stays full for longer than all attempts take.
+                Err(e) if !hint(&e.message).is_empty() => {
+                    last = Some(e);
+                    break;
                 }
                 Err(e) => last = Some(e),
             }
@@ -85,7 +90,7 @@ impl Table {
         Err(Error::new(
             why.kind,
             format!(
-                "{place}: epoch {} could not be committed in {ATTEMPTS} attempts: {}. Nothing is lost: the epoch is sealed, and running the query again commits it.",
+                "{place}: epoch {} could not be committed: {}. Nothing is lost: the epoch is sealed, and running the query again commits it.",
                 commit.epoch, why.message
             ),
         ))
@@ -133,19 +138,24 @@ impl Table {
         }
     }
 
+    /// The staged files are still there. Between the seal and now a VACUUM with a short retention may have been, or a long pause.
     async fn verify(&self, commit: &Commit) -> Result<()> {
         let store = self.table.log_store().object_store(None);
-        for add in &commit.adds {
+        let gone = |add: &Add| {
             let path = Path::parse(&add.path).unwrap_or_else(|_| Path::from(add.path.as_str()));
-            if let Err(object_store::Error::NotFound { .. }) = store.head(&path).await {
-                return Err(Error::storage(format!(
-                    "{}: the staged data file {} is gone (VACUUM with a short retention?), so epoch {} cannot be committed. \
-                     If the messages are still in Kafka, reset(confirm=True) reads them again.",
-                    self.spec.location.display(),
-                    add.path,
-                    commit.epoch
-                )));
-            }
+            let (store, shown) = (store.clone(), add.path.clone());
+            async move { matches!(store.head(&path).await, Err(object_store::Error::NotFound { .. })).then_some(shown) }
+        };
+        let looks: Vec<_> = commit.adds.iter().map(gone).collect();
+        let mut looked = futures::stream::iter(looks).buffer_unordered(LOOKS);
+        while let Some(found) = looked.next().await {
+            let Some(file) = found else { continue };
+            return Err(Error::storage(format!(
+                "{}: the staged data file {file} is gone (VACUUM with a short retention?), so epoch {} cannot be committed. \
+                 If the messages are still in Kafka, reset(confirm=True) reads them again.",
+                self.spec.location.display(),
+                commit.epoch
+            )));
         }
         Ok(())
     }

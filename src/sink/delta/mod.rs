@@ -15,7 +15,7 @@ pub use maintain::maintain;
 pub use merge::{Merge, merge_rows, merge_schema};
 pub use stage::{Stager, Staging};
 
-use crate::storage::Location;
+use crate::storage::{Location, hint};
 use crate::{Error, Kind, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use deltalake::kernel::StructType;
@@ -159,8 +159,16 @@ pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
         return Ok(None);
     }
     let mut table = DeltaTable::new(location.log_store());
-    within(location, "opening the table", table.load()).await?;
-    Ok(Some(table))
+    match within(location, "opening the table", table.load()).await {
+        Ok(()) => Ok(Some(table)),
+        Err(e) if e.kind == Kind::Storage && e.message.contains("Json error") => Err(Error::storage(format!(
+            "{}. A commit of the table's log is damaged, perhaps the newest one by a power cut. Restore the file; or move the table away and \
+             start over with reset(confirm=True).",
+            e.message
+        ))
+        .with_source(e)),
+        Err(e) => Err(e),
+    }
 }
 
 /// Runs a deltalake call with a time limit and bayou's errors.
@@ -192,7 +200,10 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
         }
         source = s.source();
     }
-    Error::new(kind, e.to_string()).with_source(e)
+    let text = e.to_string();
+    // With RUST_BACKTRACE set the kernel's errors bring theirs along.
+    let said = text.split("\n   0: ").next().unwrap_or_default().trim_end_matches("stack backtrace:").trim();
+    Error::new(kind, format!("{said}{}", hint(&text))).with_source(e)
 }
 
 /// Commits that run no hooks: checkpoints and clean-up happen apart, where their failure hurts nobody.
@@ -278,11 +289,6 @@ impl Table {
 
     pub(crate) fn snapshot(&self) -> Result<&deltalake::table::state::DeltaTableState> {
         self.table.snapshot().map_err(delta_error)
-    }
-
-    /// Refuses what others did since `known`, at the version last looked at.
-    pub async fn check_since(&self, known: u64, app: &str, accept: bool) -> Result<()> {
-        self.check_others(known, app, accept).await
     }
 
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
