@@ -122,6 +122,9 @@ impl PyBatchIterator {
         }
     }
     fn close(&self, py: Python<'_>) {
+        if door::check_fork().is_err() {
+            return; // what there is to release is the parent's
+        }
         let taken = self.inner.lock().take();
         py.detach(|| {
             if let Some(mut it) = taken {
@@ -137,8 +140,22 @@ impl PyBatchIterator {
         self.close(py);
     }
     fn __repr__(&self) -> String {
-        let state = if self.inner.lock().is_some() { "open" } else { "closed" };
+        let open = door::check_fork().is_ok() && self.inner.lock().is_some();
+        let state = if open { "open" } else { "closed" };
         format!("BatchIterator ({state}): use it in a for loop")
+    }
+}
+
+impl Drop for PyBatchIterator {
+    /// Left without `close`, as a loop that is broken off leaves it: this happens with the GIL held, and must not wait for Kafka.
+    fn drop(&mut self) {
+        let Some(it) = self.inner.get_mut().take() else { return };
+        if door::check_fork().is_err() {
+            let _never_closed = std::mem::ManuallyDrop::new(it);
+            return;
+        }
+        // Without the thread it is closed here.
+        let _ = std::thread::Builder::new().name("bayou-close".into()).spawn(move || drop(it));
     }
 }
 

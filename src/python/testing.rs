@@ -3,10 +3,16 @@
 use crate::storage::crash;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[pyfunction]
 fn _crash_at(point: &str, nth: u64) {
     crash::crash_at(point, nth);
+}
+
+#[pyfunction]
+fn _slow_at(point: &str, seconds: f64) {
+    crash::slow_at(point, Duration::from_secs_f64(seconds));
 }
 
 #[pyfunction]
@@ -16,5 +22,6 @@ fn _crash_points() -> BTreeMap<String, u64> {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_crash_at, m)?)?;
+    m.add_function(wrap_pyfunction!(_slow_at, m)?)?;
     m.add_function(wrap_pyfunction!(_crash_points, m)?)
 }

@@ -136,6 +136,7 @@ impl ObjectStore for LocalStore {
         };
         let operation = if create { "create" } else { "put" };
         crash::before(operation, path);
+        crash::linger(operation, path, "before").await;
         let fault = self.fault(operation, path);
         match fault {
             Some(Fault::Before) => return Err(injected("before")),
@@ -145,6 +146,7 @@ impl ObjectStore for LocalStore {
         let target = self.inner.path_to_filesystem(path)?;
         blocking(move || durable(target, &data, create)).await?;
         crash::after(operation, path);
+        crash::linger(operation, path, "after").await;
         if fault == Some(Fault::After) {
             return Err(injected("after"));
         }
