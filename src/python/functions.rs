@@ -62,7 +62,7 @@ impl Function {
         rows: impl IntoPyObject<'py>,
         epoch: Option<i64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let how = py.import("bayou._frames")?.getattr(how)?;
+        let how = guard::import(py, "bayou._frames")?.getattr(how)?;
         let rows = rows.into_pyobject(py).map_err(Into::into)?.into_bound().into_any();
         let mut given = vec![self.callable.bind(py).clone(), rows, self.kind.as_str().into_pyobject(py)?.into_any()];
         if let Some(epoch) = epoch {

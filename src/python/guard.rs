@@ -46,34 +46,46 @@ mod raw {
     }
 }
 
-/// `callable(*args)`.
+/// `callable(*args)`, on whatever thread: also a daemon's of Python's that the interpreter leaves behind.
 #[cfg(unix)]
 #[inline(never)]
-pub fn call<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+pub fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     let mut guard = Stay(true);
     // SAFETY: both live for the time of the call, and this thread is attached.
     let made = unsafe { raw::PyObject_Call(callable.as_ptr(), args.as_ptr(), std::ptr::null_mut()) };
     guard.0 = false;
-    if GIVEN_UP.load(Ordering::Acquire) {
-        // Nobody is there to come back to: let go of the GIL, and stay.
-        // SAFETY: this thread is attached, and never runs anything again.
-        unsafe { pyo3::ffi::PyEval_SaveThread() };
-        stay();
-    }
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, made) }
 }
 
 #[cfg(not(unix))]
+pub fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    callable.call1(args)
+}
+
+/// `callable(*args)` on a thread of ours, which does not come back from it when the interpreter has given up waiting.
 pub fn call<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-    let made = callable.call1(args);
+    let made = call_here(callable, args);
     if GIVEN_UP.load(Ordering::Acquire) {
-        // SAFETY: as above.
+        // SAFETY: this thread is attached; it lets go of the GIL, and never runs anything again.
         unsafe { pyo3::ffi::PyEval_SaveThread() };
         stay();
     }
     made
+}
+
+/// `object.name(*args)`, as `call_here`.
+pub fn method<'py, A>(object: &Bound<'py, PyAny>, name: &str, args: A) -> PyResult<Bound<'py, PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
+{
+    call_here(&object.getattr(name)?, &args.into_pyobject(object.py()).map_err(Into::into)?)
+}
+
+/// Imports a module, which may run its code.
+pub fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    method(py.import("importlib")?.as_any(), "import_module", (name,))
 }
 
 /// Raises `SystemExit` in a thread of this number (`threading.get_ident()`), as soon as it runs Python code.

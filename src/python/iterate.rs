@@ -2,6 +2,7 @@
 
 use super::convert;
 use super::door;
+use super::guard;
 use super::table::{PyTable, batch};
 use crate::expect::{Action, Counts};
 use crate::progress::{RuleCount, RuleTotals};
@@ -114,7 +115,8 @@ impl PyBatchIterator {
             Polled::Batch(rows) => {
                 let made = batch(py, rows)?;
                 if slf.get().pandas {
-                    return Ok(Some(py.import("bayou._frames")?.call_method1("to_pandas", (made,))?.unbind()));
+                    let frames = guard::import(py, "bayou._frames")?;
+                    return Ok(Some(guard::method(&frames, "to_pandas", (made,))?.unbind()));
                 }
                 Ok(Some(made.into_any()))
             }

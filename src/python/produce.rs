@@ -191,7 +191,7 @@ pub fn produce(
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     let hear = std::sync::Mutex::new(hear);
     let display = if show {
-        Some(py.import("bayou._display")?.call_method1("Progress", (format!("publishing to '{topic}'"),))?)
+        Some(guard::method(&guard::import(py, "bayou._display")?, "Progress", (format!("publishing to '{topic}'"),))?)
     } else {
         None
     };
@@ -219,7 +219,7 @@ pub fn produce(
         {
             let r = seen.lock().clone();
             // The stop button may be pressed while it draws, too.
-            let drawn = d.call_method1("update", (r.delivered, began.elapsed().as_secs_f64()));
+            let drawn = guard::method(d, "update", (r.delivered, began.elapsed().as_secs_f64()));
             drawn.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
         }
     }

@@ -4,6 +4,7 @@ use super::convert::neighbour;
 use super::door;
 use super::errors::{BayouError, to_python};
 use super::functions::Function;
+use super::guard;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
@@ -198,8 +199,11 @@ fn start(
         runtime: door::runtime()?,
     };
     let query = Py::new(py, PyQuery(Query::start(spec)?))?;
-    let display = py.import("bayou._display")?;
-    let panel = if progress { Some(display.call_method1("Panel", (&query, block))?) } else { None };
+    let panel = if progress {
+        Some(guard::method(&guard::import(py, "bayou._display")?, "Panel", (&query, block))?)
+    } else {
+        None
+    };
     if block {
         follow(py, &query, panel.as_ref())?
     } else {
@@ -261,7 +265,7 @@ fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
 fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let q = query.get().0.clone();
     let mut shown = Instant::now();
-    let close = || panel.map_or(Ok(()), |p| p.call_method0("close").map(drop));
+    let close = || panel.map_or(Ok(()), |p| guard::method(p, "close", ()).map(drop));
     loop {
         let ended = py.detach(|| q.wait(door::TURN));
         let mut heard = py.check_signals();
@@ -274,7 +278,7 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>)
         {
             shown = Instant::now();
             // The stop button may be pressed while it draws, too.
-            heard = p.call_method0("update").map(drop);
+            heard = guard::method(p, "update", ()).map(drop);
         }
         if let Err(interrupt) = heard {
             let interrupt = interrupted(py, query, interrupt);
