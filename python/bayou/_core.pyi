@@ -1347,7 +1347,7 @@ class Query:
         """
     @property
     def status(self) -> str:
-        """What it does: "starting", "running", "waiting", "stopped", "finished" or "failed".
+        """What it does: "starting", "running", "waiting", "stopping", "stopped", "finished" or "failed".
 
         Example:
             >>> query.status

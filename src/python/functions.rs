@@ -120,6 +120,10 @@ pub fn close() {
     CALLS.lock().closed = true;
 }
 
+pub fn are_running() -> bool {
+    !CALLS.lock().running.is_empty()
+}
+
 /// Waits, at most so long, for the calls that are under way.
 pub fn wait(at_most: Duration) {
     let deadline = Instant::now() + at_most;

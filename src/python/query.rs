@@ -3,7 +3,7 @@
 use super::convert::neighbour;
 use super::door;
 use super::errors::{BayouError, to_python};
-use super::functions::Function;
+use super::functions::{self, Function};
 use super::guard;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
@@ -243,6 +243,8 @@ fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
 /// of an epoch that is not sealed.
 const PATIENCE: Duration = Duration::from_millis(130);
 const PATIENCE_FOR_A_PUT: Duration = Duration::from_millis(850);
+/// Nobody knows how long a function takes, and it may hold the GIL meanwhile.
+const PATIENCE_FOR_A_FUNCTION: Duration = Duration::from_millis(40);
 
 /// Ends the query; the error that ends the call then, which holds it.
 fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
@@ -251,7 +253,11 @@ fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
     py.detach(|| {
         let began = Instant::now();
         while !q.wait(Duration::from_millis(5)) {
-            let most = if q.0.is_putting() { PATIENCE_FOR_A_PUT } else { PATIENCE };
+            let most = match () {
+                () if q.0.is_putting() => PATIENCE_FOR_A_PUT,
+                () if functions::are_running() => PATIENCE_FOR_A_FUNCTION,
+                () => PATIENCE,
+            };
             if began.elapsed() >= most {
                 break;
             }

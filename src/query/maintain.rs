@@ -94,9 +94,7 @@ impl Runner<'_> {
                 let last = checkpoints.entry(location.display()).or_default();
                 wrong.extend(delta::maintain(&location, version, every, last).await);
             }
-            if clean
-                && let Err(e) = log.clean(epoch, SystemClock.now()).await
-            {
+            if clean && let Err(e) = log.clean(epoch, SystemClock.now()).await {
                 wrong.push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message));
             }
             (wrong, checkpoints)

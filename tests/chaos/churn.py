@@ -9,6 +9,7 @@ half-way, `write_delta`, a connection made anew, a run that fails, a preview, `f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -129,16 +130,14 @@ class Churn:
         lake = self.lake()
         timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             lake.run(trigger="1 second", progress=False)
-        except KeyboardInterrupt:
-            pass
         timer.join()
 
 
 def churn(address: str, rounds: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bayou-churn-") as folder:
-        os.environ["TMPDIR"] = folder  # what is spilled, and what is forgotten, shows there
+        # What is spilled, and what is forgotten, shows there.
         temporary = pathlib.Path(folder) / "tmp"
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)

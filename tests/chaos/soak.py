@@ -169,7 +169,11 @@ def soak(address: str, minutes: float, rate: float, every: float = 5.0) -> dict[
             "messages": count,
             "epochs": seals[-1] + 1 if seals else 0,
             "epochsPerSecond": round((half[-1]["epoch"] - half[0]["epoch"]) / span, 2),
-            "megabytes": [round(samples[0]["megabytes"], 1), round(half[0]["megabytes"], 1), round(half[-1]["megabytes"], 1)],
+            "megabytes": [
+                round(samples[0]["megabytes"], 1),
+                round(half[0]["megabytes"], 1),
+                round(half[-1]["megabytes"], 1),
+            ],
             "megabytesMost": round(max(s["megabytes"] for s in samples), 1),
             "megabytesPerMinute": round(line("megabytes"), 3),
             "threads": [int(half[0]["threads"]), int(half[-1]["threads"]), round(line("threads"), 3)],
@@ -194,7 +198,10 @@ def markdown(r: dict[str, Any]) -> str:
         ("threads half-way, at the end; slope a minute", ", ".join(map(str, r["threads"]))),
         ("file handles half-way, at the end; slope a minute", ", ".join(map(str, r["handles"]))),
         ("most offsets behind, second half", f"{r['lagMost']:g}"),
-        ("log checkpoint at version; times that files were joined; files left", f"{r['checkpointAtVersion']}; {r['optimized']}; {r['filesOfRows']}"),
+        (
+            "log checkpoint at version; times that files were joined; files left",
+            f"{r['checkpointAtVersion']}; {r['optimized']}; {r['filesOfRows']}",
+        ),
         ("old epochs cleaned up", r["epochsCleanedUp"]),
         ("differences in the tables", len(r["wrong"])),
     ]

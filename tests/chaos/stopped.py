@@ -28,6 +28,7 @@ START = 1_704_067_200_000_000
 HOLD = 0.6
 # Nobody waits for it: the run that is hit is to leave it behind.
 LONG = 5.0
+SAID = threading.Event()
 
 
 def value(n: int) -> bytes:
@@ -40,7 +41,10 @@ def say(word: Any) -> None:
 
 
 def there() -> None:
-    say("there")
+    """Once for each job."""
+    if not SAID.is_set():
+        SAID.set()
+        say("there")
 
 
 class Function:
@@ -206,13 +210,15 @@ def hit(job: dict[str, Any], kafka: bayou.Connection | None) -> None:
     lake = define(job, kafka, function) if job["call"] in ("run", "await") and kafka else None
     if job.get("hold"):
         bayou.testing.slow_at(job["hold"], job.get("seconds", HOLD))
-    missed = False
+    missed, raised = False, 0.0
+    SAID.clear()
     say("ready")
     sys.stdin.readline()
     try:
         with watching(condition(job)):
             call(job, kafka, lake)
         missed = True
+        there()
         time.sleep(20)  # the interrupt is on its way
     except KeyboardInterrupt:
         raised = time.monotonic()

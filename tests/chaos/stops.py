@@ -35,7 +35,10 @@ SMALL, LARGE = 2000, 200_000
 
 # Where a call is hit, and what is held there. "starting" and "dead broker": the broker's process is stopped, as a machine that hangs.
 STATES: list[dict[str, Any]] = [
-    *({"where": "starting", "call": c} for c in ("run", "await", "batches", "collect", "preview", "connect", "produce")),
+    *(
+        {"where": "starting", "call": c}
+        for c in ("run", "await", "batches", "collect", "preview", "connect", "produce")
+    ),
     *({"where": "idle", "call": c} for c in ("run", "await", "batches")),
     *({"where": "dead broker", "call": c} for c in ("run", "await", "batches")),
     *({"where": "killed broker", "call": c} for c in ("run", "batches")),
@@ -55,7 +58,13 @@ STATES: list[dict[str, Any]] = [
         for point in ("commit:clean.before", "commit:by_k.after", "done.before")
     ),
     # The commit that is hit the first time is left to the run that is hit the second time.
-    {"where": "a store that hangs: commit", "call": "run", "hold": "commit:clean.before", "seconds": 3.0, "twice": True},
+    {
+        "where": "a store that hangs: commit",
+        "call": "run",
+        "hold": "commit:clean.before",
+        "seconds": 3.0,
+        "twice": True,
+    },
 ]
 
 
@@ -159,19 +168,18 @@ class Campaign:
         if state.get("other"):
             job["topic"] = topic(self.address, 5)
         name = f"{state['where']} / {state['call']}"
-        with contextlib.ExitStack() as stack:
-            kill: Callable[[], None] | None = None
-            if state["where"] == "killed broker":
-                job |= {"broker": f"stops-{uuid.uuid4().hex[:8]}"}
-                own = bayou.connect(name=job["broker"])
-                own.create_topic(job["topic"])
-                own.produce(job["topic"], [{"n": n, "k": "k", "time": None} for n in range(rows)], progress=False)
-                pid = broker_of(os.getpid(), job["broker"])
-                kill = lambda: os.kill(pid, signal.SIGKILL)  # noqa: E731
-                job["address"] = own.address
-                del own
-            for _ in range(2 if state.get("twice") else 1):
-                self.once(job, name, kill)
+        kill: Callable[[], None] | None = None
+        if state["where"] == "killed broker":
+            job |= {"broker": f"stops-{uuid.uuid4().hex[:8]}"}
+            own = bayou.connect(name=job["broker"])
+            own.create_topic(job["topic"])
+            own.produce(job["topic"], [{"n": n, "k": "k", "time": None} for n in range(rows)], progress=False)
+            pid = broker_of(os.getpid(), job["broker"])
+            kill = lambda: os.kill(pid, signal.SIGKILL)  # noqa: E731
+            job["address"] = own.address
+            del own
+        for _ in range(2 if state.get("twice") else 1):
+            self.once(job, name, kill)
 
     def once(self, job: dict[str, Any], name: str, kill: Callable[[], None] | None) -> None:
         self.kernel.tell(json.dumps(job))

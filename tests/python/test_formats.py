@@ -80,7 +80,9 @@ def test_a_state_file_of_another_format_version_is_refused_by_name_with_what_to_
         content = file.read_bytes()
         assert content[:8] == b"BAYOUST1"
         file.write_bytes(content[:7] + byte + content[8:])
-    with pytest.raises(bayou.ConfigError, match=rf"\.arrow was written by an? {age} bayou \(format {byte.decode()}") as e:
+    with pytest.raises(
+        bayou.ConfigError, match=rf"\.arrow was written by an? {age} bayou \(format {byte.decode()}"
+    ) as e:
         record.define(address, root, None).run(progress=False)
     assert "reset(confirm=True)" in str(e.value)
 
@@ -99,9 +101,7 @@ def test_the_recorded_checkpoint_of_format_version_1_is_finished_and_gone_on_fro
     good = [n for n in range(record.LATER) if n % 13 != 12 and n != 7]
     assert sorted(r["n"] for r in read("clean")) == good  # type: ignore[type-var]
     by_k: Callable[[int], list[int]] = lambda k: [n for n in good if n % 5 == k]  # noqa: E731
-    assert {r["k"]: (r["c"], r["n"]) for r in read("by_k")} == {
-        f"k{k}": (len(by_k(k)), sum(by_k(k))) for k in range(5)
-    }
+    assert {r["k"]: (r["c"], r["n"]) for r in read("by_k")} == {f"k{k}": (len(by_k(k)), sum(by_k(k))) for k in range(5)}
     [total] = read("total")
     assert total["c"] == len(good) and total["mean"] == pytest.approx(sum(good) / len(good))
     # Twelve messages a minute; the lower of the partitions' highest times less ten seconds closes them.

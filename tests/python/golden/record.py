@@ -46,9 +46,7 @@ def publish(address: str, name: str, numbers: range) -> None:
 
 
 def define(address: str, root: pathlib.Path, epoch: int | None) -> bayou.Pipeline:
-    raw = bayou.connect(address).read_stream(
-        TOPIC, schema="n INT, k STRING, s BIGINT", max_offsets_per_trigger=epoch
-    )
+    raw = bayou.connect(address).read_stream(TOPIC, schema="n INT, k STRING, s BIGINT", max_offsets_per_trigger=epoch)
     clean = (
         raw.with_columns("timestamp_seconds(s) AS t")
         .expect_or_drop("n is not 7", "n <> 7")
