@@ -50,9 +50,11 @@ def test_old_epochs_are_cleaned_up_and_logs_get_checkpoints_while_the_stream_run
     publish(broker, 104, 22)
     query = lake.run(progress=False, optimize_every=10)
     assert query.warnings == []
-    # At epoch 120: what is older than 100 epochs and than a week.
-    assert numbers(at / "epoch") == numbers(at / "done") == list(range(20, 126))
-    oldest = json.loads((at / f"epoch/{20:020}.json").read_text())["state"].values()
+    # At epoch 120, or soon after it where the round before was still at work: what is older than 100 epochs and than a week.
+    first = numbers(at / "epoch")[0]
+    assert 20 <= first <= 25
+    assert numbers(at / "epoch") == numbers(at / "done") == list(range(first, 126))
+    oldest = json.loads((at / f"epoch/{first:020}.json").read_text())["state"].values()
     needed = [f for files in oldest for f in [files["base"], *files["increments"]] if f]
     needed_from = min(int(f.rsplit("/", 1)[1][:20]) for f in needed)
     assert min(numbers(at / "state")) == needed_from > 0, "and state that no seal needs that is left"
