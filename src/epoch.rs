@@ -255,7 +255,9 @@ impl EpochLog {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Version {
-            format_version: u32,
+            // What was written before there were versions names none.
+            #[serde(default)]
+            format_version: u64,
         }
         let damaged = |e: serde_json::Error| {
             Error::storage(format!(
@@ -264,9 +266,17 @@ impl EpochLog {
             ))
         };
         let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if version.format_version > FORMAT_VERSION {
+        if version.format_version > u64::from(FORMAT_VERSION) {
             return Err(Error::config(format!(
                 "{} was written by a newer bayou (format {}, this one knows {FORMAT_VERSION}). Upgrade bayou.",
+                place(),
+                version.format_version
+            )));
+        }
+        if version.format_version < u64::from(FORMAT_VERSION) {
+            return Err(Error::config(format!(
+                "{} was written by an older bayou (format {}, this one reads {FORMAT_VERSION}). Go on with that version; or empty the \
+                 tables and read everything anew with reset(confirm=True).",
                 place(),
                 version.format_version
             )));

@@ -117,6 +117,26 @@ def as_input(rows: Any, kind: str) -> Any:
     return rows
 
 
+def as_arrow(rows: Any) -> Any:
+    """What a function returned, as something that hands out Arrow; None stays None."""
+    if rows is None or hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
+        return rows
+    return from_pandas(rows) if hasattr(rows, "iloc") else from_python(rows)
+
+
+# Called from threads of the core's, each as one call: nothing but Python lies between the core and the user's function.
+def call(function: Any, rows: Any, kind: str) -> Any:
+    return as_arrow(function(as_input(rows, kind)))
+
+
+def call_epoch(function: Any, rows: Any, kind: str, epoch: int) -> None:
+    function(as_input(rows, kind), epoch)
+
+
+def call_groups(function: Any, groups: list[Any], kind: str) -> Any:
+    return from_python({"value": [function(as_input(rows, kind)) for rows in groups]})
+
+
 def from_pandas(frame: Any) -> Any:
     """A frame of pandas as Arrow; its index is left out, as in to_csv(index=False)."""
     try:

@@ -220,8 +220,8 @@ class Pipeline:
                 block=block,
                 progress=progress,
             )
-        except _core.BayouError as error:
-            self.query = error.query or self.query
+        except (_core.BayouError, KeyboardInterrupt) as error:
+            self.query = getattr(error, "query", None) or self.query
             raise
         return self.query
 

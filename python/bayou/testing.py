@@ -64,6 +64,23 @@ def _check(point: str, nth: int) -> None:
         raise ValueError(f"{point!r} is not a crash point: they end in .before or .after, as in 'seal.before'")
 
 
+def slow_at(point: str, seconds: float) -> None:
+    """Make the store take so long at a crash point, as a store far away on a bad day does: for tests of what is stopped then.
+
+    Args:
+        point: The point, as for `crash_at`.
+        seconds: 0 takes it back.
+
+    Example:
+        >>> bayou.testing.slow_at("seal.before", 0.5)
+    """
+    if not 0 <= seconds <= 600:
+        raise ValueError(f"seconds={seconds}: from 0 to 600 is meant")
+    if not point.endswith((".before", ".after")):
+        raise ValueError(f"{point!r} is not a crash point: they end in .before or .after, as in 'seal.before'")
+    _core._slow_at(point, seconds)
+
+
 def crash_points() -> dict[str, int]:
     """The crash points that this process has passed, and how often. The first call begins the count.
 

@@ -41,9 +41,18 @@ struct Inner {
     secrets: Secrets,
     embedded: Option<embedded::Client>,
     /// Asks for metadata and offsets; without a group, so that it closes without waiting.
-    client: BaseConsumer<Watch>,
+    client: Arc<BaseConsumer<Watch>>,
     cluster_id: OnceLock<String>,
     pid: u32,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // In a fork's child the client's threads are not there, and closing it would wait for them for ever.
+        if std::process::id() != self.pid {
+            let _never_closed = std::mem::ManuallyDrop::new(self.client.clone());
+        }
+    }
 }
 
 /// A connection must be known good or bad within this time.
@@ -108,7 +117,7 @@ impl Connection {
             properties,
             secrets,
             embedded,
-            client,
+            client: Arc::new(client),
             cluster_id: OnceLock::new(),
             pid: std::process::id(),
         };

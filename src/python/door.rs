@@ -1,5 +1,6 @@
 //! The one door for blocking work: it lets go of the GIL, looks for signals every 50 ms, and refuses after a fork.
 
+use super::functions;
 use crate::{Error, Result};
 use pyo3::prelude::*;
 use std::sync::LazyLock;
@@ -83,13 +84,22 @@ pub fn run_async<T: Send + 'static>(
     run(py, move || rt.block_on(call))
 }
 
-/// Called at the interpreter's exit: stops queries, for a bounded time.
+/// Called at the interpreter's exit: stops queries and waits for what is at work, for a bounded time.
 #[pyfunction]
 fn _shutdown(py: Python<'_>) {
-    if check_fork().is_ok() {
-        py.detach(|| crate::query::control::stop_all(Duration::from_millis(1200)));
-        super::functions::close();
+    // A child of a fork has none of our threads, and nothing to end.
+    if check_fork().is_err() {
+        return;
     }
+    functions::close();
+    py.detach(|| {
+        crate::query::control::stop_all(Duration::from_millis(1000));
+        functions::wait(Duration::from_millis(500));
+    });
+    // A function that is still at work is told; one that does not hear it (it waits for something else) is left where it is.
+    functions::interrupt(py);
+    py.detach(|| functions::wait(Duration::from_millis(1500)));
+    super::guard::give_up();
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

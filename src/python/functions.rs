@@ -1,6 +1,7 @@
 //! Users' functions: `map_batches`, `foreach_batch`, `bayou.aggregate`. They run on a query's own thread, or on one made for
 //! the call, never on one of librdkafka's or tokio's.
 
+use super::guard;
 use super::table::{PyTable, batch as py_batch};
 use crate::expr::GroupFunction;
 use crate::query::run::ForEach;
@@ -10,12 +11,15 @@ use crate::{Error, Kind, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parking_lot::{Condvar, Mutex};
+use pyo3::BoundObject;
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyList, PyTuple};
 use pyo3_arrow::input::AnyRecordBatch;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What the function is given: "arrow" (pyarrow), "pandas", "polars", "bayou".
 fn check_kind(kind: &str, call: &str) -> Result<()> {
@@ -50,24 +54,91 @@ impl Function {
         Ok(Self { callable: callable.clone().unbind(), kind: kind.into(), name })
     }
 
-    fn input<'py>(&self, py: Python<'py>, rows: &RecordBatch) -> PyResult<Bound<'py, PyAny>> {
-        let rows = py_batch(py, rows.clone())?;
-        py.import("bayou._frames")?.call_method1("as_input", (rows, self.kind.as_str()))
+    /// All that is Python in one call: `bayou._frames.<how>(function, rows, kind, …)`.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        how: &str,
+        rows: impl IntoPyObject<'py>,
+        epoch: Option<i64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let how = guard::import(py, "bayou._frames")?.getattr(how)?;
+        let rows = rows.into_pyobject(py).map_err(Into::into)?.into_bound().into_any();
+        let mut given = vec![self.callable.bind(py).clone(), rows, self.kind.as_str().into_pyobject(py)?.into_any()];
+        if let Some(epoch) = epoch {
+            given.push(epoch.into_pyobject(py)?.into_any());
+        }
+        guard::call(&how, &PyTuple::new(py, given)?)
     }
 }
 
-static CLOSED: AtomicBool = AtomicBool::new(false);
+/// The calls of Python code that are under way on threads of ours.
+struct Calls {
+    closed: bool,
+    next: u64,
+    /// By a number of ours, the thread as Python counts it.
+    running: BTreeMap<u64, Option<u64>>,
+}
 
-/// The interpreter is about to end: no function is called any more. A thread that asked for it then would never come back.
+static CALLS: Mutex<Calls> = Mutex::new(Calls { closed: false, next: 0, running: BTreeMap::new() });
+static ENDED: Condvar = Condvar::new();
+
+struct Running(u64);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        CALLS.lock().running.remove(&self.0);
+        ENDED.notify_all();
+    }
+}
+
+/// Runs Python code on a thread of ours; refused once the interpreter is about to end.
+pub fn enter<T>(call: impl FnOnce(Python<'_>) -> T) -> Result<T> {
+    let running = {
+        let mut calls = CALLS.lock();
+        if calls.closed {
+            return Err(Error::new(Kind::Interrupted, "the interpreter is ending"));
+        }
+        calls.next += 1;
+        let number = calls.next;
+        calls.running.insert(number, None);
+        Running(number)
+    };
+    Ok(Python::attach(|py| {
+        let thread = py.import("threading").and_then(|t| t.call_method0("get_ident")).and_then(|i| i.extract());
+        if let Some(of) = CALLS.lock().running.get_mut(&running.0) {
+            *of = thread.ok();
+        }
+        let made = call(py);
+        drop(running);
+        made
+    }))
+}
+
+/// The interpreter is about to end: no function is called any more.
 pub fn close() {
-    CLOSED.store(true, Ordering::Release);
+    CALLS.lock().closed = true;
+}
+
+pub fn are_running() -> bool {
+    !CALLS.lock().running.is_empty()
+}
+
+/// Waits, at most so long, for the calls that are under way.
+pub fn wait(at_most: Duration) {
+    let deadline = Instant::now() + at_most;
+    let mut calls = CALLS.lock();
+    while !calls.running.is_empty() && !ENDED.wait_until(&mut calls, deadline).timed_out() {}
+}
+
+/// Raises `SystemExit` in the functions that are still at work.
+pub fn interrupt(py: Python<'_>) {
+    let running: Vec<u64> = CALLS.lock().running.values().flatten().copied().collect();
+    running.into_iter().for_each(|thread| guard::raise_exit(py, thread));
 }
 
 fn attach<T>(call: impl FnOnce(Python<'_>) -> std::result::Result<T, Failure>) -> std::result::Result<T, Failure> {
-    if CLOSED.load(Ordering::Acquire) {
-        return Err(Failure::Stop(Error::new(Kind::Interrupted, "the interpreter is ending")));
-    }
-    Python::attach(call)
+    enter(call).unwrap_or_else(|e| Err(Failure::Stop(e)))
 }
 
 /// What an exception means: one that is no `Exception` (the stop button, an exit), or no memory, is not about rows.
@@ -98,14 +169,11 @@ fn traceback(py: Python<'_>, e: &PyErr) -> String {
 /// Anything that holds rows, as Arrow: an Arrow object, a pandas frame, a list of dicts, a dict of lists.
 pub fn rows_of(rows: &Bound<'_, PyAny>) -> PyResult<Rows> {
     let py = rows.py();
-    let is_arrow = rows.hasattr("__arrow_c_stream__")? || rows.hasattr("__arrow_c_array__")?;
-    let arrow = if !is_arrow && rows.hasattr("iloc")? {
-        py.import("bayou._frames")?.call_method1("from_pandas", (rows,))?
-    } else if is_arrow {
-        rows.clone()
-    } else {
-        py.import("bayou._frames")?.call_method1("from_python", (rows,))?
-    };
+    let arrow = py.import("bayou._frames")?.call_method1("as_arrow", (rows,))?;
+    arrow_rows(&arrow)
+}
+
+fn arrow_rows(arrow: &Bound<'_, PyAny>) -> PyResult<Rows> {
     let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
     let schema = reader.schema();
     let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
@@ -150,11 +218,11 @@ impl BatchFunction for Function {
     fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
         attach(|py| {
             let run = || -> PyResult<Rows> {
-                let made = self.callable.bind(py).call1((self.input(py, rows)?,))?;
+                let made = self.call(py, "call", py_batch(py, rows.clone())?, None)?;
                 if made.is_none() {
                     return Err(Error::malformed("it returned None; return the rows").into());
                 }
-                rows_of(&made)
+                arrow_rows(&made)
             };
             let made = run().map_err(|e| failure(py, &e))?;
             conform(&made, schema).map_err(Failure::Rows)
@@ -168,8 +236,7 @@ impl ForEach for Function {
             let run = || -> PyResult<()> {
                 let rows = Rows { schema: schema.clone(), batches: rows.to_vec() };
                 let table = Bound::new(py, PyTable::new(rows))?;
-                let input = py.import("bayou._frames")?.call_method1("as_input", (table, self.kind.as_str()))?;
-                self.callable.bind(py).call1((input, epoch)).map(drop)
+                self.call(py, "call_epoch", table, Some(epoch)).map(drop)
             };
             run().map_err(|e| {
                 // Where it happened is for the log; the query's error is one line.
@@ -204,13 +271,8 @@ impl GroupFunction for OfGroup {
     fn call(&self, groups: &[RecordBatch]) -> Result<ArrayRef> {
         let made = attach(|py| {
             let run = || -> PyResult<Rows> {
-                let values = PyList::empty(py);
-                for rows in groups {
-                    values.append(self.0.callable.bind(py).call1((self.0.input(py, rows)?,))?)?;
-                }
-                let column = PyDict::new(py);
-                column.set_item("value", values)?;
-                rows_of(column.as_any())
+                let rows = groups.iter().map(|g| py_batch(py, g.clone())).collect::<PyResult<Vec<_>>>()?;
+                arrow_rows(&self.0.call(py, "call_groups", PyList::new(py, rows)?, None)?)
             };
             run().map_err(|e| failure(py, &e))
         });

@@ -2,6 +2,7 @@
 
 use super::convert;
 use super::door;
+use super::guard;
 use super::table::{PyTable, batch};
 use crate::expect::{Action, Counts};
 use crate::progress::{RuleCount, RuleTotals};
@@ -114,7 +115,8 @@ impl PyBatchIterator {
             Polled::Batch(rows) => {
                 let made = batch(py, rows)?;
                 if slf.get().pandas {
-                    return Ok(Some(py.import("bayou._frames")?.call_method1("to_pandas", (made,))?.unbind()));
+                    let frames = guard::import(py, "bayou._frames")?;
+                    return Ok(Some(guard::method(&frames, "to_pandas", (made,))?.unbind()));
                 }
                 Ok(Some(made.into_any()))
             }
@@ -122,6 +124,9 @@ impl PyBatchIterator {
         }
     }
     fn close(&self, py: Python<'_>) {
+        if door::check_fork().is_err() {
+            return; // what there is to release is the parent's
+        }
         let taken = self.inner.lock().take();
         py.detach(|| {
             if let Some(mut it) = taken {
@@ -137,8 +142,22 @@ impl PyBatchIterator {
         self.close(py);
     }
     fn __repr__(&self) -> String {
-        let state = if self.inner.lock().is_some() { "open" } else { "closed" };
+        let open = door::check_fork().is_ok() && self.inner.lock().is_some();
+        let state = if open { "open" } else { "closed" };
         format!("BatchIterator ({state}): use it in a for loop")
+    }
+}
+
+impl Drop for PyBatchIterator {
+    /// Left without `close`, as a loop that is broken off leaves it: this happens with the GIL held, and must not wait for Kafka.
+    fn drop(&mut self) {
+        let Some(it) = self.inner.get_mut().take() else { return };
+        if door::check_fork().is_err() {
+            let _never_closed = std::mem::ManuallyDrop::new(it);
+            return;
+        }
+        // Without the thread it is closed here.
+        let _ = std::thread::Builder::new().name("bayou-close".into()).spawn(move || drop(it));
     }
 }
 

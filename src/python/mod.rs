@@ -5,6 +5,7 @@ mod convert;
 mod door;
 mod errors;
 mod functions;
+mod guard;
 mod iterate;
 mod join;
 mod produce;

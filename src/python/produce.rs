@@ -2,6 +2,7 @@
 
 use super::convert;
 use super::door;
+use super::{functions, guard};
 use crate::kafka::{Connection, ProduceOptions, ProduceReport};
 use crate::position::Topic;
 use crate::simulate::{Fitness, FitnessOptions};
@@ -10,7 +11,7 @@ use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchIterator};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use pyo3_arrow::PyRecordBatchReader;
 use pyo3_arrow::input::AnyRecordBatch;
 use std::sync::Arc;
@@ -125,14 +126,15 @@ pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOpt
     options.timestamp = options.timestamp.as_ref().map(|_| "timestamp".to_string());
     options.partition_column = options.partition_column.as_ref().map(|_| "partition".to_string());
     Ok(Box::new(std::iter::from_fn(move || {
-        Python::attach(|py| {
-            let next = chunks.bind(py).call_method0("__next__");
-            match next {
+        let next = functions::enter(|py| {
+            let next = chunks.bind(py).getattr("__next__");
+            match next.and_then(|next| guard::call(&next, &PyTuple::empty(py))) {
                 Ok(columns) => Some(encoded_batch(&columns)),
                 Err(e) if e.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => None,
                 Err(e) => Some(Err(Error::schema(format!("the rows to be published: {e}")))),
             }
-        })
+        });
+        next.unwrap_or_else(|e| Some(Err(e)))
     })))
 }
 
@@ -179,14 +181,17 @@ pub fn produce(
                 if their_stop.load(Ordering::Relaxed) { Err(Error::interrupted("stopped")) } else { Ok(()) }
             };
             let result = c.produce(&t, &mut *source, &options, &mut progress);
-            // The source may hold Python objects: they go while the interpreter is surely there.
-            Python::attach(|_| drop(source));
+            // The source may hold Python objects: they go while the interpreter is there, or not at all.
+            let mut source = Some(source);
+            if functions::enter(|_| drop(source.take())).is_err() {
+                let _left_alone = std::mem::ManuallyDrop::new(source);
+            }
             let _ = say.send(result);
         })
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     let hear = std::sync::Mutex::new(hear);
     let display = if show {
-        Some(py.import("bayou._display")?.call_method1("Progress", (format!("publishing to '{topic}'"),))?)
+        Some(guard::method(&guard::import(py, "bayou._display")?, "Progress", (format!("publishing to '{topic}'"),))?)
     } else {
         None
     };
@@ -213,7 +218,9 @@ pub fn produce(
             && began.elapsed().as_secs_f64() > 2.0
         {
             let r = seen.lock().clone();
-            d.call_method1("update", (r.delivered, began.elapsed().as_secs_f64()))?;
+            // The stop button may be pressed while it draws, too.
+            let drawn = guard::method(d, "update", (r.delivered, began.elapsed().as_secs_f64()));
+            drawn.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
         }
     }
 }

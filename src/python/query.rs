@@ -3,7 +3,8 @@
 use super::convert::neighbour;
 use super::door;
 use super::errors::{BayouError, to_python};
-use super::functions::Function;
+use super::functions::{self, Function};
+use super::guard;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
@@ -198,8 +199,11 @@ fn start(
         runtime: door::runtime()?,
     };
     let query = Py::new(py, PyQuery(Query::start(spec)?))?;
-    let display = py.import("bayou._display")?;
-    let panel = if progress { Some(display.call_method1("Panel", (&query, block))?) } else { None };
+    let panel = if progress {
+        Some(guard::method(&guard::import(py, "bayou._display")?, "Panel", (&query, block))?)
+    } else {
+        None
+    };
     if block {
         follow(py, &query, panel.as_ref())?
     } else {
@@ -212,12 +216,15 @@ fn start(
 fn begin(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     let q = query.get().0.clone();
     let deadline = Instant::now() + Duration::from_secs(30);
-    door::wait(py, |_| {
+    let waited = door::wait(py, |_| {
         let started =
             q.wait(Duration::from_millis(20)) || q.0.report.lock().status != "starting" || Instant::now() > deadline;
         Ok(started.then_some(()))
-    })?;
-    raise(py, query)
+    });
+    match waited {
+        Ok(()) => raise(py, query),
+        Err(interrupt) => Err(interrupted(py, query, interrupt)),
+    }
 }
 
 fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
@@ -231,34 +238,70 @@ fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     Ok(())
 }
 
+/// Who presses the stop button waits so long for the query to end, and longer only for what is on its way to the store. What still
+/// goes on then (a function of the user's, a file half written, a broker that does not answer) ends by itself, and commits nothing
+/// of an epoch that is not sealed.
+const PATIENCE: Duration = Duration::from_millis(130);
+const PATIENCE_FOR_A_PUT: Duration = Duration::from_millis(850);
+/// Nobody knows how long a function takes, and it may hold the GIL meanwhile.
+const PATIENCE_FOR_A_FUNCTION: Duration = Duration::from_millis(40);
+
+/// Ends the query; the error that ends the call then, which holds it.
+fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
+    let q = query.get().0.clone();
+    q.stop(Stop::Now);
+    py.detach(|| {
+        let began = Instant::now();
+        while !q.wait(Duration::from_millis(5)) {
+            let most = match () {
+                () if q.0.is_putting() => PATIENCE_FOR_A_PUT,
+                () if functions::are_running() => PATIENCE_FOR_A_FUNCTION,
+                () => PATIENCE,
+            };
+            if began.elapsed() >= most {
+                break;
+            }
+        }
+    });
+    let _ = interrupt.value(py).setattr("query", query);
+    interrupt
+}
+
 /// Waits for the end, shows progress, and turns the stop button into a clean stop.
 fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let q = query.get().0.clone();
     let mut shown = Instant::now();
+    let close = || panel.map_or(Ok(()), |p| guard::method(p, "close", ()).map(drop));
     loop {
         let ended = py.detach(|| q.wait(door::TURN));
-        if let Err(interrupt) = py.check_signals() {
-            q.stop(Stop::Now);
-            py.detach(|| q.wait(Duration::from_millis(1200)));
-            if let Some(p) = panel {
-                p.call_method0("close")?;
-            }
-            return Err(interrupt);
-        }
-        if ended {
+        let mut heard = py.check_signals();
+        if ended && heard.is_ok() {
             break;
         }
         if let Some(p) = panel
+            && heard.is_ok()
             && shown.elapsed() >= Duration::from_millis(500)
         {
             shown = Instant::now();
-            p.call_method0("update")?;
+            // The stop button may be pressed while it draws, too.
+            heard = guard::method(p, "update", ()).map(drop);
+        }
+        if let Err(interrupt) = heard {
+            let interrupt = interrupted(py, query, interrupt);
+            close()?;
+            return Err(interrupt);
         }
     }
-    if let Some(p) = panel {
-        p.call_method0("close")?;
-    }
+    close()?;
     raise(py, query)
+}
+
+impl PyQuery {
+    /// In the process that runs it. In a fork's child its locks may be held by threads that are not there.
+    fn here(&self) -> Result<&Query> {
+        door::check_fork()?;
+        Ok(&self.0)
+    }
 }
 
 #[pymethods]
@@ -268,25 +311,28 @@ impl PyQuery {
         &self.0.0.name
     }
     #[getter]
-    fn id(&self) -> String {
-        self.0.0.id.lock().clone()
+    fn id(&self) -> PyResult<String> {
+        Ok(self.here()?.0.id.lock().clone())
     }
     #[getter]
     fn run_id(&self) -> &str {
         &self.0.0.run_id
     }
     #[getter]
-    fn is_active(&self) -> bool {
-        self.0.is_active()
+    fn is_active(&self) -> PyResult<bool> {
+        Ok(self.here()?.is_active())
     }
     #[getter]
-    fn status(&self) -> String {
-        self.0.0.report.lock().status.clone()
+    fn status(&self) -> PyResult<String> {
+        let q = self.here()?;
+        let status = q.0.report.lock().status.clone();
+        let stopping = q.is_active() && q.0.stopping() == Stop::Now;
+        Ok(if stopping { "stopping".into() } else { status })
     }
     fn exception<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let query = slf.clone().unbind();
-        Ok(slf.get().0.exception().map(|f| {
+        Ok(slf.get().here()?.exception().map(|f| {
             let error = to_python(f.kind, f.message);
             let value = error.value(py).clone().into_any();
             let _ = value.setattr("query", query);
@@ -294,7 +340,7 @@ impl PyQuery {
         }))
     }
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
-        let q = self.0.clone();
+        let q = self.here()?.clone();
         q.stop(Stop::Now);
         let deadline = Instant::now() + Duration::from_secs(3);
         door::wait(py, |turn| Ok((q.wait(turn) || Instant::now() > deadline).then_some(())))
@@ -321,25 +367,25 @@ impl PyQuery {
     }
     #[getter]
     fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let last = self.0.0.report.lock().recent.back().cloned();
+        let last = self.here()?.0.report.lock().recent.back().cloned();
         last.map(|v| loads(py, &v)).transpose()
     }
     #[getter]
     fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let all: Vec<_> = self.0.0.report.lock().recent.iter().cloned().collect();
+        let all: Vec<_> = self.here()?.0.report.lock().recent.iter().cloned().collect();
         PyList::new(py, all.iter().map(|v| loads(py, v)).collect::<PyResult<Vec<_>>>()?)
     }
     #[getter]
     fn expectations(&self) -> PyResult<PyTable> {
-        let rules = self.0.0.report.lock().rules.list();
+        let rules = self.here()?.0.report.lock().rules.list();
         Ok(PyTable::new(expectations(&rules)?))
     }
     fn open_windows(&self) -> PyResult<PyTable> {
-        Ok(PyTable::new(open_windows(&self.0.0.report.lock().open_windows)?))
+        Ok(PyTable::new(open_windows(&self.here()?.0.report.lock().open_windows)?))
     }
     #[pyo3(signature = (*names, max_ratio=0.0))]
     fn raise_for_expectations(slf: &Bound<'_, Self>, names: Vec<String>, max_ratio: f64) -> PyResult<()> {
-        let rules = slf.get().0.0.report.lock().rules.list();
+        let rules = slf.get().here()?.0.report.lock().rules.list();
         if let Err(e) = raise_for(&rules, &names, max_ratio) {
             let error = PyErr::from(e);
             if error.is_instance_of::<BayouError>(slf.py()) {
@@ -350,23 +396,26 @@ impl PyQuery {
         Ok(())
     }
     #[getter]
-    fn warnings(&self) -> Vec<String> {
-        self.0.0.report.lock().warnings.clone()
+    fn warnings(&self) -> PyResult<Vec<String>> {
+        Ok(self.here()?.0.report.lock().warnings.clone())
     }
     #[getter]
-    fn notes(&self) -> Vec<String> {
-        self.0.0.report.lock().notes.clone()
+    fn notes(&self) -> PyResult<Vec<String>> {
+        Ok(self.here()?.0.report.lock().notes.clone())
     }
-    fn to_json(&self) -> String {
-        let mut all = self.0.0.report.lock().to_json();
+    fn to_json(&self) -> PyResult<String> {
+        let mut all = self.here()?.0.report.lock().to_json();
         if let Some(o) = all.as_object_mut() {
             o.insert("name".into(), self.0.0.name.clone().into());
             o.insert("id".into(), self.0.0.id.lock().clone().into());
             o.insert("runId".into(), self.0.0.run_id.clone().into());
         }
-        all.to_string()
+        Ok(all.to_string())
     }
     fn __repr__(&self) -> String {
+        if door::check_fork().is_err() {
+            return format!("Query '{}' of the process that this one was forked from", self.0.0.name);
+        }
         let r = self.0.0.report.lock();
         let mut out = format!("Query '{}': {}", self.0.0.name, r.status);
         if !r.message.is_empty() {
@@ -382,6 +431,7 @@ impl PyQuery {
         out
     }
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().here()?;
         slf.py().import("bayou._display")?.call_method1("query_html", (slf,))
     }
     fn __getattr__(&self, name: &str) -> PyResult<()> {

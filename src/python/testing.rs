@@ -3,6 +3,7 @@
 use crate::storage::crash;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[pyfunction]
 fn _crash_at(point: &str, nth: u64) {
@@ -15,6 +16,11 @@ fn _pause_at(point: &str, nth: u64) {
 }
 
 #[pyfunction]
+fn _slow_at(point: &str, seconds: f64) {
+    crash::slow_at(point, Duration::from_secs_f64(seconds));
+}
+
+#[pyfunction]
 fn _crash_points() -> BTreeMap<String, u64> {
     crash::seen()
 }
@@ -22,5 +28,6 @@ fn _crash_points() -> BTreeMap<String, u64> {
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_crash_at, m)?)?;
     m.add_function(wrap_pyfunction!(_pause_at, m)?)?;
+    m.add_function(wrap_pyfunction!(_slow_at, m)?)?;
     m.add_function(wrap_pyfunction!(_crash_points, m)?)
 }

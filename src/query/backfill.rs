@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The filling of tables that is to be done now.
+#[derive(Clone)]
 pub struct Filling {
     pub tables: Vec<String>,
     pub waiting: Vec<String>,

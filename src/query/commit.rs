@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 
 /// The application id of a table's transactions.
@@ -27,6 +28,8 @@ pub struct Committer {
     pub staging: BTreeMap<String, Staging>,
     done: BTreeMap<String, DoneTable>,
     accept_changes: bool,
+    /// Set while users' functions are called.
+    pub calling: Arc<AtomicBool>,
 }
 
 /// What a seal asks of each table.
@@ -147,6 +150,7 @@ impl Committer {
             done: BTreeMap::new(),
             staging,
             accept_changes: spec.accept_changes,
+            calling: Arc::default(),
         })
     }
 
@@ -286,7 +290,12 @@ impl Committer {
         }
         let committed: BTreeMap<String, DoneTable> = futures::future::try_join_all(jobs).await?.into_iter().collect();
         // After the tables: what a function does may rest on them.
-        futures::future::try_join_all(calls).await?;
+        if !calls.is_empty() {
+            self.calling.store(true, Ordering::Release);
+            let called = futures::future::try_join_all(calls).await;
+            self.calling.store(false, Ordering::Release);
+            called?;
+        }
         let mut tables = self.done.clone();
         for (name, table) in &self.tables {
             if !tables.contains_key(name) && !committed.contains_key(name) {

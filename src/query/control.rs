@@ -4,7 +4,8 @@ use crate::progress::Report;
 use crate::{Error, Kind, Result};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ pub struct Shared {
     pub id: Mutex<String>,
     pub run_id: String,
     stop: AtomicU8,
+    /// A seal or a commit is on its way to the store.
+    putting: AtomicBool,
+    /// A user's function has what is sealed: nobody knows how long it takes.
+    pub calling: Arc<AtomicBool>,
     pub report: Mutex<Report>,
     ended: Mutex<Option<Result<(), Failure>>>,
     changed: Condvar,
@@ -50,6 +55,8 @@ impl Shared {
             id: Mutex::new(id),
             run_id: uuid::Uuid::new_v4().to_string(),
             stop: AtomicU8::new(0),
+            putting: AtomicBool::new(false),
+            calling: Arc::default(),
             report: Mutex::new(Report { status: "starting".into(), ..Report::default() }),
             ended: Mutex::new(None),
             changed: Condvar::new(),
@@ -65,9 +72,61 @@ impl Shared {
     pub fn request(&self, stop: Stop) {
         self.stop.fetch_max(stop as u8, Ordering::AcqRel);
     }
+    pub fn is_putting(&self) -> bool {
+        self.putting.load(Ordering::Acquire) && !self.is_calling()
+    }
+    pub fn is_calling(&self) -> bool {
+        self.calling.load(Ordering::Acquire)
+    }
+    pub fn set_putting(&self, putting: bool) {
+        self.putting.store(putting, Ordering::Release);
+    }
+
+    /// Waits for what only Kafka can answer on a thread of its own: a stop does not wait for a dead broker.
+    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let (say, hear) = channel();
+        std::thread::Builder::new()
+            .name("bayou-ask".into())
+            .spawn(move || {
+                let _ = say.send(question());
+            })
+            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+        loop {
+            if self.stopping() == Stop::Now {
+                return Err(Error::interrupted("stopped while waiting for Kafka"));
+            }
+            match hear.recv_timeout(TURN) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::internal("a question ended without an answer"));
+                }
+            }
+        }
+    }
+
+    /// As long as nobody wants to stop, and `grace` longer. What is given up may have happened all the same.
+    pub async fn unless_stopped<T>(&self, grace: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let stopped = async {
+            while self.stopping() != Stop::Now {
+                tokio::time::sleep(TURN).await;
+            }
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            done = work => done,
+            () = stopped => Err(Error::interrupted("stopped")),
+        }
+    }
+
     pub fn end(&self, result: Result<()>) {
         let mut report = self.report.lock();
         let stopped = self.stopping() != Stop::No;
+        // What a stop has cut off is no failure.
+        let result = match result {
+            Err(e) if stopped && e.kind == Kind::Interrupted => Ok(()),
+            other => other,
+        };
         report.status = match &result {
             Err(_) => "failed".into(),
             Ok(()) if stopped => "stopped".into(),
@@ -81,6 +140,9 @@ impl Shared {
         self.changed.notify_all();
     }
 }
+
+/// How soon a stop is seen.
+pub const TURN: Duration = Duration::from_millis(25);
 
 /// A running or ended query.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use crate::window::Tracker;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 pub enum Fed {
@@ -40,6 +41,8 @@ pub struct Feed {
     pub lost: Vec<LostRange>,
     pub warnings: Vec<String>,
     looked: Instant,
+    /// A look at the topics that is under way.
+    looking: Option<Receiver<Result<Positions>>>,
     pub topic_ids: BTreeMap<Topic, Option<String>>,
 }
 
@@ -74,6 +77,44 @@ fn resolve(
         }
     }
     Ok(out)
+}
+
+fn fails_on_loss(sources: &[Arc<KafkaSource>], topic: &Topic) -> bool {
+    sources.iter().filter(|s| s.topics.contains(topic)).any(|s| s.fail_on_data_loss)
+}
+
+/// Partitions that are not known yet; they start at their earliest.
+fn new_partitions(
+    connection: &Connection,
+    sources: &[Arc<KafkaSource>],
+    known: &BTreeSet<TopicPartition>,
+) -> Result<Positions> {
+    let mut new = vec![];
+    for source in sources {
+        for tp in source.partitions()? {
+            if !known.contains(&tp) && !new.contains(&(tp.clone(), OffsetSpec::Earliest)) {
+                new.push((tp, OffsetSpec::Earliest));
+            }
+        }
+    }
+    if new.is_empty() { Ok(Positions::new()) } else { connection.list_offsets(&new) }
+}
+
+/// A topic made anew under the same name would be read on silently where its offsets have grown past ours.
+fn check_topics(
+    connection: &Connection,
+    sources: &[Arc<KafkaSource>],
+    ids: &BTreeMap<Topic, Option<String>>,
+) -> Result<()> {
+    for (topic, id) in ids {
+        let now = connection.topic_id(topic)?;
+        if now.is_some() && id.is_some() && now != *id && fails_on_loss(sources, topic) {
+            return Err(Error::data_loss(format!(
+                "the topic '{topic}' was deleted and made anew while it was read: what was not read is lost. Start over with reset(confirm=True)."
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl Feed {
@@ -121,6 +162,7 @@ impl Feed {
             lost: vec![],
             warnings: vec![],
             looked: Instant::now(),
+            looking: None,
             topic_ids: BTreeMap::new(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
@@ -152,25 +194,14 @@ impl Feed {
     }
 
     fn fails_on_loss(&self, topic: &Topic) -> bool {
-        self.sources.iter().filter(|s| s.topics.contains(topic)).any(|s| s.fail_on_data_loss)
+        fails_on_loss(&self.sources, topic)
     }
 
-    /// Adds partitions that are new since the positions were made; they start at their earliest.
-    fn find_partitions(&mut self) -> Result<Positions> {
-        let mut new = vec![];
-        for source in &self.sources {
-            for tp in source.partitions()? {
-                if !self.positions.contains_key(&tp) && !new.contains(&(tp.clone(), OffsetSpec::Earliest)) {
-                    new.push((tp, OffsetSpec::Earliest));
-                }
-            }
-        }
-        if new.is_empty() {
-            return Ok(Positions::new());
-        }
-        let found = self.connection.list_offsets(&new)?;
-        self.positions.extend(found.clone());
-        Ok(found)
+    /// Adds partitions that are new since the positions were made.
+    fn find_partitions(&mut self) -> Result<()> {
+        let known: BTreeSet<TopicPartition> = self.positions.keys().cloned().collect();
+        self.positions.extend(new_partitions(&self.connection, &self.sources, &known)?);
+        Ok(())
     }
 
     /// Looks up the ends, and whether what is to be read still exists.
@@ -365,31 +396,41 @@ impl Feed {
         }
     }
 
-    /// In a run without end: new partitions, every now and then.
+    /// In a run without end: new partitions, every now and then. They are looked for beside: with a broker that is dead the answer
+    /// takes its time, and neither what has been read nor a stop waits for it.
     pub fn rediscover(&mut self) -> Result<Positions> {
+        if let Some(looking) = &self.looking {
+            let answer = match looking.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(Positions::new()),
+                Err(TryRecvError::Disconnected) => Err(Error::internal("a look at the topics ended without an answer")),
+                Ok(answer) => answer,
+            };
+            (self.looking, self.looked) = (None, Instant::now());
+            let new = answer?;
+            if !new.is_empty() {
+                self.positions.extend(new.clone());
+                self.start_reader()?.assign(&new)?;
+            }
+            return Ok(new);
+        }
         if self.targets.is_some() || self.looked.elapsed() < Duration::from_secs(20) {
             return Ok(Positions::new());
         }
-        self.looked = Instant::now();
-        self.check_topics()?;
-        let new = self.find_partitions()?;
-        if !new.is_empty() {
-            self.start_reader()?.assign(&new)?;
-        }
-        Ok(new)
-    }
-
-    /// A topic made anew under the same name would be read on silently where its offsets have grown past ours.
-    fn check_topics(&self) -> Result<()> {
-        for (topic, id) in &self.topic_ids {
-            let now = self.connection.topic_id(topic)?;
-            if now.is_some() && id.is_some() && now != *id && self.fails_on_loss(topic) {
-                return Err(Error::data_loss(format!(
-                    "the topic '{topic}' was deleted and made anew while it was read: what was not read is lost. Start over with reset(confirm=True)."
-                )));
-            }
-        }
-        Ok(())
+        let (connection, sources, ids) = (self.connection.clone(), self.sources.clone(), self.topic_ids.clone());
+        let known: BTreeSet<TopicPartition> = self.positions.keys().cloned().collect();
+        let (say, hear) = channel();
+        std::thread::Builder::new()
+            .name("bayou-ask".into())
+            .spawn(move || {
+                let look = || {
+                    check_topics(&connection, &sources, &ids)?;
+                    new_partitions(&connection, &sources, &known)
+                };
+                let _ = say.send(look());
+            })
+            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+        self.looking = Some(hear);
+        Ok(Positions::new())
     }
 
     pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {

@@ -5,7 +5,9 @@ use crate::storage::Location;
 use crate::time::{Clock, EventTime, SystemClock};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 pub const BEAT: Duration = Duration::from_secs(5);
 const FILE: &str = "heartbeat.json";
@@ -75,7 +77,8 @@ pub async fn check(at: &Location, query: &str) -> Result<()> {
 
 /// Beats until dropped.
 pub struct Heartbeat {
-    task: tokio::task::JoinHandle<()>,
+    task: Option<tokio::task::JoinHandle<()>>,
+    ended: Arc<Notify>,
     at: Location,
     run: String,
     runtime: tokio::runtime::Handle,
@@ -89,23 +92,31 @@ fn beat(run: &str, beat: u64, ended: bool) -> Beat {
 impl Heartbeat {
     pub fn start(at: &Location, run: &str, runtime: &tokio::runtime::Handle) -> Self {
         let (place, name) = (at.clone(), run.to_string());
+        let ended = Arc::new(Notify::new());
+        let ending = ended.clone();
         let task = runtime.spawn(async move {
             for n in 0.. {
                 if let Ok(bytes) = serde_json::to_vec(&beat(&name, n, false)) {
                     let _ = place.put(FILE, bytes).await;
                 }
-                tokio::time::sleep(BEAT).await;
+                if tokio::time::timeout(BEAT, ending.notified()).await.is_ok() {
+                    break;
+                }
             }
         });
-        Self { task, at: at.clone(), run: run.into(), runtime: runtime.clone() }
+        Self { task: Some(task), ended, at: at.clone(), run: run.into(), runtime: runtime.clone() }
     }
 }
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        self.task.abort();
-        let (at, run) = (self.at.clone(), self.run.clone());
+        self.ended.notify_one();
+        let (at, run, task) = (self.at.clone(), self.run.clone(), self.task.take());
         let last = async move {
+            // A beat that is on its way must not land after the last one, and say that the run goes on.
+            if let Some(task) = task {
+                let _ = task.await;
+            }
             // Only our own: another runner may have taken over meanwhile.
             if read(&at).await.ok().flatten().is_some_and(|b| b.run == run)
                 && let Ok(bytes) = serde_json::to_vec(&beat(&run, u64::MAX, true))

@@ -2,11 +2,11 @@
 
 use super::commit::Committer;
 use super::compact::Compactor;
-use super::control::{Query, Shared, Stop, let_go, take_over};
+use super::control::{Query, Shared, Stop, TURN, let_go, take_over};
 use super::feed::Fed;
 use super::heartbeat::{self, Heartbeat};
 use super::maintain::Maintenance;
-use super::start::{self, QUARANTINE, Started};
+use super::start::{self, GRACE, QUARANTINE, Started};
 use super::stream::{Stream, check_name};
 use super::trigger::Trigger;
 use crate::epoch::*;
@@ -28,8 +28,6 @@ const MAX_EPOCH_ROWS: u64 = 5_000_000;
 const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
 /// How long a run that has ended waits for what happens beside it.
 const MAINTENANCE: Duration = Duration::from_secs(60);
-/// How long one wait for messages may be: also how soon a stop is seen.
-const TURN: Duration = Duration::from_millis(25);
 
 #[derive(Clone)]
 pub struct TableOptions {
@@ -149,7 +147,8 @@ enum Worked {
 
 impl<'a> Runner<'a> {
     fn run(spec: &QuerySpec, shared: &Shared) -> Result<()> {
-        spec.runtime.block_on(heartbeat::check(&spec.checkpoint, &spec.name))?;
+        let check = heartbeat::check(&spec.checkpoint, &spec.name);
+        spec.runtime.block_on(shared.unless_stopped(Duration::ZERO, check))?;
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
         loop {
             let at = start::start(spec, shared)?;
@@ -187,10 +186,14 @@ impl<'a> Runner<'a> {
         }
         let result = runner.epochs();
         runner.at.feed.stop();
-        // A put in flight gets a second when the user wants out; otherwise the commit is waited for.
-        let patience = if shared.stopping() == Stop::Now { Duration::from_secs(1) } else { Duration::from_secs(3600) };
+        // A put in flight gets about a second when the user wants out; otherwise the commit is waited for.
+        let patience = if shared.stopping() == Stop::Now { GRACE } else { Duration::from_secs(3600) };
         let settled = runner.settle(patience);
-        runner.maintenance.settle(spec, if shared.stopping() == Stop::Now { Duration::ZERO } else { MAINTENANCE });
+        runner.maintenance.settle(
+            spec,
+            shared,
+            if shared.stopping() == Stop::Now { Duration::ZERO } else { MAINTENANCE },
+        );
         result.and(settled)
     }
 
@@ -345,18 +348,22 @@ impl<'a> Runner<'a> {
     pub(super) fn settle(&mut self, patience: Duration) -> Result<()> {
         let Some(task) = self.committing.take() else { return Ok(()) };
         let mut task = task;
+        self.shared.set_putting(true);
         let (began, mut left) = (Instant::now(), patience);
         let waited = loop {
             let turn = TURN.min(left.saturating_sub(began.elapsed()));
             let waited = self.spec.runtime.block_on(async { tokio::time::timeout(turn, &mut task).await });
-            // Whoever wants out now waits a second more at most.
+            // Whoever wants out now waits no longer than that.
             if self.shared.stopping() == Stop::Now {
-                left = left.min(began.elapsed() + Duration::from_secs(1)).min(patience);
+                left = left.min(began.elapsed() + GRACE).min(patience);
             }
-            if waited.is_ok() || began.elapsed() >= left {
+            // Nor for a function: nobody knows how long it takes, and the next start calls it again.
+            let given_up = self.shared.stopping() == Stop::Now && self.shared.is_calling();
+            if waited.is_ok() || given_up || began.elapsed() >= left {
                 break waited;
             }
         };
+        self.shared.set_putting(false);
         match waited {
             Err(_) => Ok(()), // left to the next start, which finishes what is sealed
             Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),

@@ -79,7 +79,10 @@ impl Runner<'_> {
         }
         let sealing = Instant::now();
         let seal = self.make_seal(&work, &counts, tables, &totals, now);
-        if self.at.log_claim(&rt, &seal)? == Claim::Theirs {
+        self.shared.set_putting(true);
+        let claim = self.at.log_claim(&rt, &seal);
+        self.shared.set_putting(false);
+        if claim? == Claim::Theirs {
             return Err(Error::concurrent_query(format!(
                 "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
                 self.spec.name,

@@ -55,6 +55,9 @@ impl Looked {
     }
 }
 
+/// What is being committed when the user wants to stop gets so long.
+pub const GRACE: Duration = Duration::from_millis(900);
+
 pub const QUARANTINE: &str = "_quarantine";
 
 pub fn table_spec(t: &TableOptions) -> TableSpec {
@@ -143,12 +146,16 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let plan = plan(spec, &HashSet::new())?;
     let sources = plan.kafka_sources();
     let connection = one_connection(&sources)?;
-    let cluster_id = connection.cluster_id()?;
-    let mut topic_ids = BTreeMap::new();
-    for topic in topics(&sources) {
-        let id = connection.topic_id(&crate::position::Topic::new(&topic))?;
-        topic_ids.insert(topic, id);
-    }
+    let names = topics(&sources);
+    let (cluster_id, topic_ids) = shared.ask(move || {
+        let cluster_id = connection.cluster_id()?;
+        let mut topic_ids = BTreeMap::new();
+        for topic in names {
+            let id = connection.topic_id(&crate::position::Topic::new(&topic))?;
+            topic_ids.insert(topic, id);
+        }
+        Ok((cluster_id, topic_ids))
+    })?;
     let now = SystemClock.now();
     let generation = rt.block_on(newest_generation(&spec.checkpoint))?;
     // Left by reset(); taken away once the new generation stands.
@@ -171,7 +178,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                 Some(s) => s,
                 None => {
                     let first = first_epoch(spec, g)?;
-                    make_start(spec, &log, &sources, first, g > 1 || first > 0, now)?
+                    make_start(spec, shared, &log, &sources, first, g > 1 || first > 0, now)?
                 }
             };
             (log, start)
@@ -207,7 +214,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             if put == Put::Exists {
                 check_identity(spec, &found, &cluster_id, &topic_ids, &sources)?;
             }
-            let start = make_start(spec, &log, &sources, first, truncate, now)?;
+            let start = make_start(spec, shared, &log, &sources, first, truncate, now)?;
             rt.block_on(spec.checkpoint.delete("reset.json"))?;
             (log, start)
         }
@@ -244,6 +251,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
 
     // The tables, and what an earlier run left sealed but not done.
     let mut committer = rt.block_on(Committer::open(spec))?;
+    committer.calling = shared.calling.clone();
     let mut done = None;
     match newest {
         None => {
@@ -263,7 +271,11 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                     committer.known(before.as_ref());
                     let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new())?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
-                    rt.block_on(committer.commit(&log, &seal, commits, now))?
+                    shared.set_putting(true);
+                    let finish = committer.commit(&log, &seal, commits, now);
+                    let finished = rt.block_on(shared.unless_stopped(GRACE, finish));
+                    shared.set_putting(false);
+                    finished?
                 }
             });
         }
@@ -315,9 +327,12 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     }
     let bounded = spec.trigger == super::Trigger::AvailableNow;
     let mut feed = match &fill {
-        Some(fill) => fill.feed(engine.plan.kafka_sources())?,
+        Some(fill) => {
+            let (fill, sources) = (fill.clone(), engine.plan.kafka_sources());
+            shared.ask(move || fill.feed(sources))?
+        }
         None => {
-            let mut feed = Feed::new(sources, positions, bounded)?;
+            let mut feed = shared.ask(move || Feed::new(sources, positions, bounded))?;
             feed.last_timestamp = last_timestamps;
             feed
         }
@@ -373,15 +388,18 @@ fn first_epoch(spec: &QuerySpec, generation: u64) -> Result<i64> {
     })
 }
 
+#[allow(clippy::too_many_arguments)]
 fn make_start(
     spec: &QuerySpec,
+    shared: &Shared,
     log: &EpochLog,
     sources: &[Arc<KafkaSource>],
     first: i64,
     truncate: bool,
     now: EventTime,
 ) -> Result<StartFile> {
-    let positions = Feed::starts(sources)?;
+    let of = sources.to_vec();
+    let positions = shared.ask(move || Feed::starts(&of))?;
     let start = StartFile {
         format_version: FORMAT_VERSION,
         // The emptying of the tables takes a number of its own.

@@ -55,6 +55,18 @@ fn damaged(name: &str, what: &str) -> Error {
 /// Reads a file back with the columns that it has.
 pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let damaged = |what: &str| damaged(name, what);
+    // The last byte is the format's version.
+    if bytes.len() >= 20 && bytes[..7] == MAGIC[..7] && bytes[7].is_ascii_digit() && bytes[7] != MAGIC[7] {
+        let (found, known) = (char::from(bytes[7]), char::from(MAGIC[7]));
+        let (age, instead) = match found > known {
+            true => ("a newer", "Upgrade bayou"),
+            false => ("an older", "Go on with that version"),
+        };
+        return Err(Error::config(format!(
+            "the state file {name} was written by {age} bayou (format {found}, this one reads {known}). {instead}, or start over with \
+             reset(confirm=True)."
+        )));
+    }
     if bytes.len() < 20 || &bytes[..8] != MAGIC {
         return Err(damaged("not a state file of a known version"));
     }

@@ -10,13 +10,17 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
-static POINTS: Mutex<Points> = Mutex::new(Points { armed: BTreeMap::new(), seen: BTreeMap::new() });
+static POINTS: Mutex<Points> =
+    Mutex::new(Points { armed: BTreeMap::new(), slow: BTreeMap::new(), seen: BTreeMap::new() });
 
 struct Points {
     /// How many more times a point is passed before it happens.
     armed: BTreeMap<String, (u64, What)>,
+    /// Points that take their time.
+    slow: BTreeMap<String, Duration>,
     seen: BTreeMap<String, u64>,
 }
 
@@ -35,6 +39,16 @@ pub fn at(point: &str, nth: u64, what: What) {
     match nth {
         0 => drop(points.armed.remove(point)),
         _ => drop(points.armed.insert(point.into(), (nth, what))),
+    }
+    WATCHED.store(true, Ordering::Relaxed);
+}
+
+/// Makes the store take so long at a point, as a store far away would; zero takes it back.
+pub fn slow_at(point: &str, how_long: Duration) {
+    let mut points = POINTS.lock();
+    match how_long.is_zero() {
+        true => drop(points.slow.remove(point)),
+        false => drop(points.slow.insert(point.into(), how_long)),
     }
     WATCHED.store(true, Ordering::Relaxed);
 }
@@ -61,6 +75,16 @@ pub(super) fn before(operation: &str, path: &Path) {
 pub(super) fn after(operation: &str, path: &Path) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{}.after", name(operation, path)));
+    }
+}
+
+/// Takes the time that the point was given by `slow_at`.
+pub(super) async fn linger(operation: &str, path: &Path, when: &str) {
+    if WATCHED.load(Ordering::Relaxed) {
+        let slow = POINTS.lock().slow.get(&format!("{}.{when}", name(operation, path))).copied();
+        if let Some(how_long) = slow {
+            tokio::time::sleep(how_long).await;
+        }
     }
 }
 

@@ -59,8 +59,10 @@ impl ObjectStore for Guard {
     async fn put_opts(&self, path: &Path, data: PutPayload, options: PutOptions) -> Result<PutResult> {
         let operation = if matches!(options.mode, PutMode::Create) { "create" } else { "put" };
         crash::before(operation, path);
+        crash::linger(operation, path, "before").await;
         let put = within(self.most, self.inner.put_opts(path, data, options)).await?;
         crash::after(operation, path);
+        crash::linger(operation, path, "after").await;
         Ok(put)
     }
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

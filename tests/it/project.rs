@@ -33,7 +33,8 @@ const HOMES: [(&str, &[&str]); 6] = [
     ("parquet", &["sink/delta"]),
     ("pyo3", &["python"]),
 ];
-const UNSAFE: [&str; 2] = ["src/kafka/ffi.rs", "src/kafka/consume/native.rs"];
+const UNSAFE: [&str; 4] =
+    ["src/kafka/ffi.rs", "src/kafka/consume/native.rs", "src/query/memory.rs", "src/python/guard.rs"];
 const MOST_LINES: usize = 650;
 /// Tables of cases and stubs are long by nature.
 const LONG: [&str; 2] = ["python/bayou/_core.pyi", "src/expr/test.rs"];
@@ -175,7 +176,7 @@ fn heavy_crates_are_named_only_in_their_homes() {
 }
 
 #[test]
-fn unsafe_code_stays_in_two_files() {
+fn unsafe_code_stays_in_the_files_that_are_named_here() {
     let has = |path: &PathBuf| code(path).split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe");
     let found: Vec<String> = files("src", &[".rs"]).iter().filter(|p| has(p)).map(|p| named(p)).collect();
     let wrong: Vec<_> = found.iter().filter(|f| !UNSAFE.contains(&f.as_str())).collect();

@@ -1,5 +1,5 @@
 //! What need not happen: checkpoints of a table's log, and small files made into large ones. It works on a table of its own, opened for
-//! it, beside the stream; a failure is only logged.
+//! it, beside the stream; a failure is only told.
 
 use super::{open, quiet, within};
 use crate::Result;
@@ -7,25 +7,49 @@ use crate::storage::Location;
 use futures::TryStreamExt;
 use std::num::NonZeroU64;
 
-/// A checkpoint is written each time the table has had so many versions.
+/// A checkpoint is written when the table has had so many versions since the last one.
 const CHECKPOINT_EVERY: u64 = 50;
+/// After a failure it is tried again so many versions later.
+const AGAIN: u64 = 10;
 /// Files below this are small; they are made into ones of about this size.
 const TARGET: u64 = 128 << 20;
 
-/// Looks at the table at `location` and does what is due.
-pub async fn maintain(location: &Location, known_version: u64, optimize_every: Option<usize>) {
-    if known_version > 0 && known_version.is_multiple_of(CHECKPOINT_EVERY) {
-        said(location, "no checkpoint was written", checkpoint(location).await);
+/// Looks at the table at `location` and does what is due; returns what went wrong. `checkpointed`: the version of its last checkpoint,
+/// once it is known.
+pub async fn maintain(
+    location: &Location,
+    known_version: u64,
+    optimize_every: Option<usize>,
+    checkpointed: &mut Option<u64>,
+) -> Vec<String> {
+    let mut wrong = vec![];
+    let mut tell = |what: &str, result: Result<()>| {
+        if let Err(e) = result {
+            wrong.push(format!("{}: {what}, and are tried again: {}", location.display(), e.message));
+        }
+    };
+    // Not by the version's number: joining files takes versions, too, and a round may be left out.
+    let last = match *checkpointed {
+        Some(last) => last,
+        None => last_checkpoint(location).await,
+    };
+    *checkpointed = Some(last);
+    if known_version >= last + CHECKPOINT_EVERY {
+        let written = checkpoint(location).await;
+        *checkpointed = Some(if written.is_ok() { known_version } else { known_version + AGAIN - CHECKPOINT_EVERY });
+        tell("checkpoints of the log were not written", written);
     }
     if let Some(every) = optimize_every {
-        said(location, "small files were not joined", optimize(location, every).await);
+        tell("small files were not joined", optimize(location, every).await);
     }
+    wrong
 }
 
-fn said(location: &Location, what: &str, result: Result<()>) {
-    if let Err(e) = result {
-        log::warn!("{}: {what}: {}", location.display(), e.message);
-    }
+/// As `_last_checkpoint` has it, which is a hint and may be wrong: then there is one more.
+async fn last_checkpoint(location: &Location) -> u64 {
+    let hint = location.get("_delta_log/_last_checkpoint").await.ok().flatten();
+    let hint = hint.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    hint.and_then(|hint| hint.get("version")?.as_u64()).unwrap_or(0)
 }
 
 async fn checkpoint(location: &Location) -> Result<()> {

@@ -132,8 +132,13 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
     }
 }
 
+/// So many versions are read one by one before a table is loaded anew.
+const ANEW: u32 = 100;
+
 /// A table that exists, at the version last looked at.
 pub struct Table {
+    /// Versions that were read one by one since the table was loaded.
+    advanced: u32,
     pub spec: TableSpec,
     pub(crate) table: DeltaTable,
 }
@@ -218,7 +223,7 @@ impl Table {
         let mut created = false;
         for _ in 0..3 {
             if let Some(table) = open(&spec.location).await? {
-                let mut table = Self { spec, table };
+                let mut table = Self { spec, table, advanced: 0 };
                 table.check_usable()?;
                 table.reconcile().await?;
                 return Ok((table, created));
@@ -275,11 +280,17 @@ impl Table {
         let mut table = DeltaTable::new(self.spec.location.log_store());
         within(&self.spec.location, "reloading the table", table.load()).await?;
         self.table = table;
+        self.advanced = 0;
         Ok(())
     }
 
     /// Moves to the newest version by reading only the commits since.
     pub async fn advance(&mut self) -> Result<()> {
+        // Each update leaves some kilobytes of its own in the snapshot; from time to time it is read anew, from the last checkpoint on.
+        if self.advanced >= ANEW {
+            return self.refresh().await;
+        }
+        self.advanced += 1;
         let update = self.table.update_state();
         match tokio::time::timeout(self.spec.location.timeout(), update).await {
             Ok(Ok(())) => Ok(()),

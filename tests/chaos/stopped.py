@@ -1,0 +1,264 @@
+"""A kernel that is interrupted: it takes jobs, a line of JSON each, and tells when it is where it is to be hit.
+
+    {"call": "run", "where": "idle", "address": …, "topic": …, "root": …, "rows": 2000}
+
+says "there" at that point, then {"raised": monotonic seconds, "missed": false}; then the pipeline is run again to its end, and
+what its tables hold is compared with a computation of one line each: {"wrong": []}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import bayou
+import deltalake
+import pyarrow as pa
+
+SCHEMA = "n INT, k STRING, time TIMESTAMP"
+START = 1_704_067_200_000_000
+# As slow as a bad day of a cloud store.
+HOLD = 0.6
+# Nobody waits for it: the run that is hit is to leave it behind.
+LONG = 5.0
+SAID = threading.Event()
+
+
+def value(n: int) -> bytes:
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(START // 1_000_000 + n))
+    return json.dumps({"n": n, "k": f"k{n % 7}", "time": when}).encode()
+
+
+def say(word: Any) -> None:
+    print(json.dumps(word), flush=True)
+
+
+def there() -> None:
+    """Once for each job."""
+    if not SAID.is_set():
+        SAID.set()
+        say("there")
+
+
+class Function:
+    """A function of the user's that takes its time, once."""
+
+    def __init__(self, busy: bool) -> None:
+        self.slow, self.busy = True, busy
+
+    def wait(self) -> None:
+        if not self.slow:
+            return
+        self.slow = False
+        there()
+        until = time.monotonic() + LONG
+        while self.busy and time.monotonic() < until:
+            pass
+        time.sleep(max(0.0, until - time.monotonic()))
+
+    def rows(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        self.wait()
+        return rows
+
+    def batch(self, _: pa.Table, __: int) -> None:
+        self.wait()
+
+    def of_group(self, rows: pa.RecordBatch) -> int:
+        self.wait()
+        return rows.num_rows
+
+
+def define(job: dict[str, Any], kafka: bayou.Connection, function: Function | None) -> bayou.Pipeline:
+    where = job["where"]
+    raw = kafka.read_stream(job["topic"], schema=SCHEMA, max_offsets_per_trigger=job.get("epoch"))
+    clean = raw.where("n >= 0")
+    f = function or Function(False)
+    clean = clean.with_watermark("time", "10 seconds", idle_timeout="1000 days")
+    if where.startswith("map_batches"):
+        clean = clean.map_batches(f.rows, schema=SCHEMA)
+    clean = clean.named("clean")
+    lake = bayou.Pipeline("stops", job["root"])
+    lake.table("clean", clean)
+    counted = ("count(*) AS c", "sum(n) AS n")
+    lake.table("totals", clean.group_by().agg(*counted))
+    lake.table("by_k", clean.group_by("k").agg(*counted), output_mode="update")
+    of_group = {"g": bayou.aggregate(f.of_group, "INT", ["n"])} if where == "aggregate" else {}
+    lake.table("minutes", clean.group_by(bayou.window("time", "1 minute")).agg(*counted, **of_group))
+    if where == "foreach_batch":
+        lake.foreach_batch("told", clean, f.batch)
+    return lake
+
+
+def wrong(root: str, rows: int) -> list[str]:
+    """What does not agree with 0 … rows − 1, a second apart."""
+
+    def read(table: str) -> list[dict[str, Any]]:
+        return deltalake.DeltaTable(f"{root}/{table}").to_pyarrow_table().to_pylist()
+
+    out = []
+    found = sorted(r["n"] for r in read("clean"))
+    if found != list(range(rows)):
+        double = [n for n, c in Counter(found).items() if c > 1]
+        out.append(f"clean: {len(found)} rows of {rows}, twice: {double[:5]}")
+    if [(r["c"], r["n"]) for r in read("totals")] != [(rows, sum(range(rows)))]:
+        out.append(f"totals: {read('totals')}")
+    keys = {f"k{k}": (len(range(k, rows, 7)), sum(range(k, rows, 7))) for k in range(7)}
+    if {r["k"]: (r["c"], r["n"]) for r in read("by_k")} != keys or len(read("by_k")) != 7:
+        out.append(f"by_k: {read('by_k')}")
+    closed = (rows - 1 - 10) // 60
+    minutes = sorted((r["window_start"].timestamp(), r["c"], r["n"]) for r in read("minutes"))
+    of = [(START / 1e6 + 60 * m, 60, sum(range(60 * m, 60 * m + 60))) for m in range(closed)]
+    if minutes != of:
+        out.append(f"minutes: {len(minutes)} windows of {len(of)}")
+    return out
+
+
+def position(root: pathlib.Path) -> int:
+    """Offsets that are done."""
+    done = sorted(root.glob("_bayou/stops/*/done/*.json"))
+    if not done:
+        return 0
+    seal = done[-1].parent.parent / "epoch" / done[-1].name
+    return sum(r["until"] for r in json.loads(seal.read_text())["ranges"])
+
+
+@contextlib.contextmanager
+def watching(seen: Callable[[], bool] | None) -> Iterator[None]:
+    """Says "there" when the condition holds."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            if seen is not None and seen():
+                return there()
+            time.sleep(0.002)  # between two looks at a folder
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if seen is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def condition(job: dict[str, Any]) -> Callable[[], bool] | None:
+    root, where = pathlib.Path(job["root"]), job["where"]
+    if where in ("idle", "dead broker", "killed broker") and job["call"] in ("run", "await"):
+        return lambda: position(root) >= job["rows"]
+    if where == "reading a backlog" and job["call"] in ("run", "await"):
+        return lambda: any(root.glob("_bayou/stops/*/start.json"))
+    if where == "writing files":
+        return lambda: (root / "clean").is_dir() and any(".parquet" in p.name for p in (root / "clean").iterdir())
+    if job.get("hold"):
+        before = bayou.testing.crash_points().get(job["hold"], 0)
+        return lambda: bayou.testing.crash_points().get(job["hold"], 0) > before
+    return None
+
+
+def rows_for_ever() -> Iterator[dict[str, Any]]:
+    there()
+    n = 0
+    while True:
+        yield {"n": n, "k": "k", "time": None}
+        n += 1
+
+
+def call(job: dict[str, Any], kafka: bayou.Connection | None, lake: bayou.Pipeline | None) -> None:
+    what, where = job["call"], job["where"]
+    trigger = "1 second" if where in ("idle", "dead broker", "killed broker", "reading a backlog") else None
+    if where == "starting":
+        there()
+    if what == "connect":
+        bayou.connect(job["address"])
+    elif what == "run":
+        assert lake
+        lake.run(trigger=trigger, progress=job.get("progress", False))
+    elif what == "await":
+        assert lake
+        lake.run(trigger=trigger, progress=False, block=False).await_termination()
+    elif what == "produce":
+        assert kafka
+        kafka.produce(job["topic"], rows_for_ever() if where != "starting" else [{"n": 1}], progress=False)
+    else:
+        assert kafka
+        stream = kafka.read_stream(job["topic"], schema=SCHEMA)
+        if what == "preview":
+            stream.preview(20)
+        elif what == "collect":
+            if where == "reading a backlog":
+                threading.Timer(0.05, there).start()
+            stream.group_by("k").agg("count(*) AS c", "sum(n) AS n").collect()
+        elif what == "batches":
+            seen = 0
+            for batch in stream.batches(trigger="1 second"):
+                seen += len(batch)
+                if seen == job["rows"]:
+                    there()
+
+
+def hit(job: dict[str, Any], kafka: bayou.Connection | None) -> None:
+    function = Function(job["where"].endswith("busy"))
+    # Made before the broker is stopped: what is measured is the call.
+    lake = define(job, kafka, function) if job["call"] in ("run", "await") and kafka else None
+    if job.get("hold"):
+        bayou.testing.slow_at(job["hold"], job.get("seconds", HOLD))
+    missed, raised = False, 0.0
+    SAID.clear()
+    say("ready")
+    sys.stdin.readline()
+    try:
+        with watching(condition(job)):
+            call(job, kafka, lake)
+        missed = True
+        there()
+        time.sleep(20)  # the interrupt is on its way
+    except KeyboardInterrupt:
+        raised = time.monotonic()
+    finally:
+        if job.get("hold"):
+            bayou.testing.slow_at(job["hold"], 0)
+    say({"raised": raised, "missed": missed})
+    if lake is not None and lake.query is not None and job["call"] == "run":
+        # Whoever presses the button gets the Query all the same.
+        assert lake.query.status in ("stopped", "stopping", "finished", "starting", "running"), lake.query.status
+
+
+def main() -> None:
+    connections: dict[str, bayou.Connection] = {}
+    for line in sys.stdin:
+        job = json.loads(line)
+        address = job["address"]
+        if "broker" in job and address not in connections:
+            connections[address] = bayou.connect(name=job["broker"])
+        elif address not in connections:
+            connections[address] = bayou.connect(address)
+        kafka = connections[address]
+        hit(job, kafka)
+        # The parent wakes the broker up first.
+        sys.stdin.readline()
+        say({"wrong": after(job, kafka)})
+
+
+def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
+    """The kernel is as good as new: the next run ends, and the tables are exact."""
+    if job["where"] == "killed broker":
+        return []
+    if job["call"] not in ("run", "await"):
+        found = kafka.read_stream(job["topic"], schema=SCHEMA).preview(5)
+        return [] if len(found) == 5 else [f"preview: {len(found)} rows"]
+    function = Function(False)
+    function.slow = False
+    define({**job, "epoch": None}, kafka, function).run(progress=False)
+    return wrong(job["root"], job["rows"])
+
+
+if __name__ == "__main__":
+    main()
