@@ -101,8 +101,8 @@ impl Drop for Request {
 pub(super) const EARLIEST: i64 = -2;
 pub(super) const LATEST: i64 = -1;
 
-/// A partition's offset, or why there is none.
-pub(super) type OffsetAnswer = (TopicPartition, Result<i64, Failure>);
+/// A partition's offset and the leader epoch there (below 0: not known), or why there is none.
+pub(super) type OffsetAnswer = (TopicPartition, Result<(i64, i32), Failure>);
 
 /// ListOffsets with read_committed: `spec` is EARLIEST, LATEST (the last stable offset) or milliseconds since the epoch.
 /// An answer of -1 to the latter means that there is no message at or after it.
@@ -138,7 +138,9 @@ pub(super) fn list_offsets(
                 let found = &*rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i));
                 let tp = TopicPartition::new(text_of(found.topic), found.partition);
                 let offset = match found.err {
-                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(found.offset),
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                        Ok((found.offset, rd::rd_kafka_topic_partition_get_leader_epoch(found)))
+                    }
                     code => Err(Failure::new(code, code_text(code))),
                 };
                 (tp, offset)
