@@ -157,7 +157,7 @@ def campaign(
         bounded.join(120)
     errors = list(bounded.errors)
     if not query.is_active:
-        errors.append(f"the interval run has ended: {query.exception}")
+        errors.append(f"the interval run has ended: {query.exception()}")
     warnings = len(query.warnings)
     query.stop()
     for root in roots.values():

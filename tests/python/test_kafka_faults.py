@@ -122,8 +122,9 @@ def test_without_brokers_a_run_waits_with_a_warning_stops_at_once_and_goes_on_la
     until(lambda: len(seals(path)) >= 2, say="two epochs")
     for n in (1, 2, 3):
         cluster.kill(n)
-    until(lambda: any("no broker" in w for w in live.warnings), 30, "a warning that no broker answers")
-    assert live.is_active, live.exception
+    told = ("no broker of", "cannot be reached", "trying again is safe")
+    until(lambda: any(t in w for w in live.warnings for t in told), 30, "a warning that no broker answers")
+    assert live.is_active
     began = time.monotonic()
     live.stop()
     assert time.monotonic() - began < 1.5
@@ -168,6 +169,12 @@ def live_run(cluster: Cluster, topic: str, path: pathlib.Path, tolerant: bool) -
                 pipe.close()
 
 
+def hold(child: subprocess.Popen[str]) -> None:
+    child.send_signal(brokers.STOP)
+    # A request that waits at a broker for messages would still get them; it waits for a quarter of a second.
+    time.sleep(0.6)
+
+
 def ends_with(child: subprocess.Popen[str], *texts: str) -> None:
     _, said = child.communicate(timeout=60)
     assert "DataLossError" in said and all(t in said for t in texts), said
@@ -205,7 +212,7 @@ def test_retention_while_a_run_looks_away(cluster: Cluster, tmp_path: pathlib.Pa
     send(cluster, topic, range(10))
     with live_run(cluster, topic, path, tolerant) as child:
         until(lambda: position(path) == {0: 10}, say="10 read")
-        child.send_signal(brokers.STOP)
+        hold(child)
         send(cluster, topic, range(10, 40))
         cluster.delete_records(topic, 25)
         child.send_signal(brokers.CONT)
@@ -251,7 +258,7 @@ def test_a_topic_made_anew_while_a_run_looks_away(
     send(cluster, topic, range(10))
     with live_run(cluster, topic, path, tolerant) as child:
         until(lambda: position(path) == {0: 10}, say="10 read")
-        child.send_signal(brokers.STOP)
+        hold(child)
         cluster.delete(topic)
         cluster.create(topic)
         send(cluster, topic, range(100, 100 + grown))
