@@ -232,6 +232,8 @@ pub enum Loss {
     Truncated,
     /// The topic was deleted and made anew.
     Recreated,
+    /// The log was cut, and nothing but transaction markers and the like had been read there: no record is lost.
+    Markers,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]

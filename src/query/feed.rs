@@ -79,6 +79,8 @@ pub struct Feed {
     /// Up to this leader epoch the log is known to agree with what was read.
     verified: BTreeMap<TopicPartition, i32>,
     doubt: Option<Doubt>,
+    /// Where reading stood in an earlier run, and goes on a little further back: between are only markers, or what replaced them.
+    passed: Positions,
 }
 
 /// Partitions that are not known yet, and their earliest offsets.
@@ -179,6 +181,7 @@ impl Feed {
             leader_epochs: BTreeMap::new(),
             verified: BTreeMap::new(),
             doubt: None,
+            passed: Positions::new(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
             return Err(Error::config(
@@ -340,6 +343,9 @@ impl Feed {
         for i in &wanted {
             let i = *i as usize;
             let source = messages.sources[i] as usize;
+            if count[source] == 0 && !self.passed.is_empty() {
+                self.resume(&messages.partitions[source], Offset(messages.offsets[i]));
+            }
             last[source] = messages.offsets[i];
             newest[source] = messages.timestamps[i];
             count[source] += 1;

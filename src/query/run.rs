@@ -276,7 +276,7 @@ impl<'a> Runner<'a> {
     fn begin(&self) -> Work {
         let trackers = self.at.engine.plan.trackers.iter().zip(&self.at.engine.trackers);
         // Ranges join on to those before: what is lost lies within.
-        let mut from = self.at.feed.positions.clone();
+        let mut from = self.at.feed.sealed();
         for lost in self.at.feed.lost.iter().rev() {
             from.insert(TopicPartition::new(&lost.topic, lost.partition), Offset(lost.from));
         }

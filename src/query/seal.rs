@@ -168,7 +168,8 @@ impl Runner<'_> {
     ) -> Seal {
         let feed = &mut self.at.feed;
         let mut records = feed.take_records();
-        let ranges = feed.positions.iter().map(|(tp, until)| Range {
+        let positions = feed.sealed();
+        let ranges = positions.iter().map(|(tp, until)| Range {
             topic: tp.topic.to_string(),
             partition: tp.partition.0,
             from: work.from.get(tp).map_or(until.0, |o| o.0),

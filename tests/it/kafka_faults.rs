@@ -119,6 +119,7 @@ fn outcome(
         Ok(()) => "exact".into(),
         Err((kind, message)) => {
             assert!(kind != Kind::Internal, "{what}: an error without words: {message}");
+            assert!(kind != Kind::DataLoss, "{what}: nothing is lost: {message}");
             again().unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {message}"));
             format!("{kind:?}: {message}")
         }
@@ -168,6 +169,11 @@ fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind()
             Err(e) => {
                 assert!(e.kind != Kind::Internal, "{what}: {e}");
                 format!("{:?}: {}", e.kind, e.message)
+            }
+            // What was not taken is counted, and the user is told.
+            Ok(report) if report.failed > 0 => {
+                assert_eq!(report.delivered + report.failed, ROWS as u64, "{what}");
+                format!("{} of {ROWS} rows failed: {:?}", report.failed, report.failures.first())
             }
             Ok(report) => {
                 assert_eq!(report.delivered, ROWS as u64, "{what}");

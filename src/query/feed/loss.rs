@@ -10,7 +10,7 @@ use super::{Fed, Feed};
 use crate::epoch::{Loss, LostRange};
 use crate::error::Kind;
 use crate::kafka::{Connection, OffsetSpec};
-use crate::position::{Offset, Topic, TopicPartition};
+use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -115,7 +115,10 @@ impl Feed {
             let read = self.read.get(&tp).map_or(at, |r| Offset(r.offset.0 + 1));
             match parts.get(&tp) {
                 Some(cut) if *cut < read => self.lose(&tp, at, (*cut).max(first).min(end), Loss::Truncated)?,
-                Some(cut) => drop(self.positions.insert(tp, (*cut).max(first).min(end).min(at))),
+                Some(cut) => {
+                    self.passed.insert(tp.clone(), at);
+                    self.positions.insert(tp, (*cut).max(first).min(end).min(at));
+                }
                 None if at < first => self.lose(&tp, at, first, Loss::Retention)?,
                 None if at > end => self.lose(&tp, at, end, Loss::Truncated)?,
                 None => {}
@@ -142,7 +145,7 @@ impl Feed {
                 at.0 - 1,
                 until.0
             ),
-            Loss::Recreated | Loss::Unknown => {
+            Loss::Recreated | Loss::Markers | Loss::Unknown => {
                 format!("{tp}: from offset {} on all is lost: the topic was deleted and made anew", at.0)
             }
         };
@@ -167,6 +170,27 @@ impl Feed {
             self.read.remove(tp);
         }
         Ok(())
+    }
+
+    /// The first record that comes after only markers and the like were in doubt.
+    pub(super) fn resume(&mut self, tp: &TopicPartition, first: Offset) {
+        let Some(passed) = self.passed.remove(tp) else { return };
+        if first < passed {
+            // The markers that had been passed are gone, and records stand there that have not been read.
+            self.lost.push(LostRange {
+                topic: tp.topic.to_string(),
+                partition: tp.partition.0,
+                from: passed.0,
+                until: first.0,
+                why: Loss::Markers,
+            });
+        }
+    }
+
+    /// Where a seal says that reading stands.
+    pub fn sealed(&self) -> Positions {
+        let passed = |tp: &TopicPartition| self.passed.get(tp).copied().unwrap_or(Offset(0));
+        self.positions.iter().map(|(tp, at)| (tp.clone(), (*at).max(passed(tp)))).collect()
     }
 
     pub(super) fn doubt_offset(&mut self, partition: TopicPartition, wanted: Offset) {
