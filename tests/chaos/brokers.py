@@ -29,7 +29,7 @@ from runner import define
 from truth import read
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
-from cluster import NODES, Cluster
+from cluster import NODES, Cluster, until
 
 STOP, CONT = signal.SIGSTOP, signal.SIGCONT
 STEPS = ("kill", "pause", "move", "kill two", "pause two", "restart all")
@@ -146,10 +146,15 @@ def campaign(
     live = define({**job, "root": str(roots["live"])})
     query = live.run(trigger="200 ms", progress=False, block=False)
     bounded.start()
+    epochs = lambda: len(list(roots["live"].glob("_bayou/chaos/1/epoch/*")))  # noqa: E731
     try:
         for step in steps:
+            # Everything is at work when the fault comes.
+            sent, sealed = producer.delivered, epochs()
+            until(lambda sent=sent: producer.delivered > sent + 500, 90, "the producer goes on")
+            until(lambda sealed=sealed: epochs() > sealed + 1, 90, "the interval run goes on")
             fault(cluster, topic, rng, step)
-            say(f"  {step}: {producer.delivered:,} delivered, {len(list(roots['live'].glob('_bayou/chaos/1/epoch/*')))} epochs")
+            say(f"  {step}: {producer.delivered:,} delivered, {epochs()} epochs")
         delivered = producer.finish()
     finally:
         producer.enough.set()

@@ -103,8 +103,8 @@ fn each(cases: Vec<Case>, one: impl Fn(&Case) -> String + Sync) {
         }
     });
     let said = said.into_inner().unwrap();
-    println!("{count} cases in {:.1} s", began.elapsed().as_secs_f64());
-    said.iter().filter(|s| !s.ends_with("exact")).for_each(|s| println!("  {s}"));
+    eprintln!("{count} cases in {:.1} s", began.elapsed().as_secs_f64());
+    said.iter().filter(|s| !s.ends_with("exact")).for_each(|s| eprintln!("  {s}"));
 }
 
 /// The outcome of a run under a fault: exact, or an error with a kind, and exact in any case once the fault has passed.
@@ -210,7 +210,7 @@ fn brokers_that_go_away_and_come_back_or_answer_late_hold_a_bounded_run_up_and_n
             std::thread::sleep(Duration::from_secs(seconds));
             fault(false);
             let said = outcome(first.join().unwrap(), began, || run(spec(&connection, TOPIC, &root, &rt)), what);
-            println!("{what}: {said} after {:?}", began.elapsed());
+            eprintln!("{what}: {said} after {:?}", began.elapsed());
         });
         check(dir.path(), ROWS, what);
     }
@@ -237,5 +237,5 @@ fn a_reader_says_that_no_broker_answers() {
             _ => {}
         }
     }
-    println!("{said:?} after {:?}", began.elapsed());
+    eprintln!("{said:?} after {:?}", began.elapsed());
 }

@@ -265,9 +265,7 @@ file.delete.delay.ms=500
         file.write_text(f'{{"version":1,"partitions":[{plan}]}}')
         tool = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
         where = ["--bootstrap-server", self.address]
-        run_quietly(
-            *self.java(tool, *where, "--execute", "--reassignment-json-file", str(file)), cwd=self.folder
-        )
+        run_quietly(*self.java(tool, *where, "--execute", "--reassignment-json-file", str(file)), cwd=self.folder)
         until(lambda: all(p.replicas[0] == to for p in self.partitions(topic).values()), say="replicas in a new order")
         self.elect(topic)
 
