@@ -124,6 +124,12 @@ pub struct Range {
     pub records: u64,
     /// The timestamp of the partition's last record so far, in microseconds; None when it has none yet.
     pub last_timestamp: Option<EventTime>,
+    /// The partition's last record so far: its offset, and the leader epoch it was written in. By these a later run sees that a
+    /// log was cut and written anew. None before the first record, in seals of older versions, and where the broker has no epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_offset: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_epoch: Option<i32>,
 }
 
 /// What is to be committed to one table.
@@ -171,6 +177,9 @@ pub struct Seal {
     pub began: EventTime,
     pub clock: EventTime,
     pub ranges: Vec<Range>,
+    /// The ids of topics that were made anew since `query.json`, where the user said to go on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topic_ids: BTreeMap<String, String>,
     /// Per `with_watermark`, before and after the epoch.
     pub watermarks_before: BTreeMap<String, Option<EventTime>>,
     pub watermarks: BTreeMap<String, TrackerState>,
@@ -202,8 +211,29 @@ pub struct Backfill {
 pub struct LostRange {
     pub topic: String,
     pub partition: i32,
+    /// Reading stood here,
     pub from: i64,
+    /// and went on here: further on where offsets had been removed, further back where the log had been cut.
     pub until: i64,
+    #[serde(default)]
+    pub why: Loss,
+}
+
+/// Why offsets are lost.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Loss {
+    /// In seals of older versions.
+    #[default]
+    Unknown,
+    /// Removed before they were read.
+    Retention,
+    /// The log was cut: what was read from `until` on is not in it any more.
+    Truncated,
+    /// The topic was deleted and made anew.
+    Recreated,
+    /// The log was cut, and nothing but transaction markers and the like had been read there: no record is lost.
+    Markers,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -339,6 +369,7 @@ impl EpochLog {
                 began: now,
                 clock: now,
                 ranges: vec![],
+                topic_ids: BTreeMap::new(),
                 watermarks_before: BTreeMap::new(),
                 watermarks: BTreeMap::new(),
                 state: BTreeMap::new(),

@@ -96,7 +96,17 @@ pub struct TableReport {
     pub version: u64,
 }
 
+/// More than this nobody reads.
+const WARNINGS: usize = 500;
+
 impl Report {
+    /// The same text once: brokers come and go, and a run may be long.
+    pub fn warn(&mut self, text: String) {
+        if !self.warnings.contains(&text) && self.warnings.len() < WARNINGS {
+            self.warnings.push(text);
+        }
+    }
+
     pub fn push(&mut self, progress: Value) {
         self.recent.push_back(progress);
         while self.recent.len() > RECENT {

@@ -22,6 +22,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// One attempt of a request may take so long, and this much lies between two.
+const ATTEMPT: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A topic in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSummary {
@@ -184,14 +188,30 @@ impl Connection {
     /// What tells a topic from one of the same name made later; None where the broker cannot say (embedded, old brokers).
     pub fn topic_id(&self, topic: &Topic) -> Result<Option<String>> {
         self.check_fork()?;
-        if self.is_embedded() {
+        // librdkafka's mock has no controller, which is who is asked.
+        if self.is_embedded() || self.cluster_id()?.starts_with("mockCluster") {
             return Ok(None);
         }
-        match ffi::topic_id(self.client().client(), topic.as_str(), REQUEST) {
-            Ok(id) => Ok(id),
-            Err(f) if f.code == Code::UnsupportedVersion || f.code == Code::UnsupportedFeature => Ok(None),
-            Err(f) => Err(self.failure(&format!("Describing topic '{topic}' on {}", self.address()), &f)),
+        let start = Instant::now();
+        loop {
+            match ffi::topic_id(self.client().client(), topic.as_str(), self.attempt(start)) {
+                Ok(id) => return Ok(id),
+                Err(f) if f.code == Code::UnsupportedVersion || f.code == Code::UnsupportedFeature => return Ok(None),
+                Err(f) if is_passing(f.code) && start.elapsed() < REQUEST => {
+                    // Says so, with the nearest name, where there is none.
+                    self.partitions(topic)?;
+                    std::thread::sleep(AGAIN);
+                }
+                Err(f) => return Err(self.failure(&format!("Describing topic '{topic}' on {}", self.address()), &f)),
+            }
         }
+    }
+
+    /// How long one attempt of a request may take that began at `start`: a broker that is there and says nothing must not have
+    /// all of the time, for another may answer.
+    fn attempt(&self, start: Instant) -> Duration {
+        let left = REQUEST.saturating_sub(start.elapsed());
+        left.min(ATTEMPT).max(Duration::from_millis(500))
     }
 
     /// Offsets, as a reader of committed messages sees them.
@@ -209,26 +229,40 @@ impl Connection {
         let asked: Vec<_> = wanted.iter().map(|(tp, spec)| (tp.clone(), native_spec(*spec))).collect();
         let mut offsets = self.ask_offsets(&asked)?;
         // No message at or after a time is answered with -1: then the latest is meant.
-        let beyond: Vec<_> = offsets.iter().filter(|(_, o)| o.0 < 0).map(|(tp, _)| (tp.clone(), ffi::LATEST)).collect();
+        let beyond: Vec<_> =
+            offsets.iter().filter(|(_, (o, _))| o.0 < 0).map(|(tp, _)| (tp.clone(), ffi::LATEST)).collect();
         if !beyond.is_empty() {
             offsets.extend(self.ask_offsets(&beyond)?);
         }
-        Ok(offsets)
+        Ok(offsets.into_iter().map(|(tp, (offset, _))| (tp, offset)).collect())
     }
 
-    fn ask_offsets(&self, asked: &[(TopicPartition, i64)]) -> Result<BTreeMap<TopicPartition, Offset>> {
+    /// The last stable offsets, each with the newest leader epoch of its log, where the broker says one.
+    pub fn list_ends(
+        &self,
+        wanted: impl Iterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, (Offset, Option<i32>)>> {
+        self.check_fork()?;
+        let asked: Vec<_> = wanted.map(|tp| (tp, ffi::LATEST)).collect();
+        if asked.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let known = |epoch: i32| (epoch >= 0).then_some(epoch);
+        Ok(self.ask_offsets(&asked)?.into_iter().map(|(tp, (offset, epoch))| (tp, (offset, known(epoch)))).collect())
+    }
+
+    fn ask_offsets(&self, asked: &[(TopicPartition, i64)]) -> Result<BTreeMap<TopicPartition, (Offset, i32)>> {
         let what = format!("Looking up offsets on {}", self.address());
         let start = Instant::now();
         loop {
-            let left = REQUEST.saturating_sub(start.elapsed()).max(Duration::from_millis(500));
             let mut offsets = BTreeMap::new();
             let mut wrong = None;
-            match ffi::list_offsets(self.client().client(), asked, left) {
+            match ffi::list_offsets(self.client().client(), asked, self.attempt(start)) {
                 Err(failure) => wrong = Some((None, failure)),
                 Ok(answers) => {
                     for (tp, answer) in answers {
                         match answer {
-                            Ok(offset) => drop(offsets.insert(tp, Offset(offset))),
+                            Ok((offset, epoch)) => drop(offsets.insert(tp, (Offset(offset), epoch))),
                             Err(failure) => wrong = wrong.or(Some((Some(tp), failure))),
                         }
                     }
@@ -242,7 +276,7 @@ impl Connection {
                 return Err(self.failure(&format!("{what}{place}"), &failure));
             }
             // Leaders move, and a new topic takes a moment to have them.
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(AGAIN);
         }
     }
 
@@ -370,6 +404,19 @@ fn is_passing(code: Code) -> bool {
             | Code::UnknownLeaderEpoch
             | Code::KafkaStorageError
             | Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotController
+            | Code::NetworkException
+            | Code::RequestTimedOut
+            | Code::OperationTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::ThrottlingQuotaExceeded
     )
 }
 

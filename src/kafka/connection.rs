@@ -301,6 +301,9 @@ impl Connection {
 fn metadata_properties(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut properties = properties.clone();
     properties.remove("group.id");
+    // librdkafka asks the same broker again and again until it is known to be gone, which for one that hangs is this: a minute by
+    // default, longer than anything here waits.
+    properties.entry("socket.timeout.ms".into()).or_insert_with(|| "4000".into());
     properties
 }
 

@@ -4,6 +4,7 @@
 //! neither topic nor offset, and its consumer's `Drop` waits without a deadline. Payloads are copied at once, so nothing of
 //! librdkafka's outlives the call that returned it.
 
+mod divergence;
 mod native;
 
 use super::{
@@ -15,6 +16,7 @@ use crate::{
     error::{Error, Kind, Result},
     position::{Offset, Positions, TopicPartition},
 };
+pub use divergence::Mark;
 use native::{Entry, NativeClient, Room, TopicHandle};
 use parking_lot::Mutex;
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -60,6 +62,13 @@ pub enum Event {
     OutOfRange {
         partition: TopicPartition,
         wanted: Offset,
+        /// A leader said that its log is another one from some earlier offset on.
+        truncated: bool,
+    },
+    /// The records from here on were written under this leader. What came before may be gone with the leader before.
+    LeaderEpoch {
+        partition: TopicPartition,
+        epoch: i32,
     },
     /// Something a person may want to know; reading goes on.
     Warning(String),
@@ -170,6 +179,14 @@ struct Source {
     /// The next offset: a record below it has been handed out before (librdkafka may repeat some).
     expected: i64,
     reading: bool,
+    /// The leader epoch of the last record; −1 before the first.
+    leader_epoch: i32,
+}
+
+impl Source {
+    fn at(offset: Offset) -> Self {
+        Self { expected: offset.0, reading: true, leader_epoch: -1 }
+    }
 }
 
 /// Nobody takes events any more.
@@ -225,12 +242,12 @@ impl Worker {
             match partitions.iter().position(|known| *known == tp) {
                 Some(i) if self.sources[i].reading => {}
                 Some(i) => {
-                    self.sources[i] = Source { expected: offset.0, reading: true };
+                    self.sources[i] = Source::at(offset);
                     again.push((tp, offset.0));
                 }
                 None => {
                     partitions.push(tp.clone());
-                    self.sources.push(Source { expected: offset.0, reading: true });
+                    self.sources.push(Source::at(offset));
                     fresh.push((tp, offset.0));
                 }
             }
@@ -257,6 +274,10 @@ impl Worker {
             return Ok(());
         }
         source.expected = entry.offset() + 1;
+        let epoch = entry.leader_epoch();
+        if epoch != source.leader_epoch {
+            self.new_leader(index, epoch)?;
+        }
         if self.chunk.is_empty() {
             self.chunk.partitions = self.partitions.clone();
         }
@@ -266,6 +287,15 @@ impl Worker {
             self.hand_on()?;
         }
         Ok(())
+    }
+
+    #[cold]
+    fn new_leader(&mut self, index: u32, epoch: i32) -> Result<(), Gone> {
+        self.sources[index as usize].leader_epoch = epoch;
+        // What was read before was written under the leader before.
+        self.hand_on()?;
+        let partition = self.partitions[index as usize].clone();
+        self.send(Ok(Event::LeaderEpoch { partition, epoch }))
     }
 
     /// End of partition, offsets out of range, and everything that went wrong.
@@ -293,8 +323,9 @@ impl Worker {
                     return Ok(());
                 }
                 let wanted = Offset(source.expected);
+                let truncated = code == Code::LogTruncation || divergence::is_truncation(&text);
                 self.hand_on()?;
-                self.send(Ok(Event::OutOfRange { partition, wanted }))
+                self.send(Ok(Event::OutOfRange { partition, wanted, truncated }))
             }
             Code::BadMessage
             | Code::BadCompression

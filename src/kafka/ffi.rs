@@ -101,8 +101,8 @@ impl Drop for Request {
 pub(super) const EARLIEST: i64 = -2;
 pub(super) const LATEST: i64 = -1;
 
-/// A partition's offset, or why there is none.
-pub(super) type OffsetAnswer = (TopicPartition, Result<i64, Failure>);
+/// A partition's offset and the leader epoch there (below 0: not known), or why there is none.
+pub(super) type OffsetAnswer = (TopicPartition, Result<(i64, i32), Failure>);
 
 /// ListOffsets with read_committed: `spec` is EARLIEST, LATEST (the last stable offset) or milliseconds since the epoch.
 /// An answer of -1 to the latter means that there is no message at or after it.
@@ -137,8 +137,19 @@ pub(super) fn list_offsets(
             .map(|i| {
                 let found = &*rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i));
                 let tp = TopicPartition::new(text_of(found.topic), found.partition);
+                // A leader whose connection broke is no error to librdkafka (2.12): its partitions come back as they were filled in
+                // before the request was sent. Taken for an answer that would skip everything up to the end. Only to a time may -1 be
+                // one.
+                let by_time = wanted.iter().any(|(asked, spec)| *asked == tp && *spec >= 0);
+                let none = found.offset < if by_time { -1 } else { 0 };
                 let offset = match found.err {
-                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(found.offset),
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR if none => {
+                        let code = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT;
+                        Err(Failure::new(code, "its leader did not answer".into()))
+                    }
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                        Ok((found.offset, rd::rd_kafka_topic_partition_get_leader_epoch(found)))
+                    }
                     code => Err(Failure::new(code, code_text(code))),
                 };
                 (tp, offset)

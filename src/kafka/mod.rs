@@ -15,7 +15,7 @@ mod properties;
 
 pub use admin::{NewTopic, OffsetSpec, PartitionDescription, TopicDescription, TopicSummary};
 pub use connection::{Connection, Target};
-pub use consume::{Event, Reader, ReaderOptions};
+pub use consume::{Event, Mark, Reader, ReaderOptions};
 pub use embedded::{BrokerLauncher, run_broker, set_launcher};
 pub use encode::JsonEncoder;
 pub use produce::{ProduceOptions, ProduceReport};

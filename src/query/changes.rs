@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::run::QuerySpec;
 use super::source::KafkaSource;
 use crate::epoch::*;
-use crate::position::TopicPartition;
+use crate::position::{Positions, Topic, TopicPartition};
 use crate::window::TrackerState;
 use crate::{Error, Result, state};
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +18,6 @@ pub(super) fn check_identity(
     found: &QueryFile,
     cluster: &str,
     topic_ids: &BTreeMap<String, Option<String>>,
-    sources: &[Arc<KafkaSource>],
 ) -> Result<()> {
     let place = spec.checkpoint.display();
     let way_out =
@@ -47,21 +46,39 @@ pub(super) fn check_identity(
             spec.name
         )));
     }
-    for (topic, id) in topic_ids {
-        if let (Some(old), Some(new)) = (found.topic_ids.get(topic).and_then(Option::as_ref), id.as_ref())
-            && old != new
-        {
-            let tolerant =
-                sources.iter().filter(|s| s.topics.iter().any(|t| t.as_str() == topic)).all(|s| !s.fail_on_data_loss);
-            if !tolerant {
-                return Err(Error::data_loss(format!(
-                    "the topic '{topic}' was deleted and made anew (its id was {old} and is {new}): its offsets start again, and what was not \
-                     read is lost. {way_out}"
-                )));
-            }
-        }
-    }
     Ok(())
+}
+
+/// Topics that were made anew under the same name since they were last read.
+pub(super) fn made_anew(
+    known: &QueryFile,
+    seal: Option<&Seal>,
+    now: &BTreeMap<String, Option<String>>,
+    positions: &Positions,
+    sources: &[Arc<KafkaSource>],
+) -> Result<Vec<Topic>> {
+    let mut anew = vec![];
+    for (topic, id) in now {
+        let before = seal.and_then(|s| s.topic_ids.get(topic)).or(known.topic_ids.get(topic).and_then(Option::as_ref));
+        let (Some(old), Some(new)) = (before, id) else { continue };
+        if old == new {
+            continue;
+        }
+        let tolerant =
+            sources.iter().filter(|s| s.topics.iter().any(|t| t.as_str() == topic)).all(|s| !s.fail_on_data_loss);
+        if !tolerant {
+            let lost = positions.iter().filter(|(tp, _)| tp.topic.as_str() == topic);
+            let lost: Vec<_> = lost.map(|(tp, at)| format!("{tp} from offset {} on", at.0)).collect();
+            return Err(Error::data_loss(format!(
+                "the topic '{topic}' was deleted and made anew (its id was {old} and is {new}): its offsets start again, and what was not read is \
+                 lost: {}. To read the new one from its start and have that recorded, say fail_on_data_loss=False; to empty the tables and \
+                 start over, reset(confirm=True) or full_refresh=True.",
+                lost.join(", ")
+            )));
+        }
+        anew.push(Topic::new(topic));
+    }
+    Ok(anew)
 }
 
 /// What changed between the runs, as far as it is allowed.

@@ -119,6 +119,14 @@ impl Shared {
         }
     }
 
+    /// True when it is to stop; false after so long.
+    pub fn wait_for_stop(&self, at_most: Duration) -> bool {
+        let began = Instant::now();
+        while self.stopping() == Stop::No && began.elapsed() < at_most {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        self.stopping() != Stop::No
+    }
     pub fn end(&self, result: Result<()>) {
         let mut report = self.report.lock();
         let stopped = self.stopping() != Stop::No;

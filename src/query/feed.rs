@@ -1,16 +1,22 @@
 //! Reading for a run: from positions, up to a bound or on and on. Keeps the positions itself, from the entries that come.
 
+mod ask;
+mod loss;
+
 use super::source::KafkaSource;
 use crate::batch::Messages;
 use crate::epoch::LostRange;
+use crate::error::Kind;
 use crate::kafka::{Connection, Event, OffsetSpec, Reader, ReaderOptions};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::time::EventTime;
 use crate::window::Tracker;
 use crate::{Error, Result};
+use ask::Question;
+use loss::Doubt;
+pub use loss::LastRead;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 pub enum Fed {
@@ -19,7 +25,30 @@ pub enum Fed {
     Nothing,
     /// A bounded run has everything.
     Finished,
+    /// The log is not the one that was read: to be started again from the newest seal. Says why.
+    Again(String),
 }
+
+/// What earlier runs know.
+#[derive(Default)]
+pub struct Before {
+    pub positions: Positions,
+    /// By these a log that was cut shows.
+    pub read: BTreeMap<TopicPartition, LastRead>,
+    /// Topics that were made anew since: they are read from their start.
+    pub anew: Vec<Topic>,
+}
+
+impl From<Positions> for Before {
+    fn from(positions: Positions) -> Self {
+        Self { positions, ..Self::default() }
+    }
+}
+
+/// So often new partitions are looked for.
+const LOOK: Duration = Duration::from_secs(5);
+/// More warnings than this nobody reads.
+const WARNINGS: usize = 200;
 
 pub struct Feed {
     pub connection: Connection,
@@ -41,9 +70,30 @@ pub struct Feed {
     pub lost: Vec<LostRange>,
     pub warnings: Vec<String>,
     looked: Instant,
-    /// A look at the topics that is under way.
-    looking: Option<Receiver<Result<Positions>>>,
+    looking: Option<Question<Positions>>,
     pub topic_ids: BTreeMap<Topic, Option<String>>,
+    confirming: Option<Question<bool>>,
+    /// Each partition's last record, and the leader epoch of the records that come next.
+    pub read: BTreeMap<TopicPartition, LastRead>,
+    leader_epochs: BTreeMap<TopicPartition, Option<i32>>,
+    /// Up to this leader epoch the log is known to agree with what was read.
+    verified: BTreeMap<TopicPartition, i32>,
+    doubt: Option<Doubt>,
+    /// Where reading stood in an earlier run, and goes on a little further back: between are only markers, or what replaced them.
+    passed: Positions,
+}
+
+/// Partitions that are not known yet, and their earliest offsets.
+fn new_partitions(
+    sources: &[Arc<KafkaSource>],
+    connection: &Connection,
+    known: &BTreeSet<TopicPartition>,
+) -> Result<Positions> {
+    let mut new = BTreeSet::new();
+    for source in sources {
+        new.extend(source.partitions()?.into_iter().filter(|tp| !known.contains(tp)));
+    }
+    connection.list_offsets(&new.into_iter().map(|tp| (tp, OffsetSpec::Earliest)).collect::<Vec<_>>())
 }
 
 /// One cluster per query: its positions go by topic and partition.
@@ -79,44 +129,6 @@ fn resolve(
     Ok(out)
 }
 
-fn fails_on_loss(sources: &[Arc<KafkaSource>], topic: &Topic) -> bool {
-    sources.iter().filter(|s| s.topics.contains(topic)).any(|s| s.fail_on_data_loss)
-}
-
-/// Partitions that are not known yet; they start at their earliest.
-fn new_partitions(
-    connection: &Connection,
-    sources: &[Arc<KafkaSource>],
-    known: &BTreeSet<TopicPartition>,
-) -> Result<Positions> {
-    let mut new = vec![];
-    for source in sources {
-        for tp in source.partitions()? {
-            if !known.contains(&tp) && !new.contains(&(tp.clone(), OffsetSpec::Earliest)) {
-                new.push((tp, OffsetSpec::Earliest));
-            }
-        }
-    }
-    if new.is_empty() { Ok(Positions::new()) } else { connection.list_offsets(&new) }
-}
-
-/// A topic made anew under the same name would be read on silently where its offsets have grown past ours.
-fn check_topics(
-    connection: &Connection,
-    sources: &[Arc<KafkaSource>],
-    ids: &BTreeMap<Topic, Option<String>>,
-) -> Result<()> {
-    for (topic, id) in ids {
-        let now = connection.topic_id(topic)?;
-        if now.is_some() && id.is_some() && now != *id && fails_on_loss(sources, topic) {
-            return Err(Error::data_loss(format!(
-                "the topic '{topic}' was deleted and made anew while it was read: what was not read is lost. Start over with reset(confirm=True)."
-            )));
-        }
-    }
-    Ok(())
-}
-
 impl Feed {
     pub fn starts(sources: &[Arc<KafkaSource>]) -> Result<Positions> {
         resolve(sources, "starting_offsets", |s| Some(s.starting.clone()))
@@ -127,7 +139,7 @@ impl Feed {
 
     /// Of just these partitions, up to these offsets.
     pub fn up_to(sources: Vec<Arc<KafkaSource>>, positions: Positions, targets: &Positions) -> Result<Self> {
-        let mut feed = Self::new(sources, positions.clone(), true)?;
+        let mut feed = Self::new(sources, positions.clone().into(), true)?;
         feed.positions.retain(|tp, _| positions.contains_key(tp));
         let positions = feed.positions.clone();
         let bound = |tp: &TopicPartition| targets.get(tp).copied().unwrap_or(positions[tp]);
@@ -137,7 +149,7 @@ impl Feed {
     }
 
     /// `bounded`: up to what is committed in Kafka now, or `ending_offsets`.
-    pub fn new(sources: Vec<Arc<KafkaSource>>, positions: Positions, bounded: bool) -> Result<Self> {
+    pub fn new(sources: Vec<Arc<KafkaSource>>, before: Before, bounded: bool) -> Result<Self> {
         let connection = one_connection(&sources)?;
         let mut feed = Self {
             connection,
@@ -151,7 +163,7 @@ impl Feed {
                     .collect(),
                 ..ReaderOptions::default()
             },
-            positions,
+            positions: before.positions,
             targets: None,
             reached: BTreeSet::new(),
             ends: Positions::new(),
@@ -164,12 +176,19 @@ impl Feed {
             looked: Instant::now(),
             looking: None,
             topic_ids: BTreeMap::new(),
+            confirming: None,
+            read: before.read,
+            leader_epochs: BTreeMap::new(),
+            verified: BTreeMap::new(),
+            doubt: None,
+            passed: Positions::new(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
             return Err(Error::config(
                 "ending_offsets goes with trigger=\"available_now\" only: a run on an interval has no end",
             ));
         }
+        feed.begin_anew(&before.anew)?;
         feed.find_partitions()?;
         feed.look_at_ends()?;
         if bounded {
@@ -194,56 +213,29 @@ impl Feed {
     }
 
     fn fails_on_loss(&self, topic: &Topic) -> bool {
-        fails_on_loss(&self.sources, topic)
+        self.sources.iter().filter(|s| s.topics.contains(topic)).any(|s| s.fail_on_data_loss)
     }
 
-    /// Adds partitions that are new since the positions were made.
+    /// Adds partitions that are new since the positions were made; they start at their earliest.
     fn find_partitions(&mut self) -> Result<()> {
-        let known: BTreeSet<TopicPartition> = self.positions.keys().cloned().collect();
-        self.positions.extend(new_partitions(&self.connection, &self.sources, &known)?);
+        let known = self.positions.keys().cloned().collect();
+        self.positions.extend(new_partitions(&self.sources, &self.connection, &known)?);
         Ok(())
     }
 
-    /// Looks up the ends, and whether what is to be read still exists.
-    fn look_at_ends(&mut self) -> Result<()> {
-        let all = |spec: OffsetSpec| self.positions.keys().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>();
-        let earliest = self.connection.list_offsets(&all(OffsetSpec::Earliest))?;
-        self.ends = self.connection.list_offsets(&all(OffsetSpec::Latest))?;
-        let positions: Vec<(TopicPartition, Offset)> = self.positions.iter().map(|(k, v)| (k.clone(), *v)).collect();
-        for (tp, at) in positions {
-            let (first, end) = (earliest.get(&tp).copied(), self.ends.get(&tp).copied());
-            if let (Some(first), Some(end)) = (first, end)
-                && (at < first || at > end)
-            {
-                self.lose(&tp, at, first, end)?;
-            }
+    /// The same text once.
+    pub(super) fn warn(&mut self, text: String) {
+        log::warn!("{text}");
+        if !self.warnings.contains(&text) && self.warnings.len() < WARNINGS {
+            self.warnings.push(text);
         }
-        Ok(())
     }
 
-    /// The offset `at` cannot be read: an error, or a loss on record and a new position.
-    fn lose(&mut self, tp: &TopicPartition, at: Offset, first: Offset, end: Offset) -> Result<()> {
-        let (until, why) = if at < first {
-            (first, "retention has removed them before they were read")
-        } else {
-            (end, "the log ends before that: it was cut, or the topic was made anew")
-        };
-        if self.fails_on_loss(&tp.topic) {
-            return Err(Error::data_loss(format!(
-                "{tp}: offset {} is to be read next, and the topic holds {} to {}: {why}. To go on at {} and have the gap recorded, say \
-                 fail_on_data_loss=False; to read everything anew, reset(confirm=True).",
-                at.0, first.0, end.0, until.0
-            )));
-        }
-        self.warnings.push(format!("{tp}: offsets {} to {} are lost: {why}", at.0.min(until.0), at.0.max(until.0)));
-        self.lost.push(LostRange {
-            topic: tp.topic.to_string(),
-            partition: tp.partition.0,
-            from: at.0,
-            until: until.0,
-        });
-        self.positions.insert(tp.clone(), until);
-        Ok(())
+    /// For who has no seal to start again from: looks at the logs anew, where reading stands.
+    pub fn look_again(&mut self) -> Result<()> {
+        self.stop();
+        self.doubt = None;
+        self.look_at_ends()
     }
 
     fn start_reader(&mut self) -> Result<&mut Reader> {
@@ -274,6 +266,9 @@ impl Feed {
         let deadline = Instant::now() + wait;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(fed) = self.settle_doubt(left)? {
+                return Ok(fed);
+            }
             match self.start_reader()?.next(left)? {
                 None => return Ok(Fed::Nothing),
                 Some(Event::Messages(messages)) => {
@@ -286,22 +281,12 @@ impl Feed {
                     }
                 }
                 Some(Event::EndOfPartition { partition, next }) => self.end_of(&partition, next),
-                Some(Event::OutOfRange { partition, wanted }) => {
-                    let one = |spec| [(partition.clone(), spec)];
-                    let first = self.connection.list_offsets(&one(OffsetSpec::Earliest))?.get(&partition).copied();
-                    let end = self.connection.list_offsets(&one(OffsetSpec::Latest))?.get(&partition).copied();
-                    let (first, end) = (first.unwrap_or(Offset(0)), end.unwrap_or(Offset(0)));
-                    // It may be there by now: a leader that was behind.
-                    if wanted < first || wanted > end {
-                        self.lose(&partition, wanted, first, end)?;
-                    }
-                    let again = Positions::from([(partition.clone(), self.positions[&partition])]);
-                    self.start_reader()?.assign(&again)?;
+                Some(Event::OutOfRange { partition, truncated: true, .. }) => {
+                    return Ok(Fed::Again(format!("{partition}: the log was cut")));
                 }
-                Some(Event::Warning(text)) => {
-                    log::warn!("{text}");
-                    self.warnings.push(text);
-                }
+                Some(Event::OutOfRange { partition, wanted, truncated: false }) => self.doubt_offset(partition, wanted),
+                Some(Event::LeaderEpoch { partition, epoch }) => self.doubt_leader(partition, epoch),
+                Some(Event::Warning(text)) => self.warn(text),
             }
             if self.is_finished() {
                 return Ok(Fed::Finished);
@@ -358,6 +343,9 @@ impl Feed {
         for i in &wanted {
             let i = *i as usize;
             let source = messages.sources[i] as usize;
+            if count[source] == 0 && !self.passed.is_empty() {
+                self.resume(&messages.partitions[source], Offset(messages.offsets[i]));
+            }
             last[source] = messages.offsets[i];
             newest[source] = messages.timestamps[i];
             count[source] += 1;
@@ -372,6 +360,8 @@ impl Feed {
                 _ => crate::time::Clock::now(&crate::time::SystemClock),
             };
             self.last_timestamp.insert(tp.clone(), time);
+            let leader_epoch = self.leader_epochs.get(tp).copied().flatten();
+            self.read.insert(tp.clone(), LastRead { offset: Offset(last[source]), leader_epoch });
         }
         Some(Fed::Messages(messages, wanted))
     }
@@ -399,38 +389,34 @@ impl Feed {
     /// In a run without end: new partitions, every now and then. They are looked for beside: with a broker that is dead the answer
     /// takes its time, and neither what has been read nor a stop waits for it.
     pub fn rediscover(&mut self) -> Result<Positions> {
-        if let Some(looking) = &self.looking {
-            let answer = match looking.try_recv() {
-                Err(TryRecvError::Empty) => return Ok(Positions::new()),
-                Err(TryRecvError::Disconnected) => Err(Error::internal("a look at the topics ended without an answer")),
-                Ok(answer) => answer,
-            };
-            (self.looking, self.looked) = (None, Instant::now());
-            let new = answer?;
-            if !new.is_empty() {
-                self.positions.extend(new.clone());
-                self.start_reader()?.assign(&new)?;
+        let nothing = Ok(Positions::new());
+        if self.targets.is_some() {
+            return nothing;
+        }
+        let Some(looking) = &self.looking else {
+            if self.looked.elapsed() >= LOOK {
+                let (sources, known) = (self.sources.clone(), self.positions.keys().cloned().collect());
+                self.looking = Some(Question::ask(&self.connection, move |c| new_partitions(&sources, c, &known))?);
             }
-            return Ok(new);
+            return nothing;
+        };
+        let Some(answer) = looking.answer(Duration::ZERO) else { return nothing };
+        (self.looking, self.looked) = (None, Instant::now());
+        match answer {
+            Ok(new) => {
+                if !new.is_empty() {
+                    self.positions.extend(new.clone());
+                    self.start_reader()?.assign(&new)?;
+                }
+                Ok(new)
+            }
+            // Brokers come back, and a topic that is gone is the reader's to tell.
+            Err(e) if matches!(e.kind, Kind::Connection | Kind::Topic) => {
+                self.warn(e.message);
+                nothing
+            }
+            Err(e) => Err(e),
         }
-        if self.targets.is_some() || self.looked.elapsed() < Duration::from_secs(20) {
-            return Ok(Positions::new());
-        }
-        let (connection, sources, ids) = (self.connection.clone(), self.sources.clone(), self.topic_ids.clone());
-        let known: BTreeSet<TopicPartition> = self.positions.keys().cloned().collect();
-        let (say, hear) = channel();
-        std::thread::Builder::new()
-            .name("bayou-ask".into())
-            .spawn(move || {
-                let look = || {
-                    check_topics(&connection, &sources, &ids)?;
-                    new_partitions(&connection, &sources, &known)
-                };
-                let _ = say.send(look());
-            })
-            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
-        self.looking = Some(hear);
-        Ok(Positions::new())
     }
 
     pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {

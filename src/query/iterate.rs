@@ -98,7 +98,7 @@ impl BatchIterator {
             true => None,
             false => {
                 let start = start.map_or_else(|| Feed::starts(&sources), Ok)?;
-                Some(Feed::new(sources, start, options.trigger == Trigger::AvailableNow)?)
+                Some(Feed::new(sources, start.into(), options.trigger == Trigger::AvailableNow)?)
             }
         };
         let mut it = Self {
@@ -182,6 +182,7 @@ impl BatchIterator {
                 }
             }
             Fed::Nothing => {}
+            Fed::Again(_) => feed.look_again()?,
             Fed::Finished => {
                 self.end_epoch(true)?;
                 self.done = true;

@@ -151,7 +151,6 @@ pub fn publish(
     r.watermark = at.engine.trackers.iter().filter_map(|t| t.watermark).min().map(|w| w.rfc3339());
     r.seconds = began.elapsed().as_secs_f64();
     r.rules = totals.clone();
-    r.warnings.extend(at.feed.warnings.iter().cloned());
     for (name, rows) in written {
         r.tables.entry(name.clone()).or_default().rows_written += rows;
     }

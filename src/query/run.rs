@@ -10,7 +10,8 @@ use super::start::{self, GRACE, QUARANTINE, Started};
 use super::stream::{Stream, check_name};
 use super::trigger::Trigger;
 use crate::epoch::*;
-use crate::position::Positions;
+use crate::error::Kind;
+use crate::position::{Offset, Positions, TopicPartition};
 use crate::progress::RuleTotals;
 use crate::sink::delta::{OutputMode, Stager};
 use crate::sink::quarantine;
@@ -143,25 +144,65 @@ enum Worked {
     /// A bounded run has read everything; the epoch may be empty.
     Last,
     Abandoned,
+    /// The log is not the one that was read: start again from the newest seal.
+    Again,
 }
+
+enum Ended {
+    Finished,
+    Again,
+}
+
+/// So often in a row a run may start again without having sealed anything.
+const RESTARTS: usize = 10;
 
 impl<'a> Runner<'a> {
     fn run(spec: &QuerySpec, shared: &Shared) -> Result<()> {
         let check = heartbeat::check(&spec.checkpoint, &spec.name);
         spec.runtime.block_on(shared.unless_stopped(Duration::ZERO, check))?;
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
+        let (mut restarts, mut newest) = (0, None);
+        let (mut totals, began) = (RuleTotals::default(), Instant::now());
         loop {
-            let at = start::start(spec, shared)?;
+            let at = match start::start(spec, shared) {
+                // What made the run start again may have taken brokers with it: they come back, or the user stops.
+                Err(e) if restarts > 0 && e.kind == Kind::Connection => {
+                    log::warn!("{}", e.message);
+                    shared.report.lock().warn(e.message);
+                    if shared.wait_for_stop(Duration::from_secs(1)) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                at => at?,
+            };
+            restarts = if newest.replace(at.next_epoch) == Some(at.next_epoch) { restarts } else { 0 };
             // New tables that begin at the earliest offset are filled first, then the query starts with all of them.
             let filling = at.filling.as_ref().map(|f| spec.only(&f.tables));
-            Self::run_from(filling.as_ref().unwrap_or(spec), shared, at)?;
-            if filling.is_none() || shared.stopping() != Stop::No {
+            let (ended, counted) = Self::run_from(filling.as_ref().unwrap_or(spec), shared, at, totals, began)?;
+            if shared.stopping() != Stop::No || matches!(ended, Ended::Finished) && filling.is_none() {
                 return Ok(());
+            }
+            let again = matches!(ended, Ended::Again);
+            restarts += usize::from(again);
+            totals = if again { counted } else { RuleTotals::default() };
+            if restarts > RESTARTS {
+                return Err(Error::connection(format!(
+                    "'{}' has started again {RESTARTS} times because the topic's log changed while it was read; it does not come to rest. \
+                     Look at the cluster, then run it again: nothing is written twice.",
+                    spec.name
+                )));
             }
         }
     }
 
-    fn run_from(spec: &QuerySpec, shared: &Shared, at: Started) -> Result<()> {
+    fn run_from(
+        spec: &QuerySpec,
+        shared: &Shared,
+        at: Started,
+        totals: RuleTotals,
+        began: Instant,
+    ) -> Result<(Ended, RuleTotals)> {
         let mut runner = Runner {
             spec,
             shared,
@@ -170,13 +211,13 @@ impl<'a> Runner<'a> {
             maintenance: Maintenance::default(),
             memory_limit: spec.memory_limit.unwrap_or_else(half_of_memory),
             committing: None,
-            run_totals: RuleTotals::default(),
-            began: Instant::now(),
+            run_totals: totals,
+            began,
         };
         {
             let mut report = shared.report.lock();
             report.status = "running".into();
-            report.warnings.append(&mut runner.at.feed.warnings);
+            runner.at.feed.warnings.drain(..).for_each(|text| report.warn(text));
         }
         for t in &spec.tables {
             runner.report_version(&t.name, 0);
@@ -194,10 +235,11 @@ impl<'a> Runner<'a> {
             shared,
             if shared.stopping() == Stop::Now { Duration::ZERO } else { MAINTENANCE },
         );
-        result.and(settled)
+        let ended = result?;
+        settled.map(|()| (ended, runner.run_totals))
     }
 
-    fn epochs(&mut self) -> Result<()> {
+    fn epochs(&mut self) -> Result<Ended> {
         loop {
             super::statics::refresh(&mut self.at.engine, &self.spec.runtime)?;
             let mut work = self.begin();
@@ -212,32 +254,38 @@ impl<'a> Runner<'a> {
             };
             let read_all = matches!(worked, Worked::Last);
             let last = read_all || self.shared.stopping() == Stop::AfterEpoch;
-            if matches!(worked, Worked::Abandoned) {
+            if matches!(worked, Worked::Abandoned | Worked::Again) {
                 work.abort();
-                return Ok(());
+                return Ok(if matches!(worked, Worked::Again) { Ended::Again } else { Ended::Finished });
             }
             // The end of a filling is sealed in any case: only that tells that it has ended.
             if work.messages > 0 || self.has_news(last) || last && self.at.filling.is_some() {
-                self.finish(work, last, read_all)?;
+                if !self.finish(work, last, read_all)? {
+                    return Ok(Ended::Again);
+                }
                 self.at.engine.keep_within(self.memory_limit)?;
             } else {
                 work.abort();
             }
             if last {
-                if self.at.filling.is_some() {
-                    return Ok(());
+                if self.at.filling.is_none() {
+                    self.say_what_is_open();
                 }
-                self.say_what_is_open();
-                return Ok(());
+                return Ok(Ended::Finished);
             }
         }
     }
 
     fn begin(&self) -> Work {
         let trackers = self.at.engine.plan.trackers.iter().zip(&self.at.engine.trackers);
+        // Ranges join on to those before: what is lost lies within.
+        let mut from = self.at.feed.sealed();
+        for lost in self.at.feed.lost.iter().rev() {
+            from.insert(TopicPartition::new(&lost.topic, lost.partition), Offset(lost.from));
+        }
         Work {
             epoch: self.at.next_epoch,
-            from: self.at.feed.positions.clone(),
+            from,
             watermarks_before: trackers.map(|((n, _), t)| (n.clone(), t.watermark)).collect(),
             stagers: self.spec.tables.iter().map(|_| None).collect(),
             held: self.spec.tables.iter().map(|_| vec![]).collect(),
@@ -291,7 +339,9 @@ impl<'a> Runner<'a> {
                 return Ok(Worked::Full);
             }
             let most = limit.map(|l| (l - work.messages) as usize);
-            match self.at.feed.next(TURN, most)? {
+            let fed = self.at.feed.next(TURN, most)?;
+            self.warn();
+            match fed {
                 Fed::Messages(messages, wanted) => {
                     work.messages += wanted.len() as u64;
                     self.at.engine.push_messages(&messages, &wanted, work.clock)?;
@@ -306,7 +356,20 @@ impl<'a> Runner<'a> {
                     self.at.engine.know(new.keys());
                 }
                 Fed::Finished => return Ok(Worked::Last),
+                Fed::Again(why) => {
+                    log::warn!("{}: starting again from the last epoch: {why}", self.spec.name);
+                    self.shared.report.lock().warn(format!("started again from the last epoch: {why}"));
+                    return Ok(Worked::Again);
+                }
             }
+        }
+    }
+
+    /// Shows what the feed has to say at once: while brokers are gone no epoch comes to show it.
+    pub(super) fn warn(&mut self) {
+        if !self.at.feed.warnings.is_empty() {
+            let mut report = self.shared.report.lock();
+            self.at.feed.warnings.drain(..).for_each(|text| report.warn(text));
         }
     }
 

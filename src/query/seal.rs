@@ -1,7 +1,7 @@
 //! The end of an epoch: stage, seal, and hand the commit over.
 
 use super::commit::{StagedRows, seal_to_commits};
-use super::control::Stop;
+use super::control::{Stop, TURN};
 use super::engine::EpochCounts;
 use super::report;
 use super::run::{Runner, TableOptions, Work};
@@ -21,10 +21,12 @@ use std::time::{Duration, Instant};
 pub const STAGED: &str = "staged rows";
 
 impl Runner<'_> {
-    /// Stage, seal, and hand the commit over.
-    pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<()> {
+    /// Stage, seal, and hand the commit over. False: what was read is not of the topics that it was to be of.
+    pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<bool> {
         let worked = work.began.elapsed();
         let now = SystemClock.now();
+        // Everything of this epoch is read: asked now, and answered while the files are written.
+        let mut confirmed = self.at.feed.confirm_topics(Duration::ZERO)?;
         {
             let Started { engine, feed, filling, .. } = &mut self.at;
             let close = last && self.spec.close_windows && self.shared.stopping() == Stop::No;
@@ -74,8 +76,20 @@ impl Runner<'_> {
 
         // N+1 is sealed only after N is done.
         self.settle(Duration::from_secs(3600))?;
-        if self.shared.stopping() == Stop::Now {
-            return Ok(()); // not sealed: abandoned
+        let same = loop {
+            if self.shared.stopping() == Stop::Now {
+                return Ok(true); // not sealed: abandoned
+            }
+            if let Some(same) = confirmed {
+                break same;
+            }
+            confirmed = self.at.feed.confirm_topics(TURN)?;
+            self.warn();
+        };
+        if !same {
+            let text = "started again from the last epoch: a topic was deleted and made anew while it was read";
+            self.shared.report.lock().warn(text.into());
+            return Ok(false);
         }
         let sealing = Instant::now();
         let seal = self.make_seal(&work, &counts, tables, &totals, now);
@@ -114,7 +128,7 @@ impl Runner<'_> {
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
             Ok((committer, done))
         }));
-        Ok(())
+        Ok(true)
     }
 
     /// Rows that are sealed as a file of ours: those that are merged, or handed to a function.
@@ -157,13 +171,16 @@ impl Runner<'_> {
     ) -> Seal {
         let feed = &mut self.at.feed;
         let mut records = feed.take_records();
-        let ranges = feed.positions.iter().map(|(tp, until)| Range {
+        let positions = feed.sealed();
+        let ranges = positions.iter().map(|(tp, until)| Range {
             topic: tp.topic.to_string(),
             partition: tp.partition.0,
             from: work.from.get(tp).map_or(until.0, |o| o.0),
             until: until.0,
             records: records.remove(tp).unwrap_or_default(),
             last_timestamp: feed.last_timestamp.get(tp).copied(),
+            last_offset: feed.read.get(tp).map(|r| r.offset.0),
+            leader_epoch: feed.read.get(tp).and_then(|r| r.leader_epoch),
         });
         let ranges: Vec<Range> = ranges.collect();
         let lost = feed.lost.clone();
@@ -176,6 +193,7 @@ impl Runner<'_> {
             began: work.clock,
             clock: now,
             ranges,
+            topic_ids: self.at.new_ids.clone(),
             watermarks_before: work.watermarks_before.clone(),
             watermarks: BTreeMap::new(),
             state: self.at.state.clone(),

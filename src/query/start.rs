@@ -1,17 +1,17 @@
 //! Starting: which query this is, what earlier runs left, and what has to be finished before anything is read.
 
 use super::backfill::{Filling, check_start, filling};
-use super::changes::{check_identity, check_tables, refuse_known_tables, restore};
+use super::changes::{check_identity, check_tables, made_anew, refuse_known_tables, restore};
 use super::commit::{Committer, app, seal_to_commits};
 use super::compact::FileInfo;
 use super::control::Shared;
 use super::engine::Engine;
-use super::feed::{Feed, one_connection};
+use super::feed::{Before, Feed, LastRead, one_connection};
 use super::plan::{Plan, Target};
 use super::run::{QuerySpec, TableOptions};
 use super::source::{KafkaSource, OnMalformed};
 use crate::epoch::*;
-use crate::position::{Positions, TopicPartition};
+use crate::position::{Offset, Positions, TopicPartition};
 use crate::progress::{RuleCount, RuleTotals};
 use crate::sink::delta::{OutputMode, Table, TableSpec};
 use crate::sink::quarantine;
@@ -38,6 +38,8 @@ pub struct Started {
     pub topic_ids: BTreeMap<String, Option<String>>,
     /// When it was last known which seal is the newest.
     pub looked: Looked,
+    /// Those of topics that were made anew since the query's first run.
+    pub new_ids: BTreeMap<String, String>,
     /// New tables are to be filled first; engine and feed are theirs.
     pub filling: Option<Filling>,
 }
@@ -165,12 +167,12 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         Some(g) => Begin::New { generation: g + 1, truncate: true },
         None => Begin::New { generation: 1, truncate: full_refresh },
     };
-    let (log, start_file) = match begin {
+    let (log, start_file, query_file) = match begin {
         Begin::Continue(g) => {
             let log = EpochLog::new(spec.checkpoint.join(&g.to_string()));
             let query: QueryFile =
                 rt.block_on(log.read("query.json"))?.ok_or_else(|| Error::storage("query.json is gone"))?;
-            check_identity(spec, &query, &cluster_id, &topic_ids, &sources)?;
+            check_identity(spec, &query, &cluster_id, &topic_ids)?;
             *shared.id.lock() = query.query_id.clone();
             let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
             // A run that died between the two files has read nothing yet.
@@ -181,7 +183,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                     make_start(spec, shared, &log, &sources, first, g > 1 || first > 0, now)?
                 }
             };
-            (log, start)
+            (log, start, query)
         }
         Begin::New { generation, truncate } => {
             rt.block_on(spec.checkpoint.probe("probe"))?;
@@ -212,11 +214,11 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             let (found, put) = rt.block_on(log.create("query.json", &query))?;
             *shared.id.lock() = found.query_id.clone();
             if put == Put::Exists {
-                check_identity(spec, &found, &cluster_id, &topic_ids, &sources)?;
+                check_identity(spec, &found, &cluster_id, &topic_ids)?;
             }
             let start = make_start(spec, shared, &log, &sources, first, truncate, now)?;
             rt.block_on(spec.checkpoint.delete("reset.json"))?;
-            (log, start)
+            (log, start, found)
         }
     };
     warn_about_start(&sources, &start_file, shared);
@@ -237,6 +239,18 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         Some(seal) => Some(rt.block_on(read_definition(&log, &seal.definition))?),
         None => None,
     };
+    let positions: Positions = match &seal {
+        None => positions(&start_file.positions),
+        Some(seal) => {
+            seal.ranges.iter().map(|r| (TopicPartition::new(&r.topic, r.partition), Offset(r.until))).collect()
+        }
+    };
+    let anew = made_anew(&query_file, seal.as_ref(), &topic_ids, &positions, &sources)?;
+    let other = |(topic, id): (&String, &Option<String>)| {
+        let id = id.as_ref().filter(|id| query_file.topic_ids.get(topic).and_then(Option::as_ref) != Some(*id))?;
+        Some((topic.clone(), id.clone()))
+    };
+    let new_ids = topic_ids.iter().filter_map(other).collect();
     if let Some(before) = &before {
         check_tables(spec, before, shared)?;
     }
@@ -291,19 +305,18 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let mut fill = None;
     let mut state_files = BTreeMap::new();
     let mut files = HashMap::new();
-    let positions: Positions;
+    let mut known = Before { positions, anew, ..Before::default() };
     let mut last_timestamps: BTreeMap<TopicPartition, EventTime> = BTreeMap::new();
     match &seal {
-        None => positions = crate::epoch::positions(&start_file.positions),
+        None => {}
         Some(seal) => {
-            positions = seal
-                .ranges
-                .iter()
-                .map(|r| (TopicPartition::new(&r.topic, r.partition), crate::position::Offset(r.until)))
-                .collect();
             for r in &seal.ranges {
+                let tp = TopicPartition::new(&r.topic, r.partition);
                 if let Some(t) = r.last_timestamp {
-                    last_timestamps.insert(TopicPartition::new(&r.topic, r.partition), t);
+                    last_timestamps.insert(tp.clone(), t);
+                }
+                if let Some(offset) = r.last_offset {
+                    known.read.insert(tp, LastRead { offset: Offset(offset), leader_epoch: r.leader_epoch });
                 }
             }
             if let Some(list) = seal.counts.get("rules").cloned()
@@ -327,12 +340,19 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     }
     let bounded = spec.trigger == super::Trigger::AvailableNow;
     let mut feed = match &fill {
+        Some(_) if !known.anew.is_empty() => {
+            return Err(Error::data_loss(format!(
+                "the topic '{}' was deleted and made anew while a new table was to be filled from its earliest offset. Leave the table out, or \
+                 start over with full_refresh=True.",
+                known.anew[0]
+            )));
+        }
         Some(fill) => {
             let (fill, sources) = (fill.clone(), engine.plan.kafka_sources());
             shared.ask(move || fill.feed(sources))?
         }
         None => {
-            let mut feed = shared.ask(move || Feed::new(sources, positions, bounded))?;
+            let mut feed = shared.ask(move || Feed::new(sources, known, bounded))?;
             feed.last_timestamp = last_timestamps;
             feed
         }
@@ -352,6 +372,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         totals,
         topic_ids,
         looked,
+        new_ids,
         filling: fill,
     })
 }

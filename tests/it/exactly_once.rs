@@ -30,17 +30,21 @@ pub const ROWS: i64 = 900;
 pub const EPOCH: u64 = 300;
 
 /// Row n: one per second from a fixed time on, model m{n % 3}; every tenth model is 'undef'.
-pub fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
+pub fn numbered(from: i64, rows: i64) -> RecordBatch {
     let n: Vec<i64> = (from..from + rows).collect();
     let model: StringArray =
         n.iter().map(|i| Some(if i % 10 == 0 { "undef".into() } else { format!("m{}", i % 3) })).collect();
     let time = TimestampMicrosecondArray::from_iter_values(n.iter().map(|i| 1_700_000_000_000_000 + i * 1_000_000));
-    let batch = RecordBatch::try_from_iter([
+    RecordBatch::try_from_iter([
         ("n", Arc::new(Int64Array::from(n)) as ArrayRef),
         ("time", Arc::new(time.with_timezone("UTC"))),
         ("model", Arc::new(model)),
     ])
-    .unwrap();
+    .unwrap()
+}
+
+pub fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
+    let batch = numbered(from, rows);
     let report = connection
         .produce(&Topic::new(topic), &mut std::iter::once(Ok(batch)), &ProduceOptions::default(), &mut |_| Ok(()))
         .unwrap();

@@ -9,6 +9,7 @@ mod exactly_once;
 mod kafka_admin;
 mod kafka_connect;
 mod kafka_embedded;
+mod kafka_faults;
 mod kafka_produce;
 mod kafka_read;
 mod project;

@@ -83,9 +83,9 @@ pub fn read_with(connection: &Connection, from: &Positions, options: &ReaderOpti
         match reader.next(Duration::from_millis(100)).unwrap() {
             Some(Event::Messages(messages)) => read.chunks.push(messages),
             Some(Event::EndOfPartition { partition, next }) => drop(read.ends.insert(partition, next)),
-            Some(Event::OutOfRange { partition, wanted }) => read.out_of_range.push((partition, wanted)),
+            Some(Event::OutOfRange { partition, wanted, .. }) => read.out_of_range.push((partition, wanted)),
             Some(Event::Warning(text)) => eprintln!("warning: {text}"),
-            None => {}
+            Some(Event::LeaderEpoch { .. }) | None => {}
         }
     }
     reader.stop();

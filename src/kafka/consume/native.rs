@@ -85,6 +85,8 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, fac: *const
 impl NativeClient {
     pub fn new(connection: &Connection, options: &ReaderOptions) -> Result<Self> {
         let defaults = [
+            // A leader that is there and says nothing is given up after this, and the next one looked for; a minute by default.
+            ("socket.timeout.ms", "10000"),
             // Required for assignments; no group is ever joined. A name that is given is kept: its ACL may be the only one.
             ("group.id", "bayou"),
             // What librdkafka holds beyond our own queue. More is slower (what waits has left the cache when it is copied) and
@@ -160,6 +162,31 @@ impl NativeClient {
             let (code, text) = (rd::rd_kafka_error_code(error), text_of(rd::rd_kafka_error_string(error)));
             rd::rd_kafka_error_destroy(error);
             Err(failed("Assigning partitions to the reader", code.into(), &text))
+        }
+    }
+
+    /// Goes on at these offsets once the leaders have said that their logs agree up to there with what was read in these leader
+    /// epochs; where they do not, an error entry comes. False: the partitions are not being read yet.
+    pub fn seek(&self, positions: &[(TopicPartition, i64, i32)], wait: Duration) -> Result<bool> {
+        // SAFETY: the list is ours until the call returns; errors are freed after reading.
+        unsafe {
+            let list = rd::rd_kafka_topic_partition_list_new(positions.len() as c_int);
+            for (tp, offset, epoch) in positions {
+                let Ok(topic) = CString::new(tp.topic.as_str()) else { continue };
+                let place = rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), tp.partition.0);
+                (*place).offset = *offset;
+                rd::rd_kafka_topic_partition_set_leader_epoch(place, *epoch);
+            }
+            let error = rd::rd_kafka_seek_partitions(self.rk, list, wait.as_millis() as c_int);
+            let all = (0..(*list).cnt as usize).map(|i| (*(*list).elems.add(i)).err);
+            let done = all.into_iter().all(|e| e == Native::RD_KAFKA_RESP_ERR_NO_ERROR);
+            rd::rd_kafka_topic_partition_list_destroy(list);
+            if error.is_null() {
+                return Ok(done);
+            }
+            let (code, text) = (rd::rd_kafka_error_code(error), text_of(rd::rd_kafka_error_string(error)));
+            rd::rd_kafka_error_destroy(error);
+            Err(failed("Going to an offset", code.into(), &text))
         }
     }
 
@@ -249,6 +276,12 @@ impl<'a> Entry<'a> {
     #[inline]
     pub fn offset(&self) -> i64 {
         self.message.offset
+    }
+    /// Of the leader that wrote it; below 0 where the broker does not say.
+    #[inline]
+    pub fn leader_epoch(&self) -> i32 {
+        // SAFETY: the message is alive.
+        unsafe { rd::rd_kafka_message_leader_epoch(self.message) }
     }
     #[inline]
     pub fn error(&self) -> Option<Code> {

@@ -1,0 +1,241 @@
+//! librdkafka's mock cluster says every error that makes sense to every request that bayou makes. After each, a bounded run ends
+//! exact, or with an error that has a kind, and is exact after a restart. It never hangs, and skips nothing silently.
+//!
+//! By default each request meets a few errors; `BAYOU_TEST_FAULTS=all` says every error to every request, once and many times.
+
+use crate::exactly_once::{ROWS, check, publish, run, runtime, spec};
+use bayou::Kind;
+use bayou::kafka::{Connection, Target};
+use bayou::storage::Location;
+use bayou::storage::local::LocalStore;
+use rdkafka::bindings::rd_kafka_resp_err_t::{self as Code, *};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::RDKafkaApiKey as Api;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// No run may take longer, whatever the brokers say.
+const LIMIT: Duration = Duration::from_secs(60);
+const TOPIC: &str = "t";
+
+/// What passes by itself: brokers that move, are late, or go away.
+const PASSING: [Code; 16] = [
+    RD_KAFKA_RESP_ERR__TRANSPORT,
+    RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+    RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+    RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
+    RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+    RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+    RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+    RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+    RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+    RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+    RD_KAFKA_RESP_ERR_NOT_CONTROLLER,
+];
+/// What somebody has to look at.
+const LASTING: [Code; 8] = [
+    RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+    RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
+    RD_KAFKA_RESP_ERR_INVALID_REQUEST,
+    RD_KAFKA_RESP_ERR_UNKNOWN,
+    RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+    RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
+    RD_KAFKA_RESP_ERR_INVALID_MSG,
+];
+const READING: [Api; 6] =
+    [Api::ApiVersion, Api::Metadata, Api::ListOffsets, Api::Fetch, Api::FindCoordinator, Api::OffsetForLeaderEpoch];
+
+struct Case {
+    api: Api,
+    code: Code,
+    times: usize,
+}
+
+fn cases(apis: &[Api]) -> Vec<Case> {
+    let all = std::env::var("BAYOU_TEST_FAULTS").is_ok_and(|v| v == "all");
+    let mut cases = vec![];
+    for (i, api) in apis.iter().enumerate() {
+        for (k, code) in PASSING.into_iter().chain(LASTING).enumerate() {
+            for times in [1, 4] {
+                // A diagonal of the whole: each request and each error is met.
+                if all || (times == 4 && (k + i) % apis.len() == 0) || code == RD_KAFKA_RESP_ERR__TRANSPORT {
+                    cases.push(Case { api: *api, code, times });
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn cluster() -> (MockCluster<'static, DefaultProducerContext>, Connection) {
+    let mock = MockCluster::new(3).unwrap();
+    mock.create_topic(TOPIC, 1, 3).unwrap();
+    let connection = Connection::open(Target::Address(mock.bootstrap_servers())).unwrap();
+    (mock, connection)
+}
+
+fn location(dir: &Path) -> Location {
+    Location::local(url::Url::from_directory_path(dir).unwrap(), LocalStore::shared()).unwrap()
+}
+
+/// Eight at a time, for most of each is waiting.
+fn each(cases: Vec<Case>, one: impl Fn(&Case) -> String + Sync) {
+    let began = Instant::now();
+    let (count, left) = (cases.len(), Mutex::new(cases));
+    let said = Mutex::new(vec![]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = left.lock().unwrap().pop() else { return };
+                    let outcome = one(&case);
+                    said.lock().unwrap().push(format!("{:?} {:?} {}×: {outcome}", case.api, case.code, case.times));
+                }
+            });
+        }
+    });
+    let said = said.into_inner().unwrap();
+    eprintln!("{count} cases in {:.1} s", began.elapsed().as_secs_f64());
+    said.iter().filter(|s| !s.ends_with("exact")).for_each(|s| eprintln!("  {s}"));
+}
+
+/// The outcome of a run under a fault: exact, or an error with a kind, and exact in any case once the fault has passed.
+fn outcome(
+    first: Result<(), (Kind, String)>,
+    began: Instant,
+    again: impl FnOnce() -> Result<(), (Kind, String)>,
+    what: &str,
+) -> String {
+    assert!(began.elapsed() < LIMIT, "{what}: took {:?}", began.elapsed());
+    match first {
+        Ok(()) => "exact".into(),
+        Err((kind, message)) => {
+            assert!(kind != Kind::Internal, "{what}: an error without words: {message}");
+            assert!(kind != Kind::DataLoss, "{what}: nothing is lost: {message}");
+            again().unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {message}"));
+            format!("{kind:?}: {message}")
+        }
+    }
+}
+
+#[test]
+fn every_error_of_every_request_leaves_a_bounded_run_exact_or_ended_with_a_kind_and_exact_after_a_restart() {
+    let rt = runtime();
+    each(cases(&READING), |case| {
+        let (mock, connection) = cluster();
+        publish(&connection, TOPIC, 0, ROWS / 2);
+        let dir = tempfile::tempdir().unwrap();
+        let root = location(dir.path());
+        let what = format!("{:?} {:?} {}×", case.api, case.code, case.times);
+        run(spec(&connection, TOPIC, &root, &rt)).unwrap_or_else(|e| panic!("{what}: before: {e:?}"));
+        // Another leader: what was read is asked for by its leader epoch.
+        mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
+        publish(&connection, TOPIC, ROWS / 2, ROWS - ROWS / 2);
+        mock.request_errors(case.api, &vec![case.code; case.times]);
+        let began = Instant::now();
+        let first = run(spec(&connection, TOPIC, &root, &rt));
+        let again = || {
+            mock.clear_request_errors(case.api);
+            run(spec(&connection, TOPIC, &root, &rt))
+        };
+        let said = outcome(first, began, again, &what);
+        check(dir.path(), ROWS, &what);
+        said
+    });
+}
+
+#[test]
+fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind() {
+    let rt = runtime();
+    each(cases(&[Api::Produce, Api::InitProducerId, Api::Metadata]), |case| {
+        let (mock, connection) = cluster();
+        let what = format!("producing, {:?} {:?} {}×", case.api, case.code, case.times);
+        mock.request_errors(case.api, &vec![case.code; case.times]);
+        let began = Instant::now();
+        let rows = crate::exactly_once::numbered(0, ROWS);
+        let options = bayou::kafka::ProduceOptions::default();
+        let to = bayou::position::Topic::new(TOPIC);
+        let produced = connection.produce(&to, &mut std::iter::once(Ok(rows)), &options, &mut |_| Ok(()));
+        assert!(began.elapsed() < LIMIT + Duration::from_secs(10), "{what}: took {:?}", began.elapsed());
+        match produced {
+            Err(e) => {
+                assert!(e.kind != Kind::Internal, "{what}: {e}");
+                format!("{:?}: {}", e.kind, e.message)
+            }
+            // What was not taken is counted, and the user is told.
+            Ok(report) if report.failed > 0 => {
+                assert_eq!(report.delivered + report.failed, ROWS as u64, "{what}");
+                format!("{} of {ROWS} rows failed: {:?}", report.failed, report.failures.first())
+            }
+            Ok(report) => {
+                assert_eq!(report.delivered, ROWS as u64, "{what}");
+                let dir = tempfile::tempdir().unwrap();
+                mock.clear_request_errors(case.api);
+                run(spec(&connection, TOPIC, &location(dir.path()), &rt)).unwrap();
+                check(dir.path(), ROWS, &what);
+                "exact".into()
+            }
+        }
+    });
+}
+
+#[test]
+fn brokers_that_go_away_and_come_back_or_answer_late_hold_a_bounded_run_up_and_no_more() {
+    let rt = runtime();
+    let (mock, connection) = cluster();
+    publish(&connection, TOPIC, 0, ROWS);
+    for (what, seconds) in [("down", 2), ("slow", 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = location(dir.path());
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let fault = |on: bool| match (what, on) {
+                ("down", true) => mock.broker_down(-1).unwrap(),
+                ("down", false) => mock.broker_up(-1).unwrap(),
+                (_, true) => mock.broker_round_trip_time(-1, Duration::from_millis(700)).unwrap(),
+                (_, false) => mock.broker_round_trip_time(-1, Duration::ZERO).unwrap(),
+            };
+            let first = scope.spawn(|| run(spec(&connection, TOPIC, &root, &rt)));
+            // In the middle of the run; where exactly is of no importance.
+            std::thread::sleep(Duration::from_millis(150));
+            fault(true);
+            std::thread::sleep(Duration::from_secs(seconds));
+            fault(false);
+            let said = outcome(first.join().unwrap(), began, || run(spec(&connection, TOPIC, &root, &rt)), what);
+            eprintln!("{what}: {said} after {:?}", began.elapsed());
+        });
+        check(dir.path(), ROWS, what);
+    }
+}
+
+#[test]
+fn a_reader_says_that_no_broker_answers() {
+    use bayou::kafka::{Event, Reader, ReaderOptions};
+    let (mock, connection) = cluster();
+    publish(&connection, TOPIC, 0, 10);
+    let mut reader =
+        Reader::start(&connection, &crate::support::from_start(TOPIC, 1), &ReaderOptions::default()).unwrap();
+    let began = Instant::now();
+    let mut said = vec![];
+    let mut down = false;
+    while !said.iter().any(|s: &String| s.contains("no broker")) {
+        assert!(began.elapsed() < Duration::from_secs(20), "{said:?}");
+        match reader.next(Duration::from_millis(100)).unwrap() {
+            Some(Event::EndOfPartition { .. }) if !down => {
+                down = true;
+                mock.broker_down(-1).unwrap();
+            }
+            Some(Event::Warning(text)) => said.push(text),
+            _ => {}
+        }
+    }
+    eprintln!("{said:?} after {:?}", began.elapsed());
+}
