@@ -7,5 +7,7 @@ cd "$(dirname "$0")/.."
 : "${BAYOU_TEST_KAFKA:?run this through tests/kafka/server.py run --}"
 
 step "Rust integration tests" cargo test "${CARGO_FLAGS[@]}" --test it
-step "Python tests" pytest tests/python --ignore tests/python/test_notebooks.py
-step "notebooks" pytest tests/python/test_notebooks.py
+# Two files at a time: many tests wait for a broker, a clock or a process. What measures, and what shows notebooks to be quick, is alone.
+step "Python tests" pytest tests/python --ignore tests/python/test_notebooks.py --ignore tests/python/test_bench.py \
+  -n 2 --dist loadfile --durations 25
+step "notebooks and benchmarks" pytest tests/python/test_notebooks.py tests/python/test_bench.py

@@ -13,9 +13,9 @@ def markdown(result: dict[str, Any]) -> str:
         kind, _, point = name.rpartition(" / ")
         by_kind.setdefault(kind or "every epoch", Counter())[point] += kills
     lines = [
-        "# Reliability report",
+        "## Kills",
         "",
-        "Written by `make chaos` (tests/chaos/chaos.py). A pipeline of nine outputs (append with quarantine rules, tumbling windows,",
+        "(tests/chaos/chaos.py) A pipeline of nine outputs (append with quarantine rules, tumbling windows,",
         "update and complete aggregates, sessions in update mode, deduplication, a left interval join, `foreach_batch`, quarantine) is",
         "killed again and again, and started again after each kill. At the end an oracle that shares no code with bayou compares every",
         "table with what Kafka's own Java consumer reads from the topic.",
@@ -42,7 +42,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"| epochs that `foreach_batch` was told more than once (at least once is its promise) | {r['toldAgain']} |",
         f"| seconds | {r['seconds']:,} |",
         "",
-        "## Kills by crash point",
+        "### Kills by crash point",
         "",
         "| when | point | kills |",
         "|---|---|---|",
@@ -53,5 +53,5 @@ def markdown(result: dict[str, Any]) -> str:
             for p, n in points.items()
         ]
     if r["problems"]:
-        lines += ["", "## Differences", "", *(f"- {p}" for p in r["problems"][:50])]
+        lines += ["", "### Differences", "", *(f"- {p}" for p in r["problems"][:50])]
     return "\n".join(lines) + "\n"
