@@ -232,6 +232,7 @@ def campaign(rounds: int, seed: int, only: str = "") -> dict[str, Any]:
             for _ in range(rounds):
                 for state in c.rng.sample(STATES, len(STATES)):
                     if re.search(only, f"{state['where']} / {state['call']}"):
+                        print(f"{state['where']} / {state['call']}", file=sys.stderr, flush=True)
                         c.hit(state)
                 exits.append(c.kernel.close())
                 c.kernel = Kernel()
