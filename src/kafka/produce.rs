@@ -113,8 +113,10 @@ impl Connection {
         if let Some(rate) = options.rate.filter(|r| !(r.is_finite() && *r > 0.0)) {
             return Err(Error::config(format!("rate must be a positive number of rows per second, not {rate}.")));
         }
-        let producer = self.producer(options)?;
         let report = ProduceReport { topic: topic.to_string(), ..ProduceReport::default() };
+        // Who has given up while the broker did not answer does not want it published later.
+        progress(&report)?;
+        let producer = self.producer(options)?;
         let now = Instant::now();
         let mut run = Run { connection: self, topic, options, producer, report, progress, start: now, told: now };
         let result = run.all(batches);

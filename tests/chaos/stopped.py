@@ -200,7 +200,7 @@ def call(job: dict[str, Any], kafka: bayou.Connection | None, lake: bayou.Pipeli
             seen = 0
             for batch in stream.batches(trigger="1 second"):
                 seen += len(batch)
-                if seen == job["rows"]:
+                if seen >= job["rows"]:
                     there()
 
 
@@ -243,8 +243,8 @@ def main() -> None:
         kafka = connections[address]
         hit(job, kafka)
         # The parent wakes the broker up first.
-        sys.stdin.readline()
-        say({"wrong": after(job, kafka)})
+        left = sys.stdin.readline().strip() == "again"
+        say({"wrong": [] if left else after(job, kafka)})
 
 
 def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
@@ -252,6 +252,11 @@ def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
     if job["where"] == "killed broker":
         return []
     if job["call"] not in ("run", "await"):
+        if job["call"] == "produce" and job["where"] == "starting":
+            # What was given up before the broker answered is not published behind one's back, a little later.
+            time.sleep(0.3)
+            there_now = kafka.describe_topic(job["topic"])["partitions"][0]["latest"]
+            return [] if there_now == 5 else [f"published after the interrupt: {there_now - 5}"]
         found = kafka.read_stream(job["topic"], schema=SCHEMA).preview(5)
         return [] if len(found) == 5 else [f"preview: {len(found)} rows"]
     function = Function(False)

@@ -35,10 +35,8 @@ SMALL, LARGE = 2000, 200_000
 
 # Where a call is hit, and what is held there. "starting" and "dead broker": the broker's process is stopped, as a machine that hangs.
 STATES: list[dict[str, Any]] = [
-    *(
-        {"where": "starting", "call": c}
-        for c in ("run", "await", "batches", "collect", "preview", "connect", "produce")
-    ),
+    *({"where": "starting", "call": c} for c in ("run", "await", "batches", "collect", "preview", "connect")),
+    {"where": "starting", "call": "produce", "other": True},
     *({"where": "idle", "call": c} for c in ("run", "await", "batches")),
     *({"where": "dead broker", "call": c} for c in ("run", "await", "batches")),
     *({"where": "killed broker", "call": c} for c in ("run", "batches")),
@@ -178,10 +176,12 @@ class Campaign:
             kill = lambda: os.kill(pid, signal.SIGKILL)  # noqa: E731
             job["address"] = own.address
             del own
-        for _ in range(2 if state.get("twice") else 1):
-            self.once(job, name, kill)
+        if state.get("twice"):
+            self.once(job, name, kill, then="again")
+            name = name.replace("commit", "finishing what is sealed, at the start")
+        self.once(job, name, kill)
 
-    def once(self, job: dict[str, Any], name: str, kill: Callable[[], None] | None) -> None:
+    def once(self, job: dict[str, Any], name: str, kill: Callable[[], None] | None, then: str = "next") -> None:
         self.kernel.tell(json.dumps(job))
         assert self.kernel.hear() == "ready"
         with contextlib.ExitStack() as stack:
@@ -202,7 +202,7 @@ class Campaign:
             self.missed[name] += 1
         else:
             self.taken[name].append((said["raised"] - pressed) * 1000)
-        self.kernel.tell("next")
+        self.kernel.tell(then)
         self.wrong += [f"{name}: {w}" for w in self.kernel.hear()["wrong"]]
 
     def result(self) -> dict[str, Any]:
@@ -232,6 +232,7 @@ def campaign(rounds: int, seed: int, only: str = "") -> dict[str, Any]:
             for _ in range(rounds):
                 for state in c.rng.sample(STATES, len(STATES)):
                     if re.search(only, f"{state['where']} / {state['call']}"):
+                        print(f"{state['where']} / {state['call']}", file=sys.stderr, flush=True)
                         c.hit(state)
                 exits.append(c.kernel.close())
                 c.kernel = Kernel()

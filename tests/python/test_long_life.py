@@ -19,7 +19,7 @@ def result(script: str, *options: str) -> dict[str, Any]:
 
 
 def test_queries_that_start_and_stop_again_and_again_leave_nothing_behind(address: str) -> None:
-    found = result("churn.py", "--rounds", "200")
+    found = result("churn.py", "--rounds", "500")
     assert found["threadsLeft"] == {} and found["handlesLeft"] == {} and found["temporaryFilesLeft"] == 0
     # Steady within noise: five hundred rounds are to cost less than what one query needs.
     assert found["kilobytesPerRound"] < 200
