@@ -93,7 +93,10 @@ APPEND: dict[str, Case] = {
     "Spark RESTORE": Case(sql("RESTORE TABLE {t} TO VERSION AS OF 1"), ALL[:10], r"version 3 was a RESTORE"),
     "Spark INSERT OVERWRITE": Case(sql("INSERT OVERWRITE {t} VALUES (1000, 0)"), [1000], r"version 3 was a WRITE"),
     "Spark CREATE OR REPLACE": Case(
-        sql("CREATE OR REPLACE TABLE {t} (i INT, k INT) USING DELTA"), [], r"recreated|REPLACE", final=True
+        sql("CREATE OR REPLACE TABLE {t} USING DELTA AS SELECT 1000 AS i, 0 AS k"),
+        [1000],
+        r"recreated|REPLACE",
+        final=True,
     ),
 }
 
@@ -142,7 +145,7 @@ def test_a_table_that_is_bayous_alone_takes_only_what_leaves_its_rows_alone(
     refused = {
         "append": sql("INSERT INTO {t} (k, i) VALUES (1000, 1)"),
         "delete": sql("DELETE FROM {t} WHERE k = 1"),
-        "restore": theirs(lambda t, p: t.restore(2)),
+        "restore": theirs(lambda t, p: t.restore(t.version() - 1)),
     }
 
     def more() -> None:
@@ -167,7 +170,7 @@ def test_a_table_that_is_bayous_alone_takes_only_what_leaves_its_rows_alone(
         counts.write_delta(path, output_mode=mode, progress=False, accept_changes=True)
         found = held()
         # All groups have changed, so whole values are written for each; what is foreign is left by an update, not by complete.
-        assert found.pop(1000, None) == (1 if mode == "update" and name == "append" else None)
+        assert found.pop(1000, None) == (1 if mode == "update" else None)
         assert found == {k: 3 * turn for k in range(3)}, name
 
 
@@ -256,7 +259,9 @@ def test_staged_files_that_a_vacuum_took_are_named_and_a_reset_reads_them_anew(
     assert table.vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
     lake = define(kafka, name, place.root, 20, None)
     for _ in range(2):
-        with pytest.raises(bayou.StorageError, match=r"/rows: the staged data file part-\S+ is gone .*epoch 1 .*reset"):
+        with pytest.raises(
+            bayou.StorageError, match=r"/rows/?: the staged data file part-\S+ is gone .*epoch 1 .*reset"
+        ):
             lake.run(progress=False)
     lake.reset(confirm=True)
     lake.run(progress=False)
