@@ -1082,7 +1082,8 @@ class Stream:
             comment: The table's comment.
             schema_mode: "merge" adds new columns to a table that exists.
             full_refresh: Empty the table and read everything anew. Delta's history keeps the old rows.
-            accept_changes: Go on although others changed data in the table (RESTORE, DELETE, overwrite).
+            accept_changes: Go on although others changed data in the table (RESTORE, DELETE, overwrite), or its log has lost an epoch
+                or was cleaned up before this query has seen it.
             close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
             memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
                 Default: half of the machine's memory.

@@ -288,7 +288,8 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>)
         }
         if let Err(interrupt) = heard {
             let interrupt = interrupted(py, query, interrupt);
-            close()?;
+            // That the panel cannot be drawn any more must not hide the interrupt.
+            let _ = close();
             return Err(interrupt);
         }
     }

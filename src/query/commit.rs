@@ -10,9 +10,9 @@ use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use tokio::sync::Mutex;
 
 /// The application id of a table's transactions.
@@ -108,7 +108,11 @@ fn undefined(epoch: i64, table: &str) -> Error {
 }
 
 /// Calls a user's function on a thread of its own: it may take long, and must not do so on one that storage needs.
-async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch: i64) -> Result<()> {
+/// One call at a time: one that a stopped run has left at work ends before the next run's begins.
+async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch: i64, place: String) -> Result<()> {
+    static AT_WORK: LazyLock<parking_lot::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
+    let turn = AT_WORK.lock().entry(format!("{place}/{name}")).or_default().clone();
+    let turn = turn.lock_owned().await;
     let (say, hear) = tokio::sync::oneshot::channel();
     let what = format!("foreach:{name}");
     std::thread::Builder::new()
@@ -117,6 +121,7 @@ async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch:
             crash::pass(&what, "before");
             let said = function.call(&rows.schema, &rows.batches, epoch);
             crash::pass(&what, "after");
+            drop(turn);
             let _ = say.send(said);
         })
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
@@ -193,7 +198,7 @@ impl Committer {
     }
 
     /// Refuses tables that have gone on, or elsewhere, without this checkpoint.
-    pub async fn check(&self, spec: &QuerySpec, newest: i64) -> Result<()> {
+    pub async fn check(&mut self, spec: &QuerySpec, newest: i64) -> Result<()> {
         for (name, table) in &self.tables {
             let table = table.lock().await;
             let place = table.spec.location.display();
@@ -207,7 +212,7 @@ impl Committer {
                     spec.checkpoint.display()
                 )));
             }
-            let Some(done) = self.done.get(name) else { continue };
+            let Some(done) = self.done.get_mut(name) else { continue };
             if table.id()? != done.id {
                 return Err(Error::data_loss(format!(
                     "{place}: the table was recreated by somebody else (its id was {}, and is {}). Start over with full_refresh=True.",
@@ -216,6 +221,8 @@ impl Committer {
                 )));
             }
             table.check_since(done.version, done.txn, &app, self.accept_changes).await?;
+            // What was seen, or accepted, is not asked for again, also where this table gets no rows.
+            (done.version, done.txn) = (table.version(), txn);
         }
         Ok(())
     }
@@ -260,7 +267,7 @@ impl Committer {
             let (mode, adds, merge) = match c.work {
                 Work::Table { mode, adds, merge } => (mode, adds, merge),
                 Work::Call(function, rows) => {
-                    calls.push(call(function, rows, c.name, c.epoch));
+                    calls.push(call(function, rows, c.name, c.epoch, log.at.display()));
                     continue;
                 }
             };

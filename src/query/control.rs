@@ -190,7 +190,12 @@ pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
         let mut waited = Duration::ZERO;
         while !old.wait(Duration::from_millis(50)) {
             waited += Duration::from_millis(50);
-            if query.0.stopping() == Stop::Now {
+            let stopped = query.0.stopping() == Stop::Now;
+            if stopped || waited > Duration::from_secs(120) {
+                // Who comes next has to wait for it too.
+                ACTIVE.lock().insert(checkpoint.to_string(), old.clone());
+            }
+            if stopped {
                 return Err(Error::interrupted("stopped while waiting for the run before it"));
             }
             if waited > Duration::from_secs(120) {

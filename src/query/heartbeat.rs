@@ -124,6 +124,8 @@ impl Drop for Heartbeat {
                 let _ = at.put(FILE, bytes).await;
             }
         };
-        self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), last).await.ok() });
+        // A store that takes longer is not waited for; the beat is still put, or the next run on this machine would be refused.
+        let putting = self.runtime.spawn(last);
+        self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), putting).await.ok() });
     }
 }

@@ -182,7 +182,10 @@ impl BatchIterator {
                 }
             }
             Fed::Nothing => {}
-            Fed::Again(_) => feed.look_again()?,
+            Fed::Again(why) => {
+                log::warn!("{why}; looking at the topic again");
+                feed.look_again()?;
+            }
             Fed::Finished => {
                 self.end_epoch(true)?;
                 self.done = true;

@@ -75,6 +75,16 @@ pub struct QuerySpec {
     pub runtime: tokio::runtime::Handle,
 }
 
+/// A bounded run ends with an error when Kafka has not answered for so long; one without end waits on.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+impl QuerySpec {
+    /// Whether Kafka, which has not answered since then, is waited for.
+    pub(super) fn patient(&self, since: Instant) -> bool {
+        self.trigger != Trigger::AvailableNow || since.elapsed() < PATIENCE
+    }
+}
+
 impl Query {
     /// Starts the query's thread. What can be wrong before any I/O is said at once.
     pub fn start(spec: QuerySpec) -> Result<Query> {
@@ -163,10 +173,17 @@ impl<'a> Runner<'a> {
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
         let (mut restarts, mut newest) = (0, None);
         let (mut totals, began) = (RuleTotals::default(), Instant::now());
+        // A run that starts again goes on; only its first start empties the tables.
+        let again = QuerySpec { full_refresh: false, ..spec.clone() };
+        let (mut spec, mut down) = (spec, None);
         loop {
             let at = match start::start(spec, shared) {
                 // What made the run start again may have taken brokers with it: they come back, or the user stops.
-                Err(e) if restarts > 0 && e.kind == Kind::Connection => {
+                Err(e)
+                    if restarts > 0
+                        && e.kind == Kind::Connection
+                        && spec.patient(*down.get_or_insert_with(Instant::now)) =>
+                {
                     log::warn!("{}", e.message);
                     shared.report.lock().warn(e.message);
                     if shared.wait_for_stop(Duration::from_secs(1)) {
@@ -176,6 +193,7 @@ impl<'a> Runner<'a> {
                 }
                 at => at?,
             };
+            (spec, down) = (&again, None);
             restarts = if newest.replace(at.next_epoch) == Some(at.next_epoch) { restarts } else { 0 };
             // New tables that begin at the earliest offset are filled first, then the query starts with all of them.
             let filling = at.filling.as_ref().map(|f| spec.only(&f.tables));
@@ -183,9 +201,13 @@ impl<'a> Runner<'a> {
             if shared.stopping() != Stop::No || matches!(ended, Ended::Finished) && filling.is_none() {
                 return Ok(());
             }
-            let again = matches!(ended, Ended::Again);
-            restarts += usize::from(again);
-            totals = if again { counted } else { RuleTotals::default() };
+            let once_more = matches!(ended, Ended::Again);
+            restarts += usize::from(once_more);
+            totals = if once_more { counted } else { RuleTotals::default() };
+            // A cluster that is coming to rest gets time to.
+            if restarts > 1 && shared.wait_for_stop(Duration::from_secs(restarts as u64)) {
+                return Ok(());
+            }
             if restarts > RESTARTS {
                 return Err(Error::connection(format!(
                     "'{}' has started again {RESTARTS} times because the topic's log changed while it was read; it does not come to rest. \

@@ -76,7 +76,15 @@ impl Runner<'_> {
 
         // N+1 is sealed only after N is done.
         self.settle(Duration::from_secs(3600))?;
+        let asking = Instant::now();
         let same = loop {
+            if !self.spec.patient(asking) {
+                return Err(Error::connection(format!(
+                    "no broker has said whether the topics are still those that were read, so epoch {} was not sealed. Nothing is lost: run '{}' \
+                     again when Kafka answers.",
+                    work.epoch, self.spec.name
+                )));
+            }
             if self.shared.stopping() == Stop::Now {
                 return Ok(true); // not sealed: abandoned
             }

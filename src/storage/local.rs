@@ -90,10 +90,11 @@ fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
             _ => {}
         }
     }
-    // What others own may not be readable, and was there long before.
-    match sync_dir(parent) {
-        Err(e) if there && e.kind() == std::io::ErrorKind::PermissionDenied => {}
-        synced => synced?,
+    // What was there may be another's, read-only, or of a file system that does not sync directories (an automounter's): then it was
+    // there long before.
+    let synced = sync_dir(parent);
+    if !there {
+        synced?;
     }
     SYNCED.lock().insert(dir.to_path_buf());
     Ok(())

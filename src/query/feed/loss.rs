@@ -61,7 +61,9 @@ impl About {
                 let found = connection.divergence(&[(partition.clone(), *read, *in_epoch)])?;
                 Ok(Finding::Parts(found.get(partition).copied()))
             }
-            About::Earlier { partition, id } => Ok(Finding::Same(connection.topic_id(&partition.topic)? == *id)),
+            About::Earlier { partition, id } => {
+                Ok(Finding::Same(id.is_none() || connection.topic_id(&partition.topic)? == *id))
+            }
         }
     }
 }
@@ -98,13 +100,13 @@ impl Feed {
         for (tp, at) in &self.positions {
             let newest = ends.get(tp).and_then(|(_, epoch)| *epoch);
             let read_in = self.read.get(tp).and_then(|r| r.leader_epoch);
-            if let (Some(newest), Some(read_in)) = (newest, read_in) {
-                // No later leader, no other log.
-                if newest > read_in {
-                    marks.push((tp.clone(), *at, read_in));
-                }
-                self.verified.insert(tp.clone(), newest);
+            let Some(newest) = newest else { continue };
+            // No later leader, no other log.
+            if let Some(read_in) = read_in.filter(|read_in| newest > *read_in) {
+                marks.push((tp.clone(), *at, read_in));
             }
+            // Records of all leaders up to now may come without a question: what will be read is of this log.
+            self.verified.insert(tp.clone(), newest);
         }
         let parts = self.connection.divergence(&marks)?;
         self.ends = ends.into_iter().map(|(tp, (end, _))| (tp, end)).collect();
