@@ -42,6 +42,7 @@ COLUMNS = "ip STRING, time TIMESTAMP, version STRING, model STRING, color STRING
 
 # As in src/kafka/consume/native.rs: (a) is the ceiling for exactly this configuration.
 CONSUMER = {
+    "socket.timeout.ms": "10000",
     "group.id": "bayou",
     "queued.max.messages.kbytes": "32768",
     "queued.min.messages": "100000",
