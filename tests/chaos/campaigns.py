@@ -57,7 +57,7 @@ def campaigns(seed: int) -> dict[str, Campaign]:
         "powercut": Campaign(
             "Power cuts",
             "Runs are recorded call by call; the disk is worked out as a cut between two calls may leave it, strictly and with luck.",
-            script("powercut", "--seed", str(seed), "--cuts", "3000"),
+            script("powercut", "--seed", str(seed), "--cuts", "2000"),
         ),
         "brokers": Campaign(
             "Brokers that die, hang and lose leadership",
