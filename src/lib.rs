@@ -9,6 +9,8 @@
 //! Stages never import each other; they share `error`, `batch`, `position`, `time`, `expr`, `state` and `storage`.
 //! `query` is the only module that names every stage. See `docs/architecture.md`.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod allocator;
 pub mod batch;
 pub mod decode;
 pub mod epoch;

@@ -1,11 +1,11 @@
 //! A query as its user holds it: started, watched, stopped.
 
+use super::ask::Question;
 use crate::progress::Report;
 use crate::{Error, Kind, Result};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,14 @@ impl Failure {
     }
 }
 
+pub struct Putting<'a>(&'a AtomicBool);
+
+impl Drop for Putting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl Shared {
     pub fn new(name: &str, id: String) -> Self {
         Self {
@@ -78,29 +86,21 @@ impl Shared {
     pub fn is_calling(&self) -> bool {
         self.calling.load(Ordering::Acquire)
     }
-    pub fn set_putting(&self, putting: bool) {
-        self.putting.store(putting, Ordering::Release);
+    /// As long as what comes back is held.
+    pub fn putting(&self) -> Putting<'_> {
+        self.putting.store(true, Ordering::Release);
+        Putting(&self.putting)
     }
 
     /// Waits for what only Kafka can answer on a thread of its own: a stop does not wait for a dead broker.
     pub fn ask<T: Send + 'static>(&self, question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let (say, hear) = channel();
-        std::thread::Builder::new()
-            .name("bayou-ask".into())
-            .spawn(move || {
-                let _ = say.send(question());
-            })
-            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+        let question = Question::ask(question)?;
         loop {
             if self.stopping() == Stop::Now {
                 return Err(Error::interrupted("stopped while waiting for Kafka"));
             }
-            match hear.recv_timeout(TURN) {
-                Ok(answer) => return answer,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::internal("a question ended without an answer"));
-                }
+            if let Some(answer) = question.answer(TURN) {
+                return answer;
             }
         }
     }

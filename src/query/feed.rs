@@ -1,8 +1,8 @@
 //! Reading for a run: from positions, up to a bound or on and on. Keeps the positions itself, from the entries that come.
 
-mod ask;
 mod loss;
 
+use super::ask::Question;
 use super::source::KafkaSource;
 use crate::batch::Messages;
 use crate::epoch::LostRange;
@@ -12,7 +12,6 @@ use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::time::EventTime;
 use crate::window::Tracker;
 use crate::{Error, Result};
-use ask::Question;
 use loss::Doubt;
 pub use loss::LastRead;
 use std::collections::{BTreeMap, BTreeSet};
@@ -396,7 +395,8 @@ impl Feed {
         let Some(looking) = &self.looking else {
             if self.looked.elapsed() >= LOOK {
                 let (sources, known) = (self.sources.clone(), self.positions.keys().cloned().collect());
-                self.looking = Some(Question::ask(&self.connection, move |c| new_partitions(&sources, c, &known))?);
+                let connection = self.connection.clone();
+                self.looking = Some(Question::ask(move || new_partitions(&sources, &connection, &known))?);
             }
             return nothing;
         };

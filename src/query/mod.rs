@@ -8,11 +8,12 @@
 //! seal     an epoch's end                   changes  what is another than in the run before
 //! compact  state files                      open     why windows are still open
 //! maintain what happens beside the stream: checkpoints, small files, old epochs
-//! memory   what the allocator holds without need
+//! ask      questions to Kafka beside the loop
 //! statics  tables that rows are joined with
 //! backfill new tables that begin at the earliest offset
 //! ```
 
+mod ask;
 mod backfill;
 mod changes;
 mod commit;
@@ -23,7 +24,6 @@ pub mod feed;
 mod heartbeat;
 pub mod iterate;
 mod maintain;
-mod memory;
 mod open;
 pub mod plan;
 mod report;

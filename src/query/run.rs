@@ -433,7 +433,7 @@ impl<'a> Runner<'a> {
     pub(super) fn settle(&mut self, patience: Duration) -> Result<()> {
         let Some(task) = self.committing.take() else { return Ok(()) };
         let mut task = task;
-        self.shared.set_putting(true);
+        let putting = self.shared.putting();
         let (began, mut left) = (Instant::now(), patience);
         let waited = loop {
             let turn = TURN.min(left.saturating_sub(began.elapsed()));
@@ -448,7 +448,7 @@ impl<'a> Runner<'a> {
                 break waited;
             }
         };
-        self.shared.set_putting(false);
+        drop(putting);
         match waited {
             Err(_) => Ok(()), // left to the next start, which finishes what is sealed
             Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),

@@ -101,10 +101,10 @@ impl Runner<'_> {
         }
         let sealing = Instant::now();
         let seal = self.make_seal(&work, &counts, tables, &totals, now);
-        self.shared.set_putting(true);
-        let claim = self.at.log_claim(&rt, &seal);
-        self.shared.set_putting(false);
-        if claim? == Claim::Theirs {
+        let putting = self.shared.putting();
+        let claim = self.at.log_claim(&rt, &seal)?;
+        drop(putting);
+        if claim == Claim::Theirs {
             return Err(Error::concurrent_query(format!(
                 "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
                 self.spec.name,

@@ -285,11 +285,9 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                     committer.known(before.as_ref());
                     let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new())?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
-                    shared.set_putting(true);
+                    let _putting = shared.putting();
                     let finish = committer.commit(&log, &seal, commits, now);
-                    let finished = rt.block_on(shared.unless_stopped(GRACE, finish));
-                    shared.set_putting(false);
-                    finished?
+                    rt.block_on(shared.unless_stopped(GRACE, finish))?
                 }
             });
         }

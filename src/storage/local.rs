@@ -14,6 +14,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use tokio::sync::Semaphore;
 
 /// What a fault hook may do to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +130,9 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
     }
 }
 
+/// So many files are opened at a time: a table's log is opened all at once, and each file would have a thread of its own.
+static READS: Semaphore = Semaphore::const_new(16);
+
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(f).await.map_err(|source| Error::JoinError { source })?
 }
@@ -173,6 +177,7 @@ impl ObjectStore for LocalStore {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let _turn = READS.acquire().await;
         self.inner.get_opts(path, options).await
     }
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

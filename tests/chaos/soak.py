@@ -138,7 +138,7 @@ def soak(address: str, minutes: float, rate: float, every: float = 5.0) -> dict[
             if not query.is_active:
                 break
             progress = query.last_progress or {}
-            lag = [s.get("metrics", {}).get("maxOffsetsBehindLatest", 0) for s in progress.get("sources", [])]
+            lag = [s["lag"] for s in progress.get("sources", [])]
             samples.append(
                 {
                     "seconds": round(time.monotonic() - began, 1),

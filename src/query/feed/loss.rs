@@ -5,12 +5,12 @@
 //! a run the answer to anything but retention is to start again from the newest seal (`Fed::Again`): what was read and not sealed is
 //! in no table, and the start finds out what is lost of the rest, exactly.
 
-use super::ask::Question;
 use super::{Fed, Feed};
 use crate::epoch::{Loss, LostRange};
 use crate::error::Kind;
 use crate::kafka::{Connection, OffsetSpec};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
+use crate::query::ask::Question;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -224,8 +224,8 @@ impl Feed {
         let Some(doubt) = &mut self.doubt else { return Ok(None) };
         let Some(question) = &doubt.question else {
             if doubt.asked.elapsed() >= AGAIN {
-                let about = doubt.about.clone();
-                doubt.question = Some(Question::ask(&self.connection, move |c| about.find(c))?);
+                let (about, connection) = (doubt.about.clone(), self.connection.clone());
+                doubt.question = Some(Question::ask(move || about.find(&connection))?);
                 doubt.asked = Instant::now();
             } else {
                 std::thread::sleep(wait.min(AGAIN));
@@ -287,7 +287,8 @@ impl Feed {
             return Ok(Some(true));
         }
         if self.confirming.is_none() {
-            self.confirming = Some(Question::ask(&self.connection, move |c| {
+            let c = self.connection.clone();
+            self.confirming = Some(Question::ask(move || {
                 for (topic, id) in &ids {
                     match c.topic_id(topic) {
                         Ok(now) if now.as_ref().is_some_and(|now| now != id) => return Ok(false),

@@ -1,6 +1,5 @@
-//! Questions to Kafka that are asked beside the loop, so that a broker that is gone holds nobody up who wants to stop.
+//! Questions to Kafka that are asked on a thread of their own, so that a broker that is gone holds nobody up who wants to stop.
 
-use crate::kafka::Connection;
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -9,17 +8,13 @@ pub struct Question<T>(Receiver<Result<T>>);
 
 impl<T: Send + 'static> Question<T> {
     /// The thread ends by itself: every request has a deadline.
-    pub fn ask(
-        connection: &Connection,
-        question: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<Self> {
+    pub fn ask(question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<Self> {
         let (say, answer) = channel();
-        let connection = connection.clone();
         std::thread::Builder::new()
             .name("bayou-ask".into())
             .spawn(move || {
                 // Whoever asked may be gone by now.
-                let _ = say.send(question(&connection));
+                let _ = say.send(question());
             })
             .map_err(|e| Error::internal(format!("no thread: {e}")))?;
         Ok(Self(answer))
