@@ -31,6 +31,8 @@ pub struct Shared {
     /// A user's function has what is sealed: nobody knows how long it takes.
     pub calling: Arc<AtomicBool>,
     pub report: Mutex<Report>,
+    /// The run of the same query that this one waits for. One that gives up waiting leaves it to the next.
+    before: Mutex<Option<Query>>,
     ended: Mutex<Option<Result<(), Failure>>>,
     changed: Condvar,
 }
@@ -66,6 +68,7 @@ impl Shared {
             putting: AtomicBool::new(false),
             calling: Arc::default(),
             report: Mutex::new(Report { status: "starting".into(), ..Report::default() }),
+            before: Mutex::new(None),
             ended: Mutex::new(None),
             changed: Condvar::new(),
         }
@@ -177,48 +180,62 @@ impl Query {
     pub fn stop(&self, how: Stop) {
         self.0.request(how);
     }
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// The queries that run in this process, by where their checkpoint is.
 static ACTIVE: LazyLock<Mutex<HashMap<String, Query>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
-/// Takes a checkpoint over: an older run of it in this process ends after its epoch first.
+/// Takes a checkpoint over: older runs of it in this process end after their epochs first.
 pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
-    let before = ACTIVE.lock().insert(checkpoint.to_string(), query.clone());
-    if let Some(old) = before.filter(Query::is_active) {
+    let mut before = {
+        let mut active = ACTIVE.lock();
+        let before = active.insert(checkpoint.to_string(), query.clone()).filter(Query::is_active);
+        query.0.before.lock().clone_from(&before);
+        before
+    };
+    let began = Instant::now();
+    while let Some(old) = before {
         old.stop(Stop::AfterEpoch);
-        let mut waited = Duration::ZERO;
         while !old.wait(Duration::from_millis(50)) {
-            waited += Duration::from_millis(50);
             let stopped = query.0.stopping() == Stop::Now;
-            if stopped || waited > Duration::from_secs(120) {
-                // Who comes next has to wait for it too.
-                ACTIVE.lock().insert(checkpoint.to_string(), old.clone());
+            if !stopped && began.elapsed() < Duration::from_secs(120) {
+                continue;
             }
-            if stopped {
-                return Err(Error::interrupted("stopped while waiting for the run before it"));
+            // Who comes next has to wait for it too. Who has come already finds it in `before`.
+            let mut active = ACTIVE.lock();
+            if active.get(checkpoint).is_some_and(|q| q.is(query)) {
+                active.insert(checkpoint.to_string(), old);
             }
-            if waited > Duration::from_secs(120) {
-                return Err(Error::concurrent_query(format!(
+            return Err(if stopped {
+                Error::interrupted("stopped while waiting for the run before it")
+            } else {
+                Error::concurrent_query(format!(
                     "the query '{}' is running in this process and does not end. Stop it with query.stop().",
                     query.0.name
-                )));
-            }
+                ))
+            });
         }
+        before = old.0.before.lock().take().filter(Query::is_active);
+        query.0.before.lock().clone_from(&before);
     }
     Ok(())
 }
 
 pub fn let_go(checkpoint: &str, query: &Query) {
     let mut active = ACTIVE.lock();
-    if active.get(checkpoint).is_some_and(|q| Arc::ptr_eq(&q.0, &query.0)) {
+    if active.get(checkpoint).is_some_and(|q| q.is(query)) {
         active.remove(checkpoint);
     }
 }
 
 /// Asks all queries of this process to stop; for the interpreter's exit.
 pub fn stop_all(at_most: Duration) {
-    let all: Vec<Query> = ACTIVE.lock().values().cloned().collect();
+    let mut all: Vec<Query> = ACTIVE.lock().values().cloned().collect();
+    let waited_for: Vec<Query> = all.iter().filter_map(|q| q.0.before.lock().clone()).collect();
+    all.extend(waited_for);
     all.iter().for_each(|q| q.stop(Stop::Now));
     let deadline = Instant::now() + at_most;
     for q in all {

@@ -230,11 +230,47 @@ impl Feed {
         }
     }
 
-    /// For who has no seal to start again from: looks at the logs anew, where reading stands.
-    pub fn look_again(&mut self) -> Result<()> {
+    /// The topics' ids as they are now; without those that are gone.
+    pub fn ask_topic_ids(&self) -> Result<BTreeMap<Topic, Option<String>>> {
+        let topics: BTreeSet<&Topic> = self.positions.keys().map(|tp| &tp.topic).collect();
+        let mut ids = BTreeMap::new();
+        for topic in topics {
+            match self.connection.topic_id(topic) {
+                Err(e) if e.kind == Kind::Topic => {}
+                id => drop(ids.insert(topic.clone(), id?)),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// For who has no seal to start again from: looks at the logs anew, where reading stands. Returns the topics that were made anew.
+    pub fn look_again(&mut self) -> Result<Vec<Topic>> {
         self.stop();
         self.doubt = None;
-        self.look_at_ends()
+        let ids = self.ask_topic_ids()?;
+        let other = |(t, id): (&Topic, &Option<String>)| {
+            let before = self.topic_ids.get(t).and_then(Option::as_ref);
+            before.is_some_and(|before| Some(before) != id.as_ref()).then(|| t.clone())
+        };
+        let anew: Vec<Topic> = ids.iter().filter_map(other).collect();
+        self.begin_anew(&anew)?;
+        self.topic_ids.extend(ids);
+        let is_anew = |tp: &TopicPartition| anew.contains(&tp.topic);
+        self.leader_epochs.retain(|tp, _| !is_anew(tp));
+        self.verified.retain(|tp, _| !is_anew(tp));
+        self.passed.retain(|tp, _| !is_anew(tp));
+        if !anew.is_empty() {
+            self.find_partitions()?;
+        }
+        self.look_at_ends()?;
+        if let Some(targets) = self.targets.as_mut().filter(|_| !anew.is_empty()) {
+            targets.retain(|tp, _| !is_anew(tp));
+            targets.extend(self.ends.iter().filter(|(tp, _)| is_anew(tp)).map(|(tp, end)| (tp.clone(), *end)));
+            let reached = |tp: &TopicPartition| self.positions.get(tp).is_none_or(|at| *at >= targets[tp]);
+            self.reached.retain(|tp| !is_anew(tp));
+            self.reached.extend(targets.keys().filter(|tp| is_anew(tp) && reached(tp)).cloned());
+        }
+        Ok(anew)
     }
 
     fn start_reader(&mut self) -> Result<&mut Reader> {

@@ -6,6 +6,7 @@ use super::plan::{Plan, Target, parse_mode};
 use super::source::OnMalformed;
 use super::stream::Stream;
 use super::trigger::Trigger;
+use crate::batch::Messages;
 use crate::epoch::{PositionMap, position_map, positions};
 use crate::position::TopicPartition;
 use crate::sink::delta::OutputMode;
@@ -16,7 +17,11 @@ use crate::window::Tracker;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// So long an answer about the topics stands: a topic is not deleted, made anew, and filled past where we read, in less.
+const CONFIRMED: Duration = Duration::from_millis(50);
 
 pub struct IterateOptions {
     pub trigger: Trigger,
@@ -68,6 +73,9 @@ pub struct BatchIterator {
     done: bool,
     flush: bool,
     runtime: tokio::runtime::Handle,
+    /// Messages that wait for the answer to whether their topic is still the one that was read so far, and when that was last so.
+    held: Option<(Arc<Messages>, Vec<u32>)>,
+    confirmed: Option<Instant>,
     /// Positions behind the batches handed out; stored when the next one is asked for.
     handed: Option<PositionMap>,
 }
@@ -98,7 +106,9 @@ impl BatchIterator {
             true => None,
             false => {
                 let start = start.map_or_else(|| Feed::starts(&sources), Ok)?;
-                Some(Feed::new(sources, start.into(), options.trigger == Trigger::AvailableNow)?)
+                let mut feed = Feed::new(sources, start.into(), options.trigger == Trigger::AvailableNow)?;
+                feed.topic_ids = feed.ask_topic_ids()?;
+                Some(feed)
             }
         };
         let mut it = Self {
@@ -113,6 +123,8 @@ impl BatchIterator {
             done: false,
             flush: false,
             runtime,
+            held: None,
+            confirmed: None,
             handed: None,
             engine,
             options,
@@ -172,7 +184,32 @@ impl BatchIterator {
             Trigger::Interval(every) => (self.tick + every).saturating_duration_since(Instant::now()),
             Trigger::AvailableNow => wait,
         };
-        match feed.next(wait.min(until_tick.max(Duration::from_millis(1))), None)? {
+        let wait = wait.min(until_tick.max(Duration::from_millis(1)));
+        let fed = match self.held.take() {
+            None => feed.next(wait, None)?,
+            Some((messages, wanted)) => match feed.confirm_topics(wait)? {
+                None => {
+                    self.held = Some((messages, wanted));
+                    Fed::Nothing
+                }
+                Some(true) => {
+                    self.confirmed = Some(Instant::now());
+                    Fed::Messages(messages, wanted)
+                }
+                Some(false) => {
+                    // What has come of a topic that was made anew comes again, from its start.
+                    let anew = feed.look_again()?;
+                    self.engine.know(feed.positions.keys());
+                    let stands = |i: &u32| !anew.contains(&messages.source(*i as usize).topic);
+                    let wanted = wanted.into_iter().filter(stands).collect();
+                    Fed::Messages(messages, wanted)
+                }
+            },
+        };
+        match fed {
+            Fed::Messages(messages, wanted) if self.confirmed.is_none_or(|at| at.elapsed() > CONFIRMED) => {
+                self.held = Some((messages, wanted));
+            }
             Fed::Messages(messages, wanted) => {
                 self.engine.push_messages(&messages, &wanted, now)?;
                 self.changed = true;
@@ -185,6 +222,7 @@ impl BatchIterator {
             Fed::Again(why) => {
                 log::warn!("{why}; looking at the topic again");
                 feed.look_again()?;
+                self.engine.know(feed.positions.keys());
             }
             Fed::Finished => {
                 self.end_epoch(true)?;
@@ -243,7 +281,7 @@ impl BatchIterator {
         if batch.num_rows() == 0 {
             return Ok(None);
         }
-        if self.options.checkpoint.is_some() && self.out.rows() == 0 && !cut {
+        if self.options.checkpoint.is_some() && self.out.rows() == 0 && self.held.is_none() && !cut {
             self.handed = self.feed.as_ref().map(|f| position_map(&f.positions));
         }
         Ok(Some(batch))

@@ -225,3 +225,45 @@ impl MultipartUpload for Upload {
         self.inner.abort().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::TryStreamExt;
+
+    #[test]
+    fn a_directory_that_is_there_may_lie_in_one_that_cannot_be_synced() {
+        // The process file system refuses to sync its directories, even for root.
+        let parent = std::path::Path::new("/proc/self");
+        if parent.is_dir() {
+            assert!(sync_dir(parent).is_err());
+            make_dirs(&parent.join("task")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_thousand_files_are_opened_at_once_by_a_few_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Path::from_filesystem_path(dir.path()).unwrap();
+        for n in 0..1000 {
+            fs::write(dir.path().join(format!("f{n}")), n.to_string()).unwrap();
+        }
+        // With fewer threads than reads may be at work, as with more.
+        for threads in [2, 64] {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(threads)
+                .enable_all()
+                .build()
+                .unwrap();
+            let all = (0..1000).map(|n| {
+                let at = root.clone().join(format!("f{n}"));
+                async move { LocalStore::shared().get(&at).await?.bytes().await }
+            });
+            let read = runtime.block_on(futures::future::try_join_all(all)).unwrap();
+            assert!(read.iter().enumerate().all(|(n, bytes)| bytes[..] == *n.to_string().as_bytes()));
+            let listed = runtime.block_on(LocalStore::shared().list(Some(&root)).try_collect::<Vec<_>>()).unwrap();
+            assert_eq!(listed.len(), 1000);
+        }
+    }
+}

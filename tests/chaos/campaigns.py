@@ -74,14 +74,14 @@ def campaigns(seed: int) -> dict[str, Campaign]:
         "pauses": Campaign(
             "Two runners and other writers",
             "A runner is paused at a crash point while another one goes on, on disk and on an S3 API; Spark and deltalake write in between.",
-            ["pytest", "-q", "tests/python/test_takeover.py", "tests/python/test_other_writers.py"],
+            ["pytest", "tests/python/test_takeover.py", "tests/python/test_other_writers.py"],
             {"tests passed": r"(\d+) passed", "tests failed": r"(\d+) failed"},
             every,
         ),
         "stops": Campaign(
             "The stop button",
             "SIGINT in each state, and an exact run after it.",
-            script("stops", "--rounds", "4", "--seed", str(seed)),
+            script("stops", "--rounds", "6", "--seed", str(seed)),
         ),
         "churn": Campaign(
             "Starts and stops",
@@ -110,7 +110,13 @@ def run(name: str, campaign: Campaign, seed: int) -> dict[str, Any]:
         kept = pathlib.Path(folder) / "report.md"
         if name == "kills":
             command += ["--report", str(kept)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        # What Rust's tests count they print to the other stream.
+        errors = subprocess.STDOUT if campaign.find else None
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
+        )
+        if done.returncode:
+            print(done.stdout[-10_000:], flush=True)
         said = kept.with_suffix(".json").read_text() if kept.with_suffix(".json").exists() else done.stdout
     return {
         "seed": seed,

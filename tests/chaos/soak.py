@@ -24,7 +24,10 @@ from typing import Any
 import bayou
 import confluent_kafka
 import deltalake
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "python"))
 from churn import handles, memory, slope, threads
+from delta_replay import rows as replayed
 
 SCHEMA = "n BIGINT, k STRING, time TIMESTAMP"
 START = 1_704_067_200
@@ -89,7 +92,7 @@ def expected(count: int) -> dict[str, Any]:
 
 def wrong(root: pathlib.Path, count: int) -> list[str]:
     def read(table: str) -> list[dict[str, Any]]:
-        return deltalake.DeltaTable(str(root / table)).to_pyarrow_table().to_pylist()
+        return replayed(root / table)
 
     out, want = [], expected(count)
     found = sorted(r["n"] for r in read("rows"))

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -241,7 +241,8 @@ def campaign(rounds: int, seed: int, only: str = "") -> dict[str, Any]:
             raise
         finally:
             c.kernel.kill()
-        codes = sorted({code for code, _ in exits})
+        codes = Counter(code for code, _ in exits)
+        c.wrong += [f"{n} kernels ended with {code}" for code, n in codes.items() if code]
         return {"seed": seed, **c.result(), "exitCodes": codes, "slowestExit": round(max(s for _, s in exits), 2)}
 
 

@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -265,7 +266,18 @@ file.delete.delay.ms=500
         file.write_text(f'{{"version":1,"partitions":[{plan}]}}')
         tool = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
         where = ["--bootstrap-server", self.address]
-        run_quietly(*self.java(tool, *where, "--execute", "--reassignment-json-file", str(file)), cwd=self.folder)
+        command = self.java(tool, *where, "--additional", "--execute", "--reassignment-json-file", str(file))
+
+        def accepted() -> bool:
+            # Not while a controller takes office, or the move before is at work.
+            try:
+                run_quietly(*command, cwd=self.folder)
+            except RuntimeError as e:
+                print(e, file=sys.stderr)
+                return False
+            return True
+
+        until(accepted, say="the plan is accepted")
         until(lambda: all(p.replicas[0] == to for p in self.partitions(topic).values()), say="replicas in a new order")
         self.elect(topic)
 

@@ -65,7 +65,7 @@ def free_ports(count: int) -> list[int]:
 def run_quietly(*command: str, cwd: pathlib.Path) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{command[0]} {command[1]} failed: {done.stderr or done.stdout}")
+        raise RuntimeError(f"{command[0]} {command[1]} failed: {done.stderr}{done.stdout}")
 
 
 def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:

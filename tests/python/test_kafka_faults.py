@@ -296,6 +296,30 @@ def test_a_topic_made_anew_while_a_run_looks_away(
     assert numbers(path) == [*range(10), *range(100, 100 + grown)]
 
 
+@pytest.mark.parametrize("tolerant", [False, True])
+@pytest.mark.parametrize("grown", [5, 30], ids=["shorter", "longer than we had read"])
+def test_a_topic_made_anew_while_an_iterator_is_used(
+    cluster: Cluster, kafka: bayou.Connection, grown: int, tolerant: bool
+) -> None:
+    topic = cluster.create(fresh("anew"))
+    send(cluster, topic, range(10))
+    read = kafka.read_stream(topic, schema=SCHEMA, fail_on_data_loss=not tolerant)
+    batches = iter(read.batches(trigger="1 second"))
+    found = next(batches)["n"]
+    while len(found) < 10:
+        found += next(batches)["n"]
+    cluster.delete(topic)
+    cluster.create(topic)
+    send(cluster, topic, range(100, 100 + grown))
+    if not tolerant:
+        with pytest.raises(bayou.DataLossError, match="made anew"):
+            next(batches)
+        return
+    while len(found) < 10 + grown:
+        found += next(batches)["n"]
+    assert found == [*range(10), *range(100, 100 + grown)]
+
+
 def truncate(cluster: Cluster, topic: str, seen: Any) -> None:
     """30 messages on nodes 1 and 2, 20 more on 1 alone; `seen` waits until they are read; then 2 leads, which has 30."""
     send(cluster, topic, range(30))

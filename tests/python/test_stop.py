@@ -34,7 +34,7 @@ def test_the_stop_button_is_answered_in_every_state_and_the_next_run_is_exact(ad
     assert max(s["max"] for s in states.values()) < BOUND
     assert result["all, on a store that answers"]["p50"] < PROMISE * 2
     assert result["wrong"] == []
-    assert result["exitCodes"] == [0]
+    assert set(result["exitCodes"]) == {"0"}
 
 
 def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_on(

@@ -1,0 +1,119 @@
+"""One run of a query after the other in the same process, as a cell that is run again: the first ends before the second begins."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import threading
+from typing import Any
+
+import bayou
+import pytest
+from delta_replay import rows
+
+WAIT = 30
+
+
+class Held:
+    """A function for `foreach_batch` that is held in its first call, and notes how many are in it at once."""
+
+    def __init__(self) -> None:
+        self.entered, self.free = threading.Event(), threading.Event()
+        self.inside, self.most = 0, 0
+        self.calls: list[tuple[int, list[int]]] = []
+        self.lock = threading.Lock()
+
+    def __call__(self, batch: Any, epoch: int) -> None:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.entered.set()
+        assert self.free.wait(WAIT)
+        with self.lock:
+            self.calls.append((epoch, sorted(batch["n"].to_pylist())))
+            self.inside -= 1
+
+
+class Beside:
+    """A run on a thread of its own: a start waits for what the run before has left to do."""
+
+    def __init__(self, made: bayou.Pipeline) -> None:
+        self.error: BaseException | None = None
+
+        def run() -> None:
+            try:
+                made.run(progress=False)
+            except bayou.BayouError as e:
+                self.error = e
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def ended(self) -> BaseException | None:
+        self.thread.join(WAIT)
+        assert not self.thread.is_alive()
+        return self.error
+
+
+def lake(broker: bayou.Connection, root: pathlib.Path, held: Held) -> bayou.Pipeline:
+    made = bayou.Pipeline("p", root)
+    raw = broker.read_stream("t", schema="n INT")
+    made.table("kept", raw)
+    made.foreach_batch("told", raw, held)
+    return made
+
+
+def send(broker: bayou.Connection, numbers: range) -> None:
+    broker.produce("t", [{"n": n} for n in numbers], progress=False)
+
+
+def kept(root: pathlib.Path) -> list[int]:
+    return sorted(r["n"] for r in rows(root / "kept"))
+
+
+@pytest.fixture
+def topic(broker: bayou.Connection) -> bayou.Connection:
+    broker.create_topic("t", partitions=1)
+    send(broker, range(10))
+    return broker
+
+
+def test_a_function_that_a_stopped_run_left_at_work_ends_before_the_next_run_calls_it(
+    topic: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    held = Held()
+    first = lake(topic, tmp_path, held).run(block=False, progress=False)
+    assert held.entered.wait(WAIT)
+    first.stop()
+    assert not first.is_active and not held.calls
+    second = Beside(lake(topic, tmp_path, held))
+    second.thread.join(1)
+    assert second.thread.is_alive() and held.most == 1, "it has to wait for the call of the run before"
+    held.free.set()
+    assert second.ended() is None
+    # At least once, and the same rows each time.
+    assert held.most == 1 and held.calls == [(0, [*range(10)])] * 2
+    assert kept(tmp_path) == [*range(10)]
+
+
+def test_an_interrupted_start_leaves_the_run_before_it_in_its_place_for_the_next_start(
+    topic: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    held = Held()
+    first = lake(topic, tmp_path, held).run(trigger="100 milliseconds", block=False, progress=False)
+    assert held.entered.wait(WAIT)
+    # This one waits for the first, whose function is at work, and is interrupted while it does.
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        lake(topic, tmp_path, held).run(progress=False)
+    timer.join()
+    assert first.is_active
+    third = Beside(lake(topic, tmp_path, held))
+    third.thread.join(1)
+    assert third.thread.is_alive() and first.is_active and held.most == 1, "it has to wait for the first"
+    held.free.set()
+    assert third.ended() is None and not first.is_active and first.exception() is None
+    assert held.most == 1 and held.calls == [(0, [*range(10)])]
+    assert kept(tmp_path) == [*range(10)]
