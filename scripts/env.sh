@@ -4,6 +4,8 @@ export BAYOU_CACHE="${BAYOU_CACHE:-$HOME/.cache/bayou}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$BAYOU_CACHE/target}"
 # Where these are set for other projects, they would make every crate another one.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
+# jemalloc takes the machine's page size for granted, and ARM's differ: made for 64 KiB it runs on smaller ones too.
+if [[ $(uname -m) == aarch64 ]]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi
 VENV="$BAYOU_CACHE/venv"
 export VIRTUAL_ENV="$VENV" PATH="$VENV/bin:$PATH"
 # Where tests/spark's jars are; the reader tests hand them to pyspark.

@@ -1,6 +1,7 @@
 //! What happens beside the stream and never fails it: checkpoints of the tables' logs, small files joined, old epochs cleaned up.
 
 use super::control::Shared;
+use super::memory::{self, GiveBack};
 use super::run::{QuerySpec, Runner};
 use super::start::QUARANTINE;
 use crate::epoch::EpochLog;
@@ -27,6 +28,7 @@ pub struct Maintenance {
     checkpoints: BTreeMap<String, Option<u64>>,
     /// The epoch at which old ones were cleaned up last, or before which this run began.
     cleaned: Option<i64>,
+    give_back: GiveBack,
 }
 
 impl Maintenance {
@@ -87,6 +89,7 @@ impl Runner<'_> {
         if clean {
             *cleaned = epoch;
         }
+        let give_back = self.maintenance.give_back.is_due();
         let mut checkpoints = self.maintenance.checkpoints.clone();
         self.maintenance.round = Some(self.spec.runtime.spawn(async move {
             let mut wrong = vec![];
@@ -96,6 +99,9 @@ impl Runner<'_> {
             }
             if clean && let Err(e) = log.clean(epoch, SystemClock.now()).await {
                 wrong.push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message));
+            }
+            if give_back {
+                memory::give_back();
             }
             (wrong, checkpoints)
         }));

@@ -8,6 +8,7 @@
 //! seal     an epoch's end                   changes  what is another than in the run before
 //! compact  state files                      open     why windows are still open
 //! maintain what happens beside the stream: checkpoints, small files, old epochs
+//! memory   what the C libraries' allocator holds without need
 //! ask      questions to Kafka beside the loop
 //! statics  tables that rows are joined with
 //! backfill new tables that begin at the earliest offset
@@ -24,6 +25,7 @@ pub mod feed;
 mod heartbeat;
 pub mod iterate;
 mod maintain;
+mod memory;
 mod open;
 pub mod plan;
 mod report;

@@ -196,9 +196,11 @@ def main() -> int:
     if wrong := [c for c in chosen if c not in of]:
         parser.error(f"no such campaign: {', '.join(wrong)}; there are {', '.join(of)}")
     kept = PAGE.with_suffix(".json")
-    results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    results: dict[str, Any] = {}
     for name in chosen:
-        results[name] = run(name, of[name], given.seed)
+        found = run(name, of[name], given.seed)
+        # Read anew: another one may have written to it meanwhile.
+        results = (json.loads(kept.read_text()) if kept.exists() else {}) | {name: found}
         kept.write_text(json.dumps(results, indent=1) + "\n")
         PAGE.write_text(page(results, of))
     return 0 if all(results[name]["ok"] for name in chosen) else 1
