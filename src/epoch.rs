@@ -350,6 +350,14 @@ impl EpochLog {
         Err(last.unwrap_or_else(|| Error::storage(format!("{}{name} cannot be written", self.at.display()))))
     }
 
+    /// Removes a seal of ours that came too late to be one.
+    pub async fn take_back(&self, seal: &Seal) -> Result<()> {
+        match self.read_seal(seal.epoch).await? {
+            Some(found) if found.nonce == seal.nonce => self.at.delete(&name("epoch", seal.epoch)).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Ends a generation: takes the place of its next seal, so that a runner that was away finds itself beaten there.
     pub async fn fence(&self, now: EventTime) -> Result<()> {
         loop {
@@ -473,14 +481,35 @@ fn number_of(file: &str) -> Option<i64> {
     file.rsplit('/').next()?.get(..20)?.parse().ok()
 }
 
-/// The newest generation of a query below its checkpoint folder.
-pub async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
+/// Says, in a checkpoint's folder, that the next run is to start over.
+pub const RESET: &str = "reset.json";
+pub const RESET_FILE: &[u8] = b"{\"formatVersion\": 1}";
+
+/// The newest generation of a query below its checkpoint folder, and whether it is whole: `query.json` is its first file, and others without
+/// it are what is left of a checkpoint.
+pub async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
     let mut found: Vec<u64> = checkpoint.folders("").await?.iter().filter_map(|n| n.parse().ok()).collect();
     found.sort_unstable();
     for generation in found.into_iter().rev() {
         if checkpoint.exists(&format!("{generation}/query.json")).await? {
-            return Ok(Some(generation));
+            return Ok(Some((generation, true)));
+        }
+        let log = EpochLog::new(checkpoint.join(&generation.to_string()));
+        if log.at.exists("start.json").await? || log.newest_seal().await?.is_some() {
+            return Ok(Some((generation, false)));
         }
     }
     Ok(None)
+}
+
+/// The newest generation; an error where its `query.json` is lost.
+pub async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
+    match newest(checkpoint).await? {
+        Some((generation, false)) => Err(Error::storage(format!(
+            "{}{generation}/query.json is gone, and other files of the checkpoint are there. Restore it from a copy; or, to empty the tables and \
+             read everything anew, run with full_refresh=True.",
+            checkpoint.display()
+        ))),
+        found => Ok(found.map(|(generation, _)| generation)),
+    }
 }

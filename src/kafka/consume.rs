@@ -335,8 +335,9 @@ impl Worker {
                 let offset = if entry.offset() >= 0 { entry.offset() } else { source.expected };
                 self.hand_on()?;
                 self.send(Err(Error::data_loss(format!(
-                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged; start behind it, or read with \
-                     fail_on_data_loss=False."
+                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged, and nothing is skipped: bring back \
+                     a good one (another replica, a backup) and run it again. To go on without it: reset(confirm=True), and \
+                     starting_offsets behind it."
                 ))))
             }
             code if matches!(kind_of(code), Kind::Topic | Kind::Acl | Kind::Auth) || code == Code::Fatal => {

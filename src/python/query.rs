@@ -8,6 +8,7 @@ use super::guard;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
+use crate::epoch::{RESET, RESET_FILE, newest};
 use crate::progress::OpenWindow;
 use crate::query::Stream;
 use crate::query::Trigger;
@@ -542,8 +543,8 @@ fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, P
     let storage = super::convert::string_map(storage_options, "storage_options")?;
     let at = Location::parse(checkpoint, &storage)?;
     door::run_async(py, async move {
-        let had = crate::epoch::newest_generation(&at).await?.is_some();
-        at.put("reset.json", b"{\"formatVersion\": 1}".to_vec()).await?;
+        let had = newest(&at).await?.is_some();
+        at.put(RESET, RESET_FILE.to_vec()).await?;
         Ok(had)
     })
 }

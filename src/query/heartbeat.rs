@@ -44,6 +44,11 @@ async fn read(at: &Location) -> Result<Option<Beat>> {
 
 /// Refuses when another process runs the query.
 pub async fn check(at: &Location, query: &str) -> Result<()> {
+    check_after(BEAT * 2, at, query).await
+}
+
+/// What runs elsewhere is seen by its beat: one more within `wait`.
+async fn check_after(wait: Duration, at: &Location, query: &str) -> Result<()> {
     let Some(found) = read(at).await? else { return Ok(()) };
     if found.ended || found.pid == std::process::id() && found.host == host() {
         return Ok(());
@@ -66,9 +71,9 @@ pub async fn check(at: &Location, query: &str) -> Result<()> {
     if age > crate::time::micros(BEAT) * 12 {
         return Ok(());
     }
-    tokio::time::sleep(BEAT * 2).await;
+    tokio::time::sleep(wait).await;
     match read(at).await? {
-        Some(now) if now.beat > found.beat && !now.ended => {
+        Some(now) if (now.run != found.run || now.beat > found.beat) && !now.ended => {
             refuse(format!("by process {} on {}", now.pid, now.host.split('/').next().unwrap_or_default()))
         }
         _ => Ok(()),
@@ -127,5 +132,81 @@ impl Drop for Heartbeat {
         // A store that takes longer is not waited for; the beat is still put, or the next run on this machine would be refused.
         let putting = self.runtime.spawn(last);
         self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), putting).await.ok() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    const WAIT: Duration = Duration::from_millis(800);
+
+    async fn put(at: &Location, beat: &Beat) {
+        at.put(FILE, serde_json::to_vec(beat).unwrap()).await.unwrap();
+    }
+
+    fn place() -> (tempfile::TempDir, Location) {
+        let folder = tempfile::tempdir().unwrap();
+        let at = Location::parse(folder.path().to_str().unwrap(), &Default::default()).unwrap();
+        (folder, at)
+    }
+
+    /// The process that has started this one is another one, and at work.
+    fn of_another_process() -> Beat {
+        let pid = std::os::unix::process::parent_id();
+        Beat { pid, process_start: process_start(pid), ..beat("theirs", 3, false) }
+    }
+
+    fn elsewhere(run: &str, n: u64) -> Beat {
+        Beat { host: "another/boot".into(), pid: 1, ..beat(run, n, false) }
+    }
+
+    async fn is_refused(at: &Location) -> bool {
+        match check_after(WAIT, at, "q").await {
+            Ok(()) => false,
+            Err(e) => {
+                assert_eq!(e.kind, Kind::ConcurrentQuery);
+                true
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_at_work_on_this_machine_is_found_and_one_that_only_has_its_number_is_not() {
+        let (_folder, at) = place();
+        assert!(!is_refused(&at).await, "nobody runs it");
+        put(&at, &of_another_process()).await;
+        assert!(is_refused(&at).await);
+        put(&at, &Beat { ended: true, ..of_another_process() }).await;
+        assert!(!is_refused(&at).await, "it has ended");
+        let reused = Beat { process_start: Some(1), ..of_another_process() };
+        put(&at, &reused).await;
+        assert!(!is_refused(&at).await, "the number is another process's by now");
+        put(&at, &beat("ours", 3, false)).await;
+        assert!(!is_refused(&at).await, "our own process");
+    }
+
+    #[tokio::test]
+    async fn a_runner_elsewhere_is_found_by_a_beat_that_goes_on() {
+        let (_folder, at) = place();
+        put(&at, &elsewhere("theirs", 100)).await;
+        assert!(!is_refused(&at).await, "its heart has stopped");
+        // A new run begins to count anew.
+        for (run, n, refused) in [("theirs", 101, true), ("theirs", 100, false), ("another", 0, true)] {
+            put(&at, &elsewhere("theirs", 100)).await;
+            let (later, next) = (at.clone(), elsewhere(run, n));
+            let beats = tokio::spawn(async move {
+                tokio::time::sleep(WAIT / 20).await;
+                put(&later, &next).await;
+            });
+            assert_eq!(is_refused(&at).await, refused, "{run} {n}");
+            beats.await.unwrap();
+        }
+        let long_ago = EventTime(SystemClock.now().0 - 13 * crate::time::micros(BEAT));
+        put(&at, &Beat { at: long_ago, ..elsewhere("theirs", 100) }).await;
+        let asked = std::time::Instant::now();
+        assert!(!is_refused(&at).await);
+        assert!(asked.elapsed() < WAIT, "an old beat is not waited for");
     }
 }

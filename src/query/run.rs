@@ -168,7 +168,10 @@ const RESTARTS: usize = 10;
 
 impl<'a> Runner<'a> {
     fn run(spec: &QuerySpec, shared: &Shared) -> Result<()> {
-        let check = heartbeat::check(&spec.checkpoint, &spec.name);
+        let check = async {
+            start::probe(spec).await?;
+            heartbeat::check(&spec.checkpoint, &spec.name).await
+        };
         spec.runtime.block_on(shared.unless_stopped(Duration::ZERO, check))?;
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
         let (mut restarts, mut newest) = (0, None);
@@ -250,8 +253,7 @@ impl<'a> Runner<'a> {
         let result = runner.epochs();
         runner.at.feed.stop();
         // A put in flight gets about a second when the user wants out; otherwise the commit is waited for.
-        let patience = if shared.stopping() == Stop::Now { GRACE } else { Duration::from_secs(3600) };
-        let settled = runner.settle(patience);
+        let settled = runner.settle((shared.stopping() == Stop::Now).then_some(GRACE));
         runner.maintenance.settle(
             spec,
             shared,
@@ -336,9 +338,14 @@ impl<'a> Runner<'a> {
                 Stop::AfterEpoch => return Ok(Worked::Full),
                 Stop::No => {}
             }
+            // Also while there is no end of messages: what is in a new partition may be gone by the time there is.
+            let new = self.at.feed.rediscover()?;
+            if !new.is_empty() {
+                self.at.engine.know(new.keys());
+            }
             // A commit that failed is known before more is read.
             if self.committing.as_ref().is_some_and(|c| c.is_finished()) {
-                self.settle(Duration::from_secs(3600))?;
+                self.settle(None)?;
             }
             let elapsed = work.began.elapsed();
             let full = match self.spec.trigger {
@@ -374,8 +381,6 @@ impl<'a> Runner<'a> {
                     if as_fast_as_possible && (work.messages > 0 || self.has_news(false)) {
                         return Ok(Worked::Full);
                     }
-                    let new = self.at.feed.rediscover()?;
-                    self.at.engine.know(new.keys());
                 }
                 Fed::Finished => return Ok(Worked::Last),
                 Fed::Again(why) => {
@@ -429,22 +434,23 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Waits for the commit of the epoch before.
-    pub(super) fn settle(&mut self, patience: Duration) -> Result<()> {
+    /// Waits for the commit of the epoch before. Without `patience` until it ends, or until the user has wanted out for `GRACE`: how long
+    /// a function or a merge takes is nobody's to say, and an epoch that is not done must not be followed by another.
+    pub(super) fn settle(&mut self, patience: Option<Duration>) -> Result<()> {
         let Some(task) = self.committing.take() else { return Ok(()) };
         let mut task = task;
         let putting = self.shared.putting();
-        let (began, mut left) = (Instant::now(), patience);
+        let mut until = patience.map(|p| Instant::now() + p);
         let waited = loop {
-            let turn = TURN.min(left.saturating_sub(began.elapsed()));
+            let turn = until.map_or(TURN, |u| TURN.min(u.saturating_duration_since(Instant::now())));
             let waited = self.spec.runtime.block_on(async { tokio::time::timeout(turn, &mut task).await });
-            // Whoever wants out now waits no longer than that.
+            // Nor does a function hold up who wants out: the next start calls it again.
+            let mut given_up = false;
             if self.shared.stopping() == Stop::Now {
-                left = left.min(began.elapsed() + GRACE).min(patience);
+                until.get_or_insert_with(|| Instant::now() + GRACE);
+                given_up = self.shared.is_calling();
             }
-            // Nor for a function: nobody knows how long it takes, and the next start calls it again.
-            let given_up = self.shared.stopping() == Stop::Now && self.shared.is_calling();
-            if waited.is_ok() || given_up || began.elapsed() >= left {
+            if waited.is_ok() || given_up || until.is_some_and(|u| Instant::now() >= u) {
                 break waited;
             }
         };

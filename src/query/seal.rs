@@ -75,7 +75,7 @@ impl Runner<'_> {
         let staged = staging.elapsed();
 
         // N+1 is sealed only after N is done.
-        self.settle(Duration::from_secs(3600))?;
+        self.settle(None)?;
         let asking = Instant::now();
         let same = loop {
             if !self.spec.patient(asking) {
@@ -231,15 +231,22 @@ impl Runner<'_> {
 impl Started {
     fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
         // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
-        let away = self.looked.ago() > Duration::from_secs(60);
+        const AWAY: Duration = Duration::from_secs(60);
+        let away = self.looked.ago() > AWAY;
         self.looked = Looked::now();
-        if away
-            && let Some(newest) = rt.block_on(self.log.newest_seal())?
-            && newest >= seal.epoch
-        {
+        if away && rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest >= seal.epoch) {
             return Ok(Claim::Theirs);
         }
-        rt.block_on(self.log.seal(seal))
+        let claim = rt.block_on(self.log.seal(seal))?;
+        // Away between the look and the seal: others may have gone on and cleaned up, and then ours stands in a gap that they left.
+        if claim == Claim::Ours && self.looked.ago() > AWAY {
+            self.looked = Looked::now();
+            if rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest > seal.epoch) {
+                rt.block_on(self.log.take_back(seal))?;
+                return Ok(Claim::Theirs);
+            }
+        }
+        Ok(claim)
     }
 }
 

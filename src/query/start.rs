@@ -18,8 +18,9 @@ use crate::sink::quarantine;
 use crate::storage::Put;
 use crate::time::{Clock, EventTime, SystemClock};
 use crate::{Error, Result, state};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -159,9 +160,12 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         Ok((cluster_id, topic_ids))
     })?;
     let now = SystemClock.now();
-    let generation = rt.block_on(newest_generation(&spec.checkpoint))?;
-    // Left by reset(); taken away once the new generation stands.
-    let full_refresh = spec.full_refresh || rt.block_on(spec.checkpoint.exists("reset.json"))?;
+    // Left by reset(), or by a run that was to start over and did not get to it; taken away once the new generation stands.
+    let full_refresh = spec.full_refresh || rt.block_on(spec.checkpoint.exists(RESET))?;
+    let generation = match full_refresh {
+        true => rt.block_on(newest(&spec.checkpoint))?.map(|(generation, _)| generation),
+        false => rt.block_on(newest_generation(&spec.checkpoint))?,
+    };
     let begin = match generation {
         Some(g) if !full_refresh => Begin::Continue(g),
         Some(g) => Begin::New { generation: g + 1, truncate: true },
@@ -170,8 +174,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let (log, start_file, query_file) = match begin {
         Begin::Continue(g) => {
             let log = EpochLog::new(spec.checkpoint.join(&g.to_string()));
-            let query: QueryFile =
-                rt.block_on(log.read("query.json"))?.ok_or_else(|| Error::storage("query.json is gone"))?;
+            let query: QueryFile = rt.block_on(log.read("query.json"))?.ok_or_else(|| gone(&log, "query.json"))?;
             check_identity(spec, &query, &cluster_id, &topic_ids)?;
             *shared.id.lock() = query.query_id.clone();
             let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
@@ -179,19 +182,31 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             let start = match start {
                 Some(s) => s,
                 None => {
-                    let first = first_epoch(spec, g)?;
-                    make_start(spec, shared, &log, &sources, first, g > 1 || first > 0, now)?
+                    let (sealed, taken) = rt.block_on(epochs_before(spec, g))?;
+                    if taken > sealed {
+                        return Err(Error::config(format!(
+                            "a table of '{}' holds epoch {taken} of this query, and the checkpoint {} has neither a seal nor a start.json: some of its \
+                             files are not there. Restore them; or, to empty the tables and read everything anew, run with full_refresh=True.",
+                            spec.name,
+                            log.at.display()
+                        )));
+                    }
+                    make_start(spec, shared, &log, &sources, sealed + 1, g > 1, now)?
                 }
             };
             (log, start, query)
         }
         Begin::New { generation, truncate } => {
-            rt.block_on(spec.checkpoint.probe("probe"))?;
+            if truncate {
+                // From the fence on there is no way back, and this run may not get to its end.
+                rt.block_on(spec.checkpoint.put(RESET, RESET_FILE.to_vec()))?;
+            }
             if generation > 1 {
                 let old = EpochLog::new(spec.checkpoint.join(&(generation - 1).to_string()));
                 rt.block_on(old.fence(now))?;
             }
-            let first = first_epoch(spec, generation)?;
+            let (sealed, taken) = rt.block_on(epochs_before(spec, generation))?;
+            let first = sealed.max(taken) + 1;
             if !truncate && first > 0 {
                 return Err(Error::config(format!(
                     "a table of '{}' holds epochs up to {} of this query, and its checkpoint {} is not there. Point checkpoint_location at it; or, \
@@ -217,7 +232,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                 check_identity(spec, &found, &cluster_id, &topic_ids)?;
             }
             let start = make_start(spec, shared, &log, &sources, first, truncate, now)?;
-            rt.block_on(spec.checkpoint.delete("reset.json"))?;
+            rt.block_on(spec.checkpoint.delete(RESET))?;
             (log, start, found)
         }
     };
@@ -231,7 +246,8 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     let before = match &seal {
         Some(seal) if seal.definition == FENCE => {
             return Err(Error::concurrent_query(format!(
-                "'{}' was started over by another runner at this moment (checkpoint {}). Run it again.",
+                "'{}' was started over by another runner at this moment (checkpoint {}). Run it again; if it says so again, the other \
+                 one has not come to its end: run with full_refresh=True.",
                 spec.name,
                 spec.checkpoint.display()
             )));
@@ -274,9 +290,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             }
         }
         Some(n) => {
-            let seal = rt
-                .block_on(log.read_seal(n))?
-                .ok_or_else(|| Error::storage(format!("the seal of epoch {n} is gone")))?;
+            let seal = rt.block_on(log.read_seal(n))?.ok_or_else(|| gone(&log, &format!("the seal of epoch {n}")))?;
             let found = rt.block_on(log.read_done(n))?;
             done = Some(match found {
                 Some(d) => d,
@@ -381,30 +395,51 @@ enum Begin {
 }
 
 async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
-    log.read(&format!("definition/{hash}.json"))
-        .await?
-        .ok_or_else(|| Error::storage(format!("definition/{hash}.json is gone")))
+    let name = format!("definition/{hash}.json");
+    log.read(&name).await?.ok_or_else(|| gone(log, &name))
 }
 
-/// 1 + the highest of earlier generations' seals and of the tables' txns.
-fn first_epoch(spec: &QuerySpec, generation: u64) -> Result<i64> {
-    spec.runtime.block_on(async {
-        let mut highest = -1;
-        for g in 1..generation {
-            let log = EpochLog::new(spec.checkpoint.join(&g.to_string()));
-            highest = highest.max(log.newest_seal().await?.unwrap_or(-1));
+fn gone(log: &EpochLog, what: &str) -> Error {
+    Error::storage(format!(
+        "{what} is gone from the checkpoint {}. Restore it from a copy; or start over with full_refresh=True.",
+        log.at.display()
+    ))
+}
+
+/// The newest epoch that earlier generations sealed, and the newest that a table has taken; −1 where there is none.
+async fn epochs_before(spec: &QuerySpec, generation: u64) -> Result<(i64, i64)> {
+    let (mut sealed, mut taken) = (-1, -1);
+    for g in 1..generation {
+        let log = EpochLog::new(spec.checkpoint.join(&g.to_string()));
+        sealed = sealed.max(log.newest_seal().await?.unwrap_or(-1));
+    }
+    let locations = spec.tables.iter().map(|t| (t.name.as_str(), &t.location)).chain([(QUARANTINE, &spec.quarantine)]);
+    for (name, location) in locations {
+        if let Some(table) = crate::sink::delta::open(location).await? {
+            let state = table.snapshot().map_err(|e| Error::storage(e.to_string()))?;
+            let txn = state.transaction_version(table.log_store().as_ref(), app(&spec.name, name)).await;
+            taken = taken.max(txn.map_err(|e| Error::storage(e.to_string()))?.unwrap_or(-1));
         }
-        let locations =
-            spec.tables.iter().map(|t| (t.name.as_str(), &t.location)).chain([(QUARANTINE, &spec.quarantine)]);
-        for (name, location) in locations {
-            if let Some(table) = crate::sink::delta::open(location).await? {
-                let state = table.snapshot().map_err(|e| Error::storage(e.to_string()))?;
-                let txn = state.transaction_version(table.log_store().as_ref(), app(&spec.name, name)).await;
-                highest = highest.max(txn.map_err(|e| Error::storage(e.to_string()))?.unwrap_or(-1));
-            }
+    }
+    Ok((sealed, taken))
+}
+
+/// Says no, before anything is written, to a store without put-if-absent: that of a new checkpoint, and those of tables elsewhere, whose
+/// logs rest on it as much. Local disks have ours.
+pub async fn probe(spec: &QuerySpec) -> Result<()> {
+    static PROBED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if newest(&spec.checkpoint).await?.is_none() {
+        spec.checkpoint.probe("probe").await?;
+    }
+    let tables = spec.tables.iter().filter(|t| t.foreach.is_none()).map(|t| &t.location);
+    for location in tables.chain([&spec.quarantine]).filter(|l| !l.is_local()) {
+        let store = location.store();
+        if store != spec.checkpoint.store() && !PROBED.lock().contains(&store) {
+            location.probe("_delta_log/_bayou_probe").await?;
+            PROBED.lock().insert(store);
         }
-        Ok(highest + 1)
-    })
+    }
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)]

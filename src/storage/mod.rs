@@ -130,6 +130,10 @@ impl Location {
     pub fn url(&self) -> &Url {
         &self.url
     }
+    /// The store that this is a folder of: its scheme, host and port.
+    pub fn store(&self) -> String {
+        self.url[..url::Position::BeforePath].to_string()
+    }
     pub fn is_local(&self) -> bool {
         self.url.scheme() == "file"
     }

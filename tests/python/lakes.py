@@ -25,11 +25,16 @@ SCHEMA = "i INT, k INT"
 
 
 def define(
-    kafka: bayou.Connection, topic: str, root: str, epoch: int, options: dict[str, str] | None
+    kafka: bayou.Connection,
+    topic: str,
+    root: str,
+    epoch: int,
+    options: dict[str, str] | None,
+    checkpoint: str | None = None,
 ) -> bayou.Pipeline:
     raw = kafka.read_stream(topic, schema=SCHEMA, max_offsets_per_trigger=epoch)
     good = raw.expect_or_quarantine("not nine", "i % 10 <> 9").named("good")
-    lake = bayou.Pipeline(NAME, root, storage_options=options)
+    lake = bayou.Pipeline(NAME, root, storage_options=options, checkpoint_location=checkpoint)
     lake.table("rows", good)
     lake.table("by_k", good.group_by("k").agg("count(*) AS n", "sum(i) AS total"), output_mode="update")
     lake.table("all", good.group_by().agg("count(*) AS n", "sum(i) AS total"))
@@ -157,7 +162,7 @@ def main() -> None:
         bayou.testing.crash_at(point, nth)
     lake = define(bayou.connect(job["address"]), job["topic"], job["root"], job["epoch"], job["options"])
     try:
-        lake.run(progress=False, trigger=job.get("trigger"))
+        lake.run(progress=False, trigger=job.get("trigger"), full_refresh=job.get("full_refresh", False))
     except bayou.BayouError as e:
         print(f"{type(e).__name__}: {e}", flush=True)
     else:

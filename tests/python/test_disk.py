@@ -107,6 +107,35 @@ def test_a_torn_or_empty_file_is_detected_and_named(
     check(root, 120)
 
 
+def test_a_missing_file_is_named_or_made_good(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
+) -> None:
+    name = topic(1)
+    publish(address, name, 0, 100)
+    root, count = tmp_path / "lake", 100
+    define(kafka, name, str(root), 30, None).run(progress=False)
+    made_good = set()
+    for what, pattern in TORN.items():
+        publish(address, name, count, count + 20)
+        count += 20
+        file = newest(root, pattern)
+        whole = file.read_bytes()
+        file.unlink()
+        try:
+            define(kafka, name, str(root), 30, None).run(progress=False)
+        except bayou.BayouError as e:
+            said = str(e)
+            assert isinstance(e, (bayou.StorageError, bayou.DataLossError, bayou.ConfigError)), (what, said)
+            place = pattern.split("/_delta_log")[0] if "_delta_log" in pattern else f"_bayou/{NAME}"
+            assert place in said and ("reset" in said or "full_refresh" in said), (what, said)
+            file.write_bytes(whole)
+            define(kafka, name, str(root), 30, None).run(progress=False)
+        else:
+            made_good.add(what)
+        check(root, count)
+    assert made_good == {"the newest done", "start.json"}
+
+
 def test_a_torn_commit_of_an_epoch_that_is_not_done_is_committed_again(
     address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
 ) -> None:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -517,3 +518,35 @@ def test_partitions_that_are_added_are_read_from_their_start(
         assert child.poll() is None
     write(kafka, topic, bounded)
     assert equals_the_java_consumer(cluster, topic, bounded, live) == 100
+
+
+def test_a_partition_that_is_added_is_read_while_messages_come_without_a_pause(
+    cluster: Cluster, kafka: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    """Retention may take what is in it before a steady rate leaves a moment without messages."""
+    topic = cluster.create(fresh("busy"))
+    producer = confluent_kafka.Producer({"bootstrap.servers": cluster.address, "linger.ms": 0, "log_level": 0})
+    done, sent = threading.Event(), 0
+
+    def steadily() -> None:
+        nonlocal sent
+        while not done.wait(0.003):
+            producer.produce(topic, json.dumps({"n": sent}), partition=0)
+            producer.poll(0)
+            sent += 1
+
+    thread = threading.Thread(target=steadily)
+    thread.start()
+    try:
+        with live_run(cluster, topic, tmp_path, False) as child:
+            until(lambda: position(tmp_path).get(0, 0) > 0, say="reading")
+            cluster.grow(topic, 2)
+            send(cluster, topic, range(-30, 0), 1)
+            until(lambda: position(tmp_path).get(1) == 30, say="the new partition read")
+            assert child.poll() is None
+    finally:
+        done.set()
+        thread.join()
+        assert producer.flush(30) == 0
+    write(kafka, topic, tmp_path)
+    assert equals_the_java_consumer(cluster, topic, tmp_path) == sent + 30

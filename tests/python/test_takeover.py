@@ -111,6 +111,8 @@ def test_a_runner_that_was_paused_while_another_went_on_is_beaten_and_nothing_is
             said = first.resume().end()
             assert beaten(said), f"resumed at {first.job['pause']} on {place.root}: {said}"
             check(place.files(), count)
+            seals = [int(pathlib.Path(f).name[:20]) for f in place.names(f"_bayou/{NAME}/1/epoch")]
+            assert seals == list(range(min(seals), max(seals) + 1)), "a seal stands where clean-up had left nothing"
             # And who comes next goes on from there.
             third = Runner.start(address, name, place, epoch=100).go()
             assert third.end() == "finished", f"after {first.job['pause']}"
@@ -162,7 +164,12 @@ def test_a_store_without_put_if_absent_is_refused_before_anything_is_written(
         place = Place(tmp_path, careless, "refused")
         with pytest.raises(bayou.StorageError, match=r"s3://lake/refused/.*put-if-absent"):
             define(kafka, name, place.root, 20, place.options).run(progress=False)
-        assert [n for n in careless.names() if "heartbeat" not in n] == []
+        assert careless.names() == []
+        # Nor are tables there with the checkpoint elsewhere: their logs rest on it as much.
+        apart = str(tmp_path / "checkpoint")
+        with pytest.raises(bayou.StorageError, match=r"s3://lake/refused/.*put-if-absent"):
+            define(kafka, name, place.root, 20, place.options, apart).run(progress=False)
+        assert careless.names() == []
 
 
 def test_no_error_of_a_store_shows_its_secret(

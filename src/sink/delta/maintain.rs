@@ -1,11 +1,12 @@
 //! What need not happen: checkpoints of a table's log, and small files made into large ones. It works on a table of its own, opened for
 //! it, beside the stream; a failure is only told.
 
-use super::{open, quiet, within};
+use super::{open, quiet, within, within_time};
 use crate::Result;
 use crate::storage::Location;
 use futures::TryStreamExt;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 /// A checkpoint is written when the table has had so many versions since the last one.
 const CHECKPOINT_EVERY: u64 = 50;
@@ -13,6 +14,9 @@ const CHECKPOINT_EVERY: u64 = 50;
 const AGAIN: u64 = 10;
 /// Files below this are small; they are made into ones of about this size.
 const TARGET: u64 = 128 << 20;
+
+/// How long joining files, or a checkpoint of a long log, may take: it grows with the table. Nothing waits for it.
+const MOST: Duration = Duration::from_secs(3600);
 
 /// Looks at the table at `location` and does what is due; returns what went wrong. `checkpointed`: the version of its last checkpoint,
 /// once it is known.
@@ -54,7 +58,7 @@ async fn last_checkpoint(location: &Location) -> u64 {
 
 async fn checkpoint(location: &Location) -> Result<()> {
     let Some(table) = open(location).await? else { return Ok(()) };
-    within(location, "writing a checkpoint", deltalake::checkpoints::create_checkpoint(&table, None)).await
+    within_time(MOST, location, "writing a checkpoint", deltalake::checkpoints::create_checkpoint(&table, None)).await
 }
 
 /// Joins small files once there are `every` of them. Rows stay the same, so the commit says that no data changed; one that loses a race is
@@ -74,5 +78,5 @@ async fn optimize(location: &Location, every: usize) -> Result<()> {
         .with_target_size(NonZeroU64::new(TARGET).unwrap_or(NonZeroU64::MIN))
         .with_max_concurrent_tasks(1)
         .with_commit_properties(quiet());
-    within(location, "joining small files", async { work.await.map(drop) }).await
+    within_time(MOST, location, "joining small files", async { work.await.map(drop) }).await
 }

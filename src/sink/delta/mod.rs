@@ -23,6 +23,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::{DeltaTable, DeltaTableError};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -182,13 +183,23 @@ pub(crate) async fn within<T>(
     doing: &str,
     call: impl Future<Output = Result<T, DeltaTableError>>,
 ) -> Result<T> {
-    match tokio::time::timeout(location.timeout(), call).await {
+    within_time(location.timeout(), location, doing, call).await
+}
+
+/// As `within`, for what makes many calls to the store, each of which has its own limit.
+pub(crate) async fn within_time<T>(
+    most: Duration,
+    location: &Location,
+    doing: &str,
+    call: impl Future<Output = Result<T, DeltaTableError>>,
+) -> Result<T> {
+    match tokio::time::timeout(most, call).await {
         Ok(Ok(v)) => Ok(v),
         Ok(Err(e)) => Err(delta_error(e).context(format!("{}: {doing}", location.display()))),
         Err(_) => Err(Error::storage(format!(
             "{}: {doing} took longer than {} seconds. Check that the store can be reached.",
             location.display(),
-            location.timeout().as_secs()
+            most.as_secs()
         ))),
     }
 }

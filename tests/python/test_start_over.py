@@ -1,0 +1,102 @@
+"""Starting over, and what is left of a checkpoint: never half of it, and never unasked."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import bayou
+import delta_replay
+import pytest
+from lakes import NAME, Place, Runner, check, define, publish
+
+# Each step of a run that starts over, up to its first rows.
+STEPS = [
+    "reset.before",
+    "reset.after",
+    "seal.before",  # of the fence
+    "seal.after",
+    "query.before",
+    "query.after",
+    "start.before",
+    "start.after",
+    "remove:reset.before",
+    "remove:reset.after",
+    "commit:rows.before",  # empties the table
+    "commit:by_k.after",
+    "data:rows.after",
+]
+
+
+def generations(root: pathlib.Path) -> list[int]:
+    return sorted(int(p.name) for p in (root / "_bayou" / NAME).iterdir() if p.name.isdigit())
+
+
+def test_a_full_refresh_that_is_killed_at_any_step_is_exact_after_an_ordinary_run(
+    address: str, topic: Callable[..., str], tmp_path: pathlib.Path
+) -> None:
+    name = topic(1)
+    publish(address, name, 0, 60)
+    place = Place(tmp_path)
+    assert Runner.start(address, name, place, epoch=20).go().end() == "finished"
+    count = 60
+    for step in STEPS:
+        before = generations(tmp_path)[-1]
+        said = Runner.start(address, name, place, epoch=20, full_refresh=True, crash={step: 1}).go().end()
+        assert said == "code -6", f"{step}: {said}"
+        publish(address, name, count, count + 20)
+        count += 20
+        # An ordinary run, as a scheduled job does it.
+        assert Runner.start(address, name, place, epoch=20).go().end() == "finished", step
+        check(tmp_path, count)
+        # What was to be started over is started over, and not on and on.
+        assert (generations(tmp_path)[-1] > before) == (step != "reset.before"), step
+        assert not (tmp_path / "_bayou" / NAME / "reset.json").exists(), step
+        now = generations(tmp_path)
+        assert Runner.start(address, name, place, epoch=20).go().end() == "finished", step
+        assert generations(tmp_path) == now, step
+
+
+def snapshot(root: pathlib.Path) -> dict[str, int]:
+    return {t: len(delta_replay.rows(root / t)) for t in ("rows", "by_k", "all")}
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_checkpoint_without_its_query_json_is_refused_and_a_full_refresh_reads_everything_anew(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, generation: int
+) -> None:
+    name = topic(1)
+    publish(address, name, 0, 60)
+    for g in range(generation):
+        define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=g > 0)
+    (tmp_path / f"_bayou/{NAME}/{generation}/query.json").unlink()
+    before = snapshot(tmp_path)
+    with pytest.raises(bayou.StorageError, match=rf"{generation}/query\.json is gone.*full_refresh=True"):
+        define(kafka, name, str(tmp_path), 20, None).run(progress=False)
+    assert snapshot(tmp_path) == before
+    publish(address, name, 60, 80)
+    query = define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=True)
+    assert sum(p["numInputRows"] for p in query.recent_progress) == 80
+    check(tmp_path, 80)
+    assert generations(tmp_path)[-1] == generation + 1
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_checkpoint_that_was_copied_in_part_empties_no_table_unasked(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, generation: int
+) -> None:
+    name = topic(1)
+    publish(address, name, 0, 60)
+    for g in range(generation):
+        define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=g > 0)
+    checkpoint = tmp_path / f"_bayou/{NAME}/{generation}"
+    for path in checkpoint.iterdir():
+        if path.name != "query.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = snapshot(tmp_path)
+    with pytest.raises(bayou.ConfigError, match=r"start\.json.*full_refresh=True"):
+        define(kafka, name, str(tmp_path), 20, None).run(progress=False)
+    assert snapshot(tmp_path) == before
+    define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=True)
+    check(tmp_path, 60)
