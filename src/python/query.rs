@@ -239,11 +239,10 @@ fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     Ok(())
 }
 
-/// Who presses the stop button waits so long for the query to end, and longer only for what is on its way to the store. What still
-/// goes on then (a function of the user's, a file half written, a broker that does not answer) ends by itself, and commits nothing
-/// of an epoch that is not sealed.
-const PATIENCE: Duration = Duration::from_millis(130);
-const PATIENCE_FOR_A_PUT: Duration = Duration::from_millis(850);
+/// Who presses the stop button waits so long for the query to end. What still goes on then (a put on its way to a slow store, a function
+/// of the user's, a file half written, a broker that does not answer) ends by itself, a put within `GRACE`, and commits nothing of an
+/// epoch that is not sealed.
+const PATIENCE: Duration = Duration::from_millis(150);
 /// Nobody knows how long a function takes, and it may hold the GIL meanwhile.
 const PATIENCE_FOR_A_FUNCTION: Duration = Duration::from_millis(40);
 
@@ -254,11 +253,7 @@ fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
     py.detach(|| {
         let began = Instant::now();
         while !q.wait(Duration::from_millis(5)) {
-            let most = match () {
-                () if q.0.is_putting() => PATIENCE_FOR_A_PUT,
-                () if functions::are_running() => PATIENCE_FOR_A_FUNCTION,
-                () => PATIENCE,
-            };
+            let most = if functions::are_running() { PATIENCE_FOR_A_FUNCTION } else { PATIENCE };
             if began.elapsed() >= most {
                 break;
             }

@@ -26,8 +26,6 @@ pub struct Shared {
     pub id: Mutex<String>,
     pub run_id: String,
     stop: AtomicU8,
-    /// A seal or a commit is on its way to the store.
-    putting: AtomicBool,
     /// A user's function has what is sealed: nobody knows how long it takes.
     pub calling: Arc<AtomicBool>,
     pub report: Mutex<Report>,
@@ -50,14 +48,6 @@ impl Failure {
     }
 }
 
-pub struct Putting<'a>(&'a AtomicBool);
-
-impl Drop for Putting<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
-
 impl Shared {
     pub fn new(name: &str, id: String) -> Self {
         Self {
@@ -65,7 +55,6 @@ impl Shared {
             id: Mutex::new(id),
             run_id: uuid::Uuid::new_v4().to_string(),
             stop: AtomicU8::new(0),
-            putting: AtomicBool::new(false),
             calling: Arc::default(),
             report: Mutex::new(Report { status: "starting".into(), ..Report::default() }),
             before: Mutex::new(None),
@@ -83,16 +72,8 @@ impl Shared {
     pub fn request(&self, stop: Stop) {
         self.stop.fetch_max(stop as u8, Ordering::AcqRel);
     }
-    pub fn is_putting(&self) -> bool {
-        self.putting.load(Ordering::Acquire) && !self.is_calling()
-    }
     pub fn is_calling(&self) -> bool {
         self.calling.load(Ordering::Acquire)
-    }
-    /// As long as what comes back is held.
-    pub fn putting(&self) -> Putting<'_> {
-        self.putting.store(true, Ordering::Release);
-        Putting(&self.putting)
     }
 
     /// Waits for what only Kafka can answer on a thread of its own: a stop does not wait for a dead broker.

@@ -439,7 +439,6 @@ impl<'a> Runner<'a> {
     pub(super) fn settle(&mut self, patience: Option<Duration>) -> Result<()> {
         let Some(task) = self.committing.take() else { return Ok(()) };
         let mut task = task;
-        let putting = self.shared.putting();
         let mut until = patience.map(|p| Instant::now() + p);
         let waited = loop {
             let turn = until.map_or(TURN, |u| TURN.min(u.saturating_duration_since(Instant::now())));
@@ -454,7 +453,6 @@ impl<'a> Runner<'a> {
                 break waited;
             }
         };
-        drop(putting);
         match waited {
             Err(_) => Ok(()), // left to the next start, which finishes what is sealed
             Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),

@@ -101,9 +101,7 @@ impl Runner<'_> {
         }
         let sealing = Instant::now();
         let seal = self.make_seal(&work, &counts, tables, &totals, now);
-        let putting = self.shared.putting();
         let claim = self.at.log_claim(&rt, &seal)?;
-        drop(putting);
         if claim == Claim::Theirs {
             return Err(Error::concurrent_query(format!(
                 "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",

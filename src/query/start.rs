@@ -182,7 +182,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             let start = match start {
                 Some(s) => s,
                 None => {
-                    let (sealed, taken) = rt.block_on(epochs_before(spec, g))?;
+                    let (sealed, taken) = rt.block_on(epochs_before(spec, g + 1))?;
                     if taken > sealed {
                         return Err(Error::config(format!(
                             "a table of '{}' holds epoch {taken} of this query, and the checkpoint {} has neither a seal nor a start.json: some of its \
@@ -299,7 +299,6 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                     committer.known(before.as_ref());
                     let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new())?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
-                    let _putting = shared.putting();
                     let finish = committer.commit(&log, &seal, commits, now);
                     rt.block_on(shared.unless_stopped(GRACE, finish))?
                 }
