@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import urllib.parse
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ class Commit:
     adds: dict[str, dict[str, Any]]
     removes: list[str]
     txns: dict[str, int]
+    # Small files became large ones (OPTIMIZE): the rows are those of the files that are removed.
+    joined: bool = False
 
 
 class Table:
@@ -26,6 +29,8 @@ class Table:
         self.problems: list[str] = []
         self.commits: list[Commit] = []
         self.live: dict[str, Commit] = {}
+        # Every file that there ever was.
+        self.added: dict[str, Commit] = {}
         names = sorted(path.joinpath("_delta_log").glob("[0-9]*.json"))
         for expected, name in enumerate(names):
             if int(name.stem) != expected:
@@ -37,27 +42,33 @@ class Table:
 
     def _take(self, version: int, text: str) -> None:
         commit = Commit(version, {}, [], {})
+        changes: list[bool] = []
         for line in text.splitlines():
             action = json.loads(line)
             if add := action.get("add"):
                 if add["path"] in commit.adds:
                     self.problems.append(f"{self.path.name}: version {version} adds {add['path']} twice")
                 commit.adds[add["path"]] = add
+                changes.append(add["dataChange"])
             elif remove := action.get("remove"):
                 commit.removes.append(remove["path"])
+                changes.append(remove["dataChange"])
             elif txn := action.get("txn"):
                 commit.txns[txn["appId"]] = txn["version"]
+        commit.joined = bool(commit.adds and commit.removes) and not any(changes)
+        if changes and not any(changes) and not commit.joined:
+            self.problems.append(f"{self.path.name}: version {version} says that no data changed")
         for path in commit.removes:
             if self.live.pop(path, None) is None:
                 self.problems.append(f"{self.path.name}: version {version} removes {path}, which is not there")
         for path in commit.adds:
             if path in self.live:
                 self.problems.append(f"{self.path.name}: version {version} adds {path} again")
-            self.live[path] = commit
+            self.live[path] = self.added[path] = commit
         self.commits.append(commit)
 
     def read(self, path: str) -> pa.Table:
-        add = self.live[path].adds[path]
+        add = self.added[path].adds[path]
         file = self.path / urllib.parse.unquote(path)
         if not file.exists():
             self.problems.append(f"{self.path.name}: the file {path} is gone")
@@ -68,12 +79,34 @@ class Table:
             self.problems.append(f"{self.path.name}: {path} is not what the log says of it")
         return found
 
+    def versions(self, path: str, found: pa.Table) -> list[int]:
+        """The version that brought each row. Of files that were joined: the one that brought it first."""
+        commit = self.added[path]
+        if not commit.joined:
+            return [commit.version] * found.num_rows
+        before: dict[str, list[int]] = defaultdict(list)
+        for old in commit.removes:
+            rows = self.read(old)
+            for row, version in zip(map(repr, rows.to_pylist()), self.versions(old, rows), strict=True):
+                before[row].append(version)
+        return [before[row].pop() if before[row] else commit.version for row in map(repr, found.to_pylist())]
+
+    def _check_joined(self) -> None:
+        """Joining files changes no row."""
+        for commit in (c for c in self.commits if c.joined):
+            held = lambda paths: Counter(repr(r) for p in paths for r in self.read(p).to_pylist())  # noqa: E731
+            if held(commit.adds) != held(commit.removes):
+                self.problems.append(f"{self.path.name}: version {commit.version} joins files and changes their rows")
+
     def rows(self) -> pa.Table:
-        """All rows, with the version that brought each one as `_version`."""
+        """All rows, with the version that brought each one as `_version`, and a number for the file that it lies in as `_file` (-1:
+        files were joined)."""
+        self._check_joined()
         pieces = []
-        for path, commit in self.live.items():
+        for number, (path, commit) in enumerate(self.live.items()):
             piece = self.read(path)
             if piece.num_rows:
-                versions = pa.array([commit.version] * piece.num_rows, pa.int64())
-                pieces.append(piece.append_column("_version", versions))
+                files = [-1 if commit.joined else number] * piece.num_rows
+                piece = piece.append_column("_version", pa.array(self.versions(path, piece), pa.int64()))
+                pieces.append(piece.append_column("_file", pa.array(files, pa.int64())))
         return pa.concat_tables(pieces) if pieces else pa.table({})

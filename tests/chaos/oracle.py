@@ -332,6 +332,7 @@ class Oracle:
             if changed:
                 v.altered += changed
                 v.say(f"{name}: {changed} values of {c} are not what was sent")
+        self._in_order(name)
         if not ordered or not len(order):
             return
         # The epoch whose commit brought the row.
@@ -348,6 +349,19 @@ class Oracle:
             steps = np.diff(brought[mine][np.argsort(off[mine])])
             if (steps < 0).any():
                 v.say(f"{name}: partition {p}: later offsets came with earlier commits")
+
+    def _in_order(self, name: str) -> None:
+        """A partition's rows lie in a file as they lie in the topic."""
+        found = self.rows[name]
+        if not found.num_rows:
+            return
+        part, off, file = (column(found, c) for c in ("part", "off", "_file"))
+        at = np.lexsort((part, file))  # stable: what is left is the file's own order
+        part, off, file = part[at], off[at], file[at]
+        neighbours = (part[1:] == part[:-1]) & (file[1:] == file[:-1]) & (file[1:] >= 0)
+        wrong = int((neighbours & (off[1:] <= off[:-1])).sum())
+        if wrong:
+            self.verdict.say(f"{name}: {wrong} rows lie before one with a lower offset of their partition")
 
     # --- event time
 
@@ -386,6 +400,7 @@ class Oracle:
         kept = mask[firsts(r["n"][mask], r["t"][mask])]
         chosen = np.zeros(len(self.i), bool)
         chosen[kept] = True
+        self.repeated = len(mask) - len(kept)
         self._appended("firsts", chosen)
 
     def _pairs(self) -> None:
@@ -430,69 +445,123 @@ class Oracle:
         v, truth, log, found = self.verdict, self.truth, self.log, self.rows["_quarantine"]
         want: dict[tuple[str, str, int], int] = {}
         for i in np.flatnonzero((truth.state == 1) & (log.epoch >= 0)).tolist():
-            want["decode", "", i] = 1
+            want["decode", "clean", i] = 1
         for i in np.flatnonzero(self.unknown & (log.epoch >= 0)).tolist():
             want["expectation", "clean", i] = 1
+        # How far below the watermark that its epoch began with each late row was.
+        behind: dict[tuple[str, int], int] = {}
         for name, rows in self.late.items():
-            for i in self.i[rows].tolist():
+            late = (self.before[rows] - self.v["t"][rows]).tolist()
+            for i, by in zip(self.i[rows].tolist(), late, strict=True):
                 want["late", name, i] = 1
+                behind[name, i] = by
         where = {(p, o): i for i, (p, o) in enumerate(zip(truth.part.tolist(), truth.off.tolist(), strict=True))}
         got: Rows = Counter()
-        first = log.start["firstEpoch"]
-        for row in (
-            found.select(["stage", "dataset", "partition", "offset", "value", "epoch", "key"]).to_pylist()
-            if found.num_rows
-            else []
-        ):
+        columns = [c for c in found.schema.names if not c.startswith("_")] if found.num_rows else []
+        # As integers: a time as a Python object would lose its zone or its microseconds.
+        stamps = column(found, "timestamp").tolist() if found.num_rows else []
+        others = found.select([c for c in columns if c != "timestamp"]).to_pylist() if found.num_rows else []
+        for row, stamp in zip(others, stamps, strict=True):
+            place = f"quarantine: {row['partition']}, {row['offset']}"
             i = where.get((row["partition"], row["offset"]), -1)
-            stage = row["stage"]
-            got[stage, "" if stage == "decode" else row["dataset"], i] += 1
-            if i < 0 or row["value"] != truth.values[i]:
+            got[row["stage"], row["dataset"], i] += 1
+            if i < 0:
                 v.altered += 1
-                v.say(f"quarantine: the message at {row['partition']}, {row['offset']} is not what was sent")
-            elif log.epoch[i] + first != row["epoch"]:
-                v.say(
-                    f"quarantine: {row['partition']}, {row['offset']} is of epoch {log.epoch[i] + first}, not {row['epoch']}"
-                )
+                v.say(f"{place} is nobody's message")
+                continue
+            wanted = self._message(i) | {"rules": ["kind is known"] if row["stage"] == "expectation" else []}
+            for name, value in wanted.items():
+                shown = stamp if name == "timestamp" else row[name]
+                if shown != value:
+                    v.altered += 1
+                    v.say(f"{place}: {name} is {shown!r}, not {value!r}")
+            said = self._reason(row["stage"], i, behind.get((row["dataset"], i)))
+            if said not in row["error"]:
+                v.altered += 1
+                v.say(f"{place}: error is {row['error']!r}, without {said!r}")
         v.rows("quarantine", got, Counter(want))
+
+    def _message(self, i: int) -> dict[str, Any]:
+        """What the quarantine holds of a message, whatever is wrong with it. The producers send no headers; `row` is for rows that come
+        from no single message."""
+        truth = self.truth
+        return {
+            "topic": truth.topic,
+            "timestamp": int(truth.stamp[i]) * 1000,
+            "key": truth.keys[i],
+            "headers": [],
+            "value": truth.values[i],
+            "epoch": int(self.log.epoch[i]) + self.log.start["firstEpoch"],
+            "row": None,
+        }
+
+    def _reason(self, stage: str, i: int, behind: int | None) -> str:
+        """What the error has to say: where the text breaks off, which rule is broken, how late it was."""
+        if stage == "decode":
+            return f"(byte {len(self.truth.values[i] or b'')})"
+        if stage == "expectation":
+            return "'kind is known'"
+        return "" if behind is None else f"late by {behind / 1e6:.3f} s: "
 
     def _accounts(self) -> None:
         """good + dropped + quarantined + late = what came in, by what the seals count and what the tables hold."""
-        v, truth, log = self.verdict, self.truth, self.log
-        counted: Counter[str] = Counter()
-        late: Counter[str] = Counter()
-        for seal in log.seals:
-            if not seal.get("backfill"):
-                numbers = seal["counts"]
-                counted.update({n: x for n, x in numbers.items() if isinstance(x, int)})
-                for operator, n in numbers["late"].items():
-                    # An operator is called after its table, and a hash of its steps.
-                    late[operator.split("+")[0]] += n
-        stages = (
-            Counter(zip(*(self.rows["_quarantine"][c].to_pylist() for c in ("stage", "dataset")), strict=True))
-            if self.rows["_quarantine"].num_rows
-            else Counter()
-        )
+        v, truth = self.verdict, self.truth
+        rows = self.rows["_quarantine"]
+        stages: Counter[tuple[str, str]] = Counter()
+        if rows.num_rows:
+            stages.update(zip(*(rows[c].to_pylist() for c in ("stage", "dataset")), strict=True))
         aside = sum(n for (stage, _), n in stages.items() if stage != "late")
+        self._counts(aside + sum(len(x) for x in self.late.values()))
         dropped, tombstones = int(self.dropped.sum()), int((truth.state == 2).sum())
-        v.same("messages counted", counted["messages"], len(truth))
-        v.same("malformed counted", counted["malformed"], int((truth.state == 1).sum()))
-        v.same("tombstones counted", counted["tombstones"], tombstones)
-        v.same("dropped counted", counted["dropped"], dropped)
-        total = self.rows["clean"].num_rows + dropped + aside + tombstones
-        v.same("clean: good + dropped + quarantined", total, len(truth))
-        in_windows = int(column(self.rows["windows"], "c").sum()) + self.open_rows
-        v.same("windows: counted + open + late", in_windows + stages["late", "windows"], self.rows["clean"].num_rows)
-        for name, rows in self.late.items():
-            v.same(f"{name}: late rows counted", late[name], len(rows))
-            v.same(f"{name}: late rows set aside", stages["late", name], len(rows))
-        rules = (
-            {r["name"]: (r["passedRecords"], r["failedRecords"]) for r in log.seals[-1]["counts"]["rules"]}
-            if log.seals
-            else {}
-        )
-        unknown, good = int(self.unknown.sum()), int(self.good.sum())
-        v.same("rule 'kind is known'", rules.get("kind is known"), (good + dropped, unknown))
+        good = self.rows["clean"].num_rows
+        v.same("clean: good + dropped + quarantined", good + dropped + aside + tombstones, len(truth))
+        late = {name: stages["late", name] for name in self.late}
+        held = {name: int(column(self.rows[name], "c").sum()) for name in ("windows", "by_key", "by_kind", "sessions")}
+        v.same("windows: counted + open + late", held["windows"] + self.open_rows + late["windows"], good)
+        v.same("by_key: counted", held["by_key"], good)
+        v.same("by_kind: counted", held["by_kind"], good)
+        calm = int((self.v["n"] % 20 == 0).sum())
+        v.same("sessions: counted + late", held["sessions"] + late["sessions"], calm)
+        ones = int((self.v["n"] % 10 == 1).sum())
+        v.same("firsts: kept + repeated + late", self.rows["firsts"].num_rows + self.repeated + late["firsts"], ones)
+        for name, found in self.late.items():
+            v.same(f"{name}: late rows set aside", late[name], len(found))
+
+    def _counts(self, set_aside: int) -> None:
+        """What each seal counts, of its own epoch and, for rules, of all so far. An epoch that fills a new table counts nothing here."""
+        v, truth, log = self.verdict, self.truth, self.log
+        per = lambda epochs: np.bincount(epochs[epochs >= 0], minlength=len(log.seals)).tolist()  # noqa: E731
+        want = {"messages": per(log.epoch), "malformed": per(log.epoch[truth.state == 1])}
+        want |= {"tombstones": per(log.epoch[truth.state == 2]), "rows": per(log.epoch[truth.state == 0])}
+        want |= {"dropped": per(log.epoch[self.dropped]), "unknown": per(log.epoch[self.unknown])}
+        late = {name: per(self.e[rows]) for name, rows in self.late.items()}
+        total = passed = failed = fell = 0
+        for e, seal in enumerate(log.seals):
+            counts = seal["counts"]
+            if seal.get("backfill"):
+                continue
+            at = f"epoch {seal['epoch']}"
+            for name in ("messages", "rows", "malformed", "tombstones", "dropped"):
+                v.same(f"{at}: {name} counted", counts[name], want[name][e])
+            # An operator is called after its table, and a hash of its steps.
+            found: Counter[str] = Counter()
+            for operator, n in counts["late"].items():
+                found[operator.split("+")[0]] += n
+            for name, numbers in late.items():
+                v.same(f"{at}: {name}: late rows counted", found[name], numbers[e])
+            v.same(
+                f"{at}: unknown fields, failed rows counted", (counts["unknownFields"], counts["failedRows"]), (0, 0)
+            )
+            aside = want["malformed"][e] + want["unknown"][e] + sum(numbers[e] for numbers in late.values())
+            v.same(f"{at}: quarantined counted", counts["quarantined"], aside)
+            total += counts["quarantined"]
+            failed, fell = failed + want["unknown"][e], fell + want["dropped"][e]
+            passed += want["rows"][e]
+            rules = {r["name"]: (r["passedRecords"], r["failedRecords"]) for r in counts["rules"]}
+            # Each rule is counted on every row that comes in.
+            v.same(f"{at}: rule 'kind is known'", rules.get("kind is known"), (passed - failed, failed))
+            v.same(f"{at}: rule 'n is counted'", rules.get("n is counted"), (passed - fell, fell))
+        v.same("quarantined counted, and set aside", total, set_aside)
 
     # --- the log of each table against the seals
 

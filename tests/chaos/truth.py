@@ -47,6 +47,8 @@ class Truth:
     state: Numbers
     columns: dict[str, Numbers]
     values: list[bytes | None]
+    keys: list[bytes | None]
+    topic: str = ""
     problems: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -59,6 +61,8 @@ COLUMNS = ("p", "s", "t", "k", "n", "kind", "c")
 def parse(lines: list[str]) -> Truth:
     part, off, stamp, state = [], [], [], []
     values: list[bytes | None] = []
+    keys: list[bytes | None] = []
+    known: dict[str, bytes | None] = {"null": None}
     columns: dict[str, list[int]] = {c: [] for c in COLUMNS}
     problems = []
     for line in lines:
@@ -66,6 +70,8 @@ def parse(lines: list[str]) -> Truth:
         part.append(int(partition.removeprefix("Partition:")))
         off.append(int(offset.removeprefix("Offset:")))
         stamp.append(int(when.removeprefix("CreateTime:")))
+        # There are few keys and many messages.
+        keys.append(known.setdefault(key, key.encode()))
         row = [0] * 7
         if value == "null":
             state.append(2)
@@ -87,7 +93,10 @@ def parse(lines: list[str]) -> Truth:
     order = np.lexsort((np.array(off, np.int64), np.array(part, np.int64)))
     pick = lambda numbers: np.array(numbers, np.int64)[order]  # noqa: E731
     kept = {name: pick(numbers) for name, numbers in columns.items()}
-    return Truth(pick(part), pick(off), pick(stamp), pick(state), kept, [values[i] for i in order], problems)
+    in_order = lambda texts: [texts[i] for i in order]  # noqa: E731
+    return Truth(
+        pick(part), pick(off), pick(stamp), pick(state), kept, in_order(values), in_order(keys), problems=problems
+    )
 
 
 def consume(address: str, topic: str, patience_ms: int = 5000) -> list[str]:
@@ -115,6 +124,7 @@ def consume(address: str, topic: str, patience_ms: int = 5000) -> list[str]:
 def read(address: str, topic: str, committed: int, patience_ms: int = 5000) -> Truth:
     """`committed`: what the producers say, so that a consumer that gave up early is not taken for the truth."""
     found = parse(consume(address, topic, patience_ms))
+    found.topic = topic
     assert len(found) == committed, f"the Java consumer read {len(found)} messages, the producers committed {committed}"
     return found
 

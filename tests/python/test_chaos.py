@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
 
 import truth as truths
 from chaos import TABLES, Campaign, campaign, every_epoch, first_start
-from corruptions import CORRUPTIONS, Lake
+from corruptions import CORRUPTIONS, SAYS, Lake, join
 from harness import job, produced, start_producer
 from oracle import MINUTE, SECOND, Oracle, tuples
 
@@ -61,15 +62,27 @@ def test_the_oracle_accepts_a_lake_that_is_exact(lake: Finished) -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_oracle_catches_every_corruption(lake: Finished, tmp_path: pathlib.Path, name: str) -> None:
+def test_the_oracle_catches_every_corruption_and_says_what_it_is(
+    lake: Finished, tmp_path: pathlib.Path, name: str
+) -> None:
     root = tmp_path / "lake"
     shutil.copytree(lake.root, root)
     CORRUPTIONS[name](Lake(root, random.Random(f"{SEED} {name}")))
-    assert Oracle(root, lake.truth).check().problems, f"{name}: nothing was found"
+    problems = Oracle(root, lake.truth).check().problems
+    assert any(re.search(SAYS[name], p) for p in problems), f"{name}: {SAYS[name]!r} is in none of {problems[:10]}"
 
 
-def test_there_are_more_than_thirty_corruptions() -> None:
-    assert len(CORRUPTIONS) >= 30
+def test_there_are_at_least_eighty_corruptions() -> None:
+    assert len(CORRUPTIONS) >= 80
+
+
+def test_the_oracle_accepts_small_files_that_were_joined(lake: Finished, tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "lake"
+    shutil.copytree(lake.root, root)
+    for name in (*TABLES, "chaos_quarantine"):
+        if name != "by_kind":
+            join(Lake(root, random.Random(SEED)), name)
+    assert Oracle(root, lake.truth).check().problems == []
 
 
 def test_the_oracle_agrees_with_the_definitions_of_event_time(lake: Finished) -> None:
