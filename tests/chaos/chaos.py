@@ -47,8 +47,14 @@ from server import VERSION, Server
 
 TABLES = ("clean", "windows", "by_key", "by_kind", "sessions", "firsts", "pairs")
 SMALL = 6000
-# A point that is not passed in this time is a kill at a random moment.
-PATIENCE = 12.0
+
+
+class Broken(AssertionError):
+    """A run that failed or hung: a problem of its lake, on which nothing more can be shown."""
+
+
+# Tables whose small files are joined where one asks for that: append, update, and the quarantine.
+JOINED = ("clean", "by_key", "chaos_quarantine")
 
 
 def both(*steps: str) -> list[str]:
@@ -81,6 +87,9 @@ class Campaign:
     kills: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     verdict: Verdict = field(default_factory=Verdict)
+    # Runs that neither ended nor came to their point, and what they were doing.
+    hung: list[str] = field(default_factory=list)
+    joined: int = 0
     lakes: int = 0
     epochs: int = 0
     told_again: int = 0
@@ -93,17 +102,28 @@ class Campaign:
     def topic(self, partitions: int) -> str:
         return new_topic(self.address, f"chaos-{self.seed}-{os.getpid()}-{time.monotonic_ns()}", partitions)
 
-    def run(self, what: dict[str, Any], kill_after: float = 120.0, label: str = "") -> End:
+    def run(self, what: dict[str, Any], kill_after: float | None = None, label: str = "") -> End:
         """One run; a kill is counted under its point, and by what it left on disk."""
         since = time.time()
         end = self.runners.run(what, kill_after)
+        if end.how in ("failed", "hung"):
+            told = f"{label}a run {end.how}, which was to crash at {what['crash'] or 'no point'}: {end.why}"
+            if end.how == "hung":
+                self.hung.append(told)
+            self.problem(told)
+            raise Broken(told)
         if end.how != "finished":
             self.kills[f"{label}{end.how}"] += 1
             self.left[between(pathlib.Path(what["root"]), since) or "neither"] += 1
         return end
 
-    def finish(self, what: dict[str, Any]) -> None:
-        end = self.run({**what, "crash": {}, "reset": False}, 600)
+    def problem(self, text: str) -> None:
+        self.verdict.problems.append(text)
+        say(f"  PROBLEM {text}")
+
+    def finish(self, what: dict[str, Any], label: str = "") -> None:
+        """An ordinary run, to the end."""
+        end = self.run({**what, "crash": {}, "reset": False, "anew": False}, label=label)
         assert end.how == "finished", f"a run without a crash point ended by {end.how}"
 
     def look(self, root: pathlib.Path, truth: truths.Truth, what: str, extra: bool = False) -> None:
@@ -118,6 +138,7 @@ class Campaign:
         self.verdict.problems += [f"{what}: {p}" for p in found.problems]
         for problem in found.problems[:10]:
             say(f"  PROBLEM {what}: {problem}")
+        self.joined += sum(commit.joined for table in oracle.tables.values() for commit in table.commits)
 
     # --- small lakes: one crash each, then a run to the end
 
@@ -132,28 +153,61 @@ class Campaign:
             self._cut(topic, truth, point, "first start")
         done = self.folder / "done"
         self.finish(job(self.address, topic, done, 1500, {}))
-        anew = both("reset", "probe", "seal", "query", "start", "remove:reset", "commit:clean", "commit:by_key", "done")
-        for point in pick(anew):
+        anew = both("probe", "query", "start", "commit:clean", "commit:by_key", "done")
+        for point in pick([*anew, *both("reset", "seal", "remove:reset")]):
             self._cut(topic, truth, point, "reset", done, reset=True)
+        # The first seal is the fence of the old generation, the second the new one's first.
+        fences = [(point, 1) for point in [*anew, *both("seal", "definition", "commit:chaos_quarantine", "data:clean")]]
+        fenced = pick([*fences, ("seal.before", 2), ("seal.after", 2)])
+        # Where the old generation has ended and the new one has not begun.
+        for point, nth in dict.fromkeys([*fenced, ("seal.after", 1)]):
+            self._cut(topic, truth, point, "full refresh", done, nth, anew=True)
         fill = both("create:extra", "seal", "data:extra", "commit:extra", "done", "definition")
         for point in pick(fill):
             self._cut(topic, truth, point, "backfill", done, extra=True)
         shutil.rmtree(done)
         clean_up = both("remove:seal", "remove:done", "remove:state:increment")
         # The seal goes last: a crash after it must leave nothing behind.
-        self._clean_up(topic, truth, clean_up if points is None else ["remove:seal.after"])
+        with contextlib.suppress(Broken):
+            self._clean_up(topic, truth, clean_up if points is None else ["remove:seal.after"])
+        self._joined(topic, truth, pick(both(*(f"{step}:{t}" for t in JOINED for step in ("data", "commit")))))
 
     def _cut(
-        self, topic: str, truth: truths.Truth, point: str, kind: str, of: pathlib.Path | None = None, **more: bool
+        self,
+        topic: str,
+        truth: truths.Truth,
+        point: str,
+        kind: str,
+        of: pathlib.Path | None = None,
+        nth: int = 1,
+        **more: bool,
     ) -> None:
-        root = self.folder / f"small-{self.lakes}"
-        if of:
-            shutil.copytree(of, root)
-        what = job(self.address, topic, root, 1500, {point: 1}, **more)
-        end = self.run(what, 60, f"{kind} / ")
-        assert end.how == point, f"{kind}: {point} was not passed ({end.how})"
-        self.finish(what)
-        self.look(root, truth, f"{kind}, {point}", bool(more.get("extra")))
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix="small-") as made:
+            root = pathlib.Path(made) / "lake"
+            if of:
+                shutil.copytree(of, root)
+            what = job(self.address, topic, root, 1500, {point: nth}, **more)
+            with contextlib.suppress(Broken):  # the next lake may show something else
+                end = self.run(what, label=f"{kind} / ")
+                assert end.how == point, f"{kind}: {point} was not passed ({end.how})"
+                self.finish(what, f"{kind}, after {point}: ")
+                self.look(root, truth, f"{kind}, {point}", bool(more.get("extra")))
+
+    def _joined(self, topic: str, truth: truths.Truth, points: list[str]) -> None:
+        """Small files are joined beside the stream (optimize_every), by commits of their own, and the runs are killed. The same points
+        are those of epochs and those of joining; which it is, is drawn."""
+        root, before = self.folder / "joined", self.joined
+        size = len(truth) // (40 + 10 * len(points))
+        with contextlib.suppress(Broken):
+            for point in points:
+                crash = {point: self.rng.randrange(2, 9)}
+                what = job(self.address, topic, root, size, crash, optimize=4)
+                end = self.run(what, label="small files are joined / ")
+                assert end.how == point, f"small files are joined: {point} was not passed ({end.how})"
+            self.finish(what, "small files are joined: ")
+            self.look(root, truth, "small files are joined")
+            if self.joined - before < 5:
+                self.problem(f"small files were joined only {self.joined - before} times")
         shutil.rmtree(root)
 
     def _clean_up(self, topic: str, truth: truths.Truth, points: list[str]) -> None:
@@ -161,7 +215,7 @@ class Campaign:
         root, kept = self.folder / "aged", self.folder / "kept"
         # Clean-up looks at each 20th epoch: cut off at 120, it has to come again before the end.
         size = len(truth) // 165
-        end = self.run(job(self.address, topic, root, size, {"done.after": 110}), 120, "clean-up / ")
+        end = self.run(job(self.address, topic, root, size, {"done.after": 110}), label="clean-up / ")
         assert end.how == "done.after", end.how
         at = newest_generation(root)
         assert at is not None
@@ -175,13 +229,13 @@ class Campaign:
             copy = self.folder / "copy"
             shutil.copytree(root, copy)
             what = job(self.address, topic, copy, size, {point: 1})
-            end = self.run(what, 60, "clean-up / ")
+            end = self.run(what, label="clean-up / ")
             assert end.how == point, f"clean-up: {point} was not passed ({end.how})"
             self.finish(what)
             there = newest_generation(copy)
             assert there is not None and numbers(there / "epoch")[0] == 15, "clean-up has not been finished"
             if numbers(there / "epoch") != numbers(there / "done"):
-                self.verdict.problems.append(f"clean-up, {point}: done files are left whose seals are gone")
+                self.problem(f"clean-up, {point}: done files are left whose seals are gone")
             for part in ("epoch", "done"):
                 for file in (kept / part).iterdir():
                     if not (there / part / file.name).exists():
@@ -222,16 +276,16 @@ class Campaign:
             point = schedule.popleft()
             nth = 1 if point.startswith(("state:base", "create")) else self.rng.randrange(1, 5)
             crash = {p: 1 for p, n in rare.items() if n > 0}
-            patience = PATIENCE
+            kill_after = None
             if point == "SIGKILL":
-                patience = self.rng.uniform(0.05, 1.5)
+                kill_after = self.rng.uniform(0.05, 1.5)
             else:
                 crash[point] = nth
             left = max(0, count - position(root))
             # Three epochs or so a run, so that the messages last as long as the kills.
             size = max(300, min(20_000, left // max(1, target - self.kills.total()) // 3))
             trigger = self.rng.choice([None, None, None, "50 milliseconds"])
-            end = self.run(job(self.address, topic, root, size, crash, trigger=trigger), patience)
+            end = self.run(job(self.address, topic, root, size, crash, trigger=trigger), kill_after)
             rare[end.how] -= 1
             nowhere = nowhere + 1 if end.how == "finished" else 0
             assert nowhere < 20, f"nothing is left to read after {self.kills.total()} of {target} kills"
@@ -254,6 +308,8 @@ class Campaign:
             "messages": self.messages,
             "epochs": self.epochs,
             "lakes": self.lakes,
+            "timesFilesWereJoined": self.joined,
+            "hung": self.hung,
             "missing": self.verdict.missing,
             "duplicated": self.verdict.duplicated,
             "altered": self.verdict.altered,
@@ -296,9 +352,12 @@ def main() -> int:
         if not address:
             address = stack.enter_context(Server()).plain
         running = stack.enter_context(campaign(address, given.seed))
-        running.small()
+        # A run that broke is among the problems.
+        with contextlib.suppress(Broken):
+            running.small()
         say(f"small lakes: {running.kills.total()} kills, {len(running.verdict.problems)} problems")
-        running.large(given.messages, given.kills)
+        with contextlib.suppress(Broken):
+            running.large(given.messages, given.kills)
         result = running.result()
     if given.report:
         given.report.write_text(markdown(result))

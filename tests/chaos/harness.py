@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +23,10 @@ HERE = pathlib.Path(__file__).parent
 NAME = "chaos"
 # Written by commits of the sealed epoch, not before its seal.
 MERGED = ("by_key", "sessions")
+# A run that has not come to its point in this time is asked what it does, and one on an interval is told to stop.
+PATIENCE = 12.0
+# One that says the same for so long, hangs.
+HUNG = 60.0
 
 
 def new_topic(address: str, name: str, partitions: int) -> str:
@@ -41,71 +49,136 @@ def produced(producer: subprocess.Popen[str]) -> dict[str, int]:
 
 @dataclass
 class End:
-    """How a run ended: "finished", "SIGKILL", or the crash point's name."""
+    """How a run ended: "finished", "SIGKILL" (a planned one), the crash point's name, "failed", or "hung"."""
 
     how: str
     points: dict[str, int] = field(default_factory=dict)
+    # The error, or what a run that hung was doing.
+    why: str = ""
+
+
+class Child:
+    """A process that has imported what it needs and waits for a job."""
+
+    def __init__(self) -> None:
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
+        command = [sys.executable, str(HERE / "runner.py")]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True)
+        self.lines: queue.Queue[str] = queue.Queue()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it has ended; how, is looked at later
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def hear(self, word: str, within: float) -> str | None:
+        """The next line that begins with the word; None where there is none in time, or the process has ended."""
+        until = time.monotonic() + within
+        while True:
+            try:
+                line = self.lines.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return None
+            if not line:
+                self.lines.put("")
+                return None
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
+
+    def ended(self, within: float) -> bool:
+        try:
+            self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(60)
+
+    def close(self) -> str:
+        """What it said of errors."""
+        self.reader.join(60)
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self.errors.seek(0)
+        said = self.errors.read()
+        self.errors.close()
+        return said
 
 
 class Runners:
-    """Processes that have imported what they need and wait for a job: an interpreter's start takes longer than most runs."""
+    """An interpreter's start takes longer than most runs, so processes are started before they are needed."""
 
-    def __init__(self, ready: int = 1) -> None:
-        self.waiting: deque[tuple[subprocess.Popen[str], Any]] = deque()
-        self.ready = ready
+    def __init__(self, ready: int = 1, patience: float = PATIENCE, hung: float = HUNG) -> None:
+        self.waiting: deque[Child] = deque()
+        self.ready, self.patience, self.hung = ready, patience, hung
 
-    def _start(self) -> None:
-        errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with its process)
-        child = subprocess.Popen(
-            [sys.executable, str(HERE / "runner.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        self.waiting.append((child, errors))
-
-    def run(self, job: dict[str, Any], kill_after: float) -> End:
-        """Gives the job to a process, and kills it when it is still there after so many seconds of work."""
+    def run(self, job: dict[str, Any], kill_after: float | None = None) -> End:
+        """Gives the job to a process. `kill_after`: after so many seconds of work it is killed. Otherwise it comes to its crash point or
+        to its end: one that does neither, and does not go on, hangs."""
         while len(self.waiting) < self.ready + 1:
-            self._start()
-        child, errors = self.waiting.popleft()
-        assert child.stdin and child.stdout
-        child.stdin.write(json.dumps(job) + "\n")
-        child.stdin.flush()
-        child.stdin.close()
-        # An end of file (a crash while the job is read) ends the wait as well as the word.
-        said = child.stdout.readline()
-        try:
-            child.wait(kill_after)
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.wait(60)
-        said += child.stdout.read()
-        child.stdout.close()
-        errors.seek(0)
-        why = errors.read()
-        errors.close()
-        if child.returncode == 0:
-            return End("finished", json.loads(said.splitlines()[-1].removeprefix("done ")))
-        if child.returncode == -signal.SIGKILL:
+            self.waiting.append(Child())
+        child = self.waiting.popleft()
+        child.tell(json.dumps(job))
+        # An end of the process (a crash while the job is read) ends the wait as well as the word.
+        began = child.hear("go", HUNG) is not None  # the imports, mostly
+        doing = None
+        planned = False
+        if kill_after is None:
+            doing = self._watch(child, job, began)
+        elif not child.ended(kill_after):
+            planned = True
+        if doing is not None or planned:
+            child.kill()
+        code = child.process.returncode
+        done = child.hear("done", 60) if code == 0 else None
+        said = child.close()
+        if doing is not None:
+            return End("hung", why=f"{doing}\n{said[-3000:]}")
+        if code == 0 and done is not None:
+            return End("finished", json.loads(done))
+        if planned and code == -signal.SIGKILL:
             return End("SIGKILL")
-        if child.returncode == -signal.SIGABRT:
-            [point] = [
-                line.removeprefix("crash point ") for line in why.splitlines() if line.startswith("crash point ")
-            ]
-            return End(point)
-        raise AssertionError(f"a run failed instead of ending or dying ({child.returncode}):\n{why[-3000:]}")
+        points = [line.removeprefix("crash point ") for line in said.splitlines() if line.startswith("crash point ")]
+        if code == -signal.SIGABRT and len(points) == 1:
+            return End(points[0])
+        return End("failed", why=f"exit code {code}\n{said[-3000:]}")
+
+    def _watch(self, child: Child, job: dict[str, Any], began: bool) -> str | None:
+        """Waits for the end. What it was doing, where it hangs."""
+        if child.ended(self.patience if began else 0):
+            return None
+        if job.get("trigger"):
+            # It goes on for ever where it has read all that there is before it comes to its point.
+            child.tell("stop")
+        before, since = None, time.monotonic()
+        while True:
+            child.tell("what")
+            doing = child.hear("doing", 5) or "it does not answer"
+            if doing != before:
+                before, since = doing, time.monotonic()
+            if child.ended(1):
+                return None
+            if time.monotonic() - since > self.hung:
+                return doing
 
     def close(self) -> None:
-        for child, errors in self.waiting:
-            assert child.stdin
-            child.stdin.close()  # its job is an empty line, which it fails on
+        for child in self.waiting:
             child.kill()
-            child.wait()
-            if child.stdout:
-                child.stdout.close()
-            errors.close()
+            child.close()
         self.waiting.clear()
 
 

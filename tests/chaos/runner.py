@@ -1,8 +1,10 @@
 """One run of the campaign's pipeline, in a process that may die. It waits for its job, a line of JSON on standard input:
 
-    {"address": …, "topic": …, "root": …, "epoch": 2500, "crash": {"seal.after": 2}, "extra": false, "trigger": null, "reset": false}
+    {"address": …, "topic": …, "root": …, "epoch": 2500, "crash": {"seal.after": 2}, "extra": false, "trigger": null, "reset": false,
+     "anew": false, "optimize": null, "slow": {"seal.before": 60}}
 
-and says "go" when it begins, and at the end "done" and the crash points that it passed.
+("anew": full_refresh=True; "optimize": optimize_every; "slow": seconds that a point takes) and says "go" when it begins, and at the end "done" and the crash points that it
+passed. Meanwhile it may be asked "what" it does, or told to "stop"; the answer is a line "doing" and what there is to tell.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import pathlib
 import sys
+import threading
 import uuid
 from typing import Any
 
@@ -61,17 +64,38 @@ def define(job: dict[str, Any]) -> bayou.Pipeline:
     return lake
 
 
+def answer(query: bayou.Query) -> None:
+    # By the handle's number: a buffered reader that waits would be in the way of the interpreter's end.
+    for asked in iter(lambda: os.read(0, 100), b""):
+        progress = query.last_progress or {}
+        # A heart that beats is no progress.
+        points = {p: n for p, n in bayou.testing.crash_points().items() if not p.startswith("heartbeat")}
+        doing = {"status": query.status, "epoch": progress.get("batchId"), "passed": points}
+        print("doing", json.dumps(doing), flush=True)
+        if b"stop" in asked:
+            query.stop()
+
+
 def main() -> None:
     job = json.loads(sys.stdin.readline())
     lake = define(job)
-    if job.get("points"):
-        bayou.testing.crash_points()
+    bayou.testing.crash_points()  # the count begins
     for point, nth in job["crash"].items():
         bayou.testing.crash_at(point, nth)
+    for point, seconds in job.get("slow", {}).items():
+        bayou.testing.slow_at(point, seconds)
     print("go", flush=True)
     if job.get("reset"):
         lake.reset(confirm=True)
-    lake.run(trigger=job.get("trigger"), progress=False)
+    query = lake.run(
+        trigger=job.get("trigger"),
+        full_refresh=bool(job.get("anew")),
+        optimize_every=job.get("optimize"),
+        progress=False,
+        block=False,
+    )
+    threading.Thread(target=answer, args=(query,), daemon=True).start()
+    query.await_termination()
     print("done", json.dumps(bayou.testing.crash_points()), flush=True)
 
 

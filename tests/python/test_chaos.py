@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
 import truth as truths
 from chaos import TABLES, Campaign, campaign, every_epoch, first_start
 from corruptions import CORRUPTIONS, SAYS, Lake, join
-from harness import job, produced, start_producer
+from harness import Runners, job, produced, start_producer
 from oracle import MINUTE, SECOND, Oracle, tuples
 
 SEED = 5
@@ -143,11 +143,31 @@ def test_twenty_kills_at_crash_points_and_at_random_leave_every_table_exact(runn
 def test_there_are_thirty_crash_points_and_a_run_passes_them(running: Campaign) -> None:
     topic, root = running.topic(1), running.folder / "passed"
     produced(start_producer(running.address, topic, 30_000, SEED))
-    end = running.runners.run(job(running.address, topic, root, 1500, {}, points=True), 120)
+    end = running.runners.run(job(running.address, topic, root, 1500, {}))
     assert end.how == "finished"
     names = {*first_start(), *every_epoch()}
     assert len(names) >= 30
     assert names - set(end.points) == set(), "points that a run of some epochs does not pass"
+
+
+def test_a_run_that_hangs_is_told_apart_from_one_that_is_killed_or_has_nothing_to_read(running: Campaign) -> None:
+    topic = running.topic(1)
+    produced(start_producer(running.address, topic, 3000, SEED))
+    runners = Runners(patience=2, hung=3)
+    try:
+        hangs = job(
+            running.address, topic, running.folder / "hangs", 1000, {"done.after": 9}, slow={"seal.before": 100}
+        )
+        end = runners.run(hangs)
+        assert end.how == "hung" and '"status": "running"' in end.why and '"query.after": 1' in end.why, end
+        assert runners.run(hangs, kill_after=2).how == "SIGKILL"
+        idle = job(running.address, topic, running.folder / "idle", 1000, {"done.after": 9}, trigger="50 milliseconds")
+        end = runners.run(idle)
+        assert end.how == "finished" and end.points["done.after"] == 3, end
+        end = runners.run({**idle, "topic": "nobody's"})
+        assert end.how == "failed" and "TopicError" in end.why, end
+    finally:
+        runners.close()
 
 
 CRASH = """
