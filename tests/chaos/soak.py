@@ -1,6 +1,6 @@
 """A long run at a steady rate: memory, threads, file handles, epochs and lag over time, and exact tables at its end.
 
-    python tests/kafka/server.py run -- python tests/chaos/soak.py --minutes 10 --rate 2000 --seed 1
+    python tests/kafka/server.py run -- python tests/chaos/soak.py --minutes 10 --rate 2000
 
 prints a block of JSON, and a table for a report with --markdown. A producer in a process of its own keeps to the rate; a pipeline on
 "1 second" writes an append table whose small files are joined, an update and a complete table, windows and a quarantine table. That old epochs

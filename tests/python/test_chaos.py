@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import bayou
 import pytest
@@ -18,6 +19,8 @@ from event_time import Chain, Deduplicate, Join, Sessions, Windows, fixed, repla
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
 
+import bounds
+import campaigns
 import truth as truths
 from chaos import TABLES, Campaign, campaign, every_epoch, first_start
 from corruptions import CORRUPTIONS, SAYS, Lake, join
@@ -190,3 +193,100 @@ def test_a_process_ends_at_the_crash_point_that_it_was_given(tmp_path: pathlib.P
         bayou.testing.crash_at("seal")
     with pytest.raises(ValueError, match="counted from 1"):
         bayou.testing.crash_at("seal.after", nth=-1)
+
+
+# Figures as they have to be, and some of which each alone is too bad.
+GOOD: dict[str, dict[str, Any]] = {
+    "kills": {"kills": 300, "messages": {"committed": 3_000_000}, "betweenStageAndDone": 0.3, "timesFilesWereJoined": 9}
+    | {"missing": 0, "duplicated": 0, "altered": 0, "problems": [], "hung": []},
+    "store": {"tests passed": 1, "faults": 810, "runs that ended with an error": 400},
+    "powercut": {"cuts": 1420, "problems": 0},
+    "brokers": {"messages": 9, "epochs": 9, "boundedRuns": 1, "errors": [], "problems": []}
+    | {"missing": 0, "duplicated": 0, "altered": 0},
+    "faults": {"tests passed": 23, "tests failed": 0, "tests skipped": 0},
+    "requests": {"tests passed": 3, "cases": 432},
+    "pauses": {"tests passed": 9, "tests failed": 0, "tests skipped": 0},
+    "stops": {
+        "all, on a store that answers": {"p99": 250, "max": 1000},
+        "all, on a store that takes 600 ms or hangs": {"p99": 903, "max": 1000},
+        "missed": {},
+        "wrong": [],
+        "exitCodes": {"0": 6},
+        "slowestExit": 3.0,
+    },
+    "churn": {"rounds": 500, "kilobytesPerRound": 10, "threadsLeft": {}, "handlesLeft": {}, "temporaryFilesLeft": 0},
+    "soak": {"minutes": 10, "rate": 2000, "messages": 1_199_983, "megabytesPerMinute": 1, "threads": [51, 51, 0.0]}
+    | {"handles": [23, 23, 0.1], "lagMost": 0, "epochsCleanedUp": 1, "optimized": 1, "warnings": [], "failure": None}
+    | {"wrong": []},
+}
+BAD: list[tuple[str, dict[str, Any]]] = [
+    *(("kills", {name: bad}) for name, bad in (("kills", 299), ("betweenStageAndDone", 0.29), ("hung", ["a run"]))),
+    ("kills", {"messages": {"committed": 2_999_999}}),
+    ("store", {"tests passed": 0}),
+    ("store", {"faults": 0}),
+    ("powercut", {"cuts": 3}),
+    ("brokers", {"boundedRuns": 0}),
+    ("brokers", {"errors": ["a bounded run hangs"]}),
+    ("faults", {"tests passed": 0}),
+    ("pauses", {"tests skipped": 1}),
+    ("requests", {"cases": 431}),
+    ("stops", {"all, on a store that answers": {"p99": 251, "max": 900}}),
+    ("stops", {"all, on a store that takes 600 ms or hangs": {"p99": 900, "max": 1001}}),
+    ("stops", {"missed": {"idle / run": 1}}),
+    ("stops", {"exitCodes": {"0": 5, "-6": 1}}),
+    ("churn", {"threadsLeft": {"bayou": 1}}),
+    ("churn", {"kilobytesPerRound": 10.1}),
+    ("soak", {"megabytesPerMinute": 1.1}),
+    ("soak", {"handles": [23, 29, 1.0]}),
+    ("soak", {"optimized": 0}),
+]
+
+
+def test_a_campaign_goes_well_by_its_figures_alone() -> None:
+    of = campaigns.campaigns(SEED)
+    assert set(of) == set(bounds.JUDGES) == set(GOOD)
+    for name, good in GOOD.items():
+        assert bounds.missed(name, good) == []
+        assert bounds.missed(name, {}) != [], "nothing was found"
+        for figure in good.keys() - {"tests failed", "tests skipped"}:
+            less = {k: v for k, v in good.items() if k != figure}
+            assert any(figure in text for text in bounds.missed(name, less)), figure
+    for name, bad in BAD:
+        assert len(bounds.missed(name, GOOD[name] | bad)) == 1, (name, bad)
+
+
+def test_counts_of_tests_are_read_from_what_they_print_and_none_is_no_zero() -> None:
+    of = campaigns.campaigns(SEED)
+    found = lambda name, said: campaigns.figures(of[name], said)  # noqa: E731
+    assert found("faults", "...\n23 passed in 155.85s (0:02:35)\n") == GOOD["faults"]
+    some = {"tests passed": 2, "tests failed": 1, "tests skipped": 3}
+    assert found("pauses", "1 failed, 2 passed, 3 skipped in 2.01s\n") == some
+    assert found("pauses", "3 failed in 2.01s\n") == found("pauses", "") == {}
+    none = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out\n"
+    assert bounds.missed("store", found("store", none)) == [
+        "tests passed: 0 is less than 1",
+        "there is no figure 'faults'",
+    ]
+    assert found("churn", "no JSON at all") == found("churn", "") == {}
+
+
+def test_the_page_tells_commands_as_they_can_be_typed_seeds_that_are_used_and_what_was_tested() -> None:
+    of = campaigns.campaigns(SEED)
+    assert (
+        of["requests"]
+        .shown()
+        .startswith("BAYOU_TEST_FAULTS=all python tests/kafka/server.py run -- cargo test --release")
+    )
+    assert of["churn"].shown() == (
+        f"python tests/kafka/server.py run -- python tests/chaos/churn.py --rounds 500 --seed {SEED}"
+    )
+    entry = {"commit": "abc1234, changed", "ok": True, "missed": [], "on": "2026-01-31", "seconds": 61}
+    results = {
+        "faults": entry | {"seed": None, "figures": GOOD["faults"]},
+        "churn": entry
+        | {"seed": 3, "command": "the one with seed 3", "ok": False, "missed": ["rounds"], "figures": {}},
+    }
+    text = campaigns.page(results, of)
+    assert "| What Kafka loses | none | abc1234, changed | 2026-01-31 | 61 | yes |" in text
+    assert "| Starts and stops | 3 | abc1234, changed | 2026-01-31 | 61 | NO |" in text
+    assert "- Starts and stops: rounds\n" in text and "`the one with seed 3`" in text
