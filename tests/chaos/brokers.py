@@ -92,25 +92,42 @@ class Bounded(threading.Thread):
     """Bounded runs, one after the other."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)  # one that hangs does not keep the campaign from its end
         self.job = job
         self.enough = threading.Event()
         self.runs = 0
         self.errors: list[str] = []
         self.unreachable = 0
+        self.query: bayou.Query | None = None
 
     def run(self) -> None:
         while not self.enough.is_set():
             try:
-                define(self.job).run(progress=False)
+                self.query = define(self.job).run(progress=False, block=False)
+                self.query.await_termination()
                 self.runs += 1
             except bayou.ConnectionError:
                 # A start that finds nobody says so, and the next one goes on.
                 self.unreachable += 1
-            except bayou.BayouError as error:
+            except Exception as error:
+                # Whatever it is: a thread's own exception is heard by nobody.
                 self.errors.append(f"{type(error).__name__}: {error}")
                 return
             self.enough.wait(0.2)
+
+    def finish(self) -> list[str]:
+        """What went wrong."""
+        self.enough.set()
+        # A run that is under way when all brokers are well again ends soon.
+        self.join(120)
+        if not self.is_alive():
+            return self.errors
+        doing = self.query and (self.query.status, self.query.last_progress)
+        if self.query:
+            self.query.stop()
+        self.join(30)
+        left = ", and does not stop" if self.is_alive() else ""
+        return [*self.errors, f"a bounded run hangs{left}: {doing}"]
 
 
 def fault(cluster: Cluster, topic: str, rng: random.Random, step: str) -> None:
@@ -158,9 +175,9 @@ def campaign(
         delivered = producer.finish()
     finally:
         producer.enough.set()
-        bounded.enough.set()
-        bounded.join(120)
-    errors = list(bounded.errors)
+        errors = bounded.finish()
+    if not bounded.runs:
+        errors.append("no bounded run has come to its end")
     if not query.is_active:
         errors.append(f"the interval run has ended: {query.exception()}")
     warnings = len(query.warnings)

@@ -82,7 +82,7 @@ class Churn:
         self.kafka.create_topic(self.topic, partitions=1, replication_factor=1)
         self.kafka.produce(self.topic, [{"a": n, "k": f"k{n % 3}"} for n in range(50)], progress=False)
         self.kinds = [self.bounded, self.interval, self.iterator, self.write, self.anew, self.fails, self.looks]
-        self.kinds += [self.functions, self.interrupted]
+        self.kinds += [self.functions, self.told, self.interrupted]
 
     def stream(self, kafka: bayou.Connection | None = None) -> bayou.Stream:
         return (kafka or self.kafka).read_stream(self.topic, schema=SCHEMA)
@@ -125,6 +125,14 @@ class Churn:
     def functions(self) -> None:
         mapped = self.stream().map_batches(lambda rows: rows, schema=SCHEMA)
         assert len(mapped.collect(limit=10)) == 10
+
+    def told(self) -> None:
+        rows = []
+        # A name of its own: one that has been told of all rows is told nothing.
+        lake = bayou.Pipeline(f"told-{uuid.uuid4().hex[:8]}", self.root)
+        lake.foreach_batch("f", self.stream(), lambda batch, _: rows.append(batch.num_rows))
+        lake.run(progress=False)
+        assert sum(rows) == 50
 
     def interrupted(self) -> None:
         lake = self.lake()

@@ -3,13 +3,14 @@
     python tests/kafka/server.py run -- python tests/chaos/soak.py --minutes 10 --rate 2000
 
 prints a block of JSON, and a table for a report with --markdown. A producer in a process of its own keeps to the rate; a pipeline on
-"1 second" writes an append table whose small files are joined, an update and a complete table, windows and a quarantine table. That old epochs
+an interval writes an append table whose small files are joined, an update and a complete table, windows and a quarantine table. That old epochs
 are cleaned up takes more than 100 of them and a week: every so often the seals that are older than the last 100 get a clock of weeks ago.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -64,11 +65,15 @@ def age(at: pathlib.Path) -> None:
     """Seals that are older than the last 100 become weeks old. A seal is never read again by the run that wrote it."""
     seals = sorted((at / "epoch").glob("*.json"))
     for seal in seals[:-100]:
-        text = json.loads(seal.read_text())
-        if text["clock"] > time.time() * 1e6 - WEEKS / 2:
-            part = seal.with_suffix(".part")
-            part.write_text(json.dumps(text | {"clock": text["clock"] - WEEKS}))
-            part.rename(seal)
+        # In its place, and only while it is there: clean-up may take it at any moment, and a file renamed onto it would bring it back.
+        with contextlib.suppress(FileNotFoundError), seal.open("r+b") as file:
+            text = file.read()
+            clock = json.loads(text)["clock"]
+            if clock > time.time() * 1e6 - WEEKS / 2:
+                # As many digits as before, in one write: whoever reads it meanwhile sees one or the other.
+                os.pwrite(
+                    file.fileno(), str(clock - WEEKS).encode(), text.index(b'"clock":%d' % clock) + len(b'"clock":')
+                )
 
 
 def expected(count: int) -> dict[str, Any]:
@@ -111,7 +116,7 @@ def wrong(root: pathlib.Path, count: int) -> list[str]:
     return out
 
 
-def soak(address: str, minutes: float, rate: float, every: float = 5.0) -> dict[str, Any]:
+def soak(address: str, minutes: float, rate: float, every: float, trigger: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bayou-soak-") as folder:
         root = pathlib.Path(folder)
         topic = f"soak-{uuid.uuid4().hex[:8]}"
@@ -132,7 +137,7 @@ def soak(address: str, minutes: float, rate: float, every: float = 5.0) -> dict[
         command = [sys.executable, __file__, "--produce", address, topic, str(rate), str(minutes * 60)]
         producer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         began = time.monotonic()
-        query = lake.run(trigger="1 second", block=False, progress=False, optimize_every=20)
+        query = lake.run(trigger=trigger, block=False, progress=False, optimize_every=20)
         samples: list[dict[str, float]] = []
         at = root / "_bayou/soak/1"
         cleaned = 0
@@ -218,9 +223,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, default=2000)
+    parser.add_argument("--every", type=float, default=5, help="seconds between two looks")
+    parser.add_argument("--trigger", default="1 second", help="a shorter one has as many epochs in less time")
     parser.add_argument("--markdown", action="store_true")
     given = parser.parse_args()
-    result = soak(os.environ["BAYOU_TEST_KAFKA"], given.minutes, given.rate)
+    result = soak(os.environ["BAYOU_TEST_KAFKA"], given.minutes, given.rate, given.every, given.trigger)
     print(json.dumps(result, indent=1))
     if given.markdown:
         print(markdown(result))

@@ -32,6 +32,8 @@ HOLD = 0.6
 # Nobody waits for it: the run that is hit is to leave it behind.
 LONG = 5.0
 SAID = threading.Event()
+# Rows that `produce` has taken from the iterator.
+TAKEN = [0]
 
 
 def value(n: int) -> bytes:
@@ -168,10 +170,10 @@ def condition(job: dict[str, Any]) -> Callable[[], bool] | None:
 
 def rows_for_ever() -> Iterator[dict[str, Any]]:
     there()
-    n = 0
+    TAKEN[0] = 0
     while True:
-        yield {"n": n, "k": "k", "time": None}
-        n += 1
+        TAKEN[0] += 1
+        yield {"n": TAKEN[0] - 1, "k": "k", "time": None}
 
 
 def call(job: dict[str, Any], kafka: bayou.Connection | None, lake: bayou.Pipeline | None) -> None:
@@ -253,7 +255,9 @@ def main() -> None:
 def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
     """The kernel is as good as new: the next run ends, and the tables are exact."""
     if job["where"] == "killed broker":
-        return []
+        return after_killed(job)
+    if job["where"] == "publishing":
+        return after_publishing(job, kafka)
     if job["call"] not in ("run", "await"):
         if job["call"] == "produce" and job["where"] == "starting":
             # What was given up before the broker answered is not published behind one's back, a little later.
@@ -266,6 +270,38 @@ def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
     function.slow = False
     define({**job, "epoch": None}, kafka, function).run(progress=False)
     return wrong(job["root"], job["rows"])
+
+
+def after_killed(job: dict[str, Any]) -> list[str]:
+    """The embedded broker and all that was in it are gone, so the query cannot go on. What was written stays, and a new broker of the same
+    name serves this kernel as the old one did."""
+    out = []
+    if job["call"] == "run":
+        found = sorted(r["n"] for r in replayed(f"{job['root']}/clean"))
+        totals = [(r["c"], r["n"]) for r in replayed(f"{job['root']}/totals")]
+        if found != list(range(job["rows"])) or totals != [(job["rows"], sum(found))]:
+            out.append(f"clean: {len(found)} rows, totals: {totals}")
+    kafka = bayou.connect(name=job["broker"])
+    kafka.create_topic("again")
+    kafka.produce("again", [{"n": n, "k": "k", "time": None} for n in range(9)], progress=False)
+    seen = len(kafka.read_stream("again", schema=SCHEMA).preview(9))
+    return out if seen == 9 else [*out, f"after the broker came back: {seen} rows of 9"]
+
+
+def after_publishing(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
+    """Nobody is told how many rows were delivered before the interrupt; those in the topic are the first ones, each once and in order, and no
+    more come a little later."""
+    time.sleep(0.3)
+    latest = lambda: kafka.describe_topic(job["topic"])["partitions"][0]["latest"]  # noqa: E731
+    before = latest()
+    stream = kafka.read_stream(job["topic"], schema=SCHEMA)
+    found = [n for batch in stream.batches() for n in pa.table(batch)["n"].to_pylist()]
+    out = []
+    if found[5:] != list(range(len(found) - 5)) or len(found) - 5 > TAKEN[0]:
+        out.append(f"published: {found[5:15]}…, {len(found) - 5} rows of {TAKEN[0]}")
+    if before != latest() or before != len(found):
+        out.append(f"published after the interrupt: {latest() - before}; read: {len(found)} of {before}")
+    return out
 
 
 if __name__ == "__main__":
