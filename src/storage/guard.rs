@@ -35,7 +35,7 @@ fn late(most: Duration) -> Error {
     Error::Generic { store: "store", source: text.into() }
 }
 
-async fn within<T>(most: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn within<T>(most: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(most, call).await.unwrap_or_else(|_| Err(late(most)))
 }
 
@@ -121,6 +121,6 @@ impl MultipartUpload for Upload {
         Ok(done)
     }
     async fn abort(&mut self) -> Result<()> {
-        self.inner.abort().await
+        within(self.most, self.inner.abort()).await
     }
 }

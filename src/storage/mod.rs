@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use guard::Guard;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,7 +207,14 @@ impl Location {
 
     pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let object = self.object(name);
-        let reading = async { self.root.get(&object).await?.bytes().await };
+        let reading = async {
+            let got = self.root.get(&object).await?;
+            match got.payload {
+                GetResultPayload::Stream(_) => got.bytes().await,
+                // A file on disk is open by now, and read past the guard.
+                GetResultPayload::File(..) => guard::within(self.timeout, got.bytes()).await,
+            }
+        };
         match reading.await {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),

@@ -20,6 +20,7 @@ use bayou::sink::delta::OutputMode;
 use bayou::storage::Location;
 use bayou::storage::local::{Fault, Hook, LocalStore};
 use bayou::window::{WindowSpec, Windowing};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -153,15 +154,17 @@ fn live_files(table: &Path) -> BTreeSet<String> {
     live
 }
 
-fn rows(table: &Path) -> Vec<RecordBatch> {
+pub fn rows(table: &Path) -> Vec<RecordBatch> {
     let read = |file: String| {
         let file = std::fs::File::open(table.join(file)).unwrap();
-        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap()
+        // As the file has it, not as its writer had it in memory: joined files were views of text there.
+        let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        ParquetRecordBatchReaderBuilder::try_new_with_options(file, plain).unwrap().build().unwrap()
     };
     live_files(table).into_iter().flat_map(read).map(Result::unwrap).collect()
 }
 
-fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
+pub fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
     batches
         .iter()
         .flat_map(|b| b.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().to_vec())

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod exactly_once;
+mod faulty_store;
 mod kafka_admin;
 mod kafka_connect;
 mod kafka_embedded;
@@ -14,4 +15,5 @@ mod kafka_produce;
 mod kafka_read;
 mod project;
 mod storage_faults;
+mod storage_limits;
 mod support;
