@@ -11,7 +11,7 @@ from typing import Any
 Figures = dict[str, Any]
 
 KILLS, MESSAGES, BETWEEN = 300, 3_000_000, 0.3
-# Milliseconds until the stop button is answered: for 99 of 100 on a store that answers, and for all on any store.
+# Milliseconds until the stop button is answered: for 99 of 100, and for all, on any store.
 P99, MOST = 250, 1000
 # Seconds that the interpreter's end waits for queries, and for users' functions on top.
 QUERIES, FUNCTIONS = 1.0, 2.0
@@ -63,9 +63,8 @@ def powercut(f: Figures) -> Iterator[str]:
 
 
 def stops(f: Figures) -> Iterator[str]:
-    answers, slow = f["all, on a store that answers"], f["all, on a store that takes 600 ms or hangs"]
-    yield from (f"on a store that answers: {m}" for m in [*most(answers, "p99", P99), *most(answers, "max", MOST)])
-    yield from (f"on a slow store: {m}" for m in most(slow, "max", MOST))
+    for which in ("all, on a store that answers", "all, on a store that takes 600 ms or hangs"):
+        yield from (f"{which}: {m}" for m in [*most(f[which], "p99", P99), *most(f[which], "max", MOST)])
     yield from nothing(f, "missed", "wrong")
     if set(f["exitCodes"]) != {"0"}:
         yield f"exitCodes: {f['exitCodes']}"

@@ -113,7 +113,7 @@ def campaigns(seed: int) -> dict[str, Campaign]:
         "stops": Campaign(
             "The stop button",
             "SIGINT in each state, and an exact run after it. "
-            f"To be answered in {bounds.P99} ms for 99 of 100 on a store that answers, and in {bounds.MOST} ms always.",
+            f"To be answered in {bounds.P99} ms for 99 of 100, and in {bounds.MOST} ms always, also while a store takes its time.",
             script("stops", "--rounds", "6", "--seed", str(seed)),
         ),
         "churn": Campaign(
