@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import tempfile
@@ -48,10 +49,10 @@ def value(n: int) -> bytes:
 
 
 def produce(address: str, topic: str, rate: float, seconds: float) -> int:
-    """Steady, and in order in each partition; returns how many."""
+    """Steady, and in order in each partition, for so long or until standard input ends; returns how many."""
     producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 20, "enable.idempotence": True})
     began, n = time.monotonic(), 0
-    while time.monotonic() - began < seconds:
+    while time.monotonic() - began < seconds and not select.select([sys.stdin], [], [], 0)[0]:
         while n < (time.monotonic() - began) * rate:
             producer.produce(topic, value(n), partition=n % PARTITIONS)
             n += 1
@@ -116,7 +117,7 @@ def wrong(root: pathlib.Path, count: int) -> list[str]:
     return out
 
 
-def soak(address: str, minutes: float, rate: float, every: float, trigger: str) -> dict[str, Any]:
+def soak(address: str, minutes: float, rate: float, every: float, trigger: str, epochs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bayou-soak-") as folder:
         root = pathlib.Path(folder)
         topic = f"soak-{uuid.uuid4().hex[:8]}"
@@ -135,7 +136,8 @@ def soak(address: str, minutes: float, rate: float, every: float, trigger: str) 
         lake.table("total", clean.group_by().agg(*sums))
         lake.table("minutes", clean.group_by(bayou.window("time", "1 minute")).agg(*sums))
         command = [sys.executable, __file__, "--produce", address, topic, str(rate), str(minutes * 60)]
-        producer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        producer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert producer.stdin
         began = time.monotonic()
         query = lake.run(trigger=trigger, block=False, progress=False, optimize_every=20)
         samples: list[dict[str, float]] = []
@@ -158,6 +160,10 @@ def soak(address: str, minutes: float, rate: float, every: float, trigger: str) 
                 }
             )
             age(at)
+            if epochs and progress.get("batchId", 0) >= epochs:
+                break
+        producer.stdin.close()
+        producer.stdin = None
         said, _ = producer.communicate(timeout=120)
         count = int(said)
         seals = sorted(int(p.name[:20]) for p in (at / "epoch").glob("*.json"))
@@ -172,7 +178,7 @@ def soak(address: str, minutes: float, rate: float, every: float, trigger: str) 
         line = lambda name: slope([(s["seconds"] / 60, s[name]) for s in half])  # noqa: E731
         span = half[-1]["seconds"] - half[0]["seconds"] if len(half) > 1 else 1
         return {
-            "minutes": minutes,
+            "minutes": round((samples[-1]["seconds"] if samples else 0) / 60, 1),
             "rate": rate,
             "messages": count,
             "epochs": seals[-1] + 1 if seals else 0,
@@ -184,6 +190,7 @@ def soak(address: str, minutes: float, rate: float, every: float, trigger: str) 
             ],
             "megabytesMost": round(max(s["megabytes"] for s in samples), 1),
             "megabytesPerMinute": round(line("megabytes"), 3),
+            "kilobytesPerEpoch": round(slope([(s["epoch"], s["megabytes"] * 1024) for s in half]), 1),
             "threads": [int(half[0]["threads"]), int(half[-1]["threads"]), round(line("threads"), 3)],
             "handles": [int(half[0]["handles"]), int(half[-1]["handles"]), round(line("handles"), 3)],
             "lagMost": max(s["lag"] for s in half),
@@ -224,10 +231,11 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, default=2000)
     parser.add_argument("--every", type=float, default=5, help="seconds between two looks")
+    parser.add_argument("--epochs", type=int, default=0, help="enough, before the minutes are over")
     parser.add_argument("--trigger", default="1 second", help="a shorter one has as many epochs in less time")
     parser.add_argument("--markdown", action="store_true")
     given = parser.parse_args()
-    result = soak(os.environ["BAYOU_TEST_KAFKA"], given.minutes, given.rate, given.every, given.trigger)
+    result = soak(os.environ["BAYOU_TEST_KAFKA"], given.minutes, given.rate, given.every, given.trigger, given.epochs)
     print(json.dumps(result, indent=1))
     if given.markdown:
         print(markdown(result))

@@ -8,11 +8,15 @@ import subprocess
 import sys
 from typing import Any
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
+
+from bounds import KILOBYTES_PER_ROUND, MEGABYTES_PER_MINUTE
+
 CHAOS = pathlib.Path(__file__).parent.parent / "chaos"
 
 
 def result(script: str, *options: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, str(CHAOS / script), *options], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, str(CHAOS / script), *options], capture_output=True, text=True, timeout=600)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return json.loads(done.stdout)  # type: ignore[no-any-return]
@@ -21,11 +25,18 @@ def result(script: str, *options: str) -> dict[str, Any]:
 def test_queries_that_start_and_stop_again_and_again_leave_nothing_behind(address: str) -> None:
     found = result("churn.py", "--rounds", "500")
     assert found["threadsLeft"] == {} and found["handlesLeft"] == {} and found["temporaryFilesLeft"] == 0
-    # Steady within noise: five hundred rounds are to cost less than what one query needs.
-    assert found["kilobytesPerRound"] < 200
+    # Less than one buffer of any reader or writer a start; twice what the campaign asks for, on a machine that is busy.
+    assert found["kilobytesPerRound"] < 2 * KILOBYTES_PER_ROUND
 
 
 def test_a_short_soak_is_exact_and_does_its_chores_beside_the_stream(address: str) -> None:
-    found = result("soak.py", "--minutes", "0.2", "--rate", "1000")
+    options = {"--epochs": "300", "--rate": "1000", "--every": "0.5", "--trigger": "100 ms"}
+    found = result("soak.py", *(word for option in options.items() for word in option))
     assert found["wrong"] == [] and found["failure"] is None and found["warnings"] == []
-    assert found["messages"] > 10_000 and found["epochs"] >= 5
+    assert found["messages"] > 10_000 and found["epochs"] >= 300
+    assert found["epochsCleanedUp"] > 0 and found["optimized"] > 0 and found["checkpointAtVersion"]
+    # The campaign has an epoch a second. Here pools are still being filled, and the machine may be busy: ten times as much.
+    assert found["kilobytesPerEpoch"] < 10 * MEGABYTES_PER_MINUTE * 1024 / 60
+    # How many of a pool's threads are there depends on how busy the machine is; one more with each epoch would be 150.
+    assert found["threads"][1] - found["threads"][0] < 40
+    assert found["handles"][1] - found["handles"][0] < 40

@@ -18,9 +18,13 @@ import deltalake
 import jupyter_client
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
+
+from bounds import FUNCTIONS, MOST, P99, QUERIES
+
 CHAOS = pathlib.Path(__file__).parent.parent / "chaos"
-# What is promised is 250 ms for 99 of 100 and a second for all; the machine may be busy with other things.
-PROMISE, BOUND = 250, 10_000
+# What is promised is in bounds.py, and the campaign holds it to that. The machine may be busy with other things here.
+BUSY_MACHINE = 10
 
 
 def test_the_stop_button_is_answered_in_every_state_and_the_next_run_is_exact(address: str) -> None:
@@ -31,10 +35,13 @@ def test_the_stop_button_is_answered_in_every_state_and_the_next_run_is_exact(ad
     states = result["milliseconds"]
     assert len(states) + len(result["missed"]) >= 30
     assert len(result["missed"]) <= 3, "an interrupt that comes too late shows nothing"
-    assert max(s["max"] for s in states.values()) < BOUND
-    assert result["all, on a store that answers"]["p50"] < PROMISE * 2
+    answers = result["all, on a store that answers"]
+    assert answers["p50"] < P99, "half of them at least are as quick as 99 of 100 are to be"
+    assert answers["p99"] < P99 * BUSY_MACHINE
+    assert max(s["max"] for s in states.values()) < MOST * BUSY_MACHINE
     assert result["wrong"] == []
     assert set(result["exitCodes"]) == {"0"}
+    assert result["slowestExit"] < QUERIES * BUSY_MACHINE
 
 
 def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_on(
@@ -75,7 +82,7 @@ def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_o
 
         status, text = run("lake.run(trigger='1 second')", written)
         assert status == "error" and "KeyboardInterrupt after" in text
-        assert float(text.split("KeyboardInterrupt after ")[1]) < 10, text
+        assert float(text.split("KeyboardInterrupt after ")[1]) * 1000 < MOST * BUSY_MACHINE, text
         assert run("print(lake.query.is_active, lake.query.status)") == ("ok", "False stopped\n")
         assert run("print(lake.run(progress=False).status)") == ("ok", "finished\n")
         # Restart and shutdown, with a query at work, end the kernel without force.
@@ -83,12 +90,12 @@ def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_o
         began = time.monotonic()
         manager.restart_kernel(now=False)
         client.wait_for_ready(timeout=60)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < QUERIES * BUSY_MACHINE + 20, "the new kernel's start is in it"
         assert run(define)[0] == "ok"
         run("lake.run(trigger='1 second', block=False)")
         began = time.monotonic()
         manager.shutdown_kernel(now=False)
-        assert time.monotonic() - began < 20 and not manager.is_alive()
+        assert time.monotonic() - began < QUERIES * BUSY_MACHINE and not manager.is_alive()
     except queue.Empty:
         pytest.fail("the kernel has fallen silent")
     finally:
@@ -313,7 +320,9 @@ def test_the_interpreters_end_is_never_held_up_and_never_a_crash(
         root = tmp_path / what.replace(" ", "-")
         code, took[what], said = end(program(address, name, root, text, slow or "pass"))
         assert code == right, f"{what}: {said}"
-        assert took[what] < 10, f"{what}: {said}"
+        # Users' functions get more; three times what is promised is little more than for queries alone.
+        at_most = (QUERIES + FUNCTIONS) * 3 if slow else QUERIES * BUSY_MACHINE
+        assert took[what] < at_most, f"{what}: {said}"
         if "produce" in text:
             continue
         # Whatever was cut off, the next run is exact.
