@@ -107,7 +107,10 @@ class Campaign:
         since = time.time()
         end = self.runners.run(what, kill_after)
         if end.how in ("failed", "hung"):
-            told = f"{label}a run {end.how}, which was to crash at {what['crash'] or 'no point'}: {end.why}"
+            say(end.why)
+            # The last line of an error says what it is; of a run that hung, the first one what it did.
+            why = end.why.strip().splitlines()[-1 if end.how == "failed" else 0]
+            told = f"{label}a run {end.how}, which was to crash at {what['crash'] or 'no point'}: {why}"
             if end.how == "hung":
                 self.hung.append(told)
             self.problem(told)
