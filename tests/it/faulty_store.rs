@@ -73,7 +73,7 @@ pub const ALL: [Fault; 13] = [
 ];
 
 impl Call {
-    fn reads(self) -> bool {
+    pub fn reads(self) -> bool {
         matches!(self, Call::Get | Call::Head | Call::List | Call::Folders)
     }
 }

@@ -1,7 +1,7 @@
 //! A store that fails its k-th call, for every k of a five-epoch run, reads included, in each way that stores fail. After each the run
 //! ends exact or with an error that has a kind, and is exact after a restart.
 //!
-//! By default each kind of call meets some of the faults; `BAYOU_TEST_FAULTS=all` tries every call in every way.
+//! By default each kind of call meets some of the faults; `BAYOU_TEST_FAULTS=all` tries every call.
 
 use crate::exactly_once::{check, longs, publish, rows, run, runtime, spec};
 use crate::faulty_store::{ALL, Call, Fault, Faulty, INJECTED, Seen};
@@ -54,15 +54,17 @@ fn any(_: &Seen) -> bool {
     true
 }
 
-/// Every call in every way that it can fail; or, of each kind of call, one call in each `nth` of the ways.
+/// Every call in the ways that it can fail; or, of each kind of call, one call in each `nth` of the ways.
 fn cases(calls: &[Seen], nth: usize) -> Vec<(usize, Fault)> {
     let mut by_kind: BTreeMap<&Seen, Vec<usize>> = BTreeMap::new();
     calls.iter().enumerate().for_each(|(k, seen)| by_kind.entry(seen).or_default().push(k));
     let mut cases = vec![];
     for (i, (seen, at)) in by_kind.into_iter().enumerate() {
+        // What is read so often that it is much the same each time fails in a third of the ways each time.
+        let often = seen.0.reads() && at.len() > 40;
         for (j, fault) in ALL.into_iter().filter(|f| f.applies(seen.0)).enumerate() {
             match every() {
-                true => cases.extend(at.iter().map(|k| (*k, fault))),
+                true => cases.extend(at.iter().filter(|k| !often || (*k + j) % 3 == 0).map(|k| (*k, fault))),
                 false if (i + j) % nth == 0 => cases.push((at[(7 * i + 3 * j) % at.len()], fault)),
                 false => {}
             }
@@ -87,13 +89,15 @@ fn each<T: Send>(cases: Vec<T>, one: impl Fn(T) + Sync) {
 }
 
 /// What went wrong, in words: a run that ends for another reason than the fault has made it up.
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     INJECTED,
     "did not answer within",
     "took longer than",
     " is gone",
     "File not found",
     "says that a new name exists",
+    // What deltalake says of a table that somebody else has made in the same moment.
+    "Invalid table version",
     // What object_store says when giving an upload up fails after its end did.
     "Upload aborted",
 ];
