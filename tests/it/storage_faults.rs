@@ -125,7 +125,7 @@ impl Tally {
     }
     fn say(&self, seen: &[Seen], began: Instant) -> usize {
         let (tried, failed) = (self.tried.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
-        println!(
+        eprintln!(
             "{} calls: {tried} faults, {failed} of which ended the run with an error, in {:.0} s",
             seen.len(),
             began.elapsed().as_secs_f64()
