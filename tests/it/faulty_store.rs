@@ -80,15 +80,15 @@ impl Call {
 
 impl Fault {
     /// Whether a store could fail this call so.
-    pub fn applies(self, call: Call) -> bool {
+    pub fn applies(self, (call, file): &Seen) -> bool {
         match self {
             Fault::Before | Fault::Hang | Fault::Slow | Fault::Throttled => true,
             Fault::After | Fault::HangAfter => !matches!(call, Call::Head | Call::Folders | Call::Multipart),
             Fault::Conflict | Fault::Precondition => matches!(call, Call::Create | Call::Put | Call::Complete),
             // What is created only if absent is never torn: a cloud store shows an object when all of it is there, and on local disk it
-            // is written under another name and linked into place. What overwrites may be torn by a file system that renames no
-            // better than it writes.
-            Fault::Short => matches!(call, Call::Put | Call::Complete),
+            // is written under another name and linked into place. Nor is what readers look for by its name, as a log's checkpoint,
+            // for it is renamed into place. Files whose names nobody knows yet are torn, as other stores might.
+            Fault::Short => matches!(call, Call::Put | Call::Complete) && !file.starts_with('_'),
             Fault::Missing => matches!(call, Call::Get | Call::Head),
             Fault::Blind | Fault::BlindHang => matches!(call, Call::Create | Call::Put | Call::Complete),
             Fault::Gone => !call.reads(),
@@ -241,7 +241,7 @@ impl Faulty {
         }
         let n = state.calls.len();
         state.calls.push(seen.clone());
-        if n < self.at || state.shots == 0 || !self.fault.applies(call) {
+        if n < self.at || state.shots == 0 || !self.fault.applies(&seen) {
             return None;
         }
         state.shots -= 1;

@@ -62,7 +62,7 @@ fn cases(calls: &[Seen], nth: usize) -> Vec<(usize, Fault)> {
     for (i, (seen, at)) in by_kind.into_iter().enumerate() {
         // What is read so often that it is much the same each time fails in a third of the ways each time.
         let often = seen.0.reads() && at.len() > 40;
-        for (j, fault) in ALL.into_iter().filter(|f| f.applies(seen.0)).enumerate() {
+        for (j, fault) in ALL.into_iter().filter(|f| f.applies(seen)).enumerate() {
             match every() {
                 true => cases.extend(at.iter().filter(|k| !often || (*k + j) % 3 == 0).map(|k| (*k, fault))),
                 false if (i + j) % nth == 0 => cases.push((at[(7 * i + 3 * j) % at.len()], fault)),
@@ -234,8 +234,9 @@ fn whatever_way_work_beside_the_stream_fails_the_stream_goes_on_and_is_exact() {
     }
     assert!(seen.iter().any(|(call, _)| *call == Call::Delete), "nothing is cleaned up: {seen:?}");
     let tally = Tally::default();
-    // Where nothing works from then on, the stream does not either.
-    let cases = cases(&seen, 4).into_iter().filter(|(_, fault)| *fault != Fault::Gone).collect();
+    // Where nothing works from then on the stream does not either, and the next look at a table may be the stream's.
+    let theirs = |fault: &Fault| matches!(fault, Fault::Gone | Fault::Blind | Fault::BlindHang);
+    let cases = cases(&seen, 3).into_iter().filter(|(_, fault)| !theirs(fault)).collect();
     each(cases, |(k, fault): (usize, Fault)| {
         let (dir, store) = (folder(), Faulty::new(fault, k, beside));
         copy(lake.path(), dir.path());
