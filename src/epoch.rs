@@ -350,14 +350,6 @@ impl EpochLog {
         Err(last.unwrap_or_else(|| Error::storage(format!("{}{name} cannot be written", self.at.display()))))
     }
 
-    /// Removes a seal of ours that came too late to be one.
-    pub async fn take_back(&self, seal: &Seal) -> Result<()> {
-        match self.read_seal(seal.epoch).await? {
-            Some(found) if found.nonce == seal.nonce => self.at.delete(&name("epoch", seal.epoch)).await,
-            _ => Ok(()),
-        }
-    }
-
     /// Ends a generation: takes the place of its next seal, so that a runner that was away finds itself beaten there.
     pub async fn fence(&self, now: EventTime) -> Result<()> {
         loop {

@@ -108,6 +108,8 @@ fn reach(point: String) {
     if happens == Some(What::Pause) {
         // A signal of our own would need unsafe code; the shell's parent is this process.
         let _ = std::process::Command::new("sh").args(["-c", "kill -STOP $PPID"]).status();
+        // It takes effect a moment later: what comes next must not begin before.
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 

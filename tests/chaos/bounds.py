@@ -18,8 +18,8 @@ QUERIES, FUNCTIONS = 1.0, 2.0
 # In the second half of a run of at least so many minutes, when the pools are full.
 LONG, MEGABYTES_PER_MINUTE, THREADS_PER_MINUTE, HANDLES_PER_MINUTE = 10, 1.0, 0.5, 0.5
 ROUNDS, KILOBYTES_PER_ROUND = 500, 10.0
-# Durable calls of a run in five epochs, in each of nine ways.
-FAULTS = 9 * 60
+# Some 480 calls of a run in five epochs, in up to thirteen ways.
+FAULTS = 1500
 # 24 errors, once and four times, to each of a reader's six requests and of a producer's three.
 CASES = 432
 CUTS = 1000

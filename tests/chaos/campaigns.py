@@ -69,7 +69,8 @@ def campaigns(seed: int) -> dict[str, Campaign]:
         "kills": Campaign("Kills", "", script("chaos", "--seed", str(seed))),
         "store": Campaign(
             "A store that fails",
-            "Every durable call of a run in five epochs, in each of nine ways; then a restart (tests/it/storage_faults.rs).",
+            "Every call of a run in five epochs, reads and listings too, in thirteen ways; uploads, and what happens beside the stream; then a restart "
+            "(tests/it/storage_faults.rs).",
             [*rust, "whatever_way", "--nocapture"],
             RUST
             | {"faults": r"(\d+) faults, \d+ of which", "runs that ended with an error": r"\d+ faults, (\d+) of which"},
