@@ -109,7 +109,7 @@ fn reach(point: String) {
         // A signal of our own would need unsafe code; the shell's parent is this process.
         let _ = std::process::Command::new("sh").args(["-c", "kill -STOP $PPID"]).status();
         // It takes effect a moment later: what comes next must not begin before.
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
