@@ -160,7 +160,10 @@ class Campaign:
         for point in pick([*anew, *both("reset", "seal", "remove:reset")]):
             self._cut(topic, truth, point, "reset", done, reset=True)
         # The first seal is the fence of the old generation, the second the new one's first.
-        fences = [(point, 1) for point in [*anew, *both("reset", "seal", "definition", "commit:chaos_quarantine", "data:clean")]]
+        fences = [
+            (point, 1)
+            for point in [*anew, *both("reset", "seal", "definition", "commit:chaos_quarantine", "data:clean")]
+        ]
         fenced = pick([*fences, ("seal.before", 2), ("seal.after", 2)])
         # Where the old generation has ended and the new one has not begun.
         for point, nth in dict.fromkeys([*fenced, ("seal.after", 1)]):
