@@ -35,8 +35,9 @@ def test_a_short_soak_is_exact_and_does_its_chores_beside_the_stream(address: st
     assert found["wrong"] == [] and found["failure"] is None and found["warnings"] == []
     assert found["messages"] > 10_000 and found["epochs"] >= 450
     assert found["epochsCleanedUp"] > 0 and found["optimized"] > 0 and found["checkpointAtVersion"]
-    # The campaign has an epoch a second. Here pools are still being filled, and the machine may be busy: ten times as much.
-    assert found["kilobytesPerEpoch"] < 10 * MEGABYTES_PER_MINUTE * 1024 / 60
+    # The campaign has an epoch a second. Here pools are still being filled, by some 100 KB an epoch, and the machine may be busy: this finds
+    # what is kept of each epoch's rows, and the campaign what is less.
+    assert found["kilobytesPerEpoch"] < 25 * MEGABYTES_PER_MINUTE * 1024 / 60
     # How many of a pool's threads are there depends on how busy the machine is; one more with each epoch would be 200.
     assert found["threads"][1] - found["threads"][0] < 40
     assert found["handles"][1] - found["handles"][0] < 40
