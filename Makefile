@@ -23,7 +23,7 @@ demo: build ## a broker, made-up events, a pipeline, tables
 test: ## every check and test; the last line counts them
 	@scripts/test.sh
 
-chaos: build ## all campaigns, and docs/reliability-report.md made of them; about an hour (SEED=1 repeats, ONLY=kills,soak)
+chaos: build ## all campaigns, and docs/reliability-report.md made of them; about an hour and a half (SEED=1 repeats, ONLY=kills,soak)
 	@$(run) python tests/chaos/campaigns.py $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 bench: build ## benchmarks, with others' numbers beside ours

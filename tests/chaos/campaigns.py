@@ -1,6 +1,6 @@
 """All campaigns, one after the other, and the page that tells what came of them.
 
-    python tests/chaos/campaigns.py --seed 1                         # all: about an hour
+    python tests/chaos/campaigns.py --seed 1                         # all: about an hour and a half
     python tests/chaos/campaigns.py --seed 1 --only kills,powercut   # the others' figures are kept as they are
 
 Each campaign is a program of its own that prints its figures as JSON, or a test that prints a line with its counts. What figures have to
@@ -127,7 +127,7 @@ def campaigns(seed: int) -> dict[str, Campaign]:
             "A steady rate of messages. In its second half memory is to grow by no more than "
             f"{bounds.MEGABYTES_PER_MINUTE:g} MB a minute, and threads and file handles by "
             f"{bounds.THREADS_PER_MINUTE:g} and {bounds.HANDLES_PER_MINUTE:g}.",
-            script("soak", "--minutes", "10"),
+            script("soak", "--minutes", "30"),
             seeded=False,
         ),
     }
