@@ -475,7 +475,10 @@ fn number_of(file: &str) -> Option<i64> {
 
 /// Says, in a checkpoint's folder, that the next run is to start over.
 pub const RESET: &str = "reset.json";
-pub const RESET_FILE: &[u8] = b"{\"formatVersion\": 1}";
+
+pub async fn start_over(checkpoint: &Location) -> Result<()> {
+    checkpoint.put(RESET, b"{\"formatVersion\": 1}".to_vec()).await
+}
 
 /// The newest generation of a query below its checkpoint folder, and whether it is whole: `query.json` is its first file, and others without
 /// it are what is left of a checkpoint.

@@ -8,7 +8,7 @@ use super::guard;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
-use crate::epoch::{RESET, RESET_FILE, newest};
+use crate::epoch::{newest, start_over};
 use crate::progress::OpenWindow;
 use crate::query::Stream;
 use crate::query::Trigger;
@@ -539,7 +539,7 @@ fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, P
     let at = Location::parse(checkpoint, &storage)?;
     door::run_async(py, async move {
         let had = newest(&at).await?.is_some();
-        at.put(RESET, RESET_FILE.to_vec()).await?;
+        start_over(&at).await?;
         Ok(had)
     })
 }

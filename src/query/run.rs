@@ -252,8 +252,7 @@ impl<'a> Runner<'a> {
         }
         let result = runner.epochs();
         runner.at.feed.stop();
-        // A put in flight gets about a second when the user wants out; otherwise the commit is waited for.
-        let settled = runner.settle((shared.stopping() == Stop::Now).then_some(GRACE));
+        let settled = runner.settle();
         runner.maintenance.settle(
             spec,
             shared,
@@ -345,7 +344,7 @@ impl<'a> Runner<'a> {
             }
             // A commit that failed is known before more is read.
             if self.committing.as_ref().is_some_and(|c| c.is_finished()) {
-                self.settle(None)?;
+                self.settle()?;
             }
             let elapsed = work.began.elapsed();
             let full = match self.spec.trigger {
@@ -434,21 +433,19 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Waits for the commit of the epoch before. Without `patience` until it ends, or until the user has wanted out for `GRACE`: how long
-    /// a function or a merge takes is nobody's to say, and an epoch that is not done must not be followed by another.
-    pub(super) fn settle(&mut self, patience: Option<Duration>) -> Result<()> {
-        let Some(task) = self.committing.take() else { return Ok(()) };
-        let mut task = task;
-        let mut until = patience.map(|p| Instant::now() + p);
+    /// Waits for the commit of the epoch before until it ends, or until the user has wanted out for `GRACE`: how long a function or a merge
+    /// takes is nobody's to say, and an epoch that is not done must not be followed by another.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Some(mut task) = self.committing.take() else { return Ok(()) };
+        let mut until: Option<Instant> = None;
         let waited = loop {
+            if self.shared.stopping() == Stop::Now {
+                until.get_or_insert_with(|| Instant::now() + GRACE);
+            }
             let turn = until.map_or(TURN, |u| TURN.min(u.saturating_duration_since(Instant::now())));
             let waited = self.spec.runtime.block_on(async { tokio::time::timeout(turn, &mut task).await });
             // Nor does a function hold up who wants out: the next start calls it again.
-            let mut given_up = false;
-            if self.shared.stopping() == Stop::Now {
-                until.get_or_insert_with(|| Instant::now() + GRACE);
-                given_up = self.shared.is_calling();
-            }
+            let given_up = self.shared.stopping() == Stop::Now && self.shared.is_calling();
             if waited.is_ok() || given_up || until.is_some_and(|u| Instant::now() >= u) {
                 break waited;
             }

@@ -75,7 +75,7 @@ impl Runner<'_> {
         let staged = staging.elapsed();
 
         // N+1 is sealed only after N is done.
-        self.settle(None)?;
+        self.settle()?;
         let asking = Instant::now();
         let same = loop {
             if !self.spec.patient(asking) {

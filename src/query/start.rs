@@ -199,7 +199,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         Begin::New { generation, truncate } => {
             if truncate {
                 // From the fence on there is no way back, and this run may not get to its end.
-                rt.block_on(spec.checkpoint.put(RESET, RESET_FILE.to_vec()))?;
+                rt.block_on(start_over(&spec.checkpoint))?;
             }
             if generation > 1 {
                 let old = EpochLog::new(spec.checkpoint.join(&(generation - 1).to_string()));
@@ -290,16 +290,16 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             }
         }
         Some(n) => {
-            let seal = rt.block_on(log.read_seal(n))?.ok_or_else(|| gone(&log, &format!("the seal of epoch {n}")))?;
+            let seal = seal.as_ref().ok_or_else(|| gone(&log, &format!("the seal of epoch {n}")))?;
             let found = rt.block_on(log.read_done(n))?;
             done = Some(match found {
                 Some(d) => d,
                 None => {
                     let before = rt.block_on(log.read_done(n - 1))?;
                     committer.known(before.as_ref());
-                    let commits = seal_to_commits(spec, &log, &seal, &BTreeMap::new())?;
+                    let commits = seal_to_commits(spec, &log, seal, &BTreeMap::new())?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
-                    let finish = committer.commit(&log, &seal, commits, now);
+                    let finish = committer.commit(&log, seal, commits, now);
                     rt.block_on(shared.unless_stopped(GRACE, finish))?
                 }
             });
