@@ -109,6 +109,9 @@ fn each(cases: Vec<Case>, one: impl Fn(&Case) -> String + Sync) {
     said.iter().filter(|s| !s.ends_with("exact")).for_each(|s| eprintln!("  {s}"));
 }
 
+/// What an error of a broker may be told as.
+const KINDS: [Kind; 5] = [Kind::Connection, Kind::Auth, Kind::Acl, Kind::Topic, Kind::Config];
+
 /// The outcome of a run under a fault: exact, or an error with a kind, and exact in any case by running it again. `left`: so many answers
 /// may still be errors; each run that fails has met one at least.
 fn outcome(
@@ -121,9 +124,8 @@ fn outcome(
 ) -> String {
     assert!(began.elapsed() < LIMIT, "{what}: took {:?}", began.elapsed());
     // Nothing is lost and nobody else is there; only a broker that calls its own record damaged is believed, by design.
-    let kinds = [Kind::Connection, Kind::Auth, Kind::Acl, Kind::Topic, Kind::Config];
     let typed = |kind: Kind, message: &str| {
-        let allowed = kinds.contains(&kind) || kind == Kind::DataLoss && believed && message.contains("damaged");
+        let allowed = KINDS.contains(&kind) || kind == Kind::DataLoss && believed && message.contains("damaged");
         assert!(allowed && !message.is_empty(), "{what}: {kind:?}: {message}");
     };
     let Err((kind, message)) = first else { return "exact".into() };
@@ -190,8 +192,7 @@ fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind()
         let there = read_back(&connection, &what);
         match produced {
             Err(e) => {
-                let kinds = [Kind::Connection, Kind::Auth, Kind::Acl, Kind::Topic, Kind::Config];
-                assert!(kinds.contains(&e.kind), "{what}: {:?}: {e}", e.kind);
+                assert!(KINDS.contains(&e.kind), "{what}: {:?}: {e}", e.kind);
                 assert!(there.len() as u64 >= known, "{what}: {known} rows were delivered, {} are there", there.len());
                 format!("{:?}: {}; {} rows are there", e.kind, e.message, there.len())
             }

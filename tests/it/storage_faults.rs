@@ -134,6 +134,11 @@ impl Tally {
     }
 }
 
+/// The run after one with a fault.
+fn restart(spec: QuerySpec, first: &Result<(), (Kind, String)>, what: &str) {
+    run(spec).unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
+}
+
 #[test]
 fn whatever_way_a_store_fails_the_run_ends_exact_or_with_a_typed_error_and_is_exact_after_a_restart() {
     let (connection, rt, began) = (kafka(), runtime(), Instant::now());
@@ -161,8 +166,7 @@ fn whatever_way_a_store_fails_the_run_ends_exact_or_with_a_typed_error_and_is_ex
         if first.is_ok() {
             check(dir.path(), ROWS, &what);
         }
-        run(spec(&connection, &topic, &honest(dir.path()), &rt))
-            .unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
+        restart(spec(&connection, &topic, &honest(dir.path()), &rt), &first, &what);
         check(dir.path(), ROWS, &what);
     });
     assert!(tally.say(&seen, began) > 60);
@@ -325,8 +329,7 @@ fn whatever_way_the_upload_of_a_large_file_fails_the_table_is_exact_after_a_rest
         let what = format!("{fault:?} call {k} of an upload ({:?})", store.hit());
         tally.look(&first, &what);
         assert_eq!(first.is_ok(), fault == Fault::Slow, "{what}: {first:?}");
-        run(large(&connection, &topic, &honest(dir.path()), &rt))
-            .unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
+        restart(large(&connection, &topic, &honest(dir.path()), &rt), &first, &what);
         exact(dir.path(), &what);
     });
     assert!(tally.say(&seen, began) > 8);

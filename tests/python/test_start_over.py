@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import bayou
 import delta_replay
@@ -58,45 +59,60 @@ def test_a_full_refresh_that_is_killed_at_any_step_is_exact_after_an_ordinary_ru
         assert generations(tmp_path) == now, step
 
 
-def snapshot(root: pathlib.Path) -> dict[str, int]:
-    return {t: len(delta_replay.rows(root / t)) for t in ("rows", "by_k", "all")}
+Run = Callable[..., bayou.Query]
 
 
-@pytest.mark.parametrize("generation", [1, 2])
-def test_a_checkpoint_without_its_query_json_is_refused_and_a_full_refresh_reads_everything_anew(
-    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, generation: int
-) -> None:
-    name = topic(1)
-    publish(address, name, 0, 60)
+@pytest.fixture(params=[1, 2], ids=["generation 1", "generation 2"])
+def generation(request: pytest.FixtureRequest) -> int:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def name(address: str, topic: Callable[..., str]) -> str:
+    made = topic(1)
+    publish(address, made, 0, 60)
+    return made
+
+
+@pytest.fixture
+def run(kafka: bayou.Connection, name: str, tmp_path: pathlib.Path, generation: int) -> Run:
+    """Runs the lake, which has been started over as often as its generation says."""
+
+    def one(**options: Any) -> bayou.Query:
+        return define(kafka, name, str(tmp_path), 20, None).run(progress=False, **options)
+
     for g in range(generation):
-        define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=g > 0)
+        one(full_refresh=g > 0)
+    return one
+
+
+def is_refused(run: Run, root: pathlib.Path, error: type[bayou.BayouError], match: str) -> None:
+    """With these words, and no table is touched."""
+    snapshot = lambda: {t: len(delta_replay.rows(root / t)) for t in ("rows", "by_k", "all")}  # noqa: E731
+    before = snapshot()
+    with pytest.raises(error, match=match):
+        run()
+    assert snapshot() == before
+
+
+def test_a_checkpoint_without_its_query_json_is_refused_and_a_full_refresh_reads_everything_anew(
+    address: str, name: str, run: Run, tmp_path: pathlib.Path, generation: int
+) -> None:
     (tmp_path / f"_bayou/{NAME}/{generation}/query.json").unlink()
-    before = snapshot(tmp_path)
-    with pytest.raises(bayou.StorageError, match=rf"{generation}/query\.json is gone.*full_refresh=True"):
-        define(kafka, name, str(tmp_path), 20, None).run(progress=False)
-    assert snapshot(tmp_path) == before
+    is_refused(run, tmp_path, bayou.StorageError, rf"{generation}/query\.json is gone.*full_refresh=True")
     publish(address, name, 60, 80)
-    query = define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=True)
+    query = run(full_refresh=True)
     assert sum(p["numInputRows"] for p in query.recent_progress) == 80
     check(tmp_path, 80)
     assert generations(tmp_path)[-1] == generation + 1
 
 
-@pytest.mark.parametrize("generation", [1, 2])
 def test_a_checkpoint_that_was_copied_in_part_empties_no_table_unasked(
-    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path, generation: int
+    run: Run, tmp_path: pathlib.Path, generation: int
 ) -> None:
-    name = topic(1)
-    publish(address, name, 0, 60)
-    for g in range(generation):
-        define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=g > 0)
-    checkpoint = tmp_path / f"_bayou/{NAME}/{generation}"
-    for path in checkpoint.iterdir():
+    for path in (tmp_path / f"_bayou/{NAME}/{generation}").iterdir():
         if path.name != "query.json":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    before = snapshot(tmp_path)
-    with pytest.raises(bayou.ConfigError, match=r"start\.json.*full_refresh=True"):
-        define(kafka, name, str(tmp_path), 20, None).run(progress=False)
-    assert snapshot(tmp_path) == before
-    define(kafka, name, str(tmp_path), 20, None).run(progress=False, full_refresh=True)
+    is_refused(run, tmp_path, bayou.ConfigError, r"start\.json.*full_refresh=True")
+    run(full_refresh=True)
     check(tmp_path, 60)
