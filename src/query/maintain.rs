@@ -6,7 +6,7 @@ use super::run::{QuerySpec, Runner};
 use super::start::QUARANTINE;
 use crate::epoch::EpochLog;
 use crate::sink::delta;
-use crate::sink::delta::OutputMode;
+use crate::sink::delta::{OutputMode, Upkeep};
 use crate::storage::Location;
 use crate::time::{Clock, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,16 +16,16 @@ use tokio::task::JoinHandle;
 /// Every so many epochs the epoch log is looked at.
 const CLEAN_EVERY: i64 = 20;
 
-/// What a round hands back: what went wrong, and the tables' checkpoints.
-type Round = (Vec<String>, BTreeMap<String, Option<u64>>);
+/// What a round hands back: what went wrong, and what is known of the tables.
+type Round = (Vec<String>, BTreeMap<String, Upkeep>);
 
 /// One round at a time.
 #[derive(Default)]
 pub struct Maintenance {
     round: Option<JoinHandle<Round>>,
     told: BTreeSet<String>,
-    /// By table's location, the version of its last checkpoint.
-    checkpoints: BTreeMap<String, Option<u64>>,
+    /// By table's location.
+    upkeep: BTreeMap<String, Upkeep>,
     /// The epoch at which old ones were cleaned up last, or before which this run began.
     cleaned: Option<i64>,
     give_back: GiveBack,
@@ -52,8 +52,8 @@ impl Maintenance {
             && let Ok(ended) = spec.runtime.block_on(async { tokio::time::timeout(patience, task).await })
         {
             match ended {
-                Ok((wrong, checkpoints)) => {
-                    self.checkpoints = checkpoints;
+                Ok((wrong, upkeep)) => {
+                    self.upkeep = upkeep;
                     self.tell(shared, wrong);
                 }
                 Err(e) => self.tell(shared, vec![format!("{}: what happens beside the stream ended: {e}", spec.name)]),
@@ -90,12 +90,12 @@ impl Runner<'_> {
             *cleaned = epoch;
         }
         let give_back = self.maintenance.give_back.is_due();
-        let mut checkpoints = self.maintenance.checkpoints.clone();
+        let mut upkeep = self.maintenance.upkeep.clone();
         self.maintenance.round = Some(self.spec.runtime.spawn(async move {
             let mut wrong = vec![];
             for (location, version, every) in due {
-                let last = checkpoints.entry(location.display()).or_default();
-                wrong.extend(delta::maintain(&location, version, every, last).await);
+                let known = upkeep.entry(location.display()).or_default();
+                wrong.extend(delta::maintain(&location, version, every, known).await);
             }
             if clean && let Err(e) = log.clean(epoch, SystemClock.now()).await {
                 wrong.push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message));
@@ -103,7 +103,7 @@ impl Runner<'_> {
             if give_back {
                 memory::give_back();
             }
-            (wrong, checkpoints)
+            (wrong, upkeep)
         }));
     }
 }

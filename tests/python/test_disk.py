@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 import bayou
+import deltalake
 import pytest
 from lakes import NAME, check, define, publish
 
@@ -69,6 +70,7 @@ TORN = {
     "the newest commit of a table that is merged": "by_k/_delta_log/*.json",
     "the newest commit of a complete table": "all/_delta_log/*.json",
     "the newest commit of the quarantine": f"{NAME}_quarantine/_delta_log/*.json",
+    "a checkpoint of a table's log": "rows/_delta_log/*.checkpoint.parquet",
     "the newest seal": f"_bayou/{NAME}/1/epoch/*.json",
     "the newest done": f"_bayou/{NAME}/1/done/*.json",
     "the definition": f"_bayou/{NAME}/1/definition/*.json",
@@ -78,14 +80,21 @@ TORN = {
 }
 
 
+def lake_of_100(address: str, kafka: bayou.Connection, name: str, root: pathlib.Path) -> None:
+    """A log with a checkpoint, and commits beyond it."""
+    for start, end in ((0, 50), (50, 100)):
+        publish(address, name, start, end)
+        define(kafka, name, str(root), 30, None).run(progress=False)
+        if end == 50:
+            deltalake.DeltaTable(str(root / "rows")).create_checkpoint()
+    check(root, 100)
+
+
 def test_a_torn_or_empty_file_is_detected_and_named(
     address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
 ) -> None:
-    name = topic(1)
-    publish(address, name, 0, 100)
-    root = tmp_path / "lake"
-    define(kafka, name, str(root), 30, None).run(progress=False)
-    check(root, 100)
+    name, root = topic(1), tmp_path / "lake"
+    lake_of_100(address, kafka, name, root)
     publish(address, name, 100, 120)
     for what, pattern in TORN.items():
         whole = newest(root, pattern).read_bytes()
@@ -110,10 +119,8 @@ def test_a_torn_or_empty_file_is_detected_and_named(
 def test_a_missing_file_is_named_or_made_good(
     address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
 ) -> None:
-    name = topic(1)
-    publish(address, name, 0, 100)
-    root, count = tmp_path / "lake", 100
-    define(kafka, name, str(root), 30, None).run(progress=False)
+    name, root, count = topic(1), tmp_path / "lake", 100
+    lake_of_100(address, kafka, name, root)
     made_good = set()
     for what, pattern in TORN.items():
         publish(address, name, count, count + 20)
@@ -134,6 +141,17 @@ def test_a_missing_file_is_named_or_made_good(
             made_good.add(what)
         check(root, count)
     assert made_good == {"the newest done", "start.json"}
+    # A checkpoint tells what the table is, and the commit that comes next needs the one before.
+    publish(address, name, count, count + 20)
+    deltalake.DeltaTable(str(root / "rows")).create_checkpoint()
+    file = newest(root, TORN["a table's newest commit"])
+    whole = file.read_bytes()
+    file.unlink()
+    with pytest.raises(bayou.StorageError, match="could not be committed.*is missing.*reset"):
+        define(kafka, name, str(root), 30, None).run(progress=False)
+    file.write_bytes(whole)
+    define(kafka, name, str(root), 30, None).run(progress=False)
+    check(root, count + 20)
 
 
 def test_a_torn_commit_of_an_epoch_that_is_not_done_is_committed_again(

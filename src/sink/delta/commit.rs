@@ -87,11 +87,18 @@ impl Table {
             return Ok(Committed { version: self.version(), already: true });
         }
         let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
+        // deltalake looks for the commit of the version that it adds to.
+        let missing = if why.message.contains("Invalid table version") {
+            ", once the commit of that version, which is missing in the table's log, is restored. Without it, move the table away and start \
+             over with reset(confirm=True)"
+        } else {
+            ""
+        };
         Err(Error::new(
             why.kind,
             format!(
-                "{place}: epoch {} could not be committed: {}. Nothing is lost: the epoch is sealed, and running the query again commits it.",
-                commit.epoch, why.message
+                "{place}: epoch {} could not be committed: {}. Nothing is lost: the epoch is sealed, and running the query again commits it{}.",
+                commit.epoch, why.message, missing
             ),
         ))
     }

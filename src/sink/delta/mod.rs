@@ -11,7 +11,7 @@ mod stage;
 
 pub use commit::{Commit, Committed};
 pub use deltalake::kernel::Add;
-pub use maintain::maintain;
+pub use maintain::{Upkeep, maintain};
 pub use merge::{Merge, merge_rows, merge_schema};
 pub use stage::{Stager, Staging};
 
@@ -167,14 +167,28 @@ pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
     let mut table = DeltaTable::new(location.log_store());
     match within(location, "opening the table", table.load()).await {
         Ok(()) => Ok(Some(table)),
-        Err(e) if e.kind == Kind::Storage && e.message.contains("Json error") => Err(Error::storage(format!(
-            "{}. A commit of the table's log is damaged, perhaps the newest one by a power cut. Restore the file; or move the table away and \
-             start over with reset(confirm=True).",
-            e.message
-        ))
-        .with_source(e)),
+        Err(e) if e.kind == Kind::Storage => Err(damaged(location, e).await),
         Err(e) => Err(e),
     }
+}
+
+/// The error of a log that can be read and not understood, with what to do about it.
+async fn damaged(location: &Location, e: Error) -> Error {
+    let out = "restore the file; or move the table away and start over with reset(confirm=True)";
+    let advice = if e.message.contains("Json error") {
+        format!("A commit of the table's log is damaged, perhaps the newest one by a power cut: {out}")
+    } else if ["Parquet error", "Arrow error", "Invalid Checkpoint"].iter().any(|text| e.message.contains(text)) {
+        let names = location.list("_delta_log").await.unwrap_or_default();
+        let newest = names.into_iter().filter(|n| n.contains(".checkpoint.")).max();
+        format!(
+            "A checkpoint of the table's log is damaged or missing{}. Where every commit from version 0 on is still in _delta_log, move the \
+             checkpoints and _last_checkpoint away, and the log is read without them. Otherwise {out}",
+            newest.map_or_else(String::new, |n| format!(", perhaps {n}"))
+        )
+    } else {
+        return e;
+    };
+    Error::storage(format!("{}. {advice}.", e.message)).with_source(e)
 }
 
 /// Runs a deltalake call with a time limit and bayou's errors.
