@@ -2,8 +2,10 @@
 //! durable step is written, fsynced, hard-linked into place, and its directories are fsynced. It is also the door for
 //! injected faults.
 
+use super::later::later;
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::*;
@@ -187,7 +189,19 @@ impl ObjectStore for LocalStore {
         self.inner.list(prefix)
     }
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        let folder = prefix.map(|p| self.inner.path_to_filesystem(p)).transpose();
+        let (Some(prefix), Ok(Some(folder))) = (prefix.cloned(), folder) else {
+            return self.inner.list_with_offset(prefix, offset);
+        };
+        let (inner, offset) = (self.inner.clone(), offset.clone());
+        let listing = async move {
+            let (at, from) = (prefix.clone(), offset.clone());
+            Ok::<_, Error>(match blocking(move || later(&folder, &at, &from)).await? {
+                Some(found) => stream::iter(found).map(Ok).boxed(),
+                None => inner.list_with_offset(Some(&prefix), &offset),
+            })
+        };
+        stream::once(listing).try_flatten().boxed()
     }
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.inner.list_with_delimiter(prefix).await
@@ -229,7 +243,6 @@ impl MultipartUpload for Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::TryStreamExt;
 
     #[test]
     fn a_directory_that_is_there_may_lie_in_one_that_cannot_be_synced() {

@@ -3,6 +3,7 @@
 
 pub mod crash;
 mod guard;
+mod later;
 pub mod local;
 
 use crate::{Error, Kind, Result};
