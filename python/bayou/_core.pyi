@@ -1088,7 +1088,8 @@ class Stream:
             memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
                 Default: half of the machine's memory.
             optimize_every: Join the table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
-                files are VACUUM's). Default: never.
+                files are VACUUM's). They are counted now and then: where an epoch writes several, some more may gather.
+                Default: never.
             block: Wait for the end. Otherwise return a running Query once it has started.
             progress: Show a panel that is updated in place.
 
