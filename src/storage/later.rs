@@ -63,6 +63,12 @@ mod tests {
     use object_store::ObjectStore;
     use object_store::local::LocalFileSystem;
 
+    fn folder() -> (tempfile::TempDir, Path) {
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = Path::from_filesystem_path(dir.path()).unwrap();
+        (dir, prefix)
+    }
+
     /// As object_store has it, sorted.
     fn theirs(prefix: &Path, offset: &Path) -> Vec<(Path, u64, chrono::DateTime<chrono::Utc>)> {
         let store = LocalFileSystem::new();
@@ -78,8 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_later_in_a_log_is_what_object_store_finds() {
-        let dir = tempfile::tempdir().unwrap();
-        let prefix = Path::from_filesystem_path(dir.path()).unwrap();
+        let (dir, prefix) = folder();
         let write = |name: &str, bytes: &str| fs::write(dir.path().join(name), bytes).unwrap();
         for n in 0..300 {
             write(&format!("{n:020}.json"), &"x".repeat(n));
@@ -104,8 +109,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_has_nothing_later() {
-        let dir = tempfile::tempdir().unwrap();
-        let prefix = Path::from_filesystem_path(dir.path()).unwrap().join("none");
+        let (dir, prefix) = folder();
+        let prefix = prefix.join("none");
         let offset = prefix.clone().join("0");
         assert_eq!(later(&dir.path().join("none"), &prefix, &offset).unwrap(), Some(vec![]));
         assert_eq!(theirs(&prefix, &offset), vec![]);
@@ -114,8 +119,7 @@ mod tests {
     #[test]
     fn what_names_alone_do_not_tell_is_left_to_object_store() {
         for odd in ["sub/file", "a name", "a%20name", "ä", "x#y", "link"] {
-            let dir = tempfile::tempdir().unwrap();
-            let prefix = Path::from_filesystem_path(dir.path()).unwrap();
+            let (dir, prefix) = folder();
             let file = dir.path().join(odd);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(dir.path().join("1"), "").unwrap();
@@ -127,8 +131,7 @@ mod tests {
             }
             assert_eq!(later(dir.path(), &prefix, &prefix.clone().join("0")).unwrap(), None, "{odd}");
         }
-        let dir = tempfile::tempdir().unwrap();
-        let prefix = Path::from_filesystem_path(dir.path()).unwrap();
+        let (dir, prefix) = folder();
         for offset in ["elsewhere/0".into(), prefix.clone().join("deeper").join("0"), prefix.clone()] {
             assert_eq!(later(dir.path(), &prefix, &offset).unwrap(), None, "{offset}");
         }

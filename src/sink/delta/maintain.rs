@@ -52,11 +52,11 @@ pub async fn maintain(
         }
     }
     // Counting opens the table: its whole log, and with each version would be most of what a quick query does.
-    if let Some(every) = optimize_every
+    if let Some(every) = optimize_every.map(|n| n.max(2))
         && version >= upkeep.count_from
     {
-        match optimize(location, every.max(2)).await {
-            Ok(small) => upkeep.count_from = version + until_next_count(every.max(2), small),
+        match optimize(location, every).await {
+            Ok(small) => upkeep.count_from = version + until_next_count(every, small),
             Err(e) => tell("small files were not joined", e),
         }
     }
@@ -90,7 +90,6 @@ async fn optimize(location: &Location, every: usize) -> Result<usize> {
     let files = state.snapshot().file_views(log.as_ref(), None).try_collect::<Vec<_>>();
     let files = within(location, "listing the table's files", files).await?;
     let small = files.iter().filter(|f| (f.size() as u64) < TARGET / 2).count();
-    drop(files);
     if small < every {
         return Ok(small);
     }
