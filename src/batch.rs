@@ -20,6 +20,13 @@ impl Span {
     pub fn is_null(self) -> bool {
         self.len == u32::MAX
     }
+    /// There is one, of this size, and it was not copied.
+    fn left_out(len: usize) -> Span {
+        Span { start: usize::MAX, len: (len as u64).min(u64::from(u32::MAX - 1)) as u32 }
+    }
+    fn is_left_out(self) -> bool {
+        self.start == usize::MAX
+    }
 }
 
 /// Where a message's timestamp comes from.
@@ -35,6 +42,31 @@ pub enum TimestampType {
 /// A message's headers, in order; a name may repeat and a value may be null.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
+/// A larger key, value, or all headers of a message are not taken into memory unless something else is said.
+pub const MAX_MESSAGE_BYTES: usize = 64_000_000;
+
+/// One message, its bytes elsewhere.
+#[derive(Debug, Default)]
+pub struct Message<'a> {
+    pub source: u32,
+    pub offset: i64,
+    /// Milliseconds since the epoch; -1 where there is none.
+    pub timestamp: i64,
+    pub timestamp_type: TimestampType,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Headers,
+    /// Bytes of the headers, which may be left out where they are too many.
+    pub header_bytes: usize,
+}
+
+/// A part of a message that has more bytes than are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge {
+    pub part: &'static str,
+    pub bytes: usize,
+}
+
 fn header_fields() -> Fields {
     vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into()
 }
@@ -42,6 +74,11 @@ fn header_fields() -> Fields {
 /// `ARRAY<STRUCT<key: STRING, value: BINARY>>`, the type of headers everywhere.
 pub fn headers_type() -> DataType {
     DataType::List(Arc::new(Field::new("element", DataType::Struct(header_fields()), true)))
+}
+
+/// Bytes of names and values.
+pub fn bytes_of_headers(headers: &Headers) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// Headers as an Arrow array; `None` is NULL.
@@ -80,6 +117,12 @@ pub struct Messages {
     pub timestamp_types: Vec<TimestampType>,
     /// Sparse: (message index, headers), ascending by index.
     pub headers: Vec<(u32, Headers)>,
+    /// Sparse, ascending: messages with headers that were not copied, and their bytes.
+    large_headers: Vec<(u32, usize)>,
+    /// Bytes of all headers.
+    header_bytes: usize,
+    /// The largest key, value or headers of any message, copied or not.
+    largest: usize,
     pub partitions: Arc<[TopicPartition]>,
 }
 
@@ -93,12 +136,35 @@ impl Messages {
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
-    /// Bytes of payloads and keys.
+    /// Bytes of payloads, keys and headers.
     pub fn bytes(&self) -> usize {
-        self.arena.len()
+        self.arena.len() + self.header_bytes
     }
     fn slice(&self, span: Span) -> Option<&[u8]> {
-        (!span.is_null()).then(|| &self.arena[span.start..span.start + span.len as usize])
+        (!span.is_null() && !span.is_left_out()).then(|| &self.arena[span.start..span.start + span.len as usize])
+    }
+    /// Whether any message has a part of more than `limit` bytes.
+    pub fn any_above(&self, limit: usize) -> bool {
+        self.largest > limit
+    }
+    /// The part of a message that has more than `limit` bytes.
+    pub fn above(&self, i: usize, limit: usize) -> Option<TooLarge> {
+        let of = |part, span: Span| {
+            let bytes = if span.is_null() { 0 } else { span.len as usize };
+            (bytes > limit).then_some(TooLarge { part, bytes })
+        };
+        let headers = || {
+            let bytes = self.header_bytes_of(i);
+            (bytes > limit).then_some(TooLarge { part: "headers", bytes })
+        };
+        of("value", self.values[i]).or_else(|| of("key", self.keys[i])).or_else(headers)
+    }
+    /// Bytes of a message's headers, copied or not.
+    pub fn header_bytes_of(&self, i: usize) -> usize {
+        match self.large_headers.binary_search_by_key(&(i as u32), |(k, _)| *k) {
+            Ok(at) => self.large_headers[at].1,
+            Err(_) => self.headers(i).map_or(0, bytes_of_headers),
+        }
     }
     pub fn value(&self, i: usize) -> Option<&[u8]> {
         self.slice(self.values[i])
@@ -119,34 +185,37 @@ impl Messages {
     pub fn place(&self, i: usize) -> String {
         format!("{} offset {}", self.source(i), self.offsets[i])
     }
-    /// Appends one message, copying its bytes into the arena.
-    #[allow(clippy::too_many_arguments)]
-    pub fn push(
-        &mut self,
-        source: u32,
-        offset: i64,
-        timestamp: i64,
-        timestamp_type: TimestampType,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: Headers,
-    ) {
-        let value = self.copy(value);
-        let key = self.copy(key);
-        if !headers.is_empty() {
-            self.headers.push((self.offsets.len() as u32, headers));
+    /// Appends one message, copying its bytes into the arena; a key or value of more than `limit` bytes is left out.
+    #[inline]
+    pub fn push(&mut self, message: Message<'_>, limit: usize) {
+        let value = self.copy(message.value, limit);
+        let key = self.copy(message.key, limit);
+        if message.header_bytes > 0 || !message.headers.is_empty() {
+            self.push_headers(message.headers, message.header_bytes);
         }
         self.values.push(value);
         self.keys.push(key);
-        self.sources.push(source);
-        self.offsets.push(offset);
-        self.timestamps.push(timestamp);
-        self.timestamp_types.push(timestamp_type);
+        self.sources.push(message.source);
+        self.offsets.push(message.offset);
+        self.timestamps.push(message.timestamp);
+        self.timestamp_types.push(message.timestamp_type);
+    }
+    fn push_headers(&mut self, headers: Headers, bytes: usize) {
+        let at = self.offsets.len() as u32;
+        self.largest = self.largest.max(bytes);
+        if headers.is_empty() {
+            self.large_headers.push((at, bytes));
+        } else {
+            self.header_bytes += bytes;
+            self.headers.push((at, headers));
+        }
     }
     #[inline]
-    fn copy(&mut self, bytes: Option<&[u8]>) -> Span {
+    fn copy(&mut self, bytes: Option<&[u8]>, limit: usize) -> Span {
+        self.largest = self.largest.max(bytes.map_or(0, <[u8]>::len));
         match bytes {
             None => Span::NULL,
+            Some(b) if b.len() > limit => Span::left_out(b.len()),
             Some(b) => {
                 let start = self.arena.len();
                 self.arena.extend_from_slice(b);
@@ -201,6 +270,11 @@ impl Batch {
             None => None,
         };
         Ok(Self::new(filter_record_batch(&self.rows, keep)?, origin))
+    }
+    /// `len` rows from `from` on.
+    pub fn slice(&self, from: usize, len: usize) -> Self {
+        let part = |o: &Origin| Origin { messages: o.messages.clone(), rows: o.rows.slice(from, len) };
+        Self::new(self.rows.slice(from, len), self.origin.as_ref().map(part))
     }
     /// The rows at `indices`, in that order.
     pub fn take(&self, indices: &UInt32Array) -> crate::Result<Self> {

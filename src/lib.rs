@@ -26,6 +26,7 @@ pub mod query;
 pub mod read;
 pub mod simulate;
 pub mod sink;
+mod stack;
 pub mod state;
 pub mod storage;
 pub mod time;

@@ -75,6 +75,8 @@ pub struct Judged {
     pub dropped: u64,
     /// The first row that breaks an `expect_or_fail` rule: (row, rule).
     pub fatal: Option<(u32, usize)>,
+    /// By rule, for how many rows its condition could not be computed, and why for the first.
+    pub uncomputed: Vec<(usize, Option<String>)>,
 }
 
 impl RuleSet {
@@ -82,9 +84,11 @@ impl RuleSet {
         let rows = input.len();
         let mut counts = Vec::with_capacity(self.rules.len());
         let mut holds: Vec<BooleanBuffer> = Vec::with_capacity(self.rules.len());
+        let mut uncomputed = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
             // A row for which the condition cannot be computed is NULL here, and so has failed.
-            let (array, _) = rule.condition.evaluate_rows(&input.rows)?;
+            let (array, errors) = rule.condition.evaluate_rows(&input.rows)?;
+            uncomputed.push((errors.len(), errors.into_iter().next().map(|(_, e)| e)));
             let mask = held(array.as_boolean());
             let passed = mask.count_set_bits() as u64;
             counts.push(Counts { passed, failed: rows as u64 - passed });
@@ -92,7 +96,14 @@ impl RuleSet {
         }
         let broken = |i: usize| counts[i].failed > 0 && self.rules[i].action > Action::Keep;
         if !(0..self.rules.len()).any(broken) {
-            return Ok(Judged { batch: input.clone(), counts, quarantined: vec![], dropped: 0, fatal: None });
+            return Ok(Judged {
+                batch: input.clone(),
+                counts,
+                quarantined: vec![],
+                dropped: 0,
+                fatal: None,
+                uncomputed,
+            });
         }
         let mut fatal: Option<(u32, usize)> = None;
         let mut keep = BooleanBuffer::new_set(rows);
@@ -118,7 +129,7 @@ impl RuleSet {
             .collect();
         let dropped = (rows - keep.count_set_bits() - quarantined.len()) as u64;
         let batch = input.filter(&BooleanArray::new(keep, None))?;
-        Ok(Judged { batch, counts, quarantined, dropped, fatal })
+        Ok(Judged { batch, counts, quarantined, dropped, fatal, uncomputed })
     }
 }
 

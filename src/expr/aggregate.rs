@@ -1,23 +1,25 @@
 //! One bound aggregate over groups.
 
-use super::evaluate::failure;
+use super::evaluate::{guarded, is_deep};
 use super::function::Called;
+use super::kernel::{is_true, spread};
 use super::node::Typed;
 use super::ordered;
 use super::sorted::{Rows, Sorted};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, ListArray, RecordBatch,
-    StringBuilder, UInt32Array, UInt32Builder,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Decimal128Array, Float64Array, ListArray,
+    RecordBatch, StringBuilder, UInt32Array, UInt32Builder,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{CastOptions, cast_with_options, sort_to_indices, take};
-use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, SchemaRef};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, sort_to_indices, take};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, FieldRef, Float64Type, Int64Type, SchemaRef, i256};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{AggregateUDF, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr_common::utils::scatter;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub struct Aggregate {
     pub order_by: Vec<PhysicalSortExpr>,
     /// Whether the state grows with the values (DISTINCT, median, lists).
     pub grows: bool,
+    /// Its arguments are walked on a stack with room.
+    pub(super) deep: bool,
     pub(super) finish: Finish,
 }
 
@@ -50,6 +54,8 @@ pub(super) enum Finish {
     EmptyList,
     /// The value of each list that stands at this share of it.
     Percentile(f64),
+    /// The mean of each list of whole numbers.
+    Mean,
     /// As `Percentile`, but between two values where it falls between them.
     Interpolated(f64),
     /// Keys whose order is Spark's order of floats, back to floats.
@@ -115,7 +121,9 @@ impl Plan {
             .with_ignore_nulls(self.ignore_nulls)
             .build()
             .map_err(|e| Error::schema(format!("{sql}: {}", e.find_root())))?;
+        let deep = is_deep(&arguments) || filter.as_ref().is_some_and(|f| is_deep(std::slice::from_ref(f)));
         Ok(Aggregate {
+            deep,
             name: sql.clone(),
             sql,
             data_type: self.data_type,
@@ -181,15 +189,34 @@ impl Aggregate {
         Ok(())
     }
 
+    /// What the accumulator takes of some rows. An argument is not asked for where the filter is not TRUE: `sum(a / n) FILTER
+    /// (WHERE n <> 0)` divides by no zero.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
+        let filter = self.evaluate_filter(batch)?;
+        let Some(mask) = &filter else { return Ok((self.evaluate_arguments(batch)?, None)) };
+        match self.evaluate_arguments(batch) {
+            Ok(arguments) => Ok((arguments, filter)),
+            Err(e) if e.kind == Kind::Malformed => {
+                let mask = is_true(mask);
+                let some = self.evaluate_arguments(&filter_record_batch(batch, &mask)?)?;
+                let arguments = some.iter().map(|a| Ok(scatter(&mask, a)?)).collect::<Result<_>>()?;
+                Ok((arguments, Some(mask)))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     pub fn evaluate_arguments(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let rows = batch.num_rows();
-        let evaluate = |e: &Arc<dyn PhysicalExpr>| e.evaluate(batch).and_then(|v| v.into_array(rows));
-        self.arguments.iter().map(|e| evaluate(e).map_err(|e| self.failed(&e))).collect()
+        let evaluate =
+            |e: &Arc<dyn PhysicalExpr>| guarded(self.deep, || e.evaluate(batch).and_then(|v| spread(&v, rows)));
+        self.arguments.iter().map(|e| evaluate(e).map_err(|text| self.failed(text))).collect()
     }
 
     pub fn evaluate_filter(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let Some(filter) = &self.filter else { return Ok(None) };
-        let array = filter.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(|e| self.failed(&e))?;
+        let array = guarded(self.deep, || filter.evaluate(batch).and_then(|v| spread(&v, batch.num_rows())));
+        let array = array.map_err(|text| self.failed(text))?;
         let array = array
             .as_boolean_opt()
             .ok_or_else(|| Error::internal(format!("{}: its filter is {}", self.sql, array.data_type())))?;
@@ -209,6 +236,17 @@ impl Aggregate {
                 let values = present_values(list)?;
                 let values = arrow::compute::cast(&values, field.data_type())?;
                 Ok(Arc::new(ListArray::try_new(field.clone(), offsets, values, None)?))
+            }
+            Finish::Mean => {
+                let list = list_array(&array, &self.sql)?;
+                let mean = |i: usize| {
+                    let values = list.value(i);
+                    let mut values: Vec<i64> = values.as_primitive::<Int64Type>().iter().flatten().collect();
+                    values.sort_unstable();
+                    values.iter().map(|v| *v as f64).sum::<f64>() / values.len() as f64
+                };
+                let some = |i: usize| list.is_valid(i) && list.value_length(i) > 0;
+                Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| mean(i))).collect::<Float64Array>()))
             }
             Finish::Ordered => ordered::value(&array),
             Finish::Interpolated(p) => {
@@ -301,12 +339,18 @@ impl Aggregate {
         if *array.data_type() == self.data_type {
             return Ok(array);
         }
+        if let (DataType::Decimal128(p, _), Some(wide)) = (&self.data_type, array.as_primitive_opt::<Decimal256Type>())
+        {
+            let narrow = |v: i256| v.to_i128().and_then(|v| super::text::fits(v, *p)).ok_or_else(overflow);
+            let values = wide.iter().map(|v| v.map(narrow).transpose()).collect::<Result<Decimal128Array>>()?;
+            return Ok(Arc::new(values.with_data_type(self.data_type.clone())));
+        }
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(&array, &self.data_type, &options).map_err(|_| overflow())
     }
 
-    fn failed(&self, e: &datafusion::error::DataFusionError) -> Error {
-        Error::malformed(failure(e)).context(&self.sql)
+    fn failed(&self, text: String) -> Error {
+        Error::malformed(text).context(&self.sql)
     }
 }
 

@@ -5,6 +5,7 @@ use super::bind::{self, Binder};
 use super::node::Typed;
 use super::parse::{self, Function};
 use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, function, spark_aggregates};
+use crate::stack::with_room;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -81,10 +82,10 @@ pub fn bind_aggregation<I: Clone + Into<AggregateItem>>(
         })
         .collect();
     let mut aggregates: Vec<Aggregate> = vec![];
-    let bound = match dialect {
-        Dialect::DataFusion => datafusion_dialect::bind_aggregates(&texts, schema, &mut aggregates)?,
-        Dialect::Databricks => bind_aggregates(&texts, schema, &mut aggregates)?,
-    };
+    let bound = with_room(|| match dialect {
+        Dialect::DataFusion => datafusion_dialect::bind_aggregates(&texts, schema, &mut aggregates),
+        Dialect::Databricks => bind_aggregates(&texts, schema, &mut aggregates),
+    })?;
     let mut bound = bound.into_iter();
     let mut outer = vec![];
     for item in items {
@@ -134,6 +135,18 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
         };
         return Ok(spark_aggregates::r2([part("regr_sxx")?, part("regr_syy")?, part("regr_sxy")?]));
     }
+    if function.name == "corr" {
+        // Checked and named as itself, computed of its parts.
+        spark_aggregates::check_clauses(function)?;
+        spark_aggregates::check_count(function, 2)?;
+        let mut part = |name: &str| {
+            let part = Function { name: name.into(), ..function.clone() };
+            take_aggregate(&part, schema, all)
+        };
+        let parts = [part("regr_sxx")?, part("regr_syy")?, part("regr_sxy")?];
+        let sql = parts[2].sql.replacen("regr_sxy", "corr", 1);
+        return Ok(spark_aggregates::corr(parts, sql));
+    }
     let aggregate = spark_aggregates::bind(function, schema)?;
     // Not by its text alone: min(a) and min('a') are written the same.
     let same =
@@ -146,10 +159,6 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
         }
     };
     let a = &all[index];
-    Ok(Typed {
-        expr: Arc::new(Column::new(&format!("{index}: {}", a.name), index)),
-        data_type: a.data_type.clone(),
-        nullable: a.nullable,
-        sql: a.sql.clone(),
-    })
+    let column = Arc::new(Column::new(&format!("{index}: {}", a.name), index));
+    Ok(Typed::other(column, a.data_type.clone(), a.nullable, a.sql.clone()))
 }

@@ -9,8 +9,10 @@ use super::literal;
 use super::lookup;
 use super::node::{Coalesce, Logic, Typed};
 use super::parse::{self, Ast, Function, Item};
+use super::shared::{self, Choose, once};
 use super::{Bound, Dialect, cast, datafusion_dialect, nested};
-use crate::{Error, Result};
+use crate::stack::with_room;
+use crate::{Error, Kind, Result};
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::expressions::{CaseExpr, Column, IsNotNullExpr, IsNullExpr, NotExpr};
@@ -19,6 +21,10 @@ use std::sync::Arc;
 
 /// Binds "expr" or "expr AS alias".
 pub fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
+    with_room(|| bind_one(text, schema, dialect)).map_err(|e| hint(e, text, schema))
+}
+
+fn bind_one(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
     match dialect {
         Dialect::Databricks => bind_item(parse::item(text)?, schema).map_err(|e| place(e, text)),
         Dialect::DataFusion => {
@@ -49,18 +55,11 @@ pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Resul
 pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
     let mut out = vec![];
     for text in items {
-        match dialect {
-            Dialect::DataFusion => out.extend(datafusion_dialect::bind_all(text, schema)?),
-            Dialect::Databricks => {
-                for item in parse::items(text)? {
-                    if item.ast == Ast::Star && item.alias.is_none() {
-                        out.extend(star(schema)?);
-                    } else {
-                        out.push(bind_item(item, schema).map_err(|e| place(e, text))?);
-                    }
-                }
-            }
-        }
+        let bound = with_room(|| match dialect {
+            Dialect::DataFusion => datafusion_dialect::bind_all(text, schema),
+            Dialect::Databricks => bind_items(text, schema),
+        });
+        out.extend(bound.map_err(|e| hint(e, text, schema))?);
     }
     let mut seen = HashSet::new();
     for bound in &out {
@@ -72,6 +71,30 @@ pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Re
         }
     }
     Ok(out)
+}
+
+fn bind_items(text: &str, schema: &SchemaRef) -> Result<Vec<Bound>> {
+    let mut out = vec![];
+    for item in parse::items(text)? {
+        if item.ast == Ast::Star && item.alias.is_none() {
+            out.extend(star(schema)?);
+        } else {
+            out.push(bind_item(item, schema).map_err(|e| place(e, text))?);
+        }
+    }
+    Ok(out)
+}
+
+/// Says of a column that must be in backticks, if one seems to be meant.
+fn hint(e: Error, text: &str, schema: &SchemaRef) -> Error {
+    if e.kind != Kind::Schema || e.message.contains("in backticks, `") {
+        return e;
+    }
+    let meant = lookup::meant(text, schema).or_else(|| lookup::meant_within(text, schema));
+    match meant {
+        Some(meant) => Error { message: format!("{} {meant}", e.message.trim_end()), ..e },
+        None => e,
+    }
 }
 
 /// Every column.
@@ -123,6 +146,9 @@ pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     Ok(Bound::new(name, typed.sql, typed.data_type, typed.nullable, typed.expr))
 }
 
+/// The longest name of a column that nothing but its expression gives it, in bytes.
+const LONGEST_NAME: usize = 1 << 20;
+
 /// Binds over one schema.
 pub(super) struct Binder<'a> {
     pub schema: &'a SchemaRef,
@@ -173,8 +199,10 @@ impl<'a> Binder<'a> {
             Ast::Between { operand, low, high, negated } => {
                 let (x, low, high) = (self.expr(operand)?, self.expr(low)?, self.expr(high)?);
                 let sql = format!("between({}, {}, {})", x.sql, low.sql, high.sql);
-                let both = logic(true, compare::compare(">=", x.clone(), low)?, compare::compare("<=", x, high)?)?;
-                let both = both.named(sql);
+                let both = once(x, |x| {
+                    logic(true, compare::compare(">=", x.clone(), low)?, compare::compare("<=", x, high)?)
+                })?
+                .named(sql);
                 if *negated { not(both) } else { Ok(both) }
             }
             Ast::Like { kind, operand, pattern, escape, negated } => {
@@ -218,9 +246,21 @@ impl<'a> Binder<'a> {
     }
 
     fn binary(&mut self, op: &'static str, left: &Ast, right: &Ast) -> Result<Typed> {
+        if matches!(op, "AND" | "OR") {
+            // A chain of them, from the left; what is made of it is not as deep as it is long.
+            let (mut chain, mut first) = (vec![right], left);
+            while let Ast::Binary(also, l, r) = first
+                && *also == op
+            {
+                chain.push(r);
+                first = l;
+            }
+            chain.push(first);
+            let all = chain.into_iter().rev().map(|a| self.expr(a)).collect::<Result<Vec<_>>>()?;
+            return all_of(op == "AND", all);
+        }
         let (left, right) = (self.expr(left)?, self.expr(right)?);
         match op {
-            "AND" | "OR" => logic(op == "AND", left, right),
             "=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>" => compare::compare(op, left, right),
             "||" => functions::call("concat", vec![left, right]),
             _ => arith::binary(op, left, right),
@@ -229,47 +269,44 @@ impl<'a> Binder<'a> {
 
     fn case(&mut self, operand: Option<&Ast>, branches: &[(Ast, Ast)], otherwise: Option<&Ast>) -> Result<Typed> {
         let operand = operand.map(|o| self.expr(o)).transpose()?;
-        let mut sql = String::from("CASE");
-        if let Some(operand) = &operand {
-            sql.push_str(&format!(" {}", operand.sql));
-        }
         let (mut whens, mut thens) = (vec![], vec![]);
         for (when, then) in branches {
-            let (when, then) = (self.expr(when)?, self.expr(then)?);
-            sql.push_str(&format!(" WHEN {} THEN {}", when.sql, then.sql));
-            whens.push(match &operand {
-                Some(operand) => compare::compare("=", operand.clone(), when)?,
-                None => condition(when)?,
-            });
-            thens.push(then);
+            let when = self.expr(when)?;
+            whens.push(if operand.is_some() { when } else { condition(when)? });
+            thens.push(self.expr(then)?);
         }
         if let Some(otherwise) = otherwise {
-            let otherwise = self.expr(otherwise)?;
-            sql.push_str(&format!(" ELSE {}", otherwise.sql));
-            thens.push(otherwise);
+            thens.push(self.expr(otherwise)?);
         }
-        sql.push_str(" END");
-        // In Spark the operand is written into each condition.
-        let sql = match &operand {
-            Some(_) => {
-                let mut parts = String::from("CASE");
-                for (when, then) in whens.iter().zip(&thens) {
-                    parts.push_str(&format!(" WHEN {} THEN {}", when.sql, then.sql));
-                }
-                if thens.len() > whens.len() {
-                    parts.push_str(&format!(" ELSE {}", thens[whens.len()].sql));
-                }
-                parts + " END"
+        let written = |whens: &[Typed], thens: &[Typed]| {
+            let mut sql = String::from("CASE");
+            for (when, then) in whens.iter().zip(thens) {
+                sql.push_str(&format!(" WHEN {} THEN {}", when.sql, then.sql));
             }
-            None => sql,
+            if thens.len() > whens.len() {
+                sql.push_str(&format!(" ELSE {}", thens[whens.len()].sql));
+            }
+            sql + " END"
         };
-        choose(whens, thens, sql)
+        let Some(operand) = operand else {
+            let sql = written(&whens, &thens);
+            return choose(whens, thens, sql);
+        };
+        once(operand, |operand| {
+            let equal = |when| compare::compare("=", operand.clone(), when);
+            let whens: Vec<Typed> = whens.into_iter().map(equal).collect::<Result<_>>()?;
+            // In Spark the operand is written into each condition.
+            let sql = written(&whens, &thens);
+            if sql.len() > LONGEST_NAME {
+                return Err(Error::schema(
+                    "the expression is too long: a CASE with a CASE before its WHEN grows with each",
+                ));
+            }
+            choose(whens, thens, sql)
+        })
     }
 
     fn function(&mut self, function: &Function) -> Result<Typed> {
-        if function.over {
-            return Err(Error::schema(format!("{}: window functions (OVER) are not supported", function.name)));
-        }
         if functions::is_aggregate(&function.name) {
             return match &mut self.aggregates {
                 Some(take) => take(function),
@@ -327,6 +364,18 @@ pub(super) fn not(operand: Typed) -> Result<Typed> {
     Ok(Typed::wrap(expr, &[operand], DataType::Boolean, nullable, sql))
 }
 
+/// AND or OR of several, halved and halved again as Spark's parser does it: so it is not as deep as it is long.
+pub(super) fn all_of(and: bool, mut all: Vec<Typed>) -> Result<Typed> {
+    match all.len() {
+        0 => Err(Error::internal("a condition without parts")),
+        1 => Ok(all.remove(0)),
+        n => {
+            let right = all.split_off(n.div_ceil(2));
+            logic(and, all_of(and, all)?, all_of(and, right)?)
+        }
+    }
+}
+
 pub(super) fn logic(and: bool, left: Typed, right: Typed) -> Result<Typed> {
     let (left, right) = (truth(left)?, truth(right)?);
     let sql = format!("({} {} {})", left.sql, if and { "AND" } else { "OR" }, right.sql);
@@ -353,6 +402,12 @@ pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Resu
     }
     let nullable = values.len() == whens.len() || values.iter().any(|v| v.nullable);
     let otherwise = if values.len() > whens.len() { values.pop() } else { None };
+    if whens.iter().any(shared::uses_operand) {
+        let pairs = whens.iter().zip(&values).flat_map(|(w, v)| [w.expr.clone(), v.expr.clone()]);
+        let parts = pairs.chain(otherwise.map(|o| o.expr)).collect();
+        let expr = Arc::new(Choose { parts, data_type: data_type.clone(), nullable });
+        return Ok(Typed::other(expr, data_type, nullable, sql));
+    }
     let mut args = whens.clone();
     args.extend(values.iter().cloned());
     args.extend(otherwise.clone());

@@ -15,7 +15,8 @@ use std::sync::Arc;
 /// `CAST(x AS t)` and `TRY_CAST(x AS t)` as the user writes them.
 pub(super) fn explicit(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     let sql = format!("{}({} AS {})", if r#try { "TRY_CAST" } else { "CAST" }, arg.sql, type_to_ddl(to));
-    Ok(convert(arg, to, r#try)?.named(sql))
+    // Also of a literal to its own type: Spark narrows what is written, not what a cast says.
+    Ok(Typed { literal: false, ..convert(arg, to, r#try)?.named(sql) })
 }
 
 /// A cast that coercion adds: Spark does not show it in names.
@@ -211,7 +212,12 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
             let s = *s;
             each!(Decimal128Type, Float64Type, "a value is out of range for", |v: i128| decimal_to_double(v, s))
         }
-        (T::Decimal128(..), T::Float32) => via(from, &T::Float64, to, r#try),
+        (T::Decimal128(_, s), T::Float32) => {
+            let s = *s;
+            each!(Decimal128Type, Float32Type, "a value is out of range for", |v: i128| text::decimal_text(v, s)
+                .parse()
+                .ok())
+        }
         (T::Float64, T::Decimal128(p, s)) => {
             let (p, s, data_type) = (*p, *s, to.clone());
             Some(Arc::new(move |a: &Args| {

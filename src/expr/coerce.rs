@@ -73,7 +73,7 @@ pub(super) fn decimal_of(t: &DataType) -> Option<(u8, i8)> {
 /// As `decimal_of`, but a literal whole number has only the digits it has.
 pub(super) fn decimal_of_operand(typed: &Typed) -> Option<(u8, i8)> {
     let digits = |v: i64| (v.unsigned_abs().to_string().len() as u8, 0);
-    match typed.constant() {
+    match typed.constant().filter(|_| typed.literal) {
         Some(ScalarValue::Int8(Some(v))) => Some(digits(i64::from(*v))),
         Some(ScalarValue::Int16(Some(v))) => Some(digits(i64::from(*v))),
         Some(ScalarValue::Int32(Some(v))) => Some(digits(i64::from(*v))),
@@ -117,7 +117,9 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         let ((p1, s1), (p2, s2)) = (decimal_of(a)?, decimal_of(b)?);
         let scale = s1.max(s2);
         let whole = (p1 as i8 - s1).max(p2 as i8 - s2);
-        return Some(T::Decimal128((whole + scale).min(38) as u8, scale.min(38)));
+        // Where not all digits have room, those before the point stay.
+        let scale = scale.min(38 - whole);
+        return Some(T::Decimal128((whole + scale) as u8, scale));
     }
     if is_int(a) != is_int(b) && (*a == T::Float32 || *b == T::Float32) {
         return Some(T::Float64);

@@ -4,16 +4,17 @@ use super::cast::implicit;
 use super::coerce::{Param, common, is_float, is_interval, unify};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
+use super::java_regex::JavaRegex;
 use super::kernel::{Args, Kernel, bools};
 use super::node::Typed;
+use super::shared::once;
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, Scalar};
-use arrow::compute::kernels::comparison::{ilike, like as arrow_like};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Scalar};
+use arrow::compute::kernels::comparison::like as arrow_like;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, InListExpr};
-use regex::Regex;
 use std::sync::Arc;
 
 pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
@@ -124,6 +125,23 @@ where
     })
 }
 
+/// Which of the pairs are in this order; NULL where one of them is NULL.
+pub(super) fn less(left: &ArrayRef, right: &ArrayRef) -> DfResult<BooleanArray> {
+    match left.data_type() {
+        DataType::Float64 => Ok(BooleanArray::from_binary(
+            left.as_primitive::<Float64Type>(),
+            right.as_primitive::<Float64Type>(),
+            Spark::less,
+        )),
+        DataType::Float32 => Ok(BooleanArray::from_binary(
+            left.as_primitive::<Float32Type>(),
+            right.as_primitive::<Float32Type>(),
+            Spark::less,
+        )),
+        _ => Ok(arrow::compute::kernels::cmp::lt(left, right)?),
+    }
+}
+
 pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result<Typed> {
     let shown: Vec<&str> = list.iter().map(|l| l.sql.as_str()).collect();
     let sql = format!("({} IN ({}))", operand.sql, shown.join(", "));
@@ -137,9 +155,10 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     let found = if to == DataType::Null {
         Typed::null(&DataType::Boolean)
     } else if is_float(&to) || !list.iter().all(|l| l.constant().is_some()) {
-        let mut tests = list.into_iter().map(|l| compare("=", operand.clone(), l));
-        let first = tests.next().ok_or_else(|| Error::schema("IN without values"))??;
-        tests.try_fold(first, |any, test| super::bind::logic(false, any, test?))?
+        once(operand, |operand| {
+            let tests = list.into_iter().map(|l| compare("=", operand.clone(), l).map(|t| t.named("")));
+            super::bind::all_of(false, tests.collect::<Result<_>>()?)
+        })?
     } else {
         let nullable = operand.nullable || list.iter().any(|l| l.nullable);
         // `InListExpr` asks for the operand's type, which a call knows without a schema.
@@ -183,6 +202,16 @@ fn backslashed(pattern: &str, escape: char) -> Result<String, &'static str> {
     Ok(out)
 }
 
+/// As Spark: the text in lower case is LIKE the pattern in lower case, where a letter's lower case depends on those around it.
+fn lower_like(text: &ArrayRef, pattern: &Scalar<arrow::array::StringArray>) -> DfResult<BooleanArray> {
+    Ok(arrow_like(&lower(text)?, pattern)?)
+}
+
+fn lower(text: &ArrayRef) -> DfResult<ArrayRef> {
+    let text = text.as_string::<i32>();
+    super::kernel::strings(text.len(), |i| Ok(text.is_valid(i).then(|| text.value(i).to_lowercase())))
+}
+
 pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: Option<char>) -> Result<Typed> {
     let operand = Param::Text.take(kind, 0, operand)?;
     let pattern = Param::Text.take(kind, 1, pattern)?;
@@ -201,11 +230,12 @@ pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: O
     let escape = escape.unwrap_or('\\');
     let insensitive = kind == "ILIKE";
     if let Some(text) = pattern.text() {
-        let text = backslashed(text, escape)
+        let text = if insensitive { text.to_lowercase() } else { text.to_string() };
+        let text = backslashed(&text, escape)
             .map_err(|e| Error::schema(format!("{sql}: the pattern is wrong: {e} ('{escape}')")))?;
         let scalar = Scalar::new(arrow::array::StringArray::from(vec![text]));
         let kernel: Kernel = Arc::new(move |a| {
-            let out = if insensitive { ilike(a.array(0), &scalar)? } else { arrow_like(a.array(0), &scalar)? };
+            let out = if insensitive { lower_like(a.array(0), &scalar)? } else { arrow_like(a.array(0), &scalar)? };
             Ok(Arc::new(out))
         });
         return Ok(Typed::call(vec![operand], DataType::Boolean, false, sql, kernel));
@@ -217,58 +247,20 @@ pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: O
             Some(p) => backslashed(p, escape).map(Some).map_err(|e| row_error(format!("the pattern is wrong: {e}"))),
         })?;
         let text = a.full(0)?;
-        let out = if insensitive { ilike(&text, &patterns)? } else { arrow_like(&text, &patterns)? };
+        let out = match insensitive {
+            true => arrow_like(&lower(&text)?, &lower(&patterns)?)?,
+            false => arrow_like(&text, &patterns)?,
+        };
         Ok(Arc::new(out))
     });
     Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))
 }
 
-/// A regular expression as Spark takes it, with what Rust's does not have named.
-pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
-    // In Java \d, \w, \s and \b are ASCII.
-    let mut ascii = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars();
-    let mut class = 0usize;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('d') => ascii.push_str(if class > 0 { "0-9" } else { "[0-9]" }),
-                Some('w') => ascii.push_str(if class > 0 { "0-9A-Za-z_" } else { "[0-9A-Za-z_]" }),
-                Some('s') => ascii.push_str(if class > 0 { " \\t\\n\\x0B\\f\\r" } else { "[ \\t\\n\\x0B\\f\\r]" }),
-                Some('D') if class == 0 => ascii.push_str("[^0-9]"),
-                Some('W') if class == 0 => ascii.push_str("[^0-9A-Za-z_]"),
-                Some('S') if class == 0 => ascii.push_str("[^ \\t\\n\\x0B\\f\\r]"),
-                Some('Q' | 'E' | 'G' | 'Z' | 'R' | 'X' | 'h' | 'H') => {
-                    return Err("\\Q, \\E, \\G, \\Z, \\R, \\X and \\h are not supported".into());
-                }
-                Some(other) => {
-                    ascii.push('\\');
-                    ascii.push(other);
-                }
-                None => ascii.push('\\'),
-            },
-            '[' => {
-                class += 1;
-                ascii.push(c);
-            }
-            ']' => {
-                class = class.saturating_sub(1);
-                ascii.push(c);
-            }
-            _ => ascii.push(c),
-        }
-    }
-    Regex::new(&ascii).map_err(|e| match e {
-        regex::Error::CompiledTooBig(_) => "it is too large".to_string(),
-        _ => "it is not valid here (look-around, back-references and possessive quantifiers are not supported)".into(),
-    })
-}
-
 /// The compiled pattern of a constant, checked while binding.
-pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<Regex>>> {
+pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<JavaRegex>>> {
     match pattern.text() {
         None => Ok(None),
-        Some(text) => match regex(text) {
+        Some(text) => match JavaRegex::new(text) {
             Ok(regex) => Ok(Some(Arc::new(regex))),
             Err(why) => Err(Error::schema(format!("{place}: the regular expression '{text}' cannot be used: {why}"))),
         },
@@ -277,16 +269,17 @@ pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<
 
 /// For patterns that differ by row: remembers the last.
 #[derive(Default)]
-pub(super) struct RegexCache(Option<(String, Arc<Regex>)>);
+pub(super) struct RegexCache(Option<(String, Arc<JavaRegex>)>);
 
 impl RegexCache {
-    pub fn get(&mut self, pattern: &str) -> DfResult<Arc<Regex>> {
+    pub fn get(&mut self, pattern: &str) -> DfResult<Arc<JavaRegex>> {
         if let Some((text, regex)) = &self.0 {
             if text == pattern {
                 return Ok(regex.clone());
             }
         }
-        let made = Arc::new(regex(pattern).map_err(|why| row_error(format!("the regular expression: {why}")))?);
+        let made =
+            Arc::new(JavaRegex::new(pattern).map_err(|why| row_error(format!("the regular expression: {why}")))?);
         self.0 = Some((pattern.to_string(), made.clone()));
         Ok(made)
     }

@@ -3,6 +3,8 @@
 use super::aggregate::{Finish, Plan};
 use super::aggregation::inner_schema;
 use super::coerce::canonical;
+use super::evaluate::is_deep;
+use super::limits;
 use super::lookup;
 use super::node::Typed;
 use super::sorted::{self, Key, Pick, Rows, Skip};
@@ -11,13 +13,13 @@ use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as LogicalColumn, DFSchema, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort};
+use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
@@ -36,6 +38,11 @@ pub(super) static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     SessionStateBuilder::new().with_config(config).with_default_features().build()
 });
 
+/// Whether DataFusion has a function of this name that computes a value for each row.
+pub(super) fn has(name: &str) -> bool {
+    STATE.scalar_functions().contains_key(name)
+}
+
 fn wrong(text: &str, e: DataFusionError) -> Error {
     let root = e.find_root().to_string();
     let message = root.lines().next().unwrap_or_default().to_string();
@@ -47,6 +54,7 @@ fn parse(text: &str, schema: &Schema) -> Result<Vec<ExprWithAlias>> {
     let syntax = |e: &dyn std::fmt::Display| Error::schema(format!("'{text}': {e}"));
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize().map_err(|e| syntax(&e))?;
+    limits::check(&tokens, limits::MOST_OF_AN_EXPRESSION, '"').map_err(|e| syntax(&e))?;
     let tokens: Vec<Token> = tokens.into_iter().filter(|t| !matches!(t, Token::Whitespace(_))).collect();
     let mut out = Vec::with_capacity(tokens.len());
     let mut i = 0;
@@ -84,6 +92,26 @@ fn parse(text: &str, schema: &Schema) -> Result<Vec<ExprWithAlias>> {
     }
 }
 
+/// What is not the same every time is refused: a row that is computed again after a failure could differ.
+fn check_repeatable(text: &str, expr: &Expr) -> Result<()> {
+    let mut found = None;
+    let looked = expr.apply(|e| {
+        if let Expr::ScalarFunction(f) = e
+            && f.func.signature().volatility != Volatility::Immutable
+        {
+            found = Some(f.func.name().to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    looked.map_err(|e| wrong(text, e))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::schema(format!(
+            "'{text}': the result of '{name}' is not the same every time, so a row that is computed again after a failure could differ"
+        ))),
+    }
+}
+
 fn column(name: &str) -> Token {
     Token::Word(Word { value: name.to_string(), quote_style: Some('"'), keyword: Keyword::NoKeyword })
 }
@@ -104,6 +132,7 @@ fn logical(text: &str, item: ExprWithAlias, df_schema: &DFSchema) -> Result<(Exp
         }
         e
     })?;
+    check_repeatable(text, &expr)?;
     Ok((expr, alias, shown))
 }
 
@@ -175,7 +204,7 @@ pub(super) fn bind_aggregates(
                     Ok(name) => Ok(Transformed::new(
                         Expr::Column(LogicalColumn::new_unqualified(name)),
                         true,
-                        datafusion::common::tree_node::TreeNodeRecursion::Jump,
+                        TreeNodeRecursion::Jump,
                     )),
                     Err(e) => {
                         failed = Some(e);
@@ -254,7 +283,8 @@ fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Opti
     let typed = |expr: &Expr| -> Result<Typed> {
         let expr = STATE.create_physical_expr(expr.clone(), df_schema)?;
         let schema = df_schema.as_arrow();
-        Ok(Typed { data_type: expr.data_type(schema)?, nullable: expr.nullable(schema)?, sql: expr.to_string(), expr })
+        let (data_type, nullable, sql) = (expr.data_type(schema)?, expr.nullable(schema)?, expr.to_string());
+        Ok(Typed::other(expr, data_type, nullable, sql))
     };
     let key = |sort: &Sort| {
         let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
@@ -320,12 +350,15 @@ fn of_datafusion(
         .map_err(|e| wrong(text, e))?;
     let field = lowered.aggregate.field();
     let grows = function.params.distinct || matches!(name, "median" | "percentile_cont" | "array_agg");
+    let arguments = lowered.aggregate.expressions();
+    let deep = is_deep(&arguments) || lowered.filter.as_ref().is_some_and(|f| is_deep(std::slice::from_ref(f)));
     Ok(Aggregate {
+        deep,
         name: sql.clone(),
         sql,
         data_type: canonical(field.data_type()),
         nullable: field.is_nullable(),
-        arguments: lowered.aggregate.expressions(),
+        arguments,
         function: lowered.aggregate,
         filter: lowered.filter,
         order_by: vec![],

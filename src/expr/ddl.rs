@@ -2,7 +2,8 @@
 
 use super::lex::Token;
 use super::parse::Parser;
-use crate::error::did_you_mean;
+use crate::error::near_miss;
+use crate::stack::with_room;
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use std::collections::{HashMap, HashSet};
@@ -43,6 +44,10 @@ pub(super) fn timestamp() -> DataType {
 /// Reads "ip STRING, time TIMESTAMP, a INT NOT NULL COMMENT 'x', m MAP<STRING, INT>".
 /// VARCHAR(n) and CHAR(n) are STRING: Delta keeps their length as metadata only, which bayou does not check.
 pub fn parse_ddl(text: &str) -> Result<Schema> {
+    with_room(|| schema_of(text))
+}
+
+fn schema_of(text: &str) -> Result<Schema> {
     let mut parser = Parser::new(text)?;
     if parser.peek() == &Token::End {
         return Err(Error::schema(
@@ -55,10 +60,12 @@ pub fn parse_ddl(text: &str) -> Result<Schema> {
 
 /// Reads one type, such as "DECIMAL(10, 2)" or "ARRAY<STRING>".
 pub fn parse_type(text: &str) -> Result<DataType> {
-    let mut parser = Parser::new(text)?;
-    let found = data_type(&mut parser)?;
-    parser.end()?;
-    Ok(found)
+    with_room(|| {
+        let mut parser = Parser::new(text)?;
+        let found = data_type(&mut parser)?;
+        parser.end()?;
+        Ok(found)
+    })
 }
 
 fn columns(parser: &mut Parser<'_>, close: Token) -> Result<Vec<Field>> {
@@ -118,7 +125,21 @@ fn column(parser: &mut Parser<'_>) -> Result<Field> {
 }
 
 pub(super) fn data_type(parser: &mut Parser<'_>) -> Result<DataType> {
-    let Token::Word(word) = parser.peek().clone() else { return Err(parser.wrong("a type")) };
+    parser.deeper()?;
+    let found = one_type(parser)?;
+    parser.back();
+    Ok(found)
+}
+
+fn one_type(parser: &mut Parser<'_>) -> Result<DataType> {
+    let Token::Word(word) = parser.peek().clone() else {
+        let Token::Symbol(symbol @ ("-" | "." | "/" | "@" | "%" | "&" | "+" | "*" | "^" | "~" | "!" | "?" | "|")) =
+            parser.peek()
+        else {
+            return Err(parser.wrong("a type"));
+        };
+        return Err(parser.wrong(&format!("a type (a name with '{symbol}' in it goes in backticks)")));
+    };
     parser.next();
     let upper = word.to_uppercase();
     Ok(match upper.as_str() {
@@ -146,6 +167,16 @@ pub(super) fn data_type(parser: &mut Parser<'_>) -> Result<DataType> {
                 parser.expect(")")?;
             }
             DataType::Utf8
+        }
+        "ARRAY" | "MAP" | "STRUCT" if parser.symbol("<>") => {
+            let example = match upper.as_str() {
+                "ARRAY" => "ARRAY<STRING>",
+                "MAP" => "MAP<STRING, STRING>",
+                _ => {
+                    "STRUCT<a: INT>, or MAP<STRING, STRING> where the fields' names are not known, or STRING for the JSON text"
+                }
+            };
+            return Err(Error::schema(format!("{upper}<> has nothing in it. Write it as in {example}.")));
         }
         "ARRAY" => {
             parser.expect("<")?;
@@ -176,10 +207,17 @@ pub(super) fn data_type(parser: &mut Parser<'_>) -> Result<DataType> {
             let known = match upper.as_str() {
                 "TEXT" | "STR" | "NVARCHAR" => " Did you mean 'STRING'?".to_string(),
                 "DATETIME" => " Did you mean 'TIMESTAMP'?".to_string(),
+                "UINT64" => " Did you mean 'DECIMAL(20, 0)'?".to_string(),
                 "INT64" | "UINT32" => " Did you mean 'BIGINT'?".to_string(),
                 "INT32" | "UINT16" => " Did you mean 'INT'?".to_string(),
+                "INT16" | "UINT8" => " Did you mean 'SMALLINT'?".to_string(),
+                "INT8" => " Did you mean 'TINYINT'?".to_string(),
                 "FLOAT64" => " Did you mean 'DOUBLE'?".to_string(),
-                _ => did_you_mean(&upper, TYPES.iter().copied()),
+                "FLOAT16" | "FLOAT32" => " Did you mean 'FLOAT'?".to_string(),
+                "UTF8" | "LARGEUTF8" => " Did you mean 'STRING'?".to_string(),
+                "DECIMAL256" => " Did you mean 'DECIMAL(38, 0)'?".to_string(),
+                "TIME" | "TIME32" | "TIME64" => " A time of day is a STRING here, as \"12:30:00\".".to_string(),
+                _ => near_miss(&upper, TYPES.iter().copied()),
             };
             return Err(Error::schema(format!("'{word}' is not a type.{known} The types are {}.", TYPES.join(", "))));
         }
@@ -252,7 +290,7 @@ pub fn to_ddl(schema: &Schema) -> String {
 }
 
 fn column_ddl(field: &Field, between: &str) -> String {
-    let mut out = format!("{}{between}{}", name_ddl(field.name()), type_to_ddl(field.data_type()));
+    let mut out = format!("{}{between}{}", super::lookup::quoted(field.name()), type_to_ddl(field.data_type()));
     if !field.is_nullable() {
         out.push_str(" NOT NULL");
     }
@@ -260,12 +298,6 @@ fn column_ddl(field: &Field, between: &str) -> String {
         out.push_str(&format!(" COMMENT '{}'", comment.replace('\\', "\\\\").replace('\'', "\\'")));
     }
     out
-}
-
-fn name_ddl(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c == '_' || c.is_alphabetic())
-        && name.chars().all(|c| c == '_' || c.is_alphanumeric());
-    if plain { name.to_string() } else { format!("`{}`", name.replace('`', "``")) }
 }
 
 /// How Spark writes a type.

@@ -1,7 +1,9 @@
 //! A bound expression, and which rows it fails for.
 
-use crate::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use super::kernel::{TOO_LARGE, room, spread};
+use crate::stack::with_room;
+use crate::{Error, Kind, Result};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
@@ -10,6 +12,7 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// One bound scalar expression.
@@ -24,6 +27,8 @@ pub struct Bound {
     expr: Arc<dyn PhysicalExpr>,
     columns: Vec<usize>,
     column: Option<usize>,
+    /// It is walked on a stack with room.
+    deep: bool,
 }
 
 impl fmt::Debug for Bound {
@@ -44,7 +49,8 @@ impl Bound {
         columns.sort_unstable();
         columns.dedup();
         let column = expr.downcast_ref::<Column>().map(Column::index);
-        Self { name, sql, data_type, nullable, expr, columns, column }
+        let deep = is_deep(std::slice::from_ref(&expr));
+        Self { name, sql, data_type, nullable, expr, columns, column, deep }
     }
 
     /// The values for every row. One row that fails makes the whole fail.
@@ -57,7 +63,7 @@ impl Bound {
 
     fn run(&self, batch: &RecordBatch) -> Result<ArrayRef, String> {
         let rows = batch.num_rows();
-        let array = self.expr.evaluate(batch).and_then(|v| v.into_array(rows)).map_err(|e| failure(&e))?;
+        let array = guarded(self.deep, || self.expr.evaluate(batch).and_then(|v| spread(&v, rows)))?;
         if array.len() != rows {
             return Err(format!("gave {} values for {rows} rows", array.len()));
         }
@@ -74,11 +80,11 @@ impl Bound {
             Err(_) => {
                 let (mut pieces, mut failed) = (vec![], vec![]);
                 self.bisect(batch, 0, batch.num_rows(), &mut pieces, &mut failed);
-                let pieces: Vec<&dyn arrow::array::Array> = pieces.iter().map(|p: &ArrayRef| p.as_ref()).collect();
+                let pieces: Vec<&dyn Array> = pieces.iter().map(|p: &ArrayRef| p.as_ref()).collect();
                 if pieces.is_empty() {
                     return Ok((new_null_array(&self.data_type, 0), failed));
                 }
-                Ok((concat(&pieces)?, failed))
+                Ok((together(&pieces).map_err(|e| e.context(&self.sql))?, failed))
             }
         }
     }
@@ -127,6 +133,54 @@ impl Bound {
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.expr
     }
+}
+
+/// Whether one of them is so deep that a thread of Python's might have no room for it.
+pub(super) fn is_deep(exprs: &[Arc<dyn PhysicalExpr>]) -> bool {
+    fn deeper(expr: &Arc<dyn PhysicalExpr>, than: usize) -> bool {
+        than == 0 || expr.children().into_iter().any(|c| deeper(c, than - 1))
+    }
+    exprs.iter().any(|e| deeper(e, 50))
+}
+
+/// Runs what may panic within a crate of others, which is an error like any other.
+pub(super) fn guarded(deep: bool, f: impl FnOnce() -> Result<ArrayRef, DataFusionError>) -> Result<ArrayRef, String> {
+    let run = || if deep { with_room(f) } else { f() };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(made) => made.map_err(|e| failure(&e)),
+        // Arrow panics where the values of a column have no room.
+        Err(said) => {
+            let said = said.downcast_ref::<String>().map(String::as_str).or(said.downcast_ref::<&str>().copied());
+            Err(if said.is_some_and(|s| s.contains("overflow")) { TOO_LARGE } else { "it cannot be computed" }.into())
+        }
+    }
+}
+
+/// Whether an expression failed for so many rows together that fewer of them might do.
+pub fn is_too_large(e: &Error) -> bool {
+    e.kind == Kind::Malformed && e.message.contains(TOO_LARGE)
+}
+
+/// How many bytes of text an array has, or its largest part: what must have room in one.
+pub fn text_bytes(array: &dyn Array) -> usize {
+    let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
+    match array.data_type() {
+        DataType::Utf8 => span(array.as_string::<i32>().value_offsets()).1,
+        DataType::Binary => span(array.as_binary::<i32>().value_offsets()).1,
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let (from, len) = span(list.value_offsets());
+            text_bytes(&list.values().slice(from, len))
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|c| text_bytes(c)).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The pieces one after the other, if they have room.
+fn together(pieces: &[&dyn Array]) -> Result<ArrayRef> {
+    room(0, pieces.iter().map(|p| text_bytes(*p)).sum()).map_err(|_| Error::malformed(TOO_LARGE))?;
+    Ok(concat(pieces)?)
 }
 
 /// `text`, and where there are strings in it a hash of what each name and value in it is.

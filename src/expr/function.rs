@@ -91,8 +91,8 @@ impl Called {
             from += length;
         }
         let out = self.function.call(&groups).map_err(|e| match e.kind {
-            // The user stopped it: that is no fault of the rows.
-            Kind::Interrupted => e,
+            // The user stopped it, or it ended by itself: that is no fault of the rows.
+            Kind::Interrupted | Kind::Function => e,
             _ => Error { kind: Kind::Malformed, ..e }.context(self.function.name()),
         })?;
         if out.len() != groups.len() {

@@ -3,6 +3,7 @@
 use super::lookup::resolve_column;
 use super::parse::{self, Ast, Function};
 use super::{Bound, Dialect, bind};
+use crate::stack::with_room;
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, SchemaRef};
 
@@ -26,7 +27,7 @@ pub enum GroupItem {
 /// Reads "model", "upper(model) AS m", "window(time, '1 minute')", "session_window(time, '5 minutes')".
 pub fn parse_group_item(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<GroupItem> {
     // Windows are bayou's own in both dialects.
-    if let Ok(item) = parse::item(text) {
+    if let Ok(item) = with_room(|| parse::item(text)) {
         if let Ast::Function(function) = &item.ast {
             if function.name == "window" || function.name == "session_window" {
                 if let Some(alias) = item.alias {

@@ -5,7 +5,9 @@ use arrow::array::{
     Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray,
     BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringArray, StringBuilder,
 };
+use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::ColumnarValue;
 use std::sync::Arc;
@@ -63,7 +65,7 @@ impl Args {
 
     /// The argument as an array of all rows.
     pub fn full(&self, k: usize) -> Result<ArrayRef> {
-        self.values[k].to_array(self.rows)
+        spread(&self.values[k], self.rows)
     }
 
     fn arg<'a, A>(&'a self, k: usize, array: Option<&'a A>) -> Result<Arg<'a, A>> {
@@ -90,11 +92,41 @@ impl Args {
     }
 }
 
+/// Arrow's offsets are 32 bits wide: so many bytes of text a column of one batch can have. (Tests do with less memory.)
+pub const MOST_BYTES: usize = if cfg!(test) { 16 << 20 } else { i32::MAX as usize };
+
+/// What is said where a column would be longer. Fewer rows have room (see `evaluate`).
+pub(super) const TOO_LARGE: &str = "its values together are longer than 2 GiB";
+
+/// Whether so many bytes more have room.
+pub(super) fn room(have: usize, more: usize) -> Result<()> {
+    if have.saturating_add(more) > MOST_BYTES { Err(row_error(TOO_LARGE)) } else { Ok(()) }
+}
+
+/// A value for each row.
+pub(super) fn spread(value: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
+    if let ColumnarValue::Scalar(ScalarValue::Utf8(Some(text))) = value {
+        room(0, text.len().saturating_mul(rows))?;
+    }
+    if let ColumnarValue::Scalar(ScalarValue::Binary(Some(bytes))) = value {
+        room(0, bytes.len().saturating_mul(rows))?;
+    }
+    value.to_array(rows)
+}
+
+/// Where it is TRUE: NULL counts as false.
+pub(super) fn is_true(condition: &BooleanArray) -> BooleanArray {
+    if condition.null_count() == 0 { condition.clone() } else { prep_null_mask_filter(condition) }
+}
+
 pub(super) fn strings<S: AsRef<str>>(rows: usize, mut f: impl FnMut(usize) -> Result<Option<S>>) -> Result<ArrayRef> {
     let mut out = StringBuilder::with_capacity(rows, rows * 8);
     for row in 0..rows {
         match f(row)? {
-            Some(s) => out.append_value(s),
+            Some(s) => {
+                room(out.values_slice().len(), s.as_ref().len())?;
+                out.append_value(s);
+            }
             None => out.append_null(),
         }
     }
@@ -105,7 +137,10 @@ pub(super) fn binaries<S: AsRef<[u8]>>(rows: usize, mut f: impl FnMut(usize) -> 
     let mut out = BinaryBuilder::with_capacity(rows, rows * 8);
     for row in 0..rows {
         match f(row)? {
-            Some(s) => out.append_value(s),
+            Some(s) => {
+                room(out.values_slice().len(), s.as_ref().len())?;
+                out.append_value(s);
+            }
             None => out.append_null(),
         }
     }

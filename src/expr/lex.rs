@@ -57,20 +57,41 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>> {
             '\'' | '"' => string(rest, c)?,
             '`' => quoted(rest)?,
             'r' | 'R' if rest[1..].starts_with(['\'', '"']) => raw_string(rest)?,
-            c if c.is_ascii_digit() => number(rest),
-            '.' if rest[1..].starts_with(|d: char| d.is_ascii_digit()) && !after_name(&out, at) => number(rest),
-            c if c == '_' || c.is_alphabetic() => {
-                let len = rest.find(|c: char| !(c == '_' || c.is_alphanumeric())).unwrap_or(rest.len());
-                (Token::Word(rest[..len].to_string()), len)
+            '.' if after_name(&out, at) => (Token::Symbol("."), 1),
+            c if part_of_name(c) || c == '.' => {
+                // The longer of the two, as Spark's lexer: `2fa` and `0x1F` are names, `2f` and `3e5` are numbers.
+                let (number, name) = (number(rest), rest.find(|c| !part_of_name(c)).unwrap_or(rest.len()));
+                match () {
+                    () if number >= name && number > 0 => (Token::Number(rest[..number].to_string()), number),
+                    () if name > 0 => (Token::Word(rest[..name].to_string()), name),
+                    () => (Token::Symbol("."), 1),
+                }
             }
             _ => match SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
                 Some(s) => (Token::Symbol(s), s.len()),
-                None => return Err(Error::schema(format!("'{c}' has no place in an expression"))),
+                None => {
+                    return Err(Error::schema(format!(
+                        "'{c}' has no place here; a name with such a character goes in backticks, as in `{}`",
+                        named(text, at)
+                    )));
+                }
             },
         };
         out.push(Spanned { token, start: at, end: at + len });
         at += len;
     }
+}
+
+fn part_of_name(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
+/// The word around a character, up to blanks and what parts expressions.
+fn named(text: &str, at: usize) -> &str {
+    let apart = |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '<' | '>' | '=' | '`' | '\'' | '"');
+    let from = text[..at].rfind(apart).map_or(0, |i| i + text[i..].chars().next().map_or(1, char::len_utf8));
+    let to = text[at..].find(apart).map_or(text.len(), |i| at + i);
+    &text[from..to.max(from)]
 }
 
 /// `a.1` is a field, ` .1` a number.
@@ -157,22 +178,38 @@ fn string(rest: &str, quote: char) -> Result<(Token, usize)> {
     Err(Error::schema("a string is not closed"))
 }
 
-fn number(rest: &str) -> (Token, usize) {
+/// How long the number is that the text begins with; 0 where it begins with none. A number with a point must not run on into a
+/// name: `1.5x` is no `1.5`.
+fn number(rest: &str) -> usize {
     let digits = |from: usize| rest[from..].bytes().take_while(u8::is_ascii_digit).count();
-    let mut len = digits(0);
-    if rest[len..].starts_with('.') {
-        len += 1 + digits(len + 1);
-    }
-    if rest[len..].starts_with(['e', 'E']) {
-        let sign = usize::from(rest[len + 1..].starts_with(['+', '-']));
-        let exponent = digits(len + 1 + sign);
-        if exponent > 0 {
-            len += 1 + sign + exponent;
+    let whole = digits(0);
+    let exponent = |from: usize| {
+        if !rest[from..].starts_with(['e', 'E']) {
+            return 0;
         }
-    }
-    let suffix = rest[len..].bytes().take_while(u8::is_ascii_alphanumeric).count();
-    if matches!(rest[len..len + suffix].to_ascii_uppercase().as_str(), "L" | "S" | "Y" | "F" | "D" | "BD") {
-        len += suffix;
-    }
-    (Token::Number(rest[..len].to_string()), len)
+        let sign = usize::from(rest[from + 1..].starts_with(['+', '-']));
+        match digits(from + 1 + sign) {
+            0 => 0,
+            n => 1 + sign + n,
+        }
+    };
+    let ends = |at: usize| !rest[at..].starts_with(part_of_name);
+    let longest = |body: usize, suffixes: &[&str], must_end: bool| {
+        let suffix = suffixes.iter().map(|s| s.len()).filter(|n| {
+            let found = rest.get(body..body + n);
+            found.is_some_and(|f| suffixes.iter().any(|s| s.eq_ignore_ascii_case(f)))
+        });
+        let with = suffix.map(|n| body + n).filter(|at| !must_end || ends(*at)).max();
+        with.or_else(|| (!must_end || ends(body)).then_some(body)).unwrap_or(0)
+    };
+    let point = rest[whole..].starts_with('.').then(|| whole + 1 + digits(whole + 1)).filter(|at| *at > 1);
+    let decimal = point.map_or(0, |at| longest(at + exponent(at), &["F", "D", "BD"], true));
+    let plain = match whole {
+        0 => 0,
+        at => match exponent(at) {
+            0 => longest(at, &["L", "S", "Y", "F", "D", "BD"], false),
+            n => longest(at + n, &["F", "D", "BD"], false),
+        },
+    };
+    decimal.max(plain)
 }

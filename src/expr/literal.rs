@@ -14,6 +14,10 @@ pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
     if let Some(digits) = upper.strip_suffix("BD") {
         return decimal(digits).ok_or_else(|| out_of_range("DECIMAL(38, s)"));
     }
+    let double = |body: &str| {
+        let v: f64 = body.parse().map_err(|_| wrong())?;
+        if v.is_infinite() { Err(out_of_range("DOUBLE")) } else { Ok(v) }
+    };
     let exponent = upper.contains('E');
     let (body, suffix) = match upper.chars().last() {
         Some(c @ ('L' | 'S' | 'Y' | 'F' | 'D')) => (&upper[..upper.len() - 1], Some(c)),
@@ -26,15 +30,18 @@ pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
         Some('Y') if whole => (body.parse::<i8>().map_err(|_| out_of_range("TINYINT"))?.into(), body.to_string()),
         Some('F') => {
             let v: f32 = body.parse().map_err(|_| wrong())?;
+            if v.is_infinite() {
+                return Err(out_of_range("FLOAT"));
+            }
             (v.into(), super::text::java_float(v))
         }
         Some('D') => {
-            let v: f64 = body.parse().map_err(|_| wrong())?;
+            let v = double(body)?;
             (v.into(), super::text::java_double(v))
         }
         Some(_) => return Err(wrong()),
         None if exponent => {
-            let v: f64 = body.parse().map_err(|_| wrong())?;
+            let v = double(body)?;
             (v.into(), super::text::java_double(v))
         }
         None if whole => match (body.parse::<i32>(), body.parse::<i64>()) {

@@ -55,9 +55,38 @@ pub(super) fn find(name: &str, schema: &Schema) -> Result<Option<usize>> {
     }
 }
 
+/// Whether SQL takes the name as it is.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.starts_with(|c: char| c == '_' || c.is_alphabetic()) && name.chars().all(|c| c == '_' || c.is_alphanumeric())
+}
+
+/// The name as SQL takes it: in backticks where it must.
+pub fn quoted(name: &str) -> String {
+    if is_plain(name) { name.to_string() } else { format!("`{}`", name.replace('`', "``")) }
+}
+
+/// A column of which this text is the bare name, although its name must be in backticks.
+pub(super) fn meant(text: &str, schema: &Schema) -> Option<String> {
+    let lower = text.trim().to_lowercase();
+    let found = schema.fields().iter().find(|f| !is_plain(f.name()) && f.name().to_lowercase() == lower)?;
+    Some(format!("There is a column named so: write it in backticks, {}.", quoted(found.name())))
+}
+
+/// The same of a column whose name stands somewhere in the text.
+pub(super) fn meant_within(text: &str, schema: &Schema) -> Option<String> {
+    let lower = text.to_lowercase();
+    let odd = schema.fields().iter().filter(|f| !is_plain(f.name()) && f.name().len() > 1 && !text.contains('`'));
+    let found = odd.filter(|f| lower.contains(&f.name().to_lowercase())).max_by_key(|f| f.name().len())?;
+    Some(format!("If column '{}' is meant, write it in backticks: {}.", found.name(), quoted(found.name())))
+}
+
 pub(super) fn unknown(name: &str, schema: &Schema) -> Error {
+    if let Some(meant) = meant(name, schema) {
+        return Error::schema(format!("there is no field '{name}'. {meant}"));
+    }
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    let mut suggestion = did_you_mean(name, names.iter().copied());
+    let shown: Vec<String> = names.iter().map(|n| quoted(n)).collect();
+    let mut suggestion = did_you_mean(name, shown.iter().map(String::as_str));
     if suggestion.is_empty() {
         // Two letters the wrong way round in a short name: "bmp".
         let lower = name.to_lowercase();

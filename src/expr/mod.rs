@@ -20,18 +20,23 @@ mod compare;
 mod datafusion_dialect;
 mod ddl;
 mod decimal;
+#[cfg(test)]
+mod edge_test;
 mod evaluate;
 mod function;
 mod functions;
 mod group;
+mod java_regex;
 mod kernel;
 mod lex;
+mod limits;
 mod literal;
 mod lookup;
 mod nested;
 mod node;
 mod ordered;
 mod parse;
+mod shared;
 mod sorted;
 mod spark_aggregates;
 #[cfg(test)]
@@ -42,11 +47,15 @@ pub use aggregate::Aggregate;
 pub use aggregation::{Aggregation, bind_aggregation};
 pub use bind::{bind, bind_predicate, bind_select};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
-pub use evaluate::Bound;
+pub use evaluate::{Bound, is_too_large, text_bytes};
 pub use function::{AggregateItem, GroupFunction};
 pub use functions::{Listed, listed};
 pub use group::{GroupItem, parse_group_item};
-pub use lookup::resolve_column;
+pub use kernel::MOST_BYTES;
+pub use limits::check_statement;
+pub use lookup::{quoted, resolve_column};
+pub use ordered::normalize;
+pub use text::{parse_date, parse_timestamp_in};
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@ use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::kernel::{Args, Kernel};
 use super::node::Typed;
+use super::ordered::normalize;
 use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, UInt32Builder, make_array};
@@ -125,8 +126,8 @@ pub(super) fn map_value(map: Typed, key: Typed, value: DataType, sql: String) ->
             .flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize))
             .collect();
         let first = offsets[0] as usize;
-        let keys = map.keys().slice(first, rows_of_keys.len());
-        let wanted = take(&a.full(1)?, &rows_of_keys, None)?;
+        let keys = normalize(&map.keys().slice(first, rows_of_keys.len()));
+        let wanted = take(&normalize(&a.full(1)?), &rows_of_keys, None)?;
         let equal = arrow::compute::kernels::cmp::eq(&keys, &wanted)?;
         let mut found = UInt32Builder::with_capacity(a.rows);
         for row in 0..a.rows {

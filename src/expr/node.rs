@@ -1,5 +1,6 @@
 //! A typed expression while it is bound, and the physical expressions of our own.
 
+use super::evaluate::guarded;
 use super::kernel::{Args, Kernel};
 use arrow::array::{Array, AsArray, BooleanArray, new_empty_array};
 use arrow::compute::kernels::boolean::{and_kleene, is_null, or_kleene};
@@ -22,9 +23,16 @@ pub(super) struct Typed {
     pub data_type: DataType,
     pub nullable: bool,
     pub sql: String,
+    /// Whether it was written as a literal: beside a DECIMAL such a number has only the digits it has, as in Spark.
+    pub literal: bool,
 }
 
 impl Typed {
+    /// Neither a literal nor a constant.
+    pub fn other(expr: Arc<dyn PhysicalExpr>, data_type: DataType, nullable: bool, sql: String) -> Self {
+        Self { expr, data_type, nullable, sql, literal: false }
+    }
+
     pub fn column(schema: &SchemaRef, index: usize) -> Self {
         let field = schema.field(index);
         Self {
@@ -32,12 +40,13 @@ impl Typed {
             data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
             sql: field.name().clone(),
+            literal: false,
         }
     }
 
     pub fn literal(value: ScalarValue, sql: impl Into<String>) -> Self {
         let (data_type, nullable) = (value.data_type(), value.is_null());
-        Self { expr: Arc::new(Literal::new(value)), data_type, nullable, sql: sql.into() }
+        Self { expr: Arc::new(Literal::new(value)), data_type, nullable, sql: sql.into(), literal: true }
     }
 
     pub fn null(data_type: &DataType) -> Self {
@@ -75,7 +84,7 @@ impl Typed {
         let label = format!("{sql}:{data_type}");
         let expr: Arc<dyn PhysicalExpr> =
             Arc::new(Call { label, kernel, args: children, data_type: data_type.clone(), nullable });
-        Self { expr, data_type, nullable, sql }.fold(&args)
+        Self::other(expr, data_type, nullable, sql).fold(&args)
     }
 
     /// Around a physical expression of DataFusion's.
@@ -86,7 +95,7 @@ impl Typed {
         nullable: bool,
         sql: impl Into<String>,
     ) -> Self {
-        Self { expr, data_type, nullable, sql: sql.into() }.fold(args)
+        Self::other(expr, data_type, nullable, sql.into()).fold(args)
     }
 
     fn fold(self, args: &[Typed]) -> Self {
@@ -94,13 +103,12 @@ impl Typed {
             return self;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(1));
-        let value = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)
-            .map_err(Into::into)
-            .and_then(|one| self.expr.evaluate(&one))
-            .and_then(|v| v.into_array(1))
-            .and_then(|array| ScalarValue::try_from_array(&array, 0));
-        match value {
-            Ok(value) if value.data_type() == self.data_type => {
+        let value = guarded(false, || {
+            let one = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
+            self.expr.evaluate(&one)?.into_array(1)
+        });
+        match value.map(|array| ScalarValue::try_from_array(&array, 0)) {
+            Ok(Ok(value)) if value.data_type() == self.data_type => {
                 Self { nullable: value.is_null(), expr: Arc::new(Literal::new(value)), ..self }
             }
             // It fails when it is run, for every row, as in Spark.

@@ -1,20 +1,20 @@
-//! Floats as whole numbers of the same order as Spark's: NaN is the greatest, -0.0 is 0.0.
+//! Floats in the order of Spark's: as whole numbers, NaN the greatest and -0.0 just below 0.0; and in one form for what is equal.
 
 use super::kernel::nums;
 use super::node::Typed;
 use crate::Result;
-use arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, make_array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use std::sync::Arc;
 
 /// Negative numbers have their other bits turned round, so that the order of bits is the order of numbers.
 pub(super) fn bits(x: f64) -> i64 {
-    let bits = (if x.is_nan() { f64::NAN.abs() } else { x + 0.0 }).to_bits() as i64;
+    let bits = (if x.is_nan() { f64::NAN.abs() } else { x }).to_bits() as i64;
     if bits < 0 { bits ^ i64::MAX } else { bits }
 }
 
 fn bits32(x: f32) -> i32 {
-    let bits = (if x.is_nan() { f32::NAN.abs() } else { x + 0.0 }).to_bits() as i32;
+    let bits = (if x.is_nan() { f32::NAN.abs() } else { x }).to_bits() as i32;
     if bits < 0 { bits ^ i32::MAX } else { bits }
 }
 
@@ -55,28 +55,47 @@ pub(super) fn value(keys: &ArrayRef) -> Result<ArrayRef> {
 
 /// NaNs and zeros in one form, so that they are equal to DISTINCT.
 pub(super) fn normalised(arg: Typed) -> Typed {
-    let sql = arg.sql.clone();
-    match arg.data_type {
-        DataType::Float64 => Typed::call(
-            vec![arg],
-            DataType::Float64,
-            false,
-            sql,
-            Arc::new(|a| {
-                let x = a.num::<Float64Type>(0)?;
-                nums::<Float64Type>(a.rows, |i| Ok(x.get(i).map(|x| if x.is_nan() { f64::NAN } else { x + 0.0 })))
-            }),
-        ),
-        DataType::Float32 => Typed::call(
-            vec![arg],
-            DataType::Float32,
-            false,
-            sql,
-            Arc::new(|a| {
-                let x = a.num::<Float32Type>(0)?;
-                nums::<Float32Type>(a.rows, |i| Ok(x.get(i).map(|x| if x.is_nan() { f32::NAN } else { x + 0.0 })))
-            }),
-        ),
-        _ => arg,
+    if !has_floats(&arg.data_type) {
+        return arg;
+    }
+    let (sql, data_type, nullable) = (arg.sql.clone(), arg.data_type.clone(), arg.nullable);
+    Typed::call(vec![arg], data_type, nullable, sql, Arc::new(|a| Ok(normalize(&a.full(0)?))))
+}
+
+fn has_floats(t: &DataType) -> bool {
+    match t {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
+        DataType::Struct(fields) => fields.iter().any(|f| has_floats(f.data_type())),
+        DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) | DataType::Map(f, _) => {
+            has_floats(f.data_type())
+        }
+        DataType::Dictionary(_, value) => has_floats(value),
+        _ => false,
+    }
+}
+
+/// NaNs are one value and -0.0 is 0.0, also within structs, arrays and maps.
+pub fn normalize(array: &ArrayRef) -> ArrayRef {
+    if !has_floats(array.data_type()) {
+        return array.clone();
+    }
+    match array.data_type() {
+        DataType::Float64 => {
+            let a = array.as_primitive::<Float64Type>();
+            Arc::new(a.unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 }))
+        }
+        DataType::Float32 => {
+            let a = array.as_primitive::<Float32Type>();
+            Arc::new(a.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }))
+        }
+        _ => {
+            // The parts are normalized where they are: offsets and NULLs stay.
+            let data = array.to_data();
+            let parts = data.child_data().iter().map(|part| normalize(&make_array(part.clone())).to_data()).collect();
+            match data.into_builder().child_data(parts).build() {
+                Ok(data) => make_array(data),
+                Err(_) => array.clone(),
+            }
+        }
     }
 }

@@ -82,8 +82,6 @@ pub(super) struct Function {
     pub within_group: bool,
     /// IGNORE NULLS is true, RESPECT NULLS false.
     pub ignore_nulls: Option<bool>,
-    /// OVER (…).
-    pub over: bool,
 }
 
 impl Function {
@@ -265,17 +263,27 @@ impl<'a> Parser<'a> {
         Ok(Item { ast, alias })
     }
 
-    pub fn expression(&mut self) -> Result<Ast> {
+    /// One level deeper: what nests without end is an error, not the end of the stack.
+    pub fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(Error::schema(format!("the expression is nested more than {MAX_DEPTH} levels deep")));
+        match self.depth > MAX_DEPTH {
+            true => Err(Error::schema(format!("the text is nested more than {MAX_DEPTH} levels deep"))),
+            false => Ok(()),
         }
+    }
+
+    pub fn back(&mut self) {
+        self.depth -= 1;
+    }
+
+    pub fn expression(&mut self) -> Result<Ast> {
+        self.deeper()?;
         let mut left = self.conjunction()?;
         while self.word("or") {
             self.operator()?;
             left = Ast::Binary("OR", Box::new(left), Box::new(self.conjunction()?));
         }
-        self.depth -= 1;
+        self.back();
         Ok(left)
     }
 
@@ -298,13 +306,13 @@ impl<'a> Parser<'a> {
 
     fn negation(&mut self) -> Result<Ast> {
         let mut count = 0;
-        while self.word("not") || self.symbol("!") {
+        while self.symbol("!") || (!self.bare(1, true) && self.word("not")) {
             count += 1;
         }
-        let mut ast = self.predicate()?;
         if count > MAX_DEPTH {
             return Err(Error::schema("too many NOTs"));
         }
+        let mut ast = self.predicate()?;
         for _ in 0..count {
             ast = Ast::Unary("NOT", Box::new(ast));
         }
@@ -433,15 +441,14 @@ impl<'a> Parser<'a> {
             _ => return self.postfix(),
         };
         self.next();
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(Error::schema("too many signs"));
-        }
+        self.deeper()?;
+        // `-1` is a literal, `-(1)` an operation.
+        let literal = matches!(self.peek(), Token::Number(_));
         let ast = match (op, self.unary()?) {
-            ("-", Ast::Number(n)) if !n.starts_with('-') => Ast::Number(format!("-{n}")),
+            ("-", Ast::Number(n)) if literal => Ast::Number(format!("-{n}")),
             (op, operand) => Ast::Unary(op, Box::new(operand)),
         };
-        self.depth -= 1;
+        self.back();
         Ok(ast)
     }
 
@@ -493,14 +500,15 @@ impl<'a> Parser<'a> {
                 }
                 let ast = self.expression()?;
                 if self.peek() == &Token::Symbol(",") {
-                    return Err(Error::schema(format!("'{}': tuples are not supported", self.text)));
+                    while self.symbol(",") {
+                        self.expression()?;
+                    }
+                    self.expect(")")?;
+                    let what = if self.peek() == &Token::Symbol("->") { "lambdas (->)" } else { "tuples" };
+                    return Err(Error::schema(format!("'{}': {what} are not supported", self.text)));
                 }
                 self.expect(")")?;
-                Ok(match ast {
-                    // `(a).b` is a field of a, not the path a.b; `-(1)` is an operation.
-                    Ast::Number(_) => ast,
-                    other => other,
-                })
+                Ok(ast)
             }
             Token::Symbol("*") => {
                 self.next();
@@ -531,7 +539,7 @@ impl<'a> Parser<'a> {
                 self.next();
                 Ok(Ast::Bool(lower == "true"))
             }
-            "case" if !called || !matches!(self.ahead(1), Token::End) => self.case(),
+            "case" if !self.bare(1, true) => self.case(),
             "cast" | "try_cast" if called => self.cast(lower == "try_cast"),
             "date" | "timestamp" | "timestamp_ntz" | "timestamp_ltz" | "x" if text => {
                 self.next();
@@ -544,8 +552,8 @@ impl<'a> Parser<'a> {
                 self.next();
                 super::literal::interval(self)
             }
-            "and" | "or" | "then" | "when" | "else" | "end" | "from" | "as" | "between" | "in" | "like"
-                if !called || lower != "like" =>
+            "then" | "when" | "else" | "end" | "and" | "or" | "from" | "as" | "between" | "in" | "like"
+                if !self.bare(1, false) && (!called || lower != "like") =>
             {
                 Err(self.wrong("an expression"))
             }
@@ -557,6 +565,25 @@ impl<'a> Parser<'a> {
                 self.next();
                 Ok(Ast::Column(vec![word.to_string()]))
             }
+        }
+    }
+
+    /// Whether the word before token `n` stands for itself: a column may be named `end` or `case`, as in Spark. `opens`: an expression
+    /// may follow the keyword.
+    fn bare(&self, n: usize, opens: bool) -> bool {
+        match self.ahead(n) {
+            Token::End => true,
+            Token::Symbol("(") => false,
+            Token::Symbol(s) => !opens || !matches!(*s, "-" | "+" | "~" | "!" | "*"),
+            Token::Word(w) => {
+                let follows = [
+                    "when", "then", "else", "end", "is", "as", "and", "or", "between", "in", "like", "ilike", "rlike",
+                    "regexp", "div", "asc", "desc",
+                ];
+                // `CASE WHEN` is none of them.
+                follows.iter().skip(usize::from(opens)).any(|f| w.eq_ignore_ascii_case(f))
+            }
+            _ => false,
         }
     }
 

@@ -121,8 +121,16 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
     plan.build(sql, filter, schema)
 }
 
+pub(super) fn check_count(function: &Function, wanted: usize) -> Result<()> {
+    let (name, given) = (function.name.as_str(), function.args.len());
+    if given == wanted {
+        return Ok(());
+    }
+    Err(Error::schema(format!("{name}: {given} arguments given; it is called as {}", usage(name))))
+}
+
 /// What stands beside the arguments must mean something.
-fn check_clauses(function: &Function) -> Result<()> {
+pub(super) fn check_clauses(function: &Function) -> Result<()> {
     let name = function.name.as_str();
     let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}; it is called as {}", usage(name))));
     let takes_distinct = match name {
@@ -308,11 +316,35 @@ pub(super) fn r2([sxx, syy, sxy]: [Typed; 3]) -> Typed {
     )
 }
 
+/// `corr` of its three sums, which are about the means: DataFusion's own takes the difference of two sums of squares, which are
+/// nearly equal where the values are far from zero. NULL where one side does not vary.
+pub(super) fn corr([sxx, syy, sxy]: [Typed; 3], sql: String) -> Typed {
+    Typed::call(
+        vec![sxx, syy, sxy],
+        DataType::Float64,
+        true,
+        sql,
+        Arc::new(|a| {
+            let (xx, yy, xy) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?, a.num::<Float64Type>(2)?);
+            nums::<Float64Type>(a.rows, |i| {
+                let (Some(xx), Some(yy), Some(xy)) = (xx.get(i), yy.get(i), xy.get(i)) else { return Ok(None) };
+                Ok((xx != 0.0 && yy != 0.0).then(|| xy / (xx.sqrt() * yy.sqrt())))
+            })
+        }),
+    )
+}
+
+fn wide_decimal(arg: Typed, p: u8, s: i8) -> Typed {
+    let to = DataType::Decimal256(p, s);
+    let (sql, nullable, out) = (arg.sql.clone(), arg.nullable, to.clone());
+    Typed::call(vec![arg], to, nullable, sql, Arc::new(move |a| Ok(arrow::compute::cast(&a.full(0)?, &out)?)))
+}
+
 fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
     let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
     let counts = match name {
         "count" => 1..=usize::MAX,
-        "corr" | "covar_pop" | "covar_samp" | "percentile" | "max_by" | "min_by" => 2..=2,
+        "covar_pop" | "covar_samp" | "percentile" | "max_by" | "min_by" => 2..=2,
         name if name.starts_with("regr_") => 2..=2,
         "approx_percentile" | "percentile_approx" => 2..=3,
         _ => 1..=1,
@@ -368,10 +400,20 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             t if is_int(&t) => Plan::new(df::sum::sum_udaf(), vec![implicit(first, &bigint)?], bigint),
             DataType::Decimal128(p, s) => {
-                Plan::new(df::sum::sum_udaf(), vec![first], DataType::Decimal128((p + 10).min(38), s))
+                // DataFusion's sum wraps around. Of up to 28 digits ten billion rows and more have room in 128 bits; others are
+                // summed in 256, so that only the sum itself can be too large, whatever the order of the rows.
+                let plan = match p {
+                    ..=28 => Plan::new(df::sum::sum_udaf(), vec![first], DataType::Null),
+                    _ => Plan::new(df::sum::sum_udaf(), vec![wide_decimal(first, p, s)], DataType::Null),
+                };
+                Plan { data_type: DataType::Decimal128((p + 10).min(38), s), ..plan }
             }
-            _ => doubles(df::sum::sum_udaf(), first)?,
+            _ => doubles(df::sum::sum_udaf(), if distinct { normalised(first) } else { first })?,
         },
+        // Equal doubles may come of different whole numbers: what is distinct is the numbers.
+        "avg" | "mean" if distinct && t == DataType::Int64 => {
+            Plan::new(df::array_agg::array_agg_udaf(), vec![first], double).grows().ignore_nulls().finish(Finish::Mean)
+        }
         "avg" | "mean" => match t {
             DataType::Decimal128(p, s) if p <= 33 => {
                 if distinct {
@@ -384,7 +426,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             DataType::Decimal128(..) => {
                 return Err(wrong("DECIMAL of more than 33 digits is not supported; use CAST".into()));
             }
-            _ => doubles(df::average::avg_udaf(), first)?,
+            _ => doubles(df::average::avg_udaf(), if distinct { normalised(first) } else { first })?,
         },
         "min" | "max" => {
             if t.is_nested() {
@@ -404,10 +446,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "stddev_pop" => doubles(df::stddev::stddev_pop_udaf(), first)?,
         "variance" | "var_samp" => doubles(df::variance::var_samp_udaf(), first)?,
         "var_pop" => doubles(df::variance::var_pop_udaf(), first)?,
-        "corr" | "covar_pop" | "covar_samp" => {
+        "covar_pop" | "covar_samp" => {
             let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
             let udaf = match name {
-                "corr" => df::correlation::corr_udaf(),
                 "covar_pop" => df::covariance::covar_pop_udaf(),
                 _ => df::covariance::covar_samp_udaf(),
             };
@@ -460,7 +501,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
                 .finish(Finish::Percentile(p))
         }
         "approx_count_distinct" => {
-            Plan::new(df::approx_distinct::approx_distinct_udaf(), vec![normalised(first)], bigint).not_null()
+            let first = normalised(first);
+            let first = if is_float(&t) { ordered::key(first) } else { first };
+            Plan::new(df::approx_distinct::approx_distinct_udaf(), vec![first], bigint).not_null()
         }
         "collect_list" | "array_agg" | "collect_set" => {
             if t == DataType::Null {
@@ -489,9 +532,7 @@ fn counted(mut args: Vec<Typed>) -> Result<Typed> {
     if args.len() == 1 {
         return Ok(args.remove(0));
     }
-    let mut tests = args.into_iter().map(|a| bind::is_null(a, true));
-    let first = tests.next().ok_or_else(|| Error::internal("count of nothing"))?;
-    let all = tests.try_fold(first, |all, test| bind::logic(true, all, test))?;
+    let all = bind::all_of(true, args.into_iter().map(|a| bind::is_null(a, true)).collect())?;
     bind::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
 }
 

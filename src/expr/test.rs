@@ -33,11 +33,13 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("to_date('366 2024', 'DDD yyyy')", "refused"),
     ("CAST('2024-01-01 00:00:00 PST' AS TIMESTAMP)", "abbreviations of time zones are not read"),
     ("avg(l)", "the sum of doubles of such different sizes depends on their order, in Spark as well"),
+    ("avg(DISTINCT l)", "as avg(l)"),
     ("avg(w)", "refused: there is no room for the digits"),
     ("max_by(NULL, i)", "refused: it has no type"),
     ("max_by(i, a)", "refused: arrays are not compared"),
     ("max_by(i, '5')", "of equal ones Spark gives the last it saw"),
-    ("round(double(5e-324), 2)", "only its name: Java writes 4.9E-324"),
+    ("corr(y, 1)", "Spark 4.0.0 divides by zero where one side does not vary"),
+    ("corr(1, y)", "Spark 4.0.0 divides by zero where one side does not vary"),
 ];
 
 fn batch_of(columns: &[Value], rows: &[Value]) -> RecordBatch {
@@ -221,8 +223,7 @@ fn run_aggregation(aggregation: &Aggregation, batch: &RecordBatch, split: bool) 
         }
         let feed = |batch: &RecordBatch| -> Result<_> {
             let mut accumulator = aggregate.accumulator()?;
-            let arguments = aggregate.evaluate_arguments(batch)?;
-            let filter = aggregate.evaluate_filter(batch)?;
+            let (arguments, filter) = aggregate.evaluate(batch)?;
             accumulator.update_batch(&arguments, &vec![0; batch.num_rows()], filter.as_ref(), 1)?;
             Ok(accumulator)
         };
@@ -390,7 +391,7 @@ fn ddl_errors_say_what_is_wrong_and_what_was_meant() {
     schema_error(parse_ddl("a MAP<STRING>"), &["','"]);
     schema_error(parse_ddl("a ARRAY<INT"), &["'>'"]);
     schema_error(parse_ddl("a STRUCT<x: INT, X: INT>"), &["'X' occurs twice"]);
-    schema_error(parse_ddl("1a INT"), &["backticks"]);
+    schema_error(parse_ddl("1d INT"), &["backticks"]);
 }
 
 #[test]
@@ -426,7 +427,7 @@ fn a_select_list_keeps_names_and_refuses_doubles() {
 fn what_is_refused_is_named_with_a_reason() {
     let schema = schema("time TIMESTAMP, bpm INT, model STRING, a ARRAY<INT>");
     let refused = |text: &str, parts: &[&str]| schema_error(bind(text, &schema, DB), parts);
-    refused("uppr(model)", &["'uppr'", "Did you mean 'upper'?", "datafusion"]);
+    refused("uppr(model)", &["'uppr'", "Did you mean 'upper'?"]);
     refused("rand()", &["'rand'", "not the same every time"]);
     refused("first(bpm)", &["first is an aggregate function"]);
     refused("mode(bpm)", &["'mode'", "no such aggregate"]);
@@ -441,7 +442,7 @@ fn what_is_refused_is_named_with_a_reason() {
     refused("INTERVAL 1 DAY", &["INTERVAL"]);
     refused("model RLIKE '(?<=a)b'", &["look-around"]);
     refused("bpm = time", &["INT and TIMESTAMP", "CAST"]);
-    refused("CAST(bpm AS NUMBR)", &["'NUMBR'", "Did you mean 'NUMERIC'?"]);
+    refused("CAST(bpm AS NUMERC)", &["'NUMERC'", "Did you mean 'NUMERIC'?"]);
     refused("upper(DISTINCT model)", &["DISTINCT"]);
     refused("'abc", &["not closed"]);
     refused("", &["empty"]);

@@ -6,10 +6,14 @@ pub(super) fn trim_all(text: &str) -> &str {
 }
 
 fn java_digits(shortest: String, negative: bool) -> String {
-    // `shortest` is Rust's "{:e}" of the absolute value: "1.234e5".
+    // `shortest` is as Rust's "{:e}" writes the absolute value: "1.234e5".
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let digits = match digits.trim_end_matches('0') {
+        "" => "0",
+        digits => digits,
+    };
     let body = if (-3..7).contains(&exponent) {
         if exponent < 0 {
             format!("0.{}{digits}", "0".repeat((-exponent - 1) as usize))
@@ -28,6 +32,18 @@ fn java_digits(shortest: String, negative: bool) -> String {
     if negative { format!("-{body}") } else { body }
 }
 
+/// As many digits as tell the number from its neighbours, and at least two, as in Java since 19: the nearest with so many digits, of
+/// two that are equally near the even one. Rust's shortest is another one of the two, and 5e-324 instead of 4.9e-324.
+macro_rules! shortest {
+    ($v:expr, $t:ty) => {{
+        let v: $t = $v;
+        let short = format!("{v:e}");
+        let digits = short.find('e').unwrap_or(short.len()).saturating_sub(1).max(2);
+        let near = format!("{v:.*e}", digits - 1);
+        if near.parse::<$t>() == Ok(v) { near } else { short }
+    }};
+}
+
 /// `Double.toString`.
 pub(super) fn java_double(v: f64) -> String {
     match v {
@@ -35,7 +51,7 @@ pub(super) fn java_double(v: f64) -> String {
         f64::INFINITY => "Infinity".into(),
         f64::NEG_INFINITY => "-Infinity".into(),
         0.0 => if v.is_sign_negative() { "-0.0" } else { "0.0" }.into(),
-        v => java_digits(format!("{:e}", v.abs()), v < 0.0),
+        v => java_digits(shortest!(v.abs(), f64), v < 0.0),
     }
 }
 
@@ -46,7 +62,7 @@ pub(super) fn java_float(v: f32) -> String {
         f32::INFINITY => "Infinity".into(),
         f32::NEG_INFINITY => "-Infinity".into(),
         0.0 => if v.is_sign_negative() { "-0.0" } else { "0.0" }.into(),
-        v => java_digits(format!("{:e}", v.abs()), v < 0.0),
+        v => java_digits(shortest!(v.abs(), f32), v < 0.0),
     }
 }
 
@@ -159,17 +175,23 @@ fn take_date(text: &str) -> Option<(i64, &str)> {
 }
 
 /// As Spark casts a string to DATE.
-pub(super) fn parse_date(text: &str) -> Option<i32> {
+pub fn parse_date(text: &str) -> Option<i32> {
     let (days, rest) = take_date(trim_all(text))?;
     (rest.is_empty() || rest.starts_with([' ', 'T'])).then(|| i32::try_from(days).ok()).flatten()
 }
 
 /// As Spark casts a string to TIMESTAMP, in UTC when it names no zone.
 pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
+    parse_timestamp_in(text, None)
+}
+
+/// The same for a session in another zone.
+pub fn parse_timestamp_in(text: &str, session: Option<chrono_tz::Tz>) -> Option<i64> {
+    let here = |local: i64| session.map_or(Some(local), |tz| Zone::Region(tz).to_utc(local));
     let (days, rest) = take_date(trim_all(text))?;
     let midnight = days.checked_mul(DAY)?;
     if rest.is_empty() {
-        return Some(midnight);
+        return here(midnight);
     }
     let rest = rest.strip_prefix([' ', 'T'])?;
     if rest.is_empty() {
@@ -179,7 +201,9 @@ pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
     let (mut minute, mut second, mut micros, mut zone) = (0, 0, 0, rest);
     if let Some(r) = rest.strip_prefix(':') {
         (minute, zone) = take_digits(r, 1, 2)?;
-    } else if !rest.is_empty() {
+    }
+    // A zone comes behind seconds only.
+    if !zone.is_empty() && !zone.starts_with(':') {
         return None;
     }
     if let Some(r) = zone.strip_prefix(':') {
@@ -195,7 +219,7 @@ pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
     }
     let local = midnight.checked_add((hour * 3600 + minute * 60 + second) * 1_000_000 + micros)?;
     let zone = zone.trim();
-    if zone.is_empty() { Some(local) } else { Zone::parse(zone)?.to_utc(local) }
+    if zone.is_empty() { here(local) } else { Zone::parse(zone)?.to_utc(local) }
 }
 
 /// An offset or a region.
@@ -206,7 +230,7 @@ pub(super) enum Zone {
 
 impl Zone {
     pub fn parse(text: &str) -> Option<Self> {
-        if text.eq_ignore_ascii_case("z") {
+        if text == "Z" {
             return Some(Self::Fixed(0));
         }
         let offset = ["UTC", "GMT", "UT"].iter().find_map(|p| text.strip_prefix(p)).unwrap_or(text);
@@ -297,11 +321,46 @@ pub(super) fn parse_double(text: &str) -> Option<f64> {
         return number.parse().ok();
     }
     match text.to_ascii_lowercase().as_str() {
+        "-nan" | "+nan" if text.ends_with("NaN") => Some(f64::NAN),
         "inf" | "+inf" | "infinity" | "+infinity" => Some(f64::INFINITY),
         "-inf" | "-infinity" => Some(f64::NEG_INFINITY),
         "nan" => Some(f64::NAN),
-        _ => None,
+        _ => hexadecimal(text),
     }
+}
+
+/// Java's `0x1.8p3`.
+fn hexadecimal(text: &str) -> Option<f64> {
+    let (sign, body) = match text.as_bytes().first()? {
+        b'-' => (-1.0, &text[1..]),
+        b'+' => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    let body = body.strip_prefix("0x").or_else(|| body.strip_prefix("0X"))?;
+    let (mantissa, exponent) = body.split_once(['p', 'P'])?;
+    let exponent: i64 = exponent.strip_suffix(['d', 'D', 'f', 'F']).unwrap_or(exponent).parse().ok()?;
+    let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if int.len() + frac.len() == 0 || !int.bytes().chain(frac.bytes()).all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    // 60 bits and whether any follow: rounding needs no more.
+    let (mut value, mut places) = (0u64, 0i64);
+    for (i, digit) in int.chars().chain(frac.chars()).enumerate() {
+        let digit = u64::from(digit.to_digit(16)?);
+        let behind = i64::from(i >= int.len());
+        match value < 1 << 56 {
+            true => (value, places) = (value * 16 + digit, places - 4 * behind),
+            false => (value, places) = (value | u64::from(digit > 0), places + 4 * (1 - behind)),
+        }
+    }
+    let mut out = value as f64;
+    let mut left = exponent.saturating_add(places).clamp(-5000, 5000);
+    while left != 0 {
+        let step = left.clamp(-1000, 1000);
+        out *= 2f64.powi(step as i32);
+        left -= step;
+    }
+    Some(sign * out)
 }
 
 pub(super) fn parse_bool(text: &str) -> Option<bool> {

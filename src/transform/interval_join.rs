@@ -317,6 +317,14 @@ impl Stateful for IntervalJoin {
         Some(last.plus(self.spec.after).plus(Duration::from_micros(1)))
     }
 
+    fn waiting_rows(&self) -> u64 {
+        if self.spec.how != JoinKind::Left {
+            return 0;
+        }
+        let left = &self.sides[LEFT];
+        left.alive().into_iter().filter(|r| !left.is_matched(*r)).count() as u64
+    }
+
     /// Left rows of a left join whose time is up.
     fn would_emit(&self, after: Option<Watermark>) -> bool {
         self.spec.how == JoinKind::Left && self.sides[LEFT].would_close(after)

@@ -16,6 +16,8 @@ pub mod interval_join;
 pub mod join;
 mod keys;
 pub mod map;
+#[cfg(test)]
+mod room_test;
 pub mod static_join;
 #[cfg(test)]
 mod test;
@@ -27,7 +29,7 @@ pub use static_join::{StaticJoinSpec, StaticTable};
 
 use crate::Result;
 use crate::batch::{Batch, FailedRow};
-use crate::expr::Bound;
+use crate::expr::{Bound, is_too_large};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -59,6 +61,20 @@ impl Project {
 
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// In parts, each with its input, where the values of a column have no room in one batch.
+    pub fn apply_in_parts(&self, input: &Batch) -> Result<Vec<(Batch, Outcome)>> {
+        match self.apply(input) {
+            Ok(out) => Ok(vec![(input.clone(), out)]),
+            Err(e) if is_too_large(&e) && input.len() > 1 => {
+                let half = input.len() / 2;
+                let mut out = self.apply_in_parts(&input.slice(0, half))?;
+                out.extend(self.apply_in_parts(&input.slice(half, input.len() - half))?);
+                Ok(out)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     pub fn apply(&self, input: &Batch) -> Result<Outcome> {

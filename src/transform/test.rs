@@ -1,6 +1,6 @@
 //! Made-up rows for the stages' tests.
 
-use crate::batch::{Batch, Messages, Origin, TimestampType};
+use crate::batch::{Batch, Message, Messages, Origin};
 use crate::expr::{Bound, Dialect, bind};
 use crate::position::TopicPartition;
 use crate::state::Stateful;
@@ -127,7 +127,7 @@ pub fn batch(rng: &mut Rng, rows: &[Row], schema: &SchemaRef) -> Batch {
     for (place, offset) in rows.iter().filter_map(|r| r.origin) {
         let source = order.iter().position(|o| *o == place).unwrap() as u32;
         for _ in 0..rng.random_range(1..3) {
-            messages.push(source, offset, -1, TimestampType::NotAvailable, None, None, vec![]);
+            messages.push(Message { source, offset, timestamp: -1, ..Message::default() }, usize::MAX);
         }
         origins.push(messages.len() as u32 - 1);
     }

@@ -9,6 +9,7 @@ use crate::expr::ddl::{list_of, type_to_ddl};
 use crate::expr::kernel::{bools, nums};
 use crate::expr::nested::{OUT_OF_RANGE, list_item, map_value};
 use crate::expr::node::Typed;
+use crate::expr::ordered::normalize;
 use arrow::array::{Array, AsArray, ListArray, UInt32Array};
 use arrow::compute::kernels::cmp;
 use arrow::compute::take;
@@ -68,8 +69,9 @@ fn array_contains(c: Call) -> Result<Typed> {
             .flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize))
             .collect();
         let first = offsets[0] as usize;
-        let items = list.values().slice(first, owner.len());
-        let value = a.full(1)?;
+        // 0.0 is -0.0, and NaN is NaN.
+        let items = normalize(&list.values().slice(first, owner.len()));
+        let value = normalize(&a.full(1)?);
         let equal = cmp::eq(&items, &take(&value, &owner, None)?)?;
         bools(a.rows, |i| {
             if list.is_null(i) || value.is_null(i) {

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::expr::coerce::Param::Any;
 use crate::expr::ddl::timestamp;
 use crate::expr::node::Typed;
+use crate::expr::shared::once;
 use crate::expr::{bind, cast, compare};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -29,14 +30,14 @@ pub(super) const LIST: &[Spec] = &[
         let b = c.args.remove(1);
         let a = c.args.remove(0);
         let null = Typed::null(&a.data_type);
-        bind::choose(vec![compare::compare("=", a.clone(), b)?], vec![null, a], c.sql)
+        once(a, |a| bind::choose(vec![compare::compare("=", a.clone(), b)?], vec![null, a], c.sql))
     }),
     spec("nullifzero", "nullifzero(expr)", |c| {
         let mut c = c.count(1, 1)?;
         let a = c.args.remove(0);
         let null = Typed::null(&a.data_type);
         let zero = Typed::literal(ScalarValue::Int32(Some(0)), "0");
-        bind::choose(vec![compare::compare("=", a.clone(), zero)?], vec![null, a], c.sql)
+        once(a, |a| bind::choose(vec![compare::compare("=", a.clone(), zero)?], vec![null, a], c.sql))
     }),
     spec("zeroifnull", "zeroifnull(expr)", |c| {
         let mut c = c.count(1, 1)?;

@@ -6,13 +6,19 @@ use crate::expr::arith::num_traits_lite::Int as _;
 use crate::expr::arith::{self, OVERFLOW};
 use crate::expr::bind;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
-use crate::expr::coerce::is_int;
+use crate::expr::coerce::{is_int, is_interval};
+use crate::expr::compare::less;
+use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::row_error;
-use crate::expr::kernel::{Args, bools, nums, nums_as, strings};
+use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
 use crate::expr::node::Typed;
+use crate::expr::shared::once;
 use arrow::array::{ArrayRef, ArrowPrimitiveType};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{and, is_not_null, is_null, or};
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
+use std::sync::Arc;
 
 pub(super) const LIST: &[Spec] = &[
     spec("abs", "abs(expr)", abs),
@@ -95,12 +101,15 @@ pub(super) const LIST: &[Spec] = &[
         Ok(typed)
     }),
     spec("nanvl", "nanvl(a, b)", |c| {
-        c.take(&[Double, Double], 2)?.build(DataType::Float64, |a| {
-            let (x, y) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?);
-            nums::<Float64Type>(a.rows, |i| {
-                let x = get!(x.get(i));
-                Ok(if x.is_nan() { y.get(i) } else { Some(x) })
-            })
+        let mut c = c.count(2, 2)?;
+        let both = c.args.iter().all(|a| a.data_type == DataType::Float32);
+        let to = if both { Number } else { Double };
+        let b = to.take(c.name, 1, c.args.remove(1))?;
+        let a = to.take(c.name, 0, c.args.remove(0))?;
+        let sql = c.sql;
+        once(a, |a| {
+            let nan = super::call("isnan", vec![a.clone()])?;
+            bind::choose(vec![nan], vec![b, a], sql)
         })
     }),
     spec("bin", "bin(expr)", |c| {
@@ -250,14 +259,24 @@ fn extreme(c: Call, op: &'static str) -> Result<Typed> {
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));
     }
-    let mut args = args.into_iter();
-    let Some(mut best) = args.next() else { return Err(crate::Error::internal("no arguments")) };
-    for arg in args {
-        // best when arg is NULL or not better, else arg.
-        let better = crate::expr::compare::compare(op, arg.clone(), best.clone())?;
-        let take = bind::logic(false, bind::is_null(best.clone(), false), better)?;
-        let take = bind::logic(true, bind::is_null(arg.clone(), true), take)?;
-        best = bind::choose(vec![take], vec![arg, best], c.sql.clone())?;
+    if data_type.is_nested() || is_interval(&data_type) {
+        return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
-    Ok(best.named(c.sql))
+    let nullable = args.iter().all(|a| a.nullable);
+    let greatest = op == ">";
+    let kernel: Kernel = Arc::new(move |a: &Args| {
+        let mut best = a.full(0)?;
+        for k in 1..a.len() {
+            let next = a.full(k)?;
+            let better = if greatest { less(&best, &next)? } else { less(&next, &best)? };
+            // Unknown where one of them is NULL: then the one that is not counts.
+            let better = is_true(&better);
+            let better = or(&better, &and(&is_null(&best)?, &is_not_null(&next)?)?)?;
+            best = zip(&better, &next, &best)?;
+        }
+        Ok(best)
+    });
+    let mut typed = Typed::call(args, data_type, false, c.sql, kernel);
+    typed.nullable &= nullable || typed.constant().is_some();
+    Ok(typed)
 }

@@ -12,7 +12,7 @@ mod time_format;
 use super::coerce::Param;
 use super::kernel::Args;
 use super::node::Typed;
-use crate::error::did_you_mean;
+use crate::error::near_miss;
 use crate::{Error, Result};
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
@@ -127,9 +127,12 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
     }
     let names: Vec<&str> = listed().iter().map(|l| l.name).collect();
     Err(Error::schema(format!(
-        "function '{name}' is not one of bayou's SQL functions (docs/sql.md lists them).{} \
-         DataFusion's functions run with dialect=\"datafusion\".",
-        did_you_mean(name, names)
+        "function '{name}' is not one of bayou's SQL functions (docs/sql.md lists them).{}{}",
+        near_miss(name, names),
+        match super::datafusion_dialect::has(name) {
+            true => format!(" DataFusion has {name}: say dialect=\"datafusion\"."),
+            false => String::new(),
+        }
     )))
 }
 

@@ -1,4 +1,4 @@
-//! Regular expressions. Rust's engine: what it does not have (look-around, back-references) is refused while binding.
+//! Regular expressions, as Java has them (see `java_regex`).
 
 use super::strings::lists;
 use super::{Call, Spec, get, spec};
@@ -7,10 +7,10 @@ use crate::expr::coerce::Param::{Int, Text};
 use crate::expr::compare::{self, RegexCache, constant_regex};
 use crate::expr::ddl::list_of;
 use crate::expr::evaluate::row_error;
+use crate::expr::java_regex::{Found, JavaRegex};
 use crate::expr::kernel::{nums, strings};
 use crate::expr::node::Typed;
 use arrow::datatypes::{DataType, Int32Type};
-use regex::{Captures, Regex};
 use std::sync::Arc;
 
 pub(super) const LIST: &[Spec] = &[
@@ -28,7 +28,9 @@ pub(super) const LIST: &[Spec] = &[
             let mut cache = Pattern::new(&constant);
             strings(a.rows, |i| {
                 let (s, p) = (get!(s.get(i)), get!(p.get(i)));
-                Ok(cache.get(p)?.find(s).map(|m| m.as_str()))
+                // As Spark: nothing is NULL, and so is an empty match.
+                let found = cache.get(p)?.find_at(s, 0);
+                Ok(found.map(|f| part(s, &f, 0)).filter(|text| !text.is_empty()))
             })
         })
     }),
@@ -49,15 +51,15 @@ pub(super) const LIST: &[Spec] = &[
 
 /// The constant pattern, or each row's.
 struct Pattern<'a> {
-    constant: &'a Option<Arc<Regex>>,
+    constant: &'a Option<Arc<JavaRegex>>,
     cache: RegexCache,
 }
 
 impl<'a> Pattern<'a> {
-    fn new(constant: &'a Option<Arc<Regex>>) -> Self {
+    fn new(constant: &'a Option<Arc<JavaRegex>>) -> Self {
         Self { constant, cache: RegexCache::default() }
     }
-    fn get(&mut self, text: &str) -> datafusion::error::Result<Arc<Regex>> {
+    fn get(&mut self, text: &str) -> datafusion::error::Result<Arc<JavaRegex>> {
         match self.constant {
             Some(regex) => Ok(regex.clone()),
             None => self.cache.get(text),
@@ -96,25 +98,27 @@ fn extract(mut c: Call) -> Result<Typed> {
                 None => 1,
             };
             let regex = cache.get(p)?;
-            let Some(captures) = regex.captures(s) else { return Ok(Some("")) };
-            let k = usize::try_from(group).ok().filter(|k| *k < regex.captures_len());
+            let Some(found) = regex.find_at(s, 0) else { return Ok(Some("")) };
+            let k = usize::try_from(group).ok().filter(|k| *k < regex.groups());
             let Some(k) = k else { return Err(row_error("the regular expression does not have that group")) };
-            Ok(Some(captures.get(k).map_or("", |m| m.as_str())))
+            Ok(Some(part(s, &found, k)))
         })
     })
 }
 
+/// The text of a group; of one that took no part it is empty.
+fn part<'s>(s: &'s str, found: &Found, group: usize) -> &'s str {
+    found.get(group).copied().flatten().map_or("", |(from, to)| &s[from..to])
+}
+
 /// All matches as Java finds them: an empty one may follow a match at once, which Rust's iterators pass over.
-fn matches<'s>(regex: &Regex, s: &'s str) -> Vec<Captures<'s>> {
+fn matches(regex: &JavaRegex, s: &str) -> Vec<Found> {
     let mut out = vec![];
     let mut at = 0;
-    while let Some(captures) = regex.captures_at(s, at) {
-        let Some(whole) = captures.get(0) else { break };
-        at = match whole.is_empty() {
-            false => whole.end(),
-            true => whole.end() + s[whole.end()..].chars().next().map_or(1, char::len_utf8),
-        };
-        out.push(captures);
+    while let Some(found) = regex.find_at(s, at) {
+        let Some((from, to)) = found[0] else { break };
+        at = if from < to { to } else { to + s[to..].chars().next().map_or(1, char::len_utf8) };
+        out.push(found);
         if at > s.len() {
             break;
         }
@@ -123,7 +127,7 @@ fn matches<'s>(regex: &Regex, s: &'s str) -> Vec<Captures<'s>> {
 }
 
 /// Java's replacement text: `$1` is a group, a backslash takes the next character as it is.
-fn expand(replacement: &str, captures: &Captures<'_>, out: &mut String) -> Result<(), &'static str> {
+fn expand(replacement: &str, s: &str, found: &Found, out: &mut String) -> Result<(), &'static str> {
     let mut chars = replacement.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -132,18 +136,18 @@ fn expand(replacement: &str, captures: &Captures<'_>, out: &mut String) -> Resul
                 let first =
                     chars.next().and_then(|c| c.to_digit(10)).ok_or("the replacement has a $ without a group")?;
                 let mut group = first as usize;
-                if group >= captures.len() {
+                if group >= found.len() {
                     return Err("the regular expression does not have that group");
                 }
                 while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
                     let wider = group * 10 + d as usize;
-                    if wider >= captures.len() {
+                    if wider >= found.len() {
                         break;
                     }
                     group = wider;
                     chars.next();
                 }
-                out.push_str(captures.get(group).map_or("", |m| m.as_str()));
+                out.push_str(part(s, found, group));
             }
             c => out.push(c),
         }
@@ -165,11 +169,11 @@ fn replace(mut c: Call) -> Result<Typed> {
             let regex = cache.get(p)?;
             let mut out = String::with_capacity(s.len());
             let mut at = 0;
-            for captures in matches(&regex, s) {
-                let Some(whole) = captures.get(0) else { continue };
-                out.push_str(&s[at..whole.start()]);
-                expand(r, &captures, &mut out).map_err(row_error)?;
-                at = whole.end();
+            for found in matches(&regex, s) {
+                let Some((from, to)) = found[0] else { continue };
+                out.push_str(&s[at..from]);
+                expand(r, s, &found, &mut out).map_err(row_error)?;
+                at = to;
             }
             out.push_str(&s[at..]);
             Ok(Some(out))
@@ -178,22 +182,22 @@ fn replace(mut c: Call) -> Result<Typed> {
 }
 
 /// Java's `String.split`: an empty match at the start gives no part.
-fn parts(s: &str, regex: &Regex, limit: i32) -> Vec<String> {
+fn parts<'s>(s: &'s str, regex: &JavaRegex, limit: i32) -> Vec<&'s str> {
     let mut out = vec![];
     let mut at = 0;
-    for captures in matches(regex, s) {
-        let Some(found) = captures.get(0) else { continue };
+    for found in matches(regex, s) {
+        let Some((from, to)) = found[0] else { continue };
         if limit > 0 && out.len() as i32 == limit - 1 {
             break;
         }
         // Spark splits by the empty pattern itself, without an empty part at the end.
-        if found.end() == 0 || (regex.as_str().is_empty() && found.start() == s.len()) {
+        if to == 0 || (regex.source.is_empty() && from == s.len()) {
             continue;
         }
-        out.push(s[at..found.start()].to_string());
-        at = found.end();
+        out.push(&s[at..from]);
+        at = to;
     }
-    out.push(s[at..].to_string());
+    out.push(&s[at..]);
     out
 }
 

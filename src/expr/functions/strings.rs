@@ -5,9 +5,9 @@ use crate::Result;
 use crate::expr::coerce::Param::{Any, Big, Bytes, Int, Text, TextOrBytes};
 use crate::expr::ddl::list_of;
 use crate::expr::evaluate::row_error;
-use crate::expr::kernel::{binaries, bools, nums, strings};
+use crate::expr::kernel::{binaries, bools, nums, room, strings};
 use crate::expr::node::Typed;
-use arrow::array::{ListBuilder, StringBuilder};
+use arrow::array::{ArrayBuilder, ListBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use base64::Engine;
 use datafusion::error::Result as DfResult;
@@ -212,18 +212,38 @@ fn test(c: Call, f: fn(&str, &str) -> bool) -> Result<Typed> {
 fn initcap(s: &str) -> String {
     let mut out = String::with_capacity(s.len());
     let mut first = true;
-    for c in s.chars() {
+    // As a whole, because a sigma at the end of a word is another letter.
+    for c in s.to_lowercase().chars() {
         if first {
-            // Title case: ß becomes Ss.
-            let mut large = c.to_uppercase();
-            out.extend(large.next());
-            out.extend(large.flat_map(char::to_lowercase));
+            title(c, &mut out)
         } else {
-            out.extend(c.to_lowercase());
+            out.push(c)
         }
         first = c == ' ';
     }
     out
+}
+
+/// Title case: of ß it is Ss, and a letter that stands for two has a form of its own.
+fn title(c: char, out: &mut String) {
+    match c {
+        '\u{1c6}' => out.push('\u{1c5}'),
+        '\u{1c9}' => out.push('\u{1c8}'),
+        '\u{1cc}' => out.push('\u{1cb}'),
+        '\u{1f3}' => out.push('\u{1f2}'),
+        // Georgian has large letters, but no titles.
+        '\u{10d0}'..='\u{10ff}' => out.push(c),
+        // Greek with an iota below.
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => {
+            out.extend(char::from_u32(c as u32 + 8));
+        }
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => out.extend(char::from_u32(c as u32 + 9)),
+        _ => {
+            let mut large = c.to_uppercase();
+            out.extend(large.next());
+            out.extend(large.flat_map(char::to_lowercase));
+        }
+    }
 }
 
 fn length(c: Call) -> Result<Typed> {
@@ -412,7 +432,10 @@ fn concat(c: Call) -> Result<Typed> {
         for i in 0..a.rows {
             text.clear();
             match parts.iter().try_for_each(|p| p.get(i).map(|p| text.push_str(p))) {
-                Some(()) => out.append_value(&text),
+                Some(()) => {
+                    room(out.values_slice().len(), text.len())?;
+                    out.append_value(&text);
+                }
                 None => out.append_null(),
             }
         }
@@ -509,7 +532,11 @@ fn chunked(text: &str) -> String {
 }
 
 fn hex_text(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02X}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |d: u8| char::from(DIGITS[usize::from(d)]);
+    let mut out = String::with_capacity(bytes.len() * 2);
+    bytes.iter().for_each(|b| out.extend([digit(b >> 4), digit(b & 15)]));
+    out
 }
 
 fn hex(c: Call) -> Result<Typed> {
@@ -555,9 +582,9 @@ impl Call {
 }
 
 /// A list of strings, row by row.
-pub(super) fn lists(
+pub(super) fn lists<'s>(
     rows: usize,
-    mut f: impl FnMut(usize) -> DfResult<Option<Vec<String>>>,
+    mut f: impl FnMut(usize) -> DfResult<Option<Vec<&'s str>>>,
 ) -> DfResult<arrow::array::ArrayRef> {
     let DataType::List(field) = list_of(STRING) else { return Err(row_error("no list type")) };
     let mut out = ListBuilder::new(StringBuilder::new()).with_field(field);
@@ -565,7 +592,12 @@ pub(super) fn lists(
         match f(i)? {
             None => out.append_null(),
             Some(items) => {
-                items.iter().for_each(|item| out.values().append_value(item));
+                let values = out.values();
+                room(values.len(), items.len())?;
+                for item in items {
+                    room(values.values_slice().len(), item.len())?;
+                    values.append_value(item);
+                }
                 out.append(true);
             }
         }

@@ -337,19 +337,19 @@ fn timestamp_diff(c: Call) -> Result<Typed> {
             if !months {
                 return to.checked_sub(from).map(|d| Some(d / factor)).ok_or_else(|| row_error(OVERFLOW));
             }
-            // Whole months, as java.time counts them.
-            let months_of = |t: i64| {
-                let (y, m, d) = civil_from_days(t.div_euclid(DAY));
-                (y * 12 + m, d * DAY + t.rem_euclid(DAY))
-            };
-            let ((m1, r1), (m2, r2)) = (months_of(from), months_of(to));
-            let mut whole = m2 - m1;
-            if whole > 0 && r2 < r1 {
-                whole -= 1;
-            } else if whole < 0 && r2 > r1 {
-                whole += 1;
+            // As java.time counts whole months: first the end moves by a day where its time of day is the other way round.
+            let (day, mut end) = (from.div_euclid(DAY), to.div_euclid(DAY));
+            let (time, end_time) = (from.rem_euclid(DAY), to.rem_euclid(DAY));
+            if end > day && end_time < time {
+                end -= 1;
+            } else if end < day && end_time > time {
+                end += 1;
             }
-            Ok(Some(whole / factor))
+            let packed = |day: i64| {
+                let (y, m, d) = civil_from_days(day);
+                (y * 12 + m) * 32 + d
+            };
+            Ok(Some((packed(end) - packed(day)) / 32 / factor))
         })
     })
 }

@@ -166,8 +166,17 @@ fn write(parts: &[Part], t: i64) -> String {
             Part::Field(letter, n) => (*letter, *n),
         };
         let value = match letter {
-            'y' if n == 2 => y.rem_euclid(100),
-            'y' => y,
+            'y' if n == 2 => y.abs() % 100,
+            'y' => {
+                // Java's EXCEEDS_PAD: a sign where there are more digits than letters.
+                let sign = match y {
+                    ..0 => "-",
+                    10_000.. if n == 4 => "+",
+                    _ => "",
+                };
+                out.push_str(&format!("{sign}{:0n$}", y.abs()));
+                continue;
+            }
             'M' if n == 4 => {
                 out.push_str(FULL_MONTHS[(mo - 1) as usize]);
                 continue;
@@ -205,7 +214,8 @@ fn write(parts: &[Part], t: i64) -> String {
     out
 }
 
-/// The whole text must match. Two letters or more take exactly so many digits, one takes one or two (as Java's formatter).
+/// The whole text must match. Two letters or more take exactly so many digits, one takes one or two, those of a fraction one or more
+/// up to their number; a year beyond four digits has a sign (as Java's formatter).
 fn read(parts: &[Part], text: &str) -> Option<i64> {
     let mut rest = text;
     let (mut y, mut mo, mut d, mut h, mut mi, mut s, mut us) = (1970, 1, 1, 0, 0, 0, 0);
@@ -241,10 +251,17 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
             rest = &rest[3..];
             continue;
         }
+        let signed =
+            if letter == 'y' && n != 2 { rest.bytes().next().filter(|b| matches!(b, b'+' | b'-')) } else { None };
+        rest = &rest[usize::from(signed.is_some())..];
         let have = rest.bytes().take_while(u8::is_ascii_digit).count();
         let take = match (letter, n) {
+            ('S', n) => have.min(n),
+            ('y', 4) if signed == Some(b'+') && have < 5 => return None,
+            ('y', 1) if signed == Some(b'+') => return None,
+            ('y', 4) if signed.is_some() => have.clamp(4, 6),
             ('y', 1) => have.min(6),
-            (_, 1) if letter != 'S' => have.min(2),
+            (_, 1) => have.min(2),
             (_, n) => n,
         };
         if take == 0 || take > have {
@@ -254,14 +271,14 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         rest = &rest[take..];
         match letter {
             'y' if n == 2 => y = 2000 + value,
-            'y' => y = value,
+            'y' => y = if signed == Some(b'-') { -value } else { value },
             'M' => mo = value,
             'd' => d = value,
             'H' => h = value,
             'h' => twelve = Some(value),
             'm' => mi = value,
             's' => s = value,
-            'S' => us = value * 10i64.pow(6 - n as u32),
+            'S' => us = value * 10i64.pow(6 - take as u32),
             _ => return None,
         }
     }

@@ -32,8 +32,8 @@ impl Parser<'_> {
         if let Some(special) = self.special(&lower)? {
             return Ok(special);
         }
-        let distinct = self.word("distinct");
-        if !distinct {
+        let distinct = !self.bare(1, true) && self.word("distinct");
+        if !distinct && !self.bare(1, true) {
             self.word("all");
         }
         let mut function = Function { name: lower, distinct, ..Function::default() };
@@ -76,7 +76,9 @@ impl Parser<'_> {
             self.expect(")")?;
         }
         self.null_treatment(&mut function)?;
-        function.over = self.word("over");
+        if self.word("over") {
+            return Err(Error::schema(format!("'{}': window functions (OVER) are not supported", self.text)));
+        }
         Ok(Ast::Function(function))
     }
 
