@@ -93,7 +93,7 @@ impl Connection {
             }
             Target::Embedded { name } => {
                 let client = embedded::Client::join(&name)?;
-                (BTreeMap::from([("bootstrap.servers".to_string(), client.address().to_string())]), Some(client))
+                (client.properties(), Some(client))
             }
         };
         let address = ["bootstrap.servers", "metadata.broker.list"]
@@ -201,12 +201,28 @@ impl Connection {
         )))
     }
 
+    /// An error when this is an embedded broker that has ended: it cannot come back, so nobody need wait for it.
+    pub fn check_alive(&self) -> Result<()> {
+        self.0.embedded.as_ref().map_or(Ok(()), embedded::Client::check_alive)
+    }
+
     /// A directory that lives and dies with the embedded broker.
     pub fn scratch_dir(&self) -> Result<PathBuf> {
         match &self.0.embedded {
             Some(broker) => Ok(broker.scratch_dir().to_path_buf()),
             None => Err(Error::config(format!(
                 "scratch_dir belongs to the embedded broker; {} is a real one. Give a path of your own.",
+                self.describe()
+            ))),
+        }
+    }
+
+    /// What another client (confluent-kafka) needs to reach the embedded broker: librdkafka's properties, its secret among them.
+    pub fn client_properties(&self) -> Result<BTreeMap<String, String>> {
+        match &self.0.embedded {
+            Some(broker) => Ok(broker.properties()),
+            None => Err(Error::config(format!(
+                "client_properties belongs to the embedded broker; {} is a real one, and its secrets are not handed out.",
                 self.describe()
             ))),
         }
@@ -343,13 +359,13 @@ fn check_address(address: &str) -> Result<()> {
     Ok(())
 }
 
-/// "user:password@host:9092" is nothing that Kafka knows, but people paste it: it is refused without being shown.
+/// "user:password@host:9092" is nothing that Kafka knows, but people paste it: it is refused without being shown. A password may hold
+/// commas, so all that stands in front of the last @ is hidden.
 fn hide_user(address: &str) -> String {
-    let hide = |part: &str| match part.rfind('@') {
-        Some(at) => format!("***{}", &part[at..]),
-        None => part.to_string(),
-    };
-    address.split(',').map(|part| hide(part.trim())).collect::<Vec<_>>().join(",")
+    match address.rfind('@') {
+        Some(at) => format!("***{}", &address[at..]),
+        None => address.split(',').map(str::trim).collect::<Vec<_>>().join(","),
+    }
 }
 
 impl fmt::Debug for Connection {

@@ -12,13 +12,13 @@ use super::{
     context::{failed, kind_of},
 };
 use crate::{
-    batch::Messages,
+    batch::{MAX_MESSAGE_BYTES, Message, Messages},
     error::{Error, Kind, Result},
     position::{Offset, Positions, TopicPartition},
 };
 pub use divergence::Mark;
 use native::{Entry, NativeClient, Room, TopicHandle};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rustc_hash::FxHashMap;
 use std::{
@@ -37,18 +37,28 @@ pub struct ReaderOptions {
     pub chunk_messages: usize,
     /// A chunk is handed on when it holds so many bytes.
     pub chunk_bytes: usize,
-    /// So many chunks wait for the reader's user; then the thread waits.
+    /// So many chunks wait for the reader's user, and together no more bytes than as many full ones; then the thread waits.
     pub queue_chunks: usize,
+    /// A larger key, value, or all headers of a message are not copied: the message says how large they are.
+    pub max_message_bytes: usize,
     /// librdkafka properties over those of the connection and of the reader.
     pub properties: BTreeMap<String, String>,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { chunk_messages: 16_384, chunk_bytes: 8 << 20, queue_chunks: 8, properties: BTreeMap::new() }
+        Self {
+            chunk_messages: 16_384,
+            chunk_bytes: 8 << 20,
+            queue_chunks: 8,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            properties: BTreeMap::new(),
+        }
     }
 }
 
+// Nearly all are messages: a box would be one more allocation for each.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Event {
     Messages(Messages),
@@ -88,6 +98,9 @@ struct Shared {
     /// Partitions that the thread is to take on.
     wanted: Mutex<Positions>,
     has_wanted: AtomicBool,
+    /// Bytes of messages that wait for the reader's user, and the word that some were taken.
+    waiting: Mutex<usize>,
+    taken: Condvar,
 }
 
 /// How long one wait inside librdkafka may be: it only comes back early when the batch is full, so this is also how long a
@@ -106,6 +119,8 @@ impl Reader {
             stop: AtomicBool::new(false),
             wanted: Mutex::new(from.clone()),
             has_wanted: AtomicBool::new(!from.is_empty()),
+            waiting: Mutex::default(),
+            taken: Condvar::new(),
         });
         let (sender, events) = sync_channel(options.queue_chunks.max(1));
         let (say_closed, closed) = channel();
@@ -120,6 +135,8 @@ impl Reader {
             chunk: Messages::default(),
             chunk_messages: options.chunk_messages.max(1),
             chunk_bytes: options.chunk_bytes.max(1),
+            queue_bytes: options.chunk_bytes.max(1).saturating_mul(options.queue_chunks.max(1)),
+            max_message_bytes: options.max_message_bytes,
             warned: FxHashMap::default(),
             address: connection.address().to_string(),
         };
@@ -139,7 +156,13 @@ impl Reader {
         self.connection.check_fork()?;
         let ended = || Error::internal("The reader has ended; start another one.");
         match self.events.as_ref().ok_or_else(ended)?.recv_timeout(wait) {
-            Ok(Ok(event)) => Ok(Some(event)),
+            Ok(Ok(event)) => {
+                if let Event::Messages(messages) = &event {
+                    *self.shared.waiting.lock() -= messages.bytes();
+                    self.shared.taken.notify_one();
+                }
+                Ok(Some(event))
+            }
             Ok(Err(error)) => Err(error),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(ended()),
@@ -204,6 +227,8 @@ struct Worker {
     chunk: Messages,
     chunk_messages: usize,
     chunk_bytes: usize,
+    queue_bytes: usize,
+    max_message_bytes: usize,
     warned: FxHashMap<String, Instant>,
     address: String,
 }
@@ -281,8 +306,19 @@ impl Worker {
         if self.chunk.is_empty() {
             self.chunk.partitions = self.partitions.clone();
         }
-        let (millis, kind) = entry.timestamp();
-        self.chunk.push(index, entry.offset(), millis, kind, entry.key(), entry.value(), entry.headers());
+        let (timestamp, timestamp_type) = entry.timestamp();
+        let (headers, header_bytes) = entry.headers(self.max_message_bytes);
+        let message = Message {
+            source: index,
+            offset: entry.offset(),
+            timestamp,
+            timestamp_type,
+            key: entry.key(),
+            value: entry.value(),
+            headers,
+            header_bytes,
+        };
+        self.chunk.push(message, self.max_message_bytes);
         if self.chunk.len() >= self.chunk_messages || self.chunk.bytes() >= self.chunk_bytes {
             self.hand_on()?;
         }
@@ -335,9 +371,16 @@ impl Worker {
                 let offset = if entry.offset() >= 0 { entry.offset() } else { source.expected };
                 self.hand_on()?;
                 self.send(Err(Error::data_loss(format!(
-                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged, and nothing is skipped: bring back \
+                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged{}, and nothing is skipped: bring back \
                      a good one (another replica, a backup) and run it again. To go on without it: reset(confirm=True), and \
-                     starting_offsets behind it."
+                     starting_offsets behind it.",
+                    match code {
+                        // librdkafka says no more than this of a batch that is compressed with zstd.
+                        Code::BadCompression => {
+                            ", or it unpacks to more than connect's receive.message.max.bytes (512 MiB) allows"
+                        }
+                        _ => "",
+                    }
                 ))))
             }
             code if matches!(kind_of(code), Kind::Topic | Kind::Acl | Kind::Auth) || code == Code::Fatal => {
@@ -408,9 +451,19 @@ impl Worker {
         }
         // The next chunk will be about as large: growing its arena step by step would copy it several times over.
         let mut next = Messages::new(self.partitions.clone());
-        next.arena.reserve(self.chunk.arena.len());
+        next.arena.reserve(self.chunk.arena.len().min(2 * self.chunk_bytes));
         next.offsets.reserve(self.chunk.len());
         let chunk = std::mem::replace(&mut self.chunk, next);
+        let bytes = chunk.bytes();
+        let mut waiting = self.shared.waiting.lock();
+        while *waiting > 0 && *waiting + bytes > self.queue_bytes {
+            if self.shared.stop.load(Ordering::Acquire) {
+                return Err(Gone);
+            }
+            self.shared.taken.wait_for(&mut waiting, TURN);
+        }
+        *waiting += bytes;
+        drop(waiting);
         self.send(Ok(Event::Messages(chunk)))
     }
 

@@ -2,7 +2,7 @@
 //! nulls written out. What JSON cannot say (NaN, a duration) is an error that names the column, never something near it.
 
 mod cells;
-mod text;
+pub mod text;
 
 use crate::error::{Error, Result};
 use arrow::{
@@ -10,6 +10,7 @@ use arrow::{
     buffer::NullBuffer,
     datatypes::{Field, Schema},
 };
+pub use cells::FINER;
 use cells::{Cell, cell, supported};
 
 /// One JSON object per row, from the columns that are not skipped.
@@ -35,8 +36,8 @@ impl JsonEncoder {
         Ok(Self { columns })
     }
 
-    /// Appends every row's object to `out`; `ends[i]` is where row i ends.
-    pub fn encode(&self, batch: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+    /// Appends every row's object to `out`; `ends[i]` is where row i ends. Errors count rows from `first` on.
+    pub fn encode(&self, batch: &RecordBatch, first: u64, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
         let schema = batch.schema();
         let cells = self
             .columns
@@ -47,13 +48,32 @@ impl JsonEncoder {
         for row in 0..batch.num_rows() {
             for (before, column) in &cells {
                 out.extend_from_slice(before);
-                column.write(row, out)?;
+                column.write(row, first, out)?;
             }
             out.extend_from_slice(if cells.is_empty() { b"{}" } else { b"}" });
             ends.push(out.len());
         }
         Ok(())
     }
+}
+
+/// A column's values without names around them; `ends[i]` is where row i ends. An error names the row.
+pub fn values(
+    array: &ArrayRef,
+    field: &Field,
+    out: &mut Vec<u8>,
+    ends: &mut Vec<usize>,
+) -> Result<(), (usize, String)> {
+    supported(field, field.name()).map_err(|e| (0, e.message))?;
+    let column = Column::new(array, field).map_err(|e| (0, e.message))?;
+    for row in 0..array.len() {
+        match column.nulls.is_some_and(|n| n.is_null(row)) {
+            true => out.extend_from_slice(b"null"),
+            false => column.cell.write(row, out).map_err(|why| (row, why))?,
+        }
+        ends.push(out.len());
+    }
+    Ok(())
 }
 
 /// A column with its nulls, which are the same for every type.
@@ -69,17 +89,18 @@ impl<'a> Column<'a> {
     }
 
     #[inline]
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
+    fn write(&self, row: usize, first: u64, out: &mut Vec<u8>) -> Result<()> {
         if self.nulls.is_some_and(|n| n.is_null(row)) {
             out.extend_from_slice(b"null");
             return Ok(());
         }
-        self.cell.write(row, out).map_err(|why| named(self.name, row, &why))
+        self.cell.write(row, out).map_err(|why| named(self.name, first + row as u64, &why))
     }
 }
 
-fn named(column: &str, row: usize, why: &str) -> Error {
-    Error::malformed(format!("Column '{column}', row {row} of the batch: {why}"))
+/// What is said of a value that cannot be published, whoever finds it.
+pub fn named(column: &str, row: u64, why: &str) -> Error {
+    Error::malformed(format!("column '{column}', row {row}: {why}"))
 }
 
 /// One column's values as bare bytes, for keys and for values that are sent as they are: text and bytes untouched, anything else
@@ -89,12 +110,14 @@ pub(super) struct BytesColumn<'a> {
     nulls: Option<NullBuffer>,
     name: &'a str,
     cell: Box<dyn Cell + 'a>,
+    /// The number of the first row.
+    first: u64,
 }
 
 impl<'a> BytesColumn<'a> {
-    pub fn new(array: &'a ArrayRef, field: &'a Field) -> Result<Self> {
+    pub fn new(array: &'a ArrayRef, field: &'a Field, first: u64) -> Result<Self> {
         supported(field, field.name())?;
-        Ok(Self { nulls: array.logical_nulls(), name: field.name(), cell: cell(array)? })
+        Ok(Self { nulls: array.logical_nulls(), name: field.name(), cell: cell(array)?, first })
     }
 
     /// The row's bytes, in `scratch` if they had to be made; None for NULL.
@@ -106,10 +129,15 @@ impl<'a> BytesColumn<'a> {
             return Ok(Some(bytes));
         }
         scratch.clear();
-        self.cell.write(row, scratch).map_err(|why| named(self.name, row, &why))?;
-        let quoted = scratch.len() >= 2 && scratch.first() == Some(&b'"') && scratch.last() == Some(&b'"');
-        Ok(Some(if quoted { &scratch[1..scratch.len() - 1] } else { scratch.as_slice() }))
+        self.cell.write(row, scratch).map_err(|why| named(self.name, self.first + row as u64, &why))?;
+        Ok(Some(bare(scratch)))
     }
+}
+
+/// JSON text without the quotes around it, which is how a value that is neither text nor bytes becomes a key.
+pub fn bare(json: &[u8]) -> &[u8] {
+    let quoted = json.len() >= 2 && json.first() == Some(&b'"') && json.last() == Some(&b'"');
+    if quoted { &json[1..json.len() - 1] } else { json }
 }
 
 #[cfg(test)]

@@ -229,6 +229,9 @@ impl Mock {
         unsafe {
             let mut text = [0 as c_char; 512];
             let config = rd::rd_kafka_conf_new();
+            // Its clients come by a Unix socket, which has no such option and would be complained of.
+            let (name, off) = (c"socket.nagle.disable", c"false");
+            rd::rd_kafka_conf_set(config, name.as_ptr(), off.as_ptr(), text.as_mut_ptr(), text.len());
             let rk = rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER, config, text.as_mut_ptr(), text.len());
             let fail = |text: String| Failure { code: Code::Fail, text };
             if rk.is_null() {
@@ -246,6 +249,47 @@ impl Mock {
     pub fn address(&self) -> String {
         // SAFETY: the text belongs to the cluster, which is never destroyed.
         unsafe { text_of(rd::rd_kafka_mock_cluster_bootstraps(self.cluster)) }
+    }
+
+    /// Puts this socket in the place of the port that the mock listens at, which anybody on the machine could talk to. The mock
+    /// knows no other way: its descriptor, found by its address, is made another name of ours. Its thread still holds the port until
+    /// it wakes up.
+    pub fn listen_at(&self, ours: &std::os::unix::net::UnixListener) -> Result<(), Failure> {
+        use std::os::fd::AsRawFd;
+        /// This process has just begun: it has few open files.
+        const DESCRIPTORS: c_int = 4096;
+        let fail = |text: String| Failure { code: Code::Fail, text };
+        let address = self.address();
+        let port: u16 = address.rsplit(':').next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        let listens_there = |fd: c_int| {
+            let mut is_listening: c_int = 0;
+            let mut length = size_of::<c_int>() as libc::socklen_t;
+            // SAFETY: an address of the kind that is asked for is plain numbers, for which zeros are good.
+            let mut at: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            let mut size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            // SAFETY: both calls write at most as much as they are told there is; a descriptor that is none is an error.
+            let asked = unsafe {
+                libc::getsockname(fd, (&raw mut at).cast(), &raw mut size) == 0
+                    && libc::getsockopt(
+                        fd,
+                        libc::SOL_SOCKET,
+                        libc::SO_ACCEPTCONN,
+                        (&raw mut is_listening).cast(),
+                        &raw mut length,
+                    ) == 0
+            };
+            asked
+                && is_listening != 0
+                && c_int::from(at.sin_family) == libc::AF_INET
+                && u16::from_be(at.sin_port) == port
+        };
+        let theirs = (0..DESCRIPTORS).find(|fd| port != 0 && listens_there(*fd));
+        let theirs = theirs.ok_or_else(|| fail(format!("the cluster's port {address} is not found")))?;
+        // SAFETY: `theirs` is the mock's listening socket, which nobody else uses; its thread polls and accepts on the number only.
+        match unsafe { libc::dup2(ours.as_raw_fd(), theirs) } {
+            -1 => Err(fail(std::io::Error::last_os_error().to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// Tells clients to connect to this port instead.

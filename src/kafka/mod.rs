@@ -19,3 +19,4 @@ pub use consume::{Event, Mark, Reader, ReaderOptions};
 pub use embedded::{BrokerLauncher, run_broker, set_launcher};
 pub use encode::JsonEncoder;
 pub use produce::{ProduceOptions, ProduceReport};
+pub use properties::advice;

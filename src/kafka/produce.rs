@@ -230,18 +230,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<()> {
-        let mut plan: Option<Plan> = None;
-        for batch in batches {
-            let batch = batch?;
-            if plan.as_ref().is_none_or(|p| p.schema() != batch.schema().as_ref()) {
-                plan = Some(Plan::new(&batch.schema(), self.options)?);
-            }
-            let Some(plan) = &plan else { continue };
-            for from in (0..batch.num_rows()).step_by(ENCODE_ROWS) {
-                self.rows(plan, &batch.slice(from, ENCODE_ROWS.min(batch.num_rows() - from)))?;
-            }
-            self.look(Duration::ZERO)?;
-        }
+        let bad = self.send_all(batches)?;
         while self.producer.in_flight_count() > 0 {
             // Linger no longer; `flush` itself would not call `progress`.
             let _ = self.producer.flush(Duration::from_millis(1));
@@ -249,22 +238,69 @@ impl Run<'_> {
         }
         self.look(Duration::ZERO)?;
         let report = self.report();
-        (self.progress)(&report)
+        (self.progress)(&report)?;
+        // What was taken before has arrived by now, and is told: a topic takes nothing back.
+        match bad {
+            None => Ok(()),
+            Some(mut error) if report.rows > 0 => {
+                let text = error.message.trim_end_matches('.');
+                error.message = format!(
+                    "{text}. {} rows were taken before, and {} of them are on the topic '{}'.",
+                    report.rows, report.delivered, self.topic
+                );
+                Err(error)
+            }
+            Some(error) => Err(error),
+        }
     }
 
-    fn rows(&mut self, plan: &Plan, batch: &RecordBatch) -> Result<()> {
-        let messages = plan.messages(batch)?;
+    /// Hands over every row; what is wrong with the rows themselves is returned, and ends them.
+    fn send_all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<Option<Error>> {
+        let mut plan: Option<Plan> = None;
+        for batch in batches {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(e) => return Ok(Some(e)),
+            };
+            if plan.as_ref().is_none_or(|p| p.schema() != batch.schema().as_ref()) {
+                match Plan::new(&batch.schema(), self.options) {
+                    Ok(made) => plan = Some(made),
+                    Err(e) => return Ok(Some(e)),
+                }
+            }
+            let Some(plan) = &plan else { continue };
+            for from in (0..batch.num_rows()).step_by(ENCODE_ROWS) {
+                let some = batch.slice(from, ENCODE_ROWS.min(batch.num_rows() - from));
+                if let Some(bad) = self.rows(plan, &some)? {
+                    return Ok(Some(bad));
+                }
+            }
+            self.look(Duration::ZERO)?;
+        }
+        Ok(None)
+    }
+
+    fn rows(&mut self, plan: &Plan, batch: &RecordBatch) -> Result<Option<Error>> {
+        macro_rules! good {
+            ($made:expr) => {
+                match $made {
+                    Ok(made) => made,
+                    Err(e) => return Ok(Some(e)),
+                }
+            };
+        }
+        let messages = good!(plan.messages(batch, self.report.rows));
         let (mut key, mut value) = (Vec::new(), Vec::new());
         for row in 0..batch.num_rows() {
             if self.options.rate.is_some() {
                 self.keep_pace()?;
             }
             let mut record = BaseRecord::<[u8], [u8]>::to(self.topic.as_str());
-            record.key = messages.key(row, &mut key)?;
-            record.payload = messages.value(row, &mut value)?;
+            record.key = good!(messages.key(row, &mut key));
+            record.payload = good!(messages.value(row, &mut value));
             record.partition = messages.partition(row).or(self.options.partition);
             record.timestamp = messages.timestamp(row);
-            record.headers = messages.headers(row, &self.options.headers)?;
+            record.headers = good!(messages.headers(row, &self.options.headers));
             self.report.rows += 1;
             self.report.bytes += (record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len)) as u64;
             self.send(record)?;
@@ -272,7 +308,7 @@ impl Run<'_> {
                 self.look(Duration::ZERO)?;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn send(&mut self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {

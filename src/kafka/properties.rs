@@ -95,6 +95,19 @@ const SAFE: &[&str] = &[
     "ssl.endpoint.identification.algorithm",
 ];
 
+/// Why a property is not to be set, or what stands for it here.
+pub fn advice(name: &str) -> Option<String> {
+    let owned = OWNED.iter().find(|(n, _)| *n == name).map(|(_, why)| format!("{why}. Leave it out"));
+    let foreign = || FOREIGN.iter().find(|(n, _)| *n == name);
+    let user = "bayou.connect({\"sasl.username\": …, \"sasl.password\": …})";
+    owned.or_else(|| {
+        foreign().map(|(_, instead)| match name {
+            "sasl.jaas.config" => format!("what stands in it belongs to the connection: {user}"),
+            _ => (*instead).to_string(),
+        })
+    })
+}
+
 pub(super) fn is_safe(name: &str) -> bool {
     SAFE.contains(&name)
 }
@@ -164,6 +177,9 @@ impl Secrets {
     pub fn of(properties: &BTreeMap<String, String>) -> Self {
         // Shorter values ("", "true", a port) would tear ordinary words apart.
         let hidden = properties.iter().filter(|(name, value)| !is_safe(name) && value.len() >= 5);
+        // Other texts than librdkafka's may hold them, too.
+        let secret = hidden.clone().filter(|(name, _)| crate::error::is_secret_name(name) || name.ends_with(".pem"));
+        secret.for_each(|(_, value)| crate::error::learn_secret(value));
         let mut values: Vec<String> = hidden.map(|(_, v)| v.clone()).collect();
         values.sort_by_key(|v| std::cmp::Reverse(v.len()));
         Self(values)

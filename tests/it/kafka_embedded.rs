@@ -307,15 +307,75 @@ fn reading_and_publishing_stop_quickly_when_the_broker_dies() {
 fn other_clients_make_no_topics_by_accident() {
     let kafka = open(&name("foreign"));
     kafka.create_topic(&new_topic("t", 1)).unwrap();
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka.address())
-        .set("message.timeout.ms", "2000")
-        .create()
-        .unwrap();
+    let mut config = ClientConfig::new();
+    config.extend(kafka.client_properties().unwrap());
+    let producer: BaseProducer = config.set("message.timeout.ms", "2000").create().unwrap();
     producer.send(BaseRecord::<(), str>::to("typo").payload("x")).unwrap();
     producer.send(BaseRecord::<(), str>::to("t").payload("x")).unwrap();
     producer.flush(Duration::from_secs(5)).unwrap();
     let topics: Vec<_> = kafka.topics().unwrap().into_iter().map(|t| t.name).collect();
     assert_eq!(topics, ["t"]);
     assert_eq!(read(&kafka, &from_start("t", 1)).len(), 1);
+}
+
+/// Addresses of TCP on which a process listens.
+fn listens_at(pid: u32) -> Vec<u16> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let names = files.filter_map(|f| std::fs::read_link(f.path()).ok());
+    let sockets: Vec<String> =
+        names.filter_map(|n| Some(n.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_string())).collect();
+    let mut ports = vec![];
+    for table in ["tcp", "tcp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // 0A: listening.
+            if fields[3] == "0A" && sockets.iter().any(|s| s == fields[9]) {
+                ports.push(u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap());
+            }
+        }
+    }
+    ports
+}
+
+#[test]
+fn who_does_not_know_the_secret_gets_nothing_from_the_embedded_broker() {
+    let name = name("private");
+    let kafka = open(&name);
+    kafka.create_topic(&new_topic("t", 1)).unwrap();
+    let right = kafka.client_properties().unwrap();
+    assert!(!format!("{kafka:?} {}", kafka.describe()).contains(&right["sasl.password"]));
+    let port: u16 = kafka.address().rsplit(':').next().unwrap().parse().unwrap();
+    assert_eq!(listens_at(helper_of(&name).unwrap()), [port], "the gate is the only way in");
+
+    let mut wrong = right.clone();
+    wrong.insert("sasl.password".into(), "0".repeat(32));
+    let mut plain = right.clone();
+    plain.insert("sasl.mechanism".into(), "PLAIN".into());
+    let mut other = right.clone();
+    other.insert("sasl.username".into(), "root".into());
+    let none = std::collections::BTreeMap::from([("bootstrap.servers".to_string(), kafka.address().to_string())]);
+    for (how, properties) in [("wrong", wrong), ("PLAIN", plain), ("another name", other), ("none", none)] {
+        let mut config = ClientConfig::new();
+        config.extend(properties);
+        let producer: BaseProducer = config.set("message.timeout.ms", "1500").set("log_level", "0").create().unwrap();
+        let listed = producer.client().fetch_metadata(None, Duration::from_millis(1500));
+        assert!(listed.is_err(), "{how}");
+        producer.send(BaseRecord::<(), str>::to("t").payload("forged")).unwrap();
+        let _ = producer.flush(Duration::from_secs(3));
+    }
+    // Requests of Kafka before the proof, and bytes that are none.
+    for bytes in [&b"\0\0\0\x10\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\0"[..], b"GET / HTTP/1.1\r\n\r\n", &[0xff; 64]] {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(kafka.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = vec![];
+        // Closed, cleanly or not, without a word.
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{answer:?}");
+    }
+    assert_eq!(read(&kafka, &from_start("t", 1)).len(), 0);
+    kafka.produce(&Topic::new("t"), &mut fitness(3, 1), &ProduceOptions::default(), &mut |_| Ok(())).unwrap();
+    assert_eq!(read(&kafka, &from_start("t", 1)).len(), 3);
 }

@@ -20,7 +20,7 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 use std::{
-    ffi::{CString, c_char, c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     time::Duration,
 };
 
@@ -95,6 +95,8 @@ impl NativeClient {
             ("queued.max.messages.kbytes", "32768"),
             ("queued.min.messages", "100000"),
             ("fetch.message.max.bytes", "1048576"),
+            // Also how much a batch may unpack to that is compressed with zstd; the other codecs know no limit.
+            ("receive.message.max.bytes", "536870912"),
             // The last end-of-partition of a bounded run waits for this: 500 ms by default, half the speed on small topics.
             ("fetch.wait.max.ms", "10"),
             ("fetch.error.backoff.ms", "100"),
@@ -318,22 +320,30 @@ impl<'a> Entry<'a> {
         (millis, kind)
     }
     #[inline]
-    pub fn headers(&self) -> Headers {
+    /// The headers and their bytes; more than `limit` are not copied.
+    pub fn headers(&self, limit: usize) -> (Headers, usize) {
+        let (mut headers, mut total) = (Headers::new(), 0);
         let mut native = std::ptr::null_mut();
         // SAFETY: the message is alive; names and values are copied.
         unsafe {
             if rd::rd_kafka_message_headers(self.message, &mut native) != Native::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Headers::new();
+                return (headers, 0);
             }
-            let mut headers = Headers::new();
-            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
-            while rd::rd_kafka_header_get_all(native, headers.len(), &mut name, &mut value, &mut size)
+            let (mut name, mut value, mut size, mut at) = (std::ptr::null(), std::ptr::null(), 0, 0);
+            while rd::rd_kafka_header_get_all(native, at, &mut name, &mut value, &mut size)
                 == Native::RD_KAFKA_RESP_ERR_NO_ERROR
             {
-                headers.push((text_of(name), bytes(value, size).map(<[u8]>::to_vec)));
+                at += 1;
+                total += CStr::from_ptr(name).to_bytes().len() + if value.is_null() { 0 } else { size };
+                if total <= limit {
+                    headers.push((text_of(name), bytes(value, size).map(<[u8]>::to_vec)));
+                }
             }
-            headers
         }
+        if total > limit {
+            headers = Headers::new();
+        }
+        (headers, total)
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     LAUNCHER,
     place::Place,
     protocol::{Broker, PROTOCOL, Reply, Request, Usage},
+    scram::{MECHANISM, USER},
 };
 use crate::{
     error::{Error, Result},
@@ -12,10 +13,11 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::{net::UnixStream, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -30,6 +32,18 @@ pub(in crate::kafka) struct Client {
     name: String,
     broker: Broker,
     control: Mutex<BufReader<UnixStream>>,
+    /// Nothing is ever said on it: it ends when the helper does.
+    alive: UnixStream,
+}
+
+/// What helpers that did not end by themselves have left behind.
+static LEFT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes what helpers left behind that were killed while this process used them. Called when what wrote there has ended.
+pub fn remove_what_is_left() {
+    for left in LEFT.lock().iter() {
+        let _ = fs::remove_dir_all(left);
+    }
 }
 
 impl Client {
@@ -86,7 +100,9 @@ impl Client {
                 broker.pid
             )));
         }
-        Ok(Some(Self { name: name.into(), broker, control: Mutex::new(control) }))
+        let watching = UnixStream::connect(place.socket()).and_then(|s| s.set_nonblocking(true).map(|()| s));
+        let Ok(alive) = watching else { return Ok(None) };
+        Ok(Some(Self { name: name.into(), broker, control: Mutex::new(control), alive }))
     }
 
     /// Starts the helper and joins it. The caller holds the lock.
@@ -99,6 +115,8 @@ impl Client {
         let mut child = Command::new(program)
             .args(arguments)
             .arg(place.directory())
+            // Python looks into the working directory for modules, which is anybody's.
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -124,8 +142,16 @@ impl Client {
         Ok(client)
     }
 
-    pub fn address(&self) -> &str {
-        &self.broker.address
+    /// librdkafka's properties to reach it, its secret among them.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        let all = [
+            ("bootstrap.servers", self.broker.address.as_str()),
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", MECHANISM),
+            ("sasl.username", USER),
+            ("sasl.password", &self.broker.secret),
+        ];
+        all.map(|(name, value)| (name.to_string(), value.to_string())).into()
     }
     pub fn id(&self) -> &str {
         &self.broker.id
@@ -158,6 +184,17 @@ impl Client {
         }
     }
 
+    /// An error when the helper has ended. Asks nobody: it costs one look at a socket.
+    pub fn check_alive(&self) -> Result<()> {
+        match (&self.alive).read(&mut [0; 1]) {
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            _ => {
+                LEFT.lock().insert(self.broker.scratch.clone());
+                Err(self.gone())
+            }
+        }
+    }
+
     /// An error when the helper is gone.
     pub fn check(&self) -> Result<()> {
         self.ask(&Request::Usage).map(drop)
@@ -171,7 +208,8 @@ impl Client {
     /// The error for a broker that no longer answers.
     pub fn gone(&self) -> Error {
         Error::connection(format!(
-            "The {} (process {}) is gone, and with it what it held. bayou.connect() starts a new, empty one.",
+            "The {} (process {}) is gone. It was in memory and cannot come back: its topics and its scratch directory are gone with it. \
+             bayou.connect() starts a new, empty one.",
             self.label(),
             self.broker.pid
         ))
@@ -223,13 +261,21 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.check_alive().is_err() {
+            remove_what_is_left();
+        }
+    }
+}
+
 fn ask(control: &mut BufReader<UnixStream>, request: &Request) -> std::io::Result<Reply> {
     let mut text = serde_json::to_vec(request)?;
     text.push(b'\n');
     control.get_mut().write_all(&text)?;
     let mut line = String::new();
     if control.read_line(&mut line)? == 0 {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
+        return Err(ErrorKind::UnexpectedEof.into());
     }
     Ok(serde_json::from_str(&line)?)
 }

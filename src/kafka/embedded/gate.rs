@@ -1,7 +1,10 @@
-//! In front of the mock cluster: counts what its partitions hold, and refuses what they would have to evict something for.
+//! In front of the mock cluster: lets in who knows the secret, counts what the partitions hold, and refuses what they would have to
+//! evict something for.
 
 use super::{
+    door,
     protocol::{Held, Limits, Usage},
+    scram::Verifier,
     wire,
 };
 use crate::kafka::ffi::{MOCK_BATCHES, MOCK_BYTES};
@@ -10,6 +13,8 @@ use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -84,35 +89,44 @@ impl Ledger {
     }
 }
 
+/// What lies behind the gate.
+pub(super) struct Behind {
+    /// The mock's socket, in the user's own directory.
+    pub mock: PathBuf,
+    pub verifier: Verifier,
+    pub ledger: Arc<Ledger>,
+}
+
 /// Serves clients until the process ends.
-pub(super) fn serve(listener: TcpListener, mock: String, ledger: Arc<Ledger>) {
+pub(super) fn serve(listener: TcpListener, behind: Behind) {
+    let behind = Arc::new(behind);
     for client in listener.incoming() {
         let Ok(client) = client else { continue };
-        let (mock, ledger) = (mock.clone(), ledger.clone());
+        let behind = behind.clone();
         std::thread::spawn(move || {
-            if let Err(e) = connect(client, &mock, &ledger) {
+            if let Err(e) = connect(client, &behind) {
                 log::debug!(target: "bayou::kafka", "embedded broker: a client's connection ended: {e}");
             }
         });
     }
 }
 
-fn connect(mut client: TcpStream, mock: &str, ledger: &Ledger) -> io::Result<()> {
-    let mut broker = TcpStream::connect(mock)?;
+fn connect(mut client: TcpStream, behind: &Behind) -> io::Result<()> {
+    let mut broker = UnixStream::connect(&behind.mock)?;
     client.set_nodelay(true)?;
-    broker.set_nodelay(true)?;
+    door::admit(&mut client, &mut broker, &behind.verifier)?;
     let (mut answers, mut back) = (broker.try_clone()?, client.try_clone()?);
     std::thread::spawn(move || {
         let _ = io::copy(&mut answers, &mut back);
         let _ = back.shutdown(Shutdown::Both);
     });
-    let result = requests(&mut client, &mut broker, ledger);
+    let result = requests(&mut client, &mut broker, &behind.ledger);
     let _ = broker.shutdown(Shutdown::Both);
     let _ = client.shutdown(Shutdown::Both);
     result
 }
 
-fn requests(client: &mut TcpStream, broker: &mut TcpStream, ledger: &Ledger) -> io::Result<()> {
+fn requests(client: &mut TcpStream, broker: &mut UnixStream, ledger: &Ledger) -> io::Result<()> {
     let mut frame = Vec::new();
     loop {
         let mut length = [0; 4];

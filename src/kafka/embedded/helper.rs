@@ -1,9 +1,10 @@
 //! The helper process: holds the cluster, and knows which kernels still need it.
 
 use super::{
-    gate::{self, Ledger},
+    gate::{self, Behind, Ledger},
     place::Place,
     protocol::{Broker, PROTOCOL, Reply, Request},
+    scram::Verifier,
 };
 use crate::{
     error::{Error, Result},
@@ -53,6 +54,14 @@ pub fn run_broker(directory: &Path) -> Result<()> {
     let mock = Mock::new().map_err(|f| start("the cluster", &f.text))?;
     let gate = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| start("a port", &e))?;
     let address = gate.local_addr().map_err(|e| start("a port", &e))?;
+    // librdkafka opens a port of its own, and anybody may talk to it: its socket is put into the user's directory instead.
+    let inside = place.mock_socket();
+    let _ = fs::remove_file(&inside);
+    let behind = UnixListener::bind(&inside).map_err(|e| start("the cluster's socket", &e))?;
+    // A connection to the old port while it is still held must not make the mock wait for one to the new socket.
+    behind.set_nonblocking(true).map_err(|e| start("the cluster's socket", &e))?;
+    mock.listen_at(&behind).map_err(|f| start("the cluster's socket", &f.text))?;
+    // This wakes the mock's thread up as well, which lets go of the port only then.
     mock.advertise(address.port());
     let id = uuid::Uuid::new_v4();
     let broker = Broker {
@@ -60,11 +69,13 @@ pub fn run_broker(directory: &Path) -> Result<()> {
         pid: std::process::id(),
         id: format!("embedded-{id}"),
         address: address.to_string(),
+        secret: uuid::Uuid::new_v4().simple().to_string(),
         scratch: scratch(&place, &id).map_err(|e| start("its scratch directory", &e))?,
     };
     let ledger = Arc::new(Ledger::default());
-    let (behind, books) = (mock.address(), ledger.clone());
-    std::thread::spawn(move || gate::serve(gate, behind, books));
+    let verifier = Verifier::new(&broker.secret, id.as_bytes());
+    let behind = Behind { mock: inside, verifier, ledger: ledger.clone() };
+    std::thread::spawn(move || gate::serve(gate, behind));
 
     // The starter holds the lock: a socket that lies here belongs to a helper that was killed.
     let _ = fs::remove_file(place.socket());

@@ -3,22 +3,26 @@
 //! ```text
 //! kernel ── Client ──┐ control.sock        ┌─ helper process ─────────────────────────┐
 //!                    ├────────────────────>│ hello, create_topic, usage; open = alive │
-//!   librdkafka ──────┴── TCP ── gate ─────>│ gate: counts, refuses  ──>  mock cluster │
+//!   librdkafka ──────┴── TCP ── SASL ─────>│ gate: admits, counts   ──>  mock cluster │
 //! kernel ── … ────────────────────────────>└──────────────────────────────────────────┘
 //! ```
 //!
 //! librdkafka's mock cluster evicts what is over its limit without a word. So nobody talks to it directly: the gate in front of it
-//! counts what each partition holds and makes the mock refuse a batch that would not fit, whoever sends it. The kernel that
+//! counts what each partition holds and makes the mock refuse a batch that would not fit, whoever sends it. It lets in who knows a
+//! secret, which the control socket hands out: other users of the machine reach the port, but not that socket. The kernel that
 //! comes first starts the helper; it ends a few seconds after the last one's socket closed, however that came about.
 
 mod client;
+mod door;
 mod gate;
 mod helper;
 mod place;
 mod protocol;
+mod scram;
 mod wire;
 
 pub(super) use client::Client;
+pub use client::remove_what_is_left;
 pub use helper::run_broker;
 
 use parking_lot::Mutex;
@@ -35,7 +39,7 @@ pub struct BrokerLauncher {
 
 static LAUNCHER: Mutex<Option<BrokerLauncher>> = Mutex::new(None);
 
-/// Set once, by the binding: `[sys.executable, "-c", "import sys; from bayou import _core; _core._run_broker(sys.argv[1])"]`.
+/// Set once, by the binding: Python's executable and a line that calls `_core._run_broker(directory)`.
 /// The library cannot know how to start itself.
 pub fn set_launcher(launcher: BrokerLauncher) {
     *LAUNCHER.lock() = Some(launcher);

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A broker's directory: a lock, the control socket, the helper's log.
+/// A broker's directory: a lock, the control socket, the cluster's own, the helper's log.
 #[derive(Debug, Clone)]
 pub(super) struct Place(PathBuf);
 
@@ -48,6 +48,10 @@ impl Place {
     }
     pub fn socket(&self) -> PathBuf {
         self.0.join("control.sock")
+    }
+    /// Behind the gate.
+    pub fn mock_socket(&self) -> PathBuf {
+        self.0.join("mock.sock")
     }
     pub fn log(&self) -> PathBuf {
         self.0.join("helper.log")

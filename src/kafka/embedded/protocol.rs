@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Kernels with different versions of bayou may meet at one broker; they must speak the same protocol.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,14 +24,22 @@ pub(super) enum Reply {
     Refused(String),
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Broker {
     pub protocol: u32,
     pub pid: u32,
     /// Like a cluster id.
     pub id: String,
     pub address: String,
+    /// What clients of Kafka prove that they know. The control socket, which hands it out, lies in the user's own directory.
+    pub secret: String,
     pub scratch: PathBuf,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({} at {})", self.id, self.address)
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -12,6 +12,9 @@ use arrow::{
     datatypes::*,
 };
 
+/// Of a time that is finer than what is kept.
+pub const FINER: &str = "the time is finer than a microsecond. Round it first, so that nothing is lost unseen.";
+
 /// Writes a value that is not null.
 pub(super) trait Cell {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String>;
@@ -245,7 +248,7 @@ impl Cell for NanoMoment<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
         let nanos = self.0.value(row);
         if nanos % 1_000 != 0 {
-            return Err("the time is finer than a microsecond. Round it first, so that nothing is lost unseen.".into());
+            return Err(FINER.into());
         }
         text::timestamp(nanos.div_euclid(1_000), out)
     }
@@ -281,7 +284,11 @@ struct Time64<'a, T: ArrowPrimitiveType> {
 }
 impl<T: ArrowPrimitiveType<Native = i64>> Cell for Time64<'_, T> {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
-        text::time_of_day(self.array.value(row).div_euclid(self.divide), out)
+        let value = self.array.value(row);
+        if value % self.divide != 0 {
+            return Err(FINER.into());
+        }
+        text::time_of_day(value / self.divide, out)
     }
 }
 

@@ -20,7 +20,7 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
-pub(super) fn string(text: &str, out: &mut Vec<u8>) {
+pub fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     inside_string(text, out);
     out.push(b'"');
@@ -46,7 +46,7 @@ fn inside_string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[copied..]);
 }
 
-pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
@@ -57,7 +57,7 @@ pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The shortest text that reads back as the same number; JSON has no NaN and no infinity.
-pub(super) fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     if !value.is_finite() {
         return Err(format!(
             "{value} has no JSON form. Replace it, for example with NULL, or publish the column as STRING."
@@ -68,7 +68,7 @@ pub(super) fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), St
 }
 
 /// `digits` (with a sign, perhaps) times ten to the minus `scale`, as a plain number.
-pub(super) fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
+pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     out.extend_from_slice(sign.as_bytes());
     if scale <= 0 {
@@ -94,7 +94,7 @@ pub(super) fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// "2024-01-31T23:59:59.123456Z", quoted.
-pub(super) fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
     put_date(micros.div_euclid(DAY_MICROS), &mut text[1..11])?;
     put_time(micros.rem_euclid(DAY_MICROS), &mut text[12..27]);
@@ -102,7 +102,7 @@ pub(super) fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00\"";
     put_date(days, &mut text[1..11])?;
     out.extend_from_slice(&text);
@@ -110,7 +110,7 @@ pub(super) fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// "23:59:59.123456", quoted.
-pub(super) fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     if !(0..DAY_MICROS).contains(&micros) {
         return Err(format!("{micros} microseconds is not a time of day."));
     }
@@ -122,8 +122,8 @@ pub(super) fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> 
 
 /// Days since 1970 to the calendar (Howard Hinnant's `civil_from_days`).
 fn put_date(days: i64, text: &mut [u8]) -> Result<(), String> {
-    let beyond = || "the time is outside the years 0000 to 9999, which RFC 3339 can write.".to_string();
-    if !(-719_528..=2_932_896).contains(&days) {
+    let beyond = || "the time is outside the years 0001 to 9999, which readers can read.".to_string();
+    if !(-719_162..=2_932_896).contains(&days) {
         return Err(beyond());
     }
     let z = days + 719_468;
@@ -155,5 +155,14 @@ fn put(mut number: i64, text: &mut [u8]) {
     for digit in text.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
+    }
+}
+
+/// A number of 64 bits, or of 32 (`single`), by the shortest text that reads back as the same.
+pub fn shortest(value: f64, single: bool, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut buffer = [0; lexical_core::BUFFER_SIZE];
+    match single {
+        true => float(value, lexical_core::write(value as f32, &mut buffer), out),
+        false => float(value, lexical_core::write(value, &mut buffer), out),
     }
 }

@@ -49,13 +49,14 @@ impl Plan {
         &self.schema
     }
 
-    pub fn messages<'a>(&self, batch: &'a RecordBatch) -> Result<Messages<'a>> {
+    /// `first` is the number of the first row, for errors.
+    pub fn messages<'a>(&self, batch: &'a RecordBatch, first: u64) -> Result<Messages<'a>> {
         let field = |i: usize| batch.schema_ref().field(i);
-        let bytes = |i: Option<usize>| i.map(|i| BytesColumn::new(batch.column(i), field(i))).transpose();
+        let bytes = |i: Option<usize>| i.map(|i| BytesColumn::new(batch.column(i), field(i), first)).transpose();
         let (mut json, mut ends) = (Vec::new(), Vec::new());
         let value = bytes(self.value)?;
         if value.is_none() {
-            self.json.encode(batch, &mut json, &mut ends)?;
+            self.json.encode(batch, first, &mut json, &mut ends)?;
         }
         Ok(Messages {
             json,
@@ -192,7 +193,7 @@ impl<'a> HeadersColumn<'a> {
         if entries.num_columns() != 2 {
             return Err(wrong());
         }
-        let part = |i: usize| BytesColumn::new(entries.column(i), &entries.fields()[i]);
+        let part = |i: usize| BytesColumn::new(entries.column(i), &entries.fields()[i], 0);
         Ok(Self { array, keys: part(0)?, values: part(1)?, offsets, name: field.name() })
     }
 
