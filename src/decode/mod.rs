@@ -6,7 +6,7 @@
 pub mod json;
 pub mod raw;
 
-use crate::batch::{Batch, Messages, Origin};
+use crate::batch::{Batch, MAX_MESSAGE_BYTES, Messages, Origin, TooLarge};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -54,6 +54,15 @@ pub struct DecodeOptions {
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
     pub on_tombstone: OnTombstone,
     pub include_metadata: bool,
+    /// A message whose value, key or headers have more is malformed.
+    pub max_message_bytes: usize,
+}
+
+impl DecodeOptions {
+    /// What tells them from others: as older versions wrote it, where nothing newer is said.
+    pub fn identity(&self) -> String {
+        format!("{self:?}").replace(&format!(", max_message_bytes: {MAX_MESSAGE_BYTES}"), "")
+    }
 }
 
 impl Default for DecodeOptions {
@@ -65,6 +74,7 @@ impl Default for DecodeOptions {
             timestamp_units: BTreeMap::new(),
             on_tombstone: OnTombstone::default(),
             include_metadata: false,
+            max_message_bytes: MAX_MESSAGE_BYTES,
         }
     }
 }
@@ -148,6 +158,29 @@ pub fn output_schema(schema: Option<&SchemaRef>, options: &DecodeOptions) -> Res
     Ok(Arc::new(Schema::new(fields)))
 }
 
+/// Whether there is a field of this path, as "a.b"; lists and maps are passed through.
+fn has_path(fields: &arrow::datatypes::Fields, path: &str) -> bool {
+    use arrow::datatypes::DataType;
+    fn inside(t: &DataType) -> Option<&arrow::datatypes::Fields> {
+        match t {
+            DataType::Struct(fields) => Some(fields),
+            DataType::List(item) => inside(item.data_type()),
+            DataType::Map(entries, _) => match entries.data_type() {
+                DataType::Struct(kv) => kv.get(1).and_then(|v| inside(v.data_type())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+    fields.iter().any(|f| {
+        path == f.name()
+            || path
+                .strip_prefix(f.name().as_str())
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| inside(f.data_type()).is_some_and(|fields| has_path(fields, rest)))
+    })
+}
+
 impl Decoder {
     pub fn new(schema: Option<&SchemaRef>, options: &DecodeOptions) -> Result<Self> {
         let output = output_schema(schema, options)?;
@@ -160,18 +193,35 @@ impl Decoder {
             })?),
         };
         for column in options.timestamp_units.keys() {
-            if schema.is_none_or(|s| s.column_with_name(column).is_none()) {
+            if schema.is_none_or(|s| !has_path(s.fields(), column)) {
                 return Err(Error::config(format!(
                     "timestamp_unit names the column '{column}', which the schema has not."
                 )));
             }
         }
+        if options.on_tombstone == OnTombstone::NullRow
+            && let Some(set) = schema.and_then(|s| s.fields().iter().find(|f| !f.is_nullable()))
+        {
+            return Err(Error::config(format!(
+                "on_tombstone=\"null_row\" makes a row of NULLs of a tombstone, and column '{}' is NOT NULL. Take NOT NULL off the \
+                 schema, or say on_tombstone=\"skip\" or \"quarantine\".",
+                set.name()
+            )));
+        }
         let format = match (options.format, schema) {
             (Format::Json, Some(schema)) => {
-                let column_options = |name: &str| ColumnOptions {
-                    zone,
-                    unit: options.timestamp_units.get(name).copied().or(options.timestamp_unit),
+                // A struct's unit counts for what is in it, unless that has one of its own.
+                let unit_of = |path: &str| {
+                    let mut above = Some(path);
+                    std::iter::from_fn(move || {
+                        let this = above?;
+                        above = this.rsplit_once('.').map(|(above, _)| above);
+                        Some(this)
+                    })
+                    .find_map(|p| options.timestamp_units.get(p).copied())
                 };
+                let column_options =
+                    |path: &str| ColumnOptions { zone, unit: unit_of(path).or(options.timestamp_unit) };
                 Inner::Json(Box::new(JsonDecoder::new(schema, &column_options)?))
             }
             _ => Inner::Raw,
@@ -183,10 +233,46 @@ impl Decoder {
         &self.schema
     }
 
+    /// Columns that no message had, where messages have them in another case: fields match exactly. One text each.
+    pub fn hints(&self) -> Vec<String> {
+        let Inner::Json(json) = &self.format else { return vec![] };
+        let text = |(column, field): (String, String)| {
+            format!(
+                "no message had a value for '{column}'; they have '{field}': fields match exactly, upper and lower case too"
+            )
+        };
+        json.misspelt().into_iter().map(text).collect()
+    }
+
+    /// The messages at `wanted` that are too large to be looked at, and the others.
+    fn too_large(&self, messages: &Messages, wanted: &[u32]) -> (Vec<Malformed>, Vec<u32>) {
+        let limit = self.options.max_message_bytes;
+        let (mut large, mut within) = (vec![], vec![]);
+        for message in wanted {
+            let Some(TooLarge { part, bytes }) = messages.above(*message as usize, limit) else {
+                within.push(*message);
+                continue;
+            };
+            let verb = if part == "headers" { "have" } else { "has" };
+            let error = format!("the {part} {verb} more bytes than max_message_bytes={limit} ({bytes} bytes)");
+            large.push(Malformed { message: *message, error });
+        }
+        (large, within)
+    }
+
     /// Decodes the messages at `wanted`, in that order.
     pub fn decode(&mut self, messages: &Arc<Messages>, wanted: &[u32]) -> Result<Decoded> {
         let null_rows = self.options.on_tombstone == OnTombstone::NullRow;
-        let out = match &mut self.format {
+        let mut large = vec![];
+        let mut within = vec![];
+        let wanted = match messages.any_above(self.options.max_message_bytes) {
+            false => wanted,
+            true => {
+                (large, within) = self.too_large(messages, wanted);
+                &within
+            }
+        };
+        let mut out = match &mut self.format {
             Inner::Json(json) => json.decode(messages, wanted, null_rows)?,
             Inner::Raw => raw::decode(messages, wanted)?,
         };
@@ -198,6 +284,10 @@ impl Decoder {
         } else {
             base
         };
+        if !large.is_empty() {
+            out.malformed.append(&mut large);
+            out.malformed.sort_by_key(|m| m.message);
+        }
         let origin = Origin { messages: messages.clone(), rows: UInt32Array::from(out.messages) };
         Ok(Decoded {
             batch: Batch::new(rows, Some(origin)),

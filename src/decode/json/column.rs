@@ -1,8 +1,8 @@
 //! Column builders that a row can be taken back from: a message that turns out malformed halfway leaves no trace, and of
 //! a repeated field the last value replaces the first.
 
-use super::instant;
-use super::number::{self, Decimal, Unfit};
+use super::number::{Decimal, Unfit};
+use super::scalar::{TimestampUnit, date, float, int, misfit, number, timestamp};
 use super::scan::{Cursor, Fault, Next, Scan, Text, fault, unescape};
 use crate::{Error, Result};
 use arrow::array::*;
@@ -10,29 +10,9 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::*;
 use base64::Engine;
 use chrono_tz::Tz;
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-
-/// The unit of numbers in a TIMESTAMP column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TimestampUnit {
-    S,
-    Ms,
-    Us,
-    Ns,
-}
-
-impl TimestampUnit {
-    /// Microseconds are ten to this power of the unit.
-    fn scale(self) -> i64 {
-        match self {
-            Self::S => 6,
-            Self::Ms => 3,
-            Self::Us => 0,
-            Self::Ns => -3,
-        }
-    }
-}
 
 /// One value's NULL mask: nothing is stored until the first NULL.
 #[derive(Default)]
@@ -84,7 +64,70 @@ enum Values {
     Binary { offsets: Vec<i32>, data: Vec<u8>, scratch: Vec<u8> },
     Struct(Fields),
     List { offsets: Vec<i32>, item: Box<Column>, field: FieldRef },
-    Map { offsets: Vec<i32>, keys: Box<Column>, values: Box<Column>, entries: FieldRef, field_names: Vec<Vec<u8>> },
+    Map { offsets: Vec<i32>, keys: Box<Column>, values: Box<Column>, entries: FieldRef, names: Names },
+}
+
+/// The keys of one map, each once, with the place of its last value.
+#[derive(Default)]
+struct Names {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Indices of entries, from `MANY` of them on: an object may have as many keys as a message has room for. The hash is seeded,
+    /// so that nobody can choose keys that collide.
+    index: HashTable<usize>,
+    seed: RandomState,
+}
+
+struct Entry {
+    start: usize,
+    end: usize,
+    value: usize,
+}
+
+/// So many keys are found faster one by one.
+const MANY: usize = 16;
+
+impl Names {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+        self.index.clear();
+    }
+
+    fn name(&self, index: usize) -> &[u8] {
+        let Entry { start, end, .. } = self.entries[index];
+        &self.text[start..end]
+    }
+
+    fn put(&mut self, key: Text<'_>, value: usize) {
+        let start = self.text.len();
+        unescape(key, &mut self.text);
+        let name = |e: &Entry| &self.text[e.start..e.end];
+        let new = &self.text[start..];
+        let found = match self.entries.len() < MANY {
+            true => self.entries.iter().position(|e| name(e) == new),
+            false => {
+                if self.index.is_empty() {
+                    for (i, e) in self.entries.iter().enumerate() {
+                        let again = |i: &usize| self.seed.hash_one(name(&self.entries[*i]));
+                        self.index.insert_unique(self.seed.hash_one(name(e)), i, again);
+                    }
+                }
+                self.index.find(self.seed.hash_one(new), |i| name(&self.entries[*i]) == new).copied()
+            }
+        };
+        if let Some(i) = found {
+            self.entries[i].value = value;
+            self.text.truncate(start);
+            return;
+        }
+        self.entries.push(Entry { start, end: self.text.len(), value });
+        let last = self.entries.len() - 1;
+        if last >= MANY {
+            let hash = |i: &usize| self.seed.hash_one(&self.text[self.entries[*i].start..self.entries[*i].end]);
+            self.index.insert_unique(hash(&last), last, hash);
+        }
+    }
 }
 
 /// The columns of an object, by field name.
@@ -94,6 +137,11 @@ pub struct Fields {
     quoted: Vec<Vec<u8>>,
     pub columns: Vec<Column>,
     scratch: Vec<u8>,
+    /// Which columns have had a value, and how many have not.
+    seen: Vec<bool>,
+    unseen: usize,
+    /// A field that came in another case than a column that has had none.
+    spelt: Vec<Option<String>>,
 }
 
 /// What the columns need to know besides their types.
@@ -104,10 +152,18 @@ pub struct ColumnOptions {
 }
 
 impl Fields {
-    pub fn new(fields: &arrow::datatypes::Fields, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
-        let columns = fields.iter().map(|f| Column::new(f, &options(f.name()))).collect::<Result<Vec<_>>>()?;
+    /// `options` by a field's path, as "a.b"; `above` is the path so far, with its dot.
+    pub fn new(
+        fields: &arrow::datatypes::Fields,
+        above: &str,
+        options: &dyn Fn(&str) -> ColumnOptions,
+    ) -> Result<Self> {
+        let column = |f: &FieldRef| Column::new(f, &format!("{above}{}", f.name()), options);
+        let columns = fields.iter().map(column).collect::<Result<Vec<_>>>()?;
         let quoted = fields.iter().map(|f| [f.name().as_bytes(), b"\""].concat()).collect();
-        Ok(Self { fields: fields.clone(), quoted, columns, scratch: Vec::new() })
+        let n = columns.len();
+        let (seen, spelt) = (vec![false; n], vec![None; n]);
+        Ok(Self { fields: fields.clone(), quoted, columns, scratch: Vec::new(), seen, unseen: n, spelt })
     }
 
     /// Decodes the object that the cursor stands on as row `row`. Returns how many fields nobody asked for.
@@ -116,11 +172,14 @@ impl Fields {
         let mut unknown = 0;
         let mut expected = 0;
         let mut faults: Vec<(usize, Box<Fault>)> = Vec::new(); // allocates only when there is one
-        let Self { fields, quoted, columns, scratch } = self;
+        let Self { fields, quoted, columns, scratch, seen, unseen, spelt } = self;
         cursor.object(depth, |cursor, key, depth| {
             let found = find(quoted, &mut expected, key, scratch);
             let Some(index) = found else {
                 unknown += 1;
+                if *unseen > 0 {
+                    note_case(fields, seen, spelt, key);
+                }
                 return cursor.skip_value(depth);
             };
             let column = &mut columns[index];
@@ -137,7 +196,7 @@ impl Fields {
                     // JSON it may be all the same, and the field may come again: only the last counts.
                     column.truncate(row);
                     cursor.at = start;
-                    cursor.skip_value(depth)?;
+                    cursor.skip_value(depth).map_err(|f| within(f, fields[index].name()))?;
                     faults.push((index, within(f, fields[index].name())));
                     Ok(())
                 }
@@ -167,7 +226,36 @@ impl Fields {
     }
 
     pub fn finish(&mut self) -> Result<Vec<ArrayRef>> {
-        self.columns.iter_mut().map(Column::finish).collect()
+        let arrays: Vec<ArrayRef> = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
+        for (seen, array) in self.seen.iter_mut().zip(&arrays) {
+            if !*seen && array.null_count() < array.len() {
+                *seen = true;
+                self.unseen -= 1;
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// Columns that have had no value yet, where a field came that differs in case alone: (column, field), as paths.
+    pub fn misspelt(&self, above: &str, out: &mut Vec<(String, String)>) {
+        for (i, field) in self.fields.iter().enumerate() {
+            if let (false, Some(other)) = (self.seen[i], &self.spelt[i]) {
+                out.push((format!("{above}{}", field.name()), format!("{above}{other}")));
+            }
+            self.columns[i].misspelt(&format!("{above}{}.", field.name()), out);
+        }
+    }
+}
+
+#[cold]
+fn note_case(fields: &arrow::datatypes::Fields, seen: &[bool], spelt: &mut [Option<String>], key: Text<'_>) {
+    let found = fields.iter().position(|f| f.name().as_bytes().eq_ignore_ascii_case(key.raw));
+    if let Some(i) = found
+        && !seen[i]
+        && spelt[i].is_none()
+        && !key.escaped
+    {
+        spelt[i] = std::str::from_utf8(key.raw).ok().map(str::to_string);
     }
 }
 
@@ -197,8 +285,8 @@ fn find(quoted: &[Vec<u8>], expected: &mut usize, key: Text<'_>, scratch: &mut V
 }
 
 impl Column {
-    pub fn new(field: &Field, options: &ColumnOptions) -> Result<Self> {
-        let with = |f: &Field| Column::new(f, options);
+    pub fn new(field: &Field, path: &str, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
+        let with = |f: &Field| Column::new(f, path, options);
         let values = match field.data_type() {
             DataType::Boolean => Values::Boolean(vec![]),
             DataType::Int8 => Values::Int8(vec![]),
@@ -210,11 +298,12 @@ impl Column {
             DataType::Decimal128(p, s) => Values::Decimal { values: vec![], precision: *p, scale: *s },
             DataType::Date32 => Values::Date(vec![]),
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
-                Values::Timestamp { values: vec![], unit: options.unit, zone: options.zone }
+                let ColumnOptions { unit, zone } = options(path);
+                Values::Timestamp { values: vec![], unit, zone }
             }
             DataType::Utf8 => Values::Text { offsets: vec![0], data: vec![] },
             DataType::Binary => Values::Binary { offsets: vec![0], data: vec![], scratch: vec![] },
-            DataType::Struct(fields) => Values::Struct(Fields::new(fields, &|_| options.clone())?),
+            DataType::Struct(fields) => Values::Struct(Fields::new(fields, &format!("{path}."), options)?),
             DataType::List(item) => Values::List { offsets: vec![0], item: Box::new(with(item)?), field: item.clone() },
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(kv) if kv.len() == 2 && *kv[0].data_type() == DataType::Utf8 => Values::Map {
@@ -222,7 +311,7 @@ impl Column {
                     keys: Box::new(with(&kv[0])?),
                     values: Box::new(with(&kv[1])?),
                     entries: entries.clone(),
-                    field_names: vec![],
+                    names: Names::default(),
                 },
                 _ => {
                     return Err(Error::schema(format!(
@@ -241,7 +330,7 @@ impl Column {
         Ok(Self { validity: Validity::default(), nullable: field.is_nullable(), values })
     }
 
-    fn push_null(&mut self) {
+    pub fn push_null(&mut self) {
         self.validity.push(false);
         match &mut self.values {
             Values::Boolean(v) => v.push(false),
@@ -259,7 +348,7 @@ impl Column {
         }
     }
 
-    fn truncate(&mut self, rows: usize) {
+    pub fn truncate(&mut self, rows: usize) {
         self.validity.truncate(rows);
         match &mut self.values {
             Values::Boolean(v) => v.truncate(rows),
@@ -289,7 +378,7 @@ impl Column {
 
     /// Decodes the value that the cursor stands on as one more row. On a fault the caller truncates.
     #[inline]
-    fn read(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Scan<()> {
+    pub fn read(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Scan<()> {
         let next = cursor.next()?;
         if next == Next::Null {
             cursor.word(b"null")?;
@@ -344,15 +433,7 @@ impl Column {
                 };
                 values.push(value);
             }
-            Values::Date(v) => {
-                if next != Next::String {
-                    return misfit(next, "DATE", at);
-                }
-                match instant::date(cursor.string()?.raw) {
-                    Some(days) => v.push(days),
-                    None => return fault("not a date such as 2024-01-31", at),
-                }
-            }
+            Values::Date(v) => v.push(date(cursor, next)?),
             Values::Binary { offsets, data, scratch } => {
                 if next != Next::String {
                     return misfit(next, "BINARY", at);
@@ -382,42 +463,39 @@ impl Column {
                 })?;
                 offsets.push(item.validity.len as i32);
             }
-            Values::Map { offsets, keys, values, field_names, .. } => {
+            Values::Map { offsets, keys, values, names, .. } => {
                 if next != Next::Object {
                     return misfit(next, "MAP", at);
                 }
-                // Rows of a map are few; the last of a repeated key counts, so values are found first and read then.
-                let start = keys.validity.len;
-                let mut places: Vec<usize> = vec![];
-                field_names.clear();
+                // The last of a repeated key counts, in the place of the first, so values are found first and read then.
+                names.clear();
                 cursor.object(depth, |cursor, key, depth| {
-                    let mut name = Vec::new();
-                    unescape(key, &mut name);
                     cursor.skip_space();
                     let place = cursor.at;
                     cursor.skip_value(depth)?;
-                    match field_names.iter().position(|n| *n == name) {
-                        Some(i) => places[i] = place,
-                        None => {
-                            field_names.push(name);
-                            places.push(place);
-                        }
-                    }
+                    names.put(key, place);
                     Ok(())
                 })?;
                 let end = cursor.at;
-                for (name, place) in field_names.iter().zip(places) {
-                    keys.push_text(name);
-                    cursor.at = place;
+                for index in 0..names.entries.len() {
+                    keys.push_text(names.name(index));
+                    cursor.at = names.entries[index].value;
                     values.read(cursor, depth + 1)?;
                 }
                 cursor.at = end;
-                debug_assert!(keys.validity.len >= start);
                 offsets.push(keys.validity.len as i32);
             }
         }
         self.validity.push(true);
         Ok(())
+    }
+
+    fn misspelt(&self, above: &str, out: &mut Vec<(String, String)>) {
+        match &self.values {
+            Values::Struct(fields) => fields.misspelt(above, out),
+            Values::List { item, .. } => item.misspelt(above, out),
+            _ => {}
+        }
     }
 
     fn push_text(&mut self, text: &[u8]) {
@@ -428,7 +506,7 @@ impl Column {
         }
     }
 
-    fn finish(&mut self) -> Result<ArrayRef> {
+    pub fn finish(&mut self) -> Result<ArrayRef> {
         let rows = self.validity.len;
         let nulls = self.validity.finish();
         fn primitive<T: ArrowPrimitiveType>(v: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> PrimitiveArray<T> {
@@ -478,89 +556,5 @@ impl Column {
                 Arc::new(MapArray::try_new(entries.clone(), ends(offsets), pairs, nulls, false)?)
             }
         })
-    }
-}
-
-#[cold]
-fn misfit<T>(next: Next, wanted: &str, at: usize) -> Scan<T> {
-    fault(format!("{} does not fit {wanted}", next.name()), at)
-}
-
-#[inline]
-fn number<'a>(cursor: &mut Cursor<'a>, next: Next, wanted: &str) -> Scan<&'a [u8]> {
-    if next == Next::Number {
-        return cursor.number();
-    }
-    if next == Next::String {
-        return fault(format!("a quoted value does not fit {wanted}"), cursor.at);
-    }
-    misfit(next, wanted, cursor.at)
-}
-
-#[inline]
-fn int<T: TryFrom<i64> + TryFrom<i128>>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
-    let at = cursor.at;
-    let text = number(cursor, next, wanted)?;
-    let value = match number::small_integer(text) {
-        Some(n) => T::try_from(n).ok(),
-        None => match number::integer(text) {
-            Ok(n) => T::try_from(n).ok(),
-            Err(Unfit::Fraction) => return fault(format!("a number with a fraction does not fit {wanted}"), at),
-            Err(Unfit::Range) => None,
-        },
-    };
-    match value {
-        Some(v) => Ok(v),
-        None => fault(format!("a number out of range for {wanted}"), at),
-    }
-}
-
-trait Float: lexical_core::FromLexical {
-    fn finite(self) -> bool;
-}
-impl Float for f64 {
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-}
-impl Float for f32 {
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-}
-
-#[inline]
-fn float<T: Float>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
-    let at = cursor.at;
-    match lexical_core::parse::<T>(number(cursor, next, wanted)?) {
-        Ok(v) if v.finite() => Ok(v),
-        Ok(_) => fault(format!("a number out of range for {wanted}"), at),
-        Err(_) => fault("a broken number", at),
-    }
-}
-
-fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit>, zone: Option<Tz>) -> Scan<i64> {
-    let at = cursor.at;
-    match (next, unit) {
-        (Next::String, _) => {
-            let text = cursor.string()?;
-            let read = if text.escaped {
-                let mut plain = Vec::new();
-                unescape(text, &mut plain);
-                instant::timestamp(&plain, zone)
-            } else {
-                instant::timestamp(text.raw, zone)
-            };
-            read.or_else(|e| fault(e.text(), at))
-        }
-        (Next::Number, Some(unit)) => match Decimal::parse(cursor.number()?).scaled(unit.scale()) {
-            Ok(us) => i64::try_from(us).or_else(|_| fault("a number out of range for TIMESTAMP", at)),
-            Err(Unfit::Fraction) => fault(instant::NoTimestamp::SubMicrosecond.text(), at),
-            Err(Unfit::Range) => fault("a number out of range for TIMESTAMP", at),
-        },
-        (Next::Number, None) => {
-            fault("a number in a TIMESTAMP column: say timestamp_unit=\"s\", \"ms\", \"us\" or \"ns\"", at)
-        }
-        _ => misfit(next, "TIMESTAMP", at),
     }
 }

@@ -1,4 +1,4 @@
-//! Texts of dates and timestamps (ISO 8601 / RFC 3339) to days and microseconds.
+//! Texts of dates and timestamps to days and microseconds: ISO 8601 / RFC 3339 fast, and whatever else Spark's CAST reads.
 
 use chrono::{Offset, TimeZone};
 use chrono_tz::Tz;
@@ -26,9 +26,18 @@ fn month_length(y: u32, m: u32) -> u32 {
     }
 }
 
-/// "YYYY-MM-DD" as days since the epoch.
+/// The years 0001 to 9999, in days and in microseconds since the epoch: what Python, Delta's readers and RFC 3339 can say.
+pub const DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
+pub const MICROS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// A date as days since the epoch; not checked to be within the years above.
 pub fn date(text: &[u8]) -> Option<i32> {
-    (text.len() == 10).then(|| leading_date(text)).flatten().map(|d| d as i32)
+    if text.len() == 10
+        && let Some(days) = leading_date(text)
+    {
+        return Some(days as i32);
+    }
+    crate::expr::parse_date(std::str::from_utf8(text).ok()?)
 }
 
 fn leading_date(b: &[u8]) -> Option<i64> {
@@ -42,43 +51,29 @@ fn leading_date(b: &[u8]) -> Option<i64> {
     good.then(|| days_from_civil(year.into(), month, day))
 }
 
-/// Why a text is no timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoTimestamp {
-    Syntax,
-    SubMicrosecond,
-    /// The wall clock of the time zone skips this time.
-    Gap,
+/// A timestamp in microseconds UTC; not checked to be within the years above. Digits finer than a microsecond are cut. Without an
+/// offset it is read in `zone`; of two possible readings (clocks went back) the earlier counts, and one that the clock skips is moved
+/// on, as in Spark.
+pub fn timestamp(b: &[u8], zone: Option<Tz>) -> Option<i64> {
+    iso(b, zone).or_else(|| crate::expr::parse_timestamp_in(std::str::from_utf8(b).ok()?, zone))
 }
 
-impl NoTimestamp {
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Syntax => "not an ISO 8601 timestamp such as 2024-01-31T12:00:00.000Z",
-            Self::SubMicrosecond => "a timestamp finer than a microsecond does not fit TIMESTAMP",
-            Self::Gap => "a local time that does not exist in the time zone (clocks went forward)",
-        }
-    }
-}
-
-/// A timestamp in microseconds UTC. Without an offset it is read in `zone`; of two possible readings (clocks went
-/// back) the earlier counts, as in Spark.
-pub fn timestamp(b: &[u8], zone: Option<Tz>) -> Result<i64, NoTimestamp> {
-    use NoTimestamp::*;
-    let days = b.get(..10).and_then(leading_date).ok_or(Syntax)?;
+/// The spellings that producers use.
+fn iso(b: &[u8], zone: Option<Tz>) -> Option<i64> {
+    let days = b.get(..10).and_then(leading_date)?;
     if b.len() == 10 {
         return localize(days * 86_400_000_000, zone);
     }
     if !matches!(b[10], b'T' | b't' | b' ') {
-        return Err(Syntax);
+        return None;
     }
     let clock = || Some((two(b, 11)?, two(b, 14)?, (*b.get(13)? == b':').then_some(())?));
-    let (hour, minute, ()) = clock().ok_or(Syntax)?;
+    let (hour, minute, ()) = clock()?;
     let mut at = 16;
     let mut second = 0;
     let mut micros = 0i64;
     if b.get(at) == Some(&b':') {
-        second = two(b, at + 1).ok_or(Syntax)?;
+        second = two(b, at + 1)?;
         at += 3;
         if let Some(b'.' | b',') = b.get(at) {
             let start = at + 1;
@@ -86,50 +81,52 @@ pub fn timestamp(b: &[u8], zone: Option<Tz>) -> Result<i64, NoTimestamp> {
             while let Some(d @ b'0'..=b'9') = b.get(at) {
                 if at - start < 6 {
                     micros = micros * 10 + i64::from(d - b'0');
-                } else if *d != b'0' {
-                    return Err(SubMicrosecond);
                 }
                 at += 1;
             }
             if at == start {
-                return Err(Syntax);
+                return None;
             }
             micros *= 10i64.pow(6u32.saturating_sub((at - start) as u32));
         }
     }
     if hour > 23 || minute > 59 || second > 59 {
-        return Err(Syntax);
+        return None;
     }
     let local = days * 86_400_000_000 + i64::from(hour * 3600 + minute * 60 + second) * 1_000_000 + micros;
     match b.get(at) {
         None => localize(local, zone),
-        Some(b'Z' | b'z') if at + 1 == b.len() => Ok(local),
+        Some(b'Z' | b'z') if at + 1 == b.len() => Some(local),
         Some(sign @ (b'+' | b'-')) => {
-            let hours = two(b, at + 1).ok_or(Syntax)?;
+            let hours = two(b, at + 1)?;
             let minutes = match b.len() - at {
                 3 => 0,
-                5 => two(b, at + 3).ok_or(Syntax)?,
-                6 if b[at + 3] == b':' => two(b, at + 4).ok_or(Syntax)?,
-                _ => return Err(Syntax),
+                5 => two(b, at + 3)?,
+                6 if b[at + 3] == b':' => two(b, at + 4)?,
+                _ => return None,
             };
-            if hours > 18 || minutes > 59 {
-                return Err(Syntax);
+            if hours * 60 + minutes > 18 * 60 || minutes > 59 {
+                return None;
             }
             let offset = i64::from(hours * 3600 + minutes * 60) * 1_000_000;
-            Ok(if *sign == b'+' { local - offset } else { local + offset })
+            Some(if *sign == b'+' { local - offset } else { local + offset })
         }
-        Some(_) => Err(Syntax),
+        Some(_) => None,
     }
 }
 
-fn localize(local: i64, zone: Option<Tz>) -> Result<i64, NoTimestamp> {
-    let Some(zone) = zone else { return Ok(local) };
-    let naive = chrono::DateTime::from_timestamp_micros(local).ok_or(NoTimestamp::Syntax)?.naive_utc();
+fn localize(local: i64, zone: Option<Tz>) -> Option<i64> {
+    let Some(zone) = zone else { return Some(local) };
+    let naive = chrono::DateTime::from_timestamp_micros(local)?.naive_utc();
     match zone.offset_from_local_datetime(&naive) {
         chrono::LocalResult::Single(o) | chrono::LocalResult::Ambiguous(o, _) => {
-            Ok(local - i64::from(o.fix().local_minus_utc()) * 1_000_000)
+            Some(local - i64::from(o.fix().local_minus_utc()) * 1_000_000)
         }
-        chrono::LocalResult::None => Err(NoTimestamp::Gap),
+        // The clock skips it: Spark's own reading moves it on.
+        chrono::LocalResult::None => {
+            let text = naive.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+            crate::expr::parse_timestamp_in(&text, Some(zone))
+        }
     }
 }
 
@@ -143,7 +140,7 @@ fn format_date(days: i32) -> String {
 mod tests {
     use super::*;
 
-    fn ts(text: &str) -> Result<i64, NoTimestamp> {
+    fn ts(text: &str) -> Option<i64> {
         timestamp(text.as_bytes(), None)
     }
 
@@ -152,13 +149,13 @@ mod tests {
         for day in (-700_000..700_000).step_by(911) {
             let us = i64::from(day) * 86_400_000_000 + 45_296_123_456;
             let text = chrono::DateTime::from_timestamp_micros(us).unwrap().to_rfc3339();
-            assert_eq!(ts(&text), Ok(us), "{text}");
+            assert_eq!(ts(&text), Some(us), "{text}");
             assert_eq!(date(format_date(day).as_bytes()), Some(day));
         }
     }
 
     #[test]
-    fn timestamps_take_every_common_spelling_and_refuse_the_rest() {
+    fn timestamps_take_every_spelling_that_casts_take_and_refuse_the_rest() {
         let noon = 1_704_110_400_000_000;
         for good in [
             "2024-01-01T12:00:00Z",
@@ -167,31 +164,43 @@ mod tests {
             "2024-01-01T13:00:00+01:00",
             "2024-01-01T13:00:00+0100",
             "2024-01-01T11:00:00.000000000-01",
+            "2024-01-01T12:00:00.000000999Z",
+            "2024-01-01 12:00:00 UTC",
+            "2024-01-01 13:00:00 +0100",
+            "2024-1-1 12:0:0",
+            "2024-01-01T12",
+            "2024-01-01T17:30:00+5:30",
+            "2024-01-01 13:00:00 Europe/Berlin",
+            " 2024-01-01T12:00:00Z ",
         ] {
-            assert_eq!(ts(good), Ok(noon), "{good}");
+            assert_eq!(ts(good), Some(noon), "{good}");
         }
-        assert_eq!(ts("2024-01-01T12:00:00.0000001Z"), Err(NoTimestamp::SubMicrosecond));
+        assert_eq!(ts("2024"), Some(1_704_067_200_000_000));
+        assert_eq!(ts("1969-12-31T23:59:59.9999999Z"), Some(-1), "cut, not rounded");
         for bad in [
             "",
-            "2024",
             "2024-02-30",
             "2024-01-01T24:00:00Z",
             "2024-01-01T12:00:60Z",
-            "2024-01-01T12:00:00.Z",
             "2024-01-01T12:00:00X",
-            "2024-01-01T12",
-            "2024-01-01T12:00:00+1",
+            "2024-01-01T12:00:00+18:30",
+            "2024-01-01T12:00:00+01:00[Europe/Berlin]",
+            "12/31/2024",
         ] {
-            assert_eq!(ts(bad), Err(NoTimestamp::Syntax), "{bad}");
+            assert_eq!(ts(bad), None, "{bad}");
         }
+        assert_eq!(date(b"2026-11-26T00:00:00Z"), date(b"2026-11-26"));
+        assert_eq!(date(b"2026-11"), date(b"2026-11-01"));
+        assert_eq!(date(b"26.11.2026"), None);
     }
 
     #[test]
     fn local_times_follow_the_zone_and_its_daylight_saving() {
         let zone = Some(chrono_tz::Europe::Berlin);
         assert_eq!(timestamp(b"2024-07-01T12:00:00", zone), ts("2024-07-01T10:00:00Z"));
+        assert_eq!(timestamp(b"2024-07-01 12:00:0", zone), ts("2024-07-01T10:00:00Z"));
         assert_eq!(timestamp(b"2024-01-01T12:00:00", zone), ts("2024-01-01T11:00:00Z"));
-        assert_eq!(timestamp(b"2024-03-31T02:30:00", zone), Err(NoTimestamp::Gap));
+        assert_eq!(timestamp(b"2024-03-31T02:30:00", zone), ts("2024-03-31T01:30:00Z"), "the clock skips it");
         assert_eq!(timestamp(b"2024-10-27T02:30:00", zone), ts("2024-10-27T00:30:00Z"));
         assert_eq!(timestamp(b"2024-07-01T12:00:00Z", zone), ts("2024-07-01T12:00:00Z"));
     }

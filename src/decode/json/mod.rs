@@ -6,18 +6,21 @@
 mod column;
 mod instant;
 mod number;
+mod scalar;
 mod scan;
 #[cfg(test)]
 mod test;
 
-pub use column::{ColumnOptions, TimestampUnit};
+pub use column::ColumnOptions;
+pub use instant::{DAYS, MICROS};
+pub use scalar::TimestampUnit;
 
 use super::{Malformed, Rows};
 use crate::Result;
 use crate::batch::Messages;
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
-use column::Fields;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, SchemaRef};
+use column::{Column, Fields};
 use scan::{Cursor, Fault, Next, Scan, fault};
 
 pub struct JsonDecoder {
@@ -27,7 +30,14 @@ pub struct JsonDecoder {
 
 impl JsonDecoder {
     pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), options)? })
+        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)? })
+    }
+
+    /// Columns without a value so far, and a field that differs from them in case alone.
+    pub fn misspelt(&self) -> Vec<(String, String)> {
+        let mut out = vec![];
+        self.fields.misspelt("", &mut out);
+        out
     }
 
     /// Decodes the messages at `wanted`; null values become rows of NULLs if `null_rows` says so.
@@ -66,11 +76,27 @@ impl JsonDecoder {
         }
         if let Err(e) = simdutf8::basic::from_utf8(value) {
             let at = simdutf8::compat::from_utf8(value).err().map_or(0, |e| e.valid_up_to());
-            return fault(format!("not UTF-8 ({e})"), at);
+            return match value.starts_with(&[0x1f, 0x8b]) {
+                true => fault("compressed with gzip, not JSON: format=\"raw\" hands out the bytes", 0),
+                false => fault(format!("not UTF-8 ({e})"), at),
+            };
         }
         let mut cursor = Cursor::new(value);
-        match cursor.next()? {
+        let next = match cursor.next() {
+            Err(_) if value[0] == 0 && value.len() > 5 => {
+                return fault("a schema registry's framing (a zero byte and an id) instead of JSON", 0);
+            }
+            Err(_) if value.starts_with("\u{feff}".as_bytes()) => {
+                return fault("a byte order mark in front of the JSON", 0);
+            }
+            next => next?,
+        };
+        match next {
             Next::Object => {}
+            Next::Array => {
+                let how = "an array instead of an object: format=\"raw\" and map_batches take it apart";
+                return fault(how, cursor.at);
+            }
             other => return fault(format!("{} instead of an object", other.name()), cursor.at),
         }
         let unknown = self.fields.read(&mut cursor, row, 0)?;
@@ -80,6 +106,23 @@ impl JsonDecoder {
         }
         Ok(unknown)
     }
+}
+
+/// One value of a column, as JSON text: of row i it ends at `ends[i]`. NaN and Infinity are numbers here. The first that does not fit
+/// is named by its row and, where it is nested, its path.
+pub fn column(field: &Field, text: &[u8], ends: &[usize]) -> Result<std::result::Result<ArrayRef, (usize, String)>> {
+    let mut column = Column::new(field, "", &|_| ColumnOptions::default())?;
+    let mut start = 0;
+    for (row, end) in ends.iter().enumerate() {
+        let mut cursor = Cursor::new(&text[start..*end]);
+        cursor.nan = true;
+        if let Err(f) = column.read(&mut cursor, 0) {
+            let place = if f.field.is_empty() { String::new() } else { format!("{}: ", f.field) };
+            return Ok(Err((row, format!("{place}{}", f.what))));
+        }
+        start = *end;
+    }
+    Ok(Ok(column.finish()?))
 }
 
 #[cold]

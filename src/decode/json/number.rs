@@ -28,22 +28,37 @@ impl<'a> Decimal<'a> {
 
     /// The value times 10^scale as an integer, if it is one; `Err` says why not.
     pub fn scaled(&self, scale: i64) -> Result<i128, Unfit> {
+        self.integer(scale, false)
+    }
+
+    /// The same, where digits that are too fine are cut off.
+    pub fn cut(&self, scale: i64) -> Result<i128, Unfit> {
+        self.integer(scale, true)
+    }
+
+    fn integer(&self, scale: i64, cut: bool) -> Result<i128, Unfit> {
         // Leading and trailing zeros do not count: 1.0, 10e-1 and 0.1e1 are all 1.
         let digits = || self.whole.iter().chain(self.fraction).copied();
         let total = self.whole.len() + self.fraction.len();
         let Some(first) = digits().position(|d| d != b'0') else { return Ok(0) };
         let trailing = self.fraction.iter().rev().chain(self.whole.iter().rev()).take_while(|d| **d == b'0').count();
-        let significant = total - first - trailing;
+        let mut significant = (total - first - trailing) as i64;
         // The power of ten of the last significant digit.
-        let power = self.exponent - self.fraction.len() as i64 + trailing as i64 + scale;
+        let mut power = self.exponent - self.fraction.len() as i64 + trailing as i64 + scale;
         if power < 0 {
-            return Err(Unfit::Fraction);
+            if !cut {
+                return Err(Unfit::Fraction);
+            }
+            (significant, power) = (significant + power, 0);
         }
-        if significant as i64 + power > 38 {
+        if significant <= 0 {
+            return Ok(0);
+        }
+        if significant + power > 38 {
             return Err(Unfit::Range);
         }
         let mut value: i128 = 0;
-        for d in digits().skip(first).take(significant) {
+        for d in digits().skip(first).take(significant as usize) {
             value = value * 10 + i128::from(d - b'0');
         }
         value *= 10i128.pow(power as u32);
@@ -100,6 +115,22 @@ pub fn integer(text: &[u8]) -> Result<i128, Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_that_are_too_fine_are_cut_where_that_is_asked_for() {
+        for (text, scale, want) in [
+            ("1764154800.1234567", 6, 1_764_154_800_123_456),
+            ("1706702400123456789", -3, 1_706_702_400_123_456),
+            ("-1.9999999", 6, -1_999_999),
+            ("-1", -3, 0),
+            ("999", -3, 0),
+            ("1e-30", 6, 0),
+            ("1.5e3", -3, 1),
+            ("12.5", 6, 12_500_000),
+        ] {
+            assert_eq!(Decimal::parse(text.as_bytes()).cut(scale), Ok(want), "{text}");
+        }
+    }
 
     #[test]
     fn integers_are_exact_or_refused() {

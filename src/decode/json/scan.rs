@@ -60,11 +60,16 @@ pub struct Text<'a> {
 pub struct Cursor<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
+    /// Takes NaN, Infinity and -Infinity for numbers, as Python's json writes them.
+    pub nan: bool,
 }
+
+const SPECIAL: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+const NOT_JSON: &str = "NaN or Infinity, which JSON does not have; null is to be written instead";
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, nan: false }
     }
 
     #[inline]
@@ -99,6 +104,10 @@ impl<'a> Cursor<'a> {
             Some(b'f') => Next::False,
             Some(b'n') => Next::Null,
             None => return fault("the JSON text ends too early", self.at),
+            Some(b'N' | b'I') if self.special().is_some() => match self.nan {
+                true => Next::Number,
+                false => return fault(NOT_JSON, self.at),
+            },
             Some(_) => return fault("not JSON", self.at),
         })
     }
@@ -158,6 +167,24 @@ impl<'a> Cursor<'a> {
         hex4(self.bytes, at)
     }
 
+    #[cold]
+    fn special(&self) -> Option<&'static [u8]> {
+        SPECIAL.into_iter().find(|word| self.bytes[self.at..].starts_with(word))
+    }
+
+    /// What a number that is none may be.
+    #[cold]
+    fn other_number(&mut self, start: usize) -> Scan<&'a [u8]> {
+        match self.special() {
+            Some(word) if self.nan => {
+                self.at += word.len();
+                Ok(&self.bytes[start..self.at])
+            }
+            Some(_) => fault(NOT_JSON, start),
+            None => fault("a broken number", start),
+        }
+    }
+
     /// Eats a number and returns its text.
     #[inline]
     pub fn number(&mut self) -> Scan<&'a [u8]> {
@@ -176,7 +203,7 @@ impl<'a> Cursor<'a> {
         match bytes.get(at) {
             Some(b'0') => at += 1,
             Some(b'1'..=b'9') => at = digits(at + 1),
-            _ => return fault("a broken number", start),
+            _ => return self.other_number(start),
         }
         if bytes.get(at) == Some(&b'.') {
             let end = digits(at + 1);
@@ -224,7 +251,7 @@ impl<'a> Cursor<'a> {
         loop {
             self.skip_space();
             if self.peek() != Some(b'"') {
-                return fault("a field name is missing", self.at);
+                return self.no_name();
             }
             let key = self.string()?;
             self.skip_space();
@@ -263,6 +290,16 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         Ok(depth + 1)
+    }
+
+    #[cold]
+    fn no_name(&self) -> Scan<()> {
+        match self.peek() {
+            Some(b'\'') => {
+                fault("a field name is missing: single quotes are no JSON (json.dumps writes it, not str)", self.at)
+            }
+            _ => fault("a field name is missing", self.at),
+        }
     }
 
     #[cold]

@@ -1,4 +1,4 @@
-use crate::batch::{Messages, TimestampType};
+use crate::batch::{Message, Messages, TimestampType};
 use crate::decode::{DecodeOptions, Decoded, Decoder};
 use crate::position::TopicPartition;
 use arrow::array::*;
@@ -9,7 +9,9 @@ use std::sync::Arc;
 fn messages<T: AsRef<[u8]>>(values: &[T]) -> Arc<Messages> {
     let mut m = Messages::new(vec![TopicPartition::new("t", 0)].into());
     for (i, v) in values.iter().enumerate() {
-        m.push(0, i as i64, 0, TimestampType::CreateTime, None, Some(v.as_ref()), vec![]);
+        let timestamp_type = TimestampType::CreateTime;
+        let value = Some(v.as_ref());
+        m.push(Message { offset: i as i64, value, timestamp_type, ..Message::default() }, usize::MAX);
     }
     Arc::new(m)
 }
@@ -69,6 +71,13 @@ fn values_that_fit_are_read_exactly() {
         (Decimal128(5, 2), r#"{"a":1.100}"#, "1.10"),
         (Date32, r#"{"a":"2024-02-29"}"#, "2024-02-29"),
         (timestamp(), r#"{"a":"2024-01-01T00:00:00.5+01:00"}"#, "2023-12-31T23:00:00.500Z"),
+        (timestamp(), r#"{"a":"2024-01-01T00:00:00.123456999Z"}"#, "2024-01-01T00:00:00.123456Z"),
+        (timestamp(), r#"{"a":"2024-01-01 12:00:00 UTC"}"#, "2024-01-01T12:00:00Z"),
+        (timestamp(), r#"{"a":"2024\u002d01-01"}"#, "2024-01-01T00:00:00Z"),
+        (timestamp(), r#"{"a":"9999-12-31T23:59:59.999999Z"}"#, "9999-12-31T23:59:59.999999Z"),
+        (Date32, r#"{"a":"2024\u002d02-29"}"#, "2024-02-29"),
+        (Date32, r#"{"a":"2026-11-26T23:00:00Z"}"#, "2026-11-26"),
+        (Date32, r#"{"a":"2026-1-6"}"#, "2026-01-06"),
         (Binary, r#"{"a":"aGk="}"#, "6869"),
     ] {
         assert_eq!(one(t.clone(), json), Ok(want.to_string()), "{t} {json}");
@@ -93,8 +102,14 @@ fn values_that_do_not_fit_are_malformed_and_named() {
         (Boolean, r#"{"a":1}"#, "does not fit BOOLEAN"),
         (Date32, r#"{"a":"2023-02-29"}"#, "not a date"),
         (timestamp(), r#"{"a":1700000000}"#, "timestamp_unit"),
-        (timestamp(), r#"{"a":"2024-01-01T00:00:00.0000001Z"}"#, "microsecond"),
-        (timestamp(), r#"{"a":"yesterday"}"#, "ISO 8601"),
+        (timestamp(), r#"{"a":"yesterday"}"#, "not a timestamp such as"),
+        (timestamp(), r#"{"a":"0001-01-01T00:00:00+14:00"}"#, "0001 to 9999"),
+        (timestamp(), r#"{"a":"+56053-03-31T00:00:00Z"}"#, "0001 to 9999"),
+        (Date32, r#"{"a":"+10000-01-01"}"#, "0001 to 9999"),
+        (Date32, r#"{"a":20783}"#, "a number does not fit DATE"),
+        (Int32, r#"{"a":"1"}"#, "STRING and CAST"),
+        (Float64, r#"{"a":NaN}"#, "NaN"),
+        (Float64, r#"{"a":-Infinity}"#, "Infinity"),
         (Binary, r#"{"a":"a"}"#, "base64"),
     ] {
         let error = one(t.clone(), json).expect_err(json);
@@ -120,7 +135,9 @@ fn a_message_is_one_json_object_or_malformed() {
         (b"{\"a\":1.}", "broken number"),
         (b"{\"a\":+1}", "not JSON"),
         (b"{\"a\":.5}", "not JSON"),
-        (b"{\"a\":NaN}", "not JSON"),
+        (b"{\"a\":NaN}", "NaN"),
+        (b"{\"u\":[1,NaN]}", "NaN"),
+        (b"{'a':1}", "single quotes"),
         (b"{\"b\":\"\x01\"}", "control"),
         (b"{\"b\":\"\\x\"}", "escape"),
         (b"{\"b\":\"\\ud800\"}", "lone surrogate"),
@@ -130,7 +147,9 @@ fn a_message_is_one_json_object_or_malformed() {
         (b"{\"b\":\"\xff\"}", "UTF-8"),
         (b"{\"b\":tru}", "not JSON"),
         (b"{\"b\":[1 2]}", "comma"),
-        (b"\xef\xbb\xbf{\"a\":1}", "not JSON"),
+        (b"\xef\xbb\xbf{\"a\":1}", "byte order mark"),
+        (b"\x1f\x8b\x08\x00\xff{", "gzip"),
+        (b"\x00\x00\x00\x00\x07{\"a\":1}", "schema registry"),
     ] {
         let d = decode(&schema(vec![("a", DataType::Int32)]), &[json]);
         let text = String::from_utf8_lossy(json);
@@ -148,6 +167,140 @@ fn depth_is_limited_and_never_ends_the_process() {
     for bomb in [format!("{{\"a\":{}", "[".repeat(60_000)), format!("{{\"s\":{}", "{\"s\":".repeat(60_000))] {
         assert_eq!(decode(&s, &[bomb]).malformed.len(), 1);
     }
+}
+
+fn with_unit(unit: super::TimestampUnit, json: &str) -> Result<String, String> {
+    let s = schema(vec![("a", timestamp())]);
+    let options = DecodeOptions { timestamp_unit: Some(unit), ..DecodeOptions::default() };
+    let m = messages(&[json]);
+    let d = Decoder::new(Some(&s), &options).unwrap().decode(&m, &[0]).unwrap();
+    match d.malformed.first() {
+        Some(m) => Err(m.error.clone()),
+        None => Ok(arrow::util::display::array_value_to_string(d.batch.rows.column(0), 0).unwrap()),
+    }
+}
+
+#[test]
+fn numbers_with_a_unit_are_cut_to_microseconds_and_stay_within_the_calendar() {
+    use super::TimestampUnit::*;
+    for (unit, json, want) in [
+        (S, r#"{"a":1706702400.123456789}"#, "2024-01-31T12:00:00.123456Z"),
+        (S, r#"{"a":"1706702400"}"#, "2024-01-31T12:00:00Z"),
+        (Ms, r#"{"a":"1706702400123.9999"}"#, "2024-01-31T12:00:00.123999Z"),
+        (Ns, r#"{"a":1706702400123456789}"#, "2024-01-31T12:00:00.123456Z"),
+        (Ns, r#"{"a":"1706702400123456789"}"#, "2024-01-31T12:00:00.123456Z"),
+        (S, r#"{"a":"2024-01-31T12:00:00Z"}"#, "2024-01-31T12:00:00Z"),
+        (S, r#"{"a":-62135596800}"#, "0001-01-01T00:00:00Z"),
+        (Us, r#"{"a":253402300799999999}"#, "9999-12-31T23:59:59.999999Z"),
+    ] {
+        assert_eq!(with_unit(unit, json), Ok(want.to_string()), "{json}");
+    }
+    for (unit, json) in [
+        (S, r#"{"a":1706702400000}"#),
+        (S, r#"{"a":-62135596801}"#),
+        (Us, r#"{"a":253402300800000000}"#),
+        (S, r#"{"a":1e300}"#),
+        (Ms, r#"{"a":9223372036854775807}"#),
+        (S, r#"{"a":"1706702400000"}"#),
+    ] {
+        let error = with_unit(unit, json).unwrap_err();
+        assert!(error.contains("is timestamp_unit right?"), "{json}: {error}");
+    }
+}
+
+#[test]
+fn units_are_told_by_path_and_the_nearest_counts() {
+    let inner = DataType::Struct(vec![Field::new("us", timestamp(), true), Field::new("s", timestamp(), true)].into());
+    let list = DataType::List(Arc::new(Field::new("element", inner.clone(), true)));
+    let s = schema(vec![("a", inner), ("l", list)]);
+    let units =
+        [("a.us", super::TimestampUnit::Us), ("a", super::TimestampUnit::S), ("l.us", super::TimestampUnit::Us)];
+    let options = DecodeOptions {
+        timestamp_units: units.map(|(p, u)| (p.to_string(), u)).into(),
+        timestamp_unit: Some(super::TimestampUnit::Ms),
+        ..DecodeOptions::default()
+    };
+    let m = messages(&[r#"{"a":{"us":5000000,"s":5},"l":[{"us":5000000,"s":5000}]}"#]);
+    let d = Decoder::new(Some(&s), &options).unwrap().decode(&m, &[0]).unwrap();
+    let text = arrow::util::pretty::pretty_format_batches(&[d.batch.rows]).unwrap().to_string();
+    assert_eq!(text.matches("1970-01-01T00:00:05Z").count(), 4, "{text}");
+    let wrong = DecodeOptions { timestamp_units: [("a.x".to_string(), super::TimestampUnit::S)].into(), ..options };
+    assert!(Decoder::new(Some(&s), &wrong).is_err());
+}
+
+#[test]
+fn tombstones_as_rows_of_nulls_need_columns_that_take_null() {
+    let s: SchemaRef = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, false)]));
+    let options = DecodeOptions { on_tombstone: crate::decode::OnTombstone::NullRow, ..DecodeOptions::default() };
+    let error = Decoder::new(Some(&s), &options).err().unwrap();
+    assert!(error.kind == crate::Kind::Config && error.message.contains("'a' is NOT NULL"), "{error}");
+}
+
+#[test]
+fn a_field_in_another_case_is_told_as_long_as_the_column_has_no_value() {
+    let inner = DataType::Struct(vec![Field::new("x", DataType::Int32, true)].into());
+    let s = schema(vec![("userid", DataType::Utf8), ("n", DataType::Int32), ("s", inner)]);
+    let mut d = Decoder::new(Some(&s), &DecodeOptions::default()).unwrap();
+    let m = messages(&[r#"{"userId":"secret","N":null,"other":1,"s":{"X":1}}"#, r#"{"n":1}"#]);
+    d.decode(&m, &[0]).unwrap();
+    let hints = d.hints();
+    assert_eq!(hints.len(), 3, "{hints:?}");
+    assert!(
+        hints[0].contains("'userid'") && hints[0].contains("'userId'") && !hints[0].contains("secret"),
+        "{hints:?}"
+    );
+    assert!(hints[2].contains("'s.x'") && hints[2].contains("'s.X'"), "{hints:?}");
+    d.decode(&m, &[1]).unwrap();
+    assert_eq!(d.hints().len(), 2, "'n' has come by now");
+}
+
+fn map_of(value: DataType) -> DataType {
+    let pair = vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)];
+    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(pair.into()), false)), false)
+}
+
+#[test]
+fn a_map_has_each_key_once_in_its_first_place_with_its_last_value() {
+    let s = schema(vec![("m", map_of(DataType::Int32))]);
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+    for keys in [1usize, 3, 15, 16, 17, 40, 300] {
+        let pairs: Vec<(usize, i32)> = (0..keys * 2).map(|i| (rng.random_range(0..keys), i as i32)).collect();
+        // An escaped key is the same key.
+        let text = |(i, (k, v)): (usize, &(usize, i32))| match i % 3 {
+            0 => format!("\"\\u006b{k}\":{v}"),
+            _ => format!("\"k{k}\":{v}"),
+        };
+        let json = format!("{{\"m\":{{{}}}}}", pairs.iter().enumerate().map(text).collect::<Vec<_>>().join(","));
+        let mut want: Vec<(String, i32)> = vec![];
+        for (k, v) in &pairs {
+            let key = format!("k{k}");
+            match want.iter_mut().find(|(k, _)| *k == key) {
+                Some((_, last)) => *last = *v,
+                None => want.push((key, *v)),
+            }
+        }
+        // Twice, so that nothing is left of the message before.
+        let d = decode(&s, &[&json, r#"{"m":{"k0":-1}}"#, &json]);
+        let maps = d.batch.rows.column(0).as_map();
+        for row in [0, 2] {
+            let entries = maps.value(row);
+            let (k, v) = (entries.column(0).as_string::<i32>(), entries.column(1).as_primitive::<Int32Type>());
+            let got: Vec<(String, i32)> = (0..k.len()).map(|i| (k.value(i).to_string(), v.value(i))).collect();
+            assert_eq!(got, want);
+        }
+        assert_eq!(maps.value(1).len(), 1);
+    }
+}
+
+#[test]
+fn a_map_of_many_keys_is_read_in_time_that_grows_with_it_alone() {
+    let s = schema(vec![("m", map_of(DataType::Int32))]);
+    let pairs: Vec<String> = (0..60_000).map(|i| format!("\"key{i:07}\":1")).collect();
+    let json = format!("{{\"m\":{{{}}}}}", pairs.join(","));
+    let start = std::time::Instant::now();
+    assert_eq!(decode(&s, &[&json]).batch.len(), 1);
+    // Some milliseconds; a look at all keys for each key takes ten seconds.
+    assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Numbers, dates and timestamps: a value as it stands in the text to a column's own, exactly or not at all.
+
+use super::instant;
+use super::number::{self, Decimal, Unfit};
+use super::scan::{Cursor, Next, Scan, Text, fault, unescape};
+use chrono_tz::Tz;
+use std::borrow::Cow;
+
+/// The unit of numbers in a TIMESTAMP column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimestampUnit {
+    S,
+    Ms,
+    Us,
+    Ns,
+}
+
+impl TimestampUnit {
+    /// Microseconds are ten to this power of the unit.
+    fn scale(self) -> i64 {
+        match self {
+            Self::S => 6,
+            Self::Ms => 3,
+            Self::Us => 0,
+            Self::Ns => -3,
+        }
+    }
+}
+
+/// What stands for a number where NaN is taken.
+#[inline]
+fn is_special(text: &[u8]) -> bool {
+    matches!(text, [b'N' | b'I', ..] | [b'-', b'I', ..])
+}
+
+#[cold]
+pub fn misfit<T>(next: Next, wanted: &str, at: usize) -> Scan<T> {
+    fault(format!("{} does not fit {wanted}", next.name()), at)
+}
+
+#[inline]
+pub fn number<'a>(cursor: &mut Cursor<'a>, next: Next, wanted: &str) -> Scan<&'a [u8]> {
+    if next == Next::Number {
+        let at = cursor.at;
+        let text = cursor.number()?;
+        if is_special(text) && !matches!(wanted, "DOUBLE" | "FLOAT") {
+            return fault(format!("NaN or Infinity does not fit {wanted}"), at);
+        }
+        return Ok(text);
+    }
+    if next == Next::String {
+        return fault(format!("a quoted value does not fit {wanted}: read it as STRING and CAST it"), cursor.at);
+    }
+    misfit(next, wanted, cursor.at)
+}
+
+#[inline]
+pub fn int<T: TryFrom<i64> + TryFrom<i128>>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
+    let at = cursor.at;
+    let text = number(cursor, next, wanted)?;
+    let value = match number::small_integer(text) {
+        Some(n) => T::try_from(n).ok(),
+        None => match number::integer(text) {
+            Ok(n) => T::try_from(n).ok(),
+            Err(Unfit::Fraction) => return fault(format!("a number with a fraction does not fit {wanted}"), at),
+            Err(Unfit::Range) => None,
+        },
+    };
+    match value {
+        Some(v) => Ok(v),
+        None => fault(format!("a number out of range for {wanted}"), at),
+    }
+}
+
+pub trait Float: lexical_core::FromLexical {
+    fn finite(self) -> bool;
+    /// NaN, Infinity or -Infinity.
+    fn special(text: &[u8]) -> Self;
+}
+impl Float for f64 {
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+    fn special(text: &[u8]) -> Self {
+        match text {
+            b"NaN" => Self::NAN,
+            b"Infinity" => Self::INFINITY,
+            _ => Self::NEG_INFINITY,
+        }
+    }
+}
+impl Float for f32 {
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+    fn special(text: &[u8]) -> Self {
+        match text {
+            b"NaN" => Self::NAN,
+            b"Infinity" => Self::INFINITY,
+            _ => Self::NEG_INFINITY,
+        }
+    }
+}
+
+#[inline]
+pub fn float<T: Float>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
+    let at = cursor.at;
+    let text = number(cursor, next, wanted)?;
+    if is_special(text) {
+        return Ok(T::special(text));
+    }
+    match lexical_core::parse::<T>(text) {
+        Ok(v) if v.finite() => Ok(v),
+        Ok(_) => fault(format!("a number out of range for {wanted}"), at),
+        Err(_) => fault("a broken number", at),
+    }
+}
+
+/// With a unit, a number in quotes is a number, too.
+pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit>, zone: Option<Tz>) -> Scan<i64> {
+    let at = cursor.at;
+    let micros = match (next, unit) {
+        (Next::String, _) => {
+            let text = plain(cursor.string()?);
+            match unit.and_then(|unit| quoted(&text, unit)) {
+                Some(number) => number,
+                None => instant::timestamp(&text, zone).map_or_else(
+                    || fault("not a timestamp such as 2024-01-31T12:00:00.000Z", at),
+                    |us| Ok(i128::from(us)),
+                )?,
+            }
+        }
+        (Next::Number, Some(unit)) => number_in(cursor.number()?, unit, at)?,
+        (Next::Number, None) => {
+            return fault("a number in a TIMESTAMP column: say timestamp_unit=\"s\", \"ms\", \"us\" or \"ns\"", at);
+        }
+        _ => return misfit(next, "TIMESTAMP", at),
+    };
+    match i64::try_from(micros) {
+        Ok(us) if instant::MICROS.contains(&us) => Ok(us),
+        _ if unit.is_some() => fault("out of range for TIMESTAMP; is timestamp_unit right?", at),
+        _ => fault("out of range for TIMESTAMP, which is from the year 0001 to 9999", at),
+    }
+}
+
+fn number_in(text: &[u8], unit: TimestampUnit, at: usize) -> Scan<i128> {
+    if is_special(text) {
+        return fault("NaN or Infinity does not fit TIMESTAMP", at);
+    }
+    // Too large for 38 digits is too large for a timestamp.
+    Ok(Decimal::parse(text).cut(unit.scale()).unwrap_or(i128::MAX))
+}
+
+/// The microseconds of a text that is a JSON number as a whole.
+fn quoted(text: &[u8], unit: TimestampUnit) -> Option<i128> {
+    let mut cursor = Cursor::new(text);
+    let number = cursor.number().ok()?;
+    if cursor.at == text.len() { number_in(number, unit, 0).ok() } else { None }
+}
+
+pub fn date(cursor: &mut Cursor<'_>, next: Next) -> Scan<i32> {
+    let at = cursor.at;
+    if next != Next::String {
+        return misfit(next, "DATE", at);
+    }
+    match instant::date(&plain(cursor.string()?)) {
+        Some(days) if instant::DAYS.contains(&days.into()) => Ok(days),
+        Some(_) => fault("out of range for DATE, which is from the year 0001 to 9999", at),
+        None => fault("not a date such as 2024-01-31", at),
+    }
+}
+
+/// A string's value.
+fn plain(text: Text<'_>) -> Cow<'_, [u8]> {
+    if !text.escaped {
+        return Cow::Borrowed(text.raw);
+    }
+    let mut plain = Vec::new();
+    unescape(text, &mut plain);
+    Cow::Owned(plain)
+}
