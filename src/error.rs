@@ -1,6 +1,11 @@
 //! One error for the whole crate. The kind says what the caller can do; the message says what happened, where, and what to do.
 
+mod clean;
+
+pub use clean::{clean, is_secret_name, learn_secret, learn_url, printable};
+
 use std::fmt;
+use std::sync::Arc;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -29,6 +34,8 @@ pub enum Kind {
     Storage,
     /// An option is wrong.
     Config,
+    /// A function of the user's failed.
+    Function,
     /// The user pressed stop.
     Interrupted,
     /// A fault of bayou itself.
@@ -38,22 +45,34 @@ pub enum Kind {
 pub struct Error {
     pub kind: Kind,
     pub message: String,
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Shared: a query's error is told as often as it is asked for.
+    pub source: Option<Source>,
+}
+
+/// What an error comes from.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Without credentials, and without what a terminal would obey; most texts are clean already.
+fn shown(text: String) -> String {
+    match clean(&text) {
+        std::borrow::Cow::Borrowed(_) => text,
+        std::borrow::Cow::Owned(cleaned) => cleaned,
+    }
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: shown(message.into()), source: None }
     }
 
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
     }
 
     /// Puts where it happened before what happened.
     pub fn context(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        self.message = shown(format!("{place}: {}", self.message));
         self
     }
 }
@@ -66,7 +85,7 @@ macro_rules! constructors {
 constructors! {
     connection => Connection, auth => Auth, acl => Acl, topic => Topic, schema => Schema, malformed => Malformed,
     expectation => Expectation, data_loss => DataLoss, concurrent_query => ConcurrentQuery, storage => Storage,
-    config => Config, interrupted => Interrupted, internal => Internal,
+    config => Config, function => Function, interrupted => Interrupted, internal => Internal,
 }
 
 impl fmt::Display for Error {
@@ -79,7 +98,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.kind, self.message)?;
         if let Some(source) = &self.source {
-            write!(f, " (from: {source})")?;
+            write!(f, " (from: {})", clean(&source.to_string()))?;
         }
         Ok(())
     }
@@ -102,6 +121,21 @@ impl From<datafusion::error::DataFusionError> for Error {
         let e = e.find_root().to_string();
         Self::internal(format!("DataFusion: {e}"))
     }
+}
+
+/// As `did_you_mean`, where most names that do not exist are names from elsewhere: only for what looks mistyped.
+pub fn near_miss<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    let wanted = wanted.to_lowercase();
+    let bare = |text: &str| text.to_lowercase().replace('_', "");
+    let most = if wanted.len() < 5 { 1 } else { wanted.len() / 4 };
+    let mistyped = |c: &str| {
+        let distance = strsim::damerau_levenshtein(&wanted, &c.to_lowercase());
+        // Of three letters one other is another word; two that changed places are not.
+        let swapped = wanted.len() == c.len() && strsim::levenshtein(&wanted, &c.to_lowercase()) == 2 && distance == 1;
+        (bare(c) == bare(&wanted) || swapped || wanted.len() > 3 && distance <= most).then_some(distance)
+    };
+    let nearest = candidates.into_iter().filter_map(|c| Some((mistyped(c)?, c))).min_by_key(|(distance, _)| *distance);
+    nearest.map(|(_, c)| format!(" Did you mean '{c}'?")).unwrap_or_default()
 }
 
 /// " Did you mean 'x'?" for the candidate nearest to `wanted`, or nothing.
