@@ -56,6 +56,35 @@ pub fn later(folder: &std::path::Path, prefix: &Path, offset: &Path) -> Result<O
     Ok(Some(found))
 }
 
+/// So many folders of one table are looked into.
+const FOLDERS: usize = 10_000;
+
+/// Removes temporary files that are older than `age`, in a folder and those within it; how many there were. What cannot be read or removed
+/// is left for the next time.
+pub fn sweep(folder: &std::path::Path, age: std::time::Duration) -> usize {
+    let (mut removed, mut folders) = (0, vec![folder.to_path_buf()]);
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        seen += 1;
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() && seen + folders.len() < FOLDERS {
+                folders.push(entry.path());
+            }
+            if !kind.is_file() || !entry.file_name().to_str().is_some_and(is_temporary) {
+                continue;
+            }
+            let written = entry.metadata().and_then(|m| m.modified()).ok();
+            let old = written.and_then(|at| at.elapsed().ok()).is_some_and(|a| a >= age);
+            if old && fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+    }
+    removed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

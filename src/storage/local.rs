@@ -75,6 +75,9 @@ fn sync_dir(dir: &std::path::Path) -> std::io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
+/// So many directories are remembered.
+const KNOWN: usize = 10_000;
+
 /// Directories whose entry in their parent is known to be on disk.
 static SYNCED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 
@@ -99,7 +102,12 @@ fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
     if !there {
         synced?;
     }
-    SYNCED.lock().insert(dir.to_path_buf());
+    let mut known = SYNCED.lock();
+    // A table may have a folder for each hour of years: what is forgotten is synced once more.
+    if known.len() >= KNOWN {
+        known.clear();
+    }
+    known.insert(dir.to_path_buf());
     Ok(())
 }
 

@@ -41,13 +41,38 @@ impl std::fmt::Debug for Location {
 /// No call to a store may take longer; a hang becomes an error that is looked into.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What to do about an error of the system that a store or deltalake tells of in its text.
-pub fn hint(text: &str) -> &'static str {
-    // ENOSPC and EDQUOT.
-    match ["(os error 28)", "(os error 122)"].iter().any(|code| text.contains(code)) {
-        true => ". Nothing is lost: free some space and run the query again.",
-        false => "",
+/// Whether a text tells of a disk or a quota that is full: ENOSPC and EDQUOT.
+pub fn is_full(text: &str) -> bool {
+    ["(os error 28)", "(os error 122)"].iter().any(|code| text.contains(code))
+}
+
+/// A store's or deltalake's text with what to do about it, where that is known; without the XML of a cloud's answer.
+pub fn explained(text: &str) -> String {
+    let any = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
+    let short = match (text.find("<?xml").or_else(|| text.find("<Error>")), text.rfind("</Error>")) {
+        (Some(from), Some(to)) if from < to => {
+            let code = text[from..to].split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+            format!("{}{}{}", &text[..from], code.map_or("", |(code, _)| code), &text[to + "</Error>".len()..])
+        }
+        _ => text.to_string(),
+    };
+    let remedy = if is_full(text) {
+        "Nothing is lost: free some space and run the query again."
+    } else if any(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) {
+        "The bucket does not exist: create it, or correct its name in the URL."
+    } else if any(&["169.254.169.254", "/latest/api/token", "/latest/meta-data", "metadata.google.internal"]) {
+        "No credentials were given, and this machine has none of its own: say \
+         storage_options={\"aws_access_key_id\": …, \"aws_secret_access_key\": …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+         (and their like for other clouds)."
+    } else if any(&["InvalidAccessKeyId", "SignatureDoesNotMatch"]) {
+        "The credentials are not those of this store: look at storage_options= and at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    } else {
+        return short;
+    };
+    if short.contains(remedy) {
+        return short;
     }
+    format!("{}. {remedy}", short.trim_end().trim_end_matches('.'))
 }
 
 /// What `put_new` found.
@@ -65,6 +90,7 @@ impl Location {
                 "the target is empty. Name a folder, as in \"lake/bpm_cleansed\", or a cloud URL.",
             ));
         }
+        refuse_other_spellings(target)?;
         if target.contains("://") && !target.starts_with("file://") {
             return Self::cloud(target, options);
         }
@@ -86,6 +112,13 @@ impl Location {
                 )));
             }
         }
+        if let Some(file) = absolute.ancestors().find(|a| a.exists()).filter(|a| !a.is_dir()) {
+            let what = if file == absolute { "it" } else { "what it is to lie in" };
+            return Err(Error::config(format!(
+                "'{target}' cannot hold a table: {what} is a file ({}), and a table is a folder. Name another folder.",
+                file.display()
+            )));
+        }
         let url = Url::from_directory_path(normalize(&absolute))
             .map_err(|()| Error::config(format!("'{target}' is not a usable path")))?;
         Self::local(url, local::LocalStore::shared())
@@ -99,11 +132,9 @@ impl Location {
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
-        // What was typed may hold a signature or a key: errors name it without.
-        let shown = target.split(['?', '#']).next().unwrap_or_default();
-        let shown = shown.rsplit_once('@').map_or(shown.to_string(), |(before, rest)| {
-            format!("{}://…@{rest}", before.split("://").next().unwrap_or_default())
-        });
+        // What was typed may hold a signature or a key: no text shows it, whoever writes it.
+        crate::error::learn_url(target);
+        let shown = crate::error::clean(target);
         let mut url = Url::parse(target).map_err(|e| Error::config(format!("'{shown}' is not a URL: {e}")))?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
@@ -114,6 +145,8 @@ impl Location {
             .map(|(k, v)| (k.to_lowercase(), v))
             .collect();
         all.extend(options.iter().map(|(k, v)| (k.to_lowercase(), v.clone())));
+        let secret = |(name, _): &(&String, &String)| crate::error::is_secret_name(name);
+        all.iter().filter(secret).for_each(|(_, value)| crate::error::learn_secret(value));
         // object_store's errors name the option, never its value; builders' Debug would print secrets and is not used.
         let (store, path) = object_store::parse_url_opts(&url, all)
             .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
@@ -147,9 +180,9 @@ impl Location {
             Ok(p) if self.is_local() => p.display().to_string(),
             _ => {
                 let mut url = self.url.clone();
-                let _ = url.set_password(None);
                 url.set_query(None);
-                url.to_string()
+                url.set_fragment(None);
+                crate::error::clean(url.as_str()).into_owned()
             }
         }
     }
@@ -164,11 +197,29 @@ impl Location {
             segments.extend(name.split('/'));
             segments.push("");
         }
-        let path = name.split('/').fold(self.path.clone(), |p, part| p.join(part));
-        Self { url, root: self.root.clone(), bare: self.bare.clone(), path, timeout: self.timeout }
+        Self { url, root: self.root.clone(), bare: self.bare.clone(), path: self.object(name), timeout: self.timeout }
     }
+    /// The folder that this one is in; None at the root of a store.
+    pub fn parent(&self) -> Option<Self> {
+        let mut parts: Vec<_> = self.path.parts().collect();
+        parts.pop()?;
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().pop().push("");
+        }
+        Some(Self {
+            url,
+            path: Path::from_iter(parts),
+            root: self.root.clone(),
+            bare: self.bare.clone(),
+            timeout: self.timeout,
+        })
+    }
+    /// The one place where paths below a location are made. Letters stay as they are, as in what was typed: object_store's own `join` would
+    /// spell those outside ASCII otherwise than the URL does.
     pub fn object(&self, name: &str) -> Path {
-        name.split('/').fold(self.path.clone(), |p, part| p.join(part))
+        let whole = format!("{}/{name}", self.path);
+        Path::parse(&whole).unwrap_or_else(|_| name.split('/').fold(self.path.clone(), |p, part| p.join(part)))
     }
     /// A store rooted at this folder.
     pub fn prefixed(&self) -> Arc<dyn ObjectStore> {
@@ -184,7 +235,7 @@ impl Location {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Auth,
             _ => Kind::Storage,
         };
-        Error::new(kind, format!("{doing} {}{name}: {e}{}", self.display(), hint(&e.to_string()))).with_source(e)
+        Error::new(kind, format!("{doing} {}{name}: {}", self.display(), explained(&e.to_string()))).with_source(e)
     }
 
     /// Writes `name` unless it exists. An error does not mean that nothing was written: read it back.
@@ -264,6 +315,13 @@ impl Location {
         }
     }
 
+    /// On local disk, removes what killed writers left half written: files that no listing shows, of that age.
+    pub async fn sweep(&self, age: Duration) -> Result<()> {
+        let Some(folder) = self.url.to_file_path().ok().filter(|_| self.is_local()) else { return Ok(()) };
+        let swept = tokio::task::spawn_blocking(move || later::sweep(&folder, age)).await;
+        swept.map(drop).map_err(|e| Error::internal(format!("looking for what killed writers left: {e}")))
+    }
+
     /// Names of the folders directly below `folder`.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = if folder.is_empty() { self.path.clone() } else { self.object(folder) };
@@ -302,6 +360,51 @@ impl Location {
             }
         }
     }
+}
+
+/// Spellings that would make a folder of that name in the working directory, or that deltalake reads otherwise than it writes them.
+fn refuse_other_spellings(target: &str) -> Result<()> {
+    let (before, after) = target.split_once(':').unwrap_or(("", target));
+    let is_scheme = before.len() > 1 && before.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let rest = after.trim_start_matches('/');
+    if is_scheme && !after.starts_with("//") {
+        let instead = match before.to_lowercase().as_str() {
+            "dbfs" => format!(
+                "DBFS cannot create a file only if it is absent, so a Delta table there is not safe. Use a cloud URL (s3://, abfss://, gs://); \
+                 for a folder on the cluster's own disk write \"/{rest}\""
+            ),
+            "file" => format!("Write the path as it is (\"{after}\"), or file:///{rest}"),
+            "s3" | "s3a" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "http" | "https" => {
+                format!("Write \"{before}://{rest}\"")
+            }
+            "hdfs" | "viewfs" | "wasb" | "wasbs" => {
+                format!("bayou does not write to {before}. Use local disk or a cloud URL")
+            }
+            _ => format!("For a folder of that name write \"./{target}\""),
+        };
+        return Err(Error::config(format!("'{before}:…' is not a place that bayou knows. {instead}.")));
+    }
+    let mut letters = target.chars();
+    if letters.next().is_some_and(|c| c.is_ascii_alphabetic()) && letters.next() == Some(':') && cfg!(not(windows)) {
+        return Err(Error::config(format!(
+            "'{target}' is a path of Windows, and this machine is not. Write a path of this machine."
+        )));
+    }
+    if !target.contains("://") && target.contains('\\') {
+        return Err(Error::config(format!(
+            "'{target}' has a backslash, which tables' logs cannot hold. Separate folders by \"/\", or give the folder another name."
+        )));
+    }
+    let bytes = target.as_bytes();
+    let escape = (0..bytes.len())
+        .any(|i| bytes[i] == b'%' && bytes.get(i + 1..i + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
+    // In a URL it is what it looks like.
+    if escape && !target.contains("://") {
+        return Err(Error::config(format!(
+            "'{target}' has a per cent sign before two hexadecimal digits, which readers of Delta take for an escape. Give the folder another name."
+        )));
+    }
+    Ok(())
 }
 
 fn shellexpand_home(path: &str) -> String {
