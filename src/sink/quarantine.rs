@@ -14,6 +14,10 @@ pub enum Stage {
     Transform,
     Expectation,
     Late,
+    /// A group for which an aggregate could not be computed.
+    Aggregate,
+    /// A row that the table does not take.
+    Table,
 }
 
 impl Stage {
@@ -23,6 +27,8 @@ impl Stage {
             Stage::Transform => "transform",
             Stage::Expectation => "expectation",
             Stage::Late => "late",
+            Stage::Aggregate => "aggregate",
+            Stage::Table => "table",
         }
     }
 }
@@ -41,8 +47,31 @@ pub struct Reject {
 pub enum RejectSource {
     /// The message it came from.
     Message(Arc<Messages>, u32),
+    /// The message, without what has more bytes than this.
+    TooLarge(Arc<Messages>, u32, usize),
     /// The row as JSON, where no single message exists.
     Row(String),
+}
+
+impl Reject {
+    fn message(&self) -> Option<(&Messages, usize)> {
+        match &self.from {
+            RejectSource::Message(m, i) | RejectSource::TooLarge(m, i, _) => Some((m, *i as usize)),
+            RejectSource::Row(_) => None,
+        }
+    }
+    /// The message's key or value, unless it is too large.
+    fn payload(&self, of: for<'a> fn(&'a Messages, usize) -> Option<&'a [u8]>) -> Option<&[u8]> {
+        let (messages, i) = self.message()?;
+        of(messages, i).filter(|bytes| bytes.len() <= self.limit())
+    }
+    /// A key or value of more bytes is left out.
+    fn limit(&self) -> usize {
+        match &self.from {
+            RejectSource::TooLarge(_, _, limit) => *limit,
+            _ => usize::MAX,
+        }
+    }
 }
 
 fn list_of(name: &str, item: DataType) -> Field {
@@ -70,12 +99,10 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// The table's rows for `rejects`.
 pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
-    let message = |r: &Reject| match &r.from {
-        RejectSource::Message(m, i) => Some((m.clone(), *i as usize)),
-        RejectSource::Row(_) => None,
+    let each = || rejects.iter().map(Reject::message);
+    let payload = |of: for<'a> fn(&'a Messages, usize) -> Option<&'a [u8]>| -> ArrayRef {
+        Arc::new(rejects.iter().map(|r| r.payload(of)).collect::<BinaryArray>())
     };
-    let messages: Vec<_> = rejects.iter().map(message).collect();
-    let each = || messages.iter().map(|m| m.as_ref().map(|(m, i)| (&**m, *i)));
     let mut rules = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
     for r in rejects {
         for rule in &r.rules {
@@ -84,7 +111,10 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
         rules.append(true);
     }
     let no_headers: Headers = vec![];
-    let headers = headers_array(each().map(|m| m.map(|(m, i)| m.headers(i).unwrap_or(&no_headers))));
+    let headers = headers_array(rejects.iter().map(|r| {
+        let (m, i) = r.message().filter(|(m, i)| m.header_bytes_of(*i) <= r.limit())?;
+        Some(m.headers(i).unwrap_or(&no_headers))
+    }));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(each().map(|m| m.map(|(m, i)| m.source(i).topic.as_str())).collect::<StringArray>()),
         Arc::new(each().map(|m| m.map(|(m, i)| m.source(i).partition.0)).collect::<Int32Array>()),
@@ -95,9 +125,9 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
                 .collect::<TimestampMicrosecondArray>()
                 .with_timezone("UTC"),
         ),
-        Arc::new(each().map(|m| m.and_then(|(m, i)| m.key(i))).collect::<BinaryArray>()),
+        payload(Messages::key),
         headers,
-        Arc::new(each().map(|m| m.and_then(|(m, i)| m.value(i))).collect::<BinaryArray>()),
+        payload(Messages::value),
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| r.stage.name()))),
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| &*r.dataset))),
         Arc::new(rules.finish()),
@@ -108,7 +138,7 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
                 .iter()
                 .map(|r| match &r.from {
                     RejectSource::Row(json) => Some(json.as_str()),
-                    RejectSource::Message(..) => None,
+                    RejectSource::Message(..) | RejectSource::TooLarge(..) => None,
                 })
                 .collect::<StringArray>(),
         ),

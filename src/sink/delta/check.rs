@@ -1,12 +1,17 @@
 //! Looking before writing: features that cannot be written, and what others did to a table in between.
 
-use super::{OutputMode, Table, within};
+use super::admission::Check;
+use super::commit::NONCE;
+use super::schema::checks;
+use super::{OutputMode, Table};
 use crate::{Error, Result};
 use serde_json::Value;
 
 /// Writer features that a commit of plain Add and Remove actions respects.
-const WRITABLE: [&str; 8] = [
+const WRITABLE: [&str; 9] = [
     "appendOnly",
+    // Evaluated for each row before the seal.
+    "checkConstraints",
     "deletionVectors",
     "v2Checkpoint",
     "vacuumProtocolCheck",
@@ -17,8 +22,8 @@ const WRITABLE: [&str; 8] = [
 ];
 
 impl Table {
-    /// Refuses tables whose features a plain commit would violate, by the feature's name.
-    pub(super) fn check_usable(&self) -> Result<()> {
+    /// Refuses tables whose features a plain commit would violate, by the feature's name. The constraints that rows must keep.
+    pub(super) fn check_usable(&self) -> Result<Vec<Check>> {
         let place = self.spec.location.display();
         let snapshot = self.snapshot()?;
         let protocol = serde_json::to_value(snapshot.protocol()).unwrap_or_default();
@@ -35,30 +40,35 @@ impl Table {
         let configuration = metadata.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
         for (key, value) in &configuration {
             let on = value.as_str().is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "none");
-            if let Some(name) = key.strip_prefix("delta.constraints.") {
-                return refused(format!("the constraint '{name}'"), "Drop it, and use an expectation instead.");
-            }
             if key == "delta.columnMapping.mode" && on {
                 return refused("column mapping".into(), "Write to a table without it.");
             }
             if key == "delta.enableDeletionVectors" && on && self.spec.mode == OutputMode::Update {
                 return refused("deletion vectors".into(), "Use another table for output_mode=\"update\".");
             }
-            if key == "delta.appendOnly" && value == "true" && self.spec.mode != OutputMode::Append {
+            if key == "delta.appendOnly"
+                && value.as_str().is_some_and(|v| v.eq_ignore_ascii_case("true"))
+                && self.spec.mode != OutputMode::Append
+            {
                 return refused("delta.appendOnly".into(), "Use output_mode=\"append\".");
             }
         }
         let schema = metadata.get("schemaString").and_then(Value::as_str).unwrap_or_default();
-        for (key, what) in [
-            ("delta.generationExpression", "generated columns"),
-            ("delta.invariants", "column invariants"),
-            ("delta.identity.start", "identity columns"),
-        ] {
+        for (key, what) in
+            [("delta.generationExpression", "generated columns"), ("delta.identity.start", "identity columns")]
+        {
             if schema.contains(&format!("\"{key}\"")) {
                 return refused(what.into(), "Write to a table without them.");
             }
         }
-        Ok(())
+        let checks = checks(&metadata);
+        // Those of fields within a column are not among them.
+        if schema.matches("\"delta.invariants\"").count()
+            > checks.iter().filter(|c| c.name.starts_with("invariant of ")).count()
+        {
+            return refused("column invariants".into(), "Write to a table without them.");
+        }
+        Ok(checks)
     }
 
     /// Reads the commits after `known` up to the version now loaded and refuses what would make the table disagree with
@@ -85,16 +95,13 @@ impl Table {
                 held.map_or("none".to_string(), |n| format!("epoch {n}")),
             )));
         }
-        let log = self.table.log_store();
         for version in known + 1..=now {
-            let entry = within(&self.spec.location, "reading the table's log", log.read_commit_entry(version)).await?;
-            let Some(bytes) = entry else {
+            let Some(found) = self.entry(version).await? else {
                 return Err(Error::data_loss(format!(
                     "{place}: version {version} of the table's log was cleaned up before this query has seen it, so nobody can tell whether \
                      it changed rows of bayou. If it did not, run with accept_changes=True."
                 )));
             };
-            let found = Entry::parse(&bytes);
             if found.apps.iter().any(|a| a == app) {
                 continue;
             }
@@ -119,25 +126,42 @@ impl Table {
 }
 
 /// What a commit did, as far as it matters here.
-#[derive(Default)]
-struct Entry {
-    operation: String,
-    apps: Vec<String>,
-    adds_data: bool,
-    removes_data: bool,
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entry {
+    pub operation: String,
+    pub apps: Vec<String>,
+    pub txns: Vec<(String, i64)>,
+    /// It changes the table's schema, properties or protocol.
+    pub is_new_table: bool,
+    /// It is empty, or ends in the middle.
+    pub is_damaged: bool,
+    pub adds_data: bool,
+    pub removes_data: bool,
+    /// Of the seal that it commits.
+    pub nonce: Option<String>,
 }
 
 impl Entry {
-    fn parse(bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8]) -> Self {
         let mut out = Self { operation: "change".into(), ..Self::default() };
-        for action in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>().flatten() {
+        out.is_damaged = bytes.iter().all(u8::is_ascii_whitespace);
+        for action in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>() {
+            let Ok(action) = action else {
+                out.is_damaged = true;
+                break;
+            };
             let changes = |a: &Value| a.get("dataChange").and_then(Value::as_bool).unwrap_or(true);
             if let Some(info) = action.get("commitInfo") {
                 if let Some(op) = info.get("operation").and_then(Value::as_str) {
                     out.operation = op.to_string();
                 }
+                out.nonce = info.get(NONCE).and_then(Value::as_str).map(str::to_string);
             } else if let Some(txn) = action.get("txn") {
-                out.apps.extend(txn.get("appId").and_then(Value::as_str).map(str::to_string));
+                let app = txn.get("appId").and_then(Value::as_str).unwrap_or_default();
+                out.apps.push(app.to_string());
+                out.txns.extend(txn.get("version").and_then(Value::as_i64).map(|v| (app.to_string(), v)));
+            } else if action.get("metaData").is_some() || action.get("protocol").is_some() {
+                out.is_new_table = true;
             } else if let Some(add) = action.get("add") {
                 out.adds_data |= changes(add);
             } else if let Some(remove) = action.get("remove") {

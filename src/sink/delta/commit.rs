@@ -1,9 +1,10 @@
 //! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
 
-use super::{Merge, OutputMode, Table, delta_error, quiet, within};
-use crate::storage::hint;
-use crate::{Error, Result};
-use deltalake::kernel::transaction::CommitBuilder;
+use super::merge::{conform, present};
+use super::{Merge, OutputMode, Refused, Table, within};
+use crate::storage::is_full;
+use crate::{Error, Kind, Result};
+use arrow::array::RecordBatch;
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::{StreamExt, TryStreamExt};
@@ -24,8 +25,16 @@ pub struct Commit {
     /// The table's id, version and newest epoch of ours when we last knew it.
     pub table_id: String,
     pub known_version: u64,
+    /// The version after which a commit of this epoch can lie; 0 where that is not known.
+    pub committed_after: u64,
     pub known_txn: Option<i64>,
     pub accept_changes: bool,
+    /// The seal's, which tells its commit from that of another query with the same name.
+    pub nonce: String,
+    /// The state of the table's demands (`Admission`) that the rows were looked at by; None where that is not known.
+    pub admitted: Option<String>,
+    /// The table was brought up to date a moment ago.
+    pub looked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +45,8 @@ pub struct Committed {
 }
 
 const ATTEMPTS: u32 = 20;
+/// In a commit's info: the nonce of the seal that it commits.
+pub(super) const NONCE: &str = "bayouSeal";
 /// So many files are looked for at once.
 const LOOKS: usize = 32;
 
@@ -47,34 +58,38 @@ impl Table {
         let mut checked = commit.known_version;
         let mut last = None;
         for attempt in 0..ATTEMPTS {
-            if attempt == 0 {
+            if attempt == 0 && commit.looked {
+                // A commit of somebody else's in between makes this attempt lose.
+            } else if attempt == 0 {
                 self.advance().await?;
             } else {
                 // Jitter, so that two writers do not meet again.
                 let wait = (10u64 << attempt.min(6)) + u64::from(rand::random::<u8>());
                 tokio::time::sleep(Duration::from_millis(wait)).await;
-                self.refresh().await?;
+                // The newer commits tell who won; now and then everything is read, whatever went wrong.
+                if attempt % 4 == 0 { self.refresh().await? } else { self.advance().await? }
             }
             if self.id()? != commit.table_id {
                 return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id changed). Start over with reset(confirm=True), or write to another table."
+                    "{place}: the table was recreated by somebody else (its id changed). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True."
                 )));
             }
             self.check_since(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
             checked = self.version().max(checked);
-            let done = self.transaction(&commit.app).await?;
+            let done = self.know_transaction(&commit.app).await?;
             if done.is_some_and(|n| n >= commit.epoch) {
+                self.refuse_namesake(commit, done).await?;
                 return Ok(Committed { version: self.version(), already: true });
+            }
+            self.learn()?;
+            if commit.admitted.as_deref() != Some(self.admission.fingerprint.as_str()) {
+                self.verify_rows(commit).await?;
             }
             self.verify(commit).await?;
             match self.try_commit(commit).await {
-                Ok(version) => {
-                    // Load what was committed, so that the next epoch starts from it; an error here changes nothing.
-                    let _ = self.advance().await;
-                    return Ok(Committed { version, already: false });
-                }
-                // A full disk stays full for longer than all attempts take.
-                Err(e) if !hint(&e.message).is_empty() => {
+                Ok(version) => return Ok(Committed { version, already: false }),
+                // A full disk stays full for longer than all attempts take, and what is not the store's is the same each time.
+                Err(e) if is_full(&e.message) || !matches!(e.kind, Kind::Storage | Kind::Connection) => {
                     last = Some(e);
                     break;
                 }
@@ -83,32 +98,124 @@ impl Table {
         }
         // The last attempt's outcome is not known yet either.
         self.refresh().await?;
-        if self.transaction(&commit.app).await?.is_some_and(|n| n >= commit.epoch) {
+        let done = self.transaction(&commit.app).await?;
+        if done.is_some_and(|n| n >= commit.epoch) {
+            self.refuse_namesake(commit, done).await?;
             return Ok(Committed { version: self.version(), already: true });
         }
         let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
-        // deltalake looks for the commit of the version that it adds to.
-        let missing = if why.message.contains("Invalid table version") {
-            ", once the commit of that version, which is missing in the table's log, is restored. Without it, move the table away and start \
-             over with reset(confirm=True)"
-        } else {
-            ""
+        let way = match why.kind {
+            Kind::Storage | Kind::Connection | Kind::Auth => "running the query again commits it".to_string(),
+            _ => {
+                "repair() tells which of its rows the table does not take, and repair(confirm=True) commits the others"
+                    .into()
+            }
         };
         Err(Error::new(
             why.kind,
             format!(
-                "{place}: epoch {} could not be committed: {}. Nothing is lost: the epoch is sealed, and running the query again commits it{}.",
-                commit.epoch, why.message, missing
+                "{place}: epoch {} could not be committed: {}. Nothing is lost: the epoch is sealed, and {way}.",
+                commit.epoch, why.message
             ),
         ))
     }
 
-    async fn try_commit(&self, commit: &Commit) -> Result<u64> {
-        let state = self.snapshot()?;
-        let log = self.table.log_store();
-        let mut actions: Vec<Action> = Vec::with_capacity(commit.adds.len() + 1);
+    /// An epoch that the table has taken already is that of this seal, and not one of another query with the same name and another checkpoint.
+    async fn refuse_namesake(&self, commit: &Commit, done: Option<i64>) -> Result<()> {
+        let mut foreign = !commit.nonce.is_empty();
+        for version in (commit.committed_after + 1..=self.version()).rev() {
+            // What was cleaned away is long done, and nobody else's.
+            let entry = if foreign { self.entry(version).await? } else { break };
+            let Some(found) = entry else {
+                foreign = false;
+                break;
+            };
+            if found.txns.iter().any(|(app, epoch)| *app == commit.app && *epoch == commit.epoch) {
+                // Commits of older versions of bayou say nothing of their seal.
+                foreign = found.nonce.is_some_and(|n| n != commit.nonce);
+                break;
+            }
+        }
+        if !foreign {
+            return Ok(());
+        }
+        Err(Error::concurrent_query(format!(
+            "{}: another query writes this table under the same name (transaction {} is at epoch {}), from another checkpoint. Nothing of epoch {} \
+             was written to it, and nothing is lost: give one of them a name of its own (query_name=, or the pipeline's name), and run it again.",
+            self.spec.location.display(),
+            commit.app,
+            done.unwrap_or_default(),
+            commit.epoch
+        )))
+    }
+
+    /// Rows that were sealed by what the table asked for then, by what it asks for now.
+    async fn verify_rows(&self, commit: &Commit) -> Result<()> {
+        let (mut count, mut first) = (0, None);
+        let mut note = |refused: &[Refused]| {
+            count += refused.len();
+            if first.is_none() {
+                first = refused.first().map(|r| r.error.clone());
+            }
+        };
+        for add in &commit.adds {
+            self.judge_file(add, |_, refused| {
+                note(refused);
+                Ok(())
+            })
+            .await?;
+        }
+        if let Some(merge) = &commit.merge {
+            for staged in &merge.rows {
+                note(&self.admission.judge(&present(staged)?)?);
+            }
+        }
+        let Some(why) = first else { return Ok(()) };
+        Err(Error::schema(format!(
+            "{}: the table has changed since epoch {} was sealed, and does not take {count} of its rows ({why}). Nothing is lost: repair() lists \
+             them, and repair(confirm=True) moves them to quarantine and commits the others; or undo the change of the table and run the \
+             query again.",
+            self.spec.location.display(),
+            commit.epoch
+        )))
+    }
+
+    /// The rows of a staged file, batch by batch in the written columns, with those that the table does not take.
+    pub async fn judge_file(
+        &self,
+        add: &Add,
+        mut each: impl FnMut(&RecordBatch, &[Refused]) -> Result<()>,
+    ) -> Result<()> {
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::storage(format!("{}: reading {}: {e}", self.spec.location.display(), add.path))
+        };
+        let store = self.table.log_store().object_store(None);
+        let path = Path::parse(&add.path).map_err(|e| failed(&e))?;
+        let reading = async { store.get(&path).await?.bytes().await };
+        let bytes = tokio::time::timeout(self.spec.location.timeout(), reading).await;
+        let bytes = bytes.map_err(|_| failed(&"it took too long"))?.map_err(|e| failed(&e))?;
+        for batch in super::files::read(bytes).map_err(|e| failed(&e))? {
+            let batch = conform(&batch.map_err(|e| failed(&e))?, &self.written, &add.partition_values)?;
+            each(&batch, &self.admission.judge(&batch)?)?;
+        }
+        Ok(())
+    }
+
+    /// Moves to the newest version. True: what the table asks of rows has changed.
+    pub async fn look(&mut self) -> Result<bool> {
+        self.advance().await?;
+        self.learn()
+    }
+
+    async fn try_commit(&mut self, commit: &Commit) -> Result<u64> {
+        // `Transaction::new` sets no lastUpdated: with one, retention might expire it.
+        let mut actions = vec![Action::Txn(Transaction::new(&commit.app, commit.epoch))];
+        if commit.mode != OutputMode::Append {
+            self.load_files().await?;
+        }
         if commit.mode == OutputMode::Complete {
-            let files = state.snapshot().file_views(log.as_ref(), None);
+            let log = self.table.log_store();
+            let files = self.snapshot()?.snapshot().file_views(log.as_ref(), None);
             let files: Vec<_> = within(&self.spec.location, "listing the table's files", files.try_collect()).await?;
             actions.extend(files.iter().map(|f| Action::Remove(f.remove_action(true))));
         }
@@ -124,25 +231,10 @@ impl Table {
                 DeltaOperation::Write { mode, partition_by, predicate: None }
             }
         };
-        // `Transaction::new` sets no lastUpdated: with one, retention might expire it.
-        let properties = quiet().with_application_transaction(Transaction::new(&commit.app, commit.epoch));
-        let committing = async {
-            let prepared = CommitBuilder::from(properties)
-                .with_actions(actions)
-                .build(Some(state), log, operation)
-                .into_prepared_commit_future()
-                .await?;
-            // The version is durable here; what is dropped with the result are hooks that we do not want.
-            Ok(prepared.await?.version)
-        };
-        match tokio::time::timeout(self.spec.location.timeout(), committing).await {
-            Ok(Ok(version)) => Ok(version),
-            Ok(Err(e)) => Err(delta_error(e)),
-            Err(_) => Err(Error::storage(format!(
-                "the commit took longer than {} seconds",
-                self.spec.location.timeout().as_secs()
-            ))),
-        }
+        let blind = commit.mode == OutputMode::Append;
+        let committing = self.put_commit(&actions, &operation, blind, &commit.nonce);
+        let most = Duration::from_secs(3600);
+        tokio::time::timeout(most, committing).await.unwrap_or_else(|_| Err(Error::storage("the commit took too long")))
     }
 
     /// The staged files are still there. Between the seal and now a VACUUM with a short retention may have been, or a long pause.

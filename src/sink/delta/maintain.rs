@@ -1,19 +1,26 @@
 //! What need not happen: checkpoints of a table's log, and small files made into large ones. It works on a table of its own, opened for
 //! it, beside the stream; a failure is only told.
 
-use super::{open, quiet, within, within_time};
+use super::join::join_small;
+use super::{open, within_time};
 use crate::storage::Location;
 use crate::{Error, Result};
-use futures::TryStreamExt;
-use std::num::NonZeroU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A checkpoint is written when the table has had so many versions since the last one.
+/// A checkpoint is written when the table has had so many versions since the last one,
 const CHECKPOINT_EVERY: u64 = 50;
+/// and one for so many of its entries, each of which every checkpoint holds again: otherwise the checkpoints of a table of many files would
+/// grow with the square of its age. No more than the last, for a start reads the commits since.
+const ENTRIES_PER_VERSION: u64 = 20;
+const CHECKPOINT_AFTER: u64 = 1000;
+/// The log is cleaned no more often than this: each time lists it as a whole.
+const CLEAN_EVERY: Duration = Duration::from_secs(3600);
+/// What Delta keeps of a log where the table does not say.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What a writer that was killed left half written is nobody's after so long.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 /// After a failure it is tried again so many versions later.
 const AGAIN: u64 = 10;
-/// Files below this are small; they are made into ones of about this size.
-const TARGET: u64 = 128 << 20;
 
 /// How long joining files, or a checkpoint of a long log, may take: it grows with the table. Nothing waits for it.
 const MOST: Duration = Duration::from_secs(3600);
@@ -21,41 +28,69 @@ const MOST: Duration = Duration::from_secs(3600);
 /// What is known of a table from one look to the next.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Upkeep {
-    /// The version of the last checkpoint, once it is known.
-    checkpoint: Option<u64>,
+    /// The version of the last checkpoint and its number of entries, once they are known.
+    checkpoint: Option<(u64, u64)>,
+    /// When the log was cleaned last.
+    cleaned: Option<Instant>,
     /// The version from which on its files are counted again.
     count_from: u64,
 }
 
-/// Looks at the table at `location`, which is at `version` or beyond, and does what is due; returns what went wrong.
-pub async fn maintain(
-    location: &Location,
-    version: u64,
-    optimize_every: Option<usize>,
-    upkeep: &mut Upkeep,
-) -> Vec<String> {
+/// What may be done to a table.
+#[derive(Debug, Clone)]
+pub struct Due {
+    pub location: Location,
+    /// It is at this version, or beyond.
+    pub version: u64,
+    pub optimize_every: Option<usize>,
+    /// Whether its log is cleaned; None: as the table's property says.
+    pub clean_log: Option<bool>,
+}
+
+/// Looks at a table and does what is due; returns what went wrong. `oldest` tells the oldest version that a kept epoch of the query has made,
+/// which readers at that epoch need.
+pub async fn maintain(due: &Due, upkeep: &mut Upkeep, oldest: impl Future<Output = u64>) -> Vec<String> {
+    let Due { location, version, optimize_every, .. } = due;
+    let version = *version;
     let mut wrong = vec![];
     let mut tell = |what: &str, e: Error| {
         wrong.push(format!("{}: {what}, and are tried again: {}", location.display(), e.message));
     };
     // Not by the version's number: joining files takes versions, too, and a round may be left out.
-    let last = match upkeep.checkpoint {
+    let (last, entries) = match upkeep.checkpoint {
         Some(last) => last,
         None => last_checkpoint(location).await,
     };
-    upkeep.checkpoint = Some(last);
-    if version >= last + CHECKPOINT_EVERY {
+    upkeep.checkpoint = Some((last, entries));
+    let every = (entries / ENTRIES_PER_VERSION).clamp(CHECKPOINT_EVERY, CHECKPOINT_AFTER);
+    if version >= last + every {
         let written = checkpoint(location).await;
-        upkeep.checkpoint = Some(if written.is_ok() { version } else { version + AGAIN - CHECKPOINT_EVERY });
+        upkeep.checkpoint = Some(match written.is_ok() {
+            true => last_checkpoint(location).await,
+            false => ((version + AGAIN).saturating_sub(every), entries),
+        });
         if let Err(e) = written {
             tell("checkpoints of the log were not written", e);
+        }
+        // After a checkpoint, which is what there must be before anything goes.
+        if upkeep.cleaned.is_none_or(|at| at.elapsed() >= CLEAN_EVERY)
+            && let needed = oldest.await
+            && needed > 0
+        {
+            upkeep.cleaned = Some(Instant::now());
+            if let Err(e) = clean(due, needed).await {
+                tell("old files of the table's log were not cleaned up", e);
+            }
         }
     }
     // Counting opens the table: its whole log, and with each version would be most of what a quick query does.
     if let Some(every) = optimize_every.map(|n| n.max(2))
         && version >= upkeep.count_from
     {
-        match optimize(location, every).await {
+        match tokio::time::timeout(MOST, join_small(location, every))
+            .await
+            .unwrap_or_else(|_| Err(Error::storage("it took longer than an hour")))
+        {
             Ok(small) => upkeep.count_from = version + until_next_count(every, small),
             Err(e) => tell("small files were not joined", e),
         }
@@ -69,36 +104,38 @@ fn until_next_count(every: usize, small: usize) -> u64 {
     every.saturating_sub(small).div_ceil(2).max(1) as u64
 }
 
-/// As `_last_checkpoint` has it, which is a hint and may be wrong: then there is one more.
-async fn last_checkpoint(location: &Location) -> u64 {
+/// The version and the number of entries, as `_last_checkpoint` has them, which is a hint and may be wrong: then there is one more.
+async fn last_checkpoint(location: &Location) -> (u64, u64) {
     let hint = location.get("_delta_log/_last_checkpoint").await.ok().flatten();
     let hint = hint.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    hint.and_then(|hint| hint.get("version")?.as_u64()).unwrap_or(0)
+    let number = |name: &str| hint.as_ref().and_then(|hint| hint.get(name)?.as_u64()).unwrap_or(0);
+    (number("version"), number("size"))
+}
+
+/// Takes away what the table's own retention (`delta.logRetentionDuration`) lets go of, but nothing that a kept epoch needs; and files that
+/// killed writers have left half written.
+async fn clean(due: &Due, needed: u64) -> Result<()> {
+    let location = &due.location;
+    location.sweep(LEFT_BEHIND).await?;
+    let Some(table) = open(location).await? else { return Ok(()) };
+    let state = table.snapshot().map_err(super::delta_error)?.snapshot();
+    let property = state.metadata().configuration().get(super::CLEAN_LOG).map(|v| v.eq_ignore_ascii_case("true"));
+    // The table's word counts where there is one, unless this query is told not to.
+    if due.clean_log == Some(false) || !property.or(due.clean_log).unwrap_or(false) {
+        return Ok(());
+    }
+    let properties = table.snapshot().map_err(super::delta_error)?.table_config();
+    let retention = properties.log_retention_duration.unwrap_or(RETENTION).as_micros() as i64;
+    let before = (crate::time::Clock::now(&crate::time::SystemClock).0 - retention) / 1000;
+    let keep = needed.min(due.version);
+    let log = table.log_store();
+    let cleaning = deltalake::checkpoints::cleanup_expired_logs_for(keep, log.as_ref(), before, None);
+    within_time(MOST, location, "cleaning the log", async { cleaning.await.map(drop) }).await
 }
 
 async fn checkpoint(location: &Location) -> Result<()> {
     let Some(table) = open(location).await? else { return Ok(()) };
     within_time(MOST, location, "writing a checkpoint", deltalake::checkpoints::create_checkpoint(&table, None)).await
-}
-
-/// Joins small files once there are `every` of them, and says how many are left. Rows stay the same, so the commit says that no data
-/// changed; one that loses a race is given up, and comes again later.
-async fn optimize(location: &Location, every: usize) -> Result<usize> {
-    let Some(table) = open(location).await? else { return Ok(0) };
-    let log = table.log_store();
-    let state = table.snapshot().map_err(super::delta_error)?;
-    let files = state.snapshot().file_views(log.as_ref(), None).try_collect::<Vec<_>>();
-    let files = within(location, "listing the table's files", files).await?;
-    let small = files.iter().filter(|f| (f.size() as u64) < TARGET / 2).count();
-    if small < every {
-        return Ok(small);
-    }
-    let work = table
-        .optimize()
-        .with_target_size(NonZeroU64::new(TARGET).unwrap_or(NonZeroU64::MIN))
-        .with_max_concurrent_tasks(1)
-        .with_commit_properties(quiet());
-    within_time(MOST, location, "joining small files", async { work.await.map(|_| 0) }).await
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! Output mode update: rows take the place of those with the same keys.
 //!
 //! What is sealed are keys and values, not files. A commit finds the data files that may hold one of the keys (by the
-//! statistics of the window's start; partition values are not looked at), and writes their other rows anew together with the
+//! statistics of the window's start, and by partition values), and writes their other rows anew together with the
 //! rows that are merged. Files whose windows are closed are not touched. deltalake's MERGE joins with the whole table and compares NULL
 //! keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
-use super::stage::writer;
-use super::{Table, delta_error, within};
+use super::files::{FileWriter, partition_value};
+use super::fit::{find, fit, relaxed};
+use super::{Table, within};
 use crate::state::KeyCodec;
 use crate::{Error, Result};
 use arrow::array::*;
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, take_record_batch};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::*;
 use deltalake::kernel::Action;
 use deltalake::protocol::DeltaOperation;
@@ -18,7 +19,6 @@ use futures::TryStreamExt;
 use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 
 /// The column that marks keys whose row is to go.
@@ -107,6 +107,29 @@ pub fn merge_rows(
     Ok(out)
 }
 
+/// The rows to be merged that are there, without those that mark a key whose row is to go, and without the mark.
+pub fn present(staged: &RecordBatch) -> Result<RecordBatch> {
+    let columns: Vec<usize> = (1..staged.num_columns()).collect();
+    let there = arrow::compute::not(staged.column(0).as_boolean())?;
+    Ok(filter_record_batch(staged, &there)?.project(&columns)?)
+}
+
+/// The same rows to be merged, with those in `refused` (places among `present`) marked as gone.
+pub fn without(staged: &RecordBatch, refused: &[u32]) -> Result<RecordBatch> {
+    let gone = staged.column(0).as_boolean();
+    let mut place = 0;
+    let mark: BooleanArray = (0..staged.num_rows())
+        .map(|row| {
+            let was = gone.value(row);
+            let now = !was && refused.binary_search(&place).is_ok();
+            place += u32::from(!was);
+            Some(was || now)
+        })
+        .collect();
+    let columns = std::iter::once(Arc::new(mark) as ArrayRef).chain(staged.columns()[1..].iter().cloned()).collect();
+    Ok(RecordBatch::try_new(staged.schema(), columns)?)
+}
+
 /// Timestamps of a file's statistics are cut to milliseconds by some writers.
 const SLACK: i64 = 1000;
 
@@ -133,55 +156,75 @@ impl Table {
     /// Removes of the files that hold one of the keys, and adds of what takes their place.
     pub(super) async fn merge_actions(&self, merge: &Merge) -> Result<Vec<Action>> {
         let place = self.spec.location.display();
-        let schema = self.arrow_schema()?;
-        let keys: Vec<usize> =
-            merge.keys.iter().map(|k| schema.index_of(k)).collect::<Result<_, _>>().map_err(|e| {
-                Error::schema(format!("{place}: a column that rows are merged by is not in the table: {e}"))
-            })?;
+        let existing = self.arrow_schema()?;
+        // Rows were looked at before the seal; where one is to go only its keys are there.
+        let relax = |f: &FieldRef| Field::new(f.name(), relaxed(f.data_type()), true);
+        let schema: SchemaRef = Arc::new(Schema::new(existing.fields().iter().map(relax).collect::<Vec<_>>()));
+        let index = |k: &String| {
+            let found = find(schema.fields(), k).and_then(|f| schema.index_of(f.name()).ok());
+            found.ok_or_else(|| {
+                Error::schema(format!("{place}: the column '{k}' that rows are merged by is not in the table"))
+            })
+        };
+        let keys: Vec<usize> = merge.keys.iter().map(index).collect::<Result<_>>()?;
         let codec = codec(&schema, &keys)?;
+        let of_keys: SchemaRef = Arc::new(schema.project(&keys)?);
         let mut merged: HashSet<Vec<u8>> = HashSet::new();
         let mut upserts = vec![];
-        let mut starts: Vec<i64> = vec![];
-        let by_start = merge.keys.first().is_some_and(|k| is_time(&schema, k));
+        let mut starts = keys.first().filter(|k| is_time(&schema, **k)).map(|k| Starts::new(schema.field(*k).name()));
+        let partitions = self.partition_columns()?;
+        let mut folders = vec![];
+        for (at, key) in keys.iter().enumerate().filter(|(_, k)| partitions.contains(schema.field(**k).name())) {
+            folders.push(Folders { at, name: schema.field(*key).name().clone(), ..Folders::of(schema.field(*key))? });
+        }
         for staged in &merge.rows {
-            // Where a row is to go only its keys are there, and other columns may not be NULL in the table.
-            let of_keys: SchemaRef = Arc::new(schema.project(&keys)?);
             let rows = conform(staged, &of_keys, &Default::default())?;
             let encoded = encode(&codec, &rows, &(0..keys.len()).collect::<Vec<_>>())?;
             merged.extend((0..rows.num_rows()).map(|r| bytes(&encoded, r).to_vec()));
-            if by_start {
-                let column = rows.column(0).as_primitive::<TimestampMicrosecondType>();
-                starts.extend(column.iter().flatten());
+            if let Some(starts) = &mut starts {
+                starts.add(rows.column(0));
             }
+            folders.iter_mut().try_for_each(|f| f.add(rows.column(f.at)))?;
             let present = arrow::compute::not(staged.column(0).as_boolean())?;
             upserts.push(conform(&filter_record_batch(staged, &present)?, &schema, &Default::default())?);
         }
-        starts.sort_unstable();
+        if let Some(starts) = &mut starts {
+            starts.values.sort_unstable();
+        }
         let state = self.snapshot()?;
         let log = self.table.log_store();
         let views = state.snapshot().file_views(log.as_ref(), None);
         let views: Vec<_> = within(&self.spec.location, "listing the table's files", views.try_collect()).await?;
         let mut actions = vec![];
         let store = log.object_store(None);
-        let mut writer = writer(store.clone(), schema.clone(), self.spec.partition_by.clone());
+        let mut writer = FileWriter::new(self.properties(schema.clone())?);
         for view in &views {
-            if by_start && !may_hold(view.stats(), &merge.keys[0], &starts) {
+            let file = DataFile { path: view.object_store_path(), partition: view.partition_values_map() };
+            let in_partition = folders.iter().map(|f| f.may_hold(&file)).collect::<Result<Vec<_>>>()?;
+            let by_start = starts.as_ref().filter(|s| !file.partition.contains_key(&s.name));
+            if in_partition.contains(&false) || by_start.is_some_and(|s| !s.may_be_in(view.stats())) {
                 continue;
             }
-            let file = DataFile { path: view.object_store_path(), partition: view.partition_values_map() };
             let (kept, any) = self.rows_without(&file, &store, &schema, &codec, &keys, &merged).await?;
             if !any {
                 continue;
             }
+            if view.deletion_vector_descriptor().is_some() {
+                return Err(Error::storage(format!(
+                    "{place}: rows of {} were deleted by a deletion vector, which output_mode=\"update\" does not read. Have Spark write the file \
+                     anew (REORG TABLE … APPLY (PURGE)), then run the query again.",
+                    file.path
+                )));
+            }
             for batch in kept {
-                writer.write(&batch).await.map_err(delta_error)?;
+                writer.write(&batch).await?;
             }
             actions.push(Action::Remove(view.remove_action(true)));
         }
         for batch in upserts.iter().filter(|b| b.num_rows() > 0) {
-            writer.write(batch).await.map_err(delta_error)?;
+            writer.write(batch).await?;
         }
-        let adds = writer.close().await.map_err(delta_error)?;
+        let adds = writer.close().await?;
         actions.extend(adds.into_iter().map(Action::Add));
         Ok(actions)
     }
@@ -206,8 +249,7 @@ impl Table {
                 return Err(failed(&format!("it took longer than {} seconds", self.spec.location.timeout().as_secs())));
             }
         };
-        let reader = ParquetRecordBatchReaderBuilder::try_new(data).map_err(|e| failed(&e))?;
-        let reader = reader.with_batch_size(1 << 16).build().map_err(|e| failed(&e))?;
+        let reader = super::files::read(data).map_err(|e| failed(&e))?;
         let (mut out, mut any) = (vec![], false);
         for batch in reader {
             let batch = conform(&batch.map_err(|e| failed(&e))?, schema, &file.partition)?;
@@ -228,42 +270,117 @@ impl Table {
     }
 }
 
-fn is_time(schema: &Schema, name: &str) -> bool {
-    schema.field_with_name(name).is_ok_and(|f| matches!(f.data_type(), DataType::Timestamp(..)))
+fn is_time(schema: &Schema, column: usize) -> bool {
+    matches!(schema.field(column).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
 }
 
-/// Whether a file may hold a row with one of the (sorted) window starts. Without statistics it may.
-fn may_hold(stats: Option<String>, column: &str, starts: &[i64]) -> bool {
-    let stats = stats.as_deref().and_then(|s| serde_json::from_str::<serde_json::Value>(s).ok());
-    let bound = |which: &str| -> Option<i64> {
-        let text = stats.as_ref()?.get(which)?.get(column)?.as_str()?;
-        chrono::DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_micros())
-    };
-    let (Some(low), Some(high)) = (bound("minValues"), bound("maxValues")) else { return true };
-    let first = starts.partition_point(|s| *s < low.saturating_sub(SLACK));
-    starts.get(first).is_some_and(|s| *s <= high.saturating_add(SLACK))
+/// The values of the first key, a time: with them files are told apart by their statistics.
+struct Starts {
+    name: String,
+    values: Vec<i64>,
+    null: bool,
+}
+
+impl Starts {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_string(), values: vec![], null: false }
+    }
+
+    fn add(&mut self, column: &ArrayRef) {
+        let column = column.as_primitive::<TimestampMicrosecondType>();
+        self.null |= column.null_count() > 0;
+        self.values.extend(column.iter().flatten());
+    }
+
+    /// Whether a file may hold a row with one of the (sorted) values. Without statistics it may.
+    fn may_be_in(&self, stats: Option<String>) -> bool {
+        let stats = stats.as_deref().and_then(|s| serde_json::from_str::<serde_json::Value>(s).ok());
+        let of = |which: &str| stats.as_ref()?.get(which)?.get(&self.name);
+        if self.null && of("nullCount").and_then(|n| n.as_u64()) != Some(0) {
+            return true;
+        }
+        let bound = |which: &str| -> Option<i64> {
+            chrono::DateTime::parse_from_rfc3339(of(which)?.as_str()?).ok().map(|t| t.timestamp_micros())
+        };
+        let (Some(low), Some(high)) = (bound("minValues"), bound("maxValues")) else { return true };
+        let first = self.values.partition_point(|s| *s < low.saturating_sub(SLACK));
+        self.values.get(first).is_some_and(|s| *s <= high.saturating_add(SLACK))
+    }
+}
+
+/// The values of a key that the table is partitioned by.
+struct Folders {
+    at: usize,
+    name: String,
+    data_type: DataType,
+    codec: KeyCodec,
+    values: HashSet<Vec<u8>>,
+}
+
+impl Folders {
+    fn of(field: &Field) -> Result<Self> {
+        let data_type = field.data_type().clone();
+        let codec = KeyCodec::new([&data_type])?;
+        Ok(Self { at: 0, name: String::new(), data_type, codec, values: HashSet::new() })
+    }
+
+    fn add(&mut self, column: &ArrayRef) -> Result<()> {
+        let encoded = self.codec.encode(std::slice::from_ref(column))?;
+        for row in 0..column.len() {
+            let value = encoded.row(row);
+            if !self.values.contains(value.data()) {
+                self.values.insert(value.data().to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// By value, not by text: other writers spell times and numbers otherwise.
+    fn may_hold(&self, file: &DataFile) -> Result<bool> {
+        let Some(text) = file.partition.get(&self.name) else { return Ok(true) };
+        let value = partition_value(text.as_deref(), &self.data_type, 1)?;
+        Ok(self.values.contains(self.codec.encode(&[value])?.row(0).data()))
+    }
 }
 
 /// Rows in the table's columns: by name, NULL where they have none, partition values from the file's entry in the log.
-fn conform(
+pub(super) fn conform(
     batch: &RecordBatch,
     schema: &SchemaRef,
     partition: &std::collections::HashMap<String, Option<String>>,
 ) -> Result<RecordBatch> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let from = batch.schema();
     let column = |field: &FieldRef| -> Result<ArrayRef> {
         let rows = batch.num_rows();
-        let array: ArrayRef = match (batch.column_by_name(field.name()), partition.get(field.name())) {
-            (Some(array), _) => array.clone(),
-            (None, Some(Some(value))) => Arc::new(StringArray::from(vec![value.as_str(); rows])),
-            (None, _) => new_null_array(field.data_type(), rows),
-        };
-        match array.data_type() == field.data_type() {
-            true => Ok(array),
-            false => Ok(cast_with_options(&array, field.data_type(), &options)?),
+        match (find(from.fields(), field.name()), partition.get(field.name())) {
+            (_, Some(text)) => partition_value(text.as_deref(), field.data_type(), rows),
+            (Some(f), None) => fit(batch.column(from.index_of(f.name())?), field.data_type()),
+            (None, None) => Ok(new_null_array(field.data_type(), rows)),
         }
     };
     let columns = schema.fields().iter().map(column).collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_looked_into_where_it_may_hold_a_start_or_a_null() {
+        let file = |nulls: u64| {
+            let stats = r#"{"numRecords":3,"minValues":{"ts":"2024-01-01T00:00:00.000Z"},"maxValues":{"ts":"2024-01-02T00:00:00.000Z"},"nullCount":{"ts":N}}"#;
+            Some(stats.replace('N', &nulls.to_string()))
+        };
+        let starts = |values: &[i64], null: bool| Starts { name: "ts".into(), values: values.to_vec(), null };
+        let day = 1_704_067_200_000_000;
+        assert!(starts(&[day], false).may_be_in(file(0)));
+        assert!(!starts(&[day - 2_000], false).may_be_in(file(1)));
+        // A NULL has no place between the bounds.
+        assert!(starts(&[day - 2_000], true).may_be_in(file(1)));
+        assert!(!starts(&[day - 2_000], true).may_be_in(file(0)));
+        assert!(starts(&[], true).may_be_in(None));
+        assert!(starts(&[], true).may_be_in(Some("{}".into())));
+    }
 }

@@ -3,27 +3,38 @@
 //! deltalake's own write operations are not used: they stage and commit in one call, retry without looking at `txn`, and
 //! report an error after a commit that is durable. See `docs/decisions/0004-deltalake-staged-commits.md`.
 
+mod admission;
 mod check;
 mod commit;
+mod files;
+mod fit;
+mod join;
 mod maintain;
 mod merge;
+mod schema;
 mod stage;
+mod tail;
+mod writers;
 
+pub use admission::{Admission, Refused};
 pub use commit::{Commit, Committed};
 pub use deltalake::kernel::Add;
-pub use maintain::{Upkeep, maintain};
-pub use merge::{Merge, merge_rows, merge_schema};
+pub(crate) use fit::relaxed;
+pub use maintain::{Due, Upkeep, maintain};
+pub use merge::{Merge, merge_rows, merge_schema, present, without};
 pub use stage::{Stager, Staging};
+pub use writers::{Writers, writers};
 
-use crate::storage::{Location, hint};
+use crate::storage::{Location, explained};
 use crate::{Error, Kind, Result};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::{DeltaTable, DeltaTableError};
 use std::sync::Arc;
 use std::time::Duration;
+use tail::Tail;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,7 +64,10 @@ impl OutputMode {
 #[derive(Debug, Clone)]
 pub struct TableSpec {
     pub location: Location,
+    /// The stream's.
     pub schema: SchemaRef,
+    /// That of a table that is made new: NOT NULL only where the user said so.
+    pub declared: SchemaRef,
     pub partition_by: Vec<String>,
     pub mode: OutputMode,
     pub name: Option<String>,
@@ -75,7 +89,9 @@ impl TableSpec {
             if name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
                 return Err(Error::schema(format!(
                     "{place}: '{name}' is not a column name that Delta takes (none of \" ,;{{}}()=\"). \
-                     Name it with AS, as in \"{name} AS {}\".",
+                     Name it with AS, as in \"{} AS {}\".",
+                    // A name with parentheses is an expression's, which is typed as it is.
+                    if name.contains('(') { name.clone() } else { crate::expr::quoted(name) },
                     suggestion(name)
                 )));
             }
@@ -86,13 +102,17 @@ impl TableSpec {
             }
             check_type(name, field.data_type()).map_err(|e| e.context(&place))?;
         }
-        for column in &self.partition_by {
-            if self.schema.index_of(column).is_err() {
+        for (i, column) in self.partition_by.iter().enumerate() {
+            let Ok(field) = self.schema.field_with_name(column) else {
                 let hint = crate::error::did_you_mean(column, self.schema.fields().iter().map(|f| f.name().as_str()));
                 return Err(Error::schema(format!(
                     "{place}: partition_by names '{column}', which is not a column.{hint}"
                 )));
+            };
+            if self.partition_by[..i].contains(column) {
+                return Err(Error::schema(format!("{place}: partition_by names '{column}' twice")));
             }
+            check_partition(column, field.data_type()).map_err(|e| e.context(&place))?;
         }
         if !self.partition_by.is_empty() && self.partition_by.len() == self.schema.fields().len() {
             return Err(Error::schema(format!("{place}: partition_by names every column; leave one out")));
@@ -104,6 +124,24 @@ impl TableSpec {
 fn suggestion(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
     plain.trim_matches('_').replace("__", "_")
+}
+
+/// Types whose values a partition's entry in the log can say, such that all readers read them back.
+fn check_partition(name: &str, t: &DataType) -> Result<()> {
+    let instead = match t {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            format!("Partition by its text, as in hex(`{name}`) AS {}_hex", suggestion(name))
+        }
+        DataType::Struct(_) => {
+            format!("Partition by one of its fields, selected as a column of its own, as in `{name}`.field AS field")
+        }
+        DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => "Partition by another column".into(),
+        _ => return Ok(()),
+    };
+    Err(Error::schema(format!(
+        "partition_by names '{name}', which is {}: readers of Delta do not read such a partition's value back. {instead}.",
+        crate::expr::type_to_ddl(t)
+    )))
 }
 
 fn check_type(name: &str, t: &DataType) -> Result<()> {
@@ -133,14 +171,25 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
     }
 }
 
+/// The table property by which bayou cleans the table's log.
+pub(crate) const CLEAN_LOG: &str = "bayou.cleanLog";
+
 /// So many versions are read one by one before a table is loaded anew.
 const ANEW: u32 = 100;
 
 /// A table that exists, at the version last looked at.
 pub struct Table {
-    /// Versions that were read one by one since the table was loaded.
+    /// The newest versions of the log, which the loaded table may be behind of.
+    tail: Tail,
+    /// How often the list of files was brought up to date since the table was loaded.
     advanced: u32,
     pub spec: TableSpec,
+    /// What a row must be, by the table's schema and properties at that version.
+    admission: Arc<Admission>,
+    /// The stream's columns in the table's spelling and types.
+    written: SchemaRef,
+    /// What users should know of how the stream goes into the table.
+    pub notes: Vec<String>,
     pub(crate) table: DeltaTable,
 }
 
@@ -233,7 +282,7 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
     let text = e.to_string();
     // With RUST_BACKTRACE set the kernel's errors bring theirs along.
     let said = text.split("\n   0: ").next().unwrap_or_default().trim_end_matches("stack backtrace:").trim();
-    Error::new(kind, format!("{said}{}", hint(&text))).with_source(e)
+    Error::new(kind, explained(said)).with_source(e)
 }
 
 /// Commits that run no hooks: checkpoints and clean-up happen apart, where their failure hurts nobody.
@@ -248,12 +297,10 @@ impl Table {
         let mut created = false;
         for _ in 0..3 {
             if let Some(table) = open(&spec.location).await? {
-                let mut table = Self { spec, table, advanced: 0 };
-                table.check_usable()?;
-                table.reconcile().await?;
-                return Ok((table, created));
+                return Ok((Self::reconciled(spec, table).await?, created));
             }
             created = true;
+            refuse_foreign_files(&spec.location).await?;
             if let Err(e) = Self::create(&spec).await {
                 // Somebody else may have made it in the same moment; or the put landed all the same.
                 if open(&spec.location).await?.is_none() {
@@ -267,7 +314,7 @@ impl Table {
 
     async fn create(spec: &TableSpec) -> Result<()> {
         let kernel: StructType = spec
-            .schema
+            .declared
             .as_ref()
             .try_into_kernel()
             .map_err(|e: arrow::error::ArrowError| Error::schema(format!("{}: {e}", spec.location.display())))?;
@@ -275,6 +322,9 @@ impl Table {
             .with_log_store(spec.location.log_store())
             .with_columns(kernel.fields().cloned())
             .with_partition_columns(spec.partition_by.clone())
+            // Whether bayou cleans the table's log is the table's own property, which the user can change.
+            .with_raise_if_key_not_exists(false)
+            .with_configuration([(CLEAN_LOG, Some("true"))])
             .with_commit_properties(quiet());
         if let Some(name) = &spec.name {
             create = create.with_table_name(name);
@@ -290,37 +340,17 @@ impl Table {
     }
 
     pub fn version(&self) -> u64 {
-        self.table.version().unwrap_or_default()
-    }
-
-    /// The newest epoch that `app` has committed to this table, at the version last looked at.
-    pub async fn transaction(&self, app: &str) -> Result<Option<i64>> {
-        let log = self.table.log_store();
-        within(&self.spec.location, "reading the table's txn", self.snapshot()?.transaction_version(log.as_ref(), app))
-            .await
+        self.tail.version
     }
 
     pub async fn refresh(&mut self) -> Result<()> {
         // A fresh load, not an update: after RESTORE, recreation or clean-up by others an increment may mislead.
         let mut table = DeltaTable::new(self.spec.location.log_store());
         within(&self.spec.location, "reloading the table", table.load()).await?;
+        self.tail = Tail::new(table.version().unwrap_or_default());
         self.table = table;
         self.advanced = 0;
         Ok(())
-    }
-
-    /// Moves to the newest version by reading only the commits since.
-    pub async fn advance(&mut self) -> Result<()> {
-        // Each update leaves some kilobytes of its own in the snapshot; from time to time it is read anew, from the last checkpoint on.
-        if self.advanced >= ANEW {
-            return self.refresh().await;
-        }
-        self.advanced += 1;
-        let update = self.table.update_state();
-        match tokio::time::timeout(self.spec.location.timeout(), update).await {
-            Ok(Ok(())) => Ok(()),
-            _ => self.refresh().await,
-        }
     }
 
     pub(crate) fn snapshot(&self) -> Result<&deltalake::table::state::DeltaTableState> {
@@ -330,86 +360,31 @@ impl Table {
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
         Ok(self.snapshot()?.snapshot().arrow_schema())
     }
-
-    /// The table's columns against the stream's: the same types by name; new columns only when merging is allowed.
-    async fn reconcile(&mut self) -> Result<()> {
-        let place = self.spec.location.display();
-        let existing = self.arrow_schema()?;
-        let mut missing = vec![];
-        for field in self.spec.schema.fields() {
-            match existing.field_with_name(field.name()) {
-                Ok(old) if same_type(old.data_type(), field.data_type()) => {}
-                Ok(old) => {
-                    return Err(Error::schema(format!(
-                        "{place}: column '{}' is {} in the table and {} in the stream. CAST it, or write to another table.",
-                        field.name(),
-                        crate::expr::type_to_ddl(old.data_type()),
-                        crate::expr::type_to_ddl(field.data_type()),
-                    )));
-                }
-                Err(_) => missing.push(field.clone()),
-            }
-        }
-        for old in existing.fields() {
-            if !old.is_nullable() && self.spec.schema.index_of(old.name()).is_err() {
-                return Err(Error::schema(format!(
-                    "{place}: the table's column '{}' is NOT NULL, and the stream has it not",
-                    old.name()
-                )));
-            }
-        }
-        let partitions = self.snapshot()?.metadata().partition_columns().to_vec();
-        if partitions != self.spec.partition_by {
-            return Err(Error::config(format!(
-                "{place}: the table is partitioned by {partitions:?}, and partition_by says {:?}. Partitions of a table cannot change.",
-                self.spec.partition_by
-            )));
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<&str> = missing.iter().map(|f| f.name().as_str()).collect();
-        if !self.spec.merge_schema {
-            return Err(Error::schema(format!(
-                "{place}: the stream has new columns {names:?}. Say schema_mode=\"merge\" to add them to the table."
-            )));
-        }
-        // Rows that are there already have no value for them, whatever the stream's have.
-        let missing: Vec<_> = missing.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let kernel: StructType = (&Schema::new(missing))
-            .try_into_kernel()
-            .map_err(|e: arrow::error::ArrowError| Error::schema(format!("{place}: {e}")))?;
-        let add = self
-            .table
-            .clone()
-            .add_columns()
-            .with_fields(kernel.fields().cloned().collect::<Vec<_>>())
-            .with_commit_properties(quiet());
-        within(&self.spec.location, "adding columns", async { add.await.map(drop) }).await?;
-        self.refresh().await
-    }
 }
 
-/// Types that Delta stores alike; nullability of nested fields aside.
-fn same_type(a: &DataType, b: &DataType) -> bool {
-    use DataType::*;
-    match (a, b) {
-        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
-        (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
-        (Timestamp(_, Some(_)), Timestamp(_, Some(_))) => true,
-        (List(x) | LargeList(x), List(y) | LargeList(y)) => same_type(x.data_type(), y.data_type()),
-        (Map(x, _), Map(y, _)) => match (x.data_type(), y.data_type()) {
-            (Struct(x), Struct(y)) => x.iter().zip(y).all(|(x, y)| same_type(x.data_type(), y.data_type())),
-            _ => false,
-        },
-        (Struct(x), Struct(y)) => {
-            x.len() == y.len()
-                && x.iter().zip(y).all(|(x, y)| x.name() == y.name() && same_type(x.data_type(), y.data_type()))
-        }
-        _ => a == b,
-    }
+/// A table made around files that it does not name would take them for leftovers: VACUUM deletes those.
+async fn refuse_foreign_files(location: &Location) -> Result<()> {
+    let names = location.list("").await?;
+    let tables: Vec<&str> = names.iter().filter_map(|n| n.split_once("/_delta_log/")).map(|(t, _)| t).collect();
+    let within_table =
+        |name: &str| tables.iter().any(|t| name.strip_prefix(t).is_some_and(|rest| rest.starts_with('/')));
+    let hidden = |name: &str| name.split('/').any(|part| part.starts_with(['_', '.']));
+    let foreign = names.iter().find(|n| n.ends_with(".parquet") && !hidden(n) && !within_table(n));
+    foreign.map_or(Ok(()), |file| {
+        Err(Error::config(format!(
+            "{}: there are Parquet files ({file}) and no Delta table. One that is made around them would take them for leftovers, and VACUUM \
+             would delete them. Write to another folder; or make them a table first, with deltalake.convert_to_deltalake(\"…\"). Where \
+             _delta_log was lost, restore it.",
+            location.display()
+        )))
+    })
 }
 
-pub(crate) fn writer_schema(spec: &TableSpec) -> SchemaRef {
-    Arc::new(Schema::new(spec.schema.fields().clone()))
+/// An error of the store below deltalake or Parquet.
+pub(crate) fn store_error(e: object_store::Error) -> Error {
+    let kind = match e {
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Auth,
+        _ => Kind::Storage,
+    };
+    Error::new(kind, explained(&e.to_string())).with_source(e)
 }

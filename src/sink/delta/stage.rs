@@ -1,14 +1,13 @@
 //! Staging: an epoch's rows become data files in the table's folder that no version names yet.
 
-use super::{Table, delta_error, writer_schema};
+use super::files::{FileWriter, Properties};
+use super::fit::fit;
+use super::{Admission, Table};
 use crate::{Error, Result};
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
-use deltalake::logstore::ObjectStoreRef;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -23,34 +22,34 @@ pub struct Stager {
 /// What staging needs of a table; apart from the table, which may be busy with a commit.
 #[derive(Clone)]
 pub struct Staging {
-    schema: SchemaRef,
-    store: ObjectStoreRef,
-    partitions: Vec<String>,
+    properties: Properties,
     place: String,
+    /// What the table asks of a row.
+    pub admission: Arc<Admission>,
 }
 
 impl Table {
-    pub fn staging(&self) -> Staging {
-        Staging {
-            schema: writer_schema(&self.spec),
-            store: self.table.log_store().object_store(None),
-            partitions: self.spec.partition_by.clone(),
+    pub fn staging(&self) -> Result<Staging> {
+        Ok(Staging {
+            properties: self.properties(self.written.clone())?,
             place: self.spec.location.display(),
-        }
+            admission: self.admission.clone(),
+        })
+    }
+
+    /// For data files with these columns.
+    pub(super) fn properties(&self, schema: SchemaRef) -> Result<Properties> {
+        Properties::new(self.table.log_store().object_store(None), schema, &self.partition_columns()?)
     }
 }
 
 impl Stager {
     pub fn start(staging: &Staging, runtime: &tokio::runtime::Handle) -> Self {
-        let Staging { schema, store, partitions, place } = staging.clone();
-        let (batches, queue) = mpsc::channel(4);
-        let task = runtime.spawn({
-            let schema = schema.clone();
-            async move {
-                stage(store, schema, partitions, queue)
-                    .await
-                    .map_err(|e| e.context(format!("{place}: writing data files")))
-            }
+        let Staging { properties, place, .. } = staging.clone();
+        let schema = properties.schema.clone();
+        let (batches, queue) = mpsc::channel(2);
+        let task = runtime.spawn(async move {
+            stage(properties, queue).await.map_err(|e| e.context(format!("{place}: writing data files")))
         });
         Self { batches, task, schema, rows: 0 }
     }
@@ -60,7 +59,7 @@ impl Stager {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = RecordBatch::try_new(self.schema.clone(), rows.columns().to_vec())?;
+        let rows = in_columns_of(&self.schema, rows)?;
         self.rows += rows.num_rows() as u64;
         // A closed queue means that the writer has failed; `finish` tells why.
         let _ = self.batches.blocking_send(rows);
@@ -80,27 +79,17 @@ impl Stager {
     }
 }
 
-async fn stage(
-    store: ObjectStoreRef,
-    schema: SchemaRef,
-    partitions: Vec<String>,
-    mut queue: mpsc::Receiver<RecordBatch>,
-) -> Result<Vec<Add>> {
-    let mut writer = writer(store, schema, partitions);
-    while let Some(batch) = queue.recv().await {
-        writer.write(&batch).await.map_err(delta_error)?;
-    }
-    writer.close().await.map_err(delta_error)
+/// A stream's rows in the columns that are written, which stand in the same order.
+pub(super) fn in_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
+    let columns = rows.columns().iter().zip(schema.fields()).map(|(c, f)| fit(c, f.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_>>()?, &options)?)
 }
 
-pub(super) fn writer(store: ObjectStoreRef, schema: SchemaRef, partitions: Vec<String>) -> DeltaWriter {
-    let properties = WriterProperties::builder()
-        .set_created_by(concat!("bayou ", env!("CARGO_PKG_VERSION")).into())
-        .set_compression(Compression::SNAPPY)
-        // Smaller than the default of a million rows: bounds the memory of a writer.
-        .set_max_row_group_row_count(Some(256 * 1024))
-        .build();
-    // Batches come in chunks that are large enough; slicing them into 1,024 rows (the default) costs a third more.
-    let config = WriterConfig::new(schema, partitions, Some(properties), None, Some(8192), Default::default(), None);
-    DeltaWriter::new(store, config)
+async fn stage(properties: Properties, mut queue: mpsc::Receiver<RecordBatch>) -> Result<Vec<Add>> {
+    let mut writer = FileWriter::new(properties);
+    while let Some(batch) = queue.recv().await {
+        writer.write(&batch).await?;
+    }
+    writer.close().await
 }

@@ -1,0 +1,39 @@
+//! Reading a data file, also one that Spark wrote.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::*;
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Type;
+use parquet::errors::Result;
+use std::sync::Arc;
+
+/// Rows that are read at a time.
+const ROWS: usize = 1 << 16;
+
+/// The rows of a file. Timestamps that Spark keeps in 96 bits come as microseconds: as nanoseconds, which is what Arrow takes them for, those
+/// outside the years 1677 to 2262 would become other times.
+pub(crate) fn read(
+    file: Bytes,
+) -> Result<impl Iterator<Item = std::result::Result<RecordBatch, arrow::error::ArrowError>>> {
+    let mut metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+    let columns = metadata.metadata().file_metadata().schema_descr();
+    if columns.columns().iter().any(|c| c.physical_type() == Type::INT96) {
+        let fields: Vec<Field> = metadata.schema().fields().iter().map(|f| in_microseconds(f)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new().with_schema(schema))?;
+    }
+    ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_batch_size(ROWS).build()
+}
+
+fn in_microseconds(field: &Field) -> Field {
+    let inner = |f: &FieldRef| Arc::new(in_microseconds(f));
+    let data_type = match field.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::List(f) => DataType::List(inner(f)),
+        DataType::Map(f, sorted) => DataType::Map(inner(f), *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        other => other.clone(),
+    };
+    field.clone().with_data_type(data_type)
+}

@@ -1,0 +1,195 @@
+//! The end of a table's log. What a commit needs to know (the version, our own transaction, what the table asks of rows) is kept from what was
+//! read and written, and only newer commits are read, each by its name: a commit costs the same however long the log is.
+
+use super::check::Entry;
+use super::{Table, within};
+use crate::storage::Put;
+use crate::{Error, Result};
+use deltalake::kernel::Action;
+use deltalake::protocol::DeltaOperation;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+
+/// So many entries are kept for those who ask what others did since.
+const KEPT: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Tail {
+    /// The newest version that has been read, or written by us.
+    pub version: u64,
+    /// Tells that version's commit from another one of the same number; None: not looked at yet.
+    mark: Option<[u8; 32]>,
+    /// By application id, as of that version; None: the table has none.
+    txns: HashMap<String, Option<i64>>,
+    entries: BTreeMap<u64, Entry>,
+}
+
+pub(super) fn commit_name(version: u64) -> String {
+    format!("_delta_log/{version:020}.json")
+}
+
+fn digest(commit: &[u8]) -> [u8; 32] {
+    Sha256::digest(commit).into()
+}
+
+impl Tail {
+    pub fn new(version: u64) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    fn take(&mut self, entry: Entry, mark: [u8; 32]) {
+        self.version += 1;
+        self.mark = Some(mark);
+        for (app, txn) in &entry.txns {
+            self.txns.insert(app.clone(), Some(*txn));
+        }
+        self.entries.insert(self.version, entry);
+        while self.entries.len() > KEPT {
+            self.entries.pop_first();
+        }
+    }
+}
+
+impl Table {
+    /// Moves to the newest version by reading only the commits since. After a change of the table itself, and where the newest commit that
+    /// was known is gone or another one, everything is read anew.
+    pub async fn advance(&mut self) -> Result<()> {
+        let location = self.spec.location.clone();
+        let (known, newer) = (commit_name(self.tail.version), commit_name(self.tail.version + 1));
+        // Also in a table without news: it may have been taken away, or made anew, and have as many versions again by now.
+        let (there, next) = (location.get(&known), location.get(&newer));
+        let (there, mut next) = match futures::future::try_join(there, next).await {
+            Ok(found) => found,
+            Err(_) => return self.refresh().await,
+        };
+        let Some(mark) = there.map(|commit| digest(&commit)) else { return self.refresh().await };
+        if *self.tail.mark.get_or_insert(mark) != mark {
+            return self.refresh().await;
+        }
+        while let Some(bytes) = next {
+            let entry = Entry::parse(&bytes);
+            // A commit that is empty or cut off is for those to judge who read the whole log.
+            if entry.is_new_table || entry.is_damaged {
+                return self.refresh().await;
+            }
+            self.tail.take(entry, digest(&bytes));
+            next = location.get(&commit_name(self.tail.version + 1)).await?;
+        }
+        Ok(())
+    }
+
+    /// The newest epoch that `app` has committed to this table, at the version last looked at.
+    pub async fn transaction(&self, app: &str) -> Result<Option<i64>> {
+        if let Some(known) = self.tail.txns.get(app) {
+            return Ok(*known);
+        }
+        let log = self.table.log_store();
+        let reading = self.snapshot()?.transaction_version(log.as_ref(), app);
+        within(&self.spec.location, "reading the table's txn", reading).await
+    }
+
+    /// As `transaction`, and kept for the next time.
+    pub(super) async fn know_transaction(&mut self, app: &str) -> Result<Option<i64>> {
+        let found = self.transaction(app).await?;
+        self.tail.txns.insert(app.to_string(), found);
+        Ok(found)
+    }
+
+    /// What a version's commit did; None where its entry is not in the log any more.
+    pub(super) async fn entry(&self, version: u64) -> Result<Option<Entry>> {
+        if let Some(entry) = self.tail.entries.get(&version) {
+            return Ok(Some(entry.clone()));
+        }
+        let bytes = self.spec.location.get(&commit_name(version)).await?;
+        Ok(bytes.map(|bytes| Entry::parse(&bytes)))
+    }
+
+    /// The list of files, at the version last looked at: for those who take files out.
+    pub(super) async fn load_files(&mut self) -> Result<()> {
+        if self.table.version() == Some(self.tail.version) {
+            return Ok(());
+        }
+        // Each update leaves some kilobytes of its own in the snapshot; from time to time it is read anew, from the last checkpoint on.
+        self.advanced += 1;
+        let version = self.tail.version;
+        let updated = match self.advanced >= super::ANEW {
+            true => false,
+            false => tokio::time::timeout(self.spec.location.timeout(), self.table.update_state())
+                .await
+                .is_ok_and(|r| r.is_ok()),
+        };
+        if !updated {
+            self.refresh().await?;
+        }
+        if self.table.version() != Some(version) {
+            return Err(Error::storage(format!("{}: others commit at this moment", self.spec.location.display())));
+        }
+        Ok(())
+    }
+
+    /// Writes the commit after the version last looked at, unless somebody else has.
+    pub(super) async fn put_commit(
+        &mut self,
+        actions: &[Action],
+        operation: &DeltaOperation,
+        blind: bool,
+        nonce: &str,
+    ) -> Result<u64> {
+        let version = self.tail.version + 1;
+        let parameters = operation.operation_parameters().unwrap_or_default();
+        let mut info = json!({
+            "timestamp": crate::time::Clock::now(&crate::time::SystemClock).0 / 1000,
+            "operation": operation.name(),
+            "operationParameters": parameters,
+            "readVersion": self.tail.version,
+            "isolationLevel": "Serializable",
+            "isBlindAppend": blind,
+            "engineInfo": concat!("bayou/", env!("CARGO_PKG_VERSION")),
+        });
+        // A put that failed may have landed all the same: this tells ours.
+        let mark = uuid::Uuid::new_v4().to_string();
+        info["txnId"] = mark.clone().into();
+        if !nonce.is_empty() {
+            info[super::commit::NONCE] = nonce.into();
+        }
+        let mut lines = json!({ "commitInfo": info }).to_string();
+        for action in actions {
+            lines.push('\n');
+            lines.push_str(&serde_json::to_string(action).map_err(|e| Error::internal(e.to_string()))?);
+        }
+        let name = commit_name(version);
+        let written = digest(lines.as_bytes());
+        let put = self.spec.location.put_new(&name, lines.into_bytes()).await;
+        match put {
+            Ok(Put::Created) => {}
+            Ok(Put::Exists) | Err(_) => {
+                let found = self.spec.location.get(&name).await;
+                let ours = matches!(&found, Ok(Some(bytes)) if is_ours(bytes, &mark));
+                match put {
+                    _ if ours => {}
+                    Err(e) if !matches!(found, Ok(Some(_))) => return Err(e),
+                    _ => {
+                        return Err(Error::storage(format!(
+                            "somebody else has committed version {version} at this moment"
+                        )));
+                    }
+                }
+            }
+        }
+        let mut entry = Entry::default();
+        for action in actions {
+            if let Action::Txn(txn) = action {
+                entry.txns.push((txn.app_id.clone(), txn.version));
+                entry.apps.push(txn.app_id.clone());
+            }
+        }
+        self.tail.take(entry, written);
+        Ok(version)
+    }
+}
+
+fn is_ours(commit: &[u8], mark: &str) -> bool {
+    let first = serde_json::Deserializer::from_slice(commit).into_iter::<Value>().next();
+    first.and_then(Result::ok).is_some_and(|v| v["commitInfo"]["txnId"] == mark)
+}
