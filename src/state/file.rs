@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -38,12 +38,44 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) ->
 
 /// Reads a snapshot file back; a damaged one, or one of other aggregates, is refused.
 pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -> Result<Vec<RecordBatch>> {
-    let (_, batches) = read(bytes, description, name)?;
+    let (found, batches) = read(bytes, description, name)?;
+    // Its checksum is right, so these are the types of another definition.
+    let other = |(old, new): &(&FieldRef, &FieldRef)| old.data_type() != new.data_type();
+    let changed = found.fields().iter().zip(schema.fields()).find(other);
+    if found.fields().len() != schema.fields().len() || changed.is_some() {
+        let what = changed.map_or_else(
+            || format!("it had {} columns of state and has {}", found.fields().len(), schema.fields().len()),
+            |(old, new)| {
+                format!("{} was {} and is {}", new.name(), type_text(old.data_type()), type_text(new.data_type()))
+            },
+        );
+        return Err(Error::config(format!(
+            "the types under the aggregation \"{description}\" have changed ({what}), and its state cannot be carried over. CAST the argument to its \
+             old type, or write to a new table, or start over with full_refresh=True."
+        )));
+    }
     let conform = |batch: RecordBatch| {
         RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
             .map_err(|_| damaged(name, "its columns are others"))
     };
     batches.into_iter().map(conform).collect()
+}
+
+/// As SQL calls it, where SQL has a name for it.
+fn type_text(t: &DataType) -> String {
+    match t {
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::Float32 => "FLOAT".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Utf8 => "STRING".into(),
+        DataType::Binary => "BINARY".into(),
+        DataType::Decimal128(p, s) => format!("DECIMAL({p},{s})"),
+        DataType::List(f) => format!("ARRAY<{}>", type_text(f.data_type())),
+        other => other.to_string(),
+    }
 }
 
 fn damaged(name: &str, what: &str) -> Error {

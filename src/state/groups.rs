@@ -8,7 +8,6 @@ use arrow::datatypes::*;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
-use std::sync::Arc;
 
 /// Accumulators for some groups.
 pub struct Groups {
@@ -122,20 +121,5 @@ impl Groups {
             .zip(self.key_schema.fields())
             .map(|(k, f)| if k.data_type() == f.data_type() { Ok(k.clone()) } else { Ok(cast(k, f.data_type())?) })
             .collect()
-    }
-}
-
-/// NaNs are one value and −0.0 is 0.0 in keys, as in Spark.
-pub fn normalize_key(array: &ArrayRef) -> ArrayRef {
-    match array.data_type() {
-        DataType::Float64 => {
-            let a = array.as_primitive::<Float64Type>();
-            Arc::new(a.unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 }))
-        }
-        DataType::Float32 => {
-            let a = array.as_primitive::<Float32Type>();
-            Arc::new(a.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }))
-        }
-        _ => array.clone(),
     }
 }

@@ -20,9 +20,11 @@ mod keys;
 mod operator;
 mod table;
 
+/// NaNs are one value and −0.0 is 0.0 in keys, as in Spark.
+pub use crate::expr::normalize as normalize_key;
 pub use columns::Columns;
 pub use file::{STATE_VERSION, decode, encode, read};
-pub use groups::{Groups, normalize_key};
+pub use groups::Groups;
 pub use keys::KeyCodec;
 pub use operator::{Finished, OpenWindow, Pushed, Stateful};
 pub use table::{KeyBytes, Table, results};

@@ -24,6 +24,8 @@ pub struct Finished {
     pub updated: usize,
     /// Rows that are known to be late only now.
     pub late: Vec<(Batch, LateRow)>,
+    /// Groups whose result cannot be computed: one row each, its window and keys, and why.
+    pub failed: Vec<(Batch, String)>,
     /// In update mode the keys that changed, in the columns that rows are merged by; those without a row in `batches` are gone.
     pub changed: Vec<RecordBatch>,
     /// Counts of its own, by the name that progress shows them under.
@@ -79,6 +81,10 @@ pub trait Stateful: Send {
     /// Windows that wait for their end, earliest first.
     fn open_windows(&self) -> Vec<OpenWindow> {
         vec![]
+    }
+    /// Rows that wait for what may still match them. Asked when a run ends.
+    fn waiting_rows(&self) -> u64 {
+        0
     }
     /// The end of the last window that has rows and begins no later than `until`. Asked at an epoch's end.
     fn last_window(&self, _until: EventTime) -> Option<EventTime> {

@@ -230,7 +230,9 @@ impl Stateful for Aggregator {
         emitter.flush(&self.spec, 1, &mut out)?;
         if self.emit == Emit::Update {
             let keys = self.spec.merge_keys();
-            out.changed = out.batches.iter().map(|b| b.rows.project(&keys)).collect::<Result<_, _>>()?;
+            let failed = out.failed.iter().map(|(group, _)| group);
+            let all = out.batches.iter().chain(failed);
+            out.changed = all.map(|b| b.rows.project(&keys)).collect::<Result<_, _>>()?;
         }
         Ok(out)
     }
@@ -364,7 +366,6 @@ impl Emitter {
         }
         let keys = columns(std::mem::take(&mut self.keys))?;
         let states = columns(std::mem::take(&mut self.states))?;
-        let inner = results(spec.aggregates(), &states, rows)?;
         let starts = std::mem::take(&mut self.starts);
         let window = self.window.as_ref().map(|w| {
             let (mut last, mut end) = (None, 0);
@@ -377,8 +378,11 @@ impl Emitter {
             let ends = starts.iter().map(end_of).collect();
             (starts, ends)
         });
-        out.batches.push(Batch::new(spec.output(window, keys, &inner, rows)?, None));
-        Ok(())
+        let inner = |from: usize, len: usize| {
+            let states: Vec<ArrayRef> = states.iter().map(|s| s.slice(from, len)).collect();
+            results(spec.aggregates(), &states, len)
+        };
+        spec.rows(window, keys, rows, &inner, out)
     }
 }
 

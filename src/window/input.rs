@@ -15,9 +15,8 @@ pub(super) struct Computed {
 
 fn compute(spec: &AggregateSpec, rows: &RecordBatch) -> Result<Computed> {
     let keys = spec.keys.iter().map(|k| Ok(normalize_key(&k.evaluate(rows)?))).collect::<Result<_>>()?;
-    let aggregates = spec.aggregates();
-    let arguments = aggregates.iter().map(|a| a.evaluate_arguments(rows)).collect::<Result<_>>()?;
-    let filters = aggregates.iter().map(|a| a.evaluate_filter(rows)).collect::<Result<_>>()?;
+    let computed = spec.aggregates().iter().map(|a| a.evaluate(rows)).collect::<Result<Vec<_>>>()?;
+    let (arguments, filters) = computed.into_iter().unzip();
     Ok(Computed { keys, arguments, filters })
 }
 

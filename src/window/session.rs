@@ -254,11 +254,15 @@ impl Sessions {
         Ok(states)
     }
 
-    fn batch(&self, sessions: &[&Slot], states: &[ArrayRef]) -> Result<RecordBatch> {
+    /// Hands sessions out; one whose result cannot be computed is set aside.
+    fn hand_out(&self, sessions: &[&Slot], states: &[ArrayRef], out: &mut Finished) -> Result<()> {
         let keys: Vec<&Key> = sessions.iter().map(|s| &s.key).collect();
-        let inner = results(self.spec.aggregates(), states, sessions.len())?;
         let window = (sessions.iter().map(|s| s.start).collect(), sessions.iter().map(|s| s.end).collect());
-        self.spec.output(Some(window), self.key_columns(&keys)?, &inner, sessions.len())
+        let inner = |from: usize, len: usize| {
+            let states: Vec<ArrayRef> = states.iter().map(|s| s.slice(from, len)).collect();
+            results(self.spec.aggregates(), &states, len)
+        };
+        self.spec.rows(Some(window), self.key_columns(&keys)?, sessions.len(), &inner, out)
     }
 
     fn state_rows(&self, sessions: &[&Slot], gone: &[Slot], states: &[ArrayRef]) -> Result<RecordBatch> {
@@ -359,9 +363,12 @@ impl Stateful for Sessions {
             let shown: Vec<&Slot> = sessions.iter().collect();
             out.updated = sessions.len();
             if self.emit == Emit::Update && !sessions.is_empty() {
-                let batch = self.batch(&shown, &states)?;
+                self.hand_out(&shown, &states, &mut out)?;
                 let keys = self.spec.merge_keys();
-                out.changed.push(batch.project(&keys)?);
+                let failed = out.failed.iter().map(|(group, _)| group);
+                let all: Vec<RecordBatch> =
+                    out.batches.iter().chain(failed).map(|b| b.rows.project(&keys)).collect::<Result<_, _>>()?;
+                out.changed.extend(all);
                 if !gone.is_empty() {
                     let mut columns = vec![
                         times(gone.iter().map(|s| s.start).collect()),
@@ -371,7 +378,6 @@ impl Stateful for Sessions {
                     let schema = self.spec.schema.project(&keys)?;
                     out.changed.push(RecordBatch::try_new(Arc::new(schema), columns)?);
                 }
-                out.batches.push(Batch::new(batch, None));
             }
             // A session that starts where one of its members did takes its place; for others the place is cleared.
             let starts: hashbrown::HashSet<(&Key, i64)> = shown.iter().map(|s| (&s.key, s.start)).collect();
@@ -388,16 +394,14 @@ impl Stateful for Sessions {
         match self.emit {
             Emit::OnClose => {
                 if let Some((sessions, states)) = closed {
-                    let batch = self.batch(&sessions.iter().collect::<Vec<_>>(), &states)?;
-                    out.batches.push(Batch::new(batch, None));
+                    self.hand_out(&sessions.iter().collect::<Vec<_>>(), &states, &mut out)?;
                 }
             }
             Emit::Update => {}
             Emit::Complete if out.updated > 0 => {
                 let slots: Vec<u32> = self.open.by_end.iter().map(|(_, s)| *s).collect();
                 let sessions: Vec<&Slot> = slots.iter().map(|s| &self.open.slots[*s as usize]).collect();
-                let batch = self.batch(&sessions, &self.open.states.gather(&slots)?)?;
-                out.batches.push(Batch::new(batch, None));
+                self.hand_out(&sessions, &self.open.states.gather(&slots)?, &mut out)?;
             }
             Emit::Complete => {}
         }

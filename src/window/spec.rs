@@ -1,10 +1,12 @@
 //! What an aggregation computes, and what its rows look like.
 
 use super::WindowSpec;
+use crate::batch::Batch;
 use crate::expr::{Aggregate, Aggregation, Bound};
+use crate::state::Finished;
 use crate::time::format_duration;
-use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use crate::{Error, Kind, Result};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::datatypes::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,6 +197,47 @@ impl AggregateSpec {
     }
 
     /// The result's rows: windows, keys and inner results.
+    /// The rows of some groups. A group whose result cannot be computed is set aside, and the others go on; `inner` computes what some of the
+    /// groups hold.
+    pub(super) fn rows(
+        &self,
+        window: Option<(Vec<i64>, Vec<i64>)>,
+        keys: Vec<ArrayRef>,
+        groups: usize,
+        inner: &dyn Fn(usize, usize) -> Result<Vec<ArrayRef>>,
+        out: &mut Finished,
+    ) -> Result<()> {
+        let mut pieces = vec![(0, groups)];
+        while let Some((from, len)) = pieces.pop() {
+            let part = |w: &Vec<i64>| w[from..from + len].to_vec();
+            let window = window.as_ref().map(|(starts, ends)| (part(starts), part(ends)));
+            let keys: Vec<ArrayRef> = keys.iter().map(|k| k.slice(from, len)).collect();
+            match inner(from, len).and_then(|inner| self.output(window.clone(), keys.clone(), &inner, len)) {
+                Ok(batch) => out.batches.push(Batch::new(batch, None)),
+                Err(e) if e.kind != Kind::Malformed => return Err(e),
+                Err(e) if len == 1 => out.failed.push((Batch::new(self.group(window, keys)?, None), e.message)),
+                Err(_) => {
+                    // The first half is taken next, so that rows stay in order.
+                    pieces.push((from + len / 2, len - len / 2));
+                    pieces.push((from, len / 2));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A group's window and keys: the first columns of the output.
+    fn group(&self, window: Option<(Vec<i64>, Vec<i64>)>, keys: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = vec![];
+        if let Some((starts, ends)) = window {
+            columns.extend([times(starts), times(ends)]);
+        }
+        columns.extend(keys);
+        let fields = self.schema.fields().iter().take(columns.len()).cloned().collect::<Vec<_>>();
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    }
+
     pub(super) fn output(
         &self,
         window: Option<(Vec<i64>, Vec<i64>)>,

@@ -6,7 +6,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What becomes of the watermark while all partitions are idle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnIdle {
+    /// It stays at the highest event time less the delay: a backlog that comes after a silence is not late.
+    #[default]
+    Hold,
+    /// It follows the clock, less `idle_timeout` and the delay: the last windows of a topic that fell silent close.
+    Advance,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatermarkSpec {
     pub column: String,
     pub delay: Duration,
@@ -14,6 +25,21 @@ pub struct WatermarkSpec {
     pub max_future: Duration,
     /// Late rows are kept aside; otherwise only counted.
     pub quarantine_late: bool,
+    #[serde(default)]
+    pub on_idle: OnIdle,
+}
+
+/// Streams are told apart by this text, so that of a watermark without the newer option stays what it was.
+impl std::fmt::Debug for WatermarkSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("WatermarkSpec");
+        out.field("column", &self.column).field("delay", &self.delay).field("idle_timeout", &self.idle_timeout);
+        out.field("max_future", &self.max_future).field("quarantine_late", &self.quarantine_late);
+        if self.on_idle != OnIdle::Hold {
+            out.field("on_idle", &self.on_idle);
+        }
+        out.finish()
+    }
 }
 
 /// A partition's part in the watermark.
@@ -110,11 +136,28 @@ impl Tracker {
             self.partitions.values().filter_map(|p| p.highest).max()
         };
         let mut candidate = candidate.map(less_delay);
+        if self.spec.on_idle == OnIdle::Advance && self.is_idle() {
+            let silence = micros(self.spec.idle_timeout).saturating_add(delay);
+            candidate = candidate.max(Some(EventTime(now.0.saturating_sub(silence))));
+        }
         if let Some(limit) = self.limit {
             candidate = candidate.min(limit);
         }
         self.watermark = self.watermark.max(candidate);
         self.watermark
+    }
+
+    /// The same, with its partitions as idle as they are now.
+    pub fn looked_at(&self, is_idle: impl Fn(&TopicPartition) -> bool) -> Self {
+        let mut out = self.clone();
+        out.partitions.iter_mut().for_each(|(partition, time)| time.idle = is_idle(partition));
+        out
+    }
+
+    /// Whether all partitions were idle when it last advanced. One that may not go beyond another's watermark goes by that, and not by its own
+    /// partitions.
+    pub fn is_idle(&self) -> bool {
+        self.limit.is_none() && !self.partitions.is_empty() && self.partitions.values().all(|p| p.idle)
     }
 
     /// Never goes beyond another watermark; None where there is none to wait for.
@@ -143,6 +186,7 @@ mod tests {
             idle_timeout: Duration::from_secs(300),
             max_future: Duration::from_secs(3600),
             quarantine_late: true,
+            on_idle: OnIdle::Hold,
         }
     }
     fn p(n: i32) -> TopicPartition {
@@ -163,6 +207,17 @@ mod tests {
         assert_eq!(t.advance(|_| false, EventTime(0)), Some(EventTime(90)));
         assert_eq!(t.advance(|_| true, EventTime(0)), Some(EventTime(110)), "all idle: the highest counts");
         assert_eq!(t.holder(), None);
+    }
+
+    #[test]
+    fn with_advance_a_silent_topic_follows_the_clock_and_wakes_up_without_going_back() {
+        let mut t = Tracker::new(WatermarkSpec { on_idle: OnIdle::Advance, ..spec() });
+        t.see(&p(0), EventTime(100));
+        assert_eq!(t.advance(|_| false, EventTime(10_000_000_000)), Some(EventTime(90)), "awake: by its events");
+        // 300 seconds of silence and 10 microseconds of delay.
+        assert_eq!(t.advance(|_| true, EventTime(400_000_000)), Some(EventTime(99_999_990)));
+        t.see(&p(0), EventTime(200));
+        assert_eq!(t.advance(|_| false, EventTime(500_000_000)), Some(EventTime(99_999_990)), "never back");
     }
 
     #[test]
