@@ -32,7 +32,7 @@ use crate::window::TrackerState;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const FORMAT_VERSION: u32 = 1;
 /// The `definition` of a seal that only ends a generation.
@@ -149,6 +149,9 @@ pub struct SealedTable {
     /// Mode "update": the columns that rows are merged by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// By which state of the table's schema and properties the rows were looked at. None in seals of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<String>,
 }
 
 /// The files that hold an operator's state after an epoch: merge them in order, then forget closed windows.
@@ -429,43 +432,69 @@ impl EpochLog {
         Ok(name)
     }
 
-    /// Takes away epochs older than the last 100 and than 7 days, and state files older than any that a kept seal names.
-    /// Reads only seals that go, and the oldest that stays.
-    pub async fn clean(&self, newest: i64, now: EventTime) -> Result<usize> {
+    /// Takes away epochs older than the last 100 and than 7 days, and state files older than any that a kept seal names. Reads only seals that
+    /// go, and the oldest that stays; `oldest` is what it returned the last time, without which the whole folder is listed.
+    pub async fn clean(&self, newest: i64, now: EventTime, oldest: Option<i64>) -> Result<Cleaned> {
         let week = 7 * 86_400_000_000i64;
-        let mut sealed = self.numbers("epoch").await?;
-        sealed.sort_unstable();
-        let mut removed = 0;
+        let sealed: Vec<i64> = match oldest {
+            Some(oldest) => (oldest..newest).collect(),
+            None => {
+                let mut all = self.numbers("epoch").await?;
+                all.sort_unstable();
+                all
+            }
+        };
+        let mut out = Cleaned { removed: 0, oldest };
         let mut oldest_named = None;
+        let mut state: BTreeSet<String> = BTreeSet::new();
         for epoch in sealed {
             let Some(seal) = self.read_seal(epoch).await? else { continue };
+            let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments)).cloned();
             if epoch < newest - 100 && now.0 - seal.clock.0 > week {
+                state.extend(files);
                 // The seal last: it is what clean-up goes by, so that one that was cut off in between takes both.
                 self.at.delete(&name("done", epoch)).await?;
                 self.at.delete(&name("epoch", epoch)).await?;
-                removed += 1;
+                out.removed += 1;
                 continue;
             }
-            let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments));
-            oldest_named = Some(files.filter_map(|f| number_of(f)).min().unwrap_or(epoch));
+            out.oldest = Some(epoch);
+            oldest_named = Some(files.filter_map(|f| number_of(&f)).min().unwrap_or(epoch));
             break;
         }
         // What was staged to be merged has been, once its epoch is done.
         for file in self.at.list("staged").await? {
             if number_of(&file).is_some_and(|n| n < newest) {
                 self.at.delete(&format!("staged/{file}")).await?;
-                removed += 1;
+                out.removed += 1;
             }
         }
-        let Some(oldest) = oldest_named.filter(|_| removed > 0) else { return Ok(removed) };
-        for file in self.at.list("state").await? {
-            if number_of(&file).is_some_and(|n| n < oldest) {
-                self.at.delete(&format!("state/{file}")).await?;
-                removed += 1;
+        let Some(named) = oldest_named.filter(|_| out.removed > 0) else { return Ok(out) };
+        for file in self.at.list("repair").await? {
+            if number_of(&file).is_some_and(|n| Some(n) < out.oldest) {
+                self.at.delete(&format!("repair/{file}")).await?;
             }
         }
-        Ok(removed)
+        // Those that no seal names are found by a look at the folder, which a run takes once.
+        if oldest.is_none() {
+            state.extend(self.at.list("state").await?.into_iter().map(|file| format!("state/{file}")));
+        }
+        for file in state {
+            if number_of(&file).is_some_and(|n| n < named) {
+                self.at.delete(&file).await?;
+                out.removed += 1;
+            }
+        }
+        Ok(out)
     }
+}
+
+/// What a clean-up has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cleaned {
+    pub removed: usize,
+    /// The oldest epoch that is kept, if any is known.
+    pub oldest: Option<i64>,
 }
 
 /// The epoch in a state file's name.

@@ -108,6 +108,7 @@ pub(super) fn check_tables(spec: &QuerySpec, before: &DefinitionFile, shared: &S
                 t.name, old.mode
             )));
         }
+        check_keys(t, old)?;
         if old.steps != t.stream.steps() {
             notes.push(format!("table '{}': its steps have changed; rows written before stay as they are", t.name));
         }
@@ -116,6 +117,25 @@ pub(super) fn check_tables(spec: &QuerySpec, before: &DefinitionFile, shared: &S
         notes.push(format!("table '{name}' is no longer written"));
     }
     shared.report.lock().notes.extend(notes);
+    Ok(())
+}
+
+/// In mode update rows are found by their keys: under another name they would not be, and each group would have a second row.
+fn check_keys(t: &super::run::TableOptions, old: &TableDefinition) -> Result<()> {
+    if t.mode != crate::sink::delta::OutputMode::Update || t.foreach.is_some() {
+        return Ok(());
+    }
+    let known = crate::expr::parse_ddl(&old.schema)?;
+    for key in t.stream.merge_columns()? {
+        let name = t.stream.schema().field(key).name();
+        if crate::expr::resolve_column(&crate::expr::quoted(name), &known).is_err() {
+            return Err(Error::config(format!(
+                "table '{}': its rows are merged by the key '{name}', which it did not have before ({}): rows that are there would not be found, and \
+                 stay beside the new ones. Keep the key's old name, write to another table, or run with full_refresh=True.",
+                t.name, old.schema
+            )));
+        }
+    }
     Ok(())
 }
 
@@ -134,6 +154,14 @@ pub(super) async fn refuse_known_tables(
                  those rows twice. Give it another name, or delete {} first, or run with full_refresh=True.",
                 t.name,
                 t.location.display()
+            )));
+        }
+        if t.mode != crate::sink::delta::OutputMode::Append && t.foreach.is_none() {
+            return Err(Error::config(format!(
+                "table '{}' was written by this query up to epoch {epoch} and then left out. In output_mode=\"{}\" it would begin at nothing again, \
+                 and its totals of before would be lost. Give it another name with start=\"earliest\", or run with full_refresh=True.",
+                t.name,
+                t.mode.name()
             )));
         }
         let text = format!("table '{}' was left out after epoch {epoch}: what came since then is not in it", t.name);
@@ -187,6 +215,7 @@ pub(super) fn restore(
         kept.insert(name, files.clone());
         // Its own: what a plan's watermark that is ahead of it closes was not handed out yet.
         let watermark = files.watermark.or_else(|| engine.watermark_of(operator));
+        engine.known_before(operator, watermark);
         let op = &mut engine.operators[operator];
         let (description, schema) = (op.description(), op.state_schema());
         for file in files.base.iter().chain(&files.increments) {

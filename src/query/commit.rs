@@ -1,6 +1,6 @@
 //! From a seal to committed tables.
 
-use super::run::{ForEach, QuerySpec};
+use super::run::{ForEach, QuerySpec, TableOptions};
 use super::seal::STAGED;
 use super::start::{QUARANTINE, ensure, quarantine_spec, table_spec};
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
@@ -37,6 +37,9 @@ pub struct TableCommit {
     pub name: String,
     pub epoch: i64,
     pub work: Work,
+    /// As in `Commit`.
+    pub admitted: Option<String>,
+    pub looked: bool,
 }
 
 pub enum Work {
@@ -56,7 +59,7 @@ pub struct StagedRows {
     pub batches: Vec<RecordBatch>,
 }
 
-async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
+pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
     let bytes = log.at.get(file).await?.ok_or_else(|| {
         Error::storage(format!(
             "{}{file}: the staged rows of a sealed epoch are gone. Restore the file; or start over with reset(confirm=True).",
@@ -69,10 +72,11 @@ async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
 
 /// What is to be committed. Staged rows are read back where they are not at hand.
 pub fn seal_to_commits(
-    spec: &QuerySpec,
+    outputs: &[TableOptions],
     log: &EpochLog,
     seal: &Seal,
     at_hand: &BTreeMap<String, StagedRows>,
+    runtime: Option<&tokio::runtime::Handle>,
 ) -> Result<Vec<TableCommit>> {
     let mut out = vec![];
     let damaged =
@@ -83,7 +87,10 @@ pub fn seal_to_commits(
         let staged = match (&table.staged, at_hand.get(name)) {
             (None, _) => None,
             (Some(_), Some(rows)) => Some(rows.clone()),
-            (Some(file), None) => Some(spec.runtime.block_on(read_staged(log, file))?),
+            (Some(file), None) => match runtime {
+                Some(runtime) => Some(runtime.block_on(read_staged(log, file))?),
+                None => return Err(Error::internal(format!("the staged rows {file} are not at hand"))),
+            },
         };
         let work = match (OutputMode::parse(&table.mode), staged) {
             (Some(mode), None) => Work::Table { mode, adds, merge: None },
@@ -91,12 +98,13 @@ pub fn seal_to_commits(
                 Work::Table { mode, adds, merge: Some(Merge { keys: table.keys.clone(), rows: rows.batches }) }
             }
             (None, Some(rows)) if table.mode == "foreach" => {
-                let function = spec.tables.iter().find(|t| t.name == *name).and_then(|t| t.foreach.clone());
+                let function = outputs.iter().find(|t| t.name == *name).and_then(|t| t.foreach.clone());
                 Work::Call(function.ok_or_else(|| undefined(seal.epoch, name))?, rows)
             }
             (None, _) => return Err(damaged(&format!("the mode '{}'", table.mode))),
         };
-        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, work });
+        let admitted = table.admitted.clone();
+        out.push(TableCommit { name: name.clone(), epoch: seal.epoch, work, admitted, looked: false });
     }
     Ok(out)
 }
@@ -127,9 +135,13 @@ async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch:
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     match hear.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(text)) => Err(Error::config(format!(
-            "the function of '{name}' failed for epoch {epoch}: {text}. The epoch is sealed: running the query again calls it with the same rows."
-        ))),
+        Ok(Err(e)) => Err(Error {
+            source: e.source,
+            ..Error::function(format!(
+                "the function of '{name}' failed for epoch {epoch}: {}. The epoch is sealed: running the query again calls it with the same rows.",
+                e.message
+            ))
+        }),
         Err(_) => Err(Error::internal(format!("the function of '{name}' ended without an answer"))),
     }
 }
@@ -141,12 +153,13 @@ impl Committer {
         let opened =
             futures::future::try_join_all(specs.map(|(name, s)| async move { ensure(s).await.map(|t| (name, t)) }))
                 .await?;
-        let mut staging: BTreeMap<_, _> = opened.iter().map(|(n, t)| (n.clone(), t.staging())).collect();
+        let mut staging =
+            opened.iter().map(|(n, t)| Ok((n.clone(), t.staging()?))).collect::<Result<BTreeMap<_, _>>>()?;
         let mut tables: BTreeMap<_, _> = opened.into_iter().map(|(n, t)| (n, Arc::new(Mutex::new(t)))).collect();
         // The quarantine table is made when it is first needed.
         if crate::sink::delta::open(&spec.quarantine).await?.is_some() {
             let table = ensure(quarantine_spec(spec)).await?;
-            staging.insert(QUARANTINE.into(), table.staging());
+            staging.insert(QUARANTINE.into(), table.staging()?);
             tables.insert(QUARANTINE.into(), Arc::new(Mutex::new(table)));
         }
         Ok(Self {
@@ -159,13 +172,26 @@ impl Committer {
         })
     }
 
+    /// Of tables that are open already.
+    pub fn of(query: &str, tables: BTreeMap<String, Table>) -> Result<Self> {
+        let staging = tables.iter().map(|(n, t)| Ok((n.clone(), t.staging()?))).collect::<Result<_>>()?;
+        Ok(Self {
+            query: query.into(),
+            tables: tables.into_iter().map(|(n, t)| (n, Arc::new(Mutex::new(t)))).collect(),
+            staging,
+            done: BTreeMap::new(),
+            accept_changes: false,
+            calling: Arc::default(),
+        })
+    }
+
     /// The quarantine table, made now if it was not there.
     pub async fn quarantine(&mut self, spec: &QuerySpec) -> Result<Staging> {
         if let Some(staging) = self.staging.get(QUARANTINE) {
             return Ok(staging.clone());
         }
         let table = ensure(quarantine_spec(spec)).await?;
-        let staging = table.staging();
+        let staging = table.staging()?;
         // Its id is a new one, also where somebody took an older one away.
         self.done.remove(QUARANTINE);
         self.staging.insert(QUARANTINE.into(), staging.clone());
@@ -189,6 +215,11 @@ impl Committer {
     /// Each table's version, as the newest finished epoch has it.
     pub fn versions(&self) -> impl Iterator<Item = (&str, u64)> {
         self.done.iter().map(|(n, t)| (n.as_str(), t.version))
+    }
+
+    /// Whether a finished epoch of this query names the table.
+    pub fn knows(&self, table: &str) -> bool {
+        self.done.get(table).is_some_and(|d| d.txn.is_some())
     }
 
     pub fn known(&mut self, done: Option<&Done>) {
@@ -215,7 +246,7 @@ impl Committer {
             let Some(done) = self.done.get_mut(name) else { continue };
             if table.id()? != done.id {
                 return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id was {}, and is {}). Start over with full_refresh=True.",
+                    "{place}: the table was recreated by somebody else (its id was {}, and is {}). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True.",
                     done.id,
                     table.id()?
                 )));
@@ -242,8 +273,12 @@ impl Committer {
                 merge: None,
                 table_id: table.id()?,
                 known_version: table.version(),
+                committed_after: 0,
                 known_txn: None,
                 accept_changes: true,
+                nonce: String::new(),
+                admitted: None,
+                looked: false,
             };
             table.commit(&commit).await?;
         }
@@ -275,10 +310,12 @@ impl Committer {
             let known = self.done.get(&c.name).cloned();
             let app = app(&self.query, &c.name);
             let accept_changes = self.accept_changes;
+            let nonce = seal.nonce.clone();
             jobs.push(async move {
                 let mut table = table.lock().await;
                 let table_id = known.as_ref().map_or_else(|| table.id(), |k| Ok(k.id.clone()))?;
                 let known_txn = known.as_ref().and_then(|k| k.txn);
+                let committed_after = known.as_ref().map_or(0, |k| k.version);
                 let known_version = known.map_or_else(|| table.version(), |k| k.version);
                 let commit = Commit {
                     app,
@@ -288,8 +325,12 @@ impl Committer {
                     merge,
                     table_id: table_id.clone(),
                     known_version,
+                    committed_after,
                     known_txn,
                     accept_changes,
+                    nonce,
+                    admitted: c.admitted,
+                    looked: c.looked,
                 };
                 let done = table.commit(&commit).await?;
                 Ok::<_, Error>((c.name, DoneTable { id: table_id, version: done.version, txn: Some(c.epoch) }))

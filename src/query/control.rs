@@ -1,6 +1,7 @@
 //! A query as its user holds it: started, watched, stopped.
 
 use super::ask::Question;
+use crate::error::Source;
 use crate::progress::Report;
 use crate::{Error, Kind, Result};
 use parking_lot::{Condvar, Mutex};
@@ -40,11 +41,13 @@ pub struct Shared {
 pub struct Failure {
     pub kind: Kind,
     pub message: String,
+    /// What a function of the user's raised stands here.
+    pub source: Option<Source>,
 }
 
 impl Failure {
     pub fn to_error(&self) -> Error {
-        Error::new(self.kind, self.message.clone())
+        Error { source: self.source.clone(), ..Error::new(self.kind, self.message.clone()) }
     }
 }
 
@@ -128,7 +131,7 @@ impl Shared {
             report.message = e.message.clone();
         }
         drop(report);
-        *self.ended.lock() = Some(result.map_err(|e| Failure { kind: e.kind, message: e.message }));
+        *self.ended.lock() = Some(result.map_err(|e| Failure { kind: e.kind, message: e.message, source: e.source }));
         self.changed.notify_all();
     }
 }

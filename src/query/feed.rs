@@ -4,7 +4,7 @@ mod loss;
 
 use super::ask::Question;
 use super::source::KafkaSource;
-use crate::batch::Messages;
+use crate::batch::{MAX_MESSAGE_BYTES, Messages};
 use crate::epoch::LostRange;
 use crate::error::Kind;
 use crate::kafka::{Connection, Event, OffsetSpec, Reader, ReaderOptions};
@@ -152,7 +152,6 @@ impl Feed {
         let connection = one_connection(&sources)?;
         let mut feed = Self {
             connection,
-            sources,
             reader: None,
             options: ReaderOptions {
                 // A bounded run wants its last end-of-partition soon; a live one need not ask 100 times a second.
@@ -160,8 +159,15 @@ impl Feed {
                     .then(|| ("fetch.wait.max.ms".to_string(), "250".to_string()))
                     .into_iter()
                     .collect(),
+                // What is too large for all who read it is not taken into memory.
+                max_message_bytes: sources
+                    .iter()
+                    .map(|s| s.decode.max_message_bytes)
+                    .max()
+                    .unwrap_or(MAX_MESSAGE_BYTES),
                 ..ReaderOptions::default()
             },
+            sources,
             positions: before.positions,
             targets: None,
             reached: BTreeSet::new(),
@@ -305,7 +311,10 @@ impl Feed {
                 return Ok(fed);
             }
             match self.start_reader()?.next(left)? {
-                None => return Ok(Fed::Nothing),
+                None => {
+                    self.connection.check_alive()?;
+                    return Ok(Fed::Nothing);
+                }
                 Some(Event::Messages(messages)) => {
                     let wanted = self.sift(&messages);
                     if !wanted.is_empty() {

@@ -167,8 +167,11 @@ impl BatchIterator {
             self.end_epoch(true)?;
             self.done = true;
             self.flush = true;
-        } else {
-            self.read(wait)?;
+        } else if let Err(e) = self.read(wait) {
+            if self.feed.as_ref().is_some_and(|f| f.connection.check_alive().is_err()) {
+                self.close();
+            }
+            return Err(e);
         }
         match self.pop()? {
             Some(batch) => Ok(Polled::Batch(batch)),
@@ -235,7 +238,7 @@ impl BatchIterator {
         {
             self.tick = Instant::now();
             let idle = |t: &Tracker, p: &TopicPartition| self.feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
-            if self.changed || self.engine.would_emit(&idle) {
+            if self.changed || self.engine.would_emit(&idle, now) {
                 self.end_epoch(false)?;
                 self.flush = true;
             }
@@ -264,8 +267,8 @@ impl BatchIterator {
         // Each holds its whole chunk of messages in memory.
         self.engine.rejects.truncate(self.options.keep_rejects);
         for batch in std::mem::take(&mut self.engine.outputs[0]) {
-            if self.mode == OutputMode::Complete || batch.num_rows() > 0 {
-                self.out.push(batch);
+            if self.mode == OutputMode::Complete || !batch.is_empty() {
+                self.out.push(batch.rows);
             }
         }
     }
@@ -301,5 +304,6 @@ impl BatchIterator {
         if let Some(mut feed) = self.feed.take() {
             feed.stop();
         }
+        crate::kafka::embedded::remove_what_is_left();
     }
 }

@@ -1,12 +1,12 @@
 //! What happens beside the stream and never fails it: checkpoints of the tables' logs, small files joined, old epochs cleaned up.
 
-use super::control::Shared;
+use super::control::{Shared, Stop};
 use super::memory::{self, GiveBack};
 use super::run::{QuerySpec, Runner};
 use super::start::QUARANTINE;
 use crate::epoch::EpochLog;
 use crate::sink::delta;
-use crate::sink::delta::{OutputMode, Upkeep};
+use crate::sink::delta::{Due, OutputMode, Upkeep};
 use crate::storage::Location;
 use crate::time::{Clock, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,11 @@ use tokio::task::JoinHandle;
 /// Every so many epochs the epoch log is looked at.
 const CLEAN_EVERY: i64 = 20;
 
+/// How long a run that has ended waits for what happens beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a round hands back: what went wrong, and what is known of the tables.
-type Round = (Vec<String>, BTreeMap<String, Upkeep>);
+type Round = (Vec<String>, BTreeMap<String, Upkeep>, Option<i64>);
 
 /// One round at a time.
 #[derive(Default)]
@@ -28,6 +31,8 @@ pub struct Maintenance {
     upkeep: BTreeMap<String, Upkeep>,
     /// The epoch at which old ones were cleaned up last, or before which this run began.
     cleaned: Option<i64>,
+    /// The oldest epoch that is kept.
+    oldest: Option<i64>,
     give_back: GiveBack,
 }
 
@@ -52,8 +57,9 @@ impl Maintenance {
             && let Ok(ended) = spec.runtime.block_on(async { tokio::time::timeout(patience, task).await })
         {
             match ended {
-                Ok((wrong, upkeep)) => {
+                Ok((wrong, upkeep, oldest)) => {
                     self.upkeep = upkeep;
+                    self.oldest = oldest;
                     self.tell(shared, wrong);
                 }
                 Err(e) => self.tell(shared, vec![format!("{}: what happens beside the stream ended: {e}", spec.name)]),
@@ -63,6 +69,19 @@ impl Maintenance {
 }
 
 impl Runner<'_> {
+    /// At a run's end: rounds may have been left out because the one before was still at work.
+    pub(super) fn maintain_at_end(&mut self) {
+        let patience = if self.shared.stopping() == Stop::Now { Duration::ZERO } else { PATIENCE };
+        self.maintenance.settle(self.spec, self.shared, patience);
+        let due = |last: i64| self.maintenance.cleaned.is_some_and(|c| last / CLEAN_EVERY > c / CLEAN_EVERY);
+        if let Some(last) = self.last_done.filter(|last| due(*last))
+            && !patience.is_zero()
+        {
+            self.maintain(last);
+            self.maintenance.settle(self.spec, self.shared, patience);
+        }
+    }
+
     /// After an epoch is done, unless the round before is still at work.
     pub(super) fn maintain(&mut self, epoch: i64) {
         if !self.maintenance.is_idle() {
@@ -70,15 +89,25 @@ impl Runner<'_> {
         }
         self.maintenance.settle(self.spec, self.shared, Duration::from_secs(1));
         let every = self.spec.optimize_every;
-        let due: Vec<(Location, u64, Option<usize>)> = self
+        let clean_log = self.spec.clean_log;
+        let due_of = |location: &Location, version: u64, optimize_every: Option<usize>| Due {
+            location: location.clone(),
+            version,
+            optimize_every,
+            clean_log,
+        };
+        let due: Vec<(String, Due)> = self
             .at
             .committer
             .places()
             .into_iter()
             .filter_map(|(name, version)| match self.spec.tables.iter().find(|t| t.name == name) {
                 // A complete table is written anew each time.
-                Some(t) => Some((t.location.clone(), version, every.filter(|_| t.mode != OutputMode::Complete))),
-                None if name == QUARANTINE => Some((self.spec.quarantine.clone(), version, every)),
+                Some(t) => {
+                    let every = every.filter(|_| t.mode != OutputMode::Complete);
+                    Some((name, due_of(&t.location, version, every)))
+                }
+                None if name == QUARANTINE => Some((name, due_of(&self.spec.quarantine, version, every))),
                 None => None,
             })
             .collect();
@@ -91,19 +120,31 @@ impl Runner<'_> {
         }
         let give_back = self.maintenance.give_back.is_due();
         let mut upkeep = self.maintenance.upkeep.clone();
+        let mut oldest = self.maintenance.oldest;
         self.maintenance.round = Some(self.spec.runtime.spawn(async move {
             let mut wrong = vec![];
-            for (location, version, every) in due {
-                let known = upkeep.entry(location.display()).or_default();
-                wrong.extend(delta::maintain(&location, version, every, known).await);
+            if clean {
+                match log.clean(epoch, SystemClock.now(), oldest).await {
+                    Ok(cleaned) => oldest = cleaned.oldest,
+                    Err(e) => wrong
+                        .push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message)),
+                }
             }
-            if clean && let Err(e) = log.clean(epoch, SystemClock.now()).await {
-                wrong.push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message));
+            for (name, due) in due {
+                let known = upkeep.entry(due.location.display()).or_default();
+                wrong.extend(delta::maintain(&due, known, oldest_version(&log, oldest, &name)).await);
             }
             if give_back {
                 memory::give_back();
             }
-            (wrong, upkeep)
+            (wrong, upkeep, oldest)
         }));
     }
+}
+
+/// The table's version as of the oldest epoch that is kept; 0 where that is not known.
+async fn oldest_version(log: &EpochLog, oldest: Option<i64>, table: &str) -> u64 {
+    let Some(oldest) = oldest else { return 0 };
+    let done = log.read_done(oldest).await.ok().flatten();
+    done.and_then(|d| d.tables.get(table).map(|t| t.version)).unwrap_or(0)
 }

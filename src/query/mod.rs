@@ -12,6 +12,8 @@
 //! ask      questions to Kafka beside the loop
 //! statics  tables that rows are joined with
 //! backfill new tables that begin at the earliest offset
+//! ownership whose a table's rows are              places   where rows are not as safe as they seem
+//! repair   the way out for a sealed epoch that a table does not take
 //! ```
 
 mod ask;
@@ -27,7 +29,10 @@ pub mod iterate;
 mod maintain;
 mod memory;
 mod open;
+mod ownership;
+mod places;
 pub mod plan;
+pub mod repair;
 mod report;
 pub mod run;
 mod seal;

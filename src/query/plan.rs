@@ -73,6 +73,11 @@ impl OperatorKind {
         }
     }
 
+    /// Whether it hands out all of its groups in each epoch.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Aggregate(_, Emit::Complete))
+    }
+
     pub fn why_late(&self) -> &'static str {
         match self {
             Self::Aggregate(..) => "its windows are closed",

@@ -6,6 +6,7 @@ use super::control::{Query, Shared, Stop, TURN, let_go, take_over};
 use super::feed::Fed;
 use super::heartbeat::{self, Heartbeat};
 use super::maintain::Maintenance;
+use super::source::KafkaSource;
 use super::start::{self, GRACE, QUARANTINE, Started};
 use super::stream::{Stream, check_name};
 use super::trigger::Trigger;
@@ -26,9 +27,12 @@ use std::time::{Duration, Instant};
 
 /// An epoch ends at the first of these.
 const MAX_EPOCH_ROWS: u64 = 5_000_000;
+/// Of keys and values as they came.
+const MAX_EPOCH_BYTES: u64 = 256 << 20;
+/// Of rows that are held until the epoch's end: they are there again as the file that is staged, and those of the epoch before while it is
+/// committed.
+const MAX_HELD_BYTES: usize = 64 << 20;
 const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
-/// How long a run that has ended waits for what happens beside it.
-const MAINTENANCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct TableOptions {
@@ -54,7 +58,8 @@ impl TableOptions {
 
 /// What is handed each epoch's rows, at least once, and the same rows for the same epoch.
 pub trait ForEach: Send + Sync {
-    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> std::result::Result<(), String>;
+    /// An error's text is the user's own; it is put into a sentence that says where it happened.
+    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> Result<()>;
 }
 
 #[derive(Clone)]
@@ -70,6 +75,8 @@ pub struct QuerySpec {
     pub close_windows: bool,
     /// So many small files of a table are joined; None: never.
     pub optimize_every: Option<usize>,
+    /// Whether the tables' logs are cleaned; None: as each table's property says.
+    pub clean_log: Option<bool>,
     /// Bytes of state that stay in memory; None: half of the machine's.
     pub memory_limit: Option<usize>,
     pub runtime: tokio::runtime::Handle,
@@ -81,7 +88,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 impl QuerySpec {
     /// Whether Kafka, which has not answered since then, is waited for.
     pub(super) fn patient(&self, since: Instant) -> bool {
-        self.trigger != Trigger::AvailableNow || since.elapsed() < PATIENCE
+        let come_back = |s: Arc<KafkaSource>| s.connection.check_alive().is_ok();
+        (self.trigger != Trigger::AvailableNow || since.elapsed() < PATIENCE)
+            && self.tables.iter().flat_map(|t| t.stream.kafka_sources()).all(come_back)
     }
 }
 
@@ -96,6 +105,15 @@ impl Query {
                     "two tables are named '{}' or lie at {}",
                     t.name,
                     t.location.display()
+                )));
+            }
+            if t.location.url() == spec.quarantine.url() && t.foreach.is_none() {
+                return Err(Error::config(format!(
+                    "the table '{}' would lie where the quarantine of '{}' does ({}): what is set aside would be among its rows. Give the table \
+                     another name.",
+                    t.name,
+                    spec.name,
+                    spec.quarantine.display()
                 )));
             }
             start::table_spec(t).check()?;
@@ -113,6 +131,7 @@ impl Query {
                     Err(Error::internal(format!("a fault in bayou: {}", text.unwrap_or("no message"))))
                 });
                 let_go(&checkpoint, &thread);
+                crate::kafka::embedded::remove_what_is_left();
                 thread.0.end(result);
             })
             .map_err(|e| Error::internal(format!("no thread: {e}")))?;
@@ -130,6 +149,8 @@ pub(super) struct Runner<'a> {
     /// The commit of the epoch before, at work beside this one's reading.
     pub(super) committing: Option<tokio::task::JoinHandle<Result<(Committer, Done)>>>,
     pub(super) run_totals: RuleTotals,
+    /// The newest epoch of this run that is in every table.
+    pub(super) last_done: Option<i64>,
     pub(super) began: Instant,
 }
 
@@ -143,7 +164,10 @@ pub(super) struct Work {
     pub held: Vec<Vec<RecordBatch>>,
     pub quarantine: Option<Stager>,
     pub messages: u64,
+    pub bytes: u64,
     pub rows: u64,
+    /// Bytes of the rows in `held`.
+    pub held_bytes: usize,
     pub began: Instant,
     pub clock: EventTime,
 }
@@ -174,6 +198,8 @@ impl<'a> Runner<'a> {
         };
         spec.runtime.block_on(shared.unless_stopped(Duration::ZERO, check))?;
         let _beat = Heartbeat::start(&spec.checkpoint, &shared.run_id, &spec.runtime);
+        let renamed = spec.runtime.block_on(super::ownership::under_its_old_name(spec))?;
+        let spec = renamed.as_ref().unwrap_or(spec);
         let (mut restarts, mut newest) = (0, None);
         let (mut totals, began) = (RuleTotals::default(), Instant::now());
         // A run that starts again goes on; only its first start empties the tables.
@@ -237,10 +263,13 @@ impl<'a> Runner<'a> {
             memory_limit: spec.memory_limit.unwrap_or_else(half_of_memory),
             committing: None,
             run_totals: totals,
+            last_done: None,
             began,
         };
         {
+            runner.run_totals.add(&runner.at.engine.counts.rules);
             let mut report = shared.report.lock();
+            report.rules = runner.run_totals.clone();
             report.status = "running".into();
             runner.at.feed.warnings.drain(..).for_each(|text| report.warn(text));
         }
@@ -253,11 +282,7 @@ impl<'a> Runner<'a> {
         let result = runner.epochs();
         runner.at.feed.stop();
         let settled = runner.settle();
-        runner.maintenance.settle(
-            spec,
-            shared,
-            if shared.stopping() == Stop::Now { Duration::ZERO } else { MAINTENANCE },
-        );
+        runner.maintain_at_end();
         let ended = result?;
         settled.map(|()| (ended, runner.run_totals))
     }
@@ -314,7 +339,9 @@ impl<'a> Runner<'a> {
             held: self.spec.tables.iter().map(|_| vec![]).collect(),
             quarantine: None,
             messages: 0,
+            bytes: 0,
             rows: 0,
+            held_bytes: 0,
             began: Instant::now(),
             clock: SystemClock.now(),
         }
@@ -325,7 +352,7 @@ impl<'a> Runner<'a> {
         let now = SystemClock.now();
         let feed = &self.at.feed;
         let close = last && self.spec.close_windows && self.at.engine.would_close(now);
-        close || !feed.lost.is_empty() || self.at.engine.would_emit(&|t, p| feed.is_idle(t, p, now))
+        close || !feed.lost.is_empty() || self.at.engine.would_emit(&|t, p| feed.is_idle(t, p, now), now)
     }
 
     /// Reads until the epoch is full.
@@ -354,8 +381,18 @@ impl<'a> Runner<'a> {
                 }
             };
             // An epoch's own groups cannot be moved to disk: what is too much for memory is two epochs.
-            let heavy = work.messages > 0 && self.at.engine.memory() > self.memory_limit / 4 * 5;
-            if full || heavy || work.rows >= MAX_EPOCH_ROWS || limit.is_some_and(|l| work.messages >= l) {
+            let memory = self.at.engine.memory() + work.held_bytes;
+            let heavy = work.messages > 0 && memory > self.memory_limit / 4 * 5;
+            // As fast as possible: what is there goes as soon as the epoch before is committed.
+            let at_once = self.spec.trigger == Trigger::Interval(Duration::ZERO) && self.committing.is_none();
+            let large = work.bytes >= MAX_EPOCH_BYTES || work.held_bytes >= MAX_HELD_BYTES;
+            if full
+                || heavy
+                || large
+                || at_once && work.messages > 0
+                || work.rows >= MAX_EPOCH_ROWS
+                || limit.is_some_and(|l| work.messages >= l)
+            {
                 // An interval's epoch that is cut by its size still waits for the interval's end.
                 if let Trigger::Interval(every) = self.spec.trigger
                     && limit.is_some_and(|l| work.messages >= l)
@@ -367,17 +404,19 @@ impl<'a> Runner<'a> {
                 return Ok(Worked::Full);
             }
             let most = limit.map(|l| (l - work.messages) as usize);
-            let fed = self.at.feed.next(TURN, most)?;
+            // Whether the commit has ended is looked at again soon where something waits for it.
+            let turn = if work.messages > 0 && self.committing.is_some() { TURN / 10 } else { TURN };
+            let fed = self.at.feed.next(turn, most)?;
             self.warn();
             match fed {
                 Fed::Messages(messages, wanted) => {
                     work.messages += wanted.len() as u64;
+                    work.bytes += (messages.bytes() as u64 * wanted.len() as u64) / messages.len().max(1) as u64;
                     self.at.engine.push_messages(&messages, &wanted, work.clock)?;
                     self.stage(work)?;
                 }
                 Fed::Nothing => {
-                    let as_fast_as_possible = self.spec.trigger == Trigger::Interval(Duration::ZERO);
-                    if as_fast_as_possible && (work.messages > 0 || self.has_news(false)) {
+                    if at_once && self.has_news(false) {
                         return Ok(Worked::Full);
                     }
                 }
@@ -404,20 +443,28 @@ impl<'a> Runner<'a> {
         let runtime = &self.spec.runtime;
         for (i, t) in self.spec.tables.iter().enumerate() {
             for batch in std::mem::take(&mut self.at.engine.outputs[i]) {
-                if t.foreach.is_some() || t.mode == OutputMode::Update {
-                    work.rows += batch.num_rows() as u64;
-                    work.held[i].push(batch);
+                if t.foreach.is_some() {
+                    work.rows += batch.len() as u64;
+                    work.held_bytes += batch.rows.get_array_memory_size();
+                    work.held[i].push(batch.rows);
                     continue;
                 }
-                if work.stagers[i].is_none() {
-                    let staging =
-                        self.at.committer.staging.get(&t.name).ok_or_else(|| Error::internal("a table is missing"))?;
-                    work.stagers[i] = Some(Stager::start(staging, runtime));
+                let staging = self.at.committer.staging.get(&t.name);
+                let staging = staging.ok_or_else(|| Error::internal("a table is missing"))?;
+                // What the table does not take goes to quarantine: nothing is sealed that cannot be committed.
+                let refused = staging.admission.judge(&batch.rows)?;
+                let batch = match refused.is_empty() {
+                    true => batch,
+                    false => self.at.engine.refuse(&t.name, t.mode == OutputMode::Complete, &batch, refused)?,
+                };
+                work.rows += batch.len() as u64;
+                if t.mode == OutputMode::Update {
+                    work.held_bytes += batch.rows.get_array_memory_size();
+                    work.held[i].push(batch.rows);
+                    continue;
                 }
-                work.rows += batch.num_rows() as u64;
-                if let Some(stager) = &mut work.stagers[i] {
-                    stager.send(&batch)?;
-                }
+                let stager = work.stagers[i].get_or_insert_with(|| Stager::start(staging, runtime));
+                stager.send(&batch.rows)?;
             }
         }
         let rejects = std::mem::take(&mut self.at.engine.rejects);
@@ -459,6 +506,7 @@ impl<'a> Runner<'a> {
                     self.report_version(name, table.version);
                 }
                 let epoch = done.epoch;
+                self.last_done = Some(epoch);
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 self.at.committer.take_on(newer);

@@ -7,8 +7,9 @@ use super::report;
 use super::run::{Runner, TableOptions, Work};
 use super::start::{Looked, QUARANTINE, Started};
 use crate::epoch::*;
+use crate::error::Kind;
 use crate::progress::RuleTotals;
-use crate::sink::delta::{OutputMode, merge_rows, merge_schema};
+use crate::sink::delta::{OutputMode, merge_rows, merge_schema, present};
 use crate::storage::Location;
 use crate::time::{Clock, EventTime, SystemClock};
 use crate::{Error, Result, state};
@@ -16,6 +17,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// What the last look at the tables before a seal has shown.
+enum Looks {
+    /// The rows fit; these tables are up to date.
+    Fit(Vec<String>),
+    /// They do not fit any more, and why.
+    Changed(String),
+}
 
 /// What staged files say they are.
 pub const STAGED: &str = "staged rows";
@@ -64,12 +73,18 @@ impl Runner<'_> {
             // A complete result that has become empty must show as such.
             let commit = rows > 0 || (t.mode == OutputMode::Complete && updated);
             written.insert(t.name.clone(), rows);
-            tables.insert(t.name.clone(), sealed(&t.location, t.mode.name(), commit, rows, &adds)?);
+            tables.insert(
+                t.name.clone(),
+                sealed(&t.location, t.mode.name(), commit, rows, &adds, self.admitted(&t.name))?,
+            );
         }
         self.at.engine.changed.iter_mut().for_each(Vec::clear);
         if let Some(stager) = work.quarantine.take() {
             let (adds, rows) = rt.block_on(stager.finish())?;
-            tables.insert(QUARANTINE.into(), sealed(&self.spec.quarantine, "append", rows > 0, rows, &adds)?);
+            tables.insert(
+                QUARANTINE.into(),
+                sealed(&self.spec.quarantine, "append", rows > 0, rows, &adds, self.admitted(QUARANTINE))?,
+            );
         }
         self.write_state(work.epoch, last)?;
         let staged = staging.elapsed();
@@ -99,6 +114,16 @@ impl Runner<'_> {
             self.shared.report.lock().warn(text.into());
             return Ok(false);
         }
+        let looked = match self.look(&mut tables, &staged_rows) {
+            Ok(Looks::Fit(looked)) => looked,
+            Ok(Looks::Changed(text)) => {
+                self.shared.report.lock().warn(text);
+                return Ok(false);
+            }
+            // Not sealed: abandoned.
+            Err(e) if e.kind == Kind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
         let sealing = Instant::now();
         let seal = self.make_seal(&work, &counts, tables, &totals, now);
         let claim = self.at.log_claim(&rt, &seal)?;
@@ -116,7 +141,8 @@ impl Runner<'_> {
         self.at.feed.lost.clear();
         let sealed_in = sealing.elapsed();
 
-        let commits = seal_to_commits(self.spec, &self.at.log, &seal, &staged_rows)?;
+        let mut commits = seal_to_commits(&self.spec.tables, &self.at.log, &seal, &staged_rows, Some(&rt))?;
+        commits.iter_mut().for_each(|c| c.looked = looked.contains(&c.name));
         let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
         let started = Instant::now();
         let report = report::epoch(
@@ -135,6 +161,72 @@ impl Runner<'_> {
             Ok((committer, done))
         }));
         Ok(true)
+    }
+
+    fn admitted(&self, table: &str) -> Option<String> {
+        self.at.committer.staging.get(table).map(|s| s.admission.fingerprint.clone())
+    }
+
+    /// A last look at the tables before the seal: what others have made of them may be that they no longer take rows that they took when
+    /// the epoch began. Such an epoch is not sealed but made anew.
+    fn look(
+        &mut self,
+        tables: &mut BTreeMap<String, SealedTable>,
+        staged: &BTreeMap<String, StagedRows>,
+    ) -> Result<Looks> {
+        let mut jobs = vec![];
+        for (name, sealed) in tables.iter().filter(|(n, t)| t.commit && self.at.committer.tables.contains_key(*n)) {
+            let table = self.at.committer.tables[name].clone();
+            let merged: Vec<RecordBatch> = match sealed.mode.as_str() {
+                "update" => staged.get(name).map(|s| s.batches.clone()).unwrap_or_default(),
+                _ => vec![],
+            };
+            jobs.push(async move {
+                let mut table = table.lock().await;
+                let changed = match table.look().await {
+                    Ok(changed) => changed,
+                    // The commit tries more often.
+                    Err(e) if matches!(e.kind, Kind::Storage | Kind::Connection) => return Ok((name.clone(), None)),
+                    Err(e) => return Err(e),
+                };
+                let staging = table.staging()?;
+                if !changed && Some(&staging.admission.fingerprint) == sealed.admitted.as_ref() {
+                    return Ok((name.clone(), Some((staging, 0))));
+                }
+                let mut refused = 0;
+                for add in &sealed.adds {
+                    let add = serde_json::from_value(add.clone()).map_err(|e| Error::internal(e.to_string()))?;
+                    table
+                        .judge_file(&add, |_, r| {
+                            refused += r.len();
+                            Ok(())
+                        })
+                        .await?;
+                }
+                for batch in &merged {
+                    refused += staging.admission.judge(&present(batch)?)?.len();
+                }
+                Ok((name.clone(), Some((staging, refused))))
+            });
+        }
+        let looking = futures::future::try_join_all(jobs);
+        let found = self.spec.runtime.block_on(self.shared.unless_stopped(Duration::ZERO, looking))?;
+        let mut looked = vec![];
+        for (name, staging) in found {
+            let Some((staging, refused)) = staging else { continue };
+            if refused > 0 {
+                return Ok(Looks::Changed(format!(
+                    "started again from the last epoch: the table '{name}' was changed by somebody else, and does not take {refused} of the \
+                     rows that it took before; they go to quarantine"
+                )));
+            }
+            if let Some(sealed) = tables.get_mut(&name) {
+                sealed.admitted = Some(staging.admission.fingerprint.clone());
+            }
+            self.at.committer.staging.insert(name.clone(), staging);
+            looked.push(name);
+        }
+        Ok(Looks::Fit(looked))
     }
 
     /// Rows that are sealed as a file of ours: those that are merged, or handed to a function.
@@ -157,7 +249,7 @@ impl Runner<'_> {
             }
         };
         let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
-        let mut table = sealed(&t.location, t.mode_name(), rows > 0, rows, &[])?;
+        let mut table = sealed(&t.location, t.mode_name(), rows > 0, rows, &[], self.admitted(&t.name))?;
         if rows > 0 {
             let bytes = state::encode(&schema, &batches, STAGED)?;
             let writing = self.at.log.write_file(format!("staged/{}", t.name), epoch, "rows", bytes);
@@ -254,8 +346,18 @@ fn sealed(
     commit: bool,
     rows: u64,
     adds: &[crate::sink::delta::Add],
+    admitted: Option<String>,
 ) -> Result<SealedTable> {
     let adds = adds.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
     let adds = adds.map_err(|e| Error::internal(e.to_string()))?;
-    Ok(SealedTable { location: location.display(), mode: mode.into(), commit, rows, adds, staged: None, keys: vec![] })
+    Ok(SealedTable {
+        location: location.display(),
+        mode: mode.into(),
+        commit,
+        rows,
+        adds,
+        staged: None,
+        keys: vec![],
+        admitted,
+    })
 }

@@ -63,10 +63,10 @@ impl KafkaSource {
     pub fn identity(&self) -> String {
         let schema = self.schema.as_ref().map(|s| expr::to_ddl(s)).unwrap_or_default();
         format!(
-            "kafka {} {:?} {schema} {:?} {:?} {} {:?} {:?} {:?} {}",
+            "kafka {} {:?} {schema} {} {:?} {} {:?} {:?} {:?} {}",
             self.connection.identity(),
             self.topics,
-            self.decode,
+            self.decode.identity(),
             self.on_malformed,
             self.max_malformed,
             self.starting,
@@ -135,6 +135,10 @@ impl KafkaSource {
                 }
             }
         }
+        // Offsets of an end have a check of their own, against the end at that time.
+        if what != "ending_offsets" {
+            self.check_not_behind_the_end(&out, what)?;
+        }
         if !ask.is_empty() {
             out.extend(self.connection.list_offsets(&ask)?);
         }
@@ -144,6 +148,25 @@ impl KafkaSource {
             )));
         }
         Ok(out)
+    }
+}
+
+impl KafkaSource {
+    /// A first run from behind the end would be taken for one whose log was cut.
+    fn check_not_behind_the_end(&self, given: &Positions, what: &str) -> Result<()> {
+        if given.is_empty() {
+            return Ok(());
+        }
+        let ask: Vec<_> = given.keys().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
+        for (tp, end) in self.connection.list_offsets(&ask)? {
+            if given[&tp] > end {
+                return Err(Error::config(format!(
+                    "{what}: {tp} ends at {}, and is to be read from {}. Give an offset up to {}, or -1 for what comes from now on.",
+                    end.0, given[&tp].0, end.0
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

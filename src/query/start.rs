@@ -7,7 +7,9 @@ use super::compact::FileInfo;
 use super::control::Shared;
 use super::engine::Engine;
 use super::feed::{Before, Feed, LastRead, one_connection};
+use super::ownership;
 use super::plan::{Plan, Target};
+use super::repair;
 use super::run::{QuerySpec, TableOptions};
 use super::source::{KafkaSource, OnMalformed};
 use crate::epoch::*;
@@ -67,6 +69,7 @@ pub fn table_spec(t: &TableOptions) -> TableSpec {
     TableSpec {
         location: t.location.clone(),
         schema: t.stream.schema().clone(),
+        declared: t.stream.declared_schema(),
         partition_by: t.partition_by.clone(),
         mode: t.mode,
         name: t.table_name.clone(),
@@ -76,13 +79,18 @@ pub fn table_spec(t: &TableOptions) -> TableSpec {
 }
 
 pub fn quarantine_spec(spec: &QuerySpec) -> TableSpec {
+    quarantine_table(spec.quarantine.clone(), &spec.name)
+}
+
+pub fn quarantine_table(location: crate::storage::Location, query: &str) -> TableSpec {
     TableSpec {
-        location: spec.quarantine.clone(),
+        location,
         schema: quarantine::SCHEMA.clone(),
+        declared: quarantine::SCHEMA.clone(),
         partition_by: vec![],
         mode: OutputMode::Append,
         name: None,
-        comment: Some(format!("What the query {} set aside: the original messages and why", spec.name)),
+        comment: Some(format!("What the query {query} set aside: the original messages and why")),
         merge_schema: true,
     }
 }
@@ -198,6 +206,7 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         }
         Begin::New { generation, truncate } => {
             if truncate {
+                rt.block_on(ownership::check_refresh(spec))?;
                 // From the fence on there is no way back, and this run may not get to its end.
                 rt.block_on(start_over(&spec.checkpoint))?;
             }
@@ -209,8 +218,9 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
             let first = sealed.max(taken) + 1;
             if !truncate && first > 0 {
                 return Err(Error::config(format!(
-                    "a table of '{}' holds epochs up to {} of this query, and its checkpoint {} is not there. Point checkpoint_location at it; or, \
-                     to empty the tables and read everything anew, run with full_refresh=True.",
+                    "a table of '{}' holds epochs up to {} of a query '{0}', and its checkpoint {} is not there. Point checkpoint_location at it. Where \
+                     those are another query's, which writes the same table or quarantine table, give this one a name of its own. Or, to \
+                     empty the tables and read everything anew, run with full_refresh=True.",
                     spec.name,
                     first - 1,
                     spec.checkpoint.display()
@@ -297,7 +307,8 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
                 None => {
                     let before = rt.block_on(log.read_done(n - 1))?;
                     committer.known(before.as_ref());
-                    let commits = seal_to_commits(spec, &log, seal, &BTreeMap::new())?;
+                    let seal = &rt.block_on(repair::effective(&log, seal.clone()))?;
+                    let commits = seal_to_commits(&spec.tables, &log, seal, &BTreeMap::new(), Some(&rt))?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", spec.name);
                     let finish = committer.commit(&log, seal, commits, now);
                     rt.block_on(shared.unless_stopped(GRACE, finish))?
@@ -311,6 +322,18 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     }
     let last = newest.unwrap_or(start_file.first_epoch - 1);
     rt.block_on(committer.check(spec, last))?;
+    rt.block_on(ownership::check_first(spec, &committer, &topic_ids))?;
+    // Each run of a job says it; a store is asked once.
+    if newest.is_none() || spec.tables.iter().all(|t| t.location.is_local()) {
+        let found = rt.block_on(super::places::warnings(spec))?;
+        shared.report.lock().warnings.extend(found);
+    }
+    {
+        let mut report = shared.report.lock();
+        for table in committer.tables.values() {
+            report.notes.extend(rt.block_on(table.lock()).notes.iter().cloned());
+        }
+    }
 
     let mut totals = RuleTotals::default();
     let mut fill = None;
@@ -393,7 +416,7 @@ enum Begin {
     New { generation: u64, truncate: bool },
 }
 
-async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
+pub(super) async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
     let name = format!("definition/{hash}.json");
     log.read(&name).await?.ok_or_else(|| gone(log, &name))
 }

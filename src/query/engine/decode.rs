@@ -10,6 +10,9 @@ use crate::time::EventTime;
 use crate::{Error, Result};
 use std::sync::Arc;
 
+/// So many different errors are counted apart.
+const ERRORS: usize = 1000;
+
 impl Engine {
     /// Messages `wanted` of a chunk, in order; each goes to the sources that read its topic.
     pub fn push_messages(&mut self, messages: &Arc<Messages>, wanted: &[u32], now: EventTime) -> Result<()> {
@@ -52,6 +55,11 @@ impl Engine {
         Ok(())
     }
 
+    /// What the sources' readers have to say about names of fields.
+    pub fn hints(&self) -> Vec<String> {
+        self.decoders.iter().flatten().flat_map(|d| d.hints()).collect()
+    }
+
     fn decode_into(&mut self, node: usize, messages: &Arc<Messages>, wanted: &[u32], now: EventTime) -> Result<()> {
         if wanted.is_empty() {
             return Ok(());
@@ -62,11 +70,12 @@ impl Engine {
         self.counts.unknown_fields += decoded.unknown_fields;
         self.counts.tombstones += decoded.tombstones.len() as u64;
         self.counts.malformed += decoded.malformed.len() as u64;
-        let (tombstone_policy, limit) = match &self.plan.nodes[node].step {
-            Step::Kafka(s) => (s.decode.on_tombstone, s.max_malformed),
-            Step::Messages(s) => (s.decode.on_tombstone, 1.0),
-            _ => (OnTombstone::Skip, 1.0),
+        let (options, limit) = match &self.plan.nodes[node].step {
+            Step::Kafka(s) => (&s.decode, s.max_malformed),
+            Step::Messages(s) => (&s.decode, 1.0),
+            _ => return Err(Error::internal("a source without options")),
         };
+        let (tombstone_policy, max_bytes) = (options.on_tombstone, options.max_message_bytes);
         if tombstone_policy == OnTombstone::Quarantine {
             for i in &decoded.tombstones {
                 self.reject(
@@ -80,23 +89,28 @@ impl Engine {
         }
         if let Some(first) = decoded.malformed.first() {
             if self.policy(node) == OnMalformed::Fail {
+                let large = messages.above(first.message as usize, max_bytes).is_some();
                 return Err(Error::malformed(format!(
-                    "{}: {}. Nothing of it was skipped; to go on without such messages say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
+                    "{}: {}. Nothing of it was skipped; to go on without such messages say on_malformed=\"drop\", or \"quarantine\" where a table is written{}.",
                     messages.place(first.message as usize),
-                    first.error
+                    first.error,
+                    if large { "; to read them, raise max_message_bytes" } else { "" }
                 )));
             }
             let keep = self.policy(node) == OnMalformed::Quarantine;
             for m in &decoded.malformed {
-                *self.errors.entry(without_place(&m.error)).or_default() += 1;
+                let mut text = without_place(&m.error);
+                // Names of a message's own stand in some: they must not fill the memory.
+                if self.errors.len() >= ERRORS && !self.errors.contains_key(&text) {
+                    text = "another error".into();
+                }
+                *self.errors.entry(text).or_default() += 1;
                 if keep {
-                    self.reject(
-                        node,
-                        Stage::Decode,
-                        vec![],
-                        m.error.as_str().into(),
-                        RejectSource::Message(messages.clone(), m.message),
-                    );
+                    let from = match messages.above(m.message as usize, max_bytes) {
+                        None => RejectSource::Message(messages.clone(), m.message),
+                        Some(_) => RejectSource::TooLarge(messages.clone(), m.message, max_bytes),
+                    };
+                    self.reject(node, Stage::Decode, vec![], m.error.as_str().into(), from);
                 }
             }
         }
@@ -143,7 +157,8 @@ impl Engine {
     }
 }
 
-/// An error's text without the byte position, so that equal errors are counted together.
+/// An error's text without the byte position or size, so that equal errors are counted together.
 fn without_place(error: &str) -> String {
-    error.rfind(" (byte ").map_or(error, |at| &error[..at]).to_string()
+    let size = error.strip_suffix(" bytes)").and_then(|e| e.rfind(" ("));
+    error.rfind(" (byte ").or(size).map_or(error, |at| &error[..at]).to_string()
 }

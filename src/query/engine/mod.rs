@@ -3,6 +3,7 @@
 
 mod decode;
 mod reject;
+mod watch;
 
 use super::plan::{Plan, Step};
 use super::source::OnMalformed;
@@ -62,9 +63,14 @@ pub struct Engine {
     pub trackers: Vec<Tracker>,
     pub operators: Vec<Box<dyn Stateful>>,
     /// The watermark behind each node when the epoch began.
-    before: Vec<Option<Watermark>>,
+    before: Vec<Level>,
+    /// By operator, the highest watermark that it has had before it.
+    floors: Vec<Option<Watermark>>,
     recent: Vec<VecDeque<bool>>,
     errors: BTreeMap<String, u64>,
+    /// By step, and by rule of a step: how many of the last rows failed.
+    failing: Vec<watch::Recent>,
+    failing_rules: BTreeMap<(usize, usize), watch::Recent>,
     /// Steps whose rules and rejects were counted and kept aside already.
     silent: Vec<bool>,
     /// By node, the tables that rows are joined with.
@@ -72,13 +78,28 @@ pub struct Engine {
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
     /// Rows for each target since they were last taken.
-    pub outputs: Vec<Vec<RecordBatch>>,
+    pub outputs: Vec<Vec<Batch>>,
     pub rejects: Vec<Reject>,
+    /// Rows of complete results that were set aside in this run.
+    refused: std::collections::HashSet<(String, String)>,
     pub counts: EpochCounts,
     /// The operators' increments of the epoch that has just ended.
     pub increments: Vec<Vec<RecordBatch>>,
     /// The keys that changed in operators that hand out changed groups.
     pub changed: Vec<Vec<RecordBatch>>,
+}
+
+/// The watermark behind a node, and whether all the partitions that it comes from are idle.
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    at: Option<Watermark>,
+    idle: bool,
+}
+
+impl Level {
+    fn of(tracker: &Tracker) -> Self {
+        Self { at: tracker.watermark, idle: tracker.is_idle() }
+    }
 }
 
 /// No partition of a topic: rows at hand.
@@ -109,18 +130,23 @@ impl Engine {
             trackers,
             recent: plan.nodes.iter().map(|_| VecDeque::new()).collect(),
             errors: BTreeMap::new(),
+            failing: plan.nodes.iter().map(|_| watch::Recent::default()).collect(),
+            failing_rules: BTreeMap::new(),
             outputs: plan.targets.iter().map(|_| vec![]).collect(),
             rejects: vec![],
+            refused: Default::default(),
             counts: EpochCounts::new(operators.len()),
             increments: vec![vec![]; operators.len()],
             changed: vec![vec![]; operators.len()],
             before: vec![],
+            floors: vec![None; operators.len()],
             epoch: None,
             silent: vec![false; plan.nodes.len()],
             statics,
             operators,
             plan,
         };
+        engine.counts = engine.no_counts();
         engine.begin();
         Ok(engine)
     }
@@ -135,6 +161,7 @@ impl Engine {
     /// Nothing of these steps is counted or kept aside: that has been done.
     pub fn be_silent_about(&mut self, streams: &std::collections::HashSet<String>) {
         self.silent = self.plan.nodes.iter().map(|n| streams.contains(&n.stream)).collect();
+        self.counts = self.no_counts();
     }
 
     fn policy(&self, node: usize) -> OnMalformed {
@@ -170,7 +197,7 @@ impl Engine {
         for (target, node) in self.plan.outputs.iter().enumerate() {
             for batch in &values[*node] {
                 if !batch.is_empty() {
-                    self.outputs[target].push(batch.rows.clone());
+                    self.outputs[target].push(batch.clone());
                 }
             }
         }
@@ -181,9 +208,11 @@ impl Engine {
             Step::Kafka(_) | Step::Messages(_) | Step::Rows(_) => batch,
             Step::Union(columns) => relabel(&batch, &self.plan.nodes[node].schema, &columns[which])?,
             Step::Project(p) => {
-                let out = p.clone().apply(&batch)?;
-                self.failed_rows(node, &batch, &out.failed)?;
-                out.batch
+                for (part, out) in p.clone().apply_in_parts(&batch)? {
+                    self.failed_rows(node, &part, &out.failed)?;
+                    to.push(out.batch);
+                }
+                return Ok(());
             }
             Step::Filter(f) => {
                 let out = f.clone().apply(&batch)?;
@@ -211,7 +240,7 @@ impl Engine {
             }
             Step::Stateful { operator } => {
                 let operator = *operator;
-                let before = self.input_watermark(&self.before, node);
+                let before = self.before_operator(&self.before, operator);
                 let out = self.operators[operator].push(which, &batch, before)?;
                 self.failed_rows(node, &batch, &out.failed)?;
                 self.late_rows(node, operator, &out.late.iter().map(|l| (&batch, l)).collect::<Vec<_>>());
@@ -266,37 +295,59 @@ impl Engine {
         Ok(())
     }
 
-    /// The watermark behind each node, from those of the trackers. A step passes its input's on; where inputs meet the lowest
-    /// counts, and none while one of them has none.
-    fn watermarks(&self, trackers: &[Option<Watermark>]) -> Vec<Option<Watermark>> {
-        let mut out: Vec<Option<Watermark>> = Vec::with_capacity(self.plan.nodes.len());
+    /// The watermark behind each node, from those of the trackers. A step passes its input's on.
+    fn watermarks(&self, trackers: &[Level]) -> Vec<Level> {
+        let mut out: Vec<Level> = Vec::with_capacity(self.plan.nodes.len());
         for (i, node) in self.plan.nodes.iter().enumerate() {
-            let input = self.input_watermark(&out, i);
+            let input = self.meet(&out, i);
             out.push(match &node.step {
                 Step::Watermark { tracker, .. } => trackers[*tracker],
-                Step::Stateful { operator } => self.plan.operators[*operator].kind.output_watermark(input),
+                Step::Stateful { operator } => {
+                    let input = Level { at: input.at.max(self.floors[*operator]), ..input };
+                    Level { at: self.plan.operators[*operator].kind.output_watermark(input.at), ..input }
+                }
                 _ => input,
             });
         }
         out
     }
 
-    fn input_watermark(&self, watermarks: &[Option<Watermark>], node: usize) -> Option<Watermark> {
-        self.plan.nodes[node].inputs.iter().map(|i| watermarks[*i]).min().flatten()
+    /// Where inputs meet, the lowest counts of those that are not idle, and none while one of them has none; when all are idle, the highest:
+    /// as of one stream over the topics of both.
+    fn meet(&self, levels: &[Level], node: usize) -> Level {
+        let inputs = || self.plan.nodes[node].inputs.iter().map(|i| levels[*i]);
+        let awake = inputs().filter(|l| !l.idle).map(|l| l.at).min();
+        match awake {
+            Some(at) => Level { at, idle: false },
+            None => Level { at: inputs().filter_map(|l| l.at).max(), idle: inputs().next().is_some() },
+        }
     }
 
-    fn now_watermarks(&self) -> Vec<Option<Watermark>> {
-        self.watermarks(&self.trackers.iter().map(|t| t.watermark).collect::<Vec<_>>())
+    /// The watermark before an operator, which never goes back: not when an input that was idle awakes, nor with a restart.
+    fn before_operator(&self, levels: &[Level], operator: usize) -> Option<Watermark> {
+        self.meet(levels, self.plan.operators[operator].node).at.max(self.floors[operator])
+    }
+
+    fn now_watermarks(&self) -> Vec<Level> {
+        self.watermarks(&self.trackers.iter().map(Level::of).collect::<Vec<_>>())
+    }
+
+    /// The watermark up to which an operator has handed out what was due, in the epoch that a run goes on from.
+    pub fn known_before(&mut self, operator: usize, watermark: Option<Watermark>) {
+        self.floors[operator] = self.floors[operator].max(watermark);
     }
 
     /// To be called once the trackers are as they were when the next epoch begins.
     pub fn begin(&mut self) {
         self.before = self.now_watermarks();
+        for operator in 0..self.operators.len() {
+            self.floors[operator] = self.before_operator(&self.before, operator);
+        }
     }
 
     /// The watermark that an operator's rows are judged by.
     pub fn watermark_of(&self, operator: usize) -> Option<Watermark> {
-        self.input_watermark(&self.before, self.plan.operators[operator].node)
+        self.before_operator(&self.before, operator)
     }
 
     /// Ends an epoch: watermarks advance, operators hand out what is due, and that flows on to the targets.
@@ -339,7 +390,8 @@ impl Engine {
         for node in 0..self.plan.nodes.len() {
             self.feed(node, &mut values, now)?;
             let Step::Stateful { operator } = self.plan.nodes[node].step else { continue };
-            let (before, after) = (self.input_watermark(&self.before, node), self.input_watermark(&after, node));
+            let (before, after) =
+                (self.before_operator(&self.before, operator), self.before_operator(&after, operator));
             let finished = self.operators[operator].finish_epoch(before, after);
             let mut out = finished.map_err(|e| match (e.kind, self.epoch) {
                 (Kind::Malformed, Some(n)) => {
@@ -352,6 +404,7 @@ impl Engine {
                 *self.counts.metrics[operator].entry(name).or_default() += n;
             }
             self.late_rows(node, operator, &out.late.iter().map(|(b, l)| (b, l)).collect::<Vec<_>>());
+            self.failed_groups(node, operator, out.failed)?;
             self.increments[operator].extend(out.increment);
             self.changed[operator].append(&mut out.changed);
             values[node].append(&mut out.batches);
@@ -370,7 +423,7 @@ impl Engine {
             let trackers = &self.plan.nodes[node].trackers;
             let Some(until) = trackers.iter().map(|t| self.trackers[*t].future_limit(now)).max() else { continue };
             let Some(last) = state.last_window(until) else { continue };
-            let input = self.input_watermark(&at, node);
+            let input = self.before_operator(&at, operator);
             if input.is_some_and(|w| w >= last) {
                 continue;
             }
@@ -397,14 +450,15 @@ impl Engine {
     }
 
     /// Whether ending an epoch now, without new rows, would hand anything out.
-    pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool) -> bool {
+    pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool, now: EventTime) -> bool {
         let advanced = |t: &Tracker| {
             let mut copy = t.clone();
-            copy.advance(|p| is_idle(t, p), EventTime(0))
+            copy.advance(|p| is_idle(t, p), now);
+            Level::of(&copy)
         };
         let after = self.watermarks(&self.trackers.iter().map(advanced).collect::<Vec<_>>());
         let due = |operator: usize| {
-            let input = self.input_watermark(&after, self.plan.operators[operator].node);
+            let input = self.before_operator(&after, operator);
             self.operators[operator].would_emit(input)
         };
         (0..self.operators.len()).any(due)
@@ -449,7 +503,20 @@ impl Engine {
     }
 
     pub fn take_counts(&mut self) -> EpochCounts {
-        let fresh = EpochCounts::new(self.operators.len());
+        let fresh = self.no_counts();
         std::mem::replace(&mut self.counts, fresh)
+    }
+
+    /// Nothing counted yet; each rule is there, also one that will see no row.
+    fn no_counts(&self) -> EpochCounts {
+        let mut counts = EpochCounts::new(self.operators.len());
+        for (node, silent) in self.plan.nodes.iter().zip(&self.silent) {
+            let Step::Expect(set) = &node.step else { continue };
+            for rule in set.rules.iter().filter(|_| !silent) {
+                let key = (node.dataset.clone(), rule.name.clone());
+                counts.rules.insert(key, (rule.action, Counts::default()));
+            }
+        }
+        counts
     }
 }

@@ -5,9 +5,16 @@ use crate::batch::{Batch, FailedRow, LateRow};
 use crate::expect::Counts;
 use crate::query::plan::Step;
 use crate::query::source::OnMalformed;
+use crate::sink::delta::Refused;
 use crate::sink::quarantine::{Reject, RejectSource, Stage, row_as_json};
+use crate::time::EventTime;
 use crate::{Error, Result};
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
+
+/// So many rows of complete results are remembered.
+const REFUSED: usize = 100_000;
 
 impl Engine {
     pub(super) fn reject(
@@ -41,6 +48,8 @@ impl Engine {
     }
 
     pub(super) fn failed_rows(&mut self, node: usize, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
+        let said = failed.first().map_or("", |f| f.error.as_str());
+        self.watch_failed(node, batch.len(), failed.len(), said)?;
         let Some(first) = failed.first() else { return Ok(()) };
         self.counts.failed_rows += failed.len() as u64;
         match self.policy(node) {
@@ -61,6 +70,43 @@ impl Engine {
         }
     }
 
+    /// Groups for which an aggregate, or an expression over aggregates, cannot be computed. They are set aside as rows are; a complete result
+    /// computes them again in each epoch, and sets each aside once.
+    pub(super) fn failed_groups(&mut self, node: usize, operator: usize, failed: Vec<(Batch, String)>) -> Result<()> {
+        let Some((first, error)) = failed.first() else { return Ok(()) };
+        self.counts.failed_rows += failed.len() as u64;
+        if self.policy(node) == OnMalformed::Fail {
+            let keys: Vec<String> = first.rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+            let start = first.rows.column_by_name("window_start").and_then(|c| {
+                let at = c.as_primitive_opt::<TimestampMicrosecondType>()?.value(0);
+                Some(format!("the window that begins at {}, ", EventTime(at).rfc3339()))
+            });
+            return Err(Error::malformed(format!(
+                "{}{}a group by {}: {error}. To set such groups aside say on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
+                 compute the expression behind the aggregate, with_columns(\"…\"), with a try_ function.",
+                self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
+                start.unwrap_or_default(),
+                if keys.is_empty() { "nothing".into() } else { keys.join(", ") },
+            )));
+        }
+        if self.policy(node) == OnMalformed::Drop {
+            return Ok(());
+        }
+        let table = self.plan.operators[operator].name.clone();
+        for (group, error) in failed {
+            let from = Self::source_of(&group, 0);
+            let complete = self.plan.operators[operator].kind.is_complete();
+            if complete
+                && let RejectSource::Row(json) = &from
+                && self.was_refused(&table, json)
+            {
+                continue;
+            }
+            self.reject(node, Stage::Aggregate, vec![], error.as_str().into(), from);
+        }
+        Ok(())
+    }
+
     /// Counts rows that came too late, and keeps them aside where the watermark's owner wants that.
     pub(super) fn late_rows(&mut self, node: usize, operator: usize, late: &[(&Batch, &LateRow)]) {
         self.counts.late[operator] += late.len() as u64;
@@ -77,11 +123,57 @@ impl Engine {
         }
     }
 
+    /// Whether this row was set aside before in this run.
+    fn was_refused(&mut self, table: &str, json: &str) -> bool {
+        // What is forgotten is set aside once more.
+        if self.refused.len() >= REFUSED {
+            self.refused.clear();
+        }
+        !self.refused.insert((table.into(), json.into()))
+    }
+
+    /// Sets aside the rows that a table does not take, and gives the others. A complete result holds its rows again in each epoch: there a row
+    /// is set aside once.
+    pub fn refuse(&mut self, table: &str, complete: bool, batch: &Batch, refused: Vec<Refused>) -> Result<Batch> {
+        let mut keep = vec![true; batch.len()];
+        for r in refused {
+            keep[r.row as usize] = false;
+            let from = Self::source_of(batch, r.row);
+            if complete
+                && let RejectSource::Row(json) = &from
+                && self.was_refused(table, json)
+            {
+                continue;
+            }
+            self.counts.quarantined += 1;
+            self.rejects.push(Reject {
+                stage: Stage::Table,
+                dataset: table.into(),
+                rules: r.rules,
+                error: r.error,
+                from,
+            });
+        }
+        batch.filter(&keep.into())
+    }
+
     pub(super) fn judge(&mut self, node: usize, batch: Batch) -> Result<Batch> {
         let Step::Expect(set) = &self.plan.nodes[node].step else { return Ok(batch) };
         let set = set.clone();
         let dataset = self.plan.nodes[node].dataset.clone();
         let judged = set.judge(&batch)?;
+        for (i, (failed, why)) in judged.uncomputed.iter().enumerate() {
+            if self.watch_rule(node, i, batch.len(), *failed) {
+                let rule = &set.rules[i];
+                return Err(Error::config(format!(
+                    "expectation '{}' of '{dataset}': {} cannot be computed for any of the last rows ({}). It is the rule that is to be \
+                     corrected, not the rows.",
+                    rule.name,
+                    rule.condition.sql,
+                    why.as_deref().unwrap_or_default()
+                )));
+            }
+        }
         if let Some((row, rule)) = judged.fatal {
             let rule = &set.rules[rule];
             return Err(Error::expectation(format!(

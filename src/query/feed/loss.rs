@@ -236,6 +236,7 @@ impl Feed {
             None => return Ok(Some(Fed::Nothing)),
             Some(Err(e)) if e.kind == Kind::Connection => {
                 doubt.question = None;
+                self.connection.check_alive()?;
                 self.warn(e.message);
                 return Ok(Some(Fed::Nothing));
             }
@@ -305,6 +306,7 @@ impl Feed {
         match answer {
             Ok(same) => Ok(Some(same)),
             Err(e) if e.kind == Kind::Connection => {
+                self.connection.check_alive()?;
                 self.warn(e.message);
                 Ok(None)
             }

@@ -2,6 +2,7 @@
 //! messages, and checks what can be checked when the line is typed.
 
 mod aggregate;
+mod declared;
 mod describe;
 mod join;
 
@@ -12,7 +13,7 @@ use crate::expr::{self, Bound, Dialect, bind_predicate, bind_select, resolve_col
 use crate::time::parse_duration;
 use crate::transform::map::{BatchFunction, MapBatches};
 use crate::transform::{DeduplicateSpec, Filter, IntervalJoinSpec, Project};
-use crate::window::{AggregateSpec, WatermarkSpec};
+use crate::window::{AggregateSpec, OnIdle, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use describe::{describe, identity};
@@ -384,7 +385,7 @@ impl Stream {
         match &self.0.op {
             Op::Kafka(s) => {
                 let schema = s.schema.as_ref().map(|s| expr::to_ddl(s)).unwrap_or_default();
-                out.push(format!("{} {schema} {:?}", s.describe(), s.decode));
+                out.push(format!("{} {schema} {}", s.describe(), s.decode.identity()));
             }
             Op::Named(_) => {}
             op => out.push(identity(op)),
@@ -457,6 +458,7 @@ pub fn watermark_spec(
     delay: &str,
     idle_timeout: &str,
     max_future: &str,
+    on_idle: &str,
     late: &str,
 ) -> Result<WatermarkSpec> {
     let read = |what: &str, text: &str| parse_duration(text).map_err(|e| Error::config(format!("{what}: {e}")));
@@ -465,7 +467,13 @@ pub fn watermark_spec(
         "drop" => false,
         other => return Err(Error::config(format!("late='{other}': use \"quarantine\" or \"drop\""))),
     };
+    let on_idle = match on_idle {
+        "hold" => OnIdle::Hold,
+        "advance" => OnIdle::Advance,
+        other => return Err(Error::config(format!("on_idle='{other}': use \"hold\" or \"advance\""))),
+    };
     Ok(WatermarkSpec {
+        on_idle,
         column: column.into(),
         delay: read("delay", delay)?,
         idle_timeout: read("idle_timeout", idle_timeout)?,
