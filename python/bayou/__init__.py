@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import atexit as _atexit
+import os as _os
 import sys as _sys
 
-from bayou import _core, testing
-from bayou._connect import connect, simulate
-from bayou._core import (
+from bayou import _interpreter
+
+_interpreter.check()  # before anything that could not be taken back
+
+from bayou import _core, testing  # noqa: E402
+from bayou._connect import connect, simulate  # noqa: E402
+from bayou._core import (  # noqa: E402
     AclError,
     Aggregate,
     AuthError,
@@ -20,6 +25,7 @@ from bayou._core import (
     ConnectionError,
     DataLossError,
     ExpectationError,
+    FunctionError,
     GroupedStream,
     MalformedError,
     Preview,
@@ -42,10 +48,18 @@ from bayou._core import (
     sql,
     window,
 )
-from bayou.pipeline import Pipeline
+from bayou.pipeline import Pipeline, repair  # noqa: E402
 
+# The helper of the embedded broker finds bayou where this process found it, and looks for modules nowhere near the working directory,
+# where anybody's uuid.py may lie (-P is Python 3.11's; before, the empty entry is taken off).
 _core._set_launcher(
-    [_sys.executable, "-c", "import sys; from bayou import _core; _core._run_broker(sys.argv[1])"],
+    [
+        _sys.executable,
+        *(["-P"] if _sys.version_info >= (3, 11) else []),
+        "-c",
+        "import sys; sys.path[:] = [p for p in sys.path if p] + [sys.argv[1]]; from bayou import _core; _core._run_broker(sys.argv[2])",
+        _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__))),
+    ],
 )
 _atexit.register(_core._shutdown)
 
@@ -62,6 +76,7 @@ __all__ = [
     "ConnectionError",
     "DataLossError",
     "ExpectationError",
+    "FunctionError",
     "GroupedStream",
     "MalformedError",
     "Pipeline",
@@ -82,6 +97,7 @@ __all__ = [
     "from_batches",
     "from_messages",
     "read_delta",
+    "repair",
     "session_window",
     "simulate",
     "sql",

@@ -5,6 +5,7 @@ Import the names from `bayou`, not from this module.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, final
@@ -149,6 +150,17 @@ class StorageError(BayouError):
         >>> bayou.read_delta("lake/nothing-here")
         Traceback (most recent call last):
         bayou.StorageError: ...
+    """
+
+class FunctionError(BayouError):
+    """Code of yours ended: the function of a foreach_batch or an iterator whose rows were published raised, or a function called
+    sys.exit(). What it raised is the `__cause__`.
+
+    Example:
+        >>> try:
+        ...     kafka.produce("t", rows_of_mine())
+        ... except bayou.FunctionError as error:
+        ...     print(error, error.__cause__)
     """
 
 class ConfigError(BayouError):
@@ -301,7 +313,7 @@ class Table:
             [1042, 977]
         """
     def row(self, index: int) -> dict[str, Any]:
-        """One row as a dict, counted from 0.
+        """One row as a dict, counted from 0; -1 is the last.
 
         Raises:
             IndexError: There are fewer rows.
@@ -374,6 +386,19 @@ class Connection:
 
         Example:
             >>> lake = bayou.Pipeline("demo", f"{kafka.scratch_dir}/lake")
+        """
+    @property
+    def client_properties(self) -> dict[str, str]:
+        """librdkafka's properties with which another client, as confluent-kafka, reaches the embedded broker.
+
+        It listens on this machine's loopback and lets in who knows its secret, which is among them (SASL/SCRAM); other users of
+        the machine do not. Do not print them.
+
+        Raises:
+            ConfigError: This is not the embedded broker.
+
+        Example:
+            >>> producer = confluent_kafka.Producer(kafka.client_properties)
         """
     def create_topic(
         self,
@@ -453,7 +478,9 @@ class Connection:
     ) -> ProduceReport:
         """Publish rows, one JSON message each, and wait until the broker has acknowledged them.
 
-        Written is what bayou's JSON reader reads back: RFC 3339 in UTC with microseconds, decimals as numbers, base64 binary.
+        Written is what bayou's JSON reader reads back: RFC 3339 in UTC with microseconds, decimals as numbers, base64 binary. A
+        value is written exactly or not at all: a time finer than a microsecond, NaN, or a type without a JSON form is an error that
+        names column and row. The rows before it are published, and the error says how many arrived. A pandas index is left out.
 
         Args:
             topic: Where to. It must exist.
@@ -477,6 +504,8 @@ class Connection:
         Raises:
             TopicError: There is no such topic or partition.
             SchemaError: A column does not exist or has no JSON form.
+            MalformedError: A value has none; the message names column and row (counted from 0).
+            FunctionError: Your iterator raised; that is the `__cause__`.
             ConfigError: Options contradict each other, or the embedded broker is full: nothing is ever evicted.
 
         Example:
@@ -487,7 +516,7 @@ class Connection:
         """The newest messages as they are, newest first, whatever their format.
 
         Columns: key, value (bytes), topic, partition, offset, timestamp, timestampType, headers, and framing, a guess: "json",
-        "text", "binary", "schema registry (…)", "tombstone" or "empty".
+        "text", "binary", "schema registry (…)", "tombstone", "empty", or "too large to show: …" (64 MB; then the value is NULL).
 
         Args:
             topic: The topic.
@@ -516,6 +545,7 @@ class Connection:
         timezone: str | None = None,
         timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
         include_metadata: bool = False,
+        max_message_bytes: str | int | None = None,
         options: Mapping[str, object] | None = None,
     ) -> Stream:
         """Subscribe to topics: one message is one row. Nothing is read yet; topics, schema and options are checked.
@@ -535,17 +565,22 @@ class Connection:
                 {"topic": {0: 42}} naming every partition (-2 earliest, -1 latest). Later runs go on where they stopped.
             ending_offsets: Where a bounded run ends; forms as before. Only with trigger="available_now". Default: what is there
                 when it starts.
-            max_offsets_per_trigger: At most so many messages an epoch. Default: no limit but 5 million rows or 60 seconds.
+            max_offsets_per_trigger: At most so many messages an epoch. Default: no limit but 5 million rows, 256 MB
+                of messages or 60 seconds.
             fail_on_data_loss: Stop when offsets that are still needed are gone. Default True; False records the loss.
             on_malformed: What becomes of messages that cannot be decoded, and of rows for which an expression fails: "fail",
                 "drop" or "quarantine". Default: iterators "fail", tables "quarantine". Always counted.
             max_malformed: A share; when more of the last 1,000 messages (at least 100) are malformed, the query stops with a
-                SchemaError.
-            on_tombstone: What becomes of messages with a null value: "skip" (the default), "null_row" or "quarantine". Counted.
+                SchemaError, and when an expression fails for so many rows, with a ConfigError. 1.0: never.
+            on_tombstone: What becomes of messages with a null value: "skip" (the default), "null_row" (which NOT NULL columns
+                do not take) or "quarantine". Counted.
             timezone: Zone of timestamp strings without an offset, as "Europe/Berlin". Default "UTC".
-            timestamp_unit: Unit of numbers in TIMESTAMP columns: "s", "ms", "us" or "ns", or by column {"time": "ms"}. Without
-                it such a message is malformed.
+            timestamp_unit: Unit of numbers in TIMESTAMP columns, in quotes or not: "s", "ms", "us" or "ns", or by column
+                {"time": "ms", "after.created_at": "us"}. Without it such a message is malformed; so is a time outside the years
+                0001 to 9999. Digits finer than a microsecond are cut, as Spark cuts them.
             include_metadata: Add _topic, _partition, _offset, _timestamp, _key, _headers.
+            max_message_bytes: A message whose value, key or headers are larger is malformed: it is not taken into memory, and
+                stands in the quarantine without what is too large (NULL). "500 KB" or a number of bytes; default "64 MB".
             options: The same in Spark's spelling ({"subscribe": "t", "startingOffsets": "earliest"}), for pasted cells.
 
         Raises:
@@ -825,6 +860,7 @@ class Stream:
         *,
         idle_timeout: _Duration | None = None,
         max_future: _Duration | None = None,
+        on_idle: Literal["hold", "advance"] = "hold",
         late: Literal["quarantine", "drop"] = "quarantine",
     ) -> Stream:
         """Say which column is the event time, and how long to wait for stragglers.
@@ -839,6 +875,9 @@ class Stream:
             delay: How far behind the newest event rows may come.
             idle_timeout: A partition that is caught up and silent for so long does not hold the others. Default "5 minutes".
             max_future: Event times later than the clock and this do not move the watermark. Default "1 hour".
+            on_idle: When all partitions are idle, "hold" leaves the watermark at the highest event time less the delay, so that a backlog
+                that comes after a silence is not late; "advance" has it follow the clock, less `idle_timeout` and the delay, so that the
+                last windows of a topic that fell silent close.
             late: Late rows go to the quarantine table, or are dropped. Always counted.
 
         Raises:
@@ -924,8 +963,9 @@ class Stream:
         which partition it came from. Its result is part of what is sealed, so that it is not called again after a crash.
 
         Args:
-            function: Takes a batch, returns rows: Arrow, pandas, polars, a list of dicts or a dict of lists.
-            schema: The columns that it returns. Default: those that it is given.
+            function: Takes a batch, returns rows: Arrow, pandas (its index is left out), polars, dicts or a dict of lists. Values
+                fit the schema exactly or are an error that names column and row (docs/values.md); no rows need no columns.
+            schema: The columns that it returns, found by name, in structs too. Default: those that it is given.
             input: What it is given: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
 
         Raises:
@@ -1053,18 +1093,21 @@ class Stream:
         table_name: str | None = None,
         comment: str | None = None,
         schema_mode: Literal["merge"] | None = None,
+        start: Literal["now", "earliest"] | None = None,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
+        clean_log: bool | None = None,
         block: bool = True,
         progress: bool = True,
     ) -> Query:
         """Write a Delta table, exactly once: running it again goes on where the last run stopped and writes nothing twice, also
         after a kill at any point.
 
-        Rows that are set aside go to `<target>_quarantine`, made when first needed. Running a query that is active in this
+        Rows that are set aside go to `<target>_quarantine`, made when first needed; so do rows that the table does not take (stage
+        `table`): NULL for a column that is NOT NULL there, a broken CHECK constraint, a year outside 0001 to 9999. Running a query that is active in this
         process stops the old one after its epoch.
 
         Args:
@@ -1080,9 +1123,12 @@ class Stream:
             storage_options: Options of a cloud store, as delta-rs names them.
             table_name: Delta's own name of the table.
             comment: The table's comment.
-            schema_mode: "merge" adds new columns to a table that exists.
-            full_refresh: Empty the table and read everything anew. Delta's history keeps the old rows.
-            accept_changes: Go on although others changed data in the table (RESTORE, DELETE, overwrite), or its log has lost an epoch
+            schema_mode: "merge" adds new columns, and new fields within columns, to a table that exists, and makes a column nullable that
+                is NOT NULL there and can be NULL in the stream, by a commit of its own.
+            start: Where a table begins that the query's checkpoint does not know yet: "now" or "earliest".
+            full_refresh: Empty the table and read everything anew. Delta's history keeps the old rows. Where others have written rows
+                to the table as well, accept_changes=True is needed, too.
+            accept_changes: Take over a table that has rows of others; let two queries share it. Go on although others changed data in the table (RESTORE, DELETE, overwrite), or its log has lost an epoch
                 or was cleaned up before this query has seen it.
             close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
             memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
@@ -1090,6 +1136,9 @@ class Stream:
             optimize_every: Join the table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
                 files are VACUUM's). They are counted now and then: where an epoch writes several, some more may gather.
                 Default: never.
+            clean_log: Take away what the table's own retention (`delta.logRetentionDuration`, 30 days by default) lets go of in its log,
+                beside the stream. Default: as the table property `bayou.cleanLog` says, which bayou sets for tables that it makes;
+                other tables are left alone unless this is True.
             block: Wait for the end. Otherwise return a running Query once it has started.
             progress: Show a panel that is updated in place.
 
@@ -1147,7 +1196,8 @@ class Stream:
             progress: As in write_delta.
 
         Raises:
-            ConfigError: Options are missing, or the function failed.
+            ConfigError: Options are missing.
+            FunctionError: The function failed; what it raised is the `__cause__`.
 
         Example:
             >>> alerts.foreach_batch(lambda rows, epoch: post(rows.to_pylist()), query_name="alerts", checkpoint_location="lake/_alerts")
@@ -1197,7 +1247,8 @@ class Window:
 
 @final
 class BatchIterator:
-    """Batches, one after another. Leaving the loop, `close`, or the end of a `with` block releases the consumer.
+    """Batches, one after another. Leaving the loop, `close`, or the end of a `with` block releases the consumer. One thread reads;
+    a second one that asks meanwhile gets a ConfigError.
 
     Example:
         >>> with clean.batches(trigger="1 second") as batches:
@@ -1205,7 +1256,7 @@ class BatchIterator:
     """
 
     def close(self) -> None:
-        """Release the consumer; further iteration ends.
+        """Release the consumer; iteration ends, also in a thread that waits for the next batch.
 
         Example:
             >>> batches.close()
@@ -1229,6 +1280,13 @@ class Preview:
 
         Example:
             >>> clean.preview(5).rows.to_pandas()
+        """
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing, as: no message had 'userid', they have 'userId'.
+
+        Example:
+            >>> clean.preview().notes
         """
     @property
     def malformed(self) -> Table:
@@ -1508,7 +1566,7 @@ def aggregate(
     came. All rows of open windows are kept; only output_mode="append" can have it.
 
     Args:
-        function: Takes the rows, returns one value or None.
+        function: Takes the rows, returns one value or None (pandas.NA and NaT are None). It fits `returns` exactly or is an error.
         returns: The type of that value, as in "DOUBLE".
         columns: What it is given. Default: all columns.
         input: As what: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
@@ -1543,9 +1601,11 @@ def from_batches(rows: _Rows | list[dict[str, Any]] | dict[str, list[Any]]) -> S
     """Rows at hand as a stream: for tests, checks, and the same rules on a frame.
 
     Args:
-        rows: An Arrow stream or array (PyCapsule), a pandas frame, a list of dicts, or a dict of lists.
+        rows: An Arrow stream or array (PyCapsule), a pandas frame, a list of dicts, or a dict of lists. They are copied; a pandas
+            index is left out. A time finer than a microsecond is an error: TIMESTAMP has none.
 
     Raises:
+        MalformedError: A value does not fit; the message names column and row.
         ImportError: Plain Python rows or a frame, and pyarrow is not installed.
 
     Example:
@@ -1563,6 +1623,7 @@ def from_messages(
     timezone: str | None = None,
     timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
     include_metadata: bool = False,
+    max_message_bytes: str | int | None = None,
 ) -> Stream:
     """Message values at hand, decoded as if they came from a topic; None is a tombstone. Arguments as `read_stream`.
 
@@ -1610,6 +1671,9 @@ def sql(query: str, *, storage_options: Mapping[str, object] | None = None, **ta
 # --- for bayou's own Python part ----------------------------------------------------------------------------------------
 
 def _connect(target: object, name: str) -> Connection: ...
+def _clean(text: str) -> str: ...
+def _encode_row(dict: dict[Any, Any], row: int) -> bytes: ...
+def _encode_key(value: object, column: str, row: int) -> bytes | None: ...
 def _run_broker(dir: str | Path) -> None: ...
 def _set_launcher(command: list[str]) -> None: ...
 def _shutdown() -> None: ...
@@ -1646,9 +1710,18 @@ def _run_pipeline(
     close_windows: bool,
     memory_limit: str | int | None,
     optimize_every: int | None,
+    clean_log: bool | None,
     block: bool,
     progress: bool,
 ) -> Query: ...
+def _repair(
+    root: str | None,
+    target: str | PathLike[str] | None,
+    query_name: str | None,
+    checkpoint_location: str | None,
+    storage_options: Mapping[str, object] | None,
+    confirm: bool,
+) -> Table: ...
 def _reset(checkpoint: str, storage_options: Mapping[str, object] | None) -> bool: ...
 def _pipeline_tables(
     root: str, checkpoint: str, storage: Mapping[str, object] | None

@@ -69,6 +69,7 @@ def table_html(table: _core.Table) -> str:
 
 def preview_html(preview: _core.Preview) -> str:
     out = _rows_html(preview.rows.columns, preview.rows.to_dicts(_ROWS), len(preview.rows))
+    out += "".join(f'<div class="dim">{html.escape(note)}</div>' for note in preview.notes)
     bad = preview.malformed
     if len(bad):
         out += f'<div class="bad">{len(bad)} malformed or set aside</div>' + _rows_html(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from bayou import _core
+from bayou import _core
 
 
 def _missing(package: str, call: str) -> ImportError:
@@ -55,7 +56,22 @@ def to_pandas(table: _core.Table) -> Any:
             frame[field.name] = frame[field.name].astype(str(field.type))
         if pa.types.is_boolean(field.type) and column.null_count:
             frame[field.name] = frame[field.name].astype("boolean")
+        if pa.types.is_nested(field.type) and any(_loses(chunk, pa) for chunk in column.chunks):
+            # pyarrow makes floats of whole numbers beside NULL, and 2**53 + 1 another number.
+            frame[field.name] = pd.Series(table.column(field.name), index=frame.index, dtype=object)
     return frame
+
+
+def _loses(array: Any, pa: Any) -> bool:
+    """Whether whole numbers lie beside NULL within lists, maps and structs."""
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return any(_loses(array.field(i), pa) for i in range(kind.num_fields))
+    if pa.types.is_map(kind):
+        return _loses(array.items, pa)
+    if pa.types.is_nested(kind):
+        return _loses(array.flatten(), pa)
+    return bool(pa.types.is_integer(kind) and array.null_count)
 
 
 _PANDAS_TYPES = {
@@ -117,24 +133,126 @@ def as_input(rows: Any, kind: str) -> Any:
     return rows
 
 
+def is_pandas(rows: Any) -> bool:
+    """A frame of pandas: what it hands out as Arrow by itself has its index for a column."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(rows, pandas.DataFrame)
+
+
+def handed_out(rows: Any) -> Any:
+    """A frame as what hands its columns out as Arrow, and nothing else; other rows as they are."""
+    if is_pandas(rows):
+        return from_pandas(rows)
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(rows, polars.DataFrame) and any("Null" in str(t) for t in rows.dtypes):
+        # Its own way out for a column of nothing but NULL is not Arrow's.
+        return rows.to_arrow()
+    if hasattr(rows, "iloc") and not hasattr(rows, "__arrow_c_stream__"):
+        return from_pandas(rows)
+    return rows
+
+
 def as_arrow(rows: Any) -> Any:
-    """What a function returned, as something that hands out Arrow; None stays None."""
-    if rows is None or hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
+    """Rows at hand as something that hands out Arrow."""
+    rows = handed_out(rows)
+    if hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
         return rows
-    return from_pandas(rows) if hasattr(rows, "iloc") else from_python(rows)
+    return from_python(rows)
 
 
 # Called from threads of the core's, each as one call: nothing but Python lies between the core and the user's function.
-def call(function: Any, rows: Any, kind: str) -> Any:
-    return as_arrow(function(as_input(rows, kind)))
+def call(function: Any, rows: Any, kind: str, names: list[str]) -> tuple[Any, dict[str, list[Any]] | None]:
+    """What a function made of the rows: columns in Arrow, columns as lists of Python's values; no rows have no columns."""
+    made = function(as_input(rows, kind))
+    if made is None:
+        raise TypeError("it returned None; return the rows")
+    return columns(made, names)
 
 
 def call_epoch(function: Any, rows: Any, kind: str, epoch: int) -> None:
     function(as_input(rows, kind), epoch)
 
 
-def call_groups(function: Any, groups: list[Any], kind: str) -> Any:
-    return from_python({"value": [function(as_input(rows, kind)) for rows in groups]})
+def call_groups(function: Any, groups: list[Any], kind: str) -> list[Any]:
+    return [function(as_input(rows, kind)) for rows in groups]
+
+
+def columns(made: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] | None]:
+    """Rows by a user's function: (something that hands out Arrow or None, lists by name or None). Nothing is guessed that the core,
+    which knows the types that were announced, can read itself."""
+    if is_pandas(made):
+        return _of_pandas(made, names)
+    made = handed_out(made)
+    if hasattr(made, "__arrow_c_stream__") or hasattr(made, "__arrow_c_array__"):
+        return (None, None) if hasattr(made, "__len__") and len(made) == 0 else (made, None)
+    if isinstance(made, Mapping):
+        return _of_columns(made, names)
+    if isinstance(made, (str, bytes)) or not isinstance(made, Iterable):
+        raise TypeError(
+            f"it returned {type(made).__name__}; return a frame, Arrow, a list of dicts, or a dict of columns"
+        )
+    lists: dict[str, list[Any]] = {name: [] for name in names}
+    count = 0
+    for number, row in enumerate(made):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row {number} of what it returned is {type(row).__name__}; dicts are wanted")
+        # A field may be left out, and is NULL then; one that is spelt otherwise is a mistake.
+        missing = [name for name in names if name not in row]
+        unknown = [str(name) for name in row if name not in lists] if missing else []
+        if unknown:
+            raise ValueError(
+                f"row {number} of what it returned has no {missing[0]!r} (schema= announces it), but {unknown[0]!r}"
+            )
+        for name in names:
+            lists[name].append(row.get(name))
+        count += 1
+    return None, lists if count else None
+
+
+def _of_pandas(frame: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] | None]:
+    if not len(frame):
+        return None, None
+    if not frame.columns.is_unique:
+        raise ValueError(f"it returned a frame with a column twice: {list(frame.columns)}")
+    _announced(frame.columns, names)
+    lists = {name: _objects(frame[name]) for name in names if frame[name].dtype == object}
+    typed = [name for name in names if name not in lists]
+    return from_pandas(frame[typed]) if typed else None, lists
+
+
+def _announced(has: Any, names: list[str]) -> None:
+    for name in names:
+        if name not in has:
+            raise ValueError(f"it returned no column {name!r} (schema= announces it); it returned {list(has)}")
+
+
+def _objects(series: Any) -> list[Any]:
+    """Values of a column of objects, where pandas has NaN for what is missing."""
+    return [None if isinstance(value, float) and value != value else value for value in series.tolist()]
+
+
+def _of_columns(made: Mapping[Any, Any], names: list[str]) -> tuple[Any, dict[str, list[Any]] | None]:
+    typed: dict[str, Any] = {}
+    lists: dict[str, list[Any]] = {}
+    for name, values in made.items():
+        if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):
+            typed[name] = values
+        elif hasattr(values, "iloc"):
+            lists[name] = _objects(values)
+        elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise TypeError(f"column {name!r} of what it returned is {type(values).__name__}; a list is wanted")
+        else:
+            lists[name] = list(values)
+    if len({len(column) for column in (*typed.values(), *lists.values())}) > 1:
+        raise ValueError("it returned columns of different lengths")
+    if not any(len(column) for column in (*typed.values(), *lists.values())):
+        return None, None
+    _announced(made, names)
+    if not typed:
+        return None, lists
+    import pyarrow as pa
+
+    return pa.table({name: pa.chunked_array(column) for name, column in typed.items()}), lists
 
 
 def from_pandas(frame: Any) -> Any:
@@ -152,9 +270,36 @@ def from_python(rows: Any) -> Any:
         import pyarrow as pa
     except ImportError as error:
         raise _missing("pyarrow", "plain Python rows as input") from error
-    if isinstance(rows, dict):
-        return pa.table(rows)
+    if isinstance(rows, Mapping):
+        typed = {name: _array(name, v, pa) if isinstance(v, (list, tuple)) else v for name, v in rows.items()}
+        return pa.table({str(name): values for name, values in typed.items()})
+    if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
+        raise TypeError(
+            f"rows are wanted (Arrow, a frame, a list of dicts, a dict of lists), not {type(rows).__name__}"
+        )
     rows = list(rows)
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row {number} is {type(row).__name__}; dicts are wanted")
     # pyarrow takes the names from the first row; a field that only later rows have would be lost.
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    return pa.table({str(name): _array(name, [row.get(name) for row in rows], pa) for name in names})
+
+
+def _array(name: Any, values: Sequence[Any], pa: Any) -> Any:
+    """The values in the one type that holds them all, or an error that names the first that does not go with those before it."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None:
+        values = [None if v is pandas.NA or v is pandas.NaT else v for v in values]
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        good, bad = 0, len(values)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                pa.array(values[:middle])
+                good = middle
+            except Exception:
+                bad = middle
+        raise _core.MalformedError(f"column {str(name)!r}, row {good}: {error}") from None

@@ -1,55 +1,157 @@
-"""Dicts to JSON text, in chunks, for `produce`."""
+"""Dicts to JSON text, in chunks, for `produce`; and what a value of a type that JSON does not know is."""
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-import uuid
+import operator
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from time import monotonic
 from typing import Any
 
+from bayou import _core
+
 _CHUNK = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FINER = "the time is finer than a microsecond. Round it first, so that nothing is lost unseen."
 
 
-# json writes a Decimal in no way that keeps its digits: it goes through as a marked string, and the marks are taken off.
-_MARK = f"decimal-{uuid.uuid4().hex}:"
-_MARKED = re.compile(f'"{_MARK}([^"]*)"')
+def _since(value: datetime) -> int:
+    """Microseconds since 1970; a time without a zone is UTC."""
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=timezone.utc)
+    delta: timedelta = value - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return _MARK + format(value, "f")
+def scalar(value: Any) -> tuple[str, Any]:
+    """What a value is, and the value in a plain type: called for whatever is no plain number, text, list or dict.
+
+    Nothing is rounded: what does not fit is a TypeError or a ValueError that says what to do.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
+        return "none", None
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray)):
+        return _of_numpy(value, numpy)
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            value = value.replace(tzinfo=timezone.utc)
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if getattr(value, "nanosecond", 0):  # pandas' Timestamp
+            raise ValueError(_FINER)
+        return "timestamp", _since(value)
     if isinstance(value, date):
-        return value.isoformat()
+        return "date", value.toordinal() - 719_163
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise ValueError(f"{value} has no JSON form. Replace it, for example with None.")
+        text = format(value, "f")
+        return "number", text.lstrip("-") if value.is_zero() else text
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode()
+        return "bytes", bytes(value)
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return "dict", dict(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item") and callable(value.item):  # NumPy's scalars
-        return value.item()
-    return value
+        return "list", list(value)
+    if isinstance(value, str):  # an enum's, NumPy's
+        return "text", str.__str__(value)
+    if isinstance(value, int):
+        return "int", int(value)
+    if isinstance(value, float):
+        return "float", float(value)
+    if isinstance(value, time):
+        if value.tzinfo is not None:
+            raise TypeError("a time of day with a zone has no JSON form: publish it as text")
+        return "time", ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+    if isinstance(value, timedelta):
+        raise TypeError("a duration has no JSON form: convert it to a number of seconds or to text")
+    if isinstance(value, (set, frozenset)):
+        raise TypeError("a set has no order and no JSON form: publish a list of it")
+    for name in ("as_py", "to_pylist", "to_list", "tolist"):  # Arrow's scalars and arrays, series
+        convert = getattr(value, name, None)
+        if callable(convert):
+            found = convert()
+            if type(found) is not type(value):
+                return _told(found)
+    raise TypeError(f"{type(value).__name__} has no JSON form: publish str() of it, or leave it out")
 
 
-def _micros(value: Any) -> int | None:
+def _told(value: Any) -> tuple[str, Any]:
+    """The same for a plain value."""
+    if value is None:
+        return "none", None
+    if isinstance(value, bool):
+        return "bool", value
+    return scalar(value)
+
+
+def _of_numpy(value: Any, numpy: Any) -> tuple[str, Any]:
+    if isinstance(value, numpy.ndarray):
+        # One by one, so that each keeps its own type.
+        return _told(value[()]) if value.ndim == 0 else ("list", list(value))
+    if isinstance(value, numpy.datetime64):
+        if numpy.isnat(value):
+            return "none", None
+        unit = numpy.datetime_data(value.dtype)[0]
+        if unit in ("Y", "M", "W", "D"):
+            return "date", int(value.astype("datetime64[D]").astype(numpy.int64))
+        micros = value.astype("datetime64[us]")
+        if micros.astype(value.dtype) != value:
+            finer = unit in ("ns", "ps", "fs", "as")
+            raise ValueError(_FINER if finer else "the time is out of range for TIMESTAMP")
+        return "timestamp", int(micros.astype(numpy.int64))
+    if isinstance(value, numpy.timedelta64):
+        raise TypeError("a duration has no JSON form: convert it to a number of seconds or to text")
+    if isinstance(value, numpy.bool_):
+        return "bool", bool(value)
+    if isinstance(value, numpy.integer):
+        return "int", int(value)
+    if isinstance(value, (numpy.float16, numpy.float32)):
+        return "float32", float(value)
+    if isinstance(value, numpy.floating):
+        plain = float(value)
+        if plain != value and value == value:
+            raise ValueError(f"{type(value).__name__} holds more digits than DOUBLE: round it first")
+        return "float", plain
+    if isinstance(value, str):
+        return "text", str.__str__(value)
+    if isinstance(value, bytes):
+        return "bytes", bytes(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form: convert it to numbers or to text")
+
+
+def _timestamp(value: Any, column: str, row: int) -> int | None:
+    """A message's timestamp in microseconds; a whole number is milliseconds."""
     if value is None:
         return None
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            value = value.replace(tzinfo=timezone.utc)
-        delta: timedelta = value - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-    return int(value) * 1000
+    tag, plain = ("int", value) if type(value) is int else _told(value)
+    if tag == "none":
+        return None
+    if tag == "timestamp":
+        return int(plain)
+    if tag == "date":
+        return int(plain) * 86_400_000_000
+    if tag == "int":
+        return int(plain) * 1000
+    raise _core.SchemaError(
+        f"column '{column}', row {row}: it is to be the timestamp and must be a time or a number of milliseconds, "
+        f"not {type(value).__name__}"
+    )
+
+
+def _partition(value: Any, column: str, row: int) -> int | None:
+    if value is None:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise _core.SchemaError(
+            f"column '{column}', row {row}: it is to say the partition and must be a whole number, not {type(value).__name__}"
+        ) from None
+
+
+class SourceFailed(Exception):
+    """What the rows' own iterator raised is the cause."""
 
 
 def encoded(
@@ -61,60 +163,91 @@ def encoded(
     rate: float | None,
     value: str | None,
 ) -> Iterator[dict[str, Any]]:
-    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
-        raise TypeError("an Arrow stream, a pandas frame, or an iterable of dicts is wanted")
+    """Chunks of messages. The rows before one that fails are handed out first: what is published ends where the error says."""
+    if isinstance(rows, (Mapping, str, bytes)) or not isinstance(rows, Iterable):
+        raise _core.SchemaError("an Arrow stream, a pandas frame, or an iterable of dicts is wanted")
     source = iter(rows)
     # At a rate, a chunk is what a tenth of a second sends, so that rows do not wait to become many.
     size = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate / 10)))
-    while True:
+    number = 0
+    failed: BaseException | None = None
+    while failed is None:
         values: list[bytes | None] = []
-        keys: list[str | None] = []
+        keys: list[bytes | None] = []
         times: list[int | None] = []
         partitions: list[int | None] = []
         began = monotonic()
-        for row in source:
-            if row is None:
-                raise TypeError("a row is None; to publish tombstones pass an Arrow table with a column for value=")
-            if not isinstance(row, Mapping):
-                raise TypeError(f"a row is {type(row).__name__}; dicts are wanted")
-            row = dict(row)
-            if key is not None:
-                found = row[key] if key in row else _no_column(key, row)
-                keys.append(None if found is None else str(_plain(found)))
-                if not include_key:
-                    del row[key]
-            if timestamp is not None:
-                times.append(_micros(row[timestamp] if timestamp in row else _no_column(timestamp, row)))
-            if partition is not None:
-                partitions.append(row.pop(partition) if partition in row else _no_column(partition, row))
-            values.append(
-                _json(row) if value is None else _as_is(row[value] if value in row else _no_column(value, row))
-            )
-            if len(values) >= size or monotonic() - began > 0.2:
+        while len(values) < size and monotonic() - began < 0.2:
+            try:
+                row = next(source)
+            except StopIteration:
+                failed = StopIteration()
                 break
-        if not values:
-            return
-        yield {
-            "value": values,
-            "key": keys if key is not None else None,
-            "timestamp": times if timestamp is not None else None,
-            "partition": partitions if partition is not None else None,
-        }
+            except BaseException as error:
+                failed = SourceFailed(f"row {number}")
+                failed.__cause__ = error
+                break
+            try:
+                if not isinstance(row, Mapping):
+                    raise _core.SchemaError(_no_row(row, number))
+                row = dict(row)
+                at = None if key is None else _core._encode_key(_field(row, key, number, "key"), key, number)
+                when = (
+                    None
+                    if timestamp is None
+                    else _timestamp(_field(row, timestamp, number, "timestamp"), timestamp, number)
+                )
+                where = None
+                if partition is not None:
+                    where = _partition(_field(row, partition, number, "partition"), partition, number)
+                    del row[partition]
+                if value is not None:
+                    made = _as_is(_field(row, value, number, "value"), value, number)
+                else:
+                    if key is not None and not include_key:
+                        del row[key]
+                    made = _core._encode_row(row, number)
+            except BaseException as error:
+                failed = error
+                break
+            values.append(made)
+            keys.append(at)
+            times.append(when)
+            partitions.append(where)
+            number += 1
+        if values:
+            yield {
+                "value": values,
+                "key": keys if key is not None else None,
+                "timestamp": times if timestamp is not None else None,
+                "partition": partitions if partition is not None else None,
+            }
+    if not isinstance(failed, StopIteration):
+        raise failed
 
 
-def _json(row: Mapping[str, Any]) -> bytes:
-    text = json.dumps(_plain(row), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return (_MARKED.sub(r"\1", text) if _MARK in text else text).encode()
+def _no_row(row: Any, number: int) -> str:
+    if row is None:
+        return f"row {number} is None; to publish tombstones pass an Arrow table with a column for value="
+    return f"row {number} is {type(row).__name__}; dicts are wanted"
 
 
-def _as_is(value: Any) -> bytes | None:
+def _as_is(value: Any, column: str, row: int) -> bytes | None:
     """A value that goes out as it stands; None is a tombstone."""
     if value is None or isinstance(value, bytes):
         return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
     if isinstance(value, str):
         return value.encode()
-    raise TypeError(f"value= names a field that is {type(value).__name__}; str, bytes or None is wanted")
+    raise _core.SchemaError(
+        f"column '{column}', row {row}: value= names a field that is {type(value).__name__}; str, bytes or None is wanted"
+    )
 
 
-def _no_column(name: str, row: Mapping[str, Any]) -> Any:
-    raise KeyError(f"a row has no {name!r}; it has {', '.join(map(str, row))}")
+def _field(row: Mapping[str, Any], name: str, number: int, what: str) -> Any:
+    if name in row:
+        return row[name]
+    raise _core.SchemaError(
+        f"row {number} has no field {name!r} for the {what}; it has {', '.join(map(repr, map(str, row)))}"
+    )

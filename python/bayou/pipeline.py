@@ -78,7 +78,7 @@ class Pipeline:
             name = options.pop("name", None)  # @lake.table(name="…"), as Delta Live Tables has it
         for option in options:
             if option not in _OPTIONS:
-                raise TypeError(f"table() has no argument {option!r}.{_hint(option)}")
+                raise TypeError(f"table() has no argument {option!r}.{_hint(option, options[option])}")
         if callable(name) and not isinstance(name, str):
             self._define(name.__name__, name, options)
             return name
@@ -170,6 +170,7 @@ class Pipeline:
         close_windows: bool = False,
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
+        clean_log: bool | None = None,
         block: bool = True,
         progress: bool = True,
         **unknown: Any,
@@ -185,6 +186,7 @@ class Pipeline:
                 Default: half of the machine's memory.
             optimize_every: Join a table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
                 files are VACUUM's). Default: never.
+            clean_log: Clean the tables' logs as their own retention says; see `Stream.write_delta`.
             block: Wait for the end and show progress; otherwise return at once with a running Query.
             progress: Show a panel.
 
@@ -194,8 +196,8 @@ class Pipeline:
         Raises:
             BayouError: What stopped it; `error.query` holds the Query.
         """
-        for option in unknown:
-            raise TypeError(f"run() has no argument {option!r}.{_hint(option)}")
+        for option, value in unknown.items():
+            raise TypeError(f"run() has no argument {option!r}.{_hint(option, value, 'run')}")
         if not self._definitions:
             raise _core.ConfigError(f'pipeline {self.name!r} has no tables: define one with lake.table("name", stream)')
         tables = []
@@ -217,6 +219,7 @@ class Pipeline:
                 close_windows=close_windows,
                 memory_limit=memory_limit,
                 optimize_every=optimize_every,
+                clean_log=clean_log,
                 block=block,
                 progress=progress,
             )
@@ -245,6 +248,26 @@ class Pipeline:
         """Counts of the rules over all runs: dataset, name, action, passed_records, failed_records."""
         return _core._pipeline_expectations(self._checkpoint, self._storage_options)
 
+    def repair(self, *, confirm: bool = False) -> _core.Table:
+        """The way out when an epoch is sealed and a table does not take its rows any more, because others changed the table meanwhile.
+
+        Args:
+            confirm: Move those rows to the quarantine table (stage `table`) and commit the others, so that the epoch is done.
+                Otherwise they are only listed. A function's rows (`foreach_batch`) are handed over by the next run.
+
+        Returns:
+            The refused rows: table, error, row (as JSON). Empty where nothing has to be repaired.
+
+        Raises:
+            ConfigError: There is no checkpoint of this pipeline.
+            ConcurrentQueryError: The pipeline is running.
+
+        Example:
+            >>> lake.repair().to_pandas()
+            >>> lake.repair(confirm=True)
+        """
+        return _core._repair(self.root, None, self.name, self._checkpoint_location, self._storage_options, confirm)
+
     def reset(self, *, confirm: bool = False) -> None:
         """Start over at the next run: tables are emptied and everything is read anew. Delta's history keeps the old rows.
 
@@ -262,7 +285,39 @@ class Pipeline:
     def __repr__(self) -> str:
         names: Sequence[str] = list(self._definitions)
         state = f", {self.query.status}" if self.query is not None else ""
-        return f"Pipeline({self.name!r}, {self.root!r}: {len(names)} tables defined{''.join(f' {n}' for n in names)}{state})"
+        # What was typed may hold a signature or a key.
+        root = _core._clean(str(self.root))
+        return f"Pipeline({self.name!r}, {root!r}: {len(names)} tables defined{''.join(f' {n}' for n in names)}{state})"
+
+
+def repair(
+    target: str | os.PathLike[str],
+    *,
+    query_name: str | None = None,
+    checkpoint_location: str | None = None,
+    storage_options: Mapping[str, object] | None = None,
+    confirm: bool = False,
+) -> _core.Table:
+    """The way out for a table of `write_delta` that does not take the rows of a sealed epoch any more; see `Pipeline.repair`.
+
+    Args:
+        target: The table.
+        query_name: As it was given to `write_delta`. Default: the target's last part.
+        checkpoint_location: As it was given to `write_delta`.
+        storage_options: Options of a cloud store.
+        confirm: Move the rows to quarantine and commit the others.
+
+    Returns:
+        The refused rows: table, error, row (as JSON).
+
+    Raises:
+        ConfigError: There is no checkpoint of this query.
+        ConcurrentQueryError: The query is running.
+
+    Example:
+        >>> bayou.repair("lake/bpm_cleansed").to_pandas()
+    """
+    return _core._repair(None, os.fspath(target), query_name, checkpoint_location, storage_options, confirm)
 
 
 _NEIGHBOURS = {
@@ -277,6 +332,15 @@ _NEIGHBOURS = {
 }
 
 
-def _hint(word: str) -> str:
+def _hint(word: str, value: object = None, call: str = "table") -> str:
+    if word in ("mode", "outputMode", "output_mode"):
+        if value == "overwrite":
+            return " To write everything anew: lake.run(full_refresh=True)."
+        if call == "run":
+            return ' How a table is written is said where it is defined: lake.table("name", stream, output_mode=…).'
     right = _NEIGHBOURS.get(word)
-    return f" Here it is called {right}." if right else ""
+    if right is None:
+        return ""
+    if call == "run" and right != "trigger":
+        return f' That is said where a table is defined: lake.table("name", stream, {right}=…).'
+    return f" Here it is called {right}."

@@ -1,11 +1,11 @@
 //! `connect`, and what a connection does besides reading.
 
-use super::convert::{self, refuse_unknown};
+use super::convert::{self, Count, refuse_unknown};
 use super::door;
 use super::source;
 use super::stream::PyStream;
 use super::table::PyTable;
-use crate::batch::TimestampType;
+use crate::batch::{MAX_MESSAGE_BYTES, TimestampType, TooLarge};
 use crate::decode::raw;
 use crate::kafka::{Connection, Event, NewTopic, OffsetSpec, Reader, ReaderOptions, Target};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
@@ -70,6 +70,10 @@ impl PyConnection {
     #[getter]
     fn scratch_dir(&self) -> PyResult<PathBuf> {
         Ok(self.0.scratch_dir()?)
+    }
+    #[getter]
+    fn client_properties(&self) -> PyResult<std::collections::BTreeMap<String, String>> {
+        Ok(self.0.client_properties()?)
     }
 
     #[pyo3(signature = (name, partitions=1, replication_factor=None, config=None, exist_ok=false))]
@@ -168,17 +172,17 @@ impl PyConnection {
     }
 
     /// The newest messages, as they are.
-    #[pyo3(signature = (topic, n=20))]
-    fn peek(&self, py: Python<'_>, topic: String, n: usize) -> PyResult<PyTable> {
+    #[pyo3(signature = (topic, n=Count(20)), text_signature = "($self, topic, n=20)")]
+    fn peek(&self, py: Python<'_>, topic: String, n: Count) -> PyResult<PyTable> {
         let c = self.0.clone();
-        Ok(PyTable::new(door::run(py, move || peek(&c, &topic, n))?))
+        Ok(PyTable::new(door::run(py, move || peek(&c, &topic, n.0))?))
     }
 
     #[pyo3(signature = (topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None,
         fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None,
-        include_metadata=false, options=None, **unknown))]
+        include_metadata=false, max_message_bytes=None, options=None, **unknown))]
     #[pyo3(
-        text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=False, options=None)"
+        text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=False, max_message_bytes=None, options=None)"
     )]
     #[allow(clippy::too_many_arguments)]
     fn read_stream(
@@ -197,13 +201,23 @@ impl PyConnection {
         timezone: Option<String>,
         timestamp_unit: Option<&Bound<'_, PyAny>>,
         include_metadata: bool,
+        max_message_bytes: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyStream> {
         refuse_unknown(
             unknown,
             "read_stream",
-            &["schema", "format", "starting_offsets", "ending_offsets", "on_malformed", "timezone", "options"],
+            &[
+                "schema",
+                "format",
+                "starting_offsets",
+                "ending_offsets",
+                "on_malformed",
+                "max_message_bytes",
+                "timezone",
+                "options",
+            ],
         )?;
         let asked = source::Asked {
             topics,
@@ -219,6 +233,7 @@ impl PyConnection {
             timezone,
             timestamp_unit,
             include_metadata,
+            max_message_bytes,
             options,
         };
         source::read_stream(py, &self.0, asked)
@@ -239,8 +254,10 @@ fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
         c.partitions(&topic)?.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
     let ask = |spec: OffsetSpec| partitions.iter().map(|p| (p.clone(), spec)).collect::<Vec<_>>();
     let (first, last) = (c.list_offsets(&ask(OffsetSpec::Earliest))?, c.list_offsets(&ask(OffsetSpec::Latest))?);
-    let from: Positions =
-        partitions.iter().map(|p| (p.clone(), Offset((last[p].0 - n as i64).max(first[p].0)))).collect();
+    let from: Positions = partitions
+        .iter()
+        .map(|p| (p.clone(), Offset(last[p].0.saturating_sub_unsigned(n as u64).max(first[p].0))))
+        .collect();
     let mut open: Vec<&TopicPartition> = partitions.iter().filter(|p| from[*p] < last[*p]).collect();
     let mut found: Vec<(i64, crate::batch::Messages, usize)> = vec![];
     let mut chunks = vec![];
@@ -269,7 +286,11 @@ fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
     let schema = Arc::new(Schema::new(fields));
     for (_, k, i) in order {
         let (m, rows) = (&chunks[k], [i]);
-        let framing: ArrayRef = Arc::new(StringArray::from(vec![framing(m.value(i as usize))]));
+        let framing = match m.above(i as usize, MAX_MESSAGE_BYTES) {
+            Some(TooLarge { part, bytes }) => format!("too large to show: {bytes} bytes of {part}"),
+            None => framing(m.value(i as usize)).to_string(),
+        };
+        let framing: ArrayRef = Arc::new(StringArray::from(vec![framing]));
         let columns = vec![
             raw::keys(m, &rows),
             raw::values(m, &rows),

@@ -87,7 +87,27 @@ pub fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duratio
 }
 
 /// "2 GB", "512 MiB", or a number of bytes.
-pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<usize>> {
+/// How many of something: Python's own text for a negative one is about unsigned integers.
+pub struct Count(pub usize);
+
+impl<'py> FromPyObject<'_, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match value.extract::<i128>() {
+            Ok(n) => usize::try_from(n).map(Self).map_err(|_| {
+                Error::config(format!("{n} is no number of rows: give 0 or more; left out, there is no limit")).into()
+            }),
+            Err(_) => Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                "a number of rows is wanted, not {}",
+                value.get_type().name()?
+            ))),
+        }
+    }
+}
+
+/// A number of bytes, at least `least`.
+pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str, least: usize) -> PyResult<Option<usize>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(None) };
     let wrong = || Error::config(format!("{what}: write it as \"2 GB\", \"512 MiB\" or a number of bytes"));
     let bytes = match value.extract::<String>() {
@@ -109,8 +129,9 @@ pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<us
             text[..digits].parse::<f64>().map_err(|_| wrong())? * unit
         }
     };
-    if bytes < 1_048_576.0 {
-        return Err(Error::config(format!("{what} must be at least 1 MiB")).into());
+    if bytes < least as f64 {
+        let least = if least == 1 { "1 byte" } else { "1 MiB" };
+        return Err(Error::config(format!("{what} must be at least {least}")).into());
     }
     Ok(Some(bytes as usize))
 }
@@ -242,9 +263,17 @@ pub fn neighbour(name: &str) -> Option<&'static str> {
 
 /// Refuses arguments that a call does not have, with the word it does have.
 pub fn refuse_unknown(unknown: Option<&Bound<'_, PyDict>>, call: &str, known: &[&str]) -> PyResult<()> {
-    let Some(name) = unknown.and_then(|u| u.keys().iter().next()) else { return Ok(()) };
+    let Some((name, value)) = unknown.and_then(|u| u.iter().next()) else { return Ok(()) };
     let name: String = name.extract()?;
+    let value = value.extract::<String>().unwrap_or_default();
     let hint = match neighbour(&name) {
+        // What is written in Spark's or deltalake's words: mode="overwrite".
+        _ if matches!(name.as_str(), "mode" | "outputMode") && value == "overwrite" => {
+            " To write everything anew say full_refresh=True; each time only the latest result: output_mode=\"complete\".".into()
+        }
+        _ if name == "mode" && matches!(value.as_str(), "ignore" | "error" | "errorifexists") => {
+            " There is no such mode here: a run goes on where the last one stopped.".into()
+        }
         Some(right) => format!(" Here it is called {right}."),
         None => crate::error::did_you_mean(&name, known.iter().copied()),
     };

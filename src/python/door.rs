@@ -3,6 +3,7 @@
 use super::functions;
 use crate::{Error, Result};
 use pyo3::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -17,6 +18,8 @@ static PID: AtomicU32 = AtomicU32::new(0);
 static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(2)
+        // SQL over tables is planned and run by recursion.
+        .thread_stack_size(16 << 20)
         .thread_name("bayou-io")
         .enable_all()
         .build()
@@ -42,11 +45,19 @@ pub fn check_fork() -> Result<()> {
     }
 }
 
+/// A panic is an error like any other: Python would see a BaseException, which no `except Exception` holds. What it says may quote a
+/// value, so that it is not repeated.
+fn calm<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let fault =
+        |_| Err(Error::internal("a fault of bayou ended the call; what it says is on the process's standard error"));
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(fault)
+}
+
 /// Takes steps of at most 50 ms until one returns something.
 pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
     check_fork()?;
     loop {
-        if let Some(done) = py.detach(|| step(TURN))? {
+        if let Some(done) = py.detach(|| calm(|| step(TURN)))? {
             return Ok(done);
         }
         py.check_signals()?;
@@ -59,8 +70,9 @@ pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> +
     let (say, hear) = channel();
     std::thread::Builder::new()
         .name("bayou-call".into())
+        .stack_size(64 << 20)
         .spawn(move || {
-            let _ = say.send(call());
+            let _ = say.send(calm(call));
         })
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     // A receiver may be moved into `detach`, not shared with it.

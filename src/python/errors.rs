@@ -17,8 +17,11 @@ create_exception!(bayou, DataLossError, BayouError);
 create_exception!(bayou, ConcurrentQueryError, BayouError);
 create_exception!(bayou, StorageError, BayouError);
 create_exception!(bayou, ConfigError, BayouError);
+create_exception!(bayou, FunctionError, BayouError);
 
+/// The message once more without credentials: it may have been put together since.
 pub fn to_python(kind: Kind, message: String) -> PyErr {
+    let message = crate::error::clean(&message).into_owned();
     match kind {
         Kind::Connection => ConnectionError::new_err(message),
         Kind::Auth => AuthError::new_err(message),
@@ -31,6 +34,7 @@ pub fn to_python(kind: Kind, message: String) -> PyErr {
         Kind::ConcurrentQuery => ConcurrentQueryError::new_err(message),
         Kind::Storage => StorageError::new_err(message),
         Kind::Config => ConfigError::new_err(message),
+        Kind::Function => FunctionError::new_err(message),
         Kind::Interrupted => PyKeyboardInterrupt::new_err(message),
         Kind::Internal => BayouError::new_err(message),
     }
@@ -38,12 +42,24 @@ pub fn to_python(kind: Kind, message: String) -> PyErr {
 
 impl From<Error> for PyErr {
     fn from(e: Error) -> Self {
-        to_python(e.kind, e.message)
+        let made = to_python(e.kind, e.message);
+        // What a function of the user's raised.
+        if let Some(cause) = e.source.as_ref().and_then(|s| s.downcast_ref::<PyErr>()) {
+            Python::attach(|py| made.set_cause(py, Some(cause.clone_ref(py))));
+        }
+        made
     }
+}
+
+/// A text that Python's part makes of what users typed.
+#[pyfunction]
+fn _clean(text: &str) -> String {
+    crate::error::clean(text).into_owned()
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
+    m.add_function(wrap_pyfunction!(_clean, m)?)?;
     m.add("BayouError", py.get_type::<BayouError>())?;
     // Set on an error that a query ended with.
     py.get_type::<BayouError>().setattr("query", py.None())?;
@@ -57,5 +73,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("DataLossError", py.get_type::<DataLossError>())?;
     m.add("ConcurrentQueryError", py.get_type::<ConcurrentQueryError>())?;
     m.add("StorageError", py.get_type::<StorageError>())?;
+    m.add("FunctionError", py.get_type::<FunctionError>())?;
     m.add("ConfigError", py.get_type::<ConfigError>())
 }

@@ -1,21 +1,20 @@
 //! Users' functions: `map_batches`, `foreach_batch`, `bayou.aggregate`. They run on a query's own thread, or on one made for
 //! the call, never on one of librdkafka's or tokio's.
 
-use super::guard;
 use super::table::{PyTable, batch as py_batch};
+use super::{guard, objects, values};
 use crate::expr::GroupFunction;
 use crate::query::run::ForEach;
-use crate::read::{Rows, plain};
+use crate::read::Rows;
 use crate::transform::map::{BatchFunction, Failure};
 use crate::{Error, Kind, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::{Condvar, Mutex};
 use pyo3::BoundObject;
-use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3_arrow::input::AnyRecordBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,14 +59,12 @@ impl Function {
         py: Python<'py>,
         how: &str,
         rows: impl IntoPyObject<'py>,
-        epoch: Option<i64>,
+        more: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let how = guard::import(py, "bayou._frames")?.getattr(how)?;
         let rows = rows.into_pyobject(py).map_err(Into::into)?.into_bound().into_any();
         let mut given = vec![self.callable.bind(py).clone(), rows, self.kind.as_str().into_pyobject(py)?.into_any()];
-        if let Some(epoch) = epoch {
-            given.push(epoch.into_pyobject(py)?.into_any());
-        }
+        given.extend(more);
         guard::call(&how, &PyTuple::new(py, given)?)
     }
 }
@@ -148,15 +145,27 @@ fn failure(py: Python<'_>, e: &PyErr) -> Failure {
     match about_rows {
         true => Failure::Rows(text),
         false if e.is_instance_of::<PyMemoryError>(py) => Failure::Stop(Error::internal(text)),
-        false => Failure::Stop(Error::new(Kind::Interrupted, text)),
+        // The stop button, or the interpreter's end, which raises SystemExit in what is still at work.
+        false if e.is_instance_of::<PyKeyboardInterrupt>(py) || CALLS.lock().closed => {
+            Failure::Stop(Error::new(Kind::Interrupted, text))
+        }
+        // sys.exit() and its like: the function's own end, not the user's wish to stop.
+        false => Failure::Stop(
+            Error::function(format!("a function ended with {text}; only an exception may end it early"))
+                .with_source(e.clone_ref(py)),
+        ),
     }
 }
 
 /// An exception as one line: its type and its text.
-fn text_of(py: Python<'_>, e: &PyErr) -> String {
+pub fn text_of(py: Python<'_>, e: &PyErr) -> String {
     let kind = e.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string());
     let text = e.value(py).str().map_or_else(|_| String::new(), |s| s.to_string());
     let line = text.lines().next().unwrap_or_default();
+    // What bayou itself says of the values is no exception of the user's.
+    if e.is_instance_of::<super::errors::BayouError>(py) {
+        return line.to_string();
+    }
     if line.is_empty() { kind } else { format!("{kind}: {line}") }
 }
 
@@ -166,44 +175,51 @@ fn traceback(py: Python<'_>, e: &PyErr) -> String {
     text.unwrap_or_else(|_| text_of(py, e))
 }
 
-/// Anything that holds rows, as Arrow: an Arrow object, a pandas frame, a list of dicts, a dict of lists.
+/// Anything that holds rows, in the types that bayou hands out: an Arrow object, a pandas frame, a list of dicts, a dict of lists.
 pub fn rows_of(rows: &Bound<'_, PyAny>) -> PyResult<Rows> {
     let py = rows.py();
     let arrow = py.import("bayou._frames")?.call_method1("as_arrow", (rows,))?;
-    arrow_rows(&arrow)
+    Ok(values::plain(arrow_rows(&arrow)?)?)
 }
 
 fn arrow_rows(arrow: &Bound<'_, PyAny>) -> PyResult<Rows> {
-    let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
+    let no_rows = |e: PyErr| {
+        let kind = arrow.get_type().name().map_or_else(|_| "this".into(), |n| n.to_string());
+        let why = e.value(arrow.py()).to_string();
+        Error::schema(format!(
+            "{kind} is not rows with named columns, as a table, a frame or a list of dicts is ({why})"
+        ))
+    };
+    let reader = arrow.extract::<AnyRecordBatch>().map_err(no_rows)?.into_reader()?;
     let schema = reader.schema();
-    let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
-    Ok(plain(&schema, batches)?)
+    let batches = reader.collect::<std::result::Result<_, _>>().map_err(super::table::arrow_error)?;
+    Ok(Rows { schema, batches })
 }
 
-/// What a function returned, in the columns that were announced: by name, cast where nothing is lost.
-fn conform(rows: &Rows, schema: &SchemaRef) -> std::result::Result<RecordBatch, String> {
-    let all = concat_batches(&rows.schema, &rows.batches).map_err(|e| e.to_string())?;
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    let column = |field: &arrow::datatypes::FieldRef| -> std::result::Result<ArrayRef, String> {
-        let found = all.column_by_name(field.name()).ok_or_else(|| {
-            let has: Vec<&str> = rows.schema.fields().iter().map(|f| f.name().as_str()).collect();
-            format!("it returned no column '{}' (schema= announces it); it returned {has:?}", field.name())
-        })?;
-        if found.data_type() == field.data_type() {
-            return Ok(found.clone());
+/// What a function returned (see `bayou._frames.columns`), in the columns that were announced: by name, and exactly.
+fn conform(made: &Bound<'_, PyAny>, schema: &SchemaRef) -> PyResult<RecordBatch> {
+    let (arrow, lists): (Bound<'_, PyAny>, Option<Bound<'_, PyDict>>) = made.extract()?;
+    if arrow.is_none() && lists.is_none() {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    }
+    let rows = if arrow.is_none() { None } else { Some(arrow_rows(&arrow)?) };
+    let mut columns = vec![];
+    for field in schema.fields() {
+        if let Some(list) = lists.as_ref().map(|l| l.get_item(field.name())).transpose()?.flatten() {
+            columns.push(objects::column(list.cast::<PyList>()?, field)??);
+            continue;
         }
-        cast_with_options(found, field.data_type(), &options).map_err(|_| {
-            format!(
-                "its column '{}' is {} and does not fit {}, as schema= announces",
-                field.name(),
-                crate::expr::type_to_ddl(found.data_type()),
-                crate::expr::type_to_ddl(field.data_type())
-            )
-        })
-    };
-    let columns = schema.fields().iter().map(column).collect::<std::result::Result<Vec<_>, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(all.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| e.to_string())
+        let found = rows.as_ref().and_then(|rows| values::announced(rows, field));
+        columns.push(found.ok_or_else(|| {
+            let has = rows.iter().flat_map(|r| r.schema.fields().iter().map(|f| f.name().as_str()));
+            let has: Vec<&str> = has.collect();
+            let name = field.name();
+            Error::malformed(format!("it returned no column '{name}' (schema= announces it); it returned {has:?}"))
+        })??);
+    }
+    let count = columns.first().map_or(0, |c| c.len());
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::from)?)
 }
 
 impl BatchFunction for Function {
@@ -217,37 +233,31 @@ impl BatchFunction for Function {
 
     fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
         attach(|py| {
-            let run = || -> PyResult<Rows> {
-                let made = self.call(py, "call", py_batch(py, rows.clone())?, None)?;
-                if made.is_none() {
-                    return Err(Error::malformed("it returned None; return the rows").into());
-                }
-                arrow_rows(&made)
+            let run = || -> PyResult<RecordBatch> {
+                let names = PyList::new(py, schema.fields().iter().map(|f| f.name()))?.into_any();
+                conform(&self.call(py, "call", py_batch(py, rows.clone())?, Some(names))?, schema)
             };
-            let made = run().map_err(|e| failure(py, &e))?;
-            conform(&made, schema).map_err(Failure::Rows)
+            run().map_err(|e| failure(py, &e))
         })
     }
 }
 
 impl ForEach for Function {
-    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> std::result::Result<(), String> {
-        let called = attach(|py| {
+    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> Result<()> {
+        let called = enter(|py| {
             let run = || -> PyResult<()> {
                 let rows = Rows { schema: schema.clone(), batches: rows.to_vec() };
                 let table = Bound::new(py, PyTable::new(rows))?;
+                let epoch = epoch.into_pyobject(py)?.into_any();
                 self.call(py, "call_epoch", table, Some(epoch)).map(drop)
             };
             run().map_err(|e| {
                 // Where it happened is for the log; the query's error is one line.
                 log::error!("foreach_batch: {}", traceback(py, &e));
-                failure(py, &e)
+                Error::function(text_of(py, &e)).with_source(e)
             })
         });
-        called.map_err(|f| match f {
-            Failure::Rows(text) => text,
-            Failure::Stop(e) => e.message,
-        })
+        called?
     }
 }
 
@@ -270,18 +280,17 @@ impl GroupFunction for OfGroup {
     }
     fn call(&self, groups: &[RecordBatch]) -> Result<ArrayRef> {
         let made = attach(|py| {
-            let run = || -> PyResult<Rows> {
+            let run = || -> PyResult<ArrayRef> {
                 let rows = groups.iter().map(|g| py_batch(py, g.clone())).collect::<PyResult<Vec<_>>>()?;
-                arrow_rows(&self.0.call(py, "call_groups", PyList::new(py, rows)?, None)?)
+                let made = self.0.call(py, "call_groups", PyList::new(py, rows)?, None)?;
+                Ok(objects::column(made.cast::<PyList>()?, self.1.field(0))??)
             };
             run().map_err(|e| failure(py, &e))
         });
-        let made = made.and_then(|rows| conform(&rows, &self.1).map_err(Failure::Rows));
-        let batch = made.map_err(|f| match f {
+        made.map_err(|f| match f {
             Failure::Rows(text) => Error::malformed(text),
             Failure::Stop(e) => e,
-        })?;
-        Ok(batch.column(0).clone())
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Iterators and what is made of them: batches, collect, preview, validate.
 
-use super::convert;
+use super::convert::{self, Count};
 use super::door;
 use super::guard;
 use super::table::{PyTable, batch};
@@ -14,7 +14,7 @@ use crate::sink::quarantine;
 use crate::storage::{Location, StorageOptions};
 use crate::{Error, Result};
 use arrow::array::*;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,9 @@ pub fn trigger(value: Option<&Bound<'_, PyAny>>) -> PyResult<Trigger> {
 pub fn options(
     when: Option<&Bound<'_, PyAny>>,
     output_mode: Option<String>,
-    limit: Option<usize>,
+    limit: Option<Count>,
     timeout: Option<&Bound<'_, PyAny>>,
-    batch_rows: Option<usize>,
+    batch_rows: Option<Count>,
     close_windows: bool,
     checkpoint: (Option<String>, Option<String>, StorageOptions),
 ) -> PyResult<IterateOptions> {
@@ -43,6 +43,7 @@ pub fn options(
                 .map_err(|e| Error::config(format!("timeout: {e}")))?,
         ),
     };
+    let (limit, batch_rows) = (limit.map(|n| n.0), batch_rows.map(|n| n.0));
     if batch_rows == Some(0) {
         return Err(Error::config("batch_rows must be at least 1").into());
     }
@@ -74,8 +75,27 @@ pub fn options(
 /// Batches, one after another; leaving the loop or closing it releases the consumer.
 #[pyclass(frozen, module = "bayou", name = "BatchIterator")]
 pub struct PyBatchIterator {
-    inner: Mutex<Option<BatchIterator>>,
+    inner: Mutex<Inner>,
+    /// The iterator came back from where it worked.
+    back: Condvar,
     pandas: bool,
+}
+
+struct Inner {
+    /// Taken out while it works.
+    it: Option<BatchIterator>,
+    /// A call of `next` is under way, in whatever thread.
+    read: bool,
+    closed: bool,
+}
+
+/// The right to read; one thread at a time has it.
+struct Turn<'a>(&'a PyBatchIterator);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.inner.lock().read = false;
+    }
 }
 
 pub fn start(py: Python<'_>, stream: &Stream, options: IterateOptions, pandas: bool) -> PyResult<PyBatchIterator> {
@@ -84,22 +104,63 @@ pub fn start(py: Python<'_>, stream: &Stream, options: IterateOptions, pandas: b
     }
     let (stream, rt) = (stream.clone(), door::runtime()?);
     let inner = door::run(py, move || BatchIterator::new(&stream, options, rt))?;
-    Ok(PyBatchIterator { inner: Mutex::new(Some(inner)), pandas })
+    let inner = Mutex::new(Inner { it: Some(inner), read: false, closed: false });
+    Ok(PyBatchIterator { inner, back: Condvar::new(), pandas })
 }
 
 impl PyBatchIterator {
-    fn poll(&self, turn: Duration) -> Result<Option<Polled>> {
-        // Taken out while it works, so that a second thread gets an error instead of waiting with the GIL held.
-        let Some(mut it) = self.inner.lock().take() else { return Ok(Some(Polled::Done)) };
-        let polled = it.poll(turn);
-        match &polled {
-            Ok(Polled::Done) | Err(_) => it.close(),
-            Ok(_) => *self.inner.lock() = Some(it),
+    fn turn(&self) -> Result<Turn<'_>> {
+        let mut inner = self.inner.lock();
+        if std::mem::replace(&mut inner.read, true) {
+            return Err(Error::config(
+                "another thread is reading this iterator: one thread reads it, and hands batches on; or give each thread an \
+                 iterator of its own (each reads all rows).",
+            ));
         }
-        Ok(match polled? {
-            Polled::Pending => None,
-            other => Some(other),
-        })
+        Ok(Turn(self))
+    }
+
+    fn poll(&self, turn: Duration) -> Result<Option<Polled>> {
+        // Taken out while it works, so that `close` need not wait for a lock with the GIL held.
+        let mut it = {
+            let mut inner = self.inner.lock();
+            match inner.it.take() {
+                Some(it) if !inner.closed => it,
+                _ => return Ok(Some(Polled::Done)),
+            }
+        };
+        let polled = it.poll(turn);
+        let ended = matches!(&polled, Ok(Polled::Done) | Err(_));
+        let mut inner = self.inner.lock();
+        let closed = inner.closed;
+        if ended || closed {
+            inner.closed = true;
+            drop(inner);
+            it.close();
+        } else {
+            inner.it = Some(it);
+        }
+        self.back.notify_all();
+        match polled? {
+            _ if closed => Ok(Some(Polled::Done)),
+            Polled::Pending => Ok(None),
+            other => Ok(Some(other)),
+        }
+    }
+
+    /// What is there is closed here; what works in another thread is closed there, as soon as it comes back, and waited for.
+    fn end(&self) {
+        let taken = {
+            let mut inner = self.inner.lock();
+            let was_open = !std::mem::replace(&mut inner.closed, true);
+            if inner.it.is_none() && was_open && inner.read {
+                self.back.wait_for(&mut inner, Duration::from_secs(2));
+            }
+            inner.it.take()
+        };
+        if let Some(mut it) = taken {
+            it.close();
+        }
     }
 }
 
@@ -111,6 +172,7 @@ impl PyBatchIterator {
     fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         let py = slf.py();
         let this = slf.get();
+        let _mine = this.turn()?;
         match door::wait(py, |turn| this.poll(turn))? {
             Polled::Batch(rows) => {
                 let made = batch(py, rows)?;
@@ -127,12 +189,7 @@ impl PyBatchIterator {
         if door::check_fork().is_err() {
             return; // what there is to release is the parent's
         }
-        let taken = self.inner.lock().take();
-        py.detach(|| {
-            if let Some(mut it) = taken {
-                it.close();
-            }
-        });
+        py.detach(|| self.end());
     }
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
@@ -142,7 +199,7 @@ impl PyBatchIterator {
         self.close(py);
     }
     fn __repr__(&self) -> String {
-        let open = door::check_fork().is_ok() && self.inner.lock().is_some();
+        let open = door::check_fork().is_ok() && !self.inner.lock().closed;
         let state = if open { "open" } else { "closed" };
         format!("BatchIterator ({state}): use it in a for loop")
     }
@@ -151,7 +208,7 @@ impl PyBatchIterator {
 impl Drop for PyBatchIterator {
     /// Left without `close`, as a loop that is broken off leaves it: this happens with the GIL held, and must not wait for Kafka.
     fn drop(&mut self) {
-        let Some(it) = self.inner.get_mut().take() else { return };
+        let Some(it) = self.inner.get_mut().it.take() else { return };
         if door::check_fork().is_err() {
             let _never_closed = std::mem::ManuallyDrop::new(it);
             return;
@@ -165,6 +222,7 @@ struct Ran {
     rows: Rows,
     counts: crate::query::engine::EpochCounts,
     rejects: Vec<quarantine::Reject>,
+    hints: Vec<String>,
 }
 
 /// Runs an iterator to its end; the steps are short, so that the stop button is seen.
@@ -183,7 +241,8 @@ fn run_all(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult
     py.detach(|| it.close());
     result?;
     let rows = Rows { schema: it.schema(), batches };
-    Ok(Ran { rows, counts: it.engine.take_counts(), rejects: std::mem::take(&mut it.engine.rejects) })
+    let hints = it.engine.hints();
+    Ok(Ran { rows, counts: it.engine.take_counts(), rejects: std::mem::take(&mut it.engine.rejects), hints })
 }
 
 pub fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<(PyTable, RuleTotals)> {
@@ -317,6 +376,7 @@ pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
 pub struct PyPreview {
     rows: Rows,
     malformed: Rows,
+    notes: Vec<String>,
 }
 
 #[pymethods]
@@ -329,11 +389,18 @@ impl PyPreview {
     fn malformed(&self) -> PyTable {
         PyTable::new(self.malformed.clone())
     }
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
     fn __len__(&self) -> usize {
         self.rows.batches.iter().map(|b| b.num_rows()).sum()
     }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let text = Bound::new(py, self.rows())?.repr()?.to_string();
+        let mut text = Bound::new(py, self.rows())?.repr()?.to_string();
+        for note in &self.notes {
+            text = format!("{text}\n{}", crate::error::clean(note));
+        }
         let bad: usize = self.malformed.batches.iter().map(|b| b.num_rows()).sum();
         if bad == 0 {
             return Ok(text);
@@ -346,7 +413,7 @@ impl PyPreview {
 }
 
 pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
-    let mut options = options(None, None, Some(n), timeout, None, true, Default::default())?;
+    let mut options = options(None, None, Some(Count(n)), timeout, None, true, Default::default())?;
     options.on_malformed = OnMalformed::Quarantine;
     options.keep_rejects = 100;
     options.timeout = options.timeout.or(Some(Duration::from_secs(10)));
@@ -357,7 +424,8 @@ pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound
     let indices: Vec<usize> =
         names.iter().map(|n| all.schema().index_of(n)).collect::<Result<_, _>>().map_err(super::table::arrow_error)?;
     let malformed = all.project(&indices).map_err(super::table::arrow_error)?;
-    Ok(PyPreview { rows: ran.rows, malformed: Rows { schema: malformed.schema(), batches: vec![malformed] } })
+    let malformed = Rows { schema: malformed.schema(), batches: vec![malformed] };
+    Ok(PyPreview { rows: ran.rows, malformed, notes: ran.hints })
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

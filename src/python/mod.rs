@@ -6,15 +6,19 @@ mod door;
 mod errors;
 mod functions;
 mod guard;
+mod interrupt;
 mod iterate;
 mod join;
+mod objects;
 mod produce;
 mod query;
 mod read;
+mod repair;
 mod source;
 mod stream;
 mod table;
 mod testing;
+mod values;
 
 use pyo3::prelude::*;
 
@@ -37,11 +41,13 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     connection::register(m)?;
     stream::register(m)?;
     functions::register(m)?;
+    objects::register(m)?;
     source::register(m)?;
     table::register(m)?;
     iterate::register(m)?;
     query::register(m)?;
     read::register(m)?;
+    repair::register(m)?;
     testing::register(m)?;
     door::register(m)
 }

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchIterator};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3_arrow::PyRecordBatchReader;
 use pyo3_arrow::input::AnyRecordBatch;
 use std::sync::Arc;
@@ -92,14 +92,13 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 /// Arrow (PyCapsule), a pandas frame, or an iterable of dicts, as batches.
 pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOptions) -> PyResult<Batches> {
-    let is_frame =
-        !rows.hasattr("__arrow_c_stream__")? && !rows.hasattr("__arrow_c_array__")? && rows.hasattr("iloc")?;
-    let arrow = if is_frame { py.import("bayou._frames")?.call_method1("from_pandas", (rows,))? } else { rows.clone() };
+    let frames = py.import("bayou._frames")?;
+    let arrow = frames.call_method1("handed_out", (rows,))?;
     if arrow.hasattr("__arrow_c_stream__")? || arrow.hasattr("__arrow_c_array__")? {
         let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
         return Ok(Box::new(reader.map(|b| b.map_err(|e| Error::schema(format!("the rows to be published: {e}"))))));
     }
-    // Dicts are encoded by Python's own json, a batch at a time; the values then go out as they are.
+    // Dicts are encoded a batch at a time; the values then go out as they are.
     if options.headers_column.is_some() {
         return Err(Error::config(
             "headers_column= needs an Arrow table; for dicts give headers=, which every message gets",
@@ -131,27 +130,51 @@ pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOpt
             match next.and_then(|next| guard::call(&next, &PyTuple::empty(py))) {
                 Ok(columns) => Some(encoded_batch(&columns)),
                 Err(e) if e.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => None,
-                Err(e) => Some(Err(Error::schema(format!("the rows to be published: {e}")))),
+                Err(e) => Some(Err(failure(py, e))),
             }
         });
         next.unwrap_or_else(|e| Some(Err(e)))
     })))
 }
 
+/// Why there are no more rows: one that cannot be published, or what the user's own iterator raised, which is kept as the cause.
+fn failure(py: Python<'_>, e: PyErr) -> Error {
+    use super::errors::{BayouError, MalformedError};
+    let text = e.value(py).to_string();
+    if e.is_instance_of::<MalformedError>(py) {
+        return Error::malformed(text);
+    }
+    if e.is_instance_of::<BayouError>(py) {
+        return Error::schema(format!("the rows to be published: {text}"));
+    }
+    match e.cause(py) {
+        Some(raised) if e.get_type(py).name().is_ok_and(|n| n == "SourceFailed") => {
+            let what = functions::text_of(py, &raised);
+            Error::function(format!("the rows to be published ended at {text}: {what}")).with_source(raised)
+        }
+        _ => Error::schema(format!("the rows to be published: {}", functions::text_of(py, &e))).with_source(e),
+    }
+}
+
 fn encoded_batch(columns: &Bound<'_, PyAny>) -> Result<RecordBatch> {
-    use arrow::array::{ArrayRef, BinaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, BinaryArray, Int32Array, TimestampMicrosecondArray};
     let get = |name: &str| columns.get_item(name).map_err(|e| Error::internal(e.to_string()));
     let wrong = |e: PyErr| Error::schema(format!("the rows to be published: {e}"));
-    let values: Vec<Option<Vec<u8>>> = get("value")?.extract().map_err(wrong)?;
-    let values: BinaryArray = values.iter().map(Option::as_deref).collect();
-    let mut out: Vec<(&str, ArrayRef, bool)> = vec![("value", Arc::new(values), true)];
-    if let Ok(keys) = get("key")?.extract::<Vec<Option<String>>>() {
-        out.push(("key", Arc::new(StringArray::from(keys)), true));
+    let bytes = |found: Bound<'_, PyAny>| -> Result<BinaryArray> {
+        let list: Vec<Option<Bound<'_, PyBytes>>> = found.extract().map_err(wrong)?;
+        Ok(list.iter().map(|v| v.as_ref().map(|v| v.as_bytes())).collect())
+    };
+    let given = |name: &str| get(name).map(|found| Some(found).filter(|f| !f.is_none()));
+    let mut out: Vec<(&str, ArrayRef, bool)> = vec![("value", Arc::new(bytes(get("value")?)?), true)];
+    if let Some(keys) = given("key")? {
+        out.push(("key", Arc::new(bytes(keys)?), true));
     }
-    if let Ok(times) = get("timestamp")?.extract::<Vec<Option<i64>>>() {
+    if let Some(times) = given("timestamp")? {
+        let times: Vec<Option<i64>> = times.extract().map_err(wrong)?;
         out.push(("timestamp", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")), true));
     }
-    if let Ok(partitions) = get("partition")?.extract::<Vec<Option<i32>>>() {
+    if let Some(partitions) = given("partition")? {
+        let partitions: Vec<Option<i32>> = partitions.extract().map_err(wrong)?;
         out.push(("partition", Arc::new(Int32Array::from(partitions)), true));
     }
     Ok(RecordBatch::try_from_iter_with_nullable(out)?)

@@ -2,13 +2,15 @@
 
 use super::convert::neighbour;
 use super::door;
-use super::errors::{BayouError, to_python};
+use super::errors::BayouError;
 use super::functions::{self, Function};
 use super::guard;
+use super::interrupt::Watch;
 use super::iterate::{expectations, raise_for};
 use super::stream::PyStream;
 use super::table::PyTable;
 use crate::epoch::{newest, start_over};
+use crate::error::clean;
 use crate::progress::OpenWindow;
 use crate::query::Stream;
 use crate::query::Trigger;
@@ -41,6 +43,7 @@ pub struct WriteOptions {
     pub close_windows: bool,
     pub memory_limit: Option<usize>,
     pub optimize_every: Option<usize>,
+    pub clean_log: Option<bool>,
 }
 
 pub struct TableArgs {
@@ -115,6 +118,32 @@ fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Re
     })
 }
 
+/// Where `write_delta` keeps what belongs to a table.
+pub struct Places {
+    pub name: String,
+    pub checkpoint: Location,
+    pub quarantine: Location,
+}
+
+pub fn places(at: &Location, options: &WriteOptions) -> Result<Places> {
+    let name = options.query_name.clone().unwrap_or_else(|| at.name());
+    crate::query::stream::check_name(&name, "a query").map_err(|e| match options.query_name {
+        Some(_) => e.context("query_name"),
+        None => Error::config(format!(
+            "{}. A query is called after its target unless query_name= gives it another name, which this one needs.",
+            e.message
+        )),
+    })?;
+    let checkpoint = match &options.checkpoint_location {
+        Some(c) => Location::parse(c, &options.storage_options)?.join(&name),
+        None => at.join("_bayou").join(&name),
+    };
+    let aside = format!("{}_quarantine", at.name());
+    // A table at the root of a bucket has nothing beside it: what else lies in the store is in other buckets.
+    let quarantine = at.parent().map_or_else(|| at.join("_bayou").join(&aside), |parent| parent.join(&aside));
+    Ok(Places { name, checkpoint, quarantine })
+}
+
 pub fn write_delta(
     py: Python<'_>,
     stream: &Stream,
@@ -126,18 +155,7 @@ pub fn write_delta(
 ) -> PyResult<Py<PyQuery>> {
     no_catalog(target)?;
     let at = Location::parse(target, &options.storage_options)?;
-    let name = options.query_name.clone().unwrap_or_else(|| at.name());
-    crate::query::stream::check_name(&name, "a query").map_err(|e| e.context("query_name"))?;
-    let checkpoint = match &options.checkpoint_location {
-        Some(c) => Location::parse(c, &options.storage_options)?.join(&name),
-        None => at.join("_bayou").join(&name),
-    };
-    let parent = target.trim_end_matches('/').rsplit_once('/').map_or("", |(p, _)| p);
-    let quarantine_path = match parent {
-        "" if !target.starts_with('/') => format!("./{}_quarantine", at.name()),
-        p => format!("{p}/{}_quarantine", at.name()),
-    };
-    let quarantine = Location::parse(&quarantine_path, &options.storage_options)?;
+    let Places { name, checkpoint, quarantine } = places(&at, &options)?;
     let table = table(&at.name(), stream, at, args)?;
     start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
 }
@@ -197,8 +215,20 @@ fn start(
         close_windows: options.close_windows,
         memory_limit: options.memory_limit,
         optimize_every: options.optimize_every,
+        clean_log: options.clean_log,
         runtime: door::runtime()?,
     };
+    let watch = Watch::begin(py)?;
+    let started = watched(py, spec, block, progress, &watch);
+    watch.end(py)?;
+    let query = started?;
+    match watch.check() {
+        Ok(()) => Ok(query),
+        Err(interrupt) => Err(interrupted(py, &query, interrupt)),
+    }
+}
+
+fn watched(py: Python<'_>, spec: QuerySpec, block: bool, progress: bool, watch: &Watch) -> PyResult<Py<PyQuery>> {
     let query = Py::new(py, PyQuery(Query::start(spec)?))?;
     let panel = if progress {
         Some(guard::method(&guard::import(py, "bayou._display")?, "Panel", (&query, block))?)
@@ -206,7 +236,7 @@ fn start(
         None
     };
     if block {
-        follow(py, &query, panel.as_ref())?
+        follow(py, &query, panel.as_ref(), watch)?
     } else {
         begin(py, &query)?
     }
@@ -230,7 +260,7 @@ fn begin(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
 
 fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     if let Some(f) = query.get().0.exception() {
-        let error = to_python(f.kind, f.message);
+        let error = PyErr::from(f.to_error());
         if error.is_instance_of::<BayouError>(py) {
             error.value(py).setattr("query", query)?;
         }
@@ -264,13 +294,13 @@ fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
 }
 
 /// Waits for the end, shows progress, and turns the stop button into a clean stop.
-fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>, watch: &Watch) -> PyResult<()> {
     let q = query.get().0.clone();
     let mut shown = Instant::now();
     let close = || panel.map_or(Ok(()), |p| guard::method(p, "close", ()).map(drop));
     loop {
         let ended = py.detach(|| q.wait(door::TURN));
-        let mut heard = py.check_signals();
+        let mut heard = py.check_signals().and_then(|()| watch.check());
         if ended && heard.is_ok() {
             break;
         }
@@ -298,6 +328,20 @@ impl PyQuery {
     fn here(&self) -> Result<&Query> {
         door::check_fork()?;
         Ok(&self.0)
+    }
+}
+
+fn shown(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|t| clean(t).into_owned()).collect()
+}
+
+/// Foreign texts may stand in warnings, too: without credentials, and without what a terminal would obey.
+fn clean_all(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => *text = clean(text).into_owned(),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(clean_all),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(clean_all),
+        _ => {}
     }
 }
 
@@ -330,8 +374,7 @@ impl PyQuery {
         let py = slf.py();
         let query = slf.clone().unbind();
         Ok(slf.get().here()?.exception().map(|f| {
-            let error = to_python(f.kind, f.message);
-            let value = error.value(py).clone().into_any();
+            let value = PyErr::from(f.to_error()).value(py).clone().into_any();
             let _ = value.setattr("query", query);
             value
         }))
@@ -394,11 +437,11 @@ impl PyQuery {
     }
     #[getter]
     fn warnings(&self) -> PyResult<Vec<String>> {
-        Ok(self.here()?.0.report.lock().warnings.clone())
+        Ok(shown(&self.here()?.0.report.lock().warnings))
     }
     #[getter]
     fn notes(&self) -> PyResult<Vec<String>> {
-        Ok(self.here()?.0.report.lock().notes.clone())
+        Ok(shown(&self.here()?.0.report.lock().notes))
     }
     fn to_json(&self) -> PyResult<String> {
         let mut all = self.here()?.0.report.lock().to_json();
@@ -407,6 +450,7 @@ impl PyQuery {
             o.insert("id".into(), self.0.0.id.lock().clone().into());
             o.insert("runId".into(), self.0.0.run_id.clone().into());
         }
+        clean_all(&mut all);
         Ok(all.to_string())
     }
     fn __repr__(&self) -> String {
@@ -425,7 +469,7 @@ impl PyQuery {
         for note in r.notes.iter().chain(&r.warnings) {
             out += &format!("\n  note: {note}");
         }
-        out
+        clean(&out).into_owned()
     }
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.get().here()?;
@@ -465,7 +509,7 @@ fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py,
 
 /// Runs a pipeline: `tables` are dicts with name, stream and options.
 #[pyfunction]
-#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, memory_limit, optimize_every, block, progress))]
+#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, memory_limit, optimize_every, clean_log, block, progress))]
 #[allow(clippy::too_many_arguments)]
 fn _run_pipeline(
     py: Python<'_>,
@@ -480,6 +524,7 @@ fn _run_pipeline(
     close_windows: bool,
     memory_limit: Option<&Bound<'_, PyAny>>,
     optimize_every: Option<usize>,
+    clean_log: Option<bool>,
     block: bool,
     progress: bool,
 ) -> PyResult<Py<PyQuery>> {
@@ -526,8 +571,9 @@ fn _run_pipeline(
         full_refresh,
         accept_changes,
         close_windows,
-        memory_limit: super::convert::bytes(memory_limit, "memory_limit")?,
+        memory_limit: super::convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
         optimize_every,
+        clean_log,
     };
     start(py, name, specs, quarantine, checkpoint, options, block, progress)
 }

@@ -9,7 +9,6 @@ use crate::storage::Location;
 use crate::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3_arrow::input::AnyRecordBatch;
 use std::collections::BTreeMap;
 
 /// A whole Delta table.
@@ -42,15 +41,8 @@ fn sql(
             let path = convert::path(&value)?;
             Source::Delta(Location::parse(&path, &storage)?, None)
         } else {
-            let is_frame = !value.hasattr("__arrow_c_stream__")?
-                && !value.hasattr("__arrow_c_array__")?
-                && value.hasattr("iloc")?;
-            let arrow =
-                if is_frame { py.import("bayou._frames")?.call_method1("from_pandas", (value,))? } else { value };
-            let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
-            let schema = reader.schema();
-            let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(super::table::arrow_error)?;
-            Source::Rows(schema, batches)
+            let rows = super::functions::rows_of(&value)?;
+            Source::Rows(rows.schema, rows.batches)
         };
         sources.insert(name, source);
     }
@@ -68,8 +60,9 @@ async fn pipeline_tables(root: &Location, checkpoint: &Location) -> Result<BTree
         let at = root.join(&name);
         if at.folders("").await?.iter().any(|f| f == "_delta_log") {
             let version = done.as_ref().and_then(|d| {
-                let key =
-                    if name.ends_with("_quarantine") && !d.tables.contains_key(&name) { "_quarantine" } else { &name };
+                // Other pipelines' quarantines below the same root are theirs, at their newest version.
+                let own = name.strip_suffix("_quarantine") == Some(&checkpoint.name());
+                let key = if own { "_quarantine" } else { &name };
                 d.tables.get(key).map(|t| t.version)
             });
             out.insert(name, (at, version));

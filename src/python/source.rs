@@ -3,7 +3,7 @@
 use super::convert;
 use super::door;
 use super::stream::PyStream;
-use crate::batch::{Messages, TimestampType};
+use crate::batch::{Message, Messages};
 use crate::decode::json::TimestampUnit;
 use crate::decode::{DecodeOptions, Format, OnTombstone};
 use crate::kafka::Connection;
@@ -28,6 +28,7 @@ pub struct Asked<'a, 'py> {
     pub timezone: Option<String>,
     pub timestamp_unit: Option<&'a Bound<'py, PyAny>>,
     pub include_metadata: bool,
+    pub max_message_bytes: Option<&'a Bound<'py, PyAny>>,
     pub options: Option<&'a Bound<'py, PyAny>>,
 }
 
@@ -57,8 +58,12 @@ fn decode_options(
     timestamp_unit: Option<&Bound<'_, PyAny>>,
     on_tombstone: Option<&str>,
     include_metadata: bool,
+    max_message_bytes: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<DecodeOptions> {
     let mut out = DecodeOptions { timezone, include_metadata, ..DecodeOptions::default() };
+    if let Some(bytes) = convert::bytes(max_message_bytes, "max_message_bytes", 1)? {
+        out.max_message_bytes = bytes;
+    }
     if let Some(f) = format {
         out.format = f.parse::<Format>()?;
     }
@@ -112,10 +117,30 @@ fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, con
                 ))
                 .into());
             }
+            "startingOffsetsByTimestamp" | "endingOffsetsByTimestamp" => {
+                let which = if key.starts_with("starting") { "starting" } else { "ending" };
+                return Err(Error::config(format!(
+                    "options: '{key}' is not in this version: one time counts for all partitions. Write {{\"{which}Timestamp\": 1700000000000}} \
+                     (milliseconds), or {which}_offsets=datetime(2024, 1, 31, tzinfo=timezone.utc)."
+                ))
+                .into());
+            }
+            "startingOffsetsByTimestampStrategy"
+            | "minPartitions"
+            | "fetchOffset.numRetries"
+            | "fetchOffset.retryIntervalMs"
+            | "minOffsetsPerTrigger"
+            | "maxTriggerDelay"
+            | "kafkaConsumer.pollTimeoutMs" => {
+                return Err(Error::config(format!("options: '{key}' has no counterpart here; leave it out.")).into());
+            }
             "kafka.group.id" | "groupIdPrefix" => {
                 return Err(Error::config(format!("options: '{key}': bayou keeps positions in its checkpoint and joins no consumer group; leave it out")).into());
             }
             k if k.starts_with("kafka.") => {
+                if let Some(advice) = crate::kafka::advice(&k[6..]) {
+                    return Err(Error::config(format!("options: '{k}': {advice}.")).into());
+                }
                 return Err(Error::config(format!(
                     "options: '{k}' belongs to the connection: bayou.connect({{\"{}\": …}})",
                     &k[6..]
@@ -156,6 +181,38 @@ struct SparkAsked {
     ending_ms: Option<i64>,
 }
 
+/// What is no list of topics is told as such, not as a topic that does not exist.
+fn check_topics(topics: &[String]) -> Result<()> {
+    if topics.is_empty() || topics.iter().any(|t| t.is_empty()) {
+        return Err(Error::config("read_stream needs a topic"));
+    }
+    for (i, topic) in topics.iter().enumerate() {
+        if topics[..i].contains(topic) {
+            return Err(Error::config(format!("read_stream names the topic '{topic}' twice; leave one out")));
+        }
+        if topic.contains(',') {
+            let each: Vec<String> = topic.split(',').map(|t| format!("\"{}\"", t.trim())).collect();
+            return Err(Error::config(format!(
+                "read_stream: '{topic}' is no topic's name. Several topics are a list: read_stream([{}])",
+                each.join(", ")
+            )));
+        }
+        if topic.contains(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+            let pattern = topic.contains(|c| "*^$[]()|+?\\".contains(c));
+            return Err(Error::config(match pattern {
+                true => format!(
+                    "read_stream: '{topic}' is no topic's name, and patterns are not in this version. Pick the names: \
+                     read_stream([t[\"topic\"] for t in kafka.topics().to_dicts() if re.match(\"…\", t[\"topic\"])])"
+                ),
+                false => format!(
+                    "read_stream: '{topic}' is no topic's name: those have letters, digits, dots, underscores and hyphens only"
+                ),
+            }));
+        }
+    }
+    Ok(())
+}
+
 pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>) -> PyResult<PyStream> {
     let mut spark = SparkAsked::default();
     spark_options(&mut spark, asked.options, connection)?;
@@ -168,9 +225,7 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         },
         None => spark.topics.clone().unwrap_or_default(),
     };
-    if topics.is_empty() || topics.iter().any(|t| t.is_empty()) {
-        return Err(Error::config("read_stream needs a topic").into());
-    }
+    check_topics(&topics)?;
     let side = |value: Option<&Bound<'_, PyAny>>,
                 text: Option<String>,
                 ms: Option<i64>,
@@ -210,6 +265,7 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
             asked.timestamp_unit,
             asked.on_tombstone,
             asked.include_metadata,
+            asked.max_message_bytes,
         )?,
         on_malformed: on_malformed(asked.on_malformed)?,
         max_malformed: asked.max_malformed,
@@ -234,7 +290,7 @@ fn from_batches(rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
 
 /// Messages at hand, decoded as if they came from a topic.
 #[pyfunction]
-#[pyo3(signature = (messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=false))]
+#[pyo3(signature = (messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=false, max_message_bytes=None))]
 #[allow(clippy::too_many_arguments)]
 fn from_messages(
     messages: &Bound<'_, PyAny>,
@@ -245,7 +301,11 @@ fn from_messages(
     timezone: Option<String>,
     timestamp_unit: Option<&Bound<'_, PyAny>>,
     include_metadata: bool,
+    max_message_bytes: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyStream> {
+    let schema = schema.map(convert::schema).transpose()?;
+    let decode = decode_options(format, timezone, timestamp_unit, on_tombstone, include_metadata, max_message_bytes)?;
+    crate::decode::Decoder::new(schema.as_ref(), &decode)?;
     let mut all = Messages::new(vec![TopicPartition::new("messages at hand", 0)].into());
     for (i, item) in messages.try_iter()?.enumerate() {
         let item = item?;
@@ -259,11 +319,9 @@ fn from_messages(
                     .map_err(|_| Error::schema(format!("from_messages: item {i} is neither bytes, str nor None")))?,
             )
         };
-        all.push(0, i as i64, -1, TimestampType::NotAvailable, None, value.as_deref(), vec![]);
+        let message = Message { offset: i as i64, timestamp: -1, value: value.as_deref(), ..Message::default() };
+        all.push(message, decode.max_message_bytes);
     }
-    let schema = schema.map(convert::schema).transpose()?;
-    let decode = decode_options(format, timezone, timestamp_unit, on_tombstone, include_metadata)?;
-    crate::decode::Decoder::new(schema.as_ref(), &decode)?;
     let source =
         MessagesSource { messages: Arc::new(all), schema, decode, on_malformed: self::on_malformed(on_malformed)? };
     Ok(PyStream(Stream::messages(source)?))

@@ -1,6 +1,6 @@
 //! Streams as Python sees them.
 
-use super::convert::{self, dialect, neighbour, refuse_unknown, strings};
+use super::convert::{self, Count, dialect, neighbour, refuse_unknown, strings};
 use super::functions::{Function, PyAggregate};
 use super::iterate::{self, PyBatchIterator};
 use super::query::{PyQuery, WriteOptions};
@@ -141,6 +141,19 @@ impl PyStream {
     }
 }
 
+impl PyStream {
+    /// `with_columns("x", "bpm * 2")` is Spark's withColumn: what to write is said.
+    fn as_name_and_expression(&self, columns: &Bound<'_, PyTuple>, e: Error) -> Error {
+        let Ok((name, expression)) = columns.extract::<(String, String)>() else { return e };
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if !is_name || self.0.schema().index_of(&name).is_ok() {
+            return e;
+        }
+        let hint = format!(" To make a column {name}: with_columns({name}=\"{expression}\").");
+        Error { message: format!("{}{hint}", e.message), ..e }
+    }
+}
+
 #[pymethods]
 impl PyStream {
     #[getter]
@@ -180,7 +193,10 @@ impl PyStream {
     fn __getattr__(&self, name: &str) -> PyResult<()> {
         let hint = match name {
             "filter" => " Here it is called where.".to_string(),
-            "withColumn" | "withColumns" | "with_column" => " Here it is called with_columns.".to_string(),
+            "withColumn" | "with_column" => {
+                " Write with_columns(name=\"expression\"), or with_columns(\"expression AS name\").".into()
+            }
+            "withColumns" => " Here it is called with_columns.".to_string(),
             "withWatermark" => " Here it is called with_watermark.".to_string(),
             "groupBy" | "groupby" => " Here it is called group_by.".to_string(),
             "writeStream" | "write_stream" | "write" => " Here it is called write_delta.".to_string(),
@@ -211,7 +227,8 @@ impl PyStream {
         named: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let items = as_items(named_items(columns, named, "with_columns")?);
-        Ok(Self(self.0.with_columns(&items, self::dialect(dialect)?)?))
+        let made = self.0.with_columns(&items, self::dialect(dialect)?);
+        Ok(Self(made.map_err(|e| self.as_name_and_expression(columns, e))?))
     }
     #[pyo3(signature = (condition, dialect=None))]
     fn r#where(&self, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
@@ -300,13 +317,14 @@ impl PyStream {
         self.expect_many(rules, Action::Fail, dialect)
     }
 
-    #[pyo3(signature = (column, delay, *, idle_timeout=None, max_future=None, late="quarantine"))]
+    #[pyo3(signature = (column, delay, *, idle_timeout=None, max_future=None, on_idle="hold", late="quarantine"))]
     fn with_watermark(
         &self,
         column: &str,
         delay: &Bound<'_, PyAny>,
         idle_timeout: Option<&Bound<'_, PyAny>>,
         max_future: Option<&Bound<'_, PyAny>>,
+        on_idle: &str,
         late: &str,
     ) -> PyResult<Self> {
         let text = |v: Option<&Bound<'_, PyAny>>, what: &str, default: &str| {
@@ -317,6 +335,7 @@ impl PyStream {
             &convert::duration(delay, "delay")?,
             &text(idle_timeout, "idle_timeout", "5 minutes")?,
             &text(max_future, "max_future", "1 hour")?,
+            on_idle,
             late,
         )?;
         Ok(Self(self.0.with_watermark(spec)?))
@@ -352,9 +371,9 @@ impl PyStream {
         py: Python<'_>,
         trigger: Option<&Bound<'_, PyAny>>,
         output_mode: Option<String>,
-        limit: Option<usize>,
+        limit: Option<Count>,
         timeout: Option<&Bound<'_, PyAny>>,
-        batch_rows: Option<usize>,
+        batch_rows: Option<Count>,
         close_windows: bool,
         name: Option<String>,
         checkpoint_location: Option<String>,
@@ -381,9 +400,9 @@ impl PyStream {
         py: Python<'_>,
         trigger: Option<&Bound<'_, PyAny>>,
         output_mode: Option<String>,
-        limit: Option<usize>,
+        limit: Option<Count>,
         timeout: Option<&Bound<'_, PyAny>>,
-        batch_rows: Option<usize>,
+        batch_rows: Option<Count>,
         close_windows: bool,
         name: Option<String>,
         checkpoint_location: Option<String>,
@@ -404,7 +423,7 @@ impl PyStream {
     fn collect(
         &self,
         py: Python<'_>,
-        limit: Option<usize>,
+        limit: Option<Count>,
         timeout: Option<&Bound<'_, PyAny>>,
         output_mode: Option<String>,
         close_windows: bool,
@@ -413,9 +432,9 @@ impl PyStream {
         Ok(iterate::collect(py, &self.0, options)?.0)
     }
 
-    #[pyo3(signature = (n=20, *, timeout=None))]
-    fn preview(&self, py: Python<'_>, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<iterate::PyPreview> {
-        iterate::preview(py, &self.0, n, timeout)
+    #[pyo3(signature = (n=Count(20), *, timeout=None), text_signature = "($self, n=20, *, timeout=None)")]
+    fn preview(&self, py: Python<'_>, n: Count, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<iterate::PyPreview> {
+        iterate::preview(py, &self.0, n.0, timeout)
     }
 
     fn validate(&self, py: Python<'_>) -> PyResult<iterate::PyValidation> {
@@ -423,9 +442,9 @@ impl PyStream {
     }
 
     #[pyo3(signature = (target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None,
-        table_name=None, comment=None, schema_mode=None, full_refresh=false, accept_changes=false, close_windows=false, memory_limit=None, optimize_every=None, block=true, progress=true, **unknown))]
+        table_name=None, comment=None, schema_mode=None, start=None, full_refresh=false, accept_changes=false, close_windows=false, memory_limit=None, optimize_every=None, clean_log=None, block=true, progress=true, **unknown))]
     #[pyo3(
-        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, block=True, progress=True)"
+        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, block=True, progress=True)"
     )]
     #[allow(clippy::too_many_arguments)]
     fn write_delta(
@@ -440,11 +459,13 @@ impl PyStream {
         table_name: Option<String>,
         comment: Option<String>,
         schema_mode: Option<String>,
+        start: Option<String>,
         full_refresh: bool,
         accept_changes: bool,
         close_windows: bool,
         memory_limit: Option<&Bound<'_, PyAny>>,
         optimize_every: Option<usize>,
+        clean_log: Option<bool>,
         block: bool,
         progress: bool,
         unknown: Option<&Bound<'_, PyDict>>,
@@ -472,8 +493,9 @@ impl PyStream {
             full_refresh,
             accept_changes,
             close_windows,
-            memory_limit: convert::bytes(memory_limit, "memory_limit")?,
+            memory_limit: convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
             optimize_every,
+            clean_log,
         };
         let table = super::query::TableArgs {
             output_mode,
@@ -481,7 +503,7 @@ impl PyStream {
             table_name,
             comment,
             schema_mode,
-            start: None,
+            start,
             foreach: None,
         };
         super::query::write_delta(slf.py(), &slf.get().0, &convert::path(target)?, table, options, block, progress)
@@ -515,8 +537,9 @@ impl PyStream {
             full_refresh,
             accept_changes: false,
             close_windows,
-            memory_limit: convert::bytes(memory_limit, "memory_limit")?,
+            memory_limit: convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
             optimize_every: None,
+            clean_log: None,
         };
         super::query::foreach_batch(py, &self.0, function, output_mode, options, block, progress)
     }

@@ -1,12 +1,14 @@
 //! What every call returns: rows, by Arrow's PyCapsule protocol and otherwise.
 
+use super::convert::Count;
 use super::door;
+use crate::decode::json::{DAYS, MICROS};
+use crate::error::printable;
 use crate::expr::to_ddl;
 use crate::read::Rows;
 use arrow::array::*;
-use arrow::compute::concat_batches;
 use arrow::datatypes::*;
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatchReader;
@@ -55,7 +57,7 @@ impl PyBayouSchema {
 }
 
 pub fn arrow_error(e: impl std::fmt::Display) -> PyErr {
-    super::errors::BayouError::new_err(format!("Arrow: {e}"))
+    super::errors::to_python(crate::Kind::Internal, format!("Arrow: {e}"))
 }
 
 /// Rows in memory.
@@ -127,9 +129,9 @@ impl PyTable {
 
     /// At most `limit` rows as dicts.
     #[pyo3(signature = (limit=None))]
-    fn to_dicts<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+    fn to_dicts<'py>(&self, py: Python<'py>, limit: Option<Count>) -> PyResult<Bound<'py, PyList>> {
         let out = PyList::empty(py);
-        let mut left = limit.unwrap_or(usize::MAX);
+        let mut left = limit.map_or(usize::MAX, |l| l.0);
         for b in &self.rows.batches {
             for row in 0..b.num_rows().min(left) {
                 let dict = PyDict::new(py);
@@ -155,17 +157,41 @@ impl PyTable {
         Ok(out)
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
-        self.column(py, name)
+    fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        match name.extract::<String>() {
+            Ok(name) => self.column(py, &name),
+            Err(_) => Err(PyTypeError::new_err(
+                "table[…] takes a column's name. A row is table.row(0); rows are table.to_dicts(), table.to_pandas() or table.to_arrow()",
+            )),
+        }
+    }
+    fn __iter__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a table is not iterated itself: write `for row in table.to_dicts():`, or `for name in table.columns:`",
+        ))
+    }
+    fn __contains__(&self, what: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let what = what.repr()?;
+        Err(PyTypeError::new_err(format!(
+            "write `{what} in table.columns`, or `{what} in table[\"…\"]` for a column's values"
+        )))
     }
 
-    fn row<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
-        let one = concat_batches(&self.rows.schema, &self.rows.batches).map_err(arrow_error)?;
-        if index >= one.num_rows() {
-            return Err(PyIndexError::new_err(format!("row {index} of {}", one.num_rows())));
-        }
-        let rows = Rows { schema: self.rows.schema.clone(), batches: vec![one.slice(index, 1)] };
-        PyTable::new(rows).to_dicts(py, None)?.get_item(0)
+    /// Counted from 0, or with a negative number from the end.
+    fn row<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let count = self.count();
+        let at = if index < 0 { count.checked_add_signed(index) } else { Some(index as usize) };
+        let Some(mut at) = at.filter(|at| *at < count) else {
+            return Err(PyIndexError::new_err(format!("there is no row {index}: the table has {count}")));
+        };
+        let mut batches = self.rows.batches.iter();
+        let batch = batches.find(|b| {
+            let here = at < b.num_rows();
+            at -= if here { 0 } else { b.num_rows() };
+            here
+        });
+        let batches = batch.map(|b| b.slice(at, 1)).into_iter().collect();
+        PyTable::new(Rows { schema: self.rows.schema.clone(), batches }).to_dicts(py, None)?.get_item(0)
     }
 
     fn __repr__(&self) -> String {
@@ -176,7 +202,7 @@ impl PyTable {
             shown.push(readable(&b.slice(0, n)));
             left -= n;
         }
-        let schema = shown.first().map_or_else(|| self.rows.schema.clone(), |b| b.schema());
+        let schema = shown.first().map_or_else(|| names(&self.rows.schema), |b| b.schema());
         let text = arrow::util::pretty::pretty_format_batches_with_schema(schema, &shown);
         let more = self.count().saturating_sub(20);
         let more = if more > 0 { format!("\n… and {more} more rows") } else { String::new() };
@@ -188,22 +214,43 @@ impl PyTable {
     }
 }
 
-/// Bytes that are text are shown as text.
+/// Names of columns as a terminal may be given them.
+fn names(schema: &Schema) -> SchemaRef {
+    let shown = |f: &FieldRef| Field::new(printable(f.name()), DataType::Utf8, true);
+    std::sync::Arc::new(Schema::new(schema.fields().iter().map(shown).collect::<Vec<_>>()))
+}
+
+/// Every cell as text that a terminal may be given: bytes that are text as text, and nothing that it would obey.
 fn readable(batch: &RecordBatch) -> RecordBatch {
-    let show = |c: &ArrayRef| match c.data_type() {
-        DataType::Binary => {
-            let text = |v: Option<&[u8]>| {
-                v.map(|v| std::str::from_utf8(v).map_or_else(|_| format!("0x{}", hex(v)), str::to_string))
-            };
-            std::sync::Arc::new(c.as_binary::<i32>().iter().map(text).collect::<StringArray>()) as ArrayRef
+    let cell = |c: &ArrayRef, row: usize| -> Option<String> {
+        if c.is_null(row) {
+            return None;
         }
-        _ => c.clone(),
+        let text = match c.data_type() {
+            DataType::Binary => {
+                let bytes = c.as_binary::<i32>().value(row);
+                std::str::from_utf8(bytes).map_or_else(|_| format!("0x{}", hex(bytes)), str::to_string)
+            }
+            _ => shown(c, row),
+        };
+        Some(printable(&text).into_owned())
     };
-    let columns: Vec<ArrayRef> = batch.columns().iter().map(show).collect();
-    let schema = batch.schema();
-    let fields: Vec<Field> =
-        schema.fields().iter().zip(&columns).map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true)).collect();
-    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns).unwrap_or_else(|_| batch.clone())
+    let column =
+        |c: &ArrayRef| std::sync::Arc::new((0..c.len()).map(|row| cell(c, row)).collect::<StringArray>()) as ArrayRef;
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(column).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(names(&batch.schema()), columns, &options).unwrap_or_else(|_| batch.clone())
+}
+
+/// A value as text; also one that the calendar of the library which formats it does not reach.
+fn shown(array: &dyn Array, row: usize) -> String {
+    arrow::util::display::array_value_to_string(array, row).unwrap_or_else(|_| match array.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            format!("{} microseconds since 1970", array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        DataType::Date32 => format!("{} days since 1970", array.as_primitive::<Date32Type>().value(row)),
+        other => format!("a value of type {other}"),
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -235,12 +282,15 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
         DataType::Float64 => plain!(Float64Type),
         DataType::Utf8 => array.as_string::<i32>().value(row).into_pyobject(py)?.into_any(),
         DataType::Binary => PyBytes::new(py, array.as_binary::<i32>().value(row)).into_any(),
-        DataType::Date32 => {
+        // Python has the years 1 to 9999; others are shown as text.
+        DataType::Date32 if DAYS.contains(&array.as_primitive::<Date32Type>().value(row).into()) => {
             let days = array.as_primitive::<Date32Type>().value(row);
             let date = py.import("datetime")?.getattr("date")?;
             date.call_method1("fromordinal", (days + 719_163,))?
         }
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+        DataType::Timestamp(TimeUnit::Microsecond, zone)
+            if MICROS.contains(&array.as_primitive::<TimestampMicrosecondType>().value(row)) =>
+        {
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
             let datetime = py.import("datetime")?;
             let utc = datetime.getattr("timezone")?.getattr("utc")?;
@@ -278,9 +328,7 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
             }
             dict.into_any()
         }
-        _ => {
-            arrow::util::display::array_value_to_string(array, row).map_err(arrow_error)?.into_pyobject(py)?.into_any()
-        }
+        _ => shown(array, row).into_pyobject(py)?.into_any(),
     })
 }
 
