@@ -29,6 +29,7 @@ chaos: build ## all campaigns, and docs/reliability-report.md made of them; abou
 bench: build ## benchmarks, with others' numbers beside ours
 	@$(run) python benches/bench.py
 	@$(run) python benches/state.py
+	@$(run) python benches/latency.py
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
 	@$(run) python tests/python/event_time_campaign.py --seeds 1000:21000
