@@ -68,7 +68,7 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
     let d = Dialect::Databricks;
     let clean = Stream::kafka(source).unwrap().expect("valid", "model <> 'undef'", Action::Quarantine, d).unwrap();
     let windows = clean
-        .with_watermark(watermark_spec("time", "0 seconds", "5 minutes", "1 hour", "quarantine").unwrap())
+        .with_watermark(watermark_spec("time", "0 seconds", "5 minutes", "1 hour", "hold", "quarantine").unwrap())
         .unwrap()
         .aggregate(
             Windowing::Fixed(WindowSpec::new("time", "1 minute", None, None, "UTC").unwrap()),
@@ -119,6 +119,7 @@ pub fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tok
         accept_changes: false,
         close_windows: false,
         optimize_every: None,
+        clean_log: None,
         memory_limit: None,
         runtime: runtime.handle().clone(),
     }

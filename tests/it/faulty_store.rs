@@ -154,7 +154,7 @@ fn family_of(path: &Path, data: &PutPayload) -> String {
     let family = family(path);
     match () {
         () if family == "_delta_log/*.json" && contains("\"OPTIMIZE\"") => format!("{family} (joining)"),
-        () if family.ends_with(".parquet") && !family.starts_with("_delta_log") && !contains("bayou ") => {
+        () if family.ends_with(".parquet") && !family.starts_with("_delta_log") && contains("(joined)") => {
             format!("{family} (joined)")
         }
         () if family.ends_with(".arrow") && path.as_ref().contains("-base-") => format!("{family} (compacted)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,9 @@ import bayou
 import pytest
 
 _COUNT = itertools.count()
+
+# What a shell starts in the background (`make test &`) ignores SIGINT, and so would all tests of the stop button.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import subprocess
 import sys
 import time
@@ -340,3 +341,20 @@ def test_three_processes_share_the_embedded_broker_and_it_is_gone_afterwards() -
     assert ids == {kafka.cluster_id}
     assert len(kafka.read_stream("t", schema="a INT").collect()) == 2
     assert "memory" in repr(kafka) and "t" in kafka._repr_html_()
+
+
+def test_a_rule_that_saw_no_row_is_there_with_zeros(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    broker.create_topic("zeros")
+    broker.produce("zeros", [{"a": 1}, {"a": -1}], progress=False)
+    stream = broker.read_stream("zeros", schema="a INT").expect("positive", "a > 0")
+    stream.write_delta(tmp_path / "t", progress=False)
+    again = stream.write_delta(tmp_path / "t", progress=False)
+    [rule] = again.expectations.to_dicts()
+    assert (rule["name"], rule["passed_records"], rule["failed_records"]) == ("positive", 0, 0)
+    again.raise_for_expectations("positive")
+    again.raise_for_expectations()
+    nothing = broker.read_stream("zeros", schema="a INT").where("a > 100").expect("positive", "a > 0")
+    assert nothing.validate().expectations.to_dicts()[0]["passed_records"] == 0
+    nothing.validate().raise_for_expectations("positive")
+    with pytest.raises(bayou.ConfigError, match="no expectation 'negative'"):
+        again.raise_for_expectations("negative")

@@ -33,6 +33,23 @@ def test_the_benchmark_runs_on_a_small_topic(tmp_path: pathlib.Path) -> None:
     assert found["peak_mb"]["c"] < 500
 
 
+def test_the_latency_benchmark_runs_and_a_row_is_in_the_table_within_ten_times_the_bound(
+    tmp_path: pathlib.Path,
+) -> None:
+    out = tmp_path / "latency.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benches" / "latency.py", "--smoke", "--json", out],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [once] = json.loads(out.read_text())
+    assert once["table"]["rows"] > 100 and once["loop"]["rows"] > 100
+    # Where an epoch waited for a moment without messages, it waited for the end of the run.
+    assert once["table"]["p50"] < 1000 and once["loop"]["p50"] < 1000
+
+
 def test_the_ceiling_is_measured_with_the_properties_that_the_reader_uses() -> None:
     rust = (ROOT / "src" / "kafka" / "consume" / "native.rs").read_text()
     reader = {}

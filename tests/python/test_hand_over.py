@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -117,3 +118,43 @@ def test_an_interrupted_start_leaves_the_run_before_it_in_its_place_for_the_next
     assert third.ended() is None and not first.is_active and first.exception() is None
     assert held.most == 1 and held.calls == [(0, [*range(10)])]
     assert kept(tmp_path) == [*range(10)]
+
+
+def test_an_interrupt_that_python_drops_in_a_callback_ends_the_run_all_the_same(
+    topic: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    """An exception that is raised in a weak reference's callback or a finalizer is printed and forgotten."""
+
+    class Dropped:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            # The handler runs before the next line, and what it raises ends here.
+            threading.get_ident()
+
+    held = Held()
+    raw = topic.read_stream("t", schema="n INT")
+    made = bayou.Pipeline("p", tmp_path)
+    made.table("kept", raw)
+
+    class Panel:
+        def __init__(self, *_: Any) -> None:
+            self.dropped: Dropped | None = Dropped()
+
+        def update(self) -> None:
+            self.dropped = None
+
+        def close(self) -> None:
+            pass
+
+    import bayou._display as display
+
+    usual, display.Panel = display.Panel, Panel  # type: ignore[misc, assignment]
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made.run(trigger="100 milliseconds")
+    finally:
+        display.Panel, sys.unraisablehook = usual, hook  # type: ignore[misc]
+    assert made.query is not None and not held.calls
+    assert made.query.await_termination(10)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

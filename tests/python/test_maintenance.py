@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shutil
+import time
 
 import bayou
 import deltalake
+import pyarrow as pa
 from delta_replay import rows
 
 WEEKS = 30 * 86_400 * 1_000_000
@@ -127,3 +130,62 @@ def test_maintenance_that_fails_is_a_warning_and_never_fails_the_stream(
     assert (log / "_last_checkpoint").is_file()
     assert sorted(r["n"] for r in rows(tmp_path / "r")) == list(range(count))
     assert rows(tmp_path / "total") == [{"c": count}]
+
+
+def test_a_tables_log_is_cleaned_as_its_own_retention_says_and_no_further_than_kept_epochs_need(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    lake = define(broker, tmp_path)
+    publish(broker, 0, 160)
+    lake.run(progress=False)
+    for table, on in (("r", None), ("total", "false")):
+        properties = {"delta.logRetentionDuration": "interval 1 second"} | ({"bayou.cleanLog": on} if on else {})
+        made = deltalake.DeltaTable(str(tmp_path / table))
+        assert made.metadata().configuration["bayou.cleanLog"] == "true", "set for tables that bayou makes"
+        made.alter.set_table_properties(properties, raise_if_not_exists=False)
+    age(tmp_path, range(60))
+    # What killed writers left half written, and what one is writing now.
+    old, young = (tmp_path / "r" / f"part-0.parquet#{n}" for n in (1, 2))
+    for left in (old, young):
+        left.touch()
+    os.utime(old, (1, 1))
+    publish(broker, 160, 140)
+    query = lake.run(progress=False)
+    assert query.warnings == []
+    kept = numbers(tmp_path / "_bayou/p/1/epoch")
+    logs = {t: sorted(int(p.stem) for p in (tmp_path / t / "_delta_log").glob("*.json")) for t in ("r", "total")}
+    assert logs["total"][0] == 0, "the table says no"
+    needed = json.loads((tmp_path / f"_bayou/p/1/done/{kept[0]:020}.json").read_text())["tables"]["r"]["version"]
+    assert 40 < logs["r"][0] <= needed, (logs["r"][0], needed)
+    assert logs["r"] == list(range(logs["r"][0], logs["r"][-1] + 1))
+    assert not old.exists() and young.exists()
+    assert sorted(r["n"] for r in lake.read("r").to_dicts()) == list(range(300))
+    assert len(deltalake.DeltaTable(str(tmp_path / "r"), version=needed).to_pyarrow_table()) == kept[0] + 1
+    # Tables of others are left alone, unless the run is told.
+    deltalake.write_deltalake(str(tmp_path / "theirs"), pa.table({"n": pa.array([-1], pa.int32())}))
+    stream = broker.read_stream("t", schema="n INT", max_offsets_per_trigger=100)
+    stream.write_delta(tmp_path / "theirs", progress=False)
+    assert "bayou.cleanLog" not in deltalake.DeltaTable(str(tmp_path / "theirs")).metadata().configuration
+
+
+def test_a_commit_reads_no_more_of_a_long_log_than_of_a_short_one(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    """Each commit asks for the newest version and the next by name, and lists nothing."""
+    broker.create_topic("t")
+    stream = broker.read_stream("t", schema="n INT", max_offsets_per_trigger=1)
+    cost = []
+    for length in (0, 20_000):
+        path = tmp_path / f"t{length}"
+        publish(broker, 0, 1)
+        stream.write_delta(path, progress=False)
+        # As a log looks whose versions nobody has cleaned away: older files, which a listing would go through.
+        for n in range(length):
+            (path / "_delta_log" / f"{0:020}.{n:020}.compacted.crc").touch()
+        publish(broker, 1, 60)
+        began = time.process_time()
+        stream.write_delta(path, progress=False)
+        cost.append(time.process_time() - began)
+    # One listing of 20,000 names takes about as long as an epoch: 60 of them would be ten times the work.
+    assert cost[1] < 4 * cost[0] + 0.5, cost

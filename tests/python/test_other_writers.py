@@ -123,7 +123,11 @@ def test_an_append_table_takes_what_others_do_or_says_why_not(
             assert path in str(caught.value) and ("accept_changes" in str(caught.value) or case.final)
             assert rows(path) == left, "a refusal has changed the table"
         if case.final:
-            stream.write_delta(path, progress=False, full_refresh=True)
+            # The way out that the error names.
+            assert "full_refresh=True, accept_changes=True" in str(caught.value)
+            with pytest.raises(bayou.ConfigError, match="another writer has written rows"):
+                stream.write_delta(path, progress=False, full_refresh=True)
+            stream.write_delta(path, progress=False, full_refresh=True, accept_changes=True)
             assert rows(path) == list(range(30))
             return
     stream.write_delta(path, progress=False, accept_changes=bool(case.refused))
@@ -245,6 +249,36 @@ def test_a_restore_beside_a_running_query_ends_it_and_nothing_is_doubled(
         stream.write_delta(path, progress=False)
     stream.write_delta(path, progress=False, accept_changes=True)
     assert rows(path) == [*range(10), *range(20, 30)]
+
+
+@pytest.mark.parametrize("mode", ["append", "update", "complete"])
+def test_a_table_made_anew_beside_a_running_query_is_noticed_however_many_versions_it_has(
+    mode: str, broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    path, other = str(tmp_path / "t"), str(tmp_path / "other")
+    broker.create_topic("t")
+    stream = broker.read_stream("t", schema="i INT, k INT")
+    wanted = stream if mode == "append" else stream.group_by("i", "k").count()
+    broker.produce("t", [{"i": 0, "k": 0}], progress=False)
+    query = wanted.write_delta(path, output_mode=mode, trigger="0 seconds", block=False, progress=False)  # type: ignore[arg-type]
+    deadline = time.monotonic() + 30
+    while query.last_progress is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while not deltalake.DeltaTable.is_deltatable(path) or not rows(path):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    theirs = bayou.read_delta(path).to_arrow()
+    # As many versions, and more.
+    for _ in range(5):
+        deltalake.write_deltalake(other, theirs, mode="append")
+    for file in pathlib.Path(other).glob("*.parquet"):
+        shutil.copy(file, path)
+    pathlib.Path(path, "_delta_log").rename(tmp_path / "gone")
+    pathlib.Path(other, "_delta_log").rename(pathlib.Path(path, "_delta_log"))
+    broker.produce("t", [{"i": 1, "k": 0}], progress=False)
+    with pytest.raises(bayou.DataLossError, match="recreated"):
+        query.await_termination("60 seconds")
+    assert rows(path) == [0] * 5
 
 
 def test_staged_files_that_a_vacuum_took_are_named_and_a_reset_reads_them_anew(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import decimal
 import json
 import math
 import os
@@ -412,6 +413,33 @@ def test_a_new_column_needs_schema_mode_merge(broker: bayou.Connection, tmp_path
         wider.write_delta(path, progress=False)
     wider.write_delta(path, progress=False, schema_mode="merge")
     assert bayou.sql("SELECT a, b FROM t ORDER BY a", t=path).to_dicts() == [{"a": 1, "b": None}, {"a": 2, "b": "y"}]
+
+
+def test_sql_over_tables_leaves_nothing_out_that_it_reads(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"d": decimal.Decimal("1234567890123456.78"), "g": 1}, {"g": 2}], progress=False)
+    path = str(tmp_path / "t")
+    broker.read_stream("t", schema="d DECIMAL(18,2), g INT").write_delta(path, progress=False)
+
+    def sql(text: str) -> list[dict[str, Any]]:
+        return bayou.sql(text, t=path).to_dicts()
+
+    for text in (
+        "SELECT g FROM t VERSION AS OF 0",
+        "SELECT g FROM t TIMESTAMP AS OF '2020-01-01'",
+        "SELECT a.g FROM t AS a JOIN (SELECT g FROM t TABLESAMPLE (10 PERCENT)) AS b ON a.g = b.g",
+        "SELECT g FROM (SELECT g FROM t) TABLESAMPLE (1 ROWS)",
+        "SELECT g, count(*) AS n FROM t GROUP BY g WITH ROLLUP",
+        "WITH c AS (SELECT g, count(*) AS n FROM t GROUP BY g WITH CUBE) SELECT * FROM c",
+    ):
+        with pytest.raises(bayou.SchemaError, match="not supported"):
+            sql(text)
+    assert len(sql("SELECT g, count(*) AS n FROM t GROUP BY ROLLUP(g)")) == 3
+    # Literals are exact, and NULL is below all values.
+    assert sql("SELECT g FROM t WHERE d = 1234567890123456.78") == [{"g": 1}]
+    assert sql("SELECT 0.1 + 0.2 AS x") == [{"x": decimal.Decimal("0.3")}]
+    assert sql("SELECT d FROM t ORDER BY d DESC LIMIT 1")[0]["d"] is not None
+    assert sql("SELECT d FROM t ORDER BY d LIMIT 1") == [{"d": None}]
 
 
 def test_a_failing_expression_quarantines_its_row_and_no_other(

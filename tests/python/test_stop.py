@@ -81,7 +81,7 @@ def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_o
             return any((tmp_path / "_bayou").glob("p/*/done/*.json"))
 
         status, text = run("lake.run(trigger='1 second')", written)
-        assert status == "error" and "KeyboardInterrupt after" in text
+        assert status == "error" and "KeyboardInterrupt after" in text, text
         assert float(text.split("KeyboardInterrupt after ")[1]) * 1000 < MOST * BUSY_MACHINE, text
         assert run("print(lake.query.is_active, lake.query.status)") == ("ok", "False stopped\n")
         assert run("print(lake.run(progress=False).status)") == ("ok", "finished\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import random
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -232,3 +233,118 @@ def test_state_follows_its_aggregation_when_tables_change_places(
         other.run(progress=False)
     with pytest.raises(bayou.ConfigError, match="union"):
         totals.union(totals)
+
+
+def test_an_input_that_is_empty_or_quiet_holds_neither_a_union_nor_a_join(
+    address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
+) -> None:
+    busy, empty, quiet = topic(1), topic(1), topic(1)
+    now = datetime.now(timezone.utc)
+    kafka.produce(busy, [{"time": now - timedelta(minutes=60 - i), "k": i} for i in range(60)], progress=False)
+    long_ago = now - timedelta(days=3)
+    kafka.produce(quiet, [{"time": long_ago, "k": -1, "at": long_ago}], timestamp="at", progress=False)
+
+    def stream(*topics: str) -> bayou.Stream:
+        made = kafka.read_stream(list(topics), schema="time TIMESTAMP, k INT")
+        return made.with_watermark("time", "1 second", idle_timeout="1 second")
+
+    def windows(s: bayou.Stream) -> int:
+        return len(s.group_by(bayou.window("time", "10 minutes")).count().collect())
+
+    for other in (empty, quiet):
+        wanted = windows(stream(busy, other))
+        assert wanted >= 5
+        assert windows(stream(busy).union(stream(other))) == wanted
+        assert windows(stream(other).union(stream(busy))) == wanted
+        joined = stream(busy).join(stream(other), on="k", how="left", within="1 minute")
+        assert 40 <= len(joined.collect()) < 60, "unmatched rows are handed out as the busy side goes on"
+        query = joined.write_delta(tmp_path / f"join-{other}", progress=False)
+        assert any("keeps" in n and "nothing has matched yet" in n for n in query.notes), query.notes
+    # An input that awakes does not set the watermark back, over restarts neither: what it brings is late.
+    lake = bayou.Pipeline("p", tmp_path / "lake")
+    union = stream(busy).union(stream(empty)).group_by(bayou.window("time", "10 minutes")).agg("count(*) AS n")
+    lake.table("w", union)
+    lake.run(progress=False)
+    first = lake.read("w").to_dicts()
+    kafka.produce(empty, [{"time": now - timedelta(minutes=55), "k": 1}], progress=False)
+    for _ in range(2):
+        lake.run(progress=False)
+    later = lake.read("w").to_dicts()
+    assert sorted(str(r) for r in later) == sorted({str(r) for r in later}), "no window is handed out twice"
+    assert all(r in later for r in first)
+    assert lake.read("p_quarantine").to_dicts()[0]["stage"] == "late"
+
+
+def test_the_last_windows_of_a_silent_topic_wait_or_close_by_the_clock_as_told(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    now = datetime.now(timezone.utc)
+    broker.produce("t", [{"time": now - timedelta(minutes=10)}], progress=False)
+    raw = broker.read_stream("t", schema="time TIMESTAMP")
+    for on_idle, closed in (("hold", 0), ("advance", 1)):
+        timed = raw.with_watermark("time", "1 second", idle_timeout="1 second", on_idle=on_idle)
+        counts = timed.group_by(bayou.window("time", "1 minute")).agg("count(*) AS n")
+        query = counts.write_delta(tmp_path / on_idle, trigger="0.2 seconds", block=False, progress=False)
+        try:
+            deadline = time.monotonic() + (60 if closed else 4)
+            while time.monotonic() < deadline and len(bayou.read_delta(tmp_path / on_idle)) < 1:
+                time.sleep(0.1)
+            assert len(bayou.read_delta(tmp_path / on_idle)) == closed
+        finally:
+            query.stop()
+        listed = counts.write_delta(tmp_path / on_idle, progress=False).open_windows().to_dicts()
+        assert len(listed) == 1 - closed
+        if listed:
+            assert 'on_idle="hold" waits for one' in listed[0]["closes"] and "silence there" not in listed[0]["closes"]
+    with pytest.raises(bayou.ConfigError, match='"hold" or "advance"'):
+        raw.with_watermark("time", "1 second", on_idle="wait")
+
+
+@pytest.mark.parametrize("mode", ["append", "update", "complete", "session"])
+def test_a_group_whose_result_cannot_be_computed_goes_to_quarantine_and_the_others_go_on(
+    broker: bayou.Connection, tmp_path: pathlib.Path, mode: str
+) -> None:
+    broker.create_topic("t")
+    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+
+    def send(*rows: tuple[int, int, int]) -> None:
+        made = [{"time": start + timedelta(seconds=s), "ok": ok, "total": total, "k": "x"} for s, ok, total in rows]
+        broker.produce("t", made, progress=False)
+
+    big = 9223372036854775807
+    send((0, 1, 2), (60, 0, 0), (120, 3, 4), (180, big, 1), (181, big, 1), (500, 0, 1))
+    raw = broker.read_stream("t", schema="time TIMESTAMP, ok BIGINT, total INT, k STRING")
+    timed = raw.with_watermark("time", "0 seconds")
+    window = bayou.session_window("time", "10 seconds") if mode == "session" else bayou.window("time", "1 minute")
+    rate = timed.group_by(window, "k").agg("sum(ok) / sum(total) AS rate", "sum(ok) AS ok")
+    by_python = timed.group_by(window, "k").agg(
+        n=bayou.aggregate(lambda rows: 1 // sum(rows.column("total").to_pylist()), returns="INT")
+    )
+    lake = bayou.Pipeline("p", tmp_path)
+    lake.table("raw", raw)
+    output = "append" if mode == "session" else mode
+    lake.table("rate", rate, output_mode=output)
+    if output == "append":
+        lake.table("python", by_python)
+    for _ in range(2):
+        lake.run(progress=False)
+    assert len(lake.read("raw")) == 6
+    ends = {"append": [0.5, 0.75], "session": [0.5, 0.75], "update": [0.0, 0.5, 0.75], "complete": [0.0, 0.5, 0.75]}
+    assert sorted(r["rate"] for r in lake.read("rate").to_dicts()) == ends[mode]
+    kept = [r for r in lake.read("p_quarantine").to_dicts() if r["stage"] == "aggregate"]
+    groups = sorted((json.loads(r["row"])["window_start"][11:16], json.loads(r["row"])["k"]) for r in kept)
+    # A group without a sum, one whose sum is too large, and the function's; each once, however often it is computed.
+    assert groups == [("00:01", "x")] * (2 if output == "append" else 1) + [("00:03", "x")]
+    assert any("division by zero" in r["error"] for r in kept) and any("overflow" in r["error"] for r in kept)
+    if mode == "update":
+        # Once it can be computed, it is there.
+        send((61, 4, 4))
+        lake.run(progress=False)
+        assert sorted(r["rate"] for r in lake.read("rate").to_dicts()) == [0.0, 0.5, 0.75, 1.0]
+        send((1, -1, -2))
+        lake.run(progress=False)
+        left = sorted(r["rate"] for r in lake.read("rate").to_dicts())
+        assert left == [0.0, 0.75, 1.0], "a result that cannot be computed any more is not the old one"
+    with pytest.raises(bayou.MalformedError, match=r"window that begins at 2024.*window_start.*with_columns"):
+        rate.collect(close_windows=True)
