@@ -167,7 +167,7 @@ def test_a_run_that_hangs_is_told_apart_from_one_that_is_killed_or_has_nothing_t
         idle = job(running.address, topic, running.folder / "idle", 1000, {"done.after": 9}, trigger="50 milliseconds")
         end = runners.run(idle)
         assert end.how == "finished" and end.points["done.after"] == 3, end
-        end = runners.run({**idle, "topic": "nobody's"})
+        end = runners.run({**idle, "topic": "nobodys"})
         assert end.how == "failed" and "TopicError" in end.why, end
     finally:
         runners.close()

@@ -308,7 +308,7 @@ def test_foreach_batch_gives_the_same_rows_again_for_an_epoch_that_failed(
     lake = bayou.Pipeline("p", tmp_path)
     lake.table("rows", stream(broker, max_offsets_per_trigger=10))
     lake.foreach_batch("out", stream(broker, max_offsets_per_trigger=10).where("n % 2 = 0"), take)
-    with pytest.raises(bayou.ConfigError, match="RuntimeError: the network is down"):
+    with pytest.raises(bayou.FunctionError, match="RuntimeError: the network is down"):
         lake.run(progress=False)
     broken = False
     # What comes later does not change what epoch 1 was.
