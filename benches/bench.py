@@ -47,6 +47,7 @@ CONSUMER = {
     "queued.max.messages.kbytes": "32768",
     "queued.min.messages": "100000",
     "fetch.message.max.bytes": "1048576",
+    "receive.message.max.bytes": "536870912",
     "fetch.wait.max.ms": "10",
     "fetch.error.backoff.ms": "100",
     "fetch.queue.backoff.ms": "5",
