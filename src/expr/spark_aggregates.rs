@@ -299,36 +299,29 @@ fn usage(name: &str) -> &'static str {
 }
 
 /// `regr_r2` of its three sums. As Spark 4.0 has it: NULL where y does not vary, 1 where x does not.
-pub(super) fn r2([sxx, syy, sxy]: [Typed; 3]) -> Typed {
-    let sql = sxx.sql.replacen("regr_sxx", "regr_r2", 1);
-    Typed::call(
-        vec![sxx, syy, sxy],
-        DataType::Float64,
-        true,
-        sql,
-        Arc::new(|a| {
-            let (xx, yy, xy) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?, a.num::<Float64Type>(2)?);
-            nums::<Float64Type>(a.rows, |i| {
-                let (Some(xx), Some(yy), Some(xy)) = (xx.get(i), yy.get(i), xy.get(i)) else { return Ok(None) };
-                Ok((yy != 0.0).then(|| if xx == 0.0 { 1.0 } else { xy * xy / xx / yy }))
-            })
-        }),
-    )
+pub(super) fn r2(sums: [Typed; 3]) -> Typed {
+    let sql = sums[0].sql.replacen("regr_sxx", "regr_r2", 1);
+    of_sums(sums, sql, |xx, yy, xy| (yy != 0.0).then(|| if xx == 0.0 { 1.0 } else { xy * xy / xx / yy }))
 }
 
 /// `corr` of its three sums, which are about the means: DataFusion's own takes the difference of two sums of squares, which are
 /// nearly equal where the values are far from zero. NULL where one side does not vary.
-pub(super) fn corr([sxx, syy, sxy]: [Typed; 3], sql: String) -> Typed {
+pub(super) fn corr(sums: [Typed; 3], sql: String) -> Typed {
+    of_sums(sums, sql, |xx, yy, xy| (xx != 0.0 && yy != 0.0).then(|| xy / (xx.sqrt() * yy.sqrt())))
+}
+
+/// What `value` makes of the sums about the means: of x squared, y squared, and x times y. NULL where one of them is.
+fn of_sums(sums: [Typed; 3], sql: String, value: fn(f64, f64, f64) -> Option<f64>) -> Typed {
     Typed::call(
-        vec![sxx, syy, sxy],
+        sums.into(),
         DataType::Float64,
         true,
         sql,
-        Arc::new(|a| {
+        Arc::new(move |a| {
             let (xx, yy, xy) = (a.num::<Float64Type>(0)?, a.num::<Float64Type>(1)?, a.num::<Float64Type>(2)?);
             nums::<Float64Type>(a.rows, |i| {
                 let (Some(xx), Some(yy), Some(xy)) = (xx.get(i), yy.get(i), xy.get(i)) else { return Ok(None) };
-                Ok((xx != 0.0 && yy != 0.0).then(|| xy / (xx.sqrt() * yy.sqrt())))
+                Ok(value(xx, yy, xy))
             })
         }),
     )

@@ -12,7 +12,8 @@
 //! ask      questions to Kafka beside the loop
 //! statics  tables that rows are joined with
 //! backfill new tables that begin at the earliest offset
-//! ownership whose a table's rows are              places   where rows are not as safe as they seem
+//! ownership who has written a table's rows
+//! places   places where rows are not as safe as they seem
 //! repair   the way out for a sealed epoch that a table does not take
 //! ```
 

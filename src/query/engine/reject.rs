@@ -13,7 +13,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
 
-/// So many rows of complete results are remembered.
+/// How many refused rows of complete results are remembered, so that each is set aside once.
 const REFUSED: usize = 100_000;
 
 impl Engine {

@@ -116,6 +116,12 @@ pub(crate) fn relaxed(data_type: &DataType) -> DataType {
     }
 }
 
+/// The same columns with everything in them nullable: rows are looked at apart.
+pub(super) fn relaxed_schema(schema: &Schema) -> SchemaRef {
+    let field = |f: &FieldRef| Field::new(f.name(), relaxed(f.data_type()), true);
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
 /// An array in another type that it fits: fields by name, NULL where there is none.
 pub(crate) fn fit(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {

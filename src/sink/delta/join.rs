@@ -1,12 +1,12 @@
 //! Small files made into large ones. Rows stay as they are, so the commit says that no data changed.
 
 use super::files::{FileWriter, Properties, null_text, read};
-use super::fit::relaxed;
+use super::fit::relaxed_schema;
 use super::merge::conform;
 use super::{delta_error, open, quiet, within};
 use crate::storage::Location;
 use crate::{Error, Result};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::DataType;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add, Remove};
@@ -15,7 +15,6 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Files below half of this are small; they are made into ones of about this size.
@@ -38,8 +37,7 @@ pub(super) async fn join_small(location: &Location, every: usize) -> Result<usiz
         return Ok(small);
     }
     let state = table.snapshot().map_err(delta_error)?.snapshot();
-    let relax = |f: &Arc<Field>| Field::new(f.name(), relaxed(f.data_type()), true);
-    let schema: SchemaRef = Arc::new(Schema::new(state.arrow_schema().fields().iter().map(relax).collect::<Vec<_>>()));
+    let schema = relaxed_schema(&state.arrow_schema());
     let (metadata, protocol) = (identity(state.metadata()), identity(state.protocol()));
     let store = table.log_store().object_store(None);
     let partitions = state.metadata().partition_columns().to_vec();

@@ -6,7 +6,7 @@
 //! keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
 use super::files::{FileWriter, partition_value};
-use super::fit::{find, fit, relaxed};
+use super::fit::{find, fit, relaxed_schema};
 use super::{Table, within};
 use crate::state::KeyCodec;
 use crate::{Error, Result};
@@ -158,8 +158,7 @@ impl Table {
         let place = self.spec.location.display();
         let existing = self.arrow_schema()?;
         // Rows were looked at before the seal; where one is to go only its keys are there.
-        let relax = |f: &FieldRef| Field::new(f.name(), relaxed(f.data_type()), true);
-        let schema: SchemaRef = Arc::new(Schema::new(existing.fields().iter().map(relax).collect::<Vec<_>>()));
+        let schema = relaxed_schema(&existing);
         let index = |k: &String| {
             let found = find(schema.fields(), k).and_then(|f| schema.index_of(f.name()).ok());
             found.ok_or_else(|| {
