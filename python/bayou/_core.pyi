@@ -998,7 +998,7 @@ class Stream:
         batch_rows: int | None = None,
         close_windows: bool = False,
         name: str | None = None,
-        checkpoint_location: str | None = None,
+        checkpoint_location: str | PathLike[str] | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> BatchIterator:
         """Iterate over the rows as Arrow batches. At least once: nothing is committed unless the position is stored.
@@ -1038,7 +1038,7 @@ class Stream:
         batch_rows: int | None = None,
         close_windows: bool = False,
         name: str | None = None,
-        checkpoint_location: str | None = None,
+        checkpoint_location: str | PathLike[str] | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> BatchIterator:
         """Iterate over the rows as pandas frames. Arguments and errors as `batches`.
@@ -1087,7 +1087,7 @@ class Stream:
         query_name: str | None = None,
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
-        checkpoint_location: str | None = None,
+        checkpoint_location: str | PathLike[str] | None = None,
         partition_by: str | list[str] | None = None,
         storage_options: Mapping[str, object] | None = None,
         table_name: str | None = None,
@@ -1164,7 +1164,7 @@ class Stream:
         function: Callable[[Any, int], Any],
         *,
         query_name: str | None = None,
-        checkpoint_location: str | None = None,
+        checkpoint_location: str | PathLike[str] | None = None,
         input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
@@ -1682,6 +1682,7 @@ def _pause_at(point: str, nth: int) -> None: ...
 def _slow_at(point: str, seconds: float) -> None: ...
 def _crash_points() -> dict[str, int]: ...
 def _is_complete(stream: Stream) -> bool: ...
+def _of_table(stream: Stream, name: str) -> Stream: ...
 def _functions() -> list[str]: ...
 def _simulate_fitness(
     rows: int,
@@ -1703,7 +1704,7 @@ def _run_pipeline(
     tables: list[dict[str, Any]],
     *,
     trigger: _Duration | None,
-    checkpoint_location: str | None,
+    checkpoint_location: str | PathLike[str] | None,
     storage_options: Mapping[str, object] | None,
     full_refresh: bool,
     accept_changes: bool,
@@ -1718,7 +1719,7 @@ def _repair(
     root: str | None,
     target: str | PathLike[str] | None,
     query_name: str | None,
-    checkpoint_location: str | None,
+    checkpoint_location: str | PathLike[str] | None,
     storage_options: Mapping[str, object] | None,
     confirm: bool,
 ) -> Table: ...

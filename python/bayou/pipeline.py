@@ -35,13 +35,13 @@ class Pipeline:
         name: str,
         root: str | os.PathLike[str],
         *,
-        checkpoint_location: str | None = None,
+        checkpoint_location: str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.root = os.fspath(root)
         self.query: _core.Query | None = None
-        self._checkpoint_location = checkpoint_location
+        self._checkpoint_location = None if checkpoint_location is None else os.fspath(checkpoint_location)
         self._storage_options = dict(storage_options) if storage_options else None
         self._definitions: dict[str, tuple[_core.Stream | _Definition, dict[str, Any]]] = {}
         self._resolving: list[str] = []
@@ -132,6 +132,9 @@ class Pipeline:
     def read_stream(self, name: str) -> _core.Stream:
         """The rows that table `name` of this pipeline receives in the same epoch, after its rules; nothing is read from Delta.
 
+        In a run, rows that the table refuses (NULL for a NOT NULL column, a CHECK constraint) go to quarantine and no further.
+        An iterator over the stream knows no table, and yields them.
+
         Raises:
             ConfigError: There is no such table, it is not an append table, or it is defined by itself.
         """
@@ -140,7 +143,7 @@ class Pipeline:
             raise _core.ConfigError(
                 f"the rows of table {name!r} change later (complete, update); only append tables are read as streams"
             )
-        return stream
+        return _core._of_table(stream, name)
 
     def _resolve(self, name: str) -> _core.Stream:
         if name in self._resolving:
@@ -294,7 +297,7 @@ def repair(
     target: str | os.PathLike[str],
     *,
     query_name: str | None = None,
-    checkpoint_location: str | None = None,
+    checkpoint_location: str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, object] | None = None,
     confirm: bool = False,
 ) -> _core.Table:

@@ -90,6 +90,17 @@ pub fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duratio
 /// How many of something: Python's own text for a negative one is about unsigned integers.
 pub struct Count(pub usize);
 
+/// A path or URL as an argument: text, or anything with `__fspath__`.
+pub struct PathText(pub String);
+
+impl<'py> FromPyObject<'_, 'py> for PathText {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        path(&value).map(Self)
+    }
+}
+
 impl<'py> FromPyObject<'_, 'py> for Count {
     type Error = PyErr;
 

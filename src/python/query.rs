@@ -1,6 +1,6 @@
 //! Running: one table or several, watched and stopped.
 
-use super::convert::neighbour;
+use super::convert::{PathText, neighbour};
 use super::door;
 use super::errors::BayouError;
 use super::functions::{self, Function};
@@ -517,7 +517,7 @@ fn _run_pipeline(
     root: &str,
     tables: &Bound<'_, PyList>,
     trigger: Option<&Bound<'_, PyAny>>,
-    checkpoint_location: Option<String>,
+    checkpoint_location: Option<PathText>,
     storage_options: Option<&Bound<'_, PyAny>>,
     full_refresh: bool,
     accept_changes: bool,
@@ -532,7 +532,7 @@ fn _run_pipeline(
     no_catalog(root)?;
     let at = Location::parse(root, &storage_options)?;
     let checkpoint = match &checkpoint_location {
-        Some(c) => Location::parse(c, &storage_options)?.join(&name),
+        Some(c) => Location::parse(&c.0, &storage_options)?.join(&name),
         None => at.join("_bayou").join(&name),
     };
     let mut specs = vec![];
@@ -566,7 +566,7 @@ fn _run_pipeline(
     let options = WriteOptions {
         query_name: Some(name.clone()),
         trigger,
-        checkpoint_location,
+        checkpoint_location: checkpoint_location.map(|c| c.0),
         storage_options,
         full_refresh,
         accept_changes,

@@ -1,6 +1,6 @@
 //! `lake.repair()` and `bayou.repair()`.
 
-use super::convert;
+use super::convert::{self, PathText};
 use super::door;
 use super::query::{Places, WriteOptions, places};
 use super::table::PyTable;
@@ -20,7 +20,7 @@ fn _repair(
     root: Option<String>,
     target: Option<&Bound<'_, PyAny>>,
     query_name: Option<String>,
-    checkpoint_location: Option<String>,
+    checkpoint_location: Option<PathText>,
     storage_options: Option<&Bound<'_, PyAny>>,
     confirm: bool,
 ) -> PyResult<PyTable> {
@@ -28,7 +28,7 @@ fn _repair(
     let options = WriteOptions {
         query_name,
         trigger: Trigger::AvailableNow,
-        checkpoint_location,
+        checkpoint_location: checkpoint_location.map(|c| c.0),
         storage_options: storage.clone(),
         full_refresh: false,
         accept_changes: false,

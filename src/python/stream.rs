@@ -1,6 +1,6 @@
 //! Streams as Python sees them.
 
-use super::convert::{self, Count, dialect, neighbour, refuse_unknown, strings};
+use super::convert::{self, Count, PathText, dialect, neighbour, refuse_unknown, strings};
 use super::functions::{Function, PyAggregate};
 use super::iterate::{self, PyBatchIterator};
 use super::query::{PyQuery, WriteOptions};
@@ -376,7 +376,7 @@ impl PyStream {
         batch_rows: Option<Count>,
         close_windows: bool,
         name: Option<String>,
-        checkpoint_location: Option<String>,
+        checkpoint_location: Option<PathText>,
         storage_options: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyBatchIterator> {
@@ -385,7 +385,8 @@ impl PyStream {
             "batches",
             &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"],
         )?;
-        let checkpoint = (name, checkpoint_location, convert::string_map(storage_options, "storage_options")?);
+        let checkpoint =
+            (name, checkpoint_location.map(|c| c.0), convert::string_map(storage_options, "storage_options")?);
         let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
         iterate::start(py, &self.0, options, false)
     }
@@ -405,7 +406,7 @@ impl PyStream {
         batch_rows: Option<Count>,
         close_windows: bool,
         name: Option<String>,
-        checkpoint_location: Option<String>,
+        checkpoint_location: Option<PathText>,
         storage_options: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyBatchIterator> {
@@ -414,7 +415,8 @@ impl PyStream {
             "pandas_batches",
             &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"],
         )?;
-        let checkpoint = (name, checkpoint_location, convert::string_map(storage_options, "storage_options")?);
+        let checkpoint =
+            (name, checkpoint_location.map(|c| c.0), convert::string_map(storage_options, "storage_options")?);
         let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
         iterate::start(py, &self.0, options, true)
     }
@@ -453,7 +455,7 @@ impl PyStream {
         query_name: Option<String>,
         output_mode: Option<String>,
         trigger: Option<&Bound<'_, PyAny>>,
-        checkpoint_location: Option<String>,
+        checkpoint_location: Option<PathText>,
         partition_by: Option<&Bound<'_, PyAny>>,
         storage_options: Option<&Bound<'_, PyAny>>,
         table_name: Option<String>,
@@ -488,7 +490,7 @@ impl PyStream {
         let options = WriteOptions {
             query_name,
             trigger: iterate::trigger(trigger)?,
-            checkpoint_location,
+            checkpoint_location: checkpoint_location.map(|c| c.0),
             storage_options: convert::string_map(storage_options, "storage_options")?,
             full_refresh,
             accept_changes,
@@ -517,7 +519,7 @@ impl PyStream {
         py: Python<'_>,
         function: &Bound<'_, PyAny>,
         query_name: Option<String>,
-        checkpoint_location: Option<String>,
+        checkpoint_location: Option<PathText>,
         input: &str,
         output_mode: Option<String>,
         trigger: Option<&Bound<'_, PyAny>>,
@@ -532,7 +534,7 @@ impl PyStream {
         let options = WriteOptions {
             query_name,
             trigger: iterate::trigger(trigger)?,
-            checkpoint_location,
+            checkpoint_location: checkpoint_location.map(|c| c.0),
             storage_options: convert::string_map(storage_options, "storage_options")?,
             full_refresh,
             accept_changes: false,
@@ -576,6 +578,12 @@ impl PyGrouped {
     }
 }
 
+/// The rows of a stream that the pipeline's table of this name takes.
+#[pyfunction]
+fn _of_table(stream: PyRef<'_, PyStream>, name: &str) -> PyResult<PyStream> {
+    Ok(PyStream(stream.0.of_table(name)?))
+}
+
 /// Whether a stream is written as a whole unless something else is said.
 #[pyfunction]
 fn _is_complete(stream: PyRef<'_, PyStream>) -> bool {
@@ -595,5 +603,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(window, m)?)?;
     m.add_function(wrap_pyfunction!(session_window, m)?)?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
+    m.add_function(wrap_pyfunction!(_of_table, m)?)?;
     m.add_function(wrap_pyfunction!(_functions, m)?)
 }

@@ -338,6 +338,9 @@ fn structure(array: &ArrayRef, fields: &Fields) -> Fits<ArrayRef> {
     let given = array.as_struct();
     let mut columns = vec![];
     for field in fields {
+        if given.column_names().iter().filter(|n| *n == field.name()).count() > 1 {
+            return Err(first(array, &format!("the field '{}' is twice in the struct", field.name())));
+        }
         let Some(column) = given.column_by_name(field.name()) else {
             let has: Vec<&str> = given.column_names();
             let why = format!("there is no field '{}' in the struct; it has {has:?}", field.name());
@@ -420,6 +423,10 @@ pub fn plain(rows: Rows) -> Result<Rows> {
 /// The columns of a result that are Arrow's, each in the type that was announced.
 pub fn announced(rows: &Rows, field: &Field) -> Option<Result<ArrayRef>> {
     let index = rows.schema.index_of(field.name()).ok()?;
+    if rows.schema.fields().iter().filter(|f| f.name() == field.name()).count() > 1 {
+        let name = field.name();
+        return Some(Err(Error::schema(format!("column '{name}' is twice in the result. Rename one of the two."))));
+    }
     let (mut first, mut made) = (0, vec![]);
     for batch in &rows.batches {
         match exact(batch.column(index), field) {

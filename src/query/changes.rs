@@ -1,9 +1,9 @@
 //! What changed between runs: which query a checkpoint belongs to, which tables it had, and which state is whose.
 
 use super::commit::Committer;
-use super::compact::{FileInfo, needed_until};
+use super::compact::{FileInfo, SET_ASIDE, needed_until};
 use super::control::Shared;
-use super::engine::Engine;
+use super::engine::{Engine, SetAside};
 use super::run::QuerySpec;
 use super::source::KafkaSource;
 use crate::epoch::*;
@@ -219,13 +219,7 @@ pub(super) fn restore(
         let op = &mut engine.operators[operator];
         let (description, schema) = (op.description(), op.state_schema());
         for file in files.base.iter().chain(&files.increments) {
-            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| {
-                Error::storage(format!(
-                    "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
-                    log.at.display(),
-                    spec.name
-                ))
-            })?;
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| gone(log, file, spec))?;
             let batches = state::decode(&bytes, &description, &schema, file)?;
             batches.iter().try_for_each(|b| op.restore(b))?;
             let rows = batches.iter().map(|b| b.num_rows()).sum();
@@ -236,7 +230,24 @@ pub(super) fn restore(
         }
         op.forget(watermark)?;
     }
+    if let Some(files) = seal.state.get(SET_ASIDE) {
+        for file in files.base.iter().chain(&files.increments) {
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| gone(log, file, spec))?;
+            for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), file)? {
+                engine.set_aside.restore(&batch)?;
+            }
+        }
+        kept.insert(SET_ASIDE.into(), files.clone());
+    }
     Ok((kept, infos))
+}
+
+fn gone(log: &EpochLog, file: &str, spec: &QuerySpec) -> Error {
+    Error::storage(format!(
+        "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
+        log.at.display(),
+        spec.name
+    ))
 }
 
 /// The column and topics of a watermark's name.

@@ -4,7 +4,7 @@ use super::run::{ForEach, QuerySpec, TableOptions};
 use super::seal::STAGED;
 use super::start::{QUARANTINE, ensure, quarantine_spec, table_spec};
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
-use crate::sink::delta::{Add, Commit, Merge, OutputMode, Staging, Table, TableSpec};
+use crate::sink::delta::{Add, Admission, Commit, Merge, OutputMode, Staging, Table, TableSpec};
 use crate::storage::crash;
 use crate::time::EventTime;
 use crate::{Error, Result};
@@ -210,6 +210,11 @@ impl Committer {
         for (name, staging) in newer.staging {
             self.staging.entry(name).or_insert(staging);
         }
+    }
+
+    /// By table, what it takes.
+    pub fn admissions(&self) -> HashMap<Arc<str>, Arc<Admission>> {
+        self.staging.iter().map(|(name, s)| (name.as_str().into(), s.admission.clone())).collect()
     }
 
     /// Each table's version, as the newest finished epoch has it.

@@ -1,5 +1,6 @@
 //! State files: each epoch's increments, and in the background what takes the place of many of them.
 
+use super::engine::SetAside;
 use super::run::Runner;
 use crate::epoch::{EpochLog, StateFiles};
 use crate::state::{self, Stateful};
@@ -49,10 +50,32 @@ fn due(rows: &[usize], anywhere: bool) -> Option<usize> {
     found.or((rows.len() >= TOO_MANY).then_some(0))
 }
 
+/// The name of `SetAside` among the state of a seal; no operator has it, for theirs begin with a table's.
+pub(super) const SET_ASIDE: &str = "+set-aside";
+
 impl Runner<'_> {
+    /// Writes which rows of complete results this epoch has set aside.
+    fn write_set_aside(&mut self, epoch: i64) -> Result<()> {
+        let files = self.at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
+        let remembered = &mut self.at.engine.set_aside;
+        let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(()) };
+        let bytes = state::encode(&SetAside::schema(), &[written.rows], SetAside::DESCRIPTION)?;
+        let kind = if written.whole { "base" } else { "increment" };
+        let writing = self.at.log.write_file("state/set-aside".into(), epoch, kind, bytes);
+        let file = self.spec.runtime.block_on(writing)?;
+        let files = self.at.state.entry(SET_ASIDE.into()).or_default();
+        files.groups = remembered.len() as u64;
+        match written.whole {
+            true => (files.base, files.increments) = (Some(file), vec![]),
+            false => files.increments.push(file),
+        }
+        Ok(())
+    }
+
     /// Writes what the epoch added to each operator's state. `last`: this run seals no other epoch, so that nobody would take what is
     /// compacted beside it.
     pub(super) fn write_state(&mut self, epoch: i64, last: bool) -> Result<()> {
+        self.write_set_aside(epoch)?;
         for operator in 0..self.at.engine.operators.len() {
             let name = self.at.engine.plan.operators[operator].name.clone();
             let increments = std::mem::take(&mut self.at.engine.increments[operator]);

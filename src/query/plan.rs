@@ -37,8 +37,15 @@ pub enum Step {
     Map(Arc<MapBatches>),
     StaticJoin(Arc<StaticJoin>),
     Expect(RuleSet),
-    Watermark { spec: WatermarkSpec, tracker: usize },
-    Stateful { operator: usize },
+    /// What the table of this name takes.
+    Table(Arc<str>),
+    Watermark {
+        spec: WatermarkSpec,
+        tracker: usize,
+    },
+    Stateful {
+        operator: usize,
+    },
 }
 
 /// What a stateful step is.
@@ -356,6 +363,7 @@ impl Builder<'_> {
             Op::Messages(s) => Step::Messages(s.clone()),
             Op::Rows(s) => Step::Rows(s.clone()),
             Op::Named(_) => return Ok(inputs[0]),
+            Op::Table(name) => Step::Table(name.clone()),
             Op::Project(p, _) => Step::Project(p.clone()),
             Op::Filter(f) => Step::Filter(f.clone()),
             Op::Map(m) => Step::Map(m.clone()),

@@ -292,6 +292,7 @@ impl<'a> Runner<'a> {
             super::statics::refresh(&mut self.at.engine, &self.spec.runtime)?;
             let mut work = self.begin();
             self.at.engine.epoch = Some(work.epoch);
+            self.at.engine.admissions = self.at.committer.admissions();
             let worked = self.work(&mut work);
             let worked = match worked {
                 Ok(w) => w,

@@ -290,6 +290,9 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
     rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
 
     // The tables, and what an earlier run left sealed but not done.
+    if let Some(n) = newest {
+        rt.block_on(refuse_lost_tables(spec, &log, n))?;
+    }
     let mut committer = rt.block_on(Committer::open(spec))?;
     committer.calling = shared.calling.clone();
     let mut done = None;
@@ -409,6 +412,28 @@ pub fn start(spec: &QuerySpec, shared: &Shared) -> Result<Started> {
         new_ids,
         filling: fill,
     })
+}
+
+/// A table that this query has written and that is not there any more: one that is made in its place would be in the way of a copy of it.
+async fn refuse_lost_tables(spec: &QuerySpec, log: &EpochLog, newest: i64) -> Result<()> {
+    let done = match log.read_done(newest).await? {
+        Some(done) => Some(done),
+        None => log.read_done(newest - 1).await?,
+    };
+    let Some(done) = done else { return Ok(()) };
+    let known = spec.tables.iter().filter(|t| t.foreach.is_none() && done.tables.contains_key(&t.name));
+    let look = known.map(|t| async move { Ok::<_, Error>((t, crate::sink::delta::exists(&t.location).await?)) });
+    for (t, exists) in futures::future::try_join_all(look).await? {
+        if !exists {
+            let place = t.location.display();
+            return Err(Error::data_loss(format!(
+                "{place}: the table, which epoch {newest} of '{}' has written or is to write, is gone: there is no _delta_log. Restore the folder \
+                 from a copy; or, to make the table again and read everything anew, run with full_refresh=True.",
+                spec.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 enum Begin {

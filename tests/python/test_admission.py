@@ -380,3 +380,83 @@ def test_lengths_within_structs_lists_and_maps_are_kept(
     assert len(bayou.read_delta(path)) == 1
     assert [r["offset"] for r in aside(path)] == [1, 2, 3, 4, 5]
     assert all("at most" in r["error"] for r in aside(path))
+
+
+def test_a_table_that_is_read_as_a_stream_hands_on_only_the_rows_that_it_takes(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    deltalake.DeltaTable.create(
+        str(tmp_path / "clean"),
+        schema=deltalake.Schema(
+            [
+                deltalake.Field("a", deltalake.schema.PrimitiveType("integer"), nullable=False),
+                deltalake.Field("b", deltalake.schema.PrimitiveType("string")),
+            ]
+        ),
+    )
+    deltalake.DeltaTable(str(tmp_path / "clean")).alter.add_constraint({"short": "b <> 'much'"})
+    broker.create_topic("t")
+    raw = broker.read_stream("t", schema="a INT, b STRING")
+
+    def lake() -> bayou.Pipeline:
+        made = bayou.Pipeline("p", tmp_path)
+        made.table("clean", raw)
+        made.table("behind", made.read_stream("clean").select("a", "b"))
+        made.table("totals", made.read_stream("clean").group_by().agg("count(*) AS n", "sum(a) AS s"))
+        made.table("beside", raw.select("a AS x"))
+        return made
+
+    want: list[int] = []
+    for first in (1, 11):
+        put(broker, [{"a": first, "b": "x"}, {"b": "x"}, {"a": first + 1, "b": "much"}, {"a": first + 2}])
+        lake().run(progress=False)
+        # A CHECK that is NULL does not hold either.
+        want += [first]
+        for table in ("clean", "behind"):
+            assert sorted(r["a"] for r in bayou.read_delta(tmp_path / table).to_dicts()) == want, table
+        assert bayou.read_delta(tmp_path / "totals").to_dicts() == [{"n": len(want), "s": sum(want)}]
+        # The rows themselves, taken from before the table, are not the table's affair.
+        assert bayou.read_delta(tmp_path / "beside").num_rows == 4 * len(want)
+        aside = bayou.read_delta(tmp_path / "p_quarantine").to_dicts()
+        assert sorted((r["dataset"], r["stage"]) for r in aside) == [("clean", "table")] * 3 * len(want)
+
+
+def test_a_group_of_a_complete_result_is_set_aside_once_over_all_runs(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    stream = broker.read_stream("t", schema="k STRING, n BIGINT")
+    totals = stream.group_by("k").agg("sum(n) AS s", "2 * max(n) AS twice")
+    most = 2**63 - 1
+    for k in range(30):
+        put(broker, [{"k": "bad", "n": most}, {"k": f"good {k}", "n": 1}, {"k": f"bad {k % 3}", "n": most}])
+        totals.write_delta(tmp_path / "t", progress=False)
+    aside = sorted(json.loads(r["row"])["k"] for r in bayou.read_delta(f"{tmp_path}/t_quarantine").to_dicts())
+    assert aside == ["bad", "bad 0", "bad 1", "bad 2"]
+    assert sorted(r["k"] for r in bayou.read_delta(tmp_path / "t").to_dicts()) == sorted(f"good {k}" for k in range(30))
+
+
+@pytest.mark.parametrize(
+    ("schema", "column", "says"),
+    [
+        ("s STRUCT<`a b`: INT>", "s", "s.`a b` AS s_a_b"),
+        ("s STRUCT<x: INT, t: STRUCT<`c=d`: INT>>", "s", "'c=d'"),
+        ("s ARRAY<STRUCT<`a,b`: INT>>", "s", "'a,b'"),
+        ("s MAP<STRING, STRUCT<`a;b`: INT>>", "s", "'a;b'"),
+        ("s STRUCT<a: INT, A: INT>", "s", "twice"),
+    ],
+)
+def test_names_within_columns_that_delta_does_not_take_are_refused_when_the_line_is_typed(
+    broker: bayou.Connection, tmp_path: pathlib.Path, schema: str, column: str, says: str
+) -> None:
+    put(broker, [{"s": None}])
+    with pytest.raises(bayou.SchemaError) as e:
+        broker.read_stream("t", schema=schema).write_delta(tmp_path / "t", progress=False)
+    assert says in str(e.value) and not (tmp_path / "t").exists(), e.value
+
+
+def test_the_advice_for_a_fields_name_works(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    put(broker, [{"s": {"a b": 1}}])
+    stream = broker.read_stream("t", schema="s STRUCT<`a b`: INT>").select("s.`a b` AS s_a_b")
+    stream.write_delta(tmp_path / "t", progress=False)
+    assert bayou.read_delta(tmp_path / "t").to_dicts() == [{"s_a_b": 1}]

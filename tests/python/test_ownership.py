@@ -228,3 +228,25 @@ def test_a_key_under_another_name_does_not_give_each_group_a_second_row(
         renamed.write_delta(tmp_path / "t", output_mode="update", schema_mode="merge", progress=False)
     totals.select("n", "k").write_delta(tmp_path / "t", output_mode="update", progress=False)
     assert bayou.read_delta(tmp_path / "t").to_dicts() == [{"k": "x", "n": 4}]
+
+
+def test_a_table_whose_log_is_gone_is_not_made_again_but_refused(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    stream = put(broker, 3)
+    made = tmp_path / "made"
+    run = lambda **more: stream.write_delta(made, checkpoint_location=tmp_path / "c", progress=False, **more)  # noqa: E731
+    run()
+    (made / "_delta_log").rename(tmp_path / "kept")
+    put(broker, 2)
+    with pytest.raises(bayou.DataLossError, match="there is no _delta_log"):
+        run()
+    assert not (made / "_delta_log").exists(), "a copy can be put back"
+    (tmp_path / "kept").rename(made / "_delta_log")
+    run()
+    assert bayou.read_delta(made).num_rows == 5
+    shutil.rmtree(made)
+    with pytest.raises(bayou.DataLossError, match="full_refresh=True"):
+        run()
+    run(full_refresh=True)
+    assert bayou.read_delta(made).num_rows == 5

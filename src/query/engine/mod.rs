@@ -3,6 +3,7 @@
 
 mod decode;
 mod reject;
+mod set_aside;
 mod watch;
 
 use super::plan::{Plan, Step};
@@ -12,16 +13,19 @@ use crate::batch::{Batch, Origin};
 use crate::decode::Decoder;
 use crate::expect::{Action, Counts};
 use crate::position::TopicPartition;
+use crate::sink::delta::{Admission, Refused};
 use crate::sink::quarantine::Reject;
 use crate::state::Stateful;
 use crate::time::{EventTime, Watermark};
 use crate::transform::relabel;
 use crate::window::Tracker;
 use crate::{Error, Kind, Result};
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+
+pub use set_aside::SetAside;
 
 /// What an epoch did, counted.
 #[derive(Debug, Clone, Default)]
@@ -75,13 +79,15 @@ pub struct Engine {
     silent: Vec<bool>,
     /// By node, the tables that rows are joined with.
     pub statics: Vec<Option<Held>>,
+    /// By table, what it takes: rows that are read of a table are those that it takes. Nothing is known of tables that are not written.
+    pub admissions: HashMap<Arc<str>, Arc<Admission>>,
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
     /// Rows for each target since they were last taken.
     pub outputs: Vec<Vec<Batch>>,
     pub rejects: Vec<Reject>,
-    /// Rows of complete results that were set aside in this run.
-    refused: std::collections::HashSet<(String, String)>,
+    /// Rows of complete results that were set aside.
+    pub set_aside: SetAside,
     pub counts: EpochCounts,
     /// The operators' increments of the epoch that has just ended.
     pub increments: Vec<Vec<RecordBatch>>,
@@ -100,6 +106,13 @@ impl Level {
     fn of(tracker: &Tracker) -> Self {
         Self { at: tracker.watermark, idle: tracker.is_idle() }
     }
+}
+
+/// The rows that are not refused.
+fn kept(rows: usize, refused: &[Refused]) -> BooleanArray {
+    let mut keep = vec![true; rows];
+    refused.iter().for_each(|r| keep[r.row as usize] = false);
+    keep.into()
 }
 
 /// No partition of a topic: rows at hand.
@@ -134,7 +147,7 @@ impl Engine {
             failing_rules: BTreeMap::new(),
             outputs: plan.targets.iter().map(|_| vec![]).collect(),
             rejects: vec![],
-            refused: Default::default(),
+            set_aside: SetAside::default(),
             counts: EpochCounts::new(operators.len()),
             increments: vec![vec![]; operators.len()],
             changed: vec![vec![]; operators.len()],
@@ -142,6 +155,7 @@ impl Engine {
             floors: vec![None; operators.len()],
             epoch: None,
             silent: vec![false; plan.nodes.len()],
+            admissions: HashMap::new(),
             statics,
             operators,
             plan,
@@ -233,6 +247,14 @@ impl Engine {
                 return Ok(());
             }
             Step::Expect(_) => self.judge(node, batch)?,
+            Step::Table(table) => match self.admissions.get(table) {
+                None => batch,
+                Some(admission) => {
+                    let refused = admission.judge(&batch.rows)?;
+                    // They are counted and set aside where the table is written.
+                    if refused.is_empty() { batch } else { batch.filter(&kept(batch.len(), &refused))? }
+                }
+            },
             Step::Watermark { tracker, .. } => {
                 let tracker = *tracker;
                 self.observe(tracker, &batch, now)?;

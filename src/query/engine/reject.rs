@@ -1,6 +1,6 @@
 //! Rules, and what becomes of rows that do not make it.
 
-use super::Engine;
+use super::{Engine, kept};
 use crate::batch::{Batch, FailedRow, LateRow};
 use crate::expect::Counts;
 use crate::query::plan::Step;
@@ -12,9 +12,6 @@ use crate::{Error, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
-
-/// How many refused rows of complete results are remembered, so that each is set aside once.
-const REFUSED: usize = 100_000;
 
 impl Engine {
     pub(super) fn reject(
@@ -57,7 +54,7 @@ impl Engine {
                 "{}{}: {}. To go on without such rows say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
                 self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
                 Self::place(batch, first.row),
-                first.error
+                first.error.trim_end_matches('.')
             ))),
             OnMalformed::Drop => Ok(()),
             OnMalformed::Quarantine => {
@@ -98,7 +95,7 @@ impl Engine {
             let complete = self.plan.operators[operator].kind.is_complete();
             if complete
                 && let RejectSource::Row(json) = &from
-                && self.was_refused(&table, json)
+                && !self.set_aside.add(&table, json)
             {
                 continue;
             }
@@ -123,25 +120,15 @@ impl Engine {
         }
     }
 
-    /// Whether this row was set aside before in this run.
-    fn was_refused(&mut self, table: &str, json: &str) -> bool {
-        // What is forgotten is set aside once more.
-        if self.refused.len() >= REFUSED {
-            self.refused.clear();
-        }
-        !self.refused.insert((table.into(), json.into()))
-    }
-
     /// Sets aside the rows that a table does not take, and gives the others. A complete result holds its rows again in each epoch: there a row
     /// is set aside once.
     pub fn refuse(&mut self, table: &str, complete: bool, batch: &Batch, refused: Vec<Refused>) -> Result<Batch> {
-        let mut keep = vec![true; batch.len()];
+        let keep = kept(batch.len(), &refused);
         for r in refused {
-            keep[r.row as usize] = false;
             let from = Self::source_of(batch, r.row);
             if complete
                 && let RejectSource::Row(json) = &from
-                && self.was_refused(table, json)
+                && !self.set_aside.add(table, json)
             {
                 continue;
             }
@@ -154,7 +141,7 @@ impl Engine {
                 from,
             });
         }
-        batch.filter(&keep.into())
+        batch.filter(&keep)
     }
 
     pub(super) fn judge(&mut self, node: usize, batch: Batch) -> Result<Batch> {

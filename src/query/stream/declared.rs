@@ -50,7 +50,7 @@ impl Stream {
             }
             // The right side of a join comes from a table, or can be NULL.
             Op::IntervalJoin(_) | Op::StaticJoin(_) => named(&|name| of(&inputs[0], name)),
-            Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::Deduplicate(_) => {
+            Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::Table(_) | Op::Deduplicate(_) => {
                 inputs[0].declared()
             }
         }

@@ -33,6 +33,7 @@ pub(super) fn describe(op: &Op) -> String {
         Op::StaticJoin(j) => format!("{} join on {} with {}", j.spec.how, keys(&j.spec.on), j.side.describe()),
         Op::Map(m) => format!("map_batches {}", m.function.name()),
         Op::Named(name) => format!("named {name}"),
+        Op::Table(name) => format!("rows of {name}"),
     }
 }
 
@@ -53,7 +54,7 @@ pub(super) fn identity(op: &Op) -> String {
         }
         Op::Map(m) => format!("map {}", m.function.identity()),
         Op::StaticJoin(j) => format!("{} {}", describe(op), j.side.identity()),
-        Op::Union | Op::Named(_) | Op::Deduplicate(_) | Op::IntervalJoin(_) => describe(op),
+        Op::Union | Op::Named(_) | Op::Table(_) | Op::Deduplicate(_) | Op::IntervalJoin(_) => describe(op),
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Op {
     Watermark(WatermarkSpec),
     Aggregate(Arc<AggregateSpec>),
     Named(Arc<str>),
+    /// The rows as the pipeline's table of this name takes them.
+    Table(Arc<str>),
     Map(Arc<MapBatches>),
     Deduplicate(Arc<DeduplicateSpec>),
     IntervalJoin(Arc<IntervalJoinSpec>),
@@ -78,7 +80,9 @@ impl Stream {
         let id = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
         // Steps that keep the columns keep the keys; those that do not say so.
         let merge_keys = match &op {
-            Op::Filter(_) | Op::Expect(_) | Op::Named(_) | Op::Watermark(_) => inputs[0].0.merge_keys.clone(),
+            Op::Filter(_) | Op::Expect(_) | Op::Named(_) | Op::Table(_) | Op::Watermark(_) => {
+                inputs[0].0.merge_keys.clone()
+            }
             _ => None,
         };
         Self(Arc::new(Node { id, op, inputs, schema, event_time, merge_keys }))
@@ -241,9 +245,15 @@ impl Stream {
         Ok(self.then(Op::Named(name.into()), self.schema().clone(), self.0.event_time.clone()))
     }
 
+    /// The rows that the table of this name takes of this stream: those that it refuses are set aside, and go no further.
+    pub fn of_table(&self, name: &str) -> Result<Self> {
+        check_name(name, "a table")?;
+        Ok(self.then(Op::Table(name.into()), self.schema().clone(), self.0.event_time.clone()))
+    }
+
     pub fn name(&self) -> Option<&str> {
         match &self.0.op {
-            Op::Named(name) => Some(name),
+            Op::Named(name) | Op::Table(name) => Some(name),
             _ => None,
         }
     }
@@ -341,9 +351,13 @@ impl Stream {
     pub fn top_aggregate(&self) -> Option<(&Arc<AggregateSpec>, &Stream)> {
         match &self.0.op {
             Op::Aggregate(spec) => Some((spec, &self.0.inputs[0])),
-            Op::Project(..) | Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::StaticJoin(_) => {
-                self.0.inputs[0].top_aggregate()
-            }
+            Op::Project(..)
+            | Op::Filter(_)
+            | Op::Expect(_)
+            | Op::Watermark(_)
+            | Op::Named(_)
+            | Op::Table(_)
+            | Op::StaticJoin(_) => self.0.inputs[0].top_aggregate(),
             _ => None,
         }
     }
@@ -387,7 +401,7 @@ impl Stream {
                 let schema = s.schema.as_ref().map(|s| expr::to_ddl(s)).unwrap_or_default();
                 out.push(format!("{} {schema} {}", s.describe(), s.decode.identity()));
             }
-            Op::Named(_) => {}
+            Op::Named(_) | Op::Table(_) => {}
             op => out.push(identity(op)),
         }
         out
@@ -432,7 +446,8 @@ impl Stream {
             out.extend(input.steps());
         }
         match &self.0.op {
-            Op::Union => {}
+            // Those of a table are the steps that lead to it.
+            Op::Union | Op::Table(_) => {}
             other => out.push(describe(other)),
         }
         out

@@ -27,7 +27,7 @@ pub use writers::{Writers, writers};
 
 use crate::storage::{Location, explained};
 use crate::{Error, Kind, Result};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
@@ -86,7 +86,7 @@ impl TableSpec {
         let mut seen = std::collections::BTreeSet::new();
         for field in self.schema.fields() {
             let name = field.name();
-            if name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
+            if !is_name(name) {
                 return Err(Error::schema(format!(
                     "{place}: '{name}' is not a column name that Delta takes (none of \" ,;{{}}()=\"). \
                      Name it with AS, as in \"{} AS {}\".",
@@ -119,6 +119,33 @@ impl TableSpec {
         }
         Ok(())
     }
+}
+
+/// Whether Delta takes it for a column or a field within one.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
+}
+
+/// The names of a struct's fields. `path`: the way to it, with "[]" for what is in an array or a map.
+fn check_fields(path: &str, fields: &Fields) -> Result<()> {
+    for (i, field) in fields.iter().enumerate() {
+        let name = field.name();
+        let what = if !is_name(name) {
+            "which is not a name that Delta takes (none of \" ,;{}()=\")"
+        } else if fields[..i].iter().any(|f| f.name().eq_ignore_ascii_case(name)) {
+            "twice (names match without case)"
+        } else {
+            continue;
+        };
+        let advice = if path.contains("[]") {
+            "Leave the column out, or keep it as text: declare it STRING".to_string()
+        } else {
+            let plain = format!("{path}_{}", suggestion(name)).replace(['.', '`'], "_");
+            format!("Select it as a column of its own, as in \"{path}.{} AS {plain}\"", crate::expr::quoted(name))
+        };
+        return Err(Error::schema(format!("column '{path}' has the field '{name}', {what}. {advice}.")));
+    }
+    Ok(())
 }
 
 fn suggestion(name: &str) -> String {
@@ -157,9 +184,13 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
         DataType::Timestamp(_, None) => Err(Error::schema(format!(
             "column '{name}' is a timestamp without time zone, which plain Delta has not. CAST it to TIMESTAMP."
         ))),
-        DataType::List(f) | DataType::LargeList(f) => check_type(name, f.data_type()),
-        DataType::Map(f, _) => check_type(name, f.data_type()),
+        DataType::List(f) | DataType::LargeList(f) => check_type(&format!("{name}[]"), f.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) => pair.iter().try_for_each(|f| check_type(&format!("{name}[]"), f.data_type())),
+            _ => Ok(()),
+        },
         DataType::Struct(fields) => {
+            check_fields(name, fields)?;
             fields.iter().try_for_each(|f| check_type(&format!("{name}.{}", f.name()), f.data_type()))
         }
         DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => {
@@ -207,10 +238,15 @@ fn is_log(name: &str) -> bool {
         && (name.ends_with(".json") || name.ends_with(".parquet"))
 }
 
+/// Whether there is a table at `location`.
+pub async fn exists(location: &Location) -> Result<bool> {
+    // Asked of the store, not read off an error's text.
+    location.has_any("_delta_log", is_log).await
+}
+
 /// Opens the table at `location`, or `None` where there is none.
 pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
-    // Asked of the store, not read off an error's text.
-    if !location.has_any("_delta_log", is_log).await? {
+    if !exists(location).await? {
         return Ok(None);
     }
     let mut table = DeltaTable::new(location.log_store());
