@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import bayou
 import confluent_kafka.admin
@@ -16,6 +17,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE / "golden"))
 import record  # noqa: E402
+import record_operators  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,50 @@ def test_the_recorded_checkpoint_of_format_version_1_is_finished_and_gone_on_fro
     minutes = {m: [n for n in good if n // 12 == m] for m in range(highest // 60)}
     assert sorted((r["c"], r["n"]) for r in read("minutes")) == sorted((len(v), sum(v)) for v in minutes.values())
     assert len(read("golden_quarantine")) == sum(n % 13 == 12 for n in range(record.LATER))
+
+
+def test_operators_of_every_kind_go_on_from_the_names_that_an_older_version_gave_them(
+    address: str, tmp_path: pathlib.Path
+) -> None:
+    record.new_topic(address, record_operators.TOPIC)
+    record_operators.publish(address, range(record_operators.RECORDED))
+    root = tmp_path / "lake"
+    shutil.copytree(HERE / "golden/v1-operators", root)
+    kafka = bayou.connect(address)
+    query = root / "_bayou/golden/1/query.json"
+    ids = {record_operators.TOPIC: kafka.describe_topic(record_operators.TOPIC)["id"]}
+    query.write_text(json.dumps(json.loads(query.read_text()) | {"clusterId": kafka.cluster_id, "topicIds": ids}))
+    assert int(one(root, "epoch/*.json").stem) == int(one(root, "done/*.json").stem) + 1
+    before = set(json.loads(one(root, "epoch/*.json").read_text())["state"])
+    # Finished as it was sealed, gone on from, and once more in portions.
+    record_operators.define(address, root, None).run(progress=False)
+    record_operators.publish(address, range(record_operators.RECORDED, record_operators.LATER))
+    record_operators.define(address, root, 30).run(progress=False)
+    seal = json.loads(one(root, "epoch/*.json").read_text())
+    assert before <= set(seal["state"]), "names stay"
+
+    def read(table: str) -> list[dict[str, Any]]:
+        return deltalake.DeltaTable(str(root / table)).to_pyarrow_table().to_pylist()
+
+    good = [n for n in range(record_operators.LATER) if n % 13 != 12 and n != 7 and n % 17 != 16]
+    seconds = lambda n: 5 * n  # noqa: E731
+    assert sorted(r["n"] for r in read("plain")) == good
+    for table, rest in (("even", 0), ("odd", 1)):
+        of = lambda k, rest=rest: [n for n in good if n % 5 == k and n % 2 == rest]  # noqa: E731
+        assert {r["k"]: (r["c"], r["n"]) for r in read(table)} == {f"k{k}": (len(of(k)), sum(of(k))) for k in range(5)}
+    assert sorted((r["n"], r["m"]) for r in read("joined")) == sorted(
+        (n, m) for n in good for m in (n - 10, n) if m in good
+    )
+    assert sorted(r["third"] for r in read("distinct")) == sorted({n // 3 for n in good})
+    watermark = min(max(seconds(n) for n in good if n % 2 == p) for p in range(2)) - 10
+    sessions = []
+    for k in range(5):
+        for n in (n for n in good if n % 5 == k):
+            if sessions and sessions[-1][0] == k and seconds(n) - seconds(sessions[-1][1][-1]) < 30:
+                sessions[-1][1].append(n)
+            else:
+                sessions.append((k, [n]))
+    closed = [(f"k{k}", len(ns)) for k, ns in sessions if seconds(ns[-1]) + 30 <= watermark]
+    assert sorted((r["k"], r["c"]) for r in read("sessions")) == sorted(closed)
+    minutes = {m: [n for n in good if n // 12 == m] for m in range(watermark // 60)}
+    assert sorted((r["c"], r["n"]) for r in read("filled")) == sorted((len(v), sum(v)) for v in minutes.values())
