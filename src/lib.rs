@@ -13,17 +13,19 @@
 mod allocator;
 pub mod batch;
 pub mod decode;
+pub mod engine;
 pub mod epoch;
 pub mod error;
 pub mod expect;
 pub mod expr;
+pub mod flow;
 pub mod kafka;
 pub mod position;
 pub mod progress;
 #[cfg(feature = "python")]
 mod python;
-pub mod query;
 pub mod read;
+pub mod run;
 pub mod simulate;
 pub mod sink;
 mod stack;

@@ -48,6 +48,15 @@ impl Aggregation {
         self.aggregates.iter().filter_map(identity).collect()
     }
 
+    /// The functions' own names.
+    pub fn function_names(&self) -> Vec<String> {
+        let name = |a: &Aggregate| match &a.finish {
+            Finish::Function(called) => Some(called.name().to_string()),
+            _ => None,
+        };
+        self.aggregates.iter().filter_map(name).collect()
+    }
+
     fn check_names(self) -> Result<Self> {
         let mut seen = std::collections::HashSet::new();
         for bound in &self.outer {

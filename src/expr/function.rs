@@ -73,6 +73,10 @@ impl fmt::Debug for Called {
 }
 
 impl Called {
+    pub fn name(&self) -> &str {
+        self.function.name()
+    }
+
     pub fn identity(&self) -> String {
         self.function.identity()
     }

@@ -28,7 +28,7 @@ pub struct PyConnection(pub Connection);
 fn _connect(py: Python<'_>, target: &Bound<'_, PyAny>, name: &str) -> PyResult<PyConnection> {
     let target = if target.is_instance_of::<pyo3::types::PyBool>() {
         // Only what `connect()` without an argument passes.
-        crate::query::stream::check_name(name, "an embedded broker")?;
+        crate::flow::stream::check_name(name, "an embedded broker")?;
         Target::Embedded { name: name.to_string() }
     } else if let Ok(address) = target.extract::<String>() {
         Target::Address(address)

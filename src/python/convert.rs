@@ -1,7 +1,7 @@
 //! What users write, to what the core takes. Accept widely; refuse with the right word.
 
 use crate::expr::{Dialect, parse_ddl, parse_type};
-use crate::query::source::Offsets;
+use crate::flow::source::Offsets;
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::datatypes::{Field, Schema, SchemaRef};

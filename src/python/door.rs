@@ -105,7 +105,7 @@ fn _shutdown(py: Python<'_>) {
     }
     functions::close();
     py.detach(|| {
-        crate::query::control::stop_all(Duration::from_millis(1000));
+        crate::run::control::stop_all(Duration::from_millis(1000));
         functions::wait(Duration::from_millis(500));
     });
     // A function that is still at work is told; one that does not hear it (it waits for something else) is left where it is.

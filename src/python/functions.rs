@@ -4,8 +4,8 @@
 use super::table::{PyTable, batch as py_batch};
 use super::{guard, objects, values};
 use crate::expr::GroupFunction;
-use crate::query::run::ForEach;
 use crate::read::Rows;
+use crate::sink::function::ForEach;
 use crate::transform::map::{BatchFunction, Failure};
 use crate::{Error, Kind, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -243,6 +243,10 @@ impl BatchFunction for Function {
 }
 
 impl ForEach for Function {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> Result<()> {
         let called = enter(|py| {
             let run = || -> PyResult<()> {

@@ -5,11 +5,11 @@ use super::door;
 use super::guard;
 use super::table::{PyTable, batch};
 use crate::expect::{Action, Counts};
+use crate::flow::source::OnMalformed;
+use crate::flow::{Stream, Trigger};
 use crate::progress::{RuleCount, RuleTotals};
-use crate::query::iterate::{BatchIterator, IterateOptions, Polled};
-use crate::query::source::OnMalformed;
-use crate::query::{Stream, Trigger};
 use crate::read::Rows;
+use crate::run::iterate::{BatchIterator, IterateOptions, Polled};
 use crate::sink::quarantine;
 use crate::storage::{Location, StorageOptions};
 use crate::{Error, Result};
@@ -50,7 +50,7 @@ pub fn options(
     let checkpoint = match checkpoint {
         (None, None, _) => None,
         (Some(name), Some(at), storage) => {
-            crate::query::stream::check_name(&name, "an iterator")?;
+            crate::flow::stream::check_name(&name, "an iterator")?;
             Some((Location::parse(&at, &storage)?, name))
         }
         _ => {
@@ -220,7 +220,7 @@ impl Drop for PyBatchIterator {
 
 struct Ran {
     rows: Rows,
-    counts: crate::query::engine::EpochCounts,
+    counts: crate::engine::EpochCounts,
     rejects: Vec<quarantine::Reject>,
     hints: Vec<String>,
 }

@@ -3,9 +3,10 @@
 use super::functions::rows_of;
 use super::stream::PyStream;
 use super::{convert, door};
-use crate::query::Stream;
-use crate::query::statics::{StaticSide, delta_schema};
-use crate::query::stream::{JoinOptions, parse_how};
+use crate::flow::Stream;
+use crate::flow::static_join::StaticSide;
+use crate::flow::stream::{JoinOptions, parse_how};
+use crate::run::statics::delta_schema;
 use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::compute::concat_batches;

@@ -11,13 +11,17 @@ use super::stream::PyStream;
 use super::table::PyTable;
 use crate::epoch::{newest, start_over};
 use crate::error::clean;
+use crate::flow::Stream;
+use crate::flow::Trigger;
+use crate::flow::mode::parse_mode;
+use crate::flow::{Flow, Output};
 use crate::progress::OpenWindow;
-use crate::query::Stream;
-use crate::query::Trigger;
-use crate::query::control::{Query, Stop};
-use crate::query::plan::parse_mode;
-use crate::query::run::{ForEach, QuerySpec, TableOptions};
 use crate::read::Rows;
+use crate::run::Job;
+use crate::run::control::{Query, Stop};
+use crate::sink::To;
+use crate::sink::delta::DeltaOptions;
+use crate::sink::function::{ForEach, FunctionOptions};
 use crate::storage::{Location, StorageOptions};
 use crate::time::EventTime;
 use crate::{Error, Result};
@@ -82,7 +86,7 @@ fn no_catalog(target: &str) -> Result<()> {
     }
 }
 
-fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Result<TableOptions> {
+fn output(name: &str, stream: &Stream, location: Option<Location>, args: TableArgs) -> Result<Output> {
     let merge_schema = match args.schema_mode.as_deref() {
         None => false,
         Some("merge") => true,
@@ -104,18 +108,18 @@ fn table(name: &str, stream: &Stream, location: Location, args: TableArgs) -> Re
         .map(|c| crate::expr::resolve_column(c, stream.schema()).map(|i| stream.schema().field(i).name().clone()))
         .collect::<Result<_>>()
         .map_err(|e| e.context("partition_by"))?;
-    Ok(TableOptions {
-        name: name.into(),
-        stream: stream.clone(),
-        mode,
-        location,
-        partition_by,
-        table_name: args.table_name,
-        comment: args.comment,
-        merge_schema,
-        start: args.start,
-        foreach: args.foreach,
-    })
+    let to = match (args.foreach, location) {
+        (Some(function), _) => To::Function(FunctionOptions { function }),
+        (None, Some(location)) => To::Delta(DeltaOptions {
+            location,
+            partition_by,
+            table_name: args.table_name,
+            comment: args.comment,
+            merge_schema,
+        }),
+        (None, None) => return Err(Error::internal(format!("the output '{name}' has no place"))),
+    };
+    Ok(Output { name: name.into(), stream: stream.clone(), mode, start: args.start, to })
 }
 
 /// Where `write_delta` keeps what belongs to a table.
@@ -127,7 +131,7 @@ pub struct Places {
 
 pub fn places(at: &Location, options: &WriteOptions) -> Result<Places> {
     let name = options.query_name.clone().unwrap_or_else(|| at.name());
-    crate::query::stream::check_name(&name, "a query").map_err(|e| match options.query_name {
+    crate::flow::stream::check_name(&name, "a query").map_err(|e| match options.query_name {
         Some(_) => e.context("query_name"),
         None => Error::config(format!(
             "{}. A query is called after its target unless query_name= gives it another name, which this one needs.",
@@ -156,7 +160,7 @@ pub fn write_delta(
     no_catalog(target)?;
     let at = Location::parse(target, &options.storage_options)?;
     let Places { name, checkpoint, quarantine } = places(&at, &options)?;
-    let table = table(&at.name(), stream, at, args)?;
+    let table = output(&at.name(), stream, Some(at), args)?;
     start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
 }
 
@@ -188,7 +192,7 @@ pub fn foreach_batch(
         foreach: Some(function),
     };
     let checkpoint = at.join(&name);
-    let table = table(&name, stream, checkpoint.clone(), args)?;
+    let table = output(&name, stream, None, args)?;
     let quarantine = at.join(&format!("{name}_quarantine"));
     start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
 }
@@ -197,16 +201,16 @@ pub fn foreach_batch(
 fn start(
     py: Python<'_>,
     name: String,
-    tables: Vec<TableOptions>,
+    outputs: Vec<Output>,
     quarantine: Location,
     checkpoint: Location,
     options: WriteOptions,
     block: bool,
     progress: bool,
 ) -> PyResult<Py<PyQuery>> {
-    let spec = QuerySpec {
+    let flow = Flow {
         name,
-        tables,
+        outputs,
         quarantine,
         checkpoint,
         trigger: options.trigger,
@@ -216,10 +220,10 @@ fn start(
         memory_limit: options.memory_limit,
         optimize_every: options.optimize_every,
         clean_log: options.clean_log,
-        runtime: door::runtime()?,
     };
+    let job = Job { flow, runtime: door::runtime()? };
     let watch = Watch::begin(py)?;
-    let started = watched(py, spec, block, progress, &watch);
+    let started = watched(py, job, block, progress, &watch);
     watch.end(py)?;
     let query = started?;
     match watch.check() {
@@ -228,8 +232,8 @@ fn start(
     }
 }
 
-fn watched(py: Python<'_>, spec: QuerySpec, block: bool, progress: bool, watch: &Watch) -> PyResult<Py<PyQuery>> {
-    let query = Py::new(py, PyQuery(Query::start(spec)?))?;
+fn watched(py: Python<'_>, job: Job, block: bool, progress: bool, watch: &Watch) -> PyResult<Py<PyQuery>> {
+    let query = Py::new(py, PyQuery(Query::start(job)?))?;
     let panel = if progress {
         Some(guard::method(&guard::import(py, "bayou._display")?, "Panel", (&query, block))?)
     } else {
@@ -558,8 +562,8 @@ fn _run_pipeline(
                 }
             },
         };
-        crate::query::stream::check_name(&table_name, "a table")?;
-        specs.push(table(&table_name, &stream, at.join(&table_name), args)?);
+        crate::flow::stream::check_name(&table_name, "a table")?;
+        specs.push(output(&table_name, &stream, Some(at.join(&table_name)), args)?);
     }
     let quarantine = at.join(&format!("{name}_quarantine"));
     let trigger = super::iterate::trigger(trigger)?;

@@ -8,8 +8,8 @@ use super::table::{PyBayouSchema, PyTable};
 use crate::Error;
 use crate::expect::Action;
 use crate::expr::AggregateItem;
-use crate::query::Stream;
-use crate::query::stream::watermark_spec;
+use crate::flow::Stream;
+use crate::flow::stream::watermark_spec;
 use crate::window::{SessionSpec, WindowSpec, Windowing};
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
@@ -587,7 +587,7 @@ fn _of_table(stream: PyRef<'_, PyStream>, name: &str) -> PyResult<PyStream> {
 /// Whether a stream is written as a whole unless something else is said.
 #[pyfunction]
 fn _is_complete(stream: PyRef<'_, PyStream>) -> bool {
-    crate::query::plan::default_mode(&stream.0) == crate::sink::delta::OutputMode::Complete
+    crate::flow::mode::default_mode(&stream.0) == crate::sink::OutputMode::Complete
 }
 
 /// The Databricks functions that expressions may use.

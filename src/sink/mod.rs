@@ -1,5 +1,314 @@
-//! Where rows go: Delta tables, the quarantine table, memory.
+//! Where rows go. Each kind of sink is a file or folder here, and implements `Sink`; `make` is the one list of them.
+//!
+//! A sink is used in this order:
+//!
+//! ```text
+//! Sink     what the user asked for     check() when the line is typed, open() when a run starts
+//! Writer   the opened target           commit() what is sealed, once for each epoch and idempotently
+//! Staging  how rows go to the target   judge() rows before the seal, begin() an epoch's part
+//! Part     one epoch's rows            push() rows, finish() as files or rows that wait for the commit
+//! ```
 
 pub mod delta;
-pub mod memory;
+pub mod function;
 pub mod quarantine;
+
+use crate::Result;
+use crate::storage::Location;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    /// Rows are added; other writers may add theirs.
+    Append,
+    /// The rows of changed groups take the place of those with the same keys; the table is bayou's alone.
+    Update,
+    /// The table is the newest result as a whole; it is bayou's alone.
+    Complete,
+}
+
+impl OutputMode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Update => "update",
+            Self::Complete => "complete",
+        }
+    }
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Append, Self::Update, Self::Complete].into_iter().find(|m| m.name() == name)
+    }
+}
+
+/// The kind of an output, with that kind's own options.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each output")]
+pub enum To {
+    Delta(delta::DeltaOptions),
+    Function(function::FunctionOptions),
+}
+
+/// What every kind of sink is told of the rows that come.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// The output's name.
+    pub name: String,
+    pub schema: SchemaRef,
+    /// The columns of a target that is created for the rows: NOT NULL only where the user declared it.
+    pub declared: SchemaRef,
+    pub mode: OutputMode,
+    /// Mode update: the columns that rows are merged by.
+    pub keys: Vec<usize>,
+}
+
+/// The one list of sinks.
+pub fn make(to: &To, rows: Rows) -> Box<dyn Sink> {
+    match to {
+        To::Delta(options) => Box::new(options.spec(rows)),
+        To::Function(options) => Box::new(options.sink(rows)),
+    }
+}
+
+impl To {
+    /// The folder that the output has for itself. A function has none.
+    pub fn place(&self) -> Option<&Location> {
+        match self {
+            Self::Delta(options) => Some(&options.location),
+            Self::Function(_) => None,
+        }
+    }
+
+    /// The columns that the output's files are grouped by.
+    pub fn partition_by(&self) -> &[String] {
+        match self {
+            Self::Delta(options) => &options.partition_by,
+            Self::Function(_) => &[],
+        }
+    }
+
+    /// The output as messages and reports name it.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Delta(options) => options.location.display(),
+            Self::Function(options) => options.function.describe(),
+        }
+    }
+
+    /// What a seal and a definition call the way in which rows are written.
+    pub fn mode_name(&self, mode: OutputMode) -> &'static str {
+        match self {
+            Self::Delta(_) => mode.name(),
+            Self::Function(_) => function::MODE,
+        }
+    }
+}
+
+/// What the user asked for: nothing is opened yet.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What can be wrong before any I/O.
+    fn check(&self) -> Result<()>;
+
+    /// Opens the target, and creates it where it does not exist.
+    async fn open(&self) -> Result<Box<dyn Writer>>;
+
+    /// Whether the target exists.
+    async fn exists(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// The newest epoch of `app` that the target has taken, without creating the target.
+    async fn newest_epoch(&self, _app: &str) -> Result<Option<i64>> {
+        Ok(None)
+    }
+
+    /// Who has written to the target.
+    async fn writers(&self) -> Result<Writers> {
+        Ok(Writers::default())
+    }
+
+    /// What need not happen, and happens beside the stream.
+    fn upkeep(&self) -> Option<Box<dyn Maintain>> {
+        None
+    }
+}
+
+/// A target that is open.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// How rows are staged for the target as it was last looked at.
+    fn staging(&self) -> Result<Arc<dyn Staging>>;
+
+    /// Commits what is sealed, once and only once: an epoch that the target has taken already is no error. `None` where the target has no
+    /// versions.
+    async fn commit(&mut self, commit: Commit) -> Result<Option<u64>>;
+
+    /// Whether it goes after those that are not: what it does may rest on their rows.
+    fn is_last(&self) -> bool {
+        false
+    }
+
+    /// The target's id and version, where it has them.
+    fn version(&self) -> Result<Option<(String, u64)>> {
+        Ok(None)
+    }
+
+    /// The target as messages name it.
+    fn describe(&self) -> String;
+
+    /// What users should know of how their rows go into the target.
+    fn notes(&self) -> Vec<String> {
+        vec![]
+    }
+
+    /// The newest epoch of `app` that the target has taken.
+    async fn newest_epoch(&self, _app: &str) -> Result<Option<i64>> {
+        Ok(None)
+    }
+
+    /// Refuses a target that others have changed since `version` such that it disagrees with the log of epochs.
+    async fn check_since(&self, _version: u64, _epoch: Option<i64>, _app: &str, _accept: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether there are rows in it.
+    async fn has_rows(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Takes all rows away, at the start of a new generation. `epoch` makes it happen once.
+    async fn empty(&mut self, _app: &str, _epoch: i64) -> Result<()> {
+        Ok(())
+    }
+
+    /// A last look before the seal: how rows are staged by now, and how many of the staged rows the target does not take any more. `None`: there
+    /// is nothing to look at, or the target cannot be reached, and the commit tries again.
+    async fn look(&mut self, _staged: &Staged, _admitted: Option<&str>) -> Result<Option<(Arc<dyn Staging>, usize)>> {
+        Ok(None)
+    }
+}
+
+/// How rows go to a target; apart from the target, which may be busy with a commit.
+pub trait Staging: Send + Sync {
+    /// The rows that the target does not take.
+    fn judge(&self, _rows: &RecordBatch) -> Result<Vec<Refused>> {
+        Ok(vec![])
+    }
+
+    /// Tells what the target asks of rows from what it asks after it has changed.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
+    /// Begins an epoch's part.
+    fn begin(&self, runtime: &tokio::runtime::Handle) -> Box<dyn Part>;
+}
+
+/// One epoch's rows on their way to a target.
+#[async_trait]
+pub trait Part: Send {
+    /// Called from the stages' thread; waits where a writer of files falls behind.
+    fn push(&mut self, rows: RecordBatch) -> Result<()>;
+
+    /// Bytes of rows that are held in memory until the end.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// What the seal is to say. `changed` are the keys of groups that changed, where the output's mode goes by keys.
+    async fn finish(self: Box<Self>, changed: &[RecordBatch]) -> Result<Staged>;
+
+    /// Gives the epoch up.
+    fn abort(self: Box<Self>) {}
+}
+
+/// A row that a target does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub row: u32,
+    /// The constraints that it breaks.
+    pub rules: Vec<Arc<str>>,
+    pub error: Arc<str>,
+}
+
+/// A file that waits in the target for its commit, in the target's own words.
+pub type WaitingFile = serde_json::Value;
+
+/// Rows that the query keeps in a file of its own until they are committed.
+#[derive(Debug, Clone)]
+pub struct StagedRows {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+/// What an epoch has for a target.
+#[derive(Debug, Clone, Default)]
+pub struct Staged {
+    pub rows: u64,
+    pub files: Vec<WaitingFile>,
+    pub whole: Option<StagedRows>,
+    /// The names of the columns that rows are merged by.
+    pub keys: Vec<String>,
+}
+
+/// What is committed: exactly what the seal says, however the output is defined by now.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub name: String,
+    /// `bayou/<query name>/<output>`
+    pub app: String,
+    /// The log of epochs that the seal is in.
+    pub log: String,
+    pub epoch: i64,
+    /// As the seal says it.
+    pub mode: String,
+    pub staged: Staged,
+    /// The seal's nonce, which tells its commit from that of another query with the same name.
+    pub nonce: String,
+    /// How the rows were judged (`Staging::fingerprint`); None where that is not known.
+    pub admitted: Option<String>,
+    /// The target was looked at a moment ago.
+    pub looked: bool,
+    pub known: Option<Known>,
+    pub accept_changes: bool,
+}
+
+/// The target as the newest finished epoch has it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub id: String,
+    pub version: u64,
+    pub epoch: Option<i64>,
+}
+
+/// The writers of a target, as far as that tells.
+#[derive(Debug, Default)]
+pub struct Writers {
+    /// The application ids of all transactions.
+    pub apps: BTreeSet<String>,
+    /// There are rows without a transaction of bayou's.
+    pub others: bool,
+}
+
+/// What happens beside the stream and never fails it.
+#[async_trait]
+pub trait Maintain: Send {
+    /// Does what is due, and returns what went wrong.
+    async fn maintain(&mut self, round: Round<'_>) -> Vec<String>;
+}
+
+pub struct Round<'a> {
+    /// The target is at this version, or beyond.
+    pub version: u64,
+    pub optimize_every: Option<usize>,
+    /// Whether the target's log is cleaned; None: as the target's property says.
+    pub clean_log: Option<bool>,
+    /// The oldest version that a kept epoch of the query needs.
+    pub oldest: BoxFuture<'a, u64>,
+}

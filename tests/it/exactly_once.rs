@@ -9,14 +9,15 @@ use bayou::Kind;
 use bayou::decode::DecodeOptions;
 use bayou::expect::Action;
 use bayou::expr::{Dialect, parse_ddl};
+use bayou::flow::source::{KafkaSource, Offsets};
+use bayou::flow::stream::watermark_spec;
+use bayou::flow::{Flow, Output, Stream, Trigger};
 use bayou::kafka::{Connection, ProduceOptions};
 use bayou::position::Topic;
-use bayou::query::control::Query;
-use bayou::query::run::{QuerySpec, TableOptions};
-use bayou::query::source::{KafkaSource, Offsets};
-use bayou::query::stream::watermark_spec;
-use bayou::query::{Stream, Trigger};
-use bayou::sink::delta::OutputMode;
+use bayou::run::Job;
+use bayou::run::control::Query;
+use bayou::sink::delta::DeltaOptions;
+use bayou::sink::{OutputMode, To};
 use bayou::storage::Location;
 use bayou::storage::local::{Fault, Hook, LocalStore};
 use bayou::window::{WindowSpec, Windowing};
@@ -88,25 +89,26 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
     (clean, windows, totals)
 }
 
-pub fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> QuerySpec {
+pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> Job {
     let (clean, windows, totals) = streams(connection, topic);
     let counts = [(Some("events".to_string()), "count(*)".to_string()), (Some("total".into()), "sum(n)".into())];
     let by_model = clean.aggregate(Windowing::None, &["model".into()], &counts, Dialect::Databricks).unwrap();
-    let table = |name: &str, stream: Stream, mode| TableOptions {
+    let table = |name: &str, stream: Stream, mode| Output {
         name: name.into(),
         stream,
         mode,
-        location: root.join(name),
-        partition_by: vec![],
-        table_name: None,
-        comment: None,
-        merge_schema: false,
         start: None,
-        foreach: None,
+        to: To::Delta(DeltaOptions {
+            location: root.join(name),
+            partition_by: vec![],
+            table_name: None,
+            comment: None,
+            merge_schema: false,
+        }),
     };
-    QuerySpec {
+    let flow = Flow {
         name: "q".into(),
-        tables: vec![
+        outputs: vec![
             table("clean", clean, OutputMode::Append),
             table("windows", windows, OutputMode::Append),
             table("totals", totals, OutputMode::Complete),
@@ -121,12 +123,12 @@ pub fn spec(connection: &Connection, topic: &str, root: &Location, runtime: &tok
         optimize_every: None,
         clean_log: None,
         memory_limit: None,
-        runtime: runtime.handle().clone(),
-    }
+    };
+    Job { flow, runtime: runtime.handle().clone() }
 }
 
-pub fn run(spec: QuerySpec) -> Result<(), (Kind, String)> {
-    let query = Query::start(spec).map_err(|e| (e.kind, e.message))?;
+pub fn run(job: Job) -> Result<(), (Kind, String)> {
+    let query = Query::start(job).map_err(|e| (e.kind, e.message))?;
     assert!(query.wait(Duration::from_secs(120)), "the query ends");
     query.exception().map_or(Ok(()), |f| Err((f.kind, f.message)))
 }
@@ -244,13 +246,13 @@ fn a_run_in_three_epochs_and_a_second_run_write_every_row_once() {
     let dir = tempfile::tempdir().unwrap();
     let root = location(dir.path(), None);
     publish(&connection, &topic, 0, ROWS);
-    run(spec(&connection, &topic, &root, &rt)).unwrap();
+    run(job(&connection, &topic, &root, &rt)).unwrap();
     check(dir.path(), ROWS, "first run");
     let before = live_files(&dir.path().join("clean"));
-    run(spec(&connection, &topic, &root, &rt)).unwrap();
+    run(job(&connection, &topic, &root, &rt)).unwrap();
     assert_eq!(live_files(&dir.path().join("clean")), before, "a run without news writes nothing");
     publish(&connection, &topic, ROWS, 450);
-    run(spec(&connection, &topic, &root, &rt)).unwrap();
+    run(job(&connection, &topic, &root, &rt)).unwrap();
     check(dir.path(), ROWS + 450, "second run");
     let seals = std::fs::read_dir(dir.path().join("_bayou/q/1/epoch")).unwrap().count();
     let done = std::fs::read_dir(dir.path().join("_bayou/q/1/done")).unwrap().count();
@@ -281,7 +283,7 @@ fn every_durable_call_may_fail_before_or_after_its_effect_and_a_restart_makes_th
                     fault
                 })
             });
-            let first = run(spec(&connection, &topic, &location(dir.path(), Some(hook)), &rt));
+            let first = run(job(&connection, &topic, &location(dir.path(), Some(hook)), &rt));
             if calls.load(Ordering::Relaxed) <= k {
                 first.unwrap();
                 assert!(k > 30, "a run in three epochs makes more than 30 durable calls, and {k} were seen");
@@ -291,7 +293,7 @@ fn every_durable_call_may_fail_before_or_after_its_effect_and_a_restart_makes_th
             if let Err((kind, message)) = &first {
                 assert!(*kind != Kind::Internal, "{what}: an error without words: {message}");
             }
-            let again = run(spec(&connection, &topic, &location(dir.path(), None), &rt));
+            let again = run(job(&connection, &topic, &location(dir.path(), None), &rt));
             again.unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
             check(dir.path(), ROWS, &what);
             tried += 1;
@@ -307,13 +309,14 @@ fn a_checkpoint_is_refused_by_another_topic_and_a_lost_one_shows() {
     publish(&connection, &one, 0, 50);
     let dir = tempfile::tempdir().unwrap();
     let root = location(dir.path(), None);
-    run(spec(&connection, &one, &root, &rt)).unwrap();
-    let (kind, message) = run(spec(&connection, &two, &root, &rt)).unwrap_err();
+    run(job(&connection, &one, &root, &rt)).unwrap();
+    let (kind, message) = run(job(&connection, &two, &root, &rt)).unwrap_err();
     assert!(kind == Kind::Config && message.contains(&one) && message.contains(&two), "{message}");
     std::fs::remove_dir_all(dir.path().join("_bayou")).unwrap();
-    let (kind, message) = run(spec(&connection, &one, &root, &rt)).unwrap_err();
+    let (kind, message) = run(job(&connection, &one, &root, &rt)).unwrap_err();
     assert!(kind == Kind::Config && message.contains("full_refresh"), "{message}");
-    let refreshed = QuerySpec { full_refresh: true, ..spec(&connection, &one, &root, &rt) };
+    let mut refreshed = job(&connection, &one, &root, &rt);
+    refreshed.flow.full_refresh = true;
     run(refreshed).unwrap();
     check(dir.path(), 50, "after full_refresh");
     let epochs: Vec<_> =
@@ -329,13 +332,13 @@ fn a_topic_that_was_made_anew_is_data_loss_with_the_way_out() {
     publish(&connection, &topic_name, 0, 50);
     let dir = tempfile::tempdir().unwrap();
     let root = location(dir.path(), None);
-    run(spec(&connection, &topic_name, &root, &rt)).unwrap();
+    run(job(&connection, &topic_name, &root, &rt)).unwrap();
     connection.delete_topic(&topic_name).unwrap();
     let made = || connection.create_topic(&crate::support::new_topic(&topic_name, 1));
     let begin = std::time::Instant::now();
     while made().is_err() && begin.elapsed() < Duration::from_secs(20) {}
     publish(&connection, &topic_name, 0, 80);
-    let (kind, message) = run(spec(&connection, &topic_name, &root, &rt)).unwrap_err();
+    let (kind, message) = run(job(&connection, &topic_name, &root, &rt)).unwrap_err();
     assert!(kind == Kind::DataLoss && message.contains(&topic_name) && message.contains("reset"), "{message}");
     let _ = name("unused");
 }

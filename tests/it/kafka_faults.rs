@@ -3,7 +3,7 @@
 //!
 //! By default each request meets a few errors; `BAYOU_TEST_FAULTS=all` says every error to every request, once and many times.
 
-use crate::exactly_once::{ROWS, check, publish, run, runtime, spec};
+use crate::exactly_once::{ROWS, check, job, publish, run, runtime};
 use crate::support::{from_start, read};
 use bayou::Kind;
 use bayou::kafka::{Connection, Target};
@@ -151,15 +151,15 @@ fn every_error_of_every_request_leaves_a_bounded_run_exact_or_ended_with_a_kind_
         let dir = tempfile::tempdir().unwrap();
         let root = location(dir.path());
         let what = format!("{:?} {:?} {}×", case.api, case.code, case.times);
-        run(spec(&connection, TOPIC, &root, &rt)).unwrap_or_else(|e| panic!("{what}: before: {e:?}"));
+        run(job(&connection, TOPIC, &root, &rt)).unwrap_or_else(|e| panic!("{what}: before: {e:?}"));
         // Another leader: what was read is asked for by its leader epoch.
         mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
         publish(&connection, TOPIC, ROWS / 2, ROWS - ROWS / 2);
         mock.request_errors(case.api, &vec![case.code; case.times]);
         let began = Instant::now();
-        let first = run(spec(&connection, TOPIC, &root, &rt));
+        let first = run(job(&connection, TOPIC, &root, &rt));
         // The errors that are left are met by the runs that follow.
-        let again = || run(spec(&connection, TOPIC, &root, &rt));
+        let again = || run(job(&connection, TOPIC, &root, &rt));
         let believed = case.api == Api::Fetch && case.code == RD_KAFKA_RESP_ERR_INVALID_MSG;
         let said = outcome(first, began, case.times, believed, again, &what);
         check(dir.path(), ROWS, &what);
@@ -238,14 +238,14 @@ fn brokers_that_go_away_and_come_back_or_answer_late_hold_a_bounded_run_up_and_n
                 (_, true) => mock.broker_round_trip_time(-1, Duration::from_millis(700)).unwrap(),
                 (_, false) => mock.broker_round_trip_time(-1, Duration::ZERO).unwrap(),
             };
-            let first = scope.spawn(|| run(spec(&connection, TOPIC, &root, &rt)));
+            let first = scope.spawn(|| run(job(&connection, TOPIC, &root, &rt)));
             // In the middle of the run; where exactly is of no importance.
             std::thread::sleep(Duration::from_millis(150));
             fault(true);
             std::thread::sleep(Duration::from_secs(seconds));
             fault(false);
             let said =
-                outcome(first.join().unwrap(), began, 0, false, || run(spec(&connection, TOPIC, &root, &rt)), what);
+                outcome(first.join().unwrap(), began, 0, false, || run(job(&connection, TOPIC, &root, &rt)), what);
             eprintln!("{what}: {said} after {:?}", began.elapsed());
         });
         check(dir.path(), ROWS, what);

@@ -3,16 +3,16 @@
 //!
 //! By default each kind of call meets some of the faults; `BAYOU_TEST_FAULTS=all` tries every call.
 
-use crate::exactly_once::{check, longs, publish, rows, run, runtime, spec};
+use crate::exactly_once::{check, job, longs, publish, rows, run, runtime};
 use crate::faulty_store::{ALL, Call, Fault, Faulty, INJECTED, Seen};
 use crate::support::{kafka, topic};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bayou::Kind;
+use bayou::flow::Stream;
+use bayou::flow::source::{KafkaSource, Offsets};
 use bayou::kafka::{Connection, ProduceOptions};
 use bayou::position::Topic;
-use bayou::query::Stream;
-use bayou::query::run::QuerySpec;
-use bayou::query::source::{KafkaSource, Offsets};
+use bayou::run::Job;
 use bayou::storage::Location;
 use bayou::storage::local::LocalStore;
 use std::collections::BTreeMap;
@@ -135,8 +135,8 @@ impl Tally {
 }
 
 /// The run after one with a fault.
-fn restart(spec: QuerySpec, first: &Result<(), (Kind, String)>, what: &str) {
-    run(spec).unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
+fn restart(job: Job, first: &Result<(), (Kind, String)>, what: &str) {
+    run(job).unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
 }
 
 #[test]
@@ -146,14 +146,14 @@ fn whatever_way_a_store_fails_the_run_ends_exact_or_with_a_typed_error_and_is_ex
     publish(&connection, &topic, 0, ROWS);
     let seen = {
         let (dir, store) = (folder(), Faulty::honest(any));
-        run(spec(&connection, &topic, &failing(dir.path(), &store), &rt)).unwrap();
+        run(job(&connection, &topic, &failing(dir.path(), &store), &rt)).unwrap();
         check(dir.path(), ROWS, "without a fault");
         store.calls()
     };
     let tally = Tally::default();
     each(cases(&seen, 2), |(k, fault)| {
         let (dir, store) = (folder(), Faulty::new(fault, k, any));
-        let first = run(spec(&connection, &topic, &failing(dir.path(), &store), &rt));
+        let first = run(job(&connection, &topic, &failing(dir.path(), &store), &rt));
         if store.hit().is_empty() {
             return first.unwrap();
         }
@@ -166,7 +166,7 @@ fn whatever_way_a_store_fails_the_run_ends_exact_or_with_a_typed_error_and_is_ex
         if first.is_ok() {
             check(dir.path(), ROWS, &what);
         }
-        restart(spec(&connection, &topic, &honest(dir.path()), &rt), &first, &what);
+        restart(job(&connection, &topic, &honest(dir.path()), &rt), &first, &what);
         check(dir.path(), ROWS, &what);
     });
     assert!(tally.say(&seen, began) > 60);
@@ -183,8 +183,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn optimizing(spec: QuerySpec) -> QuerySpec {
-    QuerySpec { optimize_every: Some(2), ..spec }
+fn optimizing(mut job: Job) -> Job {
+    job.flow.optimize_every = Some(2);
+    job
 }
 
 /// What happens beside the stream: checkpoints of tables' logs, small files joined, state files compacted, old files deleted.
@@ -202,11 +203,11 @@ fn old_lake(connection: &Connection, topic: &str, rt: &tokio::runtime::Runtime) 
     let dir = folder();
     let at = honest(dir.path());
     publish(connection, topic, 0, 13 * 300);
-    run(spec(connection, topic, &at, rt)).unwrap();
+    run(job(connection, topic, &at, rt)).unwrap();
     // In runs of one epoch each, for what is compacted in one is not taken on by the next.
     for n in 13..20 {
         publish(connection, topic, n * 300, 300);
-        run(spec(connection, topic, &at, rt)).unwrap();
+        run(job(connection, topic, &at, rt)).unwrap();
     }
     // Fifty versions are due for a checkpoint; the rest is somebody else's, and changes nothing.
     let log = dir.path().join("clean/_delta_log");
@@ -229,7 +230,7 @@ fn whatever_way_work_beside_the_stream_fails_the_stream_goes_on_and_is_exact() {
     let seen = {
         let (dir, store) = (folder(), Faulty::honest(beside));
         copy(lake.path(), dir.path());
-        run(optimizing(spec(&connection, &topic, &failing(dir.path(), &store), &rt))).unwrap();
+        run(optimizing(job(&connection, &topic, &failing(dir.path(), &store), &rt))).unwrap();
         check(dir.path(), total, "without a fault");
         store.calls()
     };
@@ -244,7 +245,7 @@ fn whatever_way_work_beside_the_stream_fails_the_stream_goes_on_and_is_exact() {
     each(cases, |(k, fault): (usize, Fault)| {
         let (dir, store) = (folder(), Faulty::new(fault, k, beside));
         copy(lake.path(), dir.path());
-        let first = run(optimizing(spec(&connection, &topic, &failing(dir.path(), &store), &rt)));
+        let first = run(optimizing(job(&connection, &topic, &failing(dir.path(), &store), &rt)));
         if store.hit().is_empty() {
             return first.unwrap();
         }
@@ -252,7 +253,7 @@ fn whatever_way_work_beside_the_stream_fails_the_stream_goes_on_and_is_exact() {
         tally.look(&first, &what);
         first.unwrap_or_else(|e| panic!("{what}: the stream failed: {e:?}"));
         check(dir.path(), total, &what);
-        run(optimizing(spec(&connection, &topic, &honest(dir.path()), &rt)))
+        run(optimizing(job(&connection, &topic, &honest(dir.path()), &rt)))
             .unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}"));
         check(dir.path(), total, &what);
     });
@@ -281,7 +282,7 @@ fn publish_large(connection: &Connection, topic: &str) {
     assert_eq!(sent.delivered, LARGE as u64);
 }
 
-fn large(connection: &Connection, topic: &str, root: &Location, rt: &tokio::runtime::Runtime) -> QuerySpec {
+fn large(connection: &Connection, topic: &str, root: &Location, rt: &tokio::runtime::Runtime) -> Job {
     let source = KafkaSource {
         connection: connection.clone(),
         topics: vec![Topic::new(topic)],
@@ -294,10 +295,10 @@ fn large(connection: &Connection, topic: &str, root: &Location, rt: &tokio::runt
         max_offsets_per_trigger: None,
         fail_on_data_loss: true,
     };
-    let mut spec = spec(connection, topic, root, rt);
-    spec.tables.truncate(1);
-    spec.tables[0].stream = Stream::kafka(source).unwrap();
-    spec
+    let mut job = job(connection, topic, root, rt);
+    job.flow.outputs.truncate(1);
+    job.flow.outputs[0].stream = Stream::kafka(source).unwrap();
+    job
 }
 
 #[test]
@@ -347,7 +348,7 @@ fn a_file_of_the_checkpoint_that_is_torn_all_the_same_is_an_error_that_names_it(
     publish(&connection, &topic, 0, 600);
     let dir = folder();
     let at = honest(dir.path());
-    run(spec(&connection, &topic, &at, &rt)).unwrap();
+    run(job(&connection, &topic, &at, &rt)).unwrap();
     let generation = dir.path().join("_bayou/q/1");
     let mut files = vec![generation.join("query.json"), generation.join("start.json")];
     files.extend(
@@ -362,12 +363,12 @@ fn a_file_of_the_checkpoint_that_is_torn_all_the_same_is_an_error_that_names_it(
         for left in [whole.len() / 2, 1, 0] {
             std::fs::write(&file, &whole[..left]).unwrap();
             let what = format!("{} cut to {left} bytes", file.display());
-            let (kind, message) = run(spec(&connection, &topic, &at, &rt)).expect_err(&what);
+            let (kind, message) = run(job(&connection, &topic, &at, &rt)).expect_err(&what);
             let name = file.file_name().unwrap().to_string_lossy();
             assert!(kind == Kind::Storage && message.contains(&*name), "{what}: {kind:?}: {message}");
         }
         std::fs::write(&file, &whole).unwrap();
     }
-    run(spec(&connection, &topic, &at, &rt)).unwrap();
+    run(job(&connection, &topic, &at, &rt)).unwrap();
     check(dir.path(), 600, "with the files as they were");
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import bayou
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -244,3 +245,19 @@ def test_an_exception_of_a_users_function_is_the_cause_of_the_querys_error(
     with pytest.raises(bayou.FunctionError) as failed:
         live.await_termination(20)
     assert failed.value.__cause__ is end
+
+
+def test_a_name_that_is_twice_in_a_result_is_refused_where_a_column_is_chosen_by_it() -> None:
+    stream = bayou.from_messages(['{"n":1}'], schema="n INT")
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["n", "n"])
+    with pytest.raises(bayou.MalformedError, match="'n' is twice"):
+        stream.map_batches(lambda _: twice).collect()
+    frame = pd.DataFrame([[1, 2]], columns=["n", "n"])
+    with pytest.raises((bayou.BayouError, ValueError), match="'n'"):
+        stream.map_batches(lambda _: frame, input="pandas").collect()
+    inside = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], fields=[pa.field("x", pa.int64())] * 2)
+    struct = pa.Table.from_arrays([inside], names=["s"])
+    with pytest.raises(bayou.BayouError, match="'x' is twice"):
+        stream.map_batches(lambda _: struct, "s STRUCT<x: BIGINT>").collect()
+    with pytest.raises(bayou.SchemaError, match="n"):
+        bayou.from_batches(twice).select("n")

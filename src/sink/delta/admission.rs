@@ -6,20 +6,12 @@
 use super::files::null_text;
 use super::fit::{find, fit, relaxed};
 use crate::expr::{Bound, Dialect, bind_predicate};
+use crate::sink::Refused;
 use crate::{Error, Result};
 use arrow::array::*;
 use arrow::datatypes::*;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-
-/// A row that the table does not take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    pub row: u32,
-    /// The constraints that it breaks.
-    pub rules: Vec<Arc<str>>,
-    pub error: Arc<str>,
-}
 
 #[derive(Clone)]
 struct Constraint {

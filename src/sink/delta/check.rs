@@ -73,7 +73,7 @@ impl Table {
 
     /// Reads the commits after `known` up to the version now loaded and refuses what would make the table disagree with
     /// the log of epochs. `app` marks our own commits; epoch `txn` of them is known to be in the table.
-    pub async fn check_since(&self, known: u64, txn: Option<i64>, app: &str, accept: bool) -> Result<()> {
+    pub(super) async fn check_others(&self, known: u64, txn: Option<i64>, app: &str, accept: bool) -> Result<()> {
         let place = self.spec.location.display();
         let now = self.version();
         if now < known {

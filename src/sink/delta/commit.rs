@@ -1,7 +1,8 @@
 //! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
 
 use super::merge::{conform, present};
-use super::{Merge, OutputMode, Refused, Table, within};
+use super::{Merge, Table, within};
+use crate::sink::{OutputMode, Refused, WaitingFile};
 use crate::storage::is_full;
 use crate::{Error, Kind, Result};
 use arrow::array::RecordBatch;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 /// What is to be committed: exactly what the seal says.
 #[derive(Clone)]
-pub struct Commit {
+pub(super) struct Commit {
     /// `bayou/<query name>/<table>`
     pub app: String,
     pub epoch: i64,
@@ -38,10 +39,20 @@ pub struct Commit {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
+pub(super) struct Committed {
     pub version: u64,
     /// It had been committed before, by us or by another runner of the same sealed epoch.
     pub already: bool,
+}
+
+/// Delta's action for a file that a seal names.
+pub(super) fn add_of(file: &WaitingFile) -> Result<Add> {
+    serde_json::from_value(file.clone()).map_err(|e| Error::storage(format!("a file in a seal is damaged: {e}")))
+}
+
+/// What a seal keeps of a file.
+pub(super) fn waiting(add: &Add) -> Result<WaitingFile> {
+    serde_json::to_value(add).map_err(|e| Error::internal(e.to_string()))
 }
 
 const ATTEMPTS: u32 = 20;
@@ -53,7 +64,7 @@ const LOOKS: usize = 32;
 impl Table {
     /// Commits once and only once. An error from a commit never settles anything: the table is loaded again and its `txn`
     /// read from the snapshot that the next attempt is based on.
-    pub async fn commit(&mut self, commit: &Commit) -> Result<Committed> {
+    pub(super) async fn commit_once(&mut self, commit: &Commit) -> Result<Committed> {
         let place = self.spec.location.display();
         let mut checked = commit.known_version;
         let mut last = None;
@@ -74,7 +85,7 @@ impl Table {
                     "{place}: the table was recreated by somebody else (its id changed). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True."
                 )));
             }
-            self.check_since(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
+            self.check_others(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
             checked = self.version().max(checked);
             let done = self.know_transaction(&commit.app).await?;
             if done.is_some_and(|n| n >= commit.epoch) {
@@ -159,7 +170,7 @@ impl Table {
             }
         };
         for add in &commit.adds {
-            self.judge_file(add, |_, refused| {
+            self.judge_add(add, |_, refused| {
                 note(refused);
                 Ok(())
             })
@@ -181,7 +192,7 @@ impl Table {
     }
 
     /// The rows of a staged file, batch by batch in the written columns, with those that the table does not take.
-    pub async fn judge_file(
+    pub(super) async fn judge_add(
         &self,
         add: &Add,
         mut each: impl FnMut(&RecordBatch, &[Refused]) -> Result<()>,
@@ -201,8 +212,17 @@ impl Table {
         Ok(())
     }
 
+    /// As `judge_add`, for a file as a seal keeps it.
+    pub async fn judge_file(
+        &self,
+        file: &WaitingFile,
+        each: impl FnMut(&RecordBatch, &[Refused]) -> Result<()>,
+    ) -> Result<()> {
+        self.judge_add(&add_of(file)?, each).await
+    }
+
     /// Moves to the newest version. True: what the table asks of rows has changed.
-    pub async fn look(&mut self) -> Result<bool> {
+    pub(super) async fn catch_up(&mut self) -> Result<bool> {
         self.advance().await?;
         self.learn()
     }

@@ -3,8 +3,10 @@
 
 use super::join::join_small;
 use super::{open, within_time};
+use crate::sink::{Maintain, Round};
 use crate::storage::Location;
 use crate::{Error, Result};
+use async_trait::async_trait;
 use std::time::{Duration, Instant};
 
 /// A checkpoint is written when the table has had so many versions since the last one,
@@ -25,9 +27,11 @@ const AGAIN: u64 = 10;
 /// How long joining files, or a checkpoint of a long log, may take: it grows with the table. Nothing waits for it.
 const MOST: Duration = Duration::from_secs(3600);
 
-/// What is known of a table from one look to the next.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Upkeep {
+/// The upkeep of one table, and what is known of it from one look to the next.
+pub(super) struct Upkeep {
+    location: Location,
+    /// A complete result is written again with each epoch, and has no small files to join.
+    joins: bool,
     /// The version of the last checkpoint and its number of entries, once they are known.
     checkpoint: Option<(u64, u64)>,
     /// When the log was cleaned last.
@@ -36,22 +40,23 @@ pub struct Upkeep {
     count_from: u64,
 }
 
-/// What may be done to a table.
-#[derive(Debug, Clone)]
-pub struct Due {
-    pub location: Location,
-    /// It is at this version, or beyond.
-    pub version: u64,
-    pub optimize_every: Option<usize>,
-    /// Whether its log is cleaned; None: as the table's property says.
-    pub clean_log: Option<bool>,
+impl Upkeep {
+    pub fn new(location: Location, joins: bool) -> Self {
+        Self { location, joins, checkpoint: None, cleaned: None, count_from: 0 }
+    }
 }
 
-/// Looks at a table and does what is due; returns what went wrong. `oldest` tells the oldest version that a kept epoch of the query has made,
-/// which readers at that epoch need.
-pub async fn maintain(due: &Due, upkeep: &mut Upkeep, oldest: impl Future<Output = u64>) -> Vec<String> {
-    let Due { location, version, optimize_every, .. } = due;
-    let version = *version;
+#[async_trait]
+impl Maintain for Upkeep {
+    async fn maintain(&mut self, round: Round<'_>) -> Vec<String> {
+        maintain(self, round).await
+    }
+}
+
+/// Looks at a table and does what is due; returns what went wrong.
+async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
+    let Round { version, optimize_every, clean_log, oldest } = round;
+    let (location, optimize_every) = (&upkeep.location.clone(), optimize_every.filter(|_| upkeep.joins));
     let mut wrong = vec![];
     let mut tell = |what: &str, e: Error| {
         wrong.push(format!("{}: {what}, and are tried again: {}", location.display(), e.message));
@@ -78,7 +83,7 @@ pub async fn maintain(due: &Due, upkeep: &mut Upkeep, oldest: impl Future<Output
             && needed > 0
         {
             upkeep.cleaned = Some(Instant::now());
-            if let Err(e) = clean(due, needed).await {
+            if let Err(e) = clean(location, version, clean_log, needed).await {
                 tell("old files of the table's log were not cleaned up", e);
             }
         }
@@ -114,20 +119,19 @@ async fn last_checkpoint(location: &Location) -> (u64, u64) {
 
 /// Takes away what the table's own retention (`delta.logRetentionDuration`) lets go of, but nothing that a kept epoch needs; and files that
 /// killed writers have left half written.
-async fn clean(due: &Due, needed: u64) -> Result<()> {
-    let location = &due.location;
+async fn clean(location: &Location, version: u64, clean_log: Option<bool>, needed: u64) -> Result<()> {
     location.sweep(LEFT_BEHIND).await?;
     let Some(table) = open(location).await? else { return Ok(()) };
     let state = table.snapshot().map_err(super::delta_error)?.snapshot();
     let property = state.metadata().configuration().get(super::CLEAN_LOG).map(|v| v.eq_ignore_ascii_case("true"));
     // The table's word counts where there is one, unless this query is told not to.
-    if due.clean_log == Some(false) || !property.or(due.clean_log).unwrap_or(false) {
+    if clean_log == Some(false) || !property.or(clean_log).unwrap_or(false) {
         return Ok(());
     }
     let properties = table.snapshot().map_err(super::delta_error)?.table_config();
     let retention = properties.log_retention_duration.unwrap_or(RETENTION).as_micros() as i64;
     let before = (crate::time::Clock::now(&crate::time::SystemClock).0 - retention) / 1000;
-    let keep = needed.min(due.version);
+    let keep = needed.min(version);
     let log = table.log_store();
     let cleaning = deltalake::checkpoints::cleanup_expired_logs_for(keep, log.as_ref(), before, None);
     within_time(MOST, location, "cleaning the log", async { cleaning.await.map(drop) }).await

@@ -12,52 +12,38 @@ mod join;
 mod maintain;
 mod merge;
 mod schema;
+mod sink;
 mod stage;
 mod tail;
 mod writers;
 
-pub use admission::{Admission, Refused};
-pub use commit::{Commit, Committed};
-pub use deltalake::kernel::Add;
 pub(crate) use fit::relaxed;
-pub use maintain::{Due, Upkeep, maintain};
-pub use merge::{Merge, merge_rows, merge_schema, present, without};
-pub use stage::{Stager, Staging};
-pub use writers::{Writers, writers};
+pub use merge::{present, without};
+pub use sink::look_up;
 
+use super::OutputMode;
 use crate::storage::{Location, explained};
 use crate::{Error, Kind, Result};
+use admission::Admission;
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::{DeltaTable, DeltaTableError};
+use merge::Merge;
 use std::sync::Arc;
 use std::time::Duration;
 use tail::Tail;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputMode {
-    /// Rows are added; other writers may add theirs.
-    Append,
-    /// The rows of changed groups take the place of those with the same keys; the table is bayou's alone.
-    Update,
-    /// The table is the newest result as a whole; it is bayou's alone.
-    Complete,
-}
-
-impl OutputMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Append => "append",
-            Self::Update => "update",
-            Self::Complete => "complete",
-        }
-    }
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Append, Self::Update, Self::Complete].into_iter().find(|m| m.name() == name)
-    }
+/// What users say of a table beside its rows.
+#[derive(Debug, Clone)]
+pub struct DeltaOptions {
+    pub location: Location,
+    pub partition_by: Vec<String>,
+    pub table_name: Option<String>,
+    pub comment: Option<String>,
+    /// New columns may be added to a table that exists (`schema_mode="merge"`).
+    pub merge_schema: bool,
 }
 
 /// What a table is to be.
@@ -70,6 +56,8 @@ pub struct TableSpec {
     pub declared: SchemaRef,
     pub partition_by: Vec<String>,
     pub mode: OutputMode,
+    /// Mode update: the columns that rows are merged by.
+    pub keys: Vec<usize>,
     pub name: Option<String>,
     pub comment: Option<String>,
     /// New columns may be added to a table that exists (`schema_mode="merge"`).
@@ -78,7 +66,7 @@ pub struct TableSpec {
 
 impl TableSpec {
     /// What can be checked before any I/O: names and types that Delta takes.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check_columns(&self) -> Result<()> {
         let place = self.location.display();
         if self.schema.fields().is_empty() {
             return Err(Error::schema(format!("{place}: a table needs at least one column")));
@@ -245,7 +233,7 @@ pub async fn exists(location: &Location) -> Result<bool> {
 }
 
 /// Opens the table at `location`, or `None` where there is none.
-pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
+pub(crate) async fn open(location: &Location) -> Result<Option<DeltaTable>> {
     if !exists(location).await? {
         return Ok(None);
     }
@@ -329,7 +317,7 @@ pub(crate) fn quiet() -> CommitProperties {
 impl Table {
     /// Opens the table, or makes it by a commit without data. Says whether it is new.
     pub async fn ensure(spec: TableSpec) -> Result<(Self, bool)> {
-        spec.check()?;
+        spec.check_columns()?;
         let mut created = false;
         for _ in 0..3 {
             if let Some(table) = open(&spec.location).await? {

@@ -1,19 +1,21 @@
 //! The table's columns against the stream's: which go into which, what the stream may not bring, and what `schema_mode="merge"` changes.
 
-use super::admission::{Admission, Check, Refused, fingerprint};
+use super::admission::{Admission, Check, fingerprint};
+use super::commit::waiting;
 use super::files::FileWriter;
 use super::fit::{Fit, find, fits, relaxed, written_type};
 use super::stage::in_columns_of;
 use super::tail::Tail;
 use super::{Table, TableSpec, quiet, within};
 use crate::expr::type_to_ddl;
+use crate::sink::{Refused, WaitingFile};
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::*;
 use deltalake::DeltaTable;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitBuilder;
-use deltalake::kernel::{Action, Add, StructField, StructType};
+use deltalake::kernel::{Action, StructField, StructType};
 use deltalake::protocol::DeltaOperation;
 use serde_json::Value;
 use std::sync::Arc;
@@ -107,12 +109,12 @@ impl Table {
     }
 
     /// Data files of these rows, which no version names yet.
-    pub async fn write(&self, rows: &[RecordBatch]) -> Result<Vec<Add>> {
+    pub async fn write(&self, rows: &[RecordBatch]) -> Result<Vec<WaitingFile>> {
         let mut writer = FileWriter::new(self.properties(self.written.clone())?);
         for batch in rows.iter().filter(|b| b.num_rows() > 0) {
             writer.write(&in_columns_of(&self.written, batch)?).await?;
         }
-        writer.close().await
+        writer.close().await?.iter().map(waiting).collect()
     }
 
     /// Tells the table's demands on rows from those of another version.

@@ -1,39 +1,38 @@
 //! Staging: an epoch's rows become data files in the table's folder that no version names yet.
 
+use super::commit::waiting;
 use super::files::{FileWriter, Properties};
 use super::fit::fit;
+use super::merge::{merge_rows, merge_schema};
 use super::{Admission, Table};
+use crate::sink::{OutputMode, Part, Refused, Staged, StagedRows, Staging};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 use deltalake::kernel::Add;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Encodes and writes beside the stages; `send` waits when it falls behind.
-pub struct Stager {
-    batches: mpsc::Sender<RecordBatch>,
-    task: JoinHandle<Result<Vec<Add>>>,
-    schema: SchemaRef,
-    pub rows: u64,
-}
-
 /// What staging needs of a table; apart from the table, which may be busy with a commit.
 #[derive(Clone)]
-pub struct Staging {
+pub(super) struct DeltaStaging {
     properties: Properties,
     place: String,
     /// What the table asks of a row.
-    pub admission: Arc<Admission>,
+    admission: Arc<Admission>,
+    /// Mode update: the stream's columns, and which of them rows are merged by.
+    merge: Option<(SchemaRef, Vec<usize>)>,
 }
 
 impl Table {
-    pub fn staging(&self) -> Result<Staging> {
-        Ok(Staging {
+    pub(super) fn delta_staging(&self) -> Result<DeltaStaging> {
+        Ok(DeltaStaging {
             properties: self.properties(self.written.clone())?,
             place: self.spec.location.display(),
             admission: self.admission.clone(),
+            merge: (self.spec.mode == OutputMode::Update).then(|| (self.spec.schema.clone(), self.spec.keys.clone())),
         })
     }
 
@@ -43,39 +42,114 @@ impl Table {
     }
 }
 
-impl Stager {
-    pub fn start(staging: &Staging, runtime: &tokio::runtime::Handle) -> Self {
-        let Staging { properties, place, .. } = staging.clone();
-        let schema = properties.schema.clone();
-        let (batches, queue) = mpsc::channel(2);
-        let task = runtime.spawn(async move {
-            stage(properties, queue).await.map_err(|e| e.context(format!("{place}: writing data files")))
-        });
-        Self { batches, task, schema, rows: 0 }
+impl Staging for DeltaStaging {
+    fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
+        self.admission.judge(rows)
     }
 
-    /// Hands rows over; called from the stages' thread.
-    pub fn send(&mut self, rows: &RecordBatch) -> Result<()> {
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.admission.fingerprint.clone())
+    }
+
+    fn begin(&self, runtime: &tokio::runtime::Handle) -> Box<dyn Part> {
+        match &self.merge {
+            Some((schema, keys)) => {
+                Box::new(Merging { schema: schema.clone(), keys: keys.clone(), batches: vec![], bytes: 0 })
+            }
+            None => Box::new(Files {
+                staging: self.clone(),
+                runtime: runtime.clone(),
+                schema: self.properties.schema.clone(),
+                writing: None,
+                rows: 0,
+            }),
+        }
+    }
+}
+
+/// Rows that become data files: encoded and written beside the stages; `push` waits where the writer falls behind.
+struct Files {
+    staging: DeltaStaging,
+    runtime: tokio::runtime::Handle,
+    schema: SchemaRef,
+    /// From the first row on.
+    writing: Option<(mpsc::Sender<RecordBatch>, JoinHandle<Result<Vec<Add>>>)>,
+    rows: u64,
+}
+
+impl Files {
+    fn start(&self) -> (mpsc::Sender<RecordBatch>, JoinHandle<Result<Vec<Add>>>) {
+        let DeltaStaging { properties, place, .. } = self.staging.clone();
+        let (batches, queue) = mpsc::channel(2);
+        let task = self.runtime.spawn(async move {
+            stage(properties, queue).await.map_err(|e| e.context(format!("{place}: writing data files")))
+        });
+        (batches, task)
+    }
+}
+
+#[async_trait]
+impl Part for Files {
+    fn push(&mut self, rows: RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = in_columns_of(&self.schema, rows)?;
+        let rows = in_columns_of(&self.schema, &rows)?;
         self.rows += rows.num_rows() as u64;
-        // A closed queue means that the writer has failed; `finish` tells why.
-        let _ = self.batches.blocking_send(rows);
+        if self.writing.is_none() {
+            self.writing = Some(self.start());
+        }
+        if let Some((batches, _)) = &self.writing {
+            // A closed queue means that the writer has failed; `finish` tells why.
+            let _ = batches.blocking_send(rows);
+        }
         Ok(())
     }
 
     /// The files, written and flushed to disk.
-    pub async fn finish(self) -> Result<(Vec<Add>, u64)> {
-        drop(self.batches);
-        let adds = self.task.await.map_err(|e| Error::internal(format!("the writer of data files ended: {e}")))??;
-        Ok((adds, self.rows))
+    async fn finish(self: Box<Self>, _changed: &[RecordBatch]) -> Result<Staged> {
+        let mut out = Staged { rows: self.rows, ..Staged::default() };
+        if let Some((batches, task)) = self.writing {
+            drop(batches);
+            let adds = task.await.map_err(|e| Error::internal(format!("the writer of data files ended: {e}")))??;
+            out.files = adds.iter().map(waiting).collect::<Result<_>>()?;
+        }
+        Ok(out)
     }
 
-    /// Gives the epoch up.
-    pub fn abort(self) {
-        self.task.abort();
+    fn abort(self: Box<Self>) {
+        if let Some((_, task)) = self.writing {
+            task.abort();
+        }
+    }
+}
+
+/// Rows that are merged by their keys, held until the epoch's end.
+struct Merging {
+    schema: SchemaRef,
+    keys: Vec<usize>,
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+#[async_trait]
+impl Part for Merging {
+    fn push(&mut self, rows: RecordBatch) -> Result<()> {
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.bytes
+    }
+
+    async fn finish(self: Box<Self>, changed: &[RecordBatch]) -> Result<Staged> {
+        let batches = merge_rows(&self.schema, &self.keys, changed, &self.batches)?;
+        let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
+        let keys = self.keys.iter().map(|k| self.schema.field(*k).name().clone()).collect();
+        let whole = Some(StagedRows { schema: merge_schema(&self.schema), batches });
+        Ok(Staged { rows, whole, keys, ..Staged::default() })
     }
 }
 

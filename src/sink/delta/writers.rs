@@ -2,6 +2,7 @@
 
 use super::check::Entry;
 use super::{Table, within};
+use crate::sink::Writers;
 use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray};
@@ -9,20 +10,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::collections::BTreeSet;
-
-/// The writers of a table, as far as its log still tells.
-#[derive(Debug, Default)]
-pub struct Writers {
-    /// The application ids of all transactions.
-    pub apps: BTreeSet<String>,
-    /// There are commits of rows without a transaction of bayou's.
-    pub others: bool,
-}
 
 impl Table {
     /// Whether the table has any rows at the version last looked at.
-    pub async fn has_rows(&self) -> Result<bool> {
+    pub(super) async fn any_rows(&self) -> Result<bool> {
         let state = self.snapshot()?;
         let log = self.table.log_store();
         let mut files = state.snapshot().file_views(log.as_ref(), None);
@@ -31,7 +22,7 @@ impl Table {
 }
 
 /// Reads the whole log that is there: for a first run, and before a table is emptied.
-pub async fn writers(location: &Location) -> Result<Writers> {
+pub(super) async fn writers(location: &Location) -> Result<Writers> {
     let mut out = Writers::default();
     let names = location.list("_delta_log").await?;
     let version = |name: &str| name.get(..20)?.parse::<u64>().ok();

@@ -1,0 +1,546 @@
+//! The stages at work: messages in, rows out, epoch by epoch. No I/O: a durable query, an iterator and data at hand are
+//! all driven through here.
+
+mod decode;
+pub mod plan;
+mod reject;
+mod set_aside;
+mod statics;
+mod watch;
+
+use crate::batch::{Batch, Origin};
+use crate::decode::Decoder;
+use crate::expect::{Action, Counts};
+use crate::flow::source::OnMalformed;
+use crate::position::TopicPartition;
+use crate::sink::quarantine::Reject;
+use crate::sink::{Refused, Staging};
+use crate::state::Stateful;
+use crate::time::{EventTime, Watermark};
+use crate::transform::relabel;
+use crate::window::Tracker;
+use crate::{Error, Kind, Result};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+pub use plan::{Plan, Step};
+pub use set_aside::SetAside;
+pub use statics::Held;
+
+/// What an epoch did, counted.
+#[derive(Debug, Clone, Default)]
+pub struct EpochCounts {
+    pub messages: u64,
+    pub rows: u64,
+    pub malformed: u64,
+    pub tombstones: u64,
+    pub unknown_fields: u64,
+    pub dropped: u64,
+    pub filtered: u64,
+    pub quarantined: u64,
+    pub failed_rows: u64,
+    /// By dataset and rule.
+    pub rules: BTreeMap<(Arc<str>, Arc<str>), (Action, Counts)>,
+    /// By operator.
+    pub late: Vec<u64>,
+    pub updated: Vec<u64>,
+    pub metrics: Vec<BTreeMap<&'static str, u64>>,
+    pub event_time_min: Option<EventTime>,
+    pub event_time_max: Option<EventTime>,
+}
+
+impl EpochCounts {
+    fn new(operators: usize) -> Self {
+        Self {
+            late: vec![0; operators],
+            updated: vec![0; operators],
+            metrics: vec![BTreeMap::new(); operators],
+            ..Self::default()
+        }
+    }
+}
+
+pub struct Engine {
+    pub plan: Plan,
+    default_policy: OnMalformed,
+    decoders: Vec<Option<Decoder>>,
+    pub trackers: Vec<Tracker>,
+    pub operators: Vec<Box<dyn Stateful>>,
+    /// The watermark behind each node when the epoch began.
+    before: Vec<Level>,
+    /// By operator, the highest watermark that it has had before it.
+    floors: Vec<Option<Watermark>>,
+    recent: Vec<VecDeque<bool>>,
+    errors: BTreeMap<String, u64>,
+    /// By step, and by rule of a step: how many of the last rows failed.
+    failing: Vec<watch::Recent>,
+    failing_rules: BTreeMap<(usize, usize), watch::Recent>,
+    /// Steps whose rules and rejects were counted and kept aside already.
+    silent: Vec<bool>,
+    /// By node, the tables that rows are joined with.
+    pub statics: Vec<Option<Held>>,
+    /// By table, what it takes: rows that are read of a table are those that it takes. Nothing is known of tables that are not written.
+    pub admissions: HashMap<Arc<str>, Arc<dyn Staging>>,
+    /// The epoch that is being made, where epochs are counted: for errors.
+    pub epoch: Option<i64>,
+    /// Rows for each target since they were last taken.
+    pub outputs: Vec<Vec<Batch>>,
+    pub rejects: Vec<Reject>,
+    /// Rows of complete results that were set aside.
+    pub set_aside: SetAside,
+    pub counts: EpochCounts,
+    /// The operators' increments of the epoch that has just ended.
+    pub increments: Vec<Vec<RecordBatch>>,
+    /// The keys that changed in operators that hand out changed groups.
+    pub changed: Vec<Vec<RecordBatch>>,
+}
+
+/// The watermark behind a node, and whether all the partitions that it comes from are idle.
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    at: Option<Watermark>,
+    idle: bool,
+}
+
+impl Level {
+    fn of(tracker: &Tracker) -> Self {
+        Self { at: tracker.watermark, idle: tracker.is_idle() }
+    }
+}
+
+/// The rows that are not refused.
+fn kept(rows: usize, refused: &[Refused]) -> BooleanArray {
+    let mut keep = vec![true; rows];
+    refused.iter().for_each(|r| keep[r.row as usize] = false);
+    keep.into()
+}
+
+/// No partition of a topic: rows at hand.
+pub fn at_hand() -> TopicPartition {
+    TopicPartition::new("rows at hand", 0)
+}
+
+impl Engine {
+    pub fn new(plan: Plan, default_policy: OnMalformed) -> Result<Self> {
+        let mut decoders = vec![];
+        for node in &plan.nodes {
+            decoders.push(match &node.step {
+                Step::Kafka(s) => Some(Decoder::new(s.schema.as_ref(), &s.decode)?),
+                Step::Messages(s) => Some(Decoder::new(s.schema.as_ref(), &s.decode)?),
+                _ => None,
+            });
+        }
+        let at_hand = |node: &plan::PlanNode| match &node.step {
+            Step::StaticJoin(join) => Held::at_hand(join),
+            _ => Ok(None),
+        };
+        let statics = plan.nodes.iter().map(at_hand).collect::<Result<_>>()?;
+        let trackers = plan.trackers.iter().map(|(_, spec)| Tracker::new(spec.clone())).collect();
+        let operators = plan.operators.iter().map(|o| o.kind.build()).collect::<Result<Vec<_>>>()?;
+        let mut engine = Self {
+            default_policy,
+            decoders,
+            trackers,
+            recent: plan.nodes.iter().map(|_| VecDeque::new()).collect(),
+            errors: BTreeMap::new(),
+            failing: plan.nodes.iter().map(|_| watch::Recent::default()).collect(),
+            failing_rules: BTreeMap::new(),
+            outputs: plan.targets.iter().map(|_| vec![]).collect(),
+            rejects: vec![],
+            set_aside: SetAside::default(),
+            counts: EpochCounts::new(operators.len()),
+            increments: vec![vec![]; operators.len()],
+            changed: vec![vec![]; operators.len()],
+            before: vec![],
+            floors: vec![None; operators.len()],
+            epoch: None,
+            silent: vec![false; plan.nodes.len()],
+            admissions: HashMap::new(),
+            statics,
+            operators,
+            plan,
+        };
+        engine.counts = engine.no_counts();
+        engine.begin();
+        Ok(engine)
+    }
+
+    /// These partitions belong to the streams of their topics, whether or not they have said anything yet.
+    pub fn know<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition> + Clone) {
+        for (tracker, topics) in self.trackers.iter_mut().zip(&self.plan.tracker_topics) {
+            partitions.clone().filter(|p| topics.contains(&p.topic)).for_each(|p| tracker.know(p));
+        }
+    }
+
+    /// Nothing of these steps is counted or kept aside: that has been done.
+    pub fn be_silent_about(&mut self, streams: &std::collections::HashSet<String>) {
+        self.silent = self.plan.nodes.iter().map(|n| streams.contains(&n.stream)).collect();
+        self.counts = self.no_counts();
+    }
+
+    fn policy(&self, node: usize) -> OnMalformed {
+        self.plan.nodes[node].on_malformed.unwrap_or(self.default_policy)
+    }
+
+    /// Sends a batch down from `from`; every node's output is computed once.
+    fn run(&mut self, from: usize, batch: Batch, now: EventTime) -> Result<()> {
+        let mut values: Vec<Vec<Batch>> = self.plan.nodes.iter().map(|_| vec![]).collect();
+        values[from].push(batch);
+        for node in from + 1..self.plan.nodes.len() {
+            self.feed(node, &mut values, now)?;
+        }
+        self.collect(&values);
+        Ok(())
+    }
+
+    /// Runs what has come to a node's inputs through it.
+    fn feed(&mut self, node: usize, values: &mut [Vec<Batch>], now: EventTime) -> Result<()> {
+        let inputs = self.plan.nodes[node].inputs.clone();
+        for (which, input) in inputs.iter().enumerate() {
+            for batch in values[*input].clone() {
+                if batch.is_empty() {
+                    continue;
+                }
+                self.step(node, which, batch, now, &mut values[node])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, values: &[Vec<Batch>]) {
+        for (target, node) in self.plan.outputs.iter().enumerate() {
+            for batch in &values[*node] {
+                if !batch.is_empty() {
+                    self.outputs[target].push(batch.clone());
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, node: usize, which: usize, batch: Batch, now: EventTime, to: &mut Vec<Batch>) -> Result<()> {
+        let out = match &self.plan.nodes[node].step {
+            Step::Kafka(_) | Step::Messages(_) | Step::Rows(_) => batch,
+            Step::Union(columns) => relabel(&batch, &self.plan.nodes[node].schema, &columns[which])?,
+            Step::Project(p) => {
+                for (part, out) in p.clone().apply_in_parts(&batch)? {
+                    self.failed_rows(node, &part, &out.failed)?;
+                    to.push(out.batch);
+                }
+                return Ok(());
+            }
+            Step::Filter(f) => {
+                let out = f.clone().apply(&batch)?;
+                self.counts.filtered += (batch.len() - out.batch.len() - out.failed.len()) as u64;
+                self.failed_rows(node, &batch, &out.failed)?;
+                out.batch
+            }
+            Step::StaticJoin(_) => {
+                let held = self.statics[node].as_ref().ok_or_else(|| Error::internal("a table was not read"))?;
+                let out = held.table.apply(&batch)?;
+                self.failed_rows(node, &batch, &out.failed)?;
+                out.batch
+            }
+            Step::Map(m) => {
+                let out = m.clone().apply(&batch)?;
+                self.failed_rows(node, &batch, &out.failed)?;
+                to.extend(out.batches);
+                return Ok(());
+            }
+            Step::Expect(_) => self.judge(node, batch)?,
+            Step::Table(table) => match self.admissions.get(table) {
+                None => batch,
+                Some(staging) => {
+                    let refused = staging.judge(&batch.rows)?;
+                    // They are counted and set aside where the table is written.
+                    if refused.is_empty() { batch } else { batch.filter(&kept(batch.len(), &refused))? }
+                }
+            },
+            Step::Watermark { tracker, .. } => {
+                let tracker = *tracker;
+                self.observe(tracker, &batch, now)?;
+                batch
+            }
+            Step::Stateful { operator } => {
+                let operator = *operator;
+                let before = self.before_operator(&self.before, operator);
+                let out = self.operators[operator].push(which, &batch, before)?;
+                self.failed_rows(node, &batch, &out.failed)?;
+                self.late_rows(node, operator, &out.late.iter().map(|l| (&batch, l)).collect::<Vec<_>>());
+                return Ok(());
+            }
+        };
+        to.push(out);
+        Ok(())
+    }
+
+    fn observe(&mut self, tracker: usize, batch: &Batch, now: EventTime) -> Result<()> {
+        let t = &mut self.trackers[tracker];
+        let column = batch.rows.schema().index_of(&t.spec.column)?;
+        let times = batch.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let limit = t.future_limit(now).0;
+        let (mut low, mut high) = (i64::MAX, i64::MIN);
+        match &batch.origin {
+            Some(Origin { messages, rows }) => {
+                let mut highest = vec![i64::MIN; messages.partitions.len()];
+                for (i, message) in rows.values().iter().enumerate() {
+                    let time = times.value(i);
+                    if times.is_valid(i) {
+                        low = low.min(time);
+                        high = high.max(time);
+                        let of = &mut highest[messages.sources[*message as usize] as usize];
+                        if time > *of && time <= limit {
+                            *of = time;
+                        }
+                    }
+                }
+                for (partition, time) in messages.partitions.iter().zip(highest) {
+                    if time > i64::MIN {
+                        t.see(partition, EventTime(time));
+                    }
+                }
+            }
+            None => {
+                let counted = times.iter().flatten().inspect(|t| {
+                    low = low.min(*t);
+                    high = high.max(*t);
+                });
+                if let Some(time) = counted.filter(|t| *t <= limit).max() {
+                    t.see(&at_hand(), EventTime(time));
+                }
+            }
+        }
+        if low <= high {
+            let c = &mut self.counts;
+            c.event_time_min = Some(c.event_time_min.map_or(EventTime(low), |m| m.min(EventTime(low))));
+            c.event_time_max = Some(c.event_time_max.map_or(EventTime(high), |m| m.max(EventTime(high))));
+        }
+        Ok(())
+    }
+
+    /// The watermark behind each node, from those of the trackers. A step passes its input's on.
+    fn watermarks(&self, trackers: &[Level]) -> Vec<Level> {
+        let mut out: Vec<Level> = Vec::with_capacity(self.plan.nodes.len());
+        for (i, node) in self.plan.nodes.iter().enumerate() {
+            let input = self.meet(&out, i);
+            out.push(match &node.step {
+                Step::Watermark { tracker, .. } => trackers[*tracker],
+                Step::Stateful { operator } => {
+                    let input = Level { at: input.at.max(self.floors[*operator]), ..input };
+                    Level { at: self.plan.operators[*operator].kind.output_watermark(input.at), ..input }
+                }
+                _ => input,
+            });
+        }
+        out
+    }
+
+    /// Where inputs meet, the lowest counts of those that are not idle, and none while one of them has none; when all are idle, the highest:
+    /// as of one stream over the topics of both.
+    fn meet(&self, levels: &[Level], node: usize) -> Level {
+        let inputs = || self.plan.nodes[node].inputs.iter().map(|i| levels[*i]);
+        let awake = inputs().filter(|l| !l.idle).map(|l| l.at).min();
+        match awake {
+            Some(at) => Level { at, idle: false },
+            None => Level { at: inputs().filter_map(|l| l.at).max(), idle: inputs().next().is_some() },
+        }
+    }
+
+    /// The watermark before an operator, which never goes back: not when an input that was idle awakes, nor with a restart.
+    fn before_operator(&self, levels: &[Level], operator: usize) -> Option<Watermark> {
+        self.meet(levels, self.plan.operators[operator].node).at.max(self.floors[operator])
+    }
+
+    fn now_watermarks(&self) -> Vec<Level> {
+        self.watermarks(&self.trackers.iter().map(Level::of).collect::<Vec<_>>())
+    }
+
+    /// The watermark up to which an operator has handed out what was due, in the epoch that a run goes on from.
+    pub fn known_before(&mut self, operator: usize, watermark: Option<Watermark>) {
+        self.floors[operator] = self.floors[operator].max(watermark);
+    }
+
+    /// To be called once the trackers are as they were when the next epoch begins.
+    pub fn begin(&mut self) {
+        self.before = self.now_watermarks();
+        for operator in 0..self.operators.len() {
+            self.floors[operator] = self.before_operator(&self.before, operator);
+        }
+    }
+
+    /// The watermark that an operator's rows are judged by.
+    pub fn watermark_of(&self, operator: usize) -> Option<Watermark> {
+        self.before_operator(&self.before, operator)
+    }
+
+    /// Ends an epoch: watermarks advance, operators hand out what is due, and that flows on to the targets.
+    pub fn finish_epoch(
+        &mut self,
+        is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool,
+        close: bool,
+        now: EventTime,
+    ) -> Result<()> {
+        for t in &mut self.trackers {
+            let view = t.clone();
+            t.advance(|p| is_idle(&view, p), now);
+        }
+        self.pass(now)?;
+        if close {
+            // What one operator hands out may open windows of the next.
+            for _ in 0..=2 * self.operators.len() {
+                if !self.raise_watermarks(now) {
+                    break;
+                }
+                self.pass(now)?;
+            }
+        }
+        self.begin();
+        Ok(())
+    }
+
+    /// Brings watermarks to where they are held at.
+    pub fn catch_up(&mut self, now: EventTime) -> Result<()> {
+        self.trackers.iter_mut().for_each(Tracker::catch_up);
+        self.pass(now)?;
+        self.begin();
+        Ok(())
+    }
+
+    /// Every operator's end of the epoch, inputs before their users.
+    fn pass(&mut self, now: EventTime) -> Result<()> {
+        let after = self.now_watermarks();
+        let mut values: Vec<Vec<Batch>> = self.plan.nodes.iter().map(|_| vec![]).collect();
+        for node in 0..self.plan.nodes.len() {
+            self.feed(node, &mut values, now)?;
+            let Step::Stateful { operator } = self.plan.nodes[node].step else { continue };
+            let (before, after) =
+                (self.before_operator(&self.before, operator), self.before_operator(&after, operator));
+            let finished = self.operators[operator].finish_epoch(before, after);
+            let mut out = finished.map_err(|e| match (e.kind, self.epoch) {
+                (Kind::Malformed, Some(n)) => {
+                    e.context(format!("epoch {n}, the groups of '{}'", self.plan.operators[operator].name))
+                }
+                _ => e,
+            })?;
+            self.counts.updated[operator] += out.updated as u64;
+            for (name, n) in out.metrics {
+                *self.counts.metrics[operator].entry(name).or_default() += n;
+            }
+            self.late_rows(node, operator, &out.late.iter().map(|(b, l)| (b, l)).collect::<Vec<_>>());
+            self.failed_groups(node, operator, out.failed)?;
+            self.increments[operator].extend(out.increment);
+            self.changed[operator].append(&mut out.changed);
+            values[node].append(&mut out.batches);
+        }
+        self.collect(&values);
+        Ok(())
+    }
+
+    /// For backfills: time passes the end of the open windows, but for those that begin further in the future than event
+    /// times may lie. Says whether it moved.
+    fn raise_watermarks(&mut self, now: EventTime) -> bool {
+        let at = self.now_watermarks();
+        let mut moved = false;
+        for (operator, state) in self.operators.iter().enumerate() {
+            let node = self.plan.operators[operator].node;
+            let trackers = &self.plan.nodes[node].trackers;
+            let Some(until) = trackers.iter().map(|t| self.trackers[*t].future_limit(now)).max() else { continue };
+            let Some(last) = state.last_window(until) else { continue };
+            let input = self.before_operator(&at, operator);
+            if input.is_some_and(|w| w >= last) {
+                continue;
+            }
+            moved = true;
+            // A join on the way holds its output back by its range.
+            let behind = input.map_or(0, |w| last.0 - w.0);
+            for t in trackers {
+                let w = &mut self.trackers[*t].watermark;
+                let wanted = w.map_or(last, |w| EventTime(w.0.saturating_add(behind)).max(last));
+                *w = (*w).max(Some(wanted));
+            }
+        }
+        moved
+    }
+
+    /// Whether `close_windows` would hand anything out.
+    pub fn would_close(&self, now: EventTime) -> bool {
+        let limit = |operator: usize| {
+            let trackers = &self.plan.nodes[self.plan.operators[operator].node].trackers;
+            trackers.iter().map(|t| self.trackers[*t].future_limit(now)).max()
+        };
+        let open = |i: usize| limit(i).is_some_and(|until| self.operators[i].last_window(until).is_some());
+        (0..self.operators.len()).any(open)
+    }
+
+    /// Whether ending an epoch now, without new rows, would hand anything out.
+    pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool, now: EventTime) -> bool {
+        let advanced = |t: &Tracker| {
+            let mut copy = t.clone();
+            copy.advance(|p| is_idle(t, p), now);
+            Level::of(&copy)
+        };
+        let after = self.watermarks(&self.trackers.iter().map(advanced).collect::<Vec<_>>());
+        let due = |operator: usize| {
+            let input = self.before_operator(&after, operator);
+            self.operators[operator].would_emit(input)
+        };
+        (0..self.operators.len()).any(due)
+    }
+
+    /// Bytes that rows and state take, about.
+    pub fn memory(&self) -> usize {
+        self.operators.iter().map(|o| o.memory()).sum()
+    }
+
+    /// Moves state to disk until it takes no more than `limit` bytes; what cannot be moved is an error rather than the end of
+    /// the process.
+    pub fn keep_within(&mut self, limit: usize) -> Result<()> {
+        let mut sizes: Vec<(usize, usize)> = self.operators.iter().map(|o| o.memory()).enumerate().collect();
+        let total: usize = sizes.iter().map(|s| s.1).sum();
+        if total <= limit {
+            return Ok(());
+        }
+        sizes.sort_by_key(|s| std::cmp::Reverse(s.1));
+        let mut over = total - limit;
+        let mut stuck = None;
+        for (operator, size) in sizes {
+            if self.operators[operator].shrink(size.saturating_sub(over + limit / 8))? {
+                over = over.saturating_sub(size.saturating_sub(self.operators[operator].memory()));
+            } else {
+                stuck = stuck.or(Some((operator, size)));
+            }
+            if over == 0 {
+                return Ok(());
+            }
+        }
+        match stuck {
+            Some((operator, size)) if size > limit / 4 * 3 => Err(Error::storage(format!(
+                "the state of '{}' takes {} KB of the {} KB that memory_limit allows, and this kind of state stays in memory. Raise memory_limit, \
+                 or have it remember less (a shorter within=, gap or delay).",
+                self.plan.operators[operator].name.split('+').next().unwrap_or_default(),
+                size >> 10,
+                limit >> 10
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn take_counts(&mut self) -> EpochCounts {
+        let fresh = self.no_counts();
+        std::mem::replace(&mut self.counts, fresh)
+    }
+
+    /// Nothing counted yet; each rule is there, also one that will see no row.
+    fn no_counts(&self) -> EpochCounts {
+        let mut counts = EpochCounts::new(self.operators.len());
+        for (node, silent) in self.plan.nodes.iter().zip(&self.silent) {
+            let Step::Expect(set) = &node.step else { continue };
+            for rule in set.rules.iter().filter(|_| !silent) {
+                let key = (node.dataset.clone(), rule.name.clone());
+                counts.rules.insert(key, (rule.action, Counts::default()));
+            }
+        }
+        counts
+    }
+}

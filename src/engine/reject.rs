@@ -1,0 +1,185 @@
+//! Rules, and what becomes of rows that do not make it.
+
+use super::Step;
+use super::{Engine, kept};
+use crate::batch::{Batch, FailedRow, LateRow};
+use crate::expect::Counts;
+use crate::flow::source::OnMalformed;
+use crate::sink::Refused;
+use crate::sink::quarantine::{Reject, RejectSource, Stage, row_as_json};
+use crate::time::EventTime;
+use crate::{Error, Result};
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn reject(
+        &mut self,
+        node: usize,
+        stage: Stage,
+        rules: Vec<Arc<str>>,
+        error: Arc<str>,
+        from: RejectSource,
+    ) {
+        if self.silent[node] {
+            return;
+        }
+        self.counts.quarantined += 1;
+        let dataset = self.plan.nodes[node].dataset.clone();
+        self.rejects.push(Reject { stage, dataset, rules, error, from });
+    }
+
+    pub(super) fn source_of(batch: &Batch, row: u32) -> RejectSource {
+        match &batch.origin {
+            Some(o) => RejectSource::Message(o.messages.clone(), o.message(row as usize) as u32),
+            None => RejectSource::Row(row_as_json(&batch.rows, row as usize)),
+        }
+    }
+
+    pub(super) fn place(batch: &Batch, row: u32) -> String {
+        match &batch.origin {
+            Some(o) => o.messages.place(o.message(row as usize)),
+            None => format!("row {row}"),
+        }
+    }
+
+    pub(super) fn failed_rows(&mut self, node: usize, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
+        let said = failed.first().map_or("", |f| f.error.as_str());
+        self.watch_failed(node, batch.len(), failed.len(), said)?;
+        let Some(first) = failed.first() else { return Ok(()) };
+        self.counts.failed_rows += failed.len() as u64;
+        match self.policy(node) {
+            OnMalformed::Fail => Err(Error::malformed(format!(
+                "{}{}: {}. To go on without such rows say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
+                self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
+                Self::place(batch, first.row),
+                first.error.trim_end_matches('.')
+            ))),
+            OnMalformed::Drop => Ok(()),
+            OnMalformed::Quarantine => {
+                for f in failed {
+                    let from = Self::source_of(batch, f.row);
+                    self.reject(node, Stage::Transform, vec![], f.error.as_str().into(), from);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Groups for which an aggregate, or an expression over aggregates, cannot be computed. They are set aside as rows are; a complete result
+    /// computes them again in each epoch, and sets each aside once.
+    pub(super) fn failed_groups(&mut self, node: usize, operator: usize, failed: Vec<(Batch, String)>) -> Result<()> {
+        let Some((first, error)) = failed.first() else { return Ok(()) };
+        self.counts.failed_rows += failed.len() as u64;
+        if self.policy(node) == OnMalformed::Fail {
+            let keys: Vec<String> = first.rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+            let start = first.rows.column_by_name("window_start").and_then(|c| {
+                let at = c.as_primitive_opt::<TimestampMicrosecondType>()?.value(0);
+                Some(format!("the window that begins at {}, ", EventTime(at).rfc3339()))
+            });
+            return Err(Error::malformed(format!(
+                "{}{}a group by {}: {error}. To set such groups aside say on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
+                 compute the expression behind the aggregate, with_columns(\"…\"), with a try_ function.",
+                self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
+                start.unwrap_or_default(),
+                if keys.is_empty() { "nothing".into() } else { keys.join(", ") },
+            )));
+        }
+        if self.policy(node) == OnMalformed::Drop {
+            return Ok(());
+        }
+        let table = self.plan.operators[operator].name.clone();
+        for (group, error) in failed {
+            let from = Self::source_of(&group, 0);
+            let complete = self.plan.operators[operator].kind.is_complete();
+            if complete
+                && let RejectSource::Row(json) = &from
+                && !self.set_aside.add(&table, json)
+            {
+                continue;
+            }
+            self.reject(node, Stage::Aggregate, vec![], error.as_str().into(), from);
+        }
+        Ok(())
+    }
+
+    /// Counts rows that came too late, and keeps them aside where the watermark's owner wants that.
+    pub(super) fn late_rows(&mut self, node: usize, operator: usize, late: &[(&Batch, &LateRow)]) {
+        self.counts.late[operator] += late.len() as u64;
+        if !self.plan.nodes[node].trackers.iter().any(|t| self.trackers[*t].spec.quarantine_late) {
+            return;
+        }
+        let why = self.plan.operators[operator].kind.why_late();
+        for (batch, row) in late {
+            let text: Arc<str> = match row.behind {
+                None => "the event time is NULL".into(),
+                Some(d) => format!("late by {:.3} s: {why}", d.as_secs_f64()).into(),
+            };
+            self.reject(node, Stage::Late, vec![], text, Self::source_of(batch, row.row));
+        }
+    }
+
+    /// Sets aside the rows that a table does not take, and gives the others. A complete result holds its rows again in each epoch: there a row
+    /// is set aside once.
+    pub fn refuse(&mut self, table: &str, complete: bool, batch: &Batch, refused: Vec<Refused>) -> Result<Batch> {
+        let keep = kept(batch.len(), &refused);
+        for r in refused {
+            let from = Self::source_of(batch, r.row);
+            if complete
+                && let RejectSource::Row(json) = &from
+                && !self.set_aside.add(table, json)
+            {
+                continue;
+            }
+            self.counts.quarantined += 1;
+            self.rejects.push(Reject {
+                stage: Stage::Table,
+                dataset: table.into(),
+                rules: r.rules,
+                error: r.error,
+                from,
+            });
+        }
+        batch.filter(&keep)
+    }
+
+    pub(super) fn judge(&mut self, node: usize, batch: Batch) -> Result<Batch> {
+        let Step::Expect(set) = &self.plan.nodes[node].step else { return Ok(batch) };
+        let set = set.clone();
+        let dataset = self.plan.nodes[node].dataset.clone();
+        let judged = set.judge(&batch)?;
+        for (i, (failed, why)) in judged.uncomputed.iter().enumerate() {
+            if self.watch_rule(node, i, batch.len(), *failed) {
+                let rule = &set.rules[i];
+                return Err(Error::config(format!(
+                    "expectation '{}' of '{dataset}': {} cannot be computed for any of the last rows ({}). It is the rule that is to be \
+                     corrected, not the rows.",
+                    rule.name,
+                    rule.condition.sql,
+                    why.as_deref().unwrap_or_default()
+                )));
+            }
+        }
+        if let Some((row, rule)) = judged.fatal {
+            let rule = &set.rules[rule];
+            return Err(Error::expectation(format!(
+                "expectation '{}' of '{dataset}' failed: {} does not hold for {}. Nothing of this epoch is written.",
+                rule.name,
+                rule.condition.sql,
+                Self::place(&batch, row)
+            )));
+        }
+        for (rule, counts) in set.rules.iter().zip(&judged.counts).filter(|_| !self.silent[node]) {
+            let key = (dataset.clone(), rule.name.clone());
+            self.counts.rules.entry(key).or_insert((rule.action, Counts::default())).1.add(*counts);
+        }
+        self.counts.dropped += judged.dropped;
+        for (row, broken) in &judged.quarantined {
+            let rules = broken.iter().map(|i| set.rules[*i].name.clone()).collect::<Vec<_>>();
+            let error = format!("breaks {}", rules.iter().map(|r| format!("'{r}'")).collect::<Vec<_>>().join(", "));
+            self.reject(node, Stage::Expectation, rules, error.into(), Self::source_of(&batch, *row));
+        }
+        Ok(judged.batch)
+    }
+}

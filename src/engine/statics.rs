@@ -1,0 +1,40 @@
+//! Tables that rows are joined with, as an epoch sees them.
+
+use super::{Engine, Step};
+use crate::Result;
+use crate::flow::static_join::{StaticJoin, StaticSide};
+use crate::transform::StaticTable;
+use std::collections::BTreeMap;
+
+/// A joined table as it is now.
+pub struct Held {
+    pub table: StaticTable,
+    pub version: Option<u64>,
+}
+
+impl Held {
+    /// None while a Delta table was not read yet.
+    pub fn at_hand(join: &StaticJoin) -> Result<Option<Self>> {
+        match &join.side {
+            StaticSide::Rows { rows, .. } => {
+                Ok(Some(Self { table: StaticTable::build(&join.spec, rows)?, version: None }))
+            }
+            StaticSide::Delta(_) => Ok(None),
+        }
+    }
+}
+
+impl Engine {
+    /// The versions of joined tables, as this epoch has seen them.
+    pub fn static_versions(&self) -> BTreeMap<String, u64> {
+        let mut out = BTreeMap::new();
+        for (node, held) in self.plan.nodes.iter().zip(&self.statics) {
+            if let (Step::StaticJoin(join), Some(Held { version: Some(v), .. })) = (&node.step, held)
+                && let StaticSide::Delta(at) = &join.side
+            {
+                out.insert(at.display(), *v);
+            }
+        }
+        out
+    }
+}

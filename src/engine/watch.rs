@@ -1,0 +1,76 @@
+//! The watch over expressions: one that fails for row after row is wrong, and not the rows.
+
+use super::Engine;
+use super::Step;
+use crate::flow::source::OnMalformed;
+use crate::{Error, Result};
+use std::collections::VecDeque;
+
+/// Over so many rows at least, and about so many of the last.
+const LEAST: usize = 100;
+const LAST: usize = 1000;
+
+/// How many of the last rows failed: (rows, failed) by batch.
+#[derive(Default)]
+pub(super) struct Recent {
+    batches: VecDeque<(usize, usize)>,
+    rows: usize,
+    failed: usize,
+}
+
+impl Recent {
+    fn add(&mut self, rows: usize, failed: usize) {
+        self.batches.push_back((rows, failed));
+        (self.rows, self.failed) = (self.rows + rows, self.failed + failed);
+        while let Some((rows, failed)) = self.batches.front().copied().filter(|(rows, _)| self.rows - rows >= LAST) {
+            self.batches.pop_front();
+            (self.rows, self.failed) = (self.rows - rows, self.failed - failed);
+        }
+    }
+
+    fn all(&self) -> bool {
+        self.rows >= LEAST && self.failed == self.rows
+    }
+}
+
+impl Engine {
+    /// The greatest share of rows that may fail: what is said of malformed messages. Of data at hand all but the last.
+    fn share_of(&self, node: usize) -> Option<f64> {
+        match &self.plan.nodes[node].step {
+            Step::Kafka(source) => (source.max_malformed < 1.0).then_some(source.max_malformed),
+            Step::Messages(_) | Step::Rows(_) => Some(1.0),
+            _ => {
+                let of = |input: &usize| self.share_of(*input);
+                let shares: Vec<Option<f64>> = self.plan.nodes[node].inputs.iter().map(of).collect();
+                // Where one of several inputs has no limit, there is none.
+                shares.into_iter().collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
+            }
+        }
+    }
+
+    /// Stops where too many of the last rows failed in a step, for the same reason that too many malformed messages stop a query.
+    pub(super) fn watch_failed(&mut self, node: usize, rows: usize, failed: usize, first: &str) -> Result<()> {
+        let recent = &mut self.failing[node];
+        recent.add(rows, failed);
+        if failed == 0 || recent.rows < LEAST || self.policy(node) == OnMalformed::Fail {
+            return Ok(());
+        }
+        let (rows, failed) = (self.failing[node].rows, self.failing[node].failed);
+        let Some(share) = self.share_of(node) else { return Ok(()) };
+        if failed < rows && failed as f64 <= share * rows as f64 {
+            return Ok(());
+        }
+        let limit = if share < 1.0 { format!(", more than max_malformed={share}") } else { String::new() };
+        let regardless = if share < 1.0 { "; to go on regardless say max_malformed=1.0" } else { "" };
+        Err(Error::config(format!(
+            "{failed} of the last {rows} rows fail{limit}: {first}. Correct the expression, not the rows{regardless}."
+        )))
+    }
+
+    /// Stops where a rule's condition could not be computed for any of the last rows: then it is the rule that has failed.
+    pub(super) fn watch_rule(&mut self, node: usize, rule: usize, rows: usize, failed: usize) -> bool {
+        let recent = self.failing_rules.entry((node, rule)).or_default();
+        recent.add(rows, failed);
+        recent.all()
+    }
+}

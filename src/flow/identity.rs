@@ -1,0 +1,144 @@
+//! What state is called on disk. The names of operators and watermarks in seals are made here and nowhere else, from named fields: a struct that
+//! gets one more field, or a library that prints a type differently, renames nothing.
+//!
+//! A name must be the same in every run of a query, whatever stands around its stream, and it must differ for steps that lead to different
+//! rows. Python functions count by their names.
+
+use super::stream::describe::{describe, identity as within_a_process};
+use super::stream::{Op, Stream};
+use crate::expr::{Bound, to_ddl};
+use crate::time::format_duration;
+use crate::window::{Emit, OnIdle, WatermarkSpec};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// The version of the texts below. A change of any of them is a new version, and the names of the one before are found by code that stays as
+/// it is (`operator_before`).
+pub const VERSION: u32 = 2;
+
+fn micros(d: Duration) -> u64 {
+    d.as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+fn keys(on: &[(Bound, Bound)]) -> Value {
+    on.iter().map(|(l, r)| json!([l.name, r.name])).collect()
+}
+
+/// One step. None for steps that change no row.
+fn step(op: &Op) -> Option<Value> {
+    Some(match op {
+        Op::Kafka(s) => json!({
+            "kafka": s.topics.iter().map(|t| t.as_str()).collect::<Vec<_>>(),
+            "schema": s.schema.as_ref().map(|s| to_ddl(s)),
+            "decode": s.decode.identity(),
+        }),
+        Op::Messages(s) => json!({ "messages": s.schema.as_ref().map(|s| to_ddl(s)), "decode": s.decode.identity() }),
+        Op::Rows(s) => json!({ "rows": to_ddl(&s.schema) }),
+        Op::Union => json!({ "union": true }),
+        Op::Project(p) => {
+            json!({ "columns": p.columns.iter().map(|c| json!([c.name, c.identity()])).collect::<Vec<_>>() })
+        }
+        Op::Filter(f) => json!({ "where": f.condition.identity() }),
+        Op::Expect(r) => {
+            json!({ "expect": &*r.name, "condition": r.condition.identity(), "action": r.action.name() })
+        }
+        Op::Watermark(w) => json!({
+            "watermark": w.column,
+            "delay_us": micros(w.delay),
+            "idle_timeout_us": micros(w.idle_timeout),
+            "max_future_us": micros(w.max_future),
+            "late": if w.quarantine_late { "quarantine" } else { "drop" },
+            "on_idle": match w.on_idle { OnIdle::Hold => "hold", OnIdle::Advance => "advance" },
+        }),
+        Op::Aggregate(a) => json!({
+            "aggregate": a.description(),
+            "schema": to_ddl(&a.schema),
+            "functions": a.aggregation.function_names(),
+        }),
+        Op::Map(m) => json!({ "map_batches": m.function.name(), "schema": to_ddl(&m.schema) }),
+        Op::Deduplicate(d) => json!({
+            "drop_duplicates": d.keys.iter().map(|k| k.identity()).collect::<Vec<_>>(),
+            "within_us": micros(d.within),
+        }),
+        Op::IntervalJoin(j) => json!({
+            "join_stream": j.how.to_string(),
+            "on": keys(&j.on),
+            "before_us": micros(j.before),
+            "after_us": micros(j.after),
+        }),
+        Op::StaticJoin(j) => json!({
+            "join_table": j.spec.how.to_string(),
+            "on": keys(&j.spec.on),
+            "table": j.side.place(),
+        }),
+        Op::Named(_) | Op::Table(_) => return None,
+    })
+}
+
+/// All steps of a stream, inputs first.
+fn steps(stream: &Stream) -> Value {
+    let mut out: Vec<Value> = stream.0.inputs.iter().map(steps).collect();
+    out.extend(step(&stream.0.op));
+    Value::Array(out)
+}
+
+fn emitted(emit: Option<Emit>) -> &'static str {
+    match emit {
+        None => "",
+        Some(Emit::OnClose) => "on_close",
+        Some(Emit::Update) => "update",
+        Some(Emit::Complete) => "complete",
+    }
+}
+
+fn short(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect()
+}
+
+/// A stateful step: the table that it was first made for, and a hash of the steps that lead to it. '+' stands in no table's name.
+pub fn operator(table: &str, stream: &Stream, emit: Option<Emit>) -> String {
+    let text = json!({ "version": VERSION, "steps": steps(stream), "emit": emitted(emit) }).to_string();
+    format!("{table}+{}", short(&text))
+}
+
+/// The name of the same step in version 1, which was made of Rust's debug text. Only for finding state that was written under it.
+pub fn operator_before(table: &str, stream: &Stream, emit: Option<Emit>) -> String {
+    fn steps(stream: &Stream) -> Vec<String> {
+        let mut out: Vec<String> = vec![];
+        for input in &stream.0.inputs {
+            out.push("(".into());
+            out.extend(steps(input));
+            out.push(")".into());
+        }
+        match &stream.0.op {
+            Op::Kafka(s) => {
+                let schema = s.schema.as_ref().map(|s| to_ddl(s)).unwrap_or_default();
+                out.push(format!("{} {schema} {}", s.describe(), s.decode.identity()));
+            }
+            Op::Named(_) | Op::Table(_) => {}
+            op => out.push(within_a_process(op, &stream.0.said)),
+        }
+        out
+    }
+    let emit = emit.map_or(String::new(), |e| format!("{e:?}"));
+    format!("{table}+{}", short(&format!("{:?} {emit}", steps(stream))))
+}
+
+/// A watermark: by what it is, never by where it stands in the plan. Tables come, go and change places.
+pub fn watermark(spec: &WatermarkSpec, topics: &[String]) -> String {
+    format!("{}@{} after {}", spec.column, topics.join("+"), format_duration(spec.delay))
+}
+
+/// The stateful steps, with what they are of, without the others: those may change between runs.
+pub fn signature(stream: &Stream) -> String {
+    let inputs: Vec<String> = stream.0.inputs.iter().map(signature).collect();
+    let inputs = inputs.join(", ");
+    match &stream.0.op {
+        Op::Aggregate(a) => format!("aggregate({inputs}; {})", a.description()),
+        op @ (Op::Deduplicate(_) | Op::IntervalJoin(_)) => format!("({inputs}; {})", describe(op, &stream.0.said)),
+        Op::Union => format!("union({inputs})"),
+        Op::Kafka(s) => s.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>().join("+"),
+        _ => inputs,
+    }
+}

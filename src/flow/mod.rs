@@ -1,0 +1,20 @@
+//! What is wanted: streams and outputs as the user describes them. No client is asked, no file is opened, nothing runs.
+//!
+//! ```text
+//! stream       steps from a source to rows      source       where rows come from
+//! static_join  tables that rows are joined with mode         how rows are written
+//! output       a query and its outputs          trigger      when a run takes its next epoch
+//! ```
+
+pub mod identity;
+pub mod mode;
+pub mod output;
+pub mod said;
+pub mod source;
+pub mod static_join;
+pub mod stream;
+pub mod trigger;
+
+pub use output::{Flow, Output, QUARANTINE};
+pub use stream::Stream;
+pub use trigger::Trigger;

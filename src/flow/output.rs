@@ -1,0 +1,89 @@
+//! What a query is to do: its outputs, and how it runs.
+
+use super::stream::Stream;
+use super::trigger::Trigger;
+use crate::Result;
+use crate::sink::{self, OutputMode, Rows, Sink, To, delta::DeltaOptions, quarantine};
+use crate::storage::Location;
+
+/// The name of the quarantine among a query's outputs.
+pub const QUARANTINE: &str = "_quarantine";
+
+/// One result that is written.
+#[derive(Clone)]
+pub struct Output {
+    pub name: String,
+    pub stream: Stream,
+    pub mode: OutputMode,
+    /// Where an output begins that is new in a query that has run before: "now" or "earliest".
+    pub start: Option<String>,
+    pub to: To,
+}
+
+impl Output {
+    /// The mode as seals and definitions name it.
+    pub fn mode_name(&self) -> &'static str {
+        self.to.mode_name(self.mode)
+    }
+
+    pub fn sink(&self) -> Result<Box<dyn Sink>> {
+        let rows = Rows {
+            name: self.name.clone(),
+            schema: self.stream.schema().clone(),
+            declared: self.stream.declared_schema(),
+            mode: self.mode,
+            keys: if self.mode == OutputMode::Update { self.stream.merge_columns()? } else { vec![] },
+        };
+        Ok(sink::make(&self.to, rows))
+    }
+}
+
+/// A query as its user describes it.
+#[derive(Clone)]
+pub struct Flow {
+    pub name: String,
+    pub outputs: Vec<Output>,
+    pub quarantine: Location,
+    /// `_bayou/<query name>`
+    pub checkpoint: Location,
+    pub trigger: Trigger,
+    pub full_refresh: bool,
+    pub accept_changes: bool,
+    pub close_windows: bool,
+    /// From this many small files of a table on they are joined; None: never.
+    pub optimize_every: Option<usize>,
+    /// Whether the tables' logs are cleaned; None: as each table's property says.
+    pub clean_log: Option<bool>,
+    /// Bytes of state that stay in memory; None: half of the machine's.
+    pub memory_limit: Option<usize>,
+}
+
+impl Flow {
+    pub fn quarantine_sink(&self) -> Box<dyn Sink> {
+        quarantine_sink(self.quarantine.clone(), &self.name)
+    }
+
+    /// The outputs that have a folder of their own, with it.
+    pub fn places(&self) -> impl Iterator<Item = (&Output, &Location)> {
+        self.outputs.iter().filter_map(|o| Some((o, o.to.place()?)))
+    }
+}
+
+/// The quarantine table of the query `query`.
+pub fn quarantine_sink(location: Location, query: &str) -> Box<dyn Sink> {
+    let to = To::Delta(DeltaOptions {
+        location,
+        partition_by: vec![],
+        table_name: None,
+        comment: Some(format!("What the query {query} set aside: the original messages and why")),
+        merge_schema: true,
+    });
+    let rows = Rows {
+        name: QUARANTINE.into(),
+        schema: quarantine::SCHEMA.clone(),
+        declared: quarantine::SCHEMA.clone(),
+        mode: OutputMode::Append,
+        keys: vec![],
+    };
+    sink::make(&to, rows)
+}

@@ -1,0 +1,200 @@
+//! Where rows come from: topics, messages or rows at hand.
+
+use crate::batch::Messages;
+use crate::decode::{DecodeOptions, Format, output_schema};
+use crate::expr;
+use crate::kafka::{Connection, OffsetSpec};
+use crate::position::{Offset, Partition, Positions, Topic, TopicPartition};
+use crate::time::EventTime;
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What becomes of a message or row that cannot be decoded or computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMalformed {
+    Fail,
+    Drop,
+    Quarantine,
+}
+
+/// Where to start or end, as users say it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Offsets {
+    Earliest,
+    Latest,
+    Time(EventTime),
+    /// Each partition's offset; −2 is earliest, −1 latest.
+    Exact(BTreeMap<String, BTreeMap<i32, i64>>),
+}
+
+#[derive(Clone)]
+pub struct KafkaSource {
+    pub connection: Connection,
+    pub topics: Vec<Topic>,
+    pub schema: Option<SchemaRef>,
+    pub decode: DecodeOptions,
+    pub on_malformed: Option<OnMalformed>,
+    pub max_malformed: f64,
+    pub starting: Offsets,
+    pub ending: Option<Offsets>,
+    pub max_offsets_per_trigger: Option<u64>,
+    pub fail_on_data_loss: bool,
+}
+
+impl KafkaSource {
+    pub fn output_schema(&self) -> Result<SchemaRef> {
+        output_schema(self.schema.as_ref(), &self.decode)
+    }
+
+    pub fn describe(&self) -> String {
+        let topics: Vec<_> = self.topics.iter().map(Topic::as_str).collect();
+        let format = match self.decode.format {
+            Format::Json => "json",
+            Format::Raw => "raw",
+        };
+        format!("read {} as {format}", topics.join(", "))
+    }
+
+    pub fn identity(&self) -> String {
+        let schema = self.schema.as_ref().map(|s| expr::to_ddl(s)).unwrap_or_default();
+        format!(
+            "kafka {} {:?} {schema} {} {:?} {} {:?} {:?} {:?} {}",
+            self.connection.identity(),
+            self.topics,
+            self.decode.identity(),
+            self.on_malformed,
+            self.max_malformed,
+            self.starting,
+            self.ending,
+            self.max_offsets_per_trigger,
+            self.fail_on_data_loss
+        )
+    }
+
+    /// All partitions there are now.
+    pub fn partitions(&self) -> Result<Vec<TopicPartition>> {
+        let mut out = vec![];
+        for topic in &self.topics {
+            let found = self.connection.partitions(topic)?;
+            out.extend(found.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }));
+        }
+        Ok(out)
+    }
+
+    /// Offsets as users say them to the offsets they stand for now.
+    pub fn resolve(&self, offsets: &Offsets, what: &str) -> Result<Positions> {
+        let partitions = self.partitions()?;
+        let wanted: Vec<(TopicPartition, OffsetSpec)> = match offsets {
+            Offsets::Earliest => partitions.into_iter().map(|p| (p, OffsetSpec::Earliest)).collect(),
+            Offsets::Latest => partitions.into_iter().map(|p| (p, OffsetSpec::Latest)).collect(),
+            Offsets::Time(t) => {
+                // Rounded up: no message before the time is read.
+                let ms = t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0);
+                partitions.into_iter().map(|p| (p, OffsetSpec::Timestamp(ms))).collect()
+            }
+            Offsets::Exact(map) => return self.exact(map, &partitions, what),
+        };
+        self.connection.list_offsets(&wanted)
+    }
+
+    fn exact(
+        &self,
+        map: &BTreeMap<String, BTreeMap<i32, i64>>,
+        partitions: &[TopicPartition],
+        what: &str,
+    ) -> Result<Positions> {
+        let mut out = Positions::new();
+        let mut ask = vec![];
+        for (topic, offsets) in map {
+            if !self.topics.iter().any(|t| t.as_str() == topic) {
+                return Err(Error::config(format!(
+                    "{what} names the topic '{topic}', which this stream does not read"
+                )));
+            }
+            for (partition, offset) in offsets {
+                let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(*partition) };
+                if !partitions.contains(&tp) {
+                    return Err(Error::config(format!("{what} names {tp}, which does not exist")));
+                }
+                match offset {
+                    -2 => ask.push((tp, OffsetSpec::Earliest)),
+                    -1 => ask.push((tp, OffsetSpec::Latest)),
+                    n if *n >= 0 => {
+                        out.insert(tp, Offset(*n));
+                    }
+                    n => {
+                        return Err(Error::config(format!(
+                            "{what}: {tp}: {n} is no offset; −2 is earliest, −1 is latest"
+                        )));
+                    }
+                }
+            }
+        }
+        // Offsets of an end have a check of their own, against the end at that time.
+        if what != "ending_offsets" {
+            self.check_not_behind_the_end(&out, what)?;
+        }
+        if !ask.is_empty() {
+            out.extend(self.connection.list_offsets(&ask)?);
+        }
+        if let Some(missing) = partitions.iter().find(|p| !out.contains_key(*p)) {
+            return Err(Error::config(format!(
+                "{what} must name every partition, and {missing} is missing. Give it an offset, or −2 (earliest) or −1 (latest)."
+            )));
+        }
+        Ok(out)
+    }
+}
+
+impl KafkaSource {
+    /// A first run from behind the end would be taken for one whose log was cut.
+    fn check_not_behind_the_end(&self, given: &Positions, what: &str) -> Result<()> {
+        if given.is_empty() {
+            return Ok(());
+        }
+        let ask: Vec<_> = given.keys().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
+        for (tp, end) in self.connection.list_offsets(&ask)? {
+            if given[&tp] > end {
+                return Err(Error::config(format!(
+                    "{what}: {tp} ends at {}, and is to be read from {}. Give an offset up to {}, or -1 for what comes from now on.",
+                    end.0, given[&tp].0, end.0
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Messages at hand, decoded as if they came from a topic.
+pub struct MessagesSource {
+    pub messages: Arc<Messages>,
+    pub schema: Option<SchemaRef>,
+    pub decode: DecodeOptions,
+    pub on_malformed: Option<OnMalformed>,
+}
+
+impl MessagesSource {
+    pub fn output_schema(&self) -> Result<SchemaRef> {
+        output_schema(self.schema.as_ref(), &self.decode)
+    }
+}
+
+/// Rows at hand.
+pub struct RowsSource {
+    pub id: u64,
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+impl RowsSource {
+    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        Self { id: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed), schema, batches }
+    }
+}

@@ -1,0 +1,42 @@
+//! Tables that rows are joined with, as the user named them.
+
+use crate::storage::Location;
+use crate::transform::StaticJoinSpec;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// Where a joined table comes from.
+#[derive(Clone)]
+pub enum StaticSide {
+    Rows { rows: RecordBatch, identity: String },
+    Delta(Location),
+}
+
+impl StaticSide {
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Rows { rows, .. } => format!("{} rows at hand", rows.num_rows()),
+            Self::Delta(at) => format!("the Delta table {}", at.display()),
+        }
+    }
+    /// Where a Delta table lies; rows at hand lie nowhere.
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::Rows { .. } => None,
+            Self::Delta(at) => Some(at.url().as_str()),
+        }
+    }
+    pub fn identity(&self) -> &str {
+        match self {
+            Self::Rows { identity, .. } => identity,
+            Self::Delta(at) => at.url().as_str(),
+        }
+    }
+}
+
+pub struct StaticJoin {
+    pub spec: StaticJoinSpec,
+    pub side: StaticSide,
+    /// The table's columns when the join was written down.
+    pub table: SchemaRef,
+}

@@ -1,0 +1,537 @@
+//! A stream: an immutable, lazy description of where rows come from and what happens to them. Building one reads no
+//! messages, and checks what can be checked when the line is typed.
+
+mod aggregate;
+mod declared;
+pub(super) mod describe;
+mod join;
+
+use super::said::Said;
+use super::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
+use super::static_join::StaticJoin;
+use crate::expect::{Action, Rule};
+use crate::expr::{self, Bound, Dialect, bind_predicate, bind_select, resolve_column};
+use crate::time::parse_duration;
+use crate::transform::map::{BatchFunction, MapBatches};
+use crate::transform::{DeduplicateSpec, Filter, IntervalJoinSpec, Project};
+use crate::window::{AggregateSpec, OnIdle, WatermarkSpec};
+use crate::{Error, Result};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use describe::{describe, identity};
+pub use join::{JoinOptions, parse_how};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct Stream(pub Arc<Node>);
+
+pub struct Node {
+    /// Equal for equal descriptions: equal streams built twice are one stream.
+    pub id: String,
+    pub op: Op,
+    /// The step in the user's words.
+    pub said: Said,
+    pub inputs: Vec<Stream>,
+    pub schema: SchemaRef,
+    pub event_time: Option<EventTimeColumn>,
+    /// Of an aggregate's rows: under which name each column of `AggregateSpec::merge_keys` is found by now.
+    pub merge_keys: Option<Vec<Option<String>>>,
+}
+
+/// The column that carries event time, and the watermarks upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventTimeColumn {
+    pub column: String,
+    /// The event time is the column's value plus so many microseconds: a window's rows carry its end less one.
+    pub shift: i64,
+    /// Ids of the `with_watermark` nodes; the lowest watermark counts.
+    pub trackers: Vec<String>,
+}
+
+#[derive(Clone)]
+pub enum Op {
+    Kafka(Arc<KafkaSource>),
+    Messages(Arc<MessagesSource>),
+    Rows(Arc<RowsSource>),
+    Union,
+    Project(Arc<Project>),
+    Filter(Arc<Filter>),
+    Expect(Arc<Rule>),
+    Watermark(WatermarkSpec),
+    Aggregate(Arc<AggregateSpec>),
+    Named(Arc<str>),
+    /// The rows as the pipeline's table of this name takes them.
+    Table(Arc<str>),
+    Map(Arc<MapBatches>),
+    Deduplicate(Arc<DeduplicateSpec>),
+    IntervalJoin(Arc<IntervalJoinSpec>),
+    StaticJoin(Arc<StaticJoin>),
+}
+
+fn timestamp(t: &DataType) -> bool {
+    matches!(t, DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+}
+
+impl Stream {
+    fn new(op: Op, said: Said, inputs: Vec<Stream>, schema: SchemaRef, event_time: Option<EventTimeColumn>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(identity(&op, &said));
+        hash.update(expr::to_ddl(&schema));
+        for input in &inputs {
+            hash.update(&input.0.id);
+        }
+        let id = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+        // Steps that keep the columns keep the keys; those that do not say so.
+        let merge_keys = match &op {
+            Op::Filter(_) | Op::Expect(_) | Op::Named(_) | Op::Table(_) | Op::Watermark(_) => {
+                inputs[0].0.merge_keys.clone()
+            }
+            _ => None,
+        };
+        Self(Arc::new(Node { id, op, said, inputs, schema, event_time, merge_keys }))
+    }
+
+    /// The same with other traits; its id stays.
+    fn with(self, event_time: Option<EventTimeColumn>, merge_keys: Option<Vec<Option<String>>>) -> Self {
+        let Node { id, op, said, inputs, schema, .. } = &*self.0;
+        Self(Arc::new(Node {
+            id: id.clone(),
+            op: op.clone(),
+            said: said.clone(),
+            inputs: inputs.clone(),
+            schema: schema.clone(),
+            event_time,
+            merge_keys,
+        }))
+    }
+
+    pub fn kafka(source: KafkaSource) -> Result<Self> {
+        let schema = source.output_schema()?;
+        Ok(Self::new(Op::Kafka(Arc::new(source)), Said::Source, vec![], schema, None))
+    }
+    pub fn messages(source: MessagesSource) -> Result<Self> {
+        let schema = source.output_schema()?;
+        Ok(Self::new(Op::Messages(Arc::new(source)), Said::Source, vec![], schema, None))
+    }
+    pub fn rows(source: RowsSource) -> Self {
+        let schema = source.schema.clone();
+        Self::new(Op::Rows(Arc::new(source)), Said::Source, vec![], schema, None)
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.0.schema
+    }
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    fn then(&self, op: Op, said: Said, schema: SchemaRef, event_time: Option<EventTimeColumn>) -> Self {
+        Self::new(op, said, vec![self.clone()], schema, event_time)
+    }
+
+    fn project(&self, columns: Vec<Bound>, said: Said) -> Result<Self> {
+        let project = Project::new(columns, self.schema());
+        let schema = project.schema().clone();
+        // Event time stays where its column goes through as it is.
+        let event_time = self.0.event_time.as_ref().and_then(|e| {
+            let old = self.schema().index_of(&e.column).ok()?;
+            let new = project.columns.iter().find(|b| b.as_column() == Some(old))?;
+            Some(EventTimeColumn { column: new.name.clone(), ..e.clone() })
+        });
+        let now = |name: &Option<String>| {
+            let old = self.schema().index_of(name.as_ref()?).ok()?;
+            project.columns.iter().find(|b| b.as_column() == Some(old)).map(|b| b.name.clone())
+        };
+        let merge_keys = self.0.merge_keys.as_ref().map(|keys| keys.iter().map(now).collect());
+        Ok(self.then(Op::Project(Arc::new(project)), said, schema, event_time.clone()).with(event_time, merge_keys))
+    }
+
+    pub fn select(&self, items: &[String], dialect: Dialect) -> Result<Self> {
+        if items.is_empty() {
+            return Err(Error::schema("select() needs at least one column or expression"));
+        }
+        let columns = bind_select(items, self.schema(), dialect)?;
+        self.project(columns, Said::Select { items: items.to_vec(), dialect })
+    }
+
+    /// Adds columns, or replaces those of the same name.
+    pub fn with_columns(&self, items: &[String], dialect: Dialect) -> Result<Self> {
+        let new = bind_select(items, self.schema(), dialect)?;
+        let mut columns = bind_select(&["*".into()], self.schema(), dialect)?;
+        for column in new {
+            match columns.iter_mut().find(|c| c.name.eq_ignore_ascii_case(&column.name)) {
+                Some(old) => *old = column,
+                None => columns.push(column),
+            }
+        }
+        self.project(columns, Said::WithColumns { items: items.to_vec(), dialect })
+    }
+
+    pub fn rename(&self, names: &[(String, String)]) -> Result<Self> {
+        let mut columns = bind_select(&["*".into()], self.schema(), Dialect::default())?;
+        for (old, new) in names {
+            let i = resolve_column(old, self.schema())?;
+            columns[i].name = new.clone();
+        }
+        for (i, c) in columns.iter().enumerate() {
+            if columns[..i].iter().any(|d| d.name.eq_ignore_ascii_case(&c.name)) {
+                return Err(Error::schema(format!("rename() makes two columns named '{}'", c.name)));
+            }
+        }
+        self.project(columns, Said::Rename { names: names.to_vec() })
+    }
+
+    pub fn drop(&self, names: &[String]) -> Result<Self> {
+        let gone = names.iter().map(|n| resolve_column(n, self.schema())).collect::<Result<Vec<_>>>()?;
+        let columns = bind_select(&["*".into()], self.schema(), Dialect::default())?;
+        let kept: Vec<_> = columns.into_iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, c)| c).collect();
+        if kept.is_empty() {
+            return Err(Error::schema("drop() leaves no column"));
+        }
+        self.project(kept, Said::Drop { names: names.to_vec() })
+    }
+
+    pub fn filter(&self, condition: &str, dialect: Dialect) -> Result<Self> {
+        let said = Said::Where { condition: condition.into(), dialect };
+        let condition = bind_predicate(condition, self.schema(), dialect)?;
+        Ok(self.then(
+            Op::Filter(Arc::new(Filter { condition })),
+            said,
+            self.schema().clone(),
+            self.0.event_time.clone(),
+        ))
+    }
+
+    pub fn expect(&self, name: &str, condition: &str, action: Action, dialect: Dialect) -> Result<Self> {
+        if name.trim().is_empty() {
+            return Err(Error::config("an expectation needs a name"));
+        }
+        if self.adjacent_rules().any(|r| &*r.name == name) {
+            return Err(Error::config(format!(
+                "there is an expectation named '{name}' already; each needs a name of its own"
+            )));
+        }
+        let said = Said::Expect { name: name.into(), condition: condition.into(), action, dialect };
+        let condition = bind_predicate(condition, self.schema(), dialect)
+            .map_err(|e| e.context(format!("expectation '{name}'")))?;
+        let rule = Rule { name: name.into(), condition, action };
+        Ok(self.then(Op::Expect(Arc::new(rule)), said, self.schema().clone(), self.0.event_time.clone()))
+    }
+
+    fn adjacent_rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let mut at = Some(self);
+        std::iter::from_fn(move || match at.map(|s| (&s.0.op, s)) {
+            Some((Op::Expect(rule), s)) => {
+                at = s.0.inputs.first();
+                Some(rule)
+            }
+            _ => None,
+        })
+    }
+
+    /// Batches through a function; `schema` None: the columns stay as they are.
+    pub fn map_batches(&self, function: Arc<dyn BatchFunction>, schema: Option<SchemaRef>) -> Result<Self> {
+        if self.is_running() {
+            return Err(Error::config(
+                "map_batches takes rows that are final, and a running aggregate changes with every row; put it before group_by, or give the aggregate a window and a watermark",
+            ));
+        }
+        let said = Said::MapBatches {
+            function: function.name().to_string(),
+            schema: schema.as_ref().map(|s| expr::to_ddl(s)),
+        };
+        let schema = schema.unwrap_or_else(|| self.schema().clone());
+        // The event time stays where its column does.
+        let event_time = self
+            .0
+            .event_time
+            .clone()
+            .filter(|e| schema.field_with_name(&e.column).is_ok_and(|f| timestamp(f.data_type())));
+        Ok(self.then(Op::Map(Arc::new(MapBatches { function, schema: schema.clone() })), said, schema, event_time))
+    }
+
+    fn has_map(&self) -> bool {
+        matches!(self.0.op, Op::Map(_)) || self.0.inputs.iter().any(Stream::has_map)
+    }
+
+    pub fn named(&self, name: &str) -> Result<Self> {
+        check_name(name, "a stream")?;
+        Ok(self.then(
+            Op::Named(name.into()),
+            Said::Named { name: name.into() },
+            self.schema().clone(),
+            self.0.event_time.clone(),
+        ))
+    }
+
+    /// The rows that the table of this name takes of this stream: those that it refuses are set aside, and go no further.
+    pub fn of_table(&self, name: &str) -> Result<Self> {
+        check_name(name, "a table")?;
+        Ok(self.then(
+            Op::Table(name.into()),
+            Said::Table { name: name.into() },
+            self.schema().clone(),
+            self.0.event_time.clone(),
+        ))
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        match &self.0.op {
+            Op::Named(name) | Op::Table(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    pub fn with_watermark(&self, spec: WatermarkSpec) -> Result<Self> {
+        let index = resolve_column(&spec.column, self.schema())?;
+        let field = self.schema().field(index);
+        if !timestamp(field.data_type()) {
+            return Err(Error::schema(format!(
+                "with_watermark needs a TIMESTAMP column, and '{}' is {}. Convert it, as in with_columns(\"to_timestamp({}) AS {}\").",
+                field.name(),
+                expr::type_to_ddl(field.data_type()),
+                field.name(),
+                field.name()
+            )));
+        }
+        if self.0.event_time.is_some() {
+            return Err(Error::config("this stream has a watermark already; a stream has one event time"));
+        }
+        if self.has_aggregate() {
+            return Err(Error::config("with_watermark belongs before the aggregation"));
+        }
+        if self.has_map() && !self.kafka_sources().is_empty() {
+            return Err(Error::config(
+                "with_watermark belongs before map_batches: what a function returns does not tell which partition it came from, and a watermark goes by partitions",
+            ));
+        }
+        let column = field.name().clone();
+        let spec = WatermarkSpec { column: column.clone(), ..spec };
+        let said = Said::Watermark { spec: spec.clone() };
+        let made = self.then(Op::Watermark(spec), said, self.schema().clone(), None);
+        let event_time = EventTimeColumn { column, shift: 0, trackers: vec![made.0.id.clone()] };
+        Ok(made.with(Some(event_time), None))
+    }
+
+    pub fn union(&self, other: &Stream) -> Result<Self> {
+        if let Some(running) = [self, other].iter().find(|s| s.is_running()) {
+            return Err(Error::config(format!(
+                "union() joins rows that are final, and a running aggregate changes with every row ({}). Union the streams first, then group_by.",
+                running.steps().last().cloned().unwrap_or_default()
+            )));
+        }
+        let (a, b) = (self.schema(), other.schema());
+        let mut fields = vec![];
+        for field in a.fields() {
+            let i = resolve_column(field.name(), b).map_err(|e| e.context("union"))?;
+            let theirs = b.field(i);
+            if theirs.data_type() != field.data_type() {
+                return Err(Error::schema(format!(
+                    "union: column '{}' is {} in the first stream and {} in the second",
+                    field.name(),
+                    expr::type_to_ddl(field.data_type()),
+                    expr::type_to_ddl(theirs.data_type())
+                )));
+            }
+            fields.push(field.as_ref().clone().with_nullable(field.is_nullable() || theirs.is_nullable()));
+        }
+        if let Some(extra) = b.fields().iter().find(|f| resolve_column(f.name(), a).is_err()) {
+            return Err(Error::schema(format!(
+                "union: the second stream has a column '{}' that the first has not",
+                extra.name()
+            )));
+        }
+        let event_time = match (&self.0.event_time, &other.0.event_time) {
+            (Some(x), Some(y)) if x.column.eq_ignore_ascii_case(&y.column) && x.shift == y.shift => {
+                Some(EventTimeColumn {
+                    column: x.column.clone(),
+                    shift: x.shift,
+                    trackers: x.trackers.iter().chain(&y.trackers).cloned().collect(),
+                })
+            }
+            _ => None,
+        };
+        Ok(Self::new(
+            Op::Union,
+            Said::Union,
+            vec![self.clone(), other.clone()],
+            Arc::new(Schema::new(fields)),
+            event_time,
+        ))
+    }
+
+    /// Whether its rows change later: an aggregate without a window, or without a watermark that closes it.
+    pub fn is_running(&self) -> bool {
+        match &self.0.op {
+            Op::Aggregate(spec) => !spec.is_windowed() || self.0.inputs[0].0.event_time.is_none(),
+            _ => self.0.inputs.iter().any(Stream::is_running),
+        }
+    }
+
+    /// Whether a step remembers rows.
+    pub fn has_state(&self) -> bool {
+        matches!(self.0.op, Op::Aggregate(_) | Op::Deduplicate(_) | Op::IntervalJoin(_))
+            || self.0.inputs.iter().any(Stream::has_state)
+    }
+
+    pub fn has_aggregate(&self) -> bool {
+        matches!(self.0.op, Op::Aggregate(_)) || self.0.inputs.iter().any(Stream::has_aggregate)
+    }
+
+    /// The last aggregation and its input, if only row by row steps follow it.
+    pub fn top_aggregate(&self) -> Option<(&Arc<AggregateSpec>, &Stream)> {
+        match &self.0.op {
+            Op::Aggregate(spec) => Some((spec, &self.0.inputs[0])),
+            Op::Project(_)
+            | Op::Filter(_)
+            | Op::Expect(_)
+            | Op::Watermark(_)
+            | Op::Named(_)
+            | Op::Table(_)
+            | Op::StaticJoin(_) => self.0.inputs[0].top_aggregate(),
+            _ => None,
+        }
+    }
+
+    /// The columns that tell an aggregate's rows apart, by index: what mode update merges by.
+    pub fn merge_columns(&self) -> Result<Vec<usize>> {
+        let (spec, _) = self.top_aggregate().ok_or_else(|| Error::config("only an aggregate's rows have keys"))?;
+        let Some(merge_keys) = &self.0.merge_keys else {
+            return Err(Error::config(
+                "output_mode=\"update\" merges rows by the keys of their groups, and a join after the aggregation may give one group several \
+                 rows. Join before group_by, or use output_mode=\"complete\".",
+            ));
+        };
+        let names = spec.merge_keys().into_iter().map(|i| spec.schema.field(i).name().clone());
+        let found = names.zip(merge_keys).map(|(name, now)| match now {
+            Some(now) => Ok(self.schema().index_of(now)?),
+            None => Err(Error::config(format!(
+                "output_mode=\"update\" merges rows by the keys of their groups, and '{name}' is not among the columns any more. Keep it in select(), or use output_mode=\"complete\"."
+            ))),
+        });
+        found.collect()
+    }
+
+    pub fn kafka_sources(&self) -> Vec<Arc<KafkaSource>> {
+        match &self.0.op {
+            Op::Kafka(s) => vec![s.clone()],
+            _ => self.0.inputs.iter().flat_map(Stream::kafka_sources).collect(),
+        }
+    }
+
+    /// The ids of all its steps.
+    pub fn ids(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.0.inputs.iter().flat_map(Stream::ids).collect();
+        out.push(self.0.id.clone());
+        out
+    }
+
+    pub fn rules(&self) -> Vec<Arc<Rule>> {
+        let mut out: Vec<_> = self.0.inputs.iter().flat_map(Stream::rules).collect();
+        if let Op::Expect(r) = &self.0.op {
+            out.push(r.clone());
+        }
+        out
+    }
+
+    /// One line per step, source first.
+    pub fn steps(&self) -> Vec<String> {
+        let mut out: Vec<String> = vec![];
+        for (i, input) in self.0.inputs.iter().enumerate() {
+            if i > 0 {
+                let join = matches!(self.0.op, Op::IntervalJoin(_));
+                out.push(if join { "with" } else { "union with" }.into());
+            }
+            out.extend(input.steps());
+        }
+        match &self.0.op {
+            // Those of a table are the steps that lead to it.
+            Op::Union | Op::Table(_) => {}
+            other => out.push(describe(other, &self.0.said)),
+        }
+        out
+    }
+}
+
+pub fn check_name(name: &str, what: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name.len() <= 200
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        && !name.starts_with(['.', '_']);
+    if good {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "'{name}' cannot name {what}: use letters, digits, '_', '-' and '.', and start with a letter or digit"
+    )))
+}
+
+/// "10 seconds" and the like for watermarks.
+pub fn watermark_spec(
+    column: &str,
+    delay: &str,
+    idle_timeout: &str,
+    max_future: &str,
+    on_idle: &str,
+    late: &str,
+) -> Result<WatermarkSpec> {
+    let read = |what: &str, text: &str| parse_duration(text).map_err(|e| Error::config(format!("{what}: {e}")));
+    let quarantine_late = match late {
+        "quarantine" => true,
+        "drop" => false,
+        other => return Err(Error::config(format!("late='{other}': use \"quarantine\" or \"drop\""))),
+    };
+    let on_idle = match on_idle {
+        "hold" => OnIdle::Hold,
+        "advance" => OnIdle::Advance,
+        other => return Err(Error::config(format!("on_idle='{other}': use \"hold\" or \"advance\""))),
+    };
+    Ok(WatermarkSpec {
+        on_idle,
+        column: column.into(),
+        delay: read("delay", delay)?,
+        idle_timeout: read("idle_timeout", idle_timeout)?,
+        max_future: read("max_future", max_future)?,
+        quarantine_late,
+    })
+}
+
+impl Stream {
+    fn rebuild(&self, change: &dyn Fn(&Op, &Said) -> Option<(Op, Said)>) -> Stream {
+        let inputs = self.0.inputs.iter().map(|i| i.rebuild(change)).collect();
+        let (op, said) = change(&self.0.op, &self.0.said).unwrap_or_else(|| (self.0.op.clone(), self.0.said.clone()));
+        // Ids stay: watermarks are found by them.
+        Stream(Arc::new(Node {
+            id: self.0.id.clone(),
+            op,
+            said,
+            inputs,
+            schema: self.0.schema.clone(),
+            event_time: self.0.event_time.clone(),
+            merge_keys: self.0.merge_keys.clone(),
+        }))
+    }
+
+    /// The same stream, with rules that would stop it only counted and their rows dropped.
+    pub fn without_failing(&self) -> Stream {
+        self.rebuild(&|op, said| match (op, said) {
+            (Op::Expect(r), Said::Expect { name, condition, dialect, .. }) if r.action == Action::Fail => {
+                let (name, condition) = (name.clone(), condition.clone());
+                let said = Said::Expect { name, condition, action: Action::Drop, dialect: *dialect };
+                Some((Op::Expect(Arc::new(Rule { action: Action::Drop, ..(**r).clone() })), said))
+            }
+            _ => None,
+        })
+    }
+
+    /// The same stream with another rule for what is malformed.
+    pub fn with_policy(&self, policy: OnMalformed) -> Stream {
+        self.rebuild(&|op, said| match op {
+            Op::Kafka(s) => {
+                let source = KafkaSource { on_malformed: Some(policy), max_malformed: 1.0, ..(**s).clone() };
+                Some((Op::Kafka(Arc::new(source)), said.clone()))
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! A new table that is to begin at the earliest offset is filled by epochs of its own, while the others wait.
+//!
+//! Such an epoch's seal names, beside what the others have (unchanged), the tables that are filled and their own ranges and
+//! watermarks. When those have reached the query's position the table goes on with the others. Its watermark is held at
+//! theirs: a window that it had closed earlier could be opened again by rows for which, to the others, it is not too late.
+
+use super::Job;
+use super::feed::Feed;
+use crate::engine::Engine;
+use crate::engine::plan::{Plan, Target};
+use crate::epoch::{Backfill, DefinitionFile, Range, Seal};
+use crate::flow::source::{KafkaSource, Offsets, OnMalformed};
+use crate::flow::{Flow, Output, Trigger};
+use crate::position::{Offset, Positions, TopicPartition};
+use crate::window::{Tracker, TrackerState};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The filling of tables that is to be done now.
+#[derive(Clone)]
+pub struct Filling {
+    pub tables: Vec<String>,
+    pub waiting: Vec<String>,
+    /// Where the other tables are.
+    pub ranges: Vec<Range>,
+    pub watermarks: BTreeMap<String, TrackerState>,
+    /// Where it goes on, from an earlier run's seal.
+    before: Option<Backfill>,
+}
+
+fn key(r: &Range) -> TopicPartition {
+    TopicPartition::new(&r.topic, r.partition)
+}
+
+/// Whether the tables have reached the query's position.
+pub fn is_finished(b: &Backfill, ranges: &[Range]) -> bool {
+    b.ranges.iter().all(|r| ranges.iter().find(|o| key(o) == key(r)).is_none_or(|o| r.until >= o.until))
+}
+
+/// What is to be filled before the query goes on.
+pub fn filling(job: &Job, seal: &Seal, before: &DefinitionFile) -> Option<Filling> {
+    let defined = |name: &String| job.flow.outputs.iter().any(|t| t.name == *name);
+    let new = job
+        .flow
+        .outputs
+        .iter()
+        .filter(|t| !before.tables.contains_key(&t.name) && t.start.as_deref() == Some("earliest"));
+    let mut waiting: Vec<String> = seal.backfill.iter().flat_map(|b| b.waiting.clone()).filter(defined).collect();
+    waiting.extend(new.map(|t| t.name.clone()));
+    let unfinished = seal.backfill.as_ref().filter(|b| !is_finished(b, &seal.ranges) && b.tables.iter().any(defined));
+    let (tables, waiting) = match unfinished {
+        Some(b) => (b.tables.iter().filter(|t| defined(t)).cloned().collect(), waiting),
+        None if waiting.is_empty() => return None,
+        None => (waiting, vec![]),
+    };
+    let ranges = seal.ranges.iter().map(|r| Range { from: r.until, records: 0, ..r.clone() }).collect();
+    Some(Filling { tables, waiting, ranges, watermarks: seal.watermarks.clone(), before: unfinished.cloned() })
+}
+
+impl Job {
+    /// The same query, as far as these tables are concerned.
+    pub(super) fn only(&self, tables: &[String]) -> Self {
+        let outputs = self.flow.outputs.iter().filter(|o| tables.contains(&o.name)).cloned().collect();
+        let flow = Flow { outputs, trigger: Trigger::AvailableNow, close_windows: false, ..self.flow.clone() };
+        Self { flow, ..self.clone() }
+    }
+}
+
+impl Filling {
+    /// The engine of just these tables, and the seal that their state is restored from.
+    pub fn engine(&self, job: &Job, seal: &Seal) -> Result<(Engine, Seal)> {
+        let target =
+            |t: &Output| Target { name: t.name.as_str().into(), stream: t.stream.clone(), mode: t.mode, apart: true };
+        let (mine, others): (Vec<_>, Vec<_>) = job.flow.outputs.iter().partition(|t| self.tables.contains(&t.name));
+        let others: Vec<Target> = others.into_iter().map(target).collect();
+        let plan = Plan::beside(mine.into_iter().map(target).collect(), &others)?;
+        let mut engine = Engine::new(plan, OnMalformed::Quarantine)?;
+        let shared: std::collections::HashSet<String> = others.iter().flat_map(|t| t.stream.ids()).collect();
+        engine.be_silent_about(&shared);
+        for (tracker, (name, _)) in engine.trackers.iter_mut().zip(&engine.plan.trackers) {
+            let of_others = self.watermarks.get(name);
+            tracker.hold_at(of_others.map(|s| s.watermark));
+        }
+        // Its own watermarks and ranges stand where the query's do.
+        let (watermarks, ranges) = match &self.before {
+            Some(b) => (b.watermarks.clone(), b.ranges.clone()),
+            None => (BTreeMap::new(), vec![]),
+        };
+        Ok((engine, Seal { watermarks, ranges, ..seal.clone() }))
+    }
+
+    /// Reads from the earliest offset, or where an earlier run stopped, up to where the others are.
+    pub fn feed(&self, sources: Vec<Arc<KafkaSource>>) -> Result<Feed> {
+        let targets: Positions = self.ranges.iter().map(|r| (key(r), Offset(r.until))).collect();
+        let mut positions = Feed::starts_at(&sources, &Offsets::Earliest)?;
+        if let Some(b) = &self.before {
+            positions.extend(b.ranges.iter().map(|r| (key(r), Offset(r.until))));
+        }
+        // A partition that the query does not know yet is found by it, and read for all tables.
+        positions.retain(|tp, _| targets.contains_key(tp));
+        let mut feed = Feed::up_to(sources, positions, &targets)?;
+        feed.last_timestamp =
+            self.before.iter().flat_map(|b| &b.ranges).filter_map(|r| Some((key(r), r.last_timestamp?))).collect();
+        Ok(feed)
+    }
+
+    /// What a seal says of it; with that the query's watermarks, which take on those that only these tables have once they
+    /// are filled.
+    pub fn seal(
+        &self,
+        ranges: Vec<Range>,
+        watermarks_before: BTreeMap<String, Option<crate::time::EventTime>>,
+        trackers: &[Tracker],
+        names: &[(String, crate::window::WatermarkSpec)],
+    ) -> (Backfill, BTreeMap<String, TrackerState>) {
+        let watermarks: BTreeMap<String, TrackerState> =
+            names.iter().zip(trackers).map(|((n, _), t)| (n.clone(), t.state())).collect();
+        let made = Backfill {
+            tables: self.tables.clone(),
+            waiting: self.waiting.clone(),
+            ranges,
+            watermarks_before,
+            watermarks: watermarks.clone(),
+        };
+        let mut of_query = self.watermarks.clone();
+        if is_finished(&made, &self.ranges) {
+            for (name, state) in watermarks {
+                of_query.entry(name).or_insert(state);
+            }
+        }
+        (made, of_query)
+    }
+}
+
+/// `start=` as users write it.
+pub fn check_start(start: Option<&str>, table: &str) -> Result<()> {
+    match start {
+        None | Some("now" | "earliest") => Ok(()),
+        Some(other) => {
+            let hint = crate::error::did_you_mean(other, ["now", "earliest"]);
+            Err(Error::config(format!("table '{table}': start='{other}': use \"now\" or \"earliest\".{hint}")))
+        }
+    }
+}

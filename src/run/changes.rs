@@ -1,0 +1,370 @@
+//! What changed between runs: which query a checkpoint belongs to, which tables it had, and which state is whose.
+
+use super::Job;
+use super::commit::Committer;
+use super::compact::{FileInfo, SET_ASIDE, needed_until};
+use super::control::Shared;
+use crate::engine::{Engine, SetAside};
+use crate::epoch::*;
+use crate::flow::Output;
+use crate::flow::source::KafkaSource;
+use crate::position::{Positions, Topic, TopicPartition};
+use crate::window::TrackerState;
+use crate::{Error, Result, state};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+pub(super) fn check_identity(
+    job: &Job,
+    found: &QueryFile,
+    cluster: &str,
+    topic_ids: &BTreeMap<String, Option<String>>,
+) -> Result<()> {
+    let place = job.flow.checkpoint.display();
+    let way_out =
+        "Use another checkpoint and other tables, or start over with reset(confirm=True) or full_refresh=True.";
+    if found.query_name != job.flow.name {
+        return Err(Error::config(format!(
+            "{place} is the checkpoint of the query '{}', not of '{}'. {way_out}",
+            found.query_name, job.flow.name
+        )));
+    }
+    if found.cluster_id != cluster {
+        let gone = match found.cluster_id.starts_with("embedded") {
+            true => " That was an embedded broker, which keeps its data in memory only: it is gone with its last user.",
+            false => "",
+        };
+        return Err(Error::config(format!(
+            "{place}: the tables of '{}' were filled from the cluster {}, and this is {cluster}.{gone} {way_out}",
+            job.flow.name, found.cluster_id
+        )));
+    }
+    let before: Vec<&String> = found.topic_ids.keys().collect();
+    let now: Vec<&String> = topic_ids.keys().collect();
+    if before != now {
+        return Err(Error::config(format!(
+            "{place}: '{}' read the topics {before:?} before, and reads {now:?} now. {way_out}",
+            job.flow.name
+        )));
+    }
+    Ok(())
+}
+
+/// Topics that were made anew under the same name since they were last read.
+pub(super) fn made_anew(
+    known: &QueryFile,
+    seal: Option<&Seal>,
+    now: &BTreeMap<String, Option<String>>,
+    positions: &Positions,
+    sources: &[Arc<KafkaSource>],
+) -> Result<Vec<Topic>> {
+    let mut anew = vec![];
+    for (topic, id) in now {
+        let before = seal.and_then(|s| s.topic_ids.get(topic)).or(known.topic_ids.get(topic).and_then(Option::as_ref));
+        let (Some(old), Some(new)) = (before, id) else { continue };
+        if old == new {
+            continue;
+        }
+        let tolerant =
+            sources.iter().filter(|s| s.topics.iter().any(|t| t.as_str() == topic)).all(|s| !s.fail_on_data_loss);
+        if !tolerant {
+            let lost = positions.iter().filter(|(tp, _)| tp.topic.as_str() == topic);
+            let lost: Vec<_> = lost.map(|(tp, at)| format!("{tp} from offset {} on", at.0)).collect();
+            return Err(Error::data_loss(format!(
+                "the topic '{topic}' was deleted and made anew (its id was {old} and is {new}): its offsets start again, and what was not read is \
+                 lost: {}. To read the new one from its start and have that recorded, say fail_on_data_loss=False; to empty the tables and \
+                 start over, reset(confirm=True) or full_refresh=True.",
+                lost.join(", ")
+            )));
+        }
+        anew.push(Topic::new(topic));
+    }
+    Ok(anew)
+}
+
+/// What changed between the runs, as far as it is allowed.
+pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) -> Result<()> {
+    let mut notes = vec![];
+    for t in &job.flow.outputs {
+        let Some(old) = before.tables.get(&t.name) else {
+            match t.start.as_deref() {
+                Some("now") => notes.push(format!("table '{}' is new and starts now", t.name)),
+                Some("earliest") => {
+                    notes.push(format!("table '{}' is new and is filled from the earliest offset first", t.name));
+                }
+                _ => {
+                    return Err(Error::config(format!(
+                        "table '{}' is new in a pipeline that has run before. Say start=\"now\" (only what comes from now on) or \
+                         start=\"earliest\" (it is filled first), or run with full_refresh=True.",
+                        t.name
+                    )));
+                }
+            }
+            continue;
+        };
+        let mode = t.mode_name().to_string();
+        if old.mode != mode {
+            return Err(Error::config(format!(
+                "table '{}' was written in output_mode=\"{}\" and is now to be \"{mode}\". Use another table, or full_refresh=True.",
+                t.name, old.mode
+            )));
+        }
+        check_keys(t, old)?;
+        if old.steps != t.stream.steps() {
+            notes.push(format!("table '{}': its steps have changed; rows written before stay as they are", t.name));
+        }
+    }
+    for name in before.tables.keys().filter(|n| !job.flow.outputs.iter().any(|t| t.name == **n)) {
+        notes.push(format!("table '{name}' is no longer written"));
+    }
+    shared.report.lock().notes.extend(notes);
+    Ok(())
+}
+
+/// In mode update rows are found by their keys: under another name they would not be, and each group would have a second row.
+fn check_keys(t: &Output, old: &TableDefinition) -> Result<()> {
+    if t.mode != crate::sink::OutputMode::Update || t.to.place().is_none() {
+        return Ok(());
+    }
+    let known = crate::expr::parse_ddl(&old.schema)?;
+    for key in t.stream.merge_columns()? {
+        let name = t.stream.schema().field(key).name();
+        if crate::expr::resolve_column(&crate::expr::quoted(name), &known).is_err() {
+            return Err(Error::config(format!(
+                "table '{}': its rows are merged by the key '{name}', which it did not have before ({}): rows that are there would not be found, and \
+                 stay beside the new ones. Keep the key's old name, write to another table, or run with full_refresh=True.",
+                t.name, old.schema
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A table that is new to the definition, and was written by this query before it was left out of it.
+pub(super) async fn refuse_known_tables(
+    job: &Job,
+    committer: &Committer,
+    before: &DefinitionFile,
+    shared: &Shared,
+) -> Result<()> {
+    for t in job.flow.outputs.iter().filter(|t| !before.tables.contains_key(&t.name)) {
+        let Some(epoch) = committer.newest_txn(&t.name).await? else { continue };
+        if t.start.as_deref() == Some("earliest") {
+            return Err(Error::config(format!(
+                "table '{}' was written by this query up to epoch {epoch} and then left out; filling it from the earliest offset would write \
+                 those rows twice. Give it another name, or delete {} first, or run with full_refresh=True.",
+                t.name,
+                t.to.describe()
+            )));
+        }
+        if t.mode != crate::sink::OutputMode::Append && t.to.place().is_some() {
+            return Err(Error::config(format!(
+                "table '{}' was written by this query up to epoch {epoch} and then left out. In output_mode=\"{}\" it would begin at nothing again, \
+                 and its totals of before would be lost. Give it another name with start=\"earliest\", or run with full_refresh=True.",
+                t.name,
+                t.mode.name()
+            )));
+        }
+        let text = format!("table '{}' was left out after epoch {epoch}: what came since then is not in it", t.name);
+        shared.report.lock().warnings.push(text);
+    }
+    Ok(())
+}
+
+/// Brings watermarks and groups back to where the seal left them.
+pub(super) fn restore(
+    rt: &tokio::runtime::Handle,
+    log: &EpochLog,
+    engine: &mut Engine,
+    seal: &Seal,
+    job: &Job,
+    before: Option<&DefinitionFile>,
+) -> Result<(BTreeMap<String, StateFiles>, HashMap<String, FileInfo>)> {
+    let partitions: Vec<TopicPartition> =
+        seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
+    for tracker in 0..engine.trackers.len() {
+        let (name, watermark) = engine.plan.trackers[tracker].clone();
+        let topics = &engine.plan.tracker_topics[tracker];
+        let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| topics.contains(&p.topic)).collect();
+        let users: Vec<&str> = job
+            .flow
+            .outputs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| engine.plan.trackers_of(*i).contains(&tracker))
+            .map(|(_, t)| t.name.as_str())
+            .collect();
+        let found = earlier_tracker(&seal.watermarks, &name, &users, before);
+        match found {
+            Some((same_column, state)) => engine.trackers[tracker].restore(watermark, &state, |n| {
+                let known = partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone());
+                // Of another column only the watermark goes on.
+                known.filter(|_| same_column)
+            }),
+            None => continue,
+        }
+    }
+    let (mut kept, mut infos) = (BTreeMap::new(), HashMap::new());
+    let memory_limit = job.flow.memory_limit.unwrap_or_else(super::memory::half_of_memory);
+    engine.begin();
+    for operator in 0..engine.operators.len() {
+        let name = engine.plan.operators[operator].name.clone();
+        let Some(found) = earlier_name(engine, operator, seal, job, before) else {
+            refuse_lost_state(engine, operator, seal, job, before)?;
+            continue;
+        };
+        let files = &seal.state[&found];
+        kept.insert(name, files.clone());
+        // Its own: what a plan's watermark that is ahead of it closes was not handed out yet.
+        let watermark = files.watermark.or_else(|| engine.watermark_of(operator));
+        engine.known_before(operator, watermark);
+        let op = &mut engine.operators[operator];
+        let (description, schema) = (op.description(), op.state_schema());
+        for file in files.base.iter().chain(&files.increments) {
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| gone(log, file, job))?;
+            let batches = state::decode(&bytes, &description, &schema, file)?;
+            batches.iter().try_for_each(|b| op.restore(b))?;
+            let rows = batches.iter().map(|b| b.num_rows()).sum();
+            infos.insert(file.clone(), FileInfo { rows, needed_until: needed_until(&**op, &batches) });
+            if op.memory() > memory_limit {
+                op.shrink(memory_limit / 4 * 3)?;
+            }
+        }
+        op.forget(watermark)?;
+    }
+    if let Some(files) = seal.state.get(SET_ASIDE) {
+        for file in files.base.iter().chain(&files.increments) {
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| gone(log, file, job))?;
+            for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), file)? {
+                engine.set_aside.restore(&batch)?;
+            }
+        }
+        kept.insert(SET_ASIDE.into(), files.clone());
+    }
+    Ok((kept, infos))
+}
+
+fn gone(log: &EpochLog, file: &str, job: &Job) -> Error {
+    Error::storage(format!(
+        "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
+        log.at.display(),
+        job.flow.name
+    ))
+}
+
+/// The column and topics of a watermark's name.
+fn base(name: &str) -> &str {
+    name.split([' ', '#', '\'']).next().unwrap_or(name)
+}
+
+/// What a seal kept of a watermark: the one of that name that its tables had; else another of theirs, the furthest, for a window that was
+/// closed must not be open again. The flag tells whether it is over the same column.
+fn earlier_tracker(
+    all: &BTreeMap<String, TrackerState>,
+    name: &str,
+    users: &[&str],
+    before: Option<&DefinitionFile>,
+) -> Option<(bool, TrackerState)> {
+    let of_users: Vec<&String> = users
+        .iter()
+        .filter_map(|u| before?.tables.get(*u))
+        .flat_map(|t| &t.watermarks)
+        .filter(|n| all.contains_key(*n))
+        .collect();
+    if of_users.is_empty() {
+        // New tables, or a definition that does not say.
+        let silent =
+            before.is_none_or(|b| users.iter().any(|u| b.tables.get(*u).is_some_and(|t| t.watermarks.is_empty())));
+        let other =
+            || all.iter().filter(|(n, _)| silent && base(n) == base(name)).map(|(_, s)| s).max_by_key(|s| s.watermark);
+        return all.get(name).or_else(other).map(|s| (true, s.clone()));
+    }
+    if of_users.iter().any(|n| *n == name) {
+        return all.get(name).map(|s| (true, s.clone()));
+    }
+    let furthest = |same: bool| {
+        let theirs = of_users.iter().filter(|n| !same || base(n) == base(name)).filter_map(|n| all.get(*n));
+        theirs.max_by_key(|s| s.watermark).cloned().map(|s| (same, s))
+    };
+    furthest(true).or_else(|| furthest(false))
+}
+
+/// The state of a table that goes on must go on as well.
+fn refuse_lost_state(
+    engine: &Engine,
+    operator: usize,
+    seal: &Seal,
+    job: &Job,
+    before: Option<&DefinitionFile>,
+) -> Result<()> {
+    let Some(before) = before else { return Ok(()) };
+    let uses = |i: usize| engine.plan.operators_of(i).contains(&operator);
+    let known = |(i, t): &(usize, &Output)| before.tables.contains_key(&t.name) && uses(*i);
+    let Some((_, table)) = job.flow.outputs.iter().enumerate().find(known) else { return Ok(()) };
+    let own = |n: &&String| n.split('+').next() == Some(&table.name);
+    let had: Vec<&str> = before
+        .operators
+        .iter()
+        .filter(|(n, _)| own(n) && seal.state.get(*n).is_some_and(|f| f.groups > 0))
+        .map(|(_, description)| description.as_str())
+        .collect();
+    if had.is_empty() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "the aggregation of table '{}' is another one than before, and its state cannot be carried over: it was \"{}\" and is \"{}\". \
+         Write it to a new table, or start over with full_refresh=True.",
+        table.name,
+        had.join("\" and \""),
+        engine.operators[operator].description()
+    )))
+}
+
+/// Under which name the seal keeps an operator's state: its own; that of the same steps under another table's name; or the one of its
+/// tables that is of the same stateful steps, where rules or columns have changed.
+fn earlier_name(
+    engine: &Engine,
+    operator: usize,
+    seal: &Seal,
+    job: &Job,
+    before: Option<&DefinitionFile>,
+) -> Option<String> {
+    let plan = &engine.plan.operators;
+    let description = engine.operators[operator].description();
+    let (own, signature) = (&plan[operator].name, &plan[operator].signature);
+    let same = |name: &String| {
+        seal.state.contains_key(name) && before.is_none_or(|b| b.operators.get(name).is_none_or(|d| *d == description))
+    };
+    if let Some(known) = [own, &plan[operator].name_before].into_iter().find(|n| same(n)) {
+        return Some(known.clone());
+    }
+    let users: Vec<&str> = job
+        .flow
+        .outputs
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| engine.plan.operators_of(*i).contains(&operator))
+        .map(|(_, t)| t.name.as_str())
+        .collect();
+    let part = |name: &str, i: usize| name.split('+').nth(i).unwrap_or_default().to_string();
+    let known = |table: &str| before.is_some_and(|b| b.tables.contains_key(table));
+    let had = |name: &String| {
+        // What another operator of this plan goes on with is not this one's.
+        let taken = plan.iter().any(|o| o.name == *name || o.name_before == *name);
+        !taken && same(name) && users.iter().any(|u| known(u))
+    };
+    let hashes = [part(own, 1), part(&plan[operator].name_before, 1)];
+    let twin = seal.state.keys().find(|n| hashes.contains(&part(n, 1)) && had(n));
+    let alike: Vec<&String> = seal
+        .state
+        .keys()
+        .filter(|n| users.contains(&part(n, 0).as_str()) && had(n))
+        .filter(|n| before.is_none_or(|b| b.signatures.get(*n).is_none_or(|s| s == signature)))
+        .collect();
+    match (twin, &alike[..]) {
+        (Some(twin), _) => Some(twin.clone()),
+        (None, [one]) => Some((*one).clone()),
+        // Two of the same kind whose steps have both changed cannot be told apart.
+        (None, _) => None,
+    }
+}

@@ -1,0 +1,273 @@
+//! From a seal to what is committed.
+
+use super::Job;
+use super::seal::STAGED;
+use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
+use crate::flow::QUARANTINE;
+use crate::sink::{Commit, Known, Staged, StagedRows, Staging, Writer};
+use crate::time::EventTime;
+use crate::{Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Mutex;
+
+/// The application id of an output's transactions.
+pub fn app(query: &str, output: &str) -> String {
+    format!("bayou/{query}/{output}")
+}
+
+/// A query's targets, shared between the epoch that is being made and the one that is being committed.
+#[derive(Clone)]
+pub struct Committer {
+    query: String,
+    pub writers: BTreeMap<String, Arc<Mutex<Box<dyn Writer>>>>,
+    pub staging: BTreeMap<String, Arc<dyn Staging>>,
+    done: BTreeMap<String, DoneTable>,
+    accept_changes: bool,
+    /// Set while users' functions are called.
+    pub calling: Arc<AtomicBool>,
+}
+
+/// What a seal asks of one target.
+pub struct OutputCommit {
+    pub name: String,
+    pub mode: String,
+    pub staged: Staged,
+    /// As in `Commit`.
+    pub admitted: Option<String>,
+    pub looked: bool,
+}
+
+pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
+    let bytes = log.at.get(file).await?.ok_or_else(|| {
+        Error::storage(format!(
+            "{}{file}: the staged rows of a sealed epoch are gone. Restore the file; or start over with reset(confirm=True).",
+            log.at.display()
+        ))
+    })?;
+    let (schema, batches) = crate::state::read(&bytes, STAGED, file)?;
+    Ok(StagedRows { schema, batches })
+}
+
+/// What is to be committed. Staged rows are read back where they are not at hand.
+pub async fn seal_to_commits(
+    log: &EpochLog,
+    seal: &Seal,
+    at_hand: &BTreeMap<String, StagedRows>,
+) -> Result<Vec<OutputCommit>> {
+    let mut out = vec![];
+    for (name, sealed) in seal.tables.iter().filter(|(_, t)| t.commit) {
+        let whole = match (&sealed.staged, at_hand.get(name)) {
+            (None, _) => None,
+            (Some(_), Some(rows)) => Some(rows.clone()),
+            (Some(file), None) => Some(read_staged(log, file).await?),
+        };
+        let staged = Staged { rows: sealed.rows, files: sealed.adds.clone(), whole, keys: sealed.keys.clone() };
+        let (mode, admitted) = (sealed.mode.clone(), sealed.admitted.clone());
+        out.push(OutputCommit { name: name.clone(), mode, staged, admitted, looked: false });
+    }
+    Ok(out)
+}
+
+fn undefined(epoch: i64, output: &str) -> Error {
+    Error::config(format!(
+        "epoch {epoch} is sealed and has rows for the table '{output}', which this query no longer defines. Run it once more with the table, or start over with full_refresh=True.",
+    ))
+}
+
+impl Committer {
+    pub async fn open(job: &Job) -> Result<Self> {
+        let sinks = job.flow.outputs.iter().map(|o| Ok((o.name.clone(), o.sink()?))).collect::<Result<Vec<_>>>()?;
+        let opening =
+            sinks.iter().map(|(name, sink)| async move { Ok::<_, Error>((name.clone(), sink.open().await?)) });
+        let mut writers: BTreeMap<_, _> = futures::future::try_join_all(opening).await?.into_iter().collect();
+        // The quarantine table is created when it is first needed.
+        let quarantine = job.flow.quarantine_sink();
+        if quarantine.exists().await? {
+            writers.insert(QUARANTINE.into(), quarantine.open().await?);
+        }
+        let mut out = Self::of(&job.flow.name, writers)?;
+        out.accept_changes = job.flow.accept_changes;
+        Ok(out)
+    }
+
+    /// Of targets that are open already.
+    pub fn of(query: &str, writers: BTreeMap<String, Box<dyn Writer>>) -> Result<Self> {
+        let staging = writers.iter().map(|(n, w)| Ok((n.clone(), w.staging()?))).collect::<Result<_>>()?;
+        Ok(Self {
+            query: query.into(),
+            writers: writers.into_iter().map(|(n, w)| (n, Arc::new(Mutex::new(w)))).collect(),
+            staging,
+            done: BTreeMap::new(),
+            accept_changes: false,
+            calling: Arc::default(),
+        })
+    }
+
+    /// How rows go to the quarantine table, which is created now if it is not there.
+    pub async fn quarantine(&mut self, job: &Job) -> Result<Arc<dyn Staging>> {
+        if let Some(staging) = self.staging.get(QUARANTINE) {
+            return Ok(staging.clone());
+        }
+        let writer = job.flow.quarantine_sink().open().await?;
+        let staging = writer.staging()?;
+        // Its id is a new one, also where somebody took an older one away.
+        self.done.remove(QUARANTINE);
+        self.staging.insert(QUARANTINE.into(), staging.clone());
+        self.writers.insert(QUARANTINE.into(), Arc::new(Mutex::new(writer)));
+        Ok(staging)
+    }
+
+    /// Takes on targets that the newer copy has opened meanwhile.
+    pub fn take_on(&mut self, newer: Self) {
+        for (name, writer) in newer.writers {
+            if let std::collections::btree_map::Entry::Vacant(e) = self.writers.entry(name) {
+                self.done.remove(e.key());
+                e.insert(writer);
+            }
+        }
+        for (name, staging) in newer.staging {
+            self.staging.entry(name).or_insert(staging);
+        }
+    }
+
+    /// By output, what its target takes.
+    pub fn admissions(&self) -> HashMap<Arc<str>, Arc<dyn Staging>> {
+        self.staging.iter().map(|(name, s)| (name.as_str().into(), s.clone())).collect()
+    }
+
+    /// Each target's version, as the newest finished epoch has it.
+    pub fn versions(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.done.iter().map(|(n, t)| (n.as_str(), t.version))
+    }
+
+    /// Whether a finished epoch of this query names the table.
+    pub fn knows(&self, table: &str) -> bool {
+        self.done.get(table).is_some_and(|d| d.txn.is_some())
+    }
+
+    pub fn known(&mut self, done: Option<&Done>) {
+        if let Some(done) = done {
+            self.done = done.tables.clone();
+        }
+    }
+
+    /// Refuses targets that have gone on, or elsewhere, without this checkpoint.
+    pub async fn check(&mut self, job: &Job, newest: i64) -> Result<()> {
+        for (name, writer) in &self.writers {
+            let writer = writer.lock().await;
+            let Some((id, version)) = writer.version()? else { continue };
+            let place = writer.describe();
+            let app = app(&self.query, name);
+            let epoch = writer.newest_epoch(&app).await?;
+            if epoch.is_some_and(|e| e > newest) {
+                return Err(Error::config(format!(
+                    "{place}: the table holds epoch {} of '{}', and the checkpoint {} ends at {newest}: it is an older copy. Restore the newer one, or start over with full_refresh=True.",
+                    epoch.unwrap_or_default(),
+                    job.flow.name,
+                    job.flow.checkpoint.display()
+                )));
+            }
+            let Some(done) = self.done.get_mut(name) else { continue };
+            if id != done.id {
+                return Err(Error::data_loss(format!(
+                    "{place}: the table was recreated by somebody else (its id was {}, and is {id}). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True.",
+                    done.id
+                )));
+            }
+            writer.check_since(done.version, done.txn, &app, self.accept_changes).await?;
+            // What was seen, or accepted, is not asked for again, also where this target gets no rows.
+            (done.version, done.txn) = (version, epoch);
+        }
+        Ok(())
+    }
+
+    /// Empties the targets at the start of a new generation; `epoch` makes it happen once.
+    pub async fn empty(&mut self, job: &Job, epoch: i64) -> Result<()> {
+        for (name, writer) in &self.writers {
+            writer.lock().await.empty(&app(&job.flow.name, name), epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is sealed to every target, then writes `done`.
+    pub async fn commit(
+        &mut self,
+        log: &EpochLog,
+        seal: &Seal,
+        commits: Vec<OutputCommit>,
+        now: EventTime,
+    ) -> Result<Done> {
+        let (mut first, mut last) = (vec![], vec![]);
+        for c in commits {
+            let writer = self.writers.get(&c.name).cloned().ok_or_else(|| undefined(seal.epoch, &c.name))?;
+            let mut writer = writer.lock_owned().await;
+            let known = self.done.get(&c.name);
+            let commit = Commit {
+                app: app(&self.query, &c.name),
+                name: c.name,
+                log: log.at.display(),
+                epoch: seal.epoch,
+                mode: c.mode,
+                staged: c.staged,
+                nonce: seal.nonce.clone(),
+                admitted: c.admitted,
+                looked: c.looked,
+                known: known.map(|k| Known { id: k.id.clone(), version: k.version, epoch: k.txn }),
+                accept_changes: self.accept_changes,
+            };
+            let is_last = writer.is_last();
+            let job = async move {
+                let (name, epoch, known) = (commit.name.clone(), commit.epoch, commit.known.clone());
+                let before = writer.version()?;
+                let Some(version) = writer.commit(commit).await? else { return Ok(None) };
+                let id = known.map(|k| k.id).or(before.map(|b| b.0)).unwrap_or_default();
+                Ok::<_, Error>(Some((name, DoneTable { id, version, txn: Some(epoch) })))
+            };
+            if is_last { last.push(job) } else { first.push(job) }
+        }
+        let mut committed: BTreeMap<String, DoneTable> =
+            futures::future::try_join_all(first).await?.into_iter().flatten().collect();
+        if !last.is_empty() {
+            self.calling.store(true, Ordering::Release);
+            let called = futures::future::try_join_all(last).await;
+            self.calling.store(false, Ordering::Release);
+            committed.extend(called?.into_iter().flatten());
+        }
+        let mut tables = self.done.clone();
+        for (name, writer) in &self.writers {
+            if !tables.contains_key(name)
+                && !committed.contains_key(name)
+                && let Some((id, version)) = writer.lock().await.version()?
+            {
+                tables.insert(name.clone(), DoneTable { id, version, txn: None });
+            }
+        }
+        tables.extend(committed);
+        let done = Done {
+            format_version: FORMAT_VERSION,
+            epoch: seal.epoch,
+            nonce: seal.nonce.clone(),
+            clock: now,
+            tables,
+            counts: seal.counts.clone(),
+        };
+        log.done(&done).await?;
+        self.done = done.tables.clone();
+        Ok(done)
+    }
+
+    /// The newest epoch of this query that a table has taken.
+    pub async fn newest_txn(&self, name: &str) -> Result<Option<i64>> {
+        match self.writers.get(name) {
+            Some(writer) => writer.lock().await.newest_epoch(&app(&self.query, name)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The targets, with the version that each is at.
+    pub fn at_versions(&self) -> Vec<(String, u64)> {
+        self.done.iter().map(|(n, t)| (n.clone(), t.version)).collect()
+    }
+}

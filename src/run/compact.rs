@@ -1,0 +1,282 @@
+//! State files: each epoch's increments, and in the background what takes the place of many of them.
+
+use super::runner::Runner;
+use crate::engine::SetAside;
+use crate::epoch::{EpochLog, StateFiles};
+use crate::state::{self, Stateful};
+use crate::time::{EventTime, Watermark};
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+/// So many files are worth one in their place.
+const MANY: usize = 8;
+/// So many increments mean that no run was long enough to compact them.
+const FEW_RUNS: usize = 24;
+/// No operator keeps more than about so many.
+const TOO_MANY: usize = 64;
+
+/// What is known of a state file, beside its name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FileInfo {
+    pub rows: usize,
+    /// The watermark from which on nothing in it is needed.
+    pub needed_until: Option<EventTime>,
+}
+
+/// None as soon as one of them is always needed.
+pub fn needed_until(op: &dyn Stateful, batches: &[RecordBatch]) -> Option<EventTime> {
+    batches.iter().map(|b| op.needed_until(b)).try_fold(EventTime(i64::MIN), |max, until| Some(max.max(until?)))
+}
+
+/// What has been compacted, or is being.
+#[derive(Default)]
+pub struct Compactor {
+    /// By operator: the files that are replaced, and what comes of it.
+    running: BTreeMap<usize, (Vec<String>, Receiver<Result<(String, FileInfo)>>)>,
+}
+
+/// The files that one is to take the place of: from this index on. Each file counts as much as it has rows; a large one is
+/// not written again until what came after it is half as large.
+fn due(rows: &[usize], anywhere: bool) -> Option<usize> {
+    let last_start = rows.len().checked_sub(MANY)?;
+    let mut after: Vec<usize> = vec![0; rows.len() + 1];
+    for i in (0..rows.len()).rev() {
+        after[i] = after[i + 1] + rows[i];
+    }
+    let starts = if anywhere { 0..=last_start } else { 0..=0 };
+    let found = starts.into_iter().find(|i| rows[*i] <= 2 * after[*i + 1]);
+    found.or((rows.len() >= TOO_MANY).then_some(0))
+}
+
+/// The name of `SetAside` among the state of a seal; no operator has it, for theirs begin with a table's.
+pub(super) const SET_ASIDE: &str = "+set-aside";
+
+impl Runner<'_> {
+    /// Writes which rows of complete results this epoch has set aside.
+    fn write_set_aside(&mut self, epoch: i64) -> Result<()> {
+        let files = self.at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
+        let remembered = &mut self.at.engine.set_aside;
+        let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(()) };
+        let bytes = state::encode(&SetAside::schema(), &[written.rows], SetAside::DESCRIPTION)?;
+        let kind = if written.whole { "base" } else { "increment" };
+        let writing = self.at.log.write_file("state/set-aside".into(), epoch, kind, bytes);
+        let file = self.job.runtime.block_on(writing)?;
+        let files = self.at.state.entry(SET_ASIDE.into()).or_default();
+        files.groups = remembered.len() as u64;
+        match written.whole {
+            true => (files.base, files.increments) = (Some(file), vec![]),
+            false => files.increments.push(file),
+        }
+        Ok(())
+    }
+
+    /// Writes what the epoch added to each operator's state. `last`: this run seals no other epoch, so that nobody would take what is
+    /// compacted beside it.
+    pub(super) fn write_state(&mut self, epoch: i64, last: bool) -> Result<()> {
+        self.write_set_aside(epoch)?;
+        for operator in 0..self.at.engine.operators.len() {
+            let name = self.at.engine.plan.operators[operator].name.clone();
+            let increments = std::mem::take(&mut self.at.engine.increments[operator]);
+            let watermark = self.at.engine.watermark_of(operator);
+            let op = &mut self.at.engine.operators[operator];
+            let infos = &mut self.at.files;
+            let files = self.at.state.entry(name.clone()).or_default();
+            files.groups = op.groups() as u64;
+            files.watermark = watermark;
+            if files.groups == 0 && increments.is_empty() {
+                *files = StateFiles { watermark, ..StateFiles::default() };
+                continue;
+            }
+            self.compactor.take(operator, files, infos);
+            forget_files(files, infos, watermark);
+            if !increments.is_empty() && files.increments.len() >= FEW_RUNS {
+                // Nothing has compacted them, as where each run is one epoch: all of the state, which is at hand.
+                let (schema, pieces) = (op.state_schema(), op.snapshot()?);
+                let info = FileInfo {
+                    rows: pieces.iter().map(|b| b.num_rows()).sum(),
+                    needed_until: needed_until(&**op, &pieces),
+                };
+                let bytes = state::encode(&schema, &pieces, &op.description())?;
+                let writing = self.at.log.write_file(format!("state/{name}"), epoch, "base", bytes);
+                let file = self.job.runtime.block_on(writing)?;
+                infos.insert(file.clone(), info);
+                (files.base, files.increments) = (Some(file), vec![]);
+                continue;
+            }
+            if !increments.is_empty() {
+                let schema = op.state_schema();
+                let info = FileInfo {
+                    rows: increments.iter().map(|b| b.num_rows()).sum(),
+                    needed_until: needed_until(&**op, &increments),
+                };
+                let bytes = state::encode(&schema, &increments, &op.description())?;
+                let writing = self.at.log.write_file(format!("state/{name}"), epoch, "increment", bytes);
+                let file = self.job.runtime.block_on(writing)?;
+                infos.insert(file.clone(), info);
+                files.increments.push(file);
+            }
+            if last {
+                continue;
+            }
+            self.compactor.start(
+                operator,
+                &**op,
+                files,
+                infos,
+                watermark,
+                Place { log: self.at.log.clone(), name, runtime: self.job.runtime.clone(), memory: self.memory_limit },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Drops the files of which nothing is needed any more.
+fn forget_files(files: &mut StateFiles, infos: &mut HashMap<String, FileInfo>, watermark: Option<Watermark>) {
+    let Some(watermark) = watermark else { return };
+    let mut keep = |file: &String| {
+        let needed = infos.get(file).and_then(|i| i.needed_until).is_none_or(|until| until > watermark);
+        if !needed {
+            infos.remove(file);
+        }
+        needed
+    };
+    files.base = files.base.take().filter(&mut keep);
+    files.increments.retain(keep);
+}
+
+struct Place {
+    log: EpochLog,
+    name: String,
+    runtime: tokio::runtime::Handle,
+    memory: usize,
+}
+
+impl Compactor {
+    /// Puts a finished file in the place of those that it was made of.
+    fn take(&mut self, operator: usize, files: &mut StateFiles, infos: &mut HashMap<String, FileInfo>) {
+        let Some((inputs, result)) = self.running.get(&operator) else { return };
+        let made = match result.try_recv() {
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Err(Error::internal("it ended without a word")),
+            Ok(made) => made,
+        };
+        match made {
+            Ok((file, info)) => {
+                // Some may have been forgotten meanwhile; those that are left are still neighbours.
+                let all: Vec<String> = files.base.take().into_iter().chain(files.increments.drain(..)).collect();
+                let at = all.iter().position(|f| inputs.contains(f));
+                let mut left: Vec<String> = all.iter().filter(|f| !inputs.contains(f)).cloned().collect();
+                if let Some(at) = at {
+                    left.insert(at, file.clone());
+                    infos.insert(file.clone(), info);
+                    if at == 0 {
+                        files.base = Some(left.remove(0));
+                    }
+                }
+                infos.retain(|f, _| !inputs.contains(f));
+                files.increments = left;
+            }
+            // It is tried again; the increments say the same.
+            Err(e) => log::warn!("state files could not be compacted: {}", e.message),
+        }
+        self.running.remove(&operator);
+    }
+
+    fn start(
+        &mut self,
+        operator: usize,
+        op: &dyn Stateful,
+        files: &StateFiles,
+        infos: &HashMap<String, FileInfo>,
+        watermark: Option<Watermark>,
+        place: Place,
+    ) -> Result<()> {
+        if self.running.contains_key(&operator) {
+            return Ok(());
+        }
+        let all: Vec<String> = files.base.iter().chain(&files.increments).cloned().collect();
+        let rows: Vec<usize> = all.iter().map(|f| infos.get(f).map_or(0, |i| i.rows)).collect();
+        let Some(from) = due(&rows, op.merges_anywhere()) else { return Ok(()) };
+        let inputs = all[from..].to_vec();
+        let (mut fresh, (say, hear)) = (op.fresh()?, channel());
+        let job = inputs.clone();
+        std::thread::Builder::new()
+            .name("bayou-compact".into())
+            .spawn(move || {
+                let _ = say.send(compact(&mut *fresh, &job, watermark, &place));
+            })
+            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+        self.running.insert(operator, (inputs, hear));
+        Ok(())
+    }
+}
+
+fn compact(
+    fresh: &mut dyn Stateful,
+    inputs: &[String],
+    watermark: Option<Watermark>,
+    place: &Place,
+) -> Result<(String, FileInfo)> {
+    let (schema, description) = (fresh.state_schema(), fresh.description());
+    for file in inputs {
+        let bytes = place.runtime.block_on(place.log.at.get(file))?;
+        let bytes = bytes.ok_or_else(|| Error::storage(format!("{file} is gone")))?;
+        for batch in state::decode(&bytes, &description, &schema, file)? {
+            fresh.restore(&batch)?;
+        }
+        if fresh.memory() > place.memory / 4 {
+            fresh.shrink(place.memory / 8)?;
+        }
+    }
+    fresh.forget(watermark)?;
+    let pieces = fresh.snapshot()?;
+    let info = FileInfo {
+        rows: pieces.iter().map(|b| b.num_rows()).sum(),
+        needed_until: match pieces.is_empty() {
+            true => watermark,
+            false => needed_until(fresh, &pieces),
+        },
+    };
+    let bytes = state::encode(&schema, &pieces, &description)?;
+    // Numbered as the newest that it stands for: clean-up goes by numbers.
+    let number = inputs.last().and_then(|f| f.rsplit('/').next()?.get(..20)?.parse().ok());
+    let number = number.ok_or_else(|| Error::internal("a state file without a number"))?;
+    let writing = place.log.write_file(format!("state/{}", place.name), number, "base", bytes);
+    Ok((place.runtime.block_on(writing)?, info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::due;
+
+    #[test]
+    fn files_are_compacted_when_what_came_after_is_worth_it() {
+        assert_eq!(due(&[10; 7], true), None, "too few");
+        assert_eq!(due(&[10; 8], true), Some(0));
+        assert_eq!(due(&[1000, 10, 10, 10, 10, 10, 10, 10, 10], true), Some(1), "the large one stays");
+        assert_eq!(due(&[1000, 10, 10, 10, 10, 10, 10, 10, 10], false), None, "only from the oldest on");
+        assert_eq!(due(&[16, 10, 10, 10, 10, 10, 10, 10, 10], false), Some(0));
+        let many: Vec<usize> = std::iter::once(1_000_000).chain([1; 70]).collect();
+        assert_eq!(due(&many, false), Some(0), "so many are never kept");
+    }
+
+    #[test]
+    fn an_epoch_that_adds_little_writes_little_in_the_long_run() {
+        let (mut files, mut written, mut most) = (vec![], 0usize, 0);
+        for _ in 0..10_000 {
+            files.push(1usize);
+            written += 1;
+            if let Some(from) = due(&files, true) {
+                let sum = files.drain(from..).sum();
+                written += sum;
+                files.push(sum);
+            }
+            most = most.max(files.len());
+        }
+        assert!(most < 32, "{most} files");
+        assert!(written < 10_000 * 12, "each row was written {} times", written / 10_000);
+    }
+}

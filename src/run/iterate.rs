@@ -1,0 +1,310 @@
+//! Iterators: the engine without tables. At-least-once; nothing is committed unless a name and a checkpoint are given.
+
+use super::feed::{Fed, Feed};
+use super::rebatch::Rebatch;
+use crate::batch::Messages;
+use crate::engine::Engine;
+use crate::engine::plan::{Plan, Target};
+use crate::epoch::{PositionMap, position_map, positions};
+use crate::flow::mode::parse_mode;
+use crate::flow::source::OnMalformed;
+use crate::flow::stream::Stream;
+use crate::flow::trigger::Trigger;
+use crate::position::TopicPartition;
+use crate::sink::OutputMode;
+use crate::storage::Location;
+use crate::time::{Clock, SystemClock};
+use crate::window::Tracker;
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// So long an answer about the topics stands: a topic is not deleted, made anew, and filled past where we read, in less.
+const CONFIRMED: Duration = Duration::from_millis(50);
+
+pub struct IterateOptions {
+    pub trigger: Trigger,
+    pub output_mode: Option<String>,
+    pub limit: Option<usize>,
+    pub timeout: Option<Duration>,
+    pub batch_rows: Option<usize>,
+    pub close_windows: bool,
+    /// Malformed messages stop an iterator unless something else is said.
+    pub on_malformed: OnMalformed,
+    pub checkpoint: Option<(Location, String)>,
+    /// How many rejects are kept to be looked at; the others are only counted.
+    pub keep_rejects: usize,
+}
+
+impl Default for IterateOptions {
+    fn default() -> Self {
+        Self {
+            trigger: Trigger::AvailableNow,
+            output_mode: None,
+            limit: None,
+            timeout: None,
+            batch_rows: None,
+            close_windows: false,
+            on_malformed: OnMalformed::Fail,
+            checkpoint: None,
+            keep_rejects: 0,
+        }
+    }
+}
+
+pub enum Polled {
+    Batch(RecordBatch),
+    Pending,
+    Done,
+}
+
+pub struct BatchIterator {
+    pub engine: Engine,
+    feed: Option<Feed>,
+    at_hand: bool,
+    out: Rebatch,
+    mode: OutputMode,
+    options: IterateOptions,
+    left: usize,
+    deadline: Option<Instant>,
+    tick: Instant,
+    changed: bool,
+    done: bool,
+    flush: bool,
+    runtime: tokio::runtime::Handle,
+    /// Messages that wait for the answer to whether their topic is still the one that was read so far, and when that was last so.
+    held: Option<(Arc<Messages>, Vec<u32>)>,
+    confirmed: Option<Instant>,
+    /// Positions behind the batches handed out; stored when the next one is asked for.
+    handed: Option<PositionMap>,
+}
+
+impl BatchIterator {
+    pub fn new(stream: &Stream, options: IterateOptions, runtime: tokio::runtime::Handle) -> Result<Self> {
+        let mode = parse_mode(options.output_mode.as_deref(), stream)?;
+        let target =
+            Target { name: stream.name().unwrap_or("stream").into(), stream: stream.clone(), mode, apart: false };
+        let plan = Plan::new(vec![target])?;
+        let sources = plan.kafka_sources();
+        if options.checkpoint.is_some() && (!plan.operators.is_empty() || sources.is_empty()) {
+            return Err(Error::config(
+                "name= and checkpoint_location= keep an iterator's position in a topic; an aggregate's state is kept by write_delta",
+            ));
+        }
+        let engine = Engine::new(plan, options.on_malformed)?;
+        let mut start = None;
+        if let Some((at, name)) = &options.checkpoint {
+            let file = format!("iterator-{name}.json");
+            if let Some(bytes) = runtime.block_on(at.get(&file))? {
+                let map: PositionMap = serde_json::from_slice(&bytes)
+                    .map_err(|e| Error::storage(format!("{}{file} is damaged: {e}", at.display())))?;
+                start = Some(positions(&map));
+            }
+        }
+        let feed = match sources.is_empty() {
+            true => None,
+            false => {
+                let start = start.map_or_else(|| Feed::starts(&sources), Ok)?;
+                let mut feed = Feed::new(sources, start.into(), options.trigger == Trigger::AvailableNow)?;
+                feed.topic_ids = feed.ask_topic_ids()?;
+                Some(feed)
+            }
+        };
+        let mut it = Self {
+            at_hand: feed.is_none(),
+            feed,
+            out: Rebatch::new(stream.schema().clone(), options.batch_rows),
+            mode,
+            left: options.limit.unwrap_or(usize::MAX),
+            deadline: options.timeout.map(|t| Instant::now() + t),
+            tick: Instant::now(),
+            changed: false,
+            done: false,
+            flush: false,
+            runtime,
+            held: None,
+            confirmed: None,
+            handed: None,
+            engine,
+            options,
+        };
+        if let Some(feed) = &it.feed {
+            it.engine.know(feed.positions.keys());
+        }
+        it.engine.begin();
+        super::statics::refresh(&mut it.engine, &it.runtime)?;
+        Ok(it)
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.engine.plan.targets[0].stream.schema().clone()
+    }
+
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.feed.as_mut().map_or(vec![], |f| std::mem::take(&mut f.warnings))
+    }
+
+    /// Takes one step of at most about `wait`.
+    pub fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.store_position()?;
+        if self.left == 0 {
+            self.close();
+        }
+        if let Some(batch) = self.pop()? {
+            return Ok(Polled::Batch(batch));
+        }
+        if self.done {
+            return Ok(Polled::Done);
+        }
+        if self.deadline.is_some_and(|d| Instant::now() >= d) {
+            self.flush = true;
+            self.close();
+            return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
+        }
+        if self.at_hand {
+            self.engine.push_at_hand(SystemClock.now())?;
+            self.end_epoch(true)?;
+            self.done = true;
+            self.flush = true;
+        } else if let Err(e) = self.read(wait) {
+            if self.feed.as_ref().is_some_and(|f| f.connection.check_alive().is_err()) {
+                self.close();
+            }
+            return Err(e);
+        }
+        match self.pop()? {
+            Some(batch) => Ok(Polled::Batch(batch)),
+            None if self.done => Ok(Polled::Done),
+            None => Ok(Polled::Pending),
+        }
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<()> {
+        let Some(feed) = &mut self.feed else { return Ok(()) };
+        let now = SystemClock.now();
+        let until_tick = match self.options.trigger {
+            Trigger::Interval(every) => (self.tick + every).saturating_duration_since(Instant::now()),
+            Trigger::AvailableNow => wait,
+        };
+        let wait = wait.min(until_tick.max(Duration::from_millis(1)));
+        let fed = match self.held.take() {
+            None => feed.next(wait, None)?,
+            Some((messages, wanted)) => match feed.confirm_topics(wait)? {
+                None => {
+                    self.held = Some((messages, wanted));
+                    Fed::Nothing
+                }
+                Some(true) => {
+                    self.confirmed = Some(Instant::now());
+                    Fed::Messages(messages, wanted)
+                }
+                Some(false) => {
+                    // What has come of a topic that was made anew comes again, from its start.
+                    let anew = feed.look_again()?;
+                    self.engine.know(feed.positions.keys());
+                    let stands = |i: &u32| !anew.contains(&messages.source(*i as usize).topic);
+                    let wanted = wanted.into_iter().filter(stands).collect();
+                    Fed::Messages(messages, wanted)
+                }
+            },
+        };
+        match fed {
+            Fed::Messages(messages, wanted) if self.confirmed.is_none_or(|at| at.elapsed() > CONFIRMED) => {
+                self.held = Some((messages, wanted));
+            }
+            Fed::Messages(messages, wanted) => {
+                self.engine.push_messages(&messages, &wanted, now)?;
+                self.changed = true;
+                self.collect_rows();
+                if self.options.trigger == Trigger::AvailableNow && self.options.batch_rows.is_none() {
+                    self.flush = true;
+                }
+            }
+            Fed::Nothing => {}
+            Fed::Again(why) => {
+                log::warn!("{why}; looking at the topic again");
+                feed.look_again()?;
+                self.engine.know(feed.positions.keys());
+            }
+            Fed::Finished => {
+                self.end_epoch(true)?;
+                self.done = true;
+                self.flush = true;
+            }
+        }
+        if let Trigger::Interval(every) = self.options.trigger
+            && self.tick.elapsed() >= every
+        {
+            self.tick = Instant::now();
+            let idle = |t: &Tracker, p: &TopicPartition| self.feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
+            if self.changed || self.engine.would_emit(&idle, now) {
+                self.end_epoch(false)?;
+                self.flush = true;
+            }
+            if let Some(feed) = &mut self.feed {
+                let new = feed.rediscover()?;
+                self.engine.know(new.keys());
+            }
+        }
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, last: bool) -> Result<()> {
+        let now = SystemClock.now();
+        let feed = &self.feed;
+        let idle = |t: &Tracker, p: &TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
+        self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;
+        self.changed = false;
+        self.collect_rows();
+        if !last {
+            super::statics::refresh(&mut self.engine, &self.runtime)?;
+        }
+        Ok(())
+    }
+
+    fn collect_rows(&mut self) {
+        // Each holds its whole chunk of messages in memory.
+        self.engine.rejects.truncate(self.options.keep_rejects);
+        for batch in std::mem::take(&mut self.engine.outputs[0]) {
+            if self.mode == OutputMode::Complete || !batch.is_empty() {
+                self.out.push(batch.rows);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.out.pop(self.flush)? else {
+            self.flush = self.done;
+            return Ok(None);
+        };
+        let cut = batch.num_rows() > self.left;
+        let batch = batch.slice(0, batch.num_rows().min(self.left));
+        self.left -= batch.num_rows();
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        if self.options.checkpoint.is_some() && self.out.rows() == 0 && self.held.is_none() && !cut {
+            self.handed = self.feed.as_ref().map(|f| position_map(&f.positions));
+        }
+        Ok(Some(batch))
+    }
+
+    fn store_position(&mut self) -> Result<()> {
+        if let (Some((at, name)), Some(map)) = (&self.options.checkpoint, self.handed.take()) {
+            let bytes = serde_json::to_vec(&map).map_err(|e| Error::internal(e.to_string()))?;
+            self.runtime.block_on(at.put(&format!("iterator-{name}.json"), bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Releases the consumer.
+    pub fn close(&mut self) {
+        self.done = true;
+        if let Some(mut feed) = self.feed.take() {
+            feed.stop();
+        }
+        crate::kafka::embedded::remove_what_is_left();
+    }
+}

@@ -1,0 +1,143 @@
+//! What happens beside the stream and never fails it: checkpoints of the tables' logs, small files joined, old epochs cleaned up.
+
+use super::Job;
+use super::control::{Shared, Stop};
+use super::memory::{self, GiveBack};
+use super::runner::Runner;
+use crate::epoch::EpochLog;
+use crate::flow::QUARANTINE;
+use crate::sink::{Maintain, Round};
+use crate::time::{Clock, SystemClock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Every so many epochs the epoch log is looked at.
+const CLEAN_EVERY: i64 = 20;
+
+/// How long a run that has ended waits for what happens beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a round hands back: what went wrong, and what is known of the tables.
+type Ended = (Vec<String>, BTreeMap<String, Box<dyn Maintain>>, Option<i64>);
+
+/// One round at a time.
+#[derive(Default)]
+pub struct Maintenance {
+    round: Option<JoinHandle<Ended>>,
+    told: BTreeSet<String>,
+    /// By output, while no round is at work.
+    upkeep: BTreeMap<String, Box<dyn Maintain>>,
+    /// The epoch at which old ones were cleaned up last, or before which this run began.
+    cleaned: Option<i64>,
+    /// The oldest epoch that is kept.
+    oldest: Option<i64>,
+    give_back: GiveBack,
+}
+
+impl Maintenance {
+    pub fn is_idle(&self) -> bool {
+        self.round.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// What went wrong is a warning of the query, each once: a store that is ill would repeat it with each epoch.
+    fn tell(&mut self, shared: &Shared, wrong: Vec<String>) {
+        for text in wrong {
+            log::warn!("{text}");
+            if self.told.len() < 20 && self.told.insert(text.clone()) {
+                shared.report.lock().warnings.push(text);
+            }
+        }
+    }
+
+    /// At a run's end: what is at work may end.
+    pub fn settle(&mut self, job: &Job, shared: &Shared, patience: Duration) {
+        if let Some(task) = self.round.take()
+            && let Ok(ended) = job.runtime.block_on(async { tokio::time::timeout(patience, task).await })
+        {
+            match ended {
+                Ok((wrong, upkeep, oldest)) => {
+                    self.upkeep = upkeep;
+                    self.oldest = oldest;
+                    self.tell(shared, wrong);
+                }
+                Err(e) => {
+                    self.tell(shared, vec![format!("{}: what happens beside the stream ended: {e}", job.flow.name)])
+                }
+            }
+        }
+    }
+}
+
+impl Runner<'_> {
+    /// At a run's end: rounds may have been left out because the one before was still at work.
+    pub(super) fn maintain_at_end(&mut self) {
+        let patience = if self.shared.stopping() == Stop::Now { Duration::ZERO } else { PATIENCE };
+        self.maintenance.settle(self.job, self.shared, patience);
+        let due = |last: i64| self.maintenance.cleaned.is_some_and(|c| last / CLEAN_EVERY > c / CLEAN_EVERY);
+        if let Some(last) = self.last_done.filter(|last| due(*last))
+            && !patience.is_zero()
+        {
+            self.maintain(last);
+            self.maintenance.settle(self.job, self.shared, patience);
+        }
+    }
+
+    /// After an epoch is done, unless the round before is still at work.
+    pub(super) fn maintain(&mut self, epoch: i64) {
+        if !self.maintenance.is_idle() {
+            return;
+        }
+        self.maintenance.settle(self.job, self.shared, Duration::from_secs(1));
+        let (optimize_every, clean_log) = (self.job.flow.optimize_every, self.job.flow.clean_log);
+        let due = self.at.committer.at_versions();
+        for (name, _) in &due {
+            let sink = match self.job.flow.outputs.iter().find(|o| o.name == *name) {
+                Some(output) => output.sink().ok(),
+                None if name == QUARANTINE => Some(self.job.flow.quarantine_sink()),
+                None => None,
+            };
+            if !self.maintenance.upkeep.contains_key(name)
+                && let Some(upkeep) = sink.and_then(|s| s.upkeep())
+            {
+                self.maintenance.upkeep.insert(name.clone(), upkeep);
+            }
+        }
+        let (log, name): (EpochLog, String) = (self.at.log.clone(), self.job.flow.name.clone());
+        // Not by the epoch's number alone: a round may be left out because the one before is still at work.
+        let cleaned = self.maintenance.cleaned.get_or_insert(epoch - 1);
+        let clean = epoch / CLEAN_EVERY > *cleaned / CLEAN_EVERY;
+        if clean {
+            *cleaned = epoch;
+        }
+        let give_back = self.maintenance.give_back.is_due();
+        let mut upkeep = std::mem::take(&mut self.maintenance.upkeep);
+        let mut oldest = self.maintenance.oldest;
+        self.maintenance.round = Some(self.job.runtime.spawn(async move {
+            let mut wrong = vec![];
+            if clean {
+                match log.clean(epoch, SystemClock.now(), oldest).await {
+                    Ok(cleaned) => oldest = cleaned.oldest,
+                    Err(e) => wrong
+                        .push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message)),
+                }
+            }
+            for (name, version) in due {
+                let Some(known) = upkeep.get_mut(&name) else { continue };
+                let oldest = Box::pin(oldest_version(&log, oldest, &name));
+                wrong.extend(known.maintain(Round { version, optimize_every, clean_log, oldest }).await);
+            }
+            if give_back {
+                memory::give_back();
+            }
+            (wrong, upkeep, oldest)
+        }));
+    }
+}
+
+/// The table's version as of the oldest epoch that is kept; 0 where that is not known.
+async fn oldest_version(log: &EpochLog, oldest: Option<i64>, table: &str) -> u64 {
+    let Some(oldest) = oldest else { return 0 };
+    let done = log.read_done(oldest).await.ok().flatten();
+    done.and_then(|d| d.tables.get(table).map(|t| t.version)).unwrap_or(0)
+}

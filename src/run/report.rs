@@ -1,0 +1,163 @@
+//! Progress of an epoch, in the words of Spark's StreamingQueryProgress.
+
+use super::Job;
+use super::control::Shared;
+use super::start::Started;
+use crate::engine::{Engine, EpochCounts};
+use crate::epoch::{Seal, position_map};
+use crate::progress::RuleTotals;
+use crate::time::{Clock, SystemClock};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+pub struct Durations {
+    pub worked: Duration,
+    pub staged: Duration,
+    pub sealed: Duration,
+    pub total: Duration,
+}
+
+/// What a seal says of an epoch, and of all epochs so far.
+pub fn counts(engine: &Engine, c: &EpochCounts, totals: &RuleTotals) -> Value {
+    let late: BTreeMap<&str, u64> =
+        engine.plan.operators.iter().map(|o| o.name.as_str()).zip(c.late.iter().copied()).collect();
+    json!({
+        "messages": c.messages,
+        "rows": c.rows,
+        "malformed": c.malformed,
+        "tombstones": c.tombstones,
+        "unknownFields": c.unknown_fields,
+        "dropped": c.dropped,
+        "filtered": c.filtered,
+        "quarantined": c.quarantined,
+        "failedRows": c.failed_rows,
+        "late": late,
+        "rules": totals.list(),
+    })
+}
+
+fn rate(n: u64, d: Duration) -> f64 {
+    let s = d.as_secs_f64();
+    if s > 0.0 { n as f64 / s } else { 0.0 }
+}
+
+fn lag(at: &Started) -> u64 {
+    let ends = at.feed.targets.as_ref().unwrap_or(&at.feed.ends);
+    at.feed.positions.iter().map(|(tp, o)| ends.get(tp).map_or(0, |e| (e.0 - o.0).max(0) as u64)).sum()
+}
+
+#[allow(clippy::too_many_arguments)]
+pub fn epoch(
+    job: &Job,
+    shared: &Shared,
+    at: &Started,
+    seal: &Seal,
+    c: &EpochCounts,
+    written: &BTreeMap<String, u64>,
+    d: Durations,
+) -> Value {
+    let by = |pick: fn(&crate::epoch::Range) -> i64| {
+        let mut out: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
+        for r in &seal.ranges {
+            out.entry(r.topic.as_str()).or_default().insert(r.partition, pick(r));
+        }
+        out
+    };
+    let ms = |d: Duration| d.as_millis() as u64;
+    let engine = &at.engine;
+    let mut event_time = serde_json::Map::new();
+    if let Some(w) = engine.trackers.iter().filter_map(|t| t.watermark).min() {
+        event_time.insert("watermark".into(), w.rfc3339().into());
+    }
+    if let (Some(low), Some(high)) = (c.event_time_min, c.event_time_max) {
+        event_time.insert("min".into(), low.rfc3339().into());
+        event_time.insert("max".into(), high.rfc3339().into());
+    }
+    let operators: Vec<Value> = engine
+        .plan
+        .operators
+        .iter()
+        .zip(&engine.operators)
+        .enumerate()
+        .map(|(i, (operator, state))| {
+            json!({
+                "operatorName": operator.name.split('+').next(),
+                "numRowsTotal": state.groups(),
+                "numRowsUpdated": c.updated[i],
+                "numRowsDroppedByWatermark": c.late[i],
+                "memoryUsedBytes": state.memory(),
+                "customMetrics": c.metrics[i],
+            })
+        })
+        .collect();
+    let ends = at.feed.targets.as_ref().unwrap_or(&at.feed.ends);
+    let sinks: Vec<Value> = job
+        .flow
+        .outputs
+        .iter()
+        .map(|t| json!({"description": t.to.describe(), "table": t.name, "numOutputRows": written.get(&t.name)}))
+        .collect();
+    json!({
+        "id": *shared.id.lock(),
+        "runId": shared.run_id,
+        "name": shared.name,
+        "timestamp": SystemClock.now().rfc3339(),
+        "batchId": seal.epoch,
+        "batchDuration": ms(d.total),
+        "numInputRows": c.messages,
+        "inputRowsPerSecond": rate(c.messages, d.total),
+        "processedRowsPerSecond": rate(c.messages, d.worked + d.staged),
+        "durationMs": {"addBatch": ms(d.worked), "stage": ms(d.staged), "walCommit": ms(d.sealed), "triggerExecution": ms(d.total)},
+        "eventTime": event_time,
+        "stateOperators": operators,
+        "sources": [{
+            "description": format!("KafkaV2[{}]", at.topic_ids.keys().cloned().collect::<Vec<_>>().join(", ")),
+            "startOffset": by(|r| r.from),
+            "endOffset": by(|r| r.until),
+            "latestOffset": position_map(ends),
+            "numInputRows": c.messages,
+            "lag": lag(at),
+        }],
+        "sink": sinks.first(),
+        "sinks": sinks,
+        "numMalformed": c.malformed,
+        "numTombstones": c.tombstones,
+        "numUnknownFields": c.unknown_fields,
+        "numDropped": c.dropped,
+        "numQuarantined": c.quarantined,
+    })
+}
+
+#[allow(clippy::too_many_arguments)]
+pub fn publish(
+    job: &Job,
+    shared: &Shared,
+    at: &Started,
+    c: &EpochCounts,
+    written: &BTreeMap<String, u64>,
+    progress: Value,
+    totals: &RuleTotals,
+    began: Instant,
+) {
+    let mut r = shared.report.lock();
+    r.epochs += 1;
+    r.messages += c.messages;
+    r.rows += c.rows;
+    r.malformed += c.malformed;
+    r.quarantined += c.quarantined;
+    r.dropped += c.dropped;
+    r.late += c.late.iter().sum::<u64>();
+    r.lag = Some(lag(at));
+    r.watermark = at.engine.trackers.iter().filter_map(|t| t.watermark).min().map(|w| w.rfc3339());
+    r.seconds = began.elapsed().as_secs_f64();
+    r.rules = totals.clone();
+    for (name, rows) in written {
+        r.tables.entry(name.clone()).or_default().rows_written += rows;
+    }
+    if c.quarantined > 0 {
+        r.tables.entry(job.flow.quarantine.name()).or_default().rows_written += c.quarantined;
+    }
+    r.open_windows = super::open::open_windows(job, at);
+    r.push(progress);
+}

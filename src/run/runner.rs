@@ -1,0 +1,489 @@
+//! The durable run: epochs from work to done, on a thread of its own.
+
+use super::Job;
+use super::commit::Committer;
+use super::compact::Compactor;
+use super::control::{Query, Shared, Stop, TURN, let_go, take_over};
+use super::feed::Fed;
+use super::heartbeat::{self, Heartbeat};
+use super::maintain::Maintenance;
+use super::start::{self, GRACE, Started};
+use crate::epoch::*;
+use crate::error::Kind;
+use crate::flow::source::KafkaSource;
+use crate::flow::stream::check_name;
+use crate::flow::trigger::Trigger;
+use crate::flow::{Flow, Output, QUARANTINE};
+use crate::position::{Offset, Positions, TopicPartition};
+use crate::progress::RuleTotals;
+use crate::sink::quarantine;
+use crate::sink::{OutputMode, Part, Staging};
+use crate::storage::Location;
+use crate::time::{Clock, EventTime, SystemClock};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An epoch ends at the first of these.
+const MAX_EPOCH_ROWS: u64 = 5_000_000;
+/// Of keys and values as they came.
+const MAX_EPOCH_BYTES: u64 = 256 << 20;
+/// Of rows that are held until the epoch's end: they are there again as the file that is staged, and those of the epoch before while it is
+/// committed.
+const MAX_HELD_BYTES: usize = 64 << 20;
+const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
+
+/// A bounded run ends with an error when Kafka has not answered for so long; one without end waits on.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+impl Job {
+    /// Whether Kafka, which has not answered since then, is waited for.
+    pub(super) fn patient(&self, since: Instant) -> bool {
+        let come_back = |s: Arc<KafkaSource>| s.connection.check_alive().is_ok();
+        (self.flow.trigger != Trigger::AvailableNow || since.elapsed() < PATIENCE)
+            && self.flow.outputs.iter().flat_map(|t| t.stream.kafka_sources()).all(come_back)
+    }
+}
+
+impl Query {
+    /// Starts the query's thread. What can be wrong before any I/O is said at once.
+    pub fn start(job: Job) -> Result<Query> {
+        let flow = &job.flow;
+        check_name(&flow.name, "a query")?;
+        for (i, o) in flow.outputs.iter().enumerate() {
+            check_name(&o.name, "a table")?;
+            let place = o.to.place().map(Location::url);
+            let same = |u: &Output| u.name == o.name || place.is_some() && u.to.place().map(Location::url) == place;
+            if flow.outputs[..i].iter().any(same) {
+                return Err(Error::config(format!("two tables are named '{}' or lie at {}", o.name, o.to.describe())));
+            }
+            if place == Some(flow.quarantine.url()) {
+                return Err(Error::config(format!(
+                    "the table '{}' would lie where the quarantine of '{}' does ({}): what is set aside would be among its rows. Give the table \
+                     another name.",
+                    o.name,
+                    flow.name,
+                    flow.quarantine.display()
+                )));
+            }
+            o.sink()?.check()?;
+        }
+        let query = Query(Arc::new(Shared::new(&flow.name, uuid::Uuid::new_v4().to_string())));
+        let thread = query.clone();
+        std::thread::Builder::new()
+            .name(format!("bayou {}", job.flow.name))
+            .spawn(move || {
+                let checkpoint = job.flow.checkpoint.url().to_string();
+                let run = || take_over(&checkpoint, &thread).and_then(|()| Runner::run(&job, &thread.0));
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+                    let text =
+                        panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                    Err(Error::internal(format!("a fault in bayou: {}", text.unwrap_or("no message"))))
+                });
+                let_go(&checkpoint, &thread);
+                crate::kafka::embedded::remove_what_is_left();
+                thread.0.end(result);
+            })
+            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+        Ok(query)
+    }
+}
+
+pub(super) struct Runner<'a> {
+    pub(super) job: &'a Job,
+    pub(super) shared: &'a Shared,
+    pub(super) at: Started,
+    pub(super) compactor: Compactor,
+    pub(super) maintenance: Maintenance,
+    pub(super) memory_limit: usize,
+    /// The commit of the epoch before, at work beside this one's reading.
+    pub(super) committing: Option<tokio::task::JoinHandle<Result<(Committer, Done)>>>,
+    pub(super) run_totals: RuleTotals,
+    /// The newest epoch of this run that is in every table.
+    pub(super) last_done: Option<i64>,
+    pub(super) began: Instant,
+}
+
+/// An epoch while it is being made.
+pub(super) struct Work {
+    pub epoch: i64,
+    pub from: Positions,
+    pub watermarks_before: BTreeMap<String, Option<EventTime>>,
+    /// By output, from its first rows on.
+    pub parts: Vec<Option<Box<dyn Part>>>,
+    pub quarantine: Option<Box<dyn Part>>,
+    pub messages: u64,
+    pub bytes: u64,
+    pub rows: u64,
+    /// Bytes of rows that are held until the epoch's end.
+    pub held_bytes: usize,
+    pub began: Instant,
+    pub clock: EventTime,
+}
+
+enum Worked {
+    /// The epoch is to be sealed.
+    Full,
+    /// A bounded run has read everything; the epoch may be empty.
+    Last,
+    Abandoned,
+    /// The log is not the one that was read: start again from the newest seal.
+    Again,
+}
+
+enum Ended {
+    Finished,
+    Again,
+}
+
+/// So often in a row a run may start again without having sealed anything.
+const RESTARTS: usize = 10;
+
+impl<'a> Runner<'a> {
+    fn run(job: &Job, shared: &Shared) -> Result<()> {
+        let check = async {
+            start::probe(job).await?;
+            heartbeat::check(&job.flow.checkpoint, &job.flow.name).await
+        };
+        job.runtime.block_on(shared.unless_stopped(Duration::ZERO, check))?;
+        let _beat = Heartbeat::start(&job.flow.checkpoint, &shared.run_id, &job.runtime);
+        let renamed = job.runtime.block_on(super::ownership::under_its_old_name(job))?;
+        let job = renamed.as_ref().unwrap_or(job);
+        let (mut restarts, mut newest) = (0, None);
+        let (mut totals, began) = (RuleTotals::default(), Instant::now());
+        // A run that starts again goes on; only its first start empties the tables.
+        let again = Job { flow: Flow { full_refresh: false, ..job.flow.clone() }, ..job.clone() };
+        let (mut job, mut down) = (job, None);
+        loop {
+            let at = match start::start(job, shared) {
+                // What made the run start again may have taken brokers with it: they come back, or the user stops.
+                Err(e)
+                    if restarts > 0
+                        && e.kind == Kind::Connection
+                        && job.patient(*down.get_or_insert_with(Instant::now)) =>
+                {
+                    log::warn!("{}", e.message);
+                    shared.report.lock().warn(e.message);
+                    if shared.wait_for_stop(Duration::from_secs(1)) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                at => at?,
+            };
+            (job, down) = (&again, None);
+            restarts = if newest.replace(at.next_epoch) == Some(at.next_epoch) { restarts } else { 0 };
+            // New tables that begin at the earliest offset are filled first, then the query starts with all of them.
+            let filling = at.filling.as_ref().map(|f| job.only(&f.tables));
+            let (ended, counted) = Self::run_from(filling.as_ref().unwrap_or(job), shared, at, totals, began)?;
+            if shared.stopping() != Stop::No || matches!(ended, Ended::Finished) && filling.is_none() {
+                return Ok(());
+            }
+            let once_more = matches!(ended, Ended::Again);
+            restarts += usize::from(once_more);
+            totals = if once_more { counted } else { RuleTotals::default() };
+            // A cluster that is coming to rest gets time to.
+            if restarts > 1 && shared.wait_for_stop(Duration::from_secs(restarts as u64)) {
+                return Ok(());
+            }
+            if restarts > RESTARTS {
+                return Err(Error::connection(format!(
+                    "'{}' has started again {RESTARTS} times because the topic's log changed while it was read; it does not come to rest. \
+                     Look at the cluster, then run it again: nothing is written twice.",
+                    job.flow.name
+                )));
+            }
+        }
+    }
+
+    fn run_from(
+        job: &Job,
+        shared: &Shared,
+        at: Started,
+        totals: RuleTotals,
+        began: Instant,
+    ) -> Result<(Ended, RuleTotals)> {
+        let mut runner = Runner {
+            job,
+            shared,
+            at,
+            compactor: Compactor::default(),
+            maintenance: Maintenance::default(),
+            memory_limit: job.flow.memory_limit.unwrap_or_else(super::memory::half_of_memory),
+            committing: None,
+            run_totals: totals,
+            last_done: None,
+            began,
+        };
+        {
+            runner.run_totals.add(&runner.at.engine.counts.rules);
+            let mut report = shared.report.lock();
+            report.rules = runner.run_totals.clone();
+            report.status = "running".into();
+            runner.at.feed.warnings.drain(..).for_each(|text| report.warn(text));
+        }
+        for t in &job.flow.outputs {
+            runner.report_version(&t.name, 0);
+        }
+        for (name, version) in runner.at.committer.versions() {
+            runner.report_version(name, version);
+        }
+        let result = runner.epochs();
+        runner.at.feed.stop();
+        let settled = runner.settle();
+        runner.maintain_at_end();
+        let ended = result?;
+        settled.map(|()| (ended, runner.run_totals))
+    }
+
+    fn epochs(&mut self) -> Result<Ended> {
+        loop {
+            super::statics::refresh(&mut self.at.engine, &self.job.runtime)?;
+            let mut work = self.begin();
+            self.at.engine.epoch = Some(work.epoch);
+            self.at.engine.admissions = self.at.committer.admissions();
+            let worked = self.work(&mut work);
+            let worked = match worked {
+                Ok(w) => w,
+                Err(e) => {
+                    work.abort();
+                    return Err(e);
+                }
+            };
+            let read_all = matches!(worked, Worked::Last);
+            let last = read_all || self.shared.stopping() == Stop::AfterEpoch;
+            if matches!(worked, Worked::Abandoned | Worked::Again) {
+                work.abort();
+                return Ok(if matches!(worked, Worked::Again) { Ended::Again } else { Ended::Finished });
+            }
+            // The end of a filling is sealed in any case: only that tells that it has ended.
+            if work.messages > 0 || self.has_news(last) || last && self.at.filling.is_some() {
+                if !self.finish(work, last, read_all)? {
+                    return Ok(Ended::Again);
+                }
+                self.at.engine.keep_within(self.memory_limit)?;
+            } else {
+                work.abort();
+            }
+            if last {
+                if self.at.filling.is_none() {
+                    self.say_what_is_open();
+                }
+                return Ok(Ended::Finished);
+            }
+        }
+    }
+
+    fn begin(&self) -> Work {
+        let trackers = self.at.engine.plan.trackers.iter().zip(&self.at.engine.trackers);
+        // Ranges join on to those before: what is lost lies within.
+        let mut from = self.at.feed.sealed();
+        for lost in self.at.feed.lost.iter().rev() {
+            from.insert(TopicPartition::new(&lost.topic, lost.partition), Offset(lost.from));
+        }
+        Work {
+            epoch: self.at.next_epoch,
+            from,
+            watermarks_before: trackers.map(|((n, _), t)| (n.clone(), t.watermark)).collect(),
+            parts: self.job.flow.outputs.iter().map(|_| None).collect(),
+            quarantine: None,
+            messages: 0,
+            bytes: 0,
+            rows: 0,
+            held_bytes: 0,
+            began: Instant::now(),
+            clock: SystemClock.now(),
+        }
+    }
+
+    /// Whether an epoch without messages has something to tell: windows that time has closed, or a recorded loss.
+    fn has_news(&self, last: bool) -> bool {
+        let now = SystemClock.now();
+        let feed = &self.at.feed;
+        let close = last && self.job.flow.close_windows && self.at.engine.would_close(now);
+        close || !feed.lost.is_empty() || self.at.engine.would_emit(&|t, p| feed.is_idle(t, p, now), now)
+    }
+
+    /// Reads until the epoch is full.
+    fn work(&mut self, work: &mut Work) -> Result<Worked> {
+        let limit = self.at.feed.max_offsets_per_trigger();
+        loop {
+            match self.shared.stopping() {
+                Stop::Now => return Ok(Worked::Abandoned),
+                Stop::AfterEpoch => return Ok(Worked::Full),
+                Stop::No => {}
+            }
+            // Also while there is no end of messages: what is in a new partition may be gone by the time there is.
+            let new = self.at.feed.rediscover()?;
+            if !new.is_empty() {
+                self.at.engine.know(new.keys());
+            }
+            // A commit that failed is known before more is read.
+            if self.committing.as_ref().is_some_and(|c| c.is_finished()) {
+                self.settle()?;
+            }
+            let elapsed = work.began.elapsed();
+            let full = match self.job.flow.trigger {
+                Trigger::AvailableNow => elapsed >= MAX_EPOCH_TIME && work.messages > 0,
+                Trigger::Interval(every) => {
+                    elapsed >= every.min(MAX_EPOCH_TIME) && !every.is_zero() || elapsed >= MAX_EPOCH_TIME
+                }
+            };
+            // An epoch's own groups cannot be moved to disk: what is too much for memory is two epochs.
+            let memory = self.at.engine.memory() + work.held_bytes;
+            let heavy = work.messages > 0 && memory > self.memory_limit / 4 * 5;
+            // As fast as possible: what is there goes as soon as the epoch before is committed.
+            let at_once = self.job.flow.trigger == Trigger::Interval(Duration::ZERO) && self.committing.is_none();
+            let large = work.bytes >= MAX_EPOCH_BYTES || work.held_bytes >= MAX_HELD_BYTES;
+            if full
+                || heavy
+                || large
+                || at_once && work.messages > 0
+                || work.rows >= MAX_EPOCH_ROWS
+                || limit.is_some_and(|l| work.messages >= l)
+            {
+                // An interval's epoch that is cut by its size still waits for the interval's end.
+                if let Trigger::Interval(every) = self.job.flow.trigger
+                    && limit.is_some_and(|l| work.messages >= l)
+                    && elapsed < every
+                {
+                    std::thread::sleep(TURN.min(every - elapsed));
+                    continue;
+                }
+                return Ok(Worked::Full);
+            }
+            let most = limit.map(|l| (l - work.messages) as usize);
+            // Whether the commit has ended is looked at again soon where something waits for it.
+            let turn = if work.messages > 0 && self.committing.is_some() { TURN / 10 } else { TURN };
+            let fed = self.at.feed.next(turn, most)?;
+            self.warn();
+            match fed {
+                Fed::Messages(messages, wanted) => {
+                    work.messages += wanted.len() as u64;
+                    work.bytes += (messages.bytes() as u64 * wanted.len() as u64) / messages.len().max(1) as u64;
+                    self.at.engine.push_messages(&messages, &wanted, work.clock)?;
+                    self.stage(work)?;
+                }
+                Fed::Nothing => {
+                    if at_once && self.has_news(false) {
+                        return Ok(Worked::Full);
+                    }
+                }
+                Fed::Finished => return Ok(Worked::Last),
+                Fed::Again(why) => {
+                    log::warn!("{}: starting again from the last epoch: {why}", self.job.flow.name);
+                    self.shared.report.lock().warn(format!("started again from the last epoch: {why}"));
+                    return Ok(Worked::Again);
+                }
+            }
+        }
+    }
+
+    /// Shows what the feed has to say at once: while brokers are gone no epoch comes to show it.
+    pub(super) fn warn(&mut self) {
+        if !self.at.feed.warnings.is_empty() {
+            let mut report = self.shared.report.lock();
+            self.at.feed.warnings.drain(..).for_each(|text| report.warn(text));
+        }
+    }
+
+    /// Hands the rows made so far to the writers of data files.
+    pub(super) fn stage(&mut self, work: &mut Work) -> Result<()> {
+        let runtime = &self.job.runtime;
+        for (i, t) in self.job.flow.outputs.iter().enumerate() {
+            let batches = std::mem::take(&mut self.at.engine.outputs[i]);
+            if batches.is_empty() {
+                continue;
+            }
+            let staging = self.staging(&t.name)?;
+            let part = work.parts[i].get_or_insert_with(|| staging.begin(runtime));
+            let before = part.held();
+            for batch in batches {
+                // What the target does not take goes to quarantine: nothing is sealed that cannot be committed.
+                let refused = staging.judge(&batch.rows)?;
+                let batch = match refused.is_empty() {
+                    true => batch,
+                    false => self.at.engine.refuse(&t.name, t.mode == OutputMode::Complete, &batch, refused)?,
+                };
+                work.rows += batch.len() as u64;
+                part.push(batch.rows)?;
+            }
+            work.held_bytes += part.held() - before;
+        }
+        let rejects = std::mem::take(&mut self.at.engine.rejects);
+        if !rejects.is_empty() {
+            if work.quarantine.is_none() {
+                let staging = runtime.block_on(self.at.committer.quarantine(self.job))?;
+                work.quarantine = Some(staging.begin(runtime));
+            }
+            if let Some(part) = &mut work.quarantine {
+                part.push(quarantine::rows(&rejects, work.epoch)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How rows go to an output's target.
+    pub(super) fn staging(&self, name: &str) -> Result<Arc<dyn Staging>> {
+        let staging = self.at.committer.staging.get(name).cloned();
+        staging.ok_or_else(|| Error::internal(format!("the target of '{name}' is not open")))
+    }
+
+    /// Waits for the commit of the epoch before until it ends, or until the user has wanted out for `GRACE`: how long a function or a merge
+    /// takes is nobody's to say, and an epoch that is not done must not be followed by another.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Some(mut task) = self.committing.take() else { return Ok(()) };
+        let mut until: Option<Instant> = None;
+        let waited = loop {
+            if self.shared.stopping() == Stop::Now {
+                until.get_or_insert_with(|| Instant::now() + GRACE);
+            }
+            let turn = until.map_or(TURN, |u| TURN.min(u.saturating_duration_since(Instant::now())));
+            let waited = self.job.runtime.block_on(async { tokio::time::timeout(turn, &mut task).await });
+            // Nor does a function hold up who wants out: the next start calls it again.
+            let given_up = self.shared.stopping() == Stop::Now && self.shared.is_calling();
+            if waited.is_ok() || given_up || until.is_some_and(|u| Instant::now() >= u) {
+                break waited;
+            }
+        };
+        match waited {
+            Err(_) => Ok(()), // left to the next start, which finishes what is sealed
+            Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),
+            Ok(Ok(Err(e))) => Err(e),
+            Ok(Ok(Ok((committer, done)))) => {
+                for (name, table) in &done.tables {
+                    self.report_version(name, table.version);
+                }
+                let epoch = done.epoch;
+                self.last_done = Some(epoch);
+                // A quarantine table may have been made meanwhile.
+                let newer = std::mem::replace(&mut self.at.committer, committer);
+                self.at.committer.take_on(newer);
+                self.maintain(epoch);
+                Ok(())
+            }
+        }
+    }
+
+    fn report_version(&self, name: &str, version: u64) {
+        let mut report = self.shared.report.lock();
+        let (name, location, mode) = match self.job.flow.outputs.iter().find(|t| t.name == name) {
+            Some(t) => (t.name.clone(), t.to.describe(), t.mode_name().to_string()),
+            None if name == QUARANTINE => {
+                (self.job.flow.quarantine.name(), self.job.flow.quarantine.display(), "append".into())
+            }
+            None => return,
+        };
+        let entry = report.tables.entry(name).or_default();
+        entry.version = version;
+        entry.location = location;
+        entry.mode = mode;
+    }
+}
+
+impl Work {
+    fn abort(self) {
+        self.parts.into_iter().flatten().chain(self.quarantine).for_each(|part| part.abort());
+    }
+}

@@ -1,0 +1,299 @@
+//! The end of an epoch: stage, seal, and hand the commit over.
+
+use super::commit::seal_to_commits;
+use super::control::{Stop, TURN};
+use super::report;
+use super::runner::{Runner, Work};
+use super::start::{Looked, Started};
+use crate::engine::EpochCounts;
+use crate::epoch::*;
+use crate::error::Kind;
+use crate::flow::QUARANTINE;
+use crate::progress::RuleTotals;
+use crate::sink::{OutputMode, Staged, StagedRows};
+use crate::time::{Clock, EventTime, SystemClock};
+use crate::{Error, Result, state};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What the last look at the tables before a seal has shown.
+enum Looks {
+    /// The rows fit; these tables are up to date.
+    Fit(Vec<String>),
+    /// They do not fit any more, and why.
+    Changed(String),
+}
+
+/// What staged files say they are.
+pub const STAGED: &str = "staged rows";
+
+impl Runner<'_> {
+    /// Stage, seal, and hand the commit over. False: what was read is not of the topics that it was to be of.
+    pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<bool> {
+        let worked = work.began.elapsed();
+        let now = SystemClock.now();
+        // Everything of this epoch is read: asked now, and answered while the files are written.
+        let mut confirmed = self.at.feed.confirm_topics(Duration::ZERO)?;
+        {
+            let Started { engine, feed, filling, .. } = &mut self.at;
+            let close = last && self.job.flow.close_windows && self.shared.stopping() == Stop::No;
+            engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), close, now)?;
+            if read_all && filling.is_some() {
+                // From here on the tables go by the others' watermark: what that closes is handed out now.
+                engine.catch_up(now)?;
+            }
+        }
+        self.stage(&mut work)?;
+        let counts = self.at.engine.take_counts();
+        let mut totals = self.at.totals.clone();
+        totals.add(&counts.rules);
+
+        let rt = self.job.runtime.clone();
+        let staging = Instant::now();
+        let mut tables = BTreeMap::new();
+        let mut written = BTreeMap::new();
+        let mut staged_rows = BTreeMap::new();
+        for (i, (t, part)) in self.job.flow.outputs.iter().zip(std::mem::take(&mut work.parts)).enumerate() {
+            let part = match part {
+                Some(part) => part,
+                None => self.staging(&t.name)?.begin(&rt),
+            };
+            let engine = &self.at.engine;
+            // By its last aggregate: those below it may have changed without any of their windows being closed.
+            let top = engine.plan.top_operator(i);
+            let changed = top.map(|o| engine.changed[o].as_slice()).unwrap_or_default();
+            let staged = rt.block_on(part.finish(changed))?;
+            // A complete result that has become empty must show as such.
+            let emptied = t.mode == OutputMode::Complete && top.is_some_and(|o| counts.updated[o] > 0);
+            let commit = staged.rows > 0 || emptied && t.to.place().is_some();
+            written.insert(t.name.clone(), staged.rows);
+            let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).display();
+            let (sealed, whole) = self.sealed(&t.name, location, t.mode_name(), commit, staged, work.epoch)?;
+            tables.insert(t.name.clone(), sealed);
+            staged_rows.extend(whole.map(|rows| (t.name.clone(), rows)));
+        }
+        self.at.engine.changed.iter_mut().for_each(Vec::clear);
+        if let Some(part) = work.quarantine.take() {
+            let staged = rt.block_on(part.finish(&[]))?;
+            let (place, commit) = (self.job.flow.quarantine.display(), staged.rows > 0);
+            let (sealed, _) = self.sealed(QUARANTINE, place, "append", commit, staged, work.epoch)?;
+            tables.insert(QUARANTINE.into(), sealed);
+        }
+        self.write_state(work.epoch, last)?;
+        let staged = staging.elapsed();
+
+        // N+1 is sealed only after N is done.
+        self.settle()?;
+        let asking = Instant::now();
+        let same = loop {
+            if !self.job.patient(asking) {
+                return Err(Error::connection(format!(
+                    "no broker has said whether the topics are still those that were read, so epoch {} was not sealed. Nothing is lost: run '{}' \
+                     again when Kafka answers.",
+                    work.epoch, self.job.flow.name
+                )));
+            }
+            if self.shared.stopping() == Stop::Now {
+                return Ok(true); // not sealed: abandoned
+            }
+            if let Some(same) = confirmed {
+                break same;
+            }
+            confirmed = self.at.feed.confirm_topics(TURN)?;
+            self.warn();
+        };
+        if !same {
+            let text = "started again from the last epoch: a topic was deleted and made anew while it was read";
+            self.shared.report.lock().warn(text.into());
+            return Ok(false);
+        }
+        let looked = match self.look(&mut tables, &staged_rows) {
+            Ok(Looks::Fit(looked)) => looked,
+            Ok(Looks::Changed(text)) => {
+                self.shared.report.lock().warn(text);
+                return Ok(false);
+            }
+            // Not sealed: abandoned.
+            Err(e) if e.kind == Kind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        let sealing = Instant::now();
+        let seal = self.make_seal(&work, &counts, tables, &totals, now);
+        let claim = self.at.log_claim(&rt, &seal)?;
+        if claim == Claim::Theirs {
+            return Err(Error::concurrent_query(format!(
+                "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
+                self.job.flow.name,
+                seal.epoch,
+                self.job.flow.checkpoint.display()
+            )));
+        }
+        self.at.totals = totals;
+        self.run_totals.add(&counts.rules);
+        self.at.next_epoch += 1;
+        self.at.feed.lost.clear();
+        let sealed_in = sealing.elapsed();
+
+        let mut commits = rt.block_on(seal_to_commits(&self.at.log, &seal, &staged_rows))?;
+        commits.iter_mut().for_each(|c| c.looked = looked.contains(&c.name));
+        let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
+        let started = Instant::now();
+        let report = report::epoch(
+            self.job,
+            self.shared,
+            &self.at,
+            &seal,
+            &counts,
+            &written,
+            report::Durations { worked, staged, sealed: sealed_in, total: work.began.elapsed() },
+        );
+        report::publish(self.job, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
+        self.committing = Some(rt.spawn(async move {
+            let done = committer.commit(&log, &seal, commits, SystemClock.now()).await?;
+            log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
+            Ok((committer, done))
+        }));
+        Ok(true)
+    }
+
+    /// What the seal says of one output. Rows that the query keeps are written to a file of its own, and handed back.
+    fn sealed(
+        &self,
+        name: &str,
+        location: String,
+        mode: &str,
+        commit: bool,
+        staged: Staged,
+        epoch: i64,
+    ) -> Result<(SealedTable, Option<StagedRows>)> {
+        let Staged { rows, files, whole, keys } = staged;
+        let mut file = None;
+        if let Some(StagedRows { schema, batches }) = whole.as_ref().filter(|_| rows > 0) {
+            let bytes = state::encode(schema, batches, STAGED)?;
+            let writing = self.at.log.write_file(format!("staged/{name}"), epoch, "rows", bytes);
+            file = Some(self.job.runtime.block_on(writing)?);
+        }
+        let admitted = self.staging(name)?.fingerprint();
+        let sealed =
+            SealedTable { location, mode: mode.into(), commit, rows, adds: files, staged: file, keys, admitted };
+        Ok((sealed, whole))
+    }
+
+    /// A last look at the targets before the seal: what others have made of them may be that they no longer take rows that they took when
+    /// the epoch began. Such an epoch is not sealed but made again.
+    fn look(
+        &mut self,
+        tables: &mut BTreeMap<String, SealedTable>,
+        whole: &BTreeMap<String, StagedRows>,
+    ) -> Result<Looks> {
+        let mut jobs = vec![];
+        for (name, sealed) in tables.iter().filter(|(_, t)| t.commit) {
+            let Some(writer) = self.at.committer.writers.get(name).cloned() else { continue };
+            let staged =
+                Staged { rows: sealed.rows, files: sealed.adds.clone(), whole: whole.get(name).cloned(), keys: vec![] };
+            let admitted = sealed.admitted.clone();
+            jobs.push(async move {
+                let found = writer.lock().await.look(&staged, admitted.as_deref()).await?;
+                Ok::<_, Error>((name.clone(), found))
+            });
+        }
+        let looking = futures::future::try_join_all(jobs);
+        let found = self.job.runtime.block_on(self.shared.unless_stopped(Duration::ZERO, looking))?;
+        let mut looked = vec![];
+        for (name, found) in found {
+            let Some((staging, refused)) = found else { continue };
+            if refused > 0 {
+                return Ok(Looks::Changed(format!(
+                    "started again from the last epoch: the table '{name}' was changed by somebody else, and does not take {refused} of the \
+                     rows that it took before; they go to quarantine"
+                )));
+            }
+            if let Some(sealed) = tables.get_mut(&name) {
+                sealed.admitted = staging.fingerprint();
+            }
+            self.at.committer.staging.insert(name.clone(), staging);
+            looked.push(name);
+        }
+        Ok(Looks::Fit(looked))
+    }
+
+    fn make_seal(
+        &mut self,
+        work: &Work,
+        counts: &EpochCounts,
+        tables: BTreeMap<String, SealedTable>,
+        totals: &RuleTotals,
+        now: EventTime,
+    ) -> Seal {
+        let feed = &mut self.at.feed;
+        let mut records = feed.take_records();
+        let positions = feed.sealed();
+        let ranges = positions.iter().map(|(tp, until)| Range {
+            topic: tp.topic.to_string(),
+            partition: tp.partition.0,
+            from: work.from.get(tp).map_or(until.0, |o| o.0),
+            until: until.0,
+            records: records.remove(tp).unwrap_or_default(),
+            last_timestamp: feed.last_timestamp.get(tp).copied(),
+            last_offset: feed.read.get(tp).map(|r| r.offset.0),
+            leader_epoch: feed.read.get(tp).and_then(|r| r.leader_epoch),
+        });
+        let ranges: Vec<Range> = ranges.collect();
+        let lost = feed.lost.clone();
+        let engine = &self.at.engine;
+        let mut seal = Seal {
+            format_version: FORMAT_VERSION,
+            epoch: work.epoch,
+            nonce: uuid::Uuid::new_v4().to_string(),
+            definition: self.at.definition.clone(),
+            began: work.clock,
+            clock: now,
+            ranges,
+            topic_ids: self.at.new_ids.clone(),
+            watermarks_before: work.watermarks_before.clone(),
+            watermarks: BTreeMap::new(),
+            state: self.at.state.clone(),
+            static_versions: engine.static_versions(),
+            tables,
+            lost,
+            backfill: None,
+            counts: report::counts(engine, counts, totals),
+        };
+        match &self.at.filling {
+            None => {
+                let trackers = engine.plan.trackers.iter().zip(&engine.trackers);
+                seal.watermarks = trackers.map(|((n, _), t)| (n.clone(), t.state())).collect();
+            }
+            Some(filling) => {
+                let theirs = std::mem::replace(&mut seal.ranges, filling.ranges.clone());
+                let of_query = filling.watermarks.iter().map(|(n, s)| (n.clone(), s.watermark)).collect();
+                let before = std::mem::replace(&mut seal.watermarks_before, of_query);
+                let (made, watermarks) = filling.seal(theirs, before, &engine.trackers, &engine.plan.trackers);
+                (seal.backfill, seal.watermarks) = (Some(made), watermarks);
+            }
+        }
+        seal
+    }
+}
+
+impl Started {
+    fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
+        // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
+        const AWAY: Duration = Duration::from_secs(60);
+        let away = self.looked.ago() > AWAY;
+        self.looked = Looked::now();
+        if away && rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest >= seal.epoch) {
+            return Ok(Claim::Theirs);
+        }
+        let claim = rt.block_on(self.log.seal(seal))?;
+        // Away between the look and the answer: others may have gone on, be it from our seal, be it that they cleaned up and ours stands
+        // where theirs was. Then it is theirs to commit; the file is one of those that the next clean-up takes.
+        if claim == Claim::Ours && self.looked.ago() > AWAY {
+            self.looked = Looked::now();
+            if rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest > seal.epoch) {
+                return Ok(Claim::Theirs);
+            }
+        }
+        Ok(claim)
+    }
+}

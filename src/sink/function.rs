@@ -1,0 +1,144 @@
+//! Rows to a user's function: each epoch's, at least once, and the same rows for the same epoch.
+
+use super::{Commit, Part, Rows, Sink, Staged, StagedRows, Staging, Writer};
+use crate::storage::crash;
+use crate::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use tokio::sync::Mutex;
+
+/// What seals and definitions call this way of writing.
+pub const MODE: &str = "foreach";
+
+/// What is handed each epoch's rows. The core knows no Python.
+pub trait ForEach: Send + Sync {
+    /// An error's text is the user's own; it is put into a sentence that says where it happened.
+    fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> Result<()>;
+
+    /// The function's own name.
+    fn name(&self) -> &str;
+
+    fn describe(&self) -> String {
+        format!("the function {}", self.name())
+    }
+}
+
+#[derive(Clone)]
+pub struct FunctionOptions {
+    pub function: Arc<dyn ForEach>,
+}
+
+impl FunctionOptions {
+    pub(super) fn sink(&self, rows: Rows) -> FunctionSink {
+        FunctionSink { schema: rows.schema, function: self.function.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct FunctionSink {
+    schema: SchemaRef,
+    function: Arc<dyn ForEach>,
+}
+
+#[async_trait]
+impl Sink for FunctionSink {
+    /// A function takes whatever columns there are.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Writer for FunctionSink {
+    fn staging(&self) -> Result<Arc<dyn Staging>> {
+        Ok(Arc::new(Whole { schema: self.schema.clone() }))
+    }
+
+    fn describe(&self) -> String {
+        self.function.describe()
+    }
+
+    fn is_last(&self) -> bool {
+        true
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Result<Option<u64>> {
+        let Some(rows) = commit.staged.whole else { return Ok(None) };
+        call(self.function.clone(), rows, commit.name, commit.epoch, commit.log).await?;
+        Ok(None)
+    }
+}
+
+/// All rows of an epoch, held until its end.
+struct Whole {
+    schema: SchemaRef,
+}
+
+impl Staging for Whole {
+    fn begin(&self, _runtime: &tokio::runtime::Handle) -> Box<dyn Part> {
+        Box::new(Held { schema: self.schema.clone(), batches: vec![], bytes: 0 })
+    }
+}
+
+struct Held {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+#[async_trait]
+impl Part for Held {
+    fn push(&mut self, rows: RecordBatch) -> Result<()> {
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.bytes
+    }
+
+    async fn finish(self: Box<Self>, _changed: &[RecordBatch]) -> Result<Staged> {
+        let rows = self.batches.iter().map(|b| b.num_rows() as u64).sum();
+        let whole = Some(StagedRows { schema: self.schema, batches: self.batches });
+        Ok(Staged { rows, whole, ..Staged::default() })
+    }
+}
+
+/// Calls a user's function on a thread of its own: it may take long, and must not do so on one that storage needs.
+/// One call at a time: one that a stopped run has left at work ends before the next run's begins.
+async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch: i64, place: String) -> Result<()> {
+    static AT_WORK: LazyLock<parking_lot::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
+    let turn = AT_WORK.lock().entry(format!("{place}/{name}")).or_default().clone();
+    let turn = turn.lock_owned().await;
+    let (say, hear) = tokio::sync::oneshot::channel();
+    let what = format!("foreach:{name}");
+    std::thread::Builder::new()
+        .name("bayou-foreach".into())
+        .spawn(move || {
+            crash::pass(&what, "before");
+            let said = function.call(&rows.schema, &rows.batches, epoch);
+            crash::pass(&what, "after");
+            drop(turn);
+            let _ = say.send(said);
+        })
+        .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+    match hear.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => Err(Error {
+            source: e.source,
+            ..Error::function(format!(
+                "the function of '{name}' failed for epoch {epoch}: {}. The epoch is sealed: running the query again calls it with the same rows.",
+                e.message
+            ))
+        }),
+        Err(_) => Err(Error::internal(format!("the function of '{name}' ended without an answer"))),
+    }
+}
