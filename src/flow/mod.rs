@@ -7,6 +7,7 @@
 //! ```
 
 pub mod identity;
+pub mod json;
 pub mod mode;
 pub mod output;
 pub mod said;

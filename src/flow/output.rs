@@ -5,6 +5,7 @@ use super::trigger::Trigger;
 use crate::Result;
 use crate::sink::{self, OutputMode, Rows, Sink, To, delta::DeltaOptions, quarantine};
 use crate::storage::Location;
+use crate::time::SharedClock;
 
 /// The name of the quarantine among a query's outputs.
 pub const QUARANTINE: &str = "_quarantine";
@@ -26,13 +27,14 @@ impl Output {
         self.to.mode_name(self.mode)
     }
 
-    pub fn sink(&self) -> Result<Box<dyn Sink>> {
+    pub fn sink(&self, clock: &SharedClock) -> Result<Box<dyn Sink>> {
         let rows = Rows {
             name: self.name.clone(),
             schema: self.stream.schema().clone(),
             declared: self.stream.declared_schema(),
             mode: self.mode,
             keys: if self.mode == OutputMode::Update { self.stream.merge_columns()? } else { vec![] },
+            clock: clock.clone(),
         };
         Ok(sink::make(&self.to, rows))
     }
@@ -59,8 +61,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    pub fn quarantine_sink(&self) -> Box<dyn Sink> {
-        quarantine_sink(self.quarantine.clone(), &self.name)
+    pub fn quarantine_sink(&self, clock: &SharedClock) -> Box<dyn Sink> {
+        quarantine_sink(self.quarantine.clone(), &self.name, clock)
     }
 
     /// The outputs that have a folder of their own, with it.
@@ -70,7 +72,7 @@ impl Flow {
 }
 
 /// The quarantine table of the query `query`.
-pub fn quarantine_sink(location: Location, query: &str) -> Box<dyn Sink> {
+pub fn quarantine_sink(location: Location, query: &str, clock: &SharedClock) -> Box<dyn Sink> {
     let to = To::Delta(DeltaOptions {
         location,
         partition_by: vec![],
@@ -84,6 +86,7 @@ pub fn quarantine_sink(location: Location, query: &str) -> Box<dyn Sink> {
         declared: quarantine::SCHEMA.clone(),
         mode: OutputMode::Append,
         keys: vec![],
+        clock: clock.clone(),
     };
     sink::make(&to, rows)
 }

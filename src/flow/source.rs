@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -177,9 +178,38 @@ pub struct MessagesSource {
     pub schema: Option<SchemaRef>,
     pub decode: DecodeOptions,
     pub on_malformed: Option<OnMalformed>,
+    /// Of messages that are not at hand any more.
+    pub told: Option<Told>,
+}
+
+/// Rows or messages by their count and a hash of what is in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub rows: usize,
+    pub hash: String,
+}
+
+impl Told {
+    fn new(rows: usize, hash: Sha256) -> Self {
+        Self { rows, hash: hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect() }
+    }
 }
 
 impl MessagesSource {
+    pub fn told(&self) -> Told {
+        self.told.clone().unwrap_or_else(|| {
+            let (mut hash, all) = (Sha256::new(), &self.messages);
+            for i in 0..all.len() {
+                let place = format!("{} {} {}", all.source(i), all.offsets[i], all.timestamps[i]);
+                for part in [Some(place.as_bytes()), all.key(i), all.value(i)] {
+                    hash.update(part.map_or(-1, |p| p.len() as i64).to_le_bytes());
+                    hash.update(part.unwrap_or_default());
+                }
+            }
+            Told::new(all.len(), hash)
+        })
+    }
+
     pub fn output_schema(&self) -> Result<SchemaRef> {
         output_schema(self.schema.as_ref(), &self.decode)
     }
@@ -190,11 +220,29 @@ pub struct RowsSource {
     pub id: u64,
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
+    /// Of rows that are not at hand any more.
+    told: Option<Told>,
 }
 
 impl RowsSource {
+    /// Rows that are known by their count and hash only.
+    pub fn known(schema: SchemaRef, told: Told) -> Self {
+        Self { told: Some(told), ..Self::new(schema, vec![]) }
+    }
+
+    pub fn told(&self) -> Result<Told> {
+        if let Some(told) = &self.told {
+            return Ok(told.clone());
+        }
+        let mut hash = Sha256::new();
+        for batch in &self.batches {
+            hash.update(crate::state::encode(&self.schema, std::slice::from_ref(batch), "rows")?);
+        }
+        Ok(Told::new(self.batches.iter().map(RecordBatch::num_rows).sum(), hash))
+    }
+
     pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        Self { id: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed), schema, batches }
+        Self { id: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed), schema, batches, told: None }
     }
 }

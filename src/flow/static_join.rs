@@ -1,5 +1,6 @@
 //! Tables that rows are joined with, as the user named them.
 
+use super::source::Told;
 use crate::storage::Location;
 use crate::transform::StaticJoinSpec;
 use arrow::array::RecordBatch;
@@ -8,14 +9,21 @@ use arrow::datatypes::SchemaRef;
 /// Where a joined table comes from.
 #[derive(Clone)]
 pub enum StaticSide {
-    Rows { rows: RecordBatch, identity: String },
+    Rows {
+        rows: RecordBatch,
+        identity: String,
+        /// Of rows that are not at hand any more.
+        told: Option<Told>,
+    },
     Delta(Location),
 }
 
 impl StaticSide {
     pub fn describe(&self) -> String {
         match self {
-            Self::Rows { rows, .. } => format!("{} rows at hand", rows.num_rows()),
+            Self::Rows { rows, told, .. } => {
+                format!("{} rows at hand", told.as_ref().map_or(rows.num_rows(), |t| t.rows))
+            }
             Self::Delta(at) => format!("the Delta table {}", at.display()),
         }
     }

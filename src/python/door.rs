@@ -34,6 +34,12 @@ pub fn runtime() -> Result<Handle> {
     }
 }
 
+/// The machine's clock, for everything that is started from Python.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks for it")]
+pub fn clock() -> crate::time::SharedClock {
+    crate::time::SharedClock::system()
+}
+
 pub fn check_fork() -> Result<()> {
     let now = std::process::id();
     match PID.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire) {

@@ -103,7 +103,7 @@ pub fn start(py: Python<'_>, stream: &Stream, options: IterateOptions, pandas: b
         py.import("bayou._frames")?.call_method0("need_pandas")?;
     }
     let (stream, rt) = (stream.clone(), door::runtime()?);
-    let inner = door::run(py, move || BatchIterator::new(&stream, options, rt))?;
+    let inner = door::run(py, move || BatchIterator::new(&stream, options, rt, door::clock()))?;
     let inner = Mutex::new(Inner { it: Some(inner), read: false, closed: false });
     Ok(PyBatchIterator { inner, back: Condvar::new(), pandas })
 }
@@ -228,7 +228,7 @@ struct Ran {
 /// Runs an iterator to its end; the steps are short, so that the stop button is seen.
 fn run_all(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<Ran> {
     let (stream, rt) = (stream.clone(), door::runtime()?);
-    let mut it = door::run(py, move || BatchIterator::new(&stream, options, rt))?;
+    let mut it = door::run(py, move || BatchIterator::new(&stream, options, rt, door::clock()))?;
     let mut batches = vec![];
     let result = door::wait(py, |turn| match it.poll(turn)? {
         Polled::Batch(b) => {

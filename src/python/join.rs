@@ -84,7 +84,7 @@ pub fn join(
         let rows = rows_of(other)?;
         let schema = rows.schema.clone();
         let rows = concat_batches(&schema, &rows.batches).map_err(super::table::arrow_error)?;
-        (StaticSide::Rows { identity: identity(&rows)?, rows }, schema)
+        (StaticSide::Rows { identity: identity(&rows)?, rows, told: None }, schema)
     };
     Ok(stream.join_table(side, &schema, &options)?)
 }

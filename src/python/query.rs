@@ -221,7 +221,7 @@ fn start(
         optimize_every: options.optimize_every,
         clean_log: options.clean_log,
     };
-    let job = Job { flow, runtime: door::runtime()? };
+    let job = Job { flow, runtime: door::runtime()?, clock: door::clock() };
     let watch = Watch::begin(py)?;
     let started = watched(py, job, block, progress, &watch);
     watch.end(py)?;

@@ -54,7 +54,8 @@ fn _repair(
     };
     let Places { name, checkpoint, quarantine } = places;
     let place = repair::Place { checkpoint, quarantine, name, options: storage };
-    let found = door::run_async(py, async move { repair::repair(&place, confirm).await })?;
+    let clock = door::clock();
+    let found = door::run_async(py, async move { repair::repair(&place, confirm, &clock).await })?;
     let text = |of: fn(&repair::RefusedRow) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(found.iter().map(of)))
     };

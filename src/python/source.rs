@@ -322,8 +322,13 @@ fn from_messages(
         let message = Message { offset: i as i64, timestamp: -1, value: value.as_deref(), ..Message::default() };
         all.push(message, decode.max_message_bytes);
     }
-    let source =
-        MessagesSource { messages: Arc::new(all), schema, decode, on_malformed: self::on_malformed(on_malformed)? };
+    let source = MessagesSource {
+        messages: Arc::new(all),
+        schema,
+        decode,
+        on_malformed: self::on_malformed(on_malformed)?,
+        told: None,
+    };
     Ok(PyStream(Stream::messages(source)?))
 }
 

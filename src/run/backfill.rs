@@ -12,6 +12,7 @@ use crate::epoch::{Backfill, DefinitionFile, Range, Seal};
 use crate::flow::source::{KafkaSource, Offsets, OnMalformed};
 use crate::flow::{Flow, Output, Trigger};
 use crate::position::{Offset, Positions, TopicPartition};
+use crate::time::SharedClock;
 use crate::window::{Tracker, TrackerState};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ impl Filling {
     }
 
     /// Reads from the earliest offset, or where an earlier run stopped, up to where the others are.
-    pub fn feed(&self, sources: Vec<Arc<KafkaSource>>) -> Result<Feed> {
+    pub fn feed(&self, sources: Vec<Arc<KafkaSource>>, clock: SharedClock) -> Result<Feed> {
         let targets: Positions = self.ranges.iter().map(|r| (key(r), Offset(r.until))).collect();
         let mut positions = Feed::starts_at(&sources, &Offsets::Earliest)?;
         if let Some(b) = &self.before {
@@ -99,7 +100,7 @@ impl Filling {
         }
         // A partition that the query does not know yet is found by it, and read for all tables.
         positions.retain(|tp, _| targets.contains_key(tp));
-        let mut feed = Feed::up_to(sources, positions, &targets)?;
+        let mut feed = Feed::up_to(sources, positions, &targets, clock)?;
         feed.last_timestamp =
             self.before.iter().flat_map(|b| &b.ranges).filter_map(|r| Some((key(r), r.last_timestamp?))).collect();
         Ok(feed)

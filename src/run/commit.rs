@@ -78,12 +78,13 @@ fn undefined(epoch: i64, output: &str) -> Error {
 
 impl Committer {
     pub async fn open(job: &Job) -> Result<Self> {
-        let sinks = job.flow.outputs.iter().map(|o| Ok((o.name.clone(), o.sink()?))).collect::<Result<Vec<_>>>()?;
+        let sinks =
+            job.flow.outputs.iter().map(|o| Ok((o.name.clone(), o.sink(&job.clock)?))).collect::<Result<Vec<_>>>()?;
         let opening =
             sinks.iter().map(|(name, sink)| async move { Ok::<_, Error>((name.clone(), sink.open().await?)) });
         let mut writers: BTreeMap<_, _> = futures::future::try_join_all(opening).await?.into_iter().collect();
         // The quarantine table is created when it is first needed.
-        let quarantine = job.flow.quarantine_sink();
+        let quarantine = job.flow.quarantine_sink(&job.clock);
         if quarantine.exists().await? {
             writers.insert(QUARANTINE.into(), quarantine.open().await?);
         }
@@ -110,7 +111,7 @@ impl Committer {
         if let Some(staging) = self.staging.get(QUARANTINE) {
             return Ok(staging.clone());
         }
-        let writer = job.flow.quarantine_sink().open().await?;
+        let writer = job.flow.quarantine_sink(&job.clock).open().await?;
         let staging = writer.staging()?;
         // Its id is a new one, also where somebody took an older one away.
         self.done.remove(QUARANTINE);

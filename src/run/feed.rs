@@ -9,7 +9,7 @@ use crate::error::Kind;
 use crate::flow::source::KafkaSource;
 use crate::kafka::{Connection, Event, OffsetSpec, Reader, ReaderOptions};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
-use crate::time::EventTime;
+use crate::time::{EventTime, SharedClock};
 use crate::window::Tracker;
 use crate::{Error, Result};
 use loss::Doubt;
@@ -50,6 +50,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const WARNINGS: usize = 200;
 
 pub struct Feed {
+    clock: SharedClock,
     pub connection: Connection,
     sources: Vec<Arc<KafkaSource>>,
     reader: Option<Reader>,
@@ -137,8 +138,13 @@ impl Feed {
     }
 
     /// Of just these partitions, up to these offsets.
-    pub fn up_to(sources: Vec<Arc<KafkaSource>>, positions: Positions, targets: &Positions) -> Result<Self> {
-        let mut feed = Self::new(sources, positions.clone().into(), true)?;
+    pub fn up_to(
+        sources: Vec<Arc<KafkaSource>>,
+        positions: Positions,
+        targets: &Positions,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let mut feed = Self::new(sources, positions.clone().into(), true, clock)?;
         feed.positions.retain(|tp, _| positions.contains_key(tp));
         let positions = feed.positions.clone();
         let bound = |tp: &TopicPartition| targets.get(tp).copied().unwrap_or(positions[tp]);
@@ -148,10 +154,11 @@ impl Feed {
     }
 
     /// `bounded`: up to what is committed in Kafka now, or `ending_offsets`.
-    pub fn new(sources: Vec<Arc<KafkaSource>>, before: Before, bounded: bool) -> Result<Self> {
+    pub fn new(sources: Vec<Arc<KafkaSource>>, before: Before, bounded: bool, clock: SharedClock) -> Result<Self> {
         let connection = one_connection(&sources)?;
         let mut feed = Self {
             connection,
+            clock,
             reader: None,
             options: ReaderOptions {
                 // A bounded run wants its last end-of-partition soon; a live one need not ask 100 times a second.
@@ -401,7 +408,7 @@ impl Feed {
             self.last_arrival.insert(tp.clone(), now);
             let time = match newest[source] {
                 ms if ms >= 0 => EventTime::from_millis(ms),
-                _ => crate::time::Clock::now(&crate::time::SystemClock),
+                _ => self.clock.now(),
             };
             self.last_timestamp.insert(tp.clone(), time);
             let leader_epoch = self.leader_epochs.get(tp).copied().flatten();

@@ -1,8 +1,9 @@
 //! A file that says "somebody runs this query". It makes a second runner's refusal early and friendly; what decides is the
 //! seal, which only one can put.
 
+use super::Job;
 use crate::storage::Location;
-use crate::time::{Clock, EventTime, SystemClock};
+use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -43,12 +44,12 @@ async fn read(at: &Location) -> Result<Option<Beat>> {
 }
 
 /// Refuses when another process runs the query.
-pub async fn check(at: &Location, query: &str) -> Result<()> {
-    check_after(BEAT * 2, at, query).await
+pub async fn check(at: &Location, query: &str, clock: &SharedClock) -> Result<()> {
+    check_after(BEAT * 2, at, query, clock.now()).await
 }
 
 /// What runs elsewhere is seen by its beat: one more within `wait`.
-async fn check_after(wait: Duration, at: &Location, query: &str) -> Result<()> {
+async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime) -> Result<()> {
     let Some(found) = read(at).await? else { return Ok(()) };
     if found.ended || found.pid == std::process::id() && found.host == host() {
         return Ok(());
@@ -68,7 +69,7 @@ async fn check_after(wait: Duration, at: &Location, query: &str) -> Result<()> {
         };
     }
     // A damaged file may say any time.
-    let age = SystemClock.now().0.saturating_sub(found.at.0);
+    let age = now.0.saturating_sub(found.at.0);
     if age > crate::time::micros(BEAT) * 12 {
         return Ok(());
     }
@@ -88,21 +89,23 @@ pub struct Heartbeat {
     at: Location,
     run: String,
     runtime: tokio::runtime::Handle,
+    clock: SharedClock,
 }
 
-fn beat(run: &str, beat: u64, ended: bool) -> Beat {
+fn beat(run: &str, beat: u64, ended: bool, at: EventTime) -> Beat {
     let pid = std::process::id();
-    Beat { host: host(), pid, process_start: process_start(pid), run: run.into(), beat, at: SystemClock.now(), ended }
+    Beat { host: host(), pid, process_start: process_start(pid), run: run.into(), beat, at, ended }
 }
 
 impl Heartbeat {
-    pub fn start(at: &Location, run: &str, runtime: &tokio::runtime::Handle) -> Self {
+    pub fn start(at: &Location, run: &str, job: &Job) -> Self {
+        let (runtime, clock) = (&job.runtime, job.clock.clone());
         let (place, name) = (at.clone(), run.to_string());
         let ended = Arc::new(Notify::new());
         let ending = ended.clone();
         let task = runtime.spawn(async move {
             for n in 0.. {
-                if let Ok(bytes) = serde_json::to_vec(&beat(&name, n, false)) {
+                if let Ok(bytes) = serde_json::to_vec(&beat(&name, n, false, clock.now())) {
                     let _ = place.put(FILE, bytes).await;
                 }
                 if tokio::time::timeout(BEAT, ending.notified()).await.is_ok() {
@@ -110,7 +113,8 @@ impl Heartbeat {
                 }
             }
         });
-        Self { task: Some(task), ended, at: at.clone(), run: run.into(), runtime: runtime.clone() }
+        let clock = job.clock.clone();
+        Self { task: Some(task), ended, at: at.clone(), run: run.into(), runtime: runtime.clone(), clock }
     }
 }
 
@@ -118,6 +122,7 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.ended.notify_one();
         let (at, run, task) = (self.at.clone(), self.run.clone(), self.task.take());
+        let clock = self.clock.clone();
         let last = async move {
             // A beat that is on its way must not land after the last one, and say that the run goes on.
             if let Some(task) = task {
@@ -125,7 +130,7 @@ impl Drop for Heartbeat {
             }
             // Only our own: another runner may have taken over meanwhile.
             if read(&at).await.ok().flatten().is_some_and(|b| b.run == run)
-                && let Ok(bytes) = serde_json::to_vec(&beat(&run, u64::MAX, true))
+                && let Ok(bytes) = serde_json::to_vec(&beat(&run, u64::MAX, true, clock.now()))
             {
                 let _ = at.put(FILE, bytes).await;
             }
@@ -147,6 +152,8 @@ mod tests {
         at.put(FILE, serde_json::to_vec(beat).unwrap()).await.unwrap();
     }
 
+    const NOW: EventTime = EventTime(1_700_000_000_000_000);
+
     fn place() -> (tempfile::TempDir, Location) {
         let folder = tempfile::tempdir().unwrap();
         let at = Location::parse(folder.path().to_str().unwrap(), &Default::default()).unwrap();
@@ -156,15 +163,15 @@ mod tests {
     /// The process that has started this one is another one, and at work.
     fn of_another_process() -> Beat {
         let pid = std::os::unix::process::parent_id();
-        Beat { pid, process_start: process_start(pid), ..beat("theirs", 3, false) }
+        Beat { pid, process_start: process_start(pid), ..beat("theirs", 3, false, NOW) }
     }
 
     fn elsewhere(run: &str, n: u64) -> Beat {
-        Beat { host: "another/boot".into(), pid: 1, ..beat(run, n, false) }
+        Beat { host: "another/boot".into(), pid: 1, ..beat(run, n, false, NOW) }
     }
 
     async fn is_refused(at: &Location) -> bool {
-        match check_after(WAIT, at, "q").await {
+        match check_after(WAIT, at, "q", NOW).await {
             Ok(()) => false,
             Err(e) => {
                 assert_eq!(e.kind, Kind::ConcurrentQuery);
@@ -184,7 +191,7 @@ mod tests {
         let reused = Beat { process_start: Some(1), ..of_another_process() };
         put(&at, &reused).await;
         assert!(!is_refused(&at).await, "the number is another process's by now");
-        put(&at, &beat("ours", 3, false)).await;
+        put(&at, &beat("ours", 3, false, NOW)).await;
         assert!(!is_refused(&at).await, "our own process");
     }
 
@@ -204,7 +211,7 @@ mod tests {
             assert_eq!(is_refused(&at).await, refused, "{run} {n}");
             beats.await.unwrap();
         }
-        let long_ago = EventTime(SystemClock.now().0 - 13 * crate::time::micros(BEAT));
+        let long_ago = EventTime(NOW.0 - 13 * crate::time::micros(BEAT));
         put(&at, &Beat { at: long_ago, ..elsewhere("theirs", 100) }).await;
         let asked = std::time::Instant::now();
         assert!(!is_refused(&at).await);

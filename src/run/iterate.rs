@@ -13,7 +13,7 @@ use crate::flow::trigger::Trigger;
 use crate::position::TopicPartition;
 use crate::sink::OutputMode;
 use crate::storage::Location;
-use crate::time::{Clock, SystemClock};
+use crate::time::SharedClock;
 use crate::window::Tracker;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -74,6 +74,7 @@ pub struct BatchIterator {
     done: bool,
     flush: bool,
     runtime: tokio::runtime::Handle,
+    clock: SharedClock,
     /// Messages that wait for the answer to whether their topic is still the one that was read so far, and when that was last so.
     held: Option<(Arc<Messages>, Vec<u32>)>,
     confirmed: Option<Instant>,
@@ -82,7 +83,12 @@ pub struct BatchIterator {
 }
 
 impl BatchIterator {
-    pub fn new(stream: &Stream, options: IterateOptions, runtime: tokio::runtime::Handle) -> Result<Self> {
+    pub fn new(
+        stream: &Stream,
+        options: IterateOptions,
+        runtime: tokio::runtime::Handle,
+        clock: SharedClock,
+    ) -> Result<Self> {
         let mode = parse_mode(options.output_mode.as_deref(), stream)?;
         let target =
             Target { name: stream.name().unwrap_or("stream").into(), stream: stream.clone(), mode, apart: false };
@@ -107,7 +113,8 @@ impl BatchIterator {
             true => None,
             false => {
                 let start = start.map_or_else(|| Feed::starts(&sources), Ok)?;
-                let mut feed = Feed::new(sources, start.into(), options.trigger == Trigger::AvailableNow)?;
+                let mut feed =
+                    Feed::new(sources, start.into(), options.trigger == Trigger::AvailableNow, clock.clone())?;
                 feed.topic_ids = feed.ask_topic_ids()?;
                 Some(feed)
             }
@@ -124,6 +131,7 @@ impl BatchIterator {
             done: false,
             flush: false,
             runtime,
+            clock,
             held: None,
             confirmed: None,
             handed: None,
@@ -164,7 +172,7 @@ impl BatchIterator {
             return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
         }
         if self.at_hand {
-            self.engine.push_at_hand(SystemClock.now())?;
+            self.engine.push_at_hand(self.clock.now())?;
             self.end_epoch(true)?;
             self.done = true;
             self.flush = true;
@@ -183,7 +191,7 @@ impl BatchIterator {
 
     fn read(&mut self, wait: Duration) -> Result<()> {
         let Some(feed) = &mut self.feed else { return Ok(()) };
-        let now = SystemClock.now();
+        let now = self.clock.now();
         let until_tick = match self.options.trigger {
             Trigger::Interval(every) => (self.tick + every).saturating_duration_since(Instant::now()),
             Trigger::AvailableNow => wait,
@@ -252,7 +260,7 @@ impl BatchIterator {
     }
 
     fn end_epoch(&mut self, last: bool) -> Result<()> {
-        let now = SystemClock.now();
+        let now = self.clock.now();
         let feed = &self.feed;
         let idle = |t: &Tracker, p: &TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
         self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;

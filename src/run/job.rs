@@ -1,9 +1,11 @@
 //! A flow with what it runs on.
 
 use crate::flow::Flow;
+use crate::time::SharedClock;
 
 #[derive(Clone)]
 pub struct Job {
     pub flow: Flow,
     pub runtime: tokio::runtime::Handle,
+    pub clock: SharedClock,
 }

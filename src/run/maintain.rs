@@ -7,7 +7,6 @@ use super::runner::Runner;
 use crate::epoch::EpochLog;
 use crate::flow::QUARANTINE;
 use crate::sink::{Maintain, Round};
-use crate::time::{Clock, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -93,8 +92,8 @@ impl Runner<'_> {
         let due = self.at.committer.at_versions();
         for (name, _) in &due {
             let sink = match self.job.flow.outputs.iter().find(|o| o.name == *name) {
-                Some(output) => output.sink().ok(),
-                None if name == QUARANTINE => Some(self.job.flow.quarantine_sink()),
+                Some(output) => output.sink(&self.job.clock).ok(),
+                None if name == QUARANTINE => Some(self.job.flow.quarantine_sink(&self.job.clock)),
                 None => None,
             };
             if !self.maintenance.upkeep.contains_key(name)
@@ -110,13 +109,14 @@ impl Runner<'_> {
         if clean {
             *cleaned = epoch;
         }
+        let clock = self.job.clock.clone();
         let give_back = self.maintenance.give_back.is_due();
         let mut upkeep = std::mem::take(&mut self.maintenance.upkeep);
         let mut oldest = self.maintenance.oldest;
         self.maintenance.round = Some(self.job.runtime.spawn(async move {
             let mut wrong = vec![];
             if clean {
-                match log.clean(epoch, SystemClock.now(), oldest).await {
+                match log.clean(epoch, clock.now(), oldest).await {
                     Ok(cleaned) => oldest = cleaned.oldest,
                     Err(e) => wrong
                         .push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message)),

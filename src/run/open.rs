@@ -5,7 +5,7 @@ use super::runner::Runner;
 use super::start::Started;
 use crate::engine::Engine;
 use crate::progress::OpenWindow;
-use crate::time::{Clock, EventTime, SystemClock, format_duration};
+use crate::time::{EventTime, format_duration};
 use crate::window::{OnIdle, Tracker};
 
 /// So many of each operator are listed.
@@ -13,7 +13,7 @@ const SHOWN: usize = 100;
 
 /// The trackers with their partitions as idle as they are now: an epoch that had nothing to tell has not looked.
 fn looked_at(at: &Started) -> Vec<Tracker> {
-    let now = SystemClock.now();
+    let now = at.clock.now();
     at.engine.trackers.iter().map(|t| t.looked_at(|p| at.feed.is_idle(t, p, now))).collect()
 }
 

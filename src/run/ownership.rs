@@ -45,7 +45,7 @@ pub(super) async fn check_first(
                 t.mode.name()
             )));
         }
-        for app in t.sink()?.writers().await?.apps {
+        for app in t.sink(&job.clock)?.writers().await?.apps {
             let Some((query, name)) = of_bayou(&app) else { continue };
             if query == job.flow.name || name == QUARANTINE {
                 continue;
@@ -116,9 +116,9 @@ pub(super) async fn check_refresh(job: &Job) -> Result<()> {
     if job.flow.accept_changes {
         return Ok(());
     }
-    let mut all = vec![(QUARANTINE, &job.flow.quarantine, job.flow.quarantine_sink())];
+    let mut all = vec![(QUARANTINE, &job.flow.quarantine, job.flow.quarantine_sink(&job.clock))];
     for (output, location) in job.flow.places() {
-        all.push((output.name.as_str(), location, output.sink()?));
+        all.push((output.name.as_str(), location, output.sink(&job.clock)?));
     }
     for (name, location, sink) in all {
         if !sink.exists().await? {

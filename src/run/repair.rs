@@ -13,7 +13,7 @@ use crate::sink::delta::{Table, TableSpec, present, without};
 use crate::sink::quarantine::{self, Reject, RejectSource, Stage, row_as_json};
 use crate::sink::{OutputMode, Refused, StagedRows, Writer, function};
 use crate::storage::{Location, StorageOptions};
-use crate::time::{Clock, EventTime, SystemClock};
+use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result, state};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ struct Judged {
 }
 
 /// The rows of the sealed epoch that is not done which its tables refuse. With `confirm` they go to quarantine, and the others are committed.
-pub async fn repair(place: &Place, confirm: bool) -> Result<Vec<RefusedRow>> {
+pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result<Vec<RefusedRow>> {
     let display = place.checkpoint.display();
     let Some(generation) = newest_generation(&place.checkpoint).await? else {
         return Err(Error::config(format!(
@@ -90,7 +90,7 @@ pub async fn repair(place: &Place, confirm: bool) -> Result<Vec<RefusedRow>> {
         return Ok(vec![]);
     }
     if confirm {
-        heartbeat::check(&place.checkpoint, &place.name).await?;
+        heartbeat::check(&place.checkpoint, &place.name, clock).await?;
     }
     let definition = read_definition(&log, &seal.definition).await?;
     // What was repaired before is looked at as it is by now.
@@ -112,6 +112,7 @@ pub async fn repair(place: &Place, confirm: bool) -> Result<Vec<RefusedRow>> {
             name: None,
             comment: None,
             merge_schema: false,
+            clock: clock.clone(),
         };
         let table = Table::ensure(table).await?.0;
         if table.transaction(&super::commit::app(&place.name, name)).await?.is_none_or(|t| t < epoch) {
@@ -136,7 +137,7 @@ pub async fn repair(place: &Place, confirm: bool) -> Result<Vec<RefusedRow>> {
             from: RejectSource::Row(r.row.clone()),
         })
         .collect();
-    let aside = crate::flow::output::quarantine_sink(place.quarantine.clone(), &place.name).open().await?;
+    let aside = crate::flow::output::quarantine_sink(place.quarantine.clone(), &place.name, clock).open().await?;
     let mut part = aside.staging()?.begin(&tokio::runtime::Handle::current());
     let rows = quarantine::rows(&rejects, epoch)?;
     // Pushing may wait for the writer of files, which runs on this runtime.
@@ -163,7 +164,7 @@ pub async fn repair(place: &Place, confirm: bool) -> Result<Vec<RefusedRow>> {
         format_version: FORMAT_VERSION,
         epoch,
         nonce: seal.nonce.clone(),
-        clock: SystemClock.now(),
+        clock: clock.now(),
         tables: changed,
     };
     let (file, _) = log.create(&name(epoch), &file).await?;
@@ -175,7 +176,7 @@ pub async fn repair(place: &Place, confirm: bool) -> Result<Vec<RefusedRow>> {
     let mut committer = Committer::of(&place.name, tables)?;
     committer.known(log.read_done(epoch - 1).await?.as_ref());
     let commits = seal_to_commits(&log, &seal, &BTreeMap::new()).await?;
-    committer.commit(&log, &seal, commits, SystemClock.now()).await?;
+    committer.commit(&log, &seal, commits, clock.now()).await?;
     Ok(out)
 }
 

@@ -6,7 +6,6 @@ use super::start::Started;
 use crate::engine::{Engine, EpochCounts};
 use crate::epoch::{Seal, position_map};
 use crate::progress::RuleTotals;
-use crate::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -102,7 +101,7 @@ pub fn epoch(
         "id": *shared.id.lock(),
         "runId": shared.run_id,
         "name": shared.name,
-        "timestamp": SystemClock.now().rfc3339(),
+        "timestamp": at.clock.now().rfc3339(),
         "batchId": seal.epoch,
         "batchDuration": ms(d.total),
         "numInputRows": c.messages,

@@ -19,7 +19,7 @@ use crate::progress::RuleTotals;
 use crate::sink::quarantine;
 use crate::sink::{OutputMode, Part, Staging};
 use crate::storage::Location;
-use crate::time::{Clock, EventTime, SystemClock};
+use crate::time::EventTime;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Query {
                     flow.quarantine.display()
                 )));
             }
-            o.sink()?.check()?;
+            o.sink(&job.clock)?.check()?;
         }
         let query = Query(Arc::new(Shared::new(&flow.name, uuid::Uuid::new_v4().to_string())));
         let thread = query.clone();
@@ -144,10 +144,10 @@ impl<'a> Runner<'a> {
     fn run(job: &Job, shared: &Shared) -> Result<()> {
         let check = async {
             start::probe(job).await?;
-            heartbeat::check(&job.flow.checkpoint, &job.flow.name).await
+            heartbeat::check(&job.flow.checkpoint, &job.flow.name, &job.clock).await
         };
         job.runtime.block_on(shared.unless_stopped(Duration::ZERO, check))?;
-        let _beat = Heartbeat::start(&job.flow.checkpoint, &shared.run_id, &job.runtime);
+        let _beat = Heartbeat::start(&job.flow.checkpoint, &shared.run_id, job);
         let renamed = job.runtime.block_on(super::ownership::under_its_old_name(job))?;
         let job = renamed.as_ref().unwrap_or(job);
         let (mut restarts, mut newest) = (0, None);
@@ -293,13 +293,13 @@ impl<'a> Runner<'a> {
             rows: 0,
             held_bytes: 0,
             began: Instant::now(),
-            clock: SystemClock.now(),
+            clock: self.job.clock.now(),
         }
     }
 
     /// Whether an epoch without messages has something to tell: windows that time has closed, or a recorded loss.
     fn has_news(&self, last: bool) -> bool {
-        let now = SystemClock.now();
+        let now = self.job.clock.now();
         let feed = &self.at.feed;
         let close = last && self.job.flow.close_windows && self.at.engine.would_close(now);
         close || !feed.lost.is_empty() || self.at.engine.would_emit(&|t, p| feed.is_idle(t, p, now), now)

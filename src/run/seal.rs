@@ -11,7 +11,7 @@ use crate::error::Kind;
 use crate::flow::QUARANTINE;
 use crate::progress::RuleTotals;
 use crate::sink::{OutputMode, Staged, StagedRows};
-use crate::time::{Clock, EventTime, SystemClock};
+use crate::time::EventTime;
 use crate::{Error, Result, state};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl Runner<'_> {
     /// Stage, seal, and hand the commit over. False: what was read is not of the topics that it was to be of.
     pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<bool> {
         let worked = work.began.elapsed();
-        let now = SystemClock.now();
+        let now = self.job.clock.now();
         // Everything of this epoch is read: asked now, and answered while the files are written.
         let mut confirmed = self.at.feed.confirm_topics(Duration::ZERO)?;
         {
@@ -137,6 +137,7 @@ impl Runner<'_> {
         let mut commits = rt.block_on(seal_to_commits(&self.at.log, &seal, &staged_rows))?;
         commits.iter_mut().for_each(|c| c.looked = looked.contains(&c.name));
         let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
+        let clock = self.job.clock.clone();
         let started = Instant::now();
         let report = report::epoch(
             self.job,
@@ -149,7 +150,7 @@ impl Runner<'_> {
         );
         report::publish(self.job, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
         self.committing = Some(rt.spawn(async move {
-            let done = committer.commit(&log, &seal, commits, SystemClock.now()).await?;
+            let done = committer.commit(&log, &seal, commits, clock.now()).await?;
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
             Ok((committer, done))
         }));
@@ -280,16 +281,16 @@ impl Started {
     fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
         // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
         const AWAY: Duration = Duration::from_secs(60);
-        let away = self.looked.ago() > AWAY;
-        self.looked = Looked::now();
+        let away = self.looked.ago(&self.clock) > AWAY;
+        self.looked = Looked::now(&self.clock);
         if away && rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest >= seal.epoch) {
             return Ok(Claim::Theirs);
         }
         let claim = rt.block_on(self.log.seal(seal))?;
         // Away between the look and the answer: others may have gone on, be it from our seal, be it that they cleaned up and ours stands
         // where theirs was. Then it is theirs to commit; the file is one of those that the next clean-up takes.
-        if claim == Claim::Ours && self.looked.ago() > AWAY {
-            self.looked = Looked::now();
+        if claim == Claim::Ours && self.looked.ago(&self.clock) > AWAY {
+            self.looked = Looked::now(&self.clock);
             if rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest > seal.epoch) {
                 return Ok(Claim::Theirs);
             }

@@ -17,7 +17,7 @@ use crate::flow::{Output, QUARANTINE};
 use crate::position::{Offset, Positions, TopicPartition};
 use crate::progress::{RuleCount, RuleTotals};
 use crate::storage::Put;
-use crate::time::{Clock, EventTime, SystemClock};
+use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result, state};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -40,6 +40,7 @@ pub struct Started {
     pub topic_ids: BTreeMap<String, Option<String>>,
     /// When it was last known which seal is the newest.
     pub looked: Looked,
+    pub clock: SharedClock,
     /// Those of topics that were made anew since the query's first run.
     pub new_ids: BTreeMap<String, String>,
     /// New tables are to be filled first; engine and feed are theirs.
@@ -50,11 +51,11 @@ pub struct Started {
 pub struct Looked(Instant, EventTime);
 
 impl Looked {
-    pub fn now() -> Self {
-        Self(Instant::now(), SystemClock.now())
+    pub fn now(clock: &SharedClock) -> Self {
+        Self(Instant::now(), clock.now())
     }
-    pub fn ago(&self) -> Duration {
-        let wall = Duration::from_micros(SystemClock.now().0.saturating_sub(self.1.0).try_into().unwrap_or(0));
+    pub fn ago(&self, clock: &SharedClock) -> Duration {
+        let wall = Duration::from_micros(clock.now().0.saturating_sub(self.1.0).try_into().unwrap_or(0));
         self.0.elapsed().max(wall)
     }
 }
@@ -117,7 +118,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     let rt = job.runtime.clone();
     for t in &job.flow.outputs {
         check_start(t.start.as_deref(), &t.name)?;
-        t.sink()?.check()?;
+        t.sink(&job.clock)?.check()?;
     }
     let plan = plan(job, &HashSet::new())?;
     let sources = plan.kafka_sources();
@@ -132,7 +133,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
         }
         Ok((cluster_id, topic_ids))
     })?;
-    let now = SystemClock.now();
+    let now = job.clock.now();
     // Left by reset(), or by a run that was to start over and did not get to it; taken away once the new generation stands.
     let full_refresh = job.flow.full_refresh || rt.block_on(job.flow.checkpoint.exists(RESET))?;
     let generation = match full_refresh {
@@ -212,7 +213,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
         }
     };
     warn_about_start(&sources, &start_file, shared);
-    let looked = Looked::now();
+    let looked = Looked::now(&job.clock);
     let newest = rt.block_on(log.newest_seal())?;
     let seal: Option<Seal> = match newest {
         Some(n) => rt.block_on(log.read_seal(n))?,
@@ -252,12 +253,13 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;
     let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
 
-    rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
-
-    // The tables, and what an earlier run left sealed but not done.
+    // What is not understood is left as it is: nothing is written before that is known.
     if let Some(n) = newest {
         rt.block_on(refuse_lost_tables(job, &log, n))?;
     }
+    rt.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
+
+    // The tables, and what an earlier run left sealed but not done.
     let mut committer = rt.block_on(Committer::open(job))?;
     committer.calling = shared.calling.clone();
     let mut done = None;
@@ -340,6 +342,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
             }
         }
     }
+    let clock = job.clock.clone();
     let bounded = job.flow.trigger == crate::flow::Trigger::AvailableNow;
     let mut feed = match &fill {
         Some(_) if !known.anew.is_empty() => {
@@ -351,10 +354,10 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
         }
         Some(fill) => {
             let (fill, sources) = (fill.clone(), engine.plan.kafka_sources());
-            shared.ask(move || fill.feed(sources))?
+            shared.ask(move || fill.feed(sources, clock))?
         }
         None => {
-            let mut feed = shared.ask(move || Feed::new(sources, known, bounded))?;
+            let mut feed = shared.ask(move || Feed::new(sources, known, bounded, clock))?;
             feed.last_timestamp = last_timestamps;
             feed
         }
@@ -374,6 +377,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
         totals,
         topic_ids,
         looked,
+        clock: job.clock.clone(),
         new_ids,
         filling: fill,
     })
@@ -388,7 +392,7 @@ async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Result<()
     let Some(done) = done else { return Ok(()) };
     let known = job.flow.places().filter(|(o, _)| done.tables.contains_key(&o.name));
     for (output, location) in known {
-        if !output.sink()?.exists().await? {
+        if !output.sink(&job.clock)?.exists().await? {
             let place = location.display();
             return Err(Error::data_loss(format!(
                 "{place}: the table, which epoch {newest} of '{}' has written or is to write, is gone: there is no _delta_log. Restore the folder \
@@ -424,9 +428,9 @@ async fn epochs_before(job: &Job, generation: u64) -> Result<(i64, i64)> {
         let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
         sealed = sealed.max(log.newest_seal().await?.unwrap_or(-1));
     }
-    let mut sinks = vec![(QUARANTINE, job.flow.quarantine_sink())];
+    let mut sinks = vec![(QUARANTINE, job.flow.quarantine_sink(&job.clock))];
     for output in &job.flow.outputs {
-        sinks.push((&output.name, output.sink()?));
+        sinks.push((&output.name, output.sink(&job.clock)?));
     }
     for (name, sink) in sinks {
         taken = taken.max(sink.newest_epoch(&app(&job.flow.name, name)).await?.unwrap_or(-1));

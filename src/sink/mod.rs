@@ -15,6 +15,7 @@ pub mod quarantine;
 
 use crate::Result;
 use crate::storage::Location;
+use crate::time::SharedClock;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -65,6 +66,7 @@ pub struct Rows {
     pub mode: OutputMode,
     /// Mode update: the columns that rows are merged by.
     pub keys: Vec<usize>,
+    pub clock: SharedClock,
 }
 
 /// The one list of sinks.

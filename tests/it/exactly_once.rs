@@ -20,6 +20,7 @@ use bayou::sink::delta::DeltaOptions;
 use bayou::sink::{OutputMode, To};
 use bayou::storage::Location;
 use bayou::storage::local::{Fault, Hook, LocalStore};
+use bayou::time::{Clock, EventTime, SharedClock};
 use bayou::window::{WindowSpec, Windowing};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,6 +90,7 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
     (clean, windows, totals)
 }
 
+#[allow(clippy::disallowed_methods, reason = "tests run by the machine's clock, but for those that hold it")]
 pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> Job {
     let (clean, windows, totals) = streams(connection, topic);
     let counts = [(Some("events".to_string()), "count(*)".to_string()), (Some("total".into()), "sum(n)".into())];
@@ -124,7 +126,7 @@ pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &toki
         clean_log: None,
         memory_limit: None,
     };
-    Job { flow, runtime: runtime.handle().clone() }
+    Job { flow, runtime: runtime.handle().clone(), clock: SharedClock::system() }
 }
 
 pub fn run(job: Job) -> Result<(), (Kind, String)> {
@@ -341,4 +343,39 @@ fn a_topic_that_was_made_anew_is_data_loss_with_the_way_out() {
     let (kind, message) = run(job(&connection, &topic_name, &root, &rt)).unwrap_err();
     assert!(kind == Kind::DataLoss && message.contains(&topic_name) && message.contains("reset"), "{message}");
     let _ = name("unused");
+}
+
+struct Held(EventTime);
+
+impl Clock for Held {
+    fn now(&self) -> EventTime {
+        self.0
+    }
+}
+
+#[test]
+fn a_run_goes_by_the_clock_that_it_is_given() {
+    let (connection, rt) = (kafka(), runtime());
+    let topic = topic(&connection, "clock", 1);
+    publish(&connection, &topic, 0, 50);
+    let dir = tempfile::tempdir().unwrap();
+    let held = EventTime(1_900_000_000_123_456);
+    let mut job = job(&connection, &topic, &location(dir.path(), None), &rt);
+    job.clock = SharedClock::new(Held(held));
+    run(job).unwrap();
+    check(dir.path(), 50, "by a held clock");
+    let read = |file: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(dir.path().join(file)).unwrap()).unwrap()
+    };
+    let seal = read("_bayou/q/1/epoch/00000000000000000000.json");
+    assert_eq!((seal["began"].as_i64(), seal["clock"].as_i64()), (Some(held.0), Some(held.0)));
+    assert_eq!(read("_bayou/q/1/done/00000000000000000000.json")["clock"].as_i64(), Some(held.0));
+    assert_eq!(read("_bayou/q/1/query.json")["createdAt"].as_i64(), Some(held.0));
+    let log = std::fs::read_to_string(dir.path().join("clean/_delta_log/00000000000000000001.json")).unwrap();
+    for action in log.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()) {
+        for (action, field) in [("add", "modificationTime"), ("commitInfo", "timestamp")].map(|(a, f)| (&action[a], f))
+        {
+            assert!(action.is_null() || action[field] == held.0 / 1000, "{action}");
+        }
+    }
 }

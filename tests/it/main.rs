@@ -7,6 +7,7 @@
 
 mod exactly_once;
 mod faulty_store;
+mod flow;
 mod kafka_admin;
 mod kafka_connect;
 mod kafka_embedded;

@@ -5,6 +5,7 @@ use super::fit::relaxed_schema;
 use super::merge::conform;
 use super::{delta_error, open, quiet, within};
 use crate::storage::Location;
+use crate::time::SharedClock;
 use crate::{Error, Result};
 use arrow::datatypes::DataType;
 use deltalake::DeltaTable;
@@ -30,7 +31,7 @@ struct Small {
 }
 
 /// Joins small files once there are `every` of them, and says how many are left.
-pub(super) async fn join_small(location: &Location, every: usize) -> Result<usize> {
+pub(super) async fn join_small(location: &Location, every: usize, clock: &SharedClock) -> Result<usize> {
     let Some(mut table) = open(location).await? else { return Ok(0) };
     let (groups, small) = small_files(location, &table).await?;
     if small < every {
@@ -41,7 +42,8 @@ pub(super) async fn join_small(location: &Location, every: usize) -> Result<usiz
     let (metadata, protocol) = (identity(state.metadata()), identity(state.protocol()));
     let store = table.log_store().object_store(None);
     let partitions = state.metadata().partition_columns().to_vec();
-    let mut writer = FileWriter::new(Properties::new(store.clone(), schema.clone(), &partitions)?.joining());
+    let mut writer =
+        FileWriter::new(Properties::new(store.clone(), schema.clone(), &partitions, clock.clone())?.joining());
     let mut left = small;
     for file in groups.iter().flatten() {
         let failed = |e: &dyn std::fmt::Display| Error::storage(format!("reading {}: {e}", file.path));

@@ -5,6 +5,7 @@ use super::join::join_small;
 use super::{open, within_time};
 use crate::sink::{Maintain, Round};
 use crate::storage::Location;
+use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result};
 use async_trait::async_trait;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ const MOST: Duration = Duration::from_secs(3600);
 /// The upkeep of one table, and what is known of it from one look to the next.
 pub(super) struct Upkeep {
     location: Location,
+    clock: SharedClock,
     /// A complete result is written again with each epoch, and has no small files to join.
     joins: bool,
     /// The version of the last checkpoint and its number of entries, once they are known.
@@ -41,8 +43,8 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(location: Location, joins: bool) -> Self {
-        Self { location, joins, checkpoint: None, cleaned: None, count_from: 0 }
+    pub fn new(location: Location, clock: SharedClock, joins: bool) -> Self {
+        Self { location, clock, joins, checkpoint: None, cleaned: None, count_from: 0 }
     }
 }
 
@@ -83,7 +85,7 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
             && needed > 0
         {
             upkeep.cleaned = Some(Instant::now());
-            if let Err(e) = clean(location, version, clean_log, needed).await {
+            if let Err(e) = clean(location, version, clean_log, needed, upkeep.clock.now()).await {
                 tell("old files of the table's log were not cleaned up", e);
             }
         }
@@ -92,7 +94,7 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
     if let Some(every) = optimize_every.map(|n| n.max(2))
         && version >= upkeep.count_from
     {
-        match tokio::time::timeout(MOST, join_small(location, every))
+        match tokio::time::timeout(MOST, join_small(location, every, &upkeep.clock))
             .await
             .unwrap_or_else(|_| Err(Error::storage("it took longer than an hour")))
         {
@@ -119,7 +121,7 @@ async fn last_checkpoint(location: &Location) -> (u64, u64) {
 
 /// Takes away what the table's own retention (`delta.logRetentionDuration`) lets go of, but nothing that a kept epoch needs; and files that
 /// killed writers have left half written.
-async fn clean(location: &Location, version: u64, clean_log: Option<bool>, needed: u64) -> Result<()> {
+async fn clean(location: &Location, version: u64, clean_log: Option<bool>, needed: u64, now: EventTime) -> Result<()> {
     location.sweep(LEFT_BEHIND).await?;
     let Some(table) = open(location).await? else { return Ok(()) };
     let state = table.snapshot().map_err(super::delta_error)?.snapshot();
@@ -130,7 +132,7 @@ async fn clean(location: &Location, version: u64, clean_log: Option<bool>, neede
     }
     let properties = table.snapshot().map_err(super::delta_error)?.table_config();
     let retention = properties.log_retention_duration.unwrap_or(RETENTION).as_micros() as i64;
-    let before = (crate::time::Clock::now(&crate::time::SystemClock).0 - retention) / 1000;
+    let before = (now.0 - retention) / 1000;
     let keep = needed.min(version);
     let log = table.log_store();
     let cleaning = deltalake::checkpoints::cleanup_expired_logs_for(keep, log.as_ref(), before, None);

@@ -23,6 +23,7 @@ pub use sink::look_up;
 
 use super::OutputMode;
 use crate::storage::{Location, explained};
+use crate::time::SharedClock;
 use crate::{Error, Kind, Result};
 use admission::Admission;
 use arrow::datatypes::{DataType, Fields, SchemaRef};
@@ -62,6 +63,7 @@ pub struct TableSpec {
     pub comment: Option<String>,
     /// New columns may be added to a table that exists (`schema_mode="merge"`).
     pub merge_schema: bool,
+    pub clock: SharedClock,
 }
 
 impl TableSpec {

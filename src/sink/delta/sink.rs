@@ -24,6 +24,7 @@ impl DeltaOptions {
             name: self.table_name.clone(),
             comment: self.comment.clone(),
             merge_schema: self.merge_schema,
+            clock: rows.clock,
         }
     }
 }
@@ -53,7 +54,7 @@ impl Sink for TableSpec {
     }
 
     fn upkeep(&self) -> Option<Box<dyn Maintain>> {
-        Some(Box::new(Upkeep::new(self.location.clone(), self.mode != OutputMode::Complete)))
+        Some(Box::new(Upkeep::new(self.location.clone(), self.clock.clone(), self.mode != OutputMode::Complete)))
     }
 }
 

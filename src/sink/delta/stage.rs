@@ -38,7 +38,12 @@ impl Table {
 
     /// For data files with these columns.
     pub(super) fn properties(&self, schema: SchemaRef) -> Result<Properties> {
-        Properties::new(self.table.log_store().object_store(None), schema, &self.partition_columns()?)
+        Properties::new(
+            self.table.log_store().object_store(None),
+            schema,
+            &self.partition_columns()?,
+            self.spec.clock.clone(),
+        )
     }
 }
 

@@ -139,7 +139,7 @@ impl Table {
         let version = self.tail.version + 1;
         let parameters = operation.operation_parameters().unwrap_or_default();
         let mut info = json!({
-            "timestamp": crate::time::Clock::now(&crate::time::SystemClock).0 / 1000,
+            "timestamp": self.spec.clock.now().0 / 1000,
             "operation": operation.name(),
             "operationParameters": parameters,
             "readVersion": self.tail.version,

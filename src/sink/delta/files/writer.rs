@@ -2,6 +2,7 @@
 
 use super::partition::Partitions;
 use super::stats::{self, Floats};
+use crate::time::SharedClock;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -44,10 +45,11 @@ pub(crate) struct Properties {
     file_schema: SchemaRef,
     parquet: WriterProperties,
     floats: Floats,
+    clock: SharedClock,
 }
 
 impl Properties {
-    pub fn new(store: ObjectStoreRef, schema: SchemaRef, partition_by: &[String]) -> Result<Self> {
+    pub fn new(store: ObjectStoreRef, schema: SchemaRef, partition_by: &[String], clock: SharedClock) -> Result<Self> {
         let partitions = Partitions::new(&schema, partition_by)?;
         let file_schema = partitions.file_schema(&schema)?;
         let parquet = WriterProperties::builder()
@@ -57,7 +59,7 @@ impl Properties {
             .set_max_row_group_bytes(Some(GROUP_BYTES));
         let parquet = stats::without_floats(parquet, &file_schema).build();
         let floats = Floats::new(&file_schema);
-        Ok(Self { store, schema, partitions, file_schema, parquet, floats })
+        Ok(Self { store, schema, partitions, file_schema, parquet, floats, clock })
     }
 
     /// For files that are made of others: who looks at a file sees which it is.
@@ -265,7 +267,7 @@ impl OpenFile {
             path: self.path,
             partition_values: names.zip(values.iter().cloned()).collect(),
             size: self.writer.bytes_written() as i64,
-            modification_time: crate::time::Clock::now(&crate::time::SystemClock).0 / 1000,
+            modification_time: properties.clock.now().0 / 1000,
             data_change: true,
             stats: Some(stats),
             tags: None,

@@ -1,0 +1,391 @@
+//! A flow as JSON, complete: every step in the user's own words. What JSON cannot hold is named: functions by their names, rows at hand by
+//! schema, count and hash, clusters by address and places by URL. Secrets are in none of it.
+
+use super::output::{Flow, Output};
+use super::said::{Said, SaidAggregate, SaidWindow};
+use super::source::{KafkaSource, MessagesSource, RowsSource, Told};
+use super::static_join::StaticSide;
+use super::stream::{JoinOptions, Op, Stream};
+use super::trigger::Trigger;
+use crate::expr::{AggregateItem, GroupFunction, parse_ddl, to_ddl};
+use crate::kafka::Connection;
+use crate::sink::delta::DeltaOptions;
+use crate::sink::function::{ForEach, FunctionOptions};
+use crate::sink::{OutputMode, To};
+use crate::storage::{Location, StorageOptions};
+use crate::transform::map::{BatchFunction, Failure};
+use crate::window::{SessionSpec, WindowSpec, Windowing};
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The version of the JSON.
+pub const FORMAT: u64 = 1;
+
+/// What JSON only names, given back by whoever reads it.
+pub trait Parts {
+    fn connection(&self, address: &str) -> Result<Connection>;
+
+    fn location(&self, url: &str) -> Result<Location> {
+        Location::parse(url, &StorageOptions::new())
+    }
+
+    /// A function of `map_batches`. Without an answer it is a name that cannot be called.
+    fn batch_function(&self, name: &str) -> Arc<dyn BatchFunction> {
+        Arc::new(Named(name.into()))
+    }
+
+    fn group_function(&self, name: &str) -> Arc<dyn GroupFunction> {
+        Arc::new(Named(name.into()))
+    }
+
+    fn for_each(&self, name: &str) -> Arc<dyn ForEach> {
+        Arc::new(Named(name.into()))
+    }
+}
+
+/// A function that is only known by its name.
+struct Named(String);
+
+impl Named {
+    fn missing(&self) -> Error {
+        Error::config(format!("the function '{}' is known by its name only", self.0))
+    }
+}
+
+impl BatchFunction for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+    fn identity(&self) -> String {
+        self.0.clone()
+    }
+    fn call(&self, _rows: &RecordBatch, _schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
+        Err(Failure::Stop(self.missing()))
+    }
+}
+
+impl GroupFunction for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+    fn call(&self, _groups: &[RecordBatch]) -> Result<ArrayRef> {
+        Err(self.missing())
+    }
+}
+
+impl ForEach for Named {
+    fn call(&self, _schema: &SchemaRef, _rows: &[RecordBatch], _epoch: i64) -> Result<()> {
+        Err(self.missing())
+    }
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+fn damaged(what: impl std::fmt::Display) -> Error {
+    Error::config(format!("the JSON of a flow is damaged: {what}"))
+}
+
+fn value<T: serde::Serialize>(of: &T) -> Result<Value> {
+    serde_json::to_value(of).map_err(|e| Error::internal(e.to_string()))
+}
+
+/// A field, in its type.
+fn field<T: DeserializeOwned>(of: &Value, name: &str) -> Result<T> {
+    serde_json::from_value(of.get(name).cloned().unwrap_or_default()).map_err(|e| damaged(format!("{name}: {e}")))
+}
+
+fn optional_ddl(of: &Value, name: &str) -> Result<Option<SchemaRef>> {
+    let text: Option<String> = field(of, name)?;
+    text.map(|t| parse_ddl(&t).map(Arc::new)).transpose()
+}
+
+fn ddl(of: &Value, name: &str) -> Result<SchemaRef> {
+    optional_ddl(of, name)?.ok_or_else(|| damaged(format!("there is no {name}")))
+}
+
+/// The streams that are written out so far; a step that several outputs share is one.
+#[derive(Default)]
+struct Writer {
+    steps: Vec<Value>,
+    places: HashMap<*const super::stream::Node, usize>,
+}
+
+impl Writer {
+    fn add(&mut self, stream: &Stream) -> Result<usize> {
+        let key = Arc::as_ptr(&stream.0);
+        if let Some(place) = self.places.get(&key) {
+            return Ok(*place);
+        }
+        let inputs = stream.0.inputs.iter().map(|i| self.add(i)).collect::<Result<Vec<_>>>()?;
+        let mut step = value(&stream.0.said)?;
+        step["inputs"] = json!(inputs);
+        step["schema"] = to_ddl(stream.schema()).into();
+        let (name, more) = match &stream.0.op {
+            Op::Kafka(s) => ("kafka", kafka(s)?),
+            Op::Messages(s) => ("messages", messages(s)?),
+            Op::Rows(s) => ("rows", json!({ "schema": to_ddl(&s.schema), "told": s.told()? })),
+            Op::StaticJoin(j) => ("table", side(&j.side, &j.table)?),
+            _ => ("", Value::Null),
+        };
+        if !more.is_null() {
+            step[name] = more;
+        }
+        self.steps.push(step);
+        self.places.insert(key, self.steps.len() - 1);
+        Ok(self.steps.len() - 1)
+    }
+}
+
+fn kafka(s: &KafkaSource) -> Result<Value> {
+    Ok(json!({
+        "cluster": s.connection.address(),
+        "topics": s.topics.iter().map(|t| t.as_str()).collect::<Vec<_>>(),
+        "schema": s.schema.as_ref().map(|s| to_ddl(s)),
+        "decode": value(&s.decode)?,
+        "on_malformed": value(&s.on_malformed)?,
+        "max_malformed": s.max_malformed,
+        "starting_offsets": value(&s.starting)?,
+        "ending_offsets": value(&s.ending)?,
+        "max_offsets_per_trigger": s.max_offsets_per_trigger,
+        "fail_on_data_loss": s.fail_on_data_loss,
+    }))
+}
+
+fn read_kafka(of: &Value, parts: &dyn Parts) -> Result<KafkaSource> {
+    let topics: Vec<String> = field(of, "topics")?;
+    Ok(KafkaSource {
+        connection: parts.connection(&field::<String>(of, "cluster")?)?,
+        topics: topics.iter().map(crate::position::Topic::new).collect(),
+        schema: optional_ddl(of, "schema")?,
+        decode: field(of, "decode")?,
+        on_malformed: field(of, "on_malformed")?,
+        max_malformed: field(of, "max_malformed")?,
+        starting: field(of, "starting_offsets")?,
+        ending: field(of, "ending_offsets")?,
+        max_offsets_per_trigger: field(of, "max_offsets_per_trigger")?,
+        fail_on_data_loss: field(of, "fail_on_data_loss")?,
+    })
+}
+
+fn messages(s: &MessagesSource) -> Result<Value> {
+    Ok(json!({
+        "schema": s.schema.as_ref().map(|s| to_ddl(s)),
+        "decode": value(&s.decode)?,
+        "on_malformed": value(&s.on_malformed)?,
+        "told": s.told(),
+    }))
+}
+
+fn side(side: &StaticSide, table: &SchemaRef) -> Result<Value> {
+    Ok(match side {
+        StaticSide::Rows { rows, identity, told } => json!({
+            "schema": to_ddl(table),
+            "told": match told {
+                Some(told) => told.clone(),
+                None => Told { rows: rows.num_rows(), hash: identity.clone() },
+            },
+        }),
+        StaticSide::Delta(at) => json!({ "schema": to_ddl(table), "location": at.display() }),
+    })
+}
+
+fn read_side(of: &Value, parts: &dyn Parts) -> Result<(StaticSide, SchemaRef)> {
+    let schema = ddl(of, "schema")?;
+    let side = match of.get("location") {
+        Some(at) => StaticSide::Delta(parts.location(at.as_str().unwrap_or_default())?),
+        None => {
+            let told: Told = field(of, "told")?;
+            let rows = RecordBatch::new_empty(schema.clone());
+            StaticSide::Rows { rows, identity: told.hash.clone(), told: Some(told) }
+        }
+    };
+    Ok((side, schema))
+}
+
+fn to(to: &To) -> Value {
+    match to {
+        To::Delta(o) => json!({ "delta": {
+            "location": o.location.display(),
+            "partition_by": o.partition_by,
+            "table_name": o.table_name,
+            "comment": o.comment,
+            "schema_mode": o.merge_schema.then_some("merge"),
+        }}),
+        To::Function(o) => json!({ "function": { "name": o.function.name() } }),
+    }
+}
+
+fn read_to(of: &Value, parts: &dyn Parts) -> Result<To> {
+    if let Some(o) = of.get("delta") {
+        return Ok(To::Delta(DeltaOptions {
+            location: parts.location(&field::<String>(o, "location")?)?,
+            partition_by: field(o, "partition_by")?,
+            table_name: field(o, "table_name")?,
+            comment: field(o, "comment")?,
+            merge_schema: field::<Option<String>>(o, "schema_mode")?.is_some(),
+        }));
+    }
+    if let Some(o) = of.get("function") {
+        return Ok(To::Function(FunctionOptions { function: parts.for_each(&field::<String>(o, "name")?) }));
+    }
+    Err(damaged("an output goes to nothing that is known"))
+}
+
+fn window(said: &SaidWindow) -> Result<Windowing> {
+    Ok(match said {
+        SaidWindow::None => Windowing::None,
+        SaidWindow::Fixed { column, size, slide, offset, timezone } => Windowing::Fixed(WindowSpec::new(
+            column,
+            size,
+            slide.as_deref(),
+            offset.as_deref(),
+            timezone.as_deref().unwrap_or("UTC"),
+        )?),
+        SaidWindow::Session { column, gap } => Windowing::Session(SessionSpec::new(column, gap)?),
+    })
+}
+
+fn item(said: &SaidAggregate, parts: &dyn Parts) -> Result<AggregateItem> {
+    Ok(match said {
+        SaidAggregate::Sql { alias, text } => AggregateItem::Sql { alias: alias.clone(), text: text.clone() },
+        SaidAggregate::Function { alias, function, columns, data_type, order_by } => AggregateItem::Function {
+            alias: alias.clone(),
+            function: parts.group_function(function),
+            columns: columns.clone(),
+            data_type: crate::expr::parse_type(data_type)?,
+            order_by: order_by.clone(),
+        },
+    })
+}
+
+/// One step again, by what its user said.
+fn read_step(step: &Value, done: &[Stream], parts: &dyn Parts) -> Result<Stream> {
+    let said: Said = serde_json::from_value(step.clone()).map_err(damaged)?;
+    let places: Vec<usize> = field(step, "inputs")?;
+    let input = |i: usize| {
+        let found = places.get(i).and_then(|place| done.get(*place));
+        found.ok_or_else(|| damaged(format!("an input of {} is missing", step["step"])))
+    };
+    match &said {
+        Said::Source => {
+            if let Some(s) = step.get("kafka") {
+                return Stream::kafka(read_kafka(s, parts)?);
+            }
+            if let Some(s) = step.get("messages") {
+                return Stream::messages(MessagesSource {
+                    messages: Arc::default(),
+                    schema: optional_ddl(s, "schema")?,
+                    decode: field(s, "decode")?,
+                    on_malformed: field(s, "on_malformed")?,
+                    told: Some(field(s, "told")?),
+                });
+            }
+            let s = step.get("rows").ok_or_else(|| damaged("a source of no kind that is known"))?;
+            Ok(Stream::rows(RowsSource::known(ddl(s, "schema")?, field(s, "told")?)))
+        }
+        Said::Union => input(0)?.union(input(1)?),
+        Said::Select { items, dialect } => input(0)?.select(items, *dialect),
+        Said::WithColumns { items, dialect } => input(0)?.with_columns(items, *dialect),
+        Said::Rename { names } => input(0)?.rename(names),
+        Said::Drop { names } => input(0)?.drop(names),
+        Said::Where { condition, dialect } => input(0)?.filter(condition, *dialect),
+        Said::Expect { name, condition, action, dialect } => input(0)?.expect(name, condition, *action, *dialect),
+        Said::Watermark { spec } => input(0)?.with_watermark(spec.clone()),
+        Said::Aggregate { window: over, keys, aggregates, dialect } => {
+            let items = aggregates.iter().map(|a| item(a, parts)).collect::<Result<Vec<_>>>()?;
+            input(0)?.aggregate(window(over)?, keys, &items, *dialect)
+        }
+        Said::Named { name } => input(0)?.named(name),
+        Said::Table { name } => input(0)?.of_table(name),
+        Said::MapBatches { function, schema } => {
+            let schema = schema.as_deref().map(|t| parse_ddl(t).map(Arc::new)).transpose()?;
+            input(0)?.map_batches(parts.batch_function(function), schema)
+        }
+        Said::DropDuplicates { keys, within } => input(0)?.drop_duplicates(keys, *within),
+        Said::JoinStream { on, how, suffix, before, after } => {
+            let options = JoinOptions { on: on.clone(), how: *how, suffix: suffix.clone() };
+            input(0)?.join_stream(input(1)?, &options, *before, *after)
+        }
+        Said::JoinTable { on, how, suffix } => {
+            let (side, table) = read_side(&step["table"], parts)?;
+            let options = JoinOptions { on: on.clone(), how: *how, suffix: suffix.clone() };
+            input(0)?.join_table(side, &table, &options)
+        }
+    }
+}
+
+impl Flow {
+    pub fn to_json(&self) -> Result<Value> {
+        let mut streams = Writer::default();
+        let mut outputs = vec![];
+        for o in &self.outputs {
+            outputs.push(json!({
+                "name": o.name,
+                "stream": streams.add(&o.stream)?,
+                "mode": o.mode.name(),
+                "start": o.start,
+                "to": to(&o.to),
+            }));
+        }
+        Ok(json!({
+            "format": FORMAT,
+            "name": self.name,
+            "steps": streams.steps,
+            "outputs": outputs,
+            "quarantine": self.quarantine.display(),
+            "checkpoint": self.checkpoint.display(),
+            "trigger": self.trigger.to_string(),
+            "full_refresh": self.full_refresh,
+            "accept_changes": self.accept_changes,
+            "close_windows": self.close_windows,
+            "optimize_every": self.optimize_every,
+            "clean_log": self.clean_log,
+            "memory_limit": self.memory_limit,
+        }))
+    }
+
+    /// The flow that `to_json` wrote, each step checked again as when its line was typed.
+    pub fn from_json(of: &Value, parts: &dyn Parts) -> Result<Flow> {
+        let format: u64 = field(of, "format")?;
+        if format != FORMAT {
+            return Err(Error::config(format!(
+                "the JSON of a flow has format {format}, and this version reads format {FORMAT}. Write it again with this version."
+            )));
+        }
+        let mut streams: Vec<Stream> = vec![];
+        for step in field::<Vec<Value>>(of, "steps")? {
+            let made = read_step(&step, &streams, parts)?;
+            streams.push(made);
+        }
+        let output = |o: &Value| {
+            let place: usize = field(o, "stream")?;
+            let mode: String = field(o, "mode")?;
+            Ok(Output {
+                name: field(o, "name")?,
+                stream: streams.get(place).cloned().ok_or_else(|| damaged("an output without its stream"))?,
+                mode: OutputMode::parse(&mode).ok_or_else(|| damaged(format!("the mode '{mode}'")))?,
+                start: field(o, "start")?,
+                to: read_to(&o["to"], parts)?,
+            })
+        };
+        Ok(Flow {
+            name: field(of, "name")?,
+            outputs: field::<Vec<Value>>(of, "outputs")?.iter().map(output).collect::<Result<_>>()?,
+            quarantine: parts.location(&field::<String>(of, "quarantine")?)?,
+            checkpoint: parts.location(&field::<String>(of, "checkpoint")?)?,
+            trigger: field::<String>(of, "trigger")?.parse::<Trigger>()?,
+            full_refresh: field(of, "full_refresh")?,
+            accept_changes: field(of, "accept_changes")?,
+            close_windows: field(of, "close_windows")?,
+            optimize_every: field(of, "optimize_every")?,
+            clean_log: field(of, "clean_log")?,
+            memory_limit: field(of, "memory_limit")?,
+        })
+    }
+}
