@@ -196,6 +196,10 @@ impl Told {
 }
 
 impl MessagesSource {
+    pub fn count(&self) -> usize {
+        self.told.as_ref().map_or(self.messages.len(), |t| t.rows)
+    }
+
     pub fn told(&self) -> Told {
         self.told.clone().unwrap_or_else(|| {
             let (mut hash, all) = (Sha256::new(), &self.messages);
@@ -206,7 +210,7 @@ impl MessagesSource {
                     hash.update(part.unwrap_or_default());
                 }
             }
-            Told::new(all.len(), hash)
+            Told::new(self.count(), hash)
         })
     }
 
@@ -225,6 +229,11 @@ pub struct RowsSource {
 }
 
 impl RowsSource {
+    pub fn count(&self) -> usize {
+        let at_hand = || self.batches.iter().map(RecordBatch::num_rows).sum();
+        self.told.as_ref().map_or_else(at_hand, |t| t.rows)
+    }
+
     /// Rows that are known by their count and hash only.
     pub fn known(schema: SchemaRef, told: Told) -> Self {
         Self { told: Some(told), ..Self::new(schema, vec![]) }
@@ -238,7 +247,7 @@ impl RowsSource {
         for batch in &self.batches {
             hash.update(crate::state::encode(&self.schema, std::slice::from_ref(batch), "rows")?);
         }
-        Ok(Told::new(self.batches.iter().map(RecordBatch::num_rows).sum(), hash))
+        Ok(Told::new(self.count(), hash))
     }
 
     pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {

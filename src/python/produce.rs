@@ -265,7 +265,7 @@ pub fn _simulate_fitness<'py>(
     zero: f64,
     columns: Option<usize>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut options = FitnessOptions::new(rows, seed, super::door::clock().now());
+    let mut options = FitnessOptions::new(rows, seed, door::clock().now());
     let read = |value: Option<&Bound<'py, PyAny>>, what: &str| -> PyResult<Option<std::time::Duration>> {
         let Some(v) = value else { return Ok(None) };
         let text = convert::duration(v, what)?;
@@ -273,7 +273,7 @@ pub fn _simulate_fitness<'py>(
     };
     if let Some(i) = read(interval, "interval")? {
         options.interval = i;
-        options.start = super::door::clock().now().minus(i.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX)));
+        options.start = door::clock().now().minus(i.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX)));
     }
     if let Some(s) = start {
         options.start = convert::event_time(s, "start")?;

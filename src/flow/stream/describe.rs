@@ -9,8 +9,8 @@ use std::sync::Arc;
 pub(in crate::flow) fn describe(op: &Op, said: &Said) -> String {
     match op {
         Op::Kafka(s) => s.describe(),
-        Op::Messages(s) => format!("{} messages at hand", s.messages.len()),
-        Op::Rows(s) => format!("{} rows at hand", s.batches.iter().map(|b| b.num_rows()).sum::<usize>()),
+        Op::Messages(s) => format!("{} messages at hand", s.count()),
+        Op::Rows(s) => format!("{} rows at hand", s.count()),
         Op::Union => "union".into(),
         Op::Project(_) => match said {
             Said::Select { items, .. } => format!("select {}", items.join(", ")),

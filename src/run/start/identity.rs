@@ -1,0 +1,194 @@
+//! Which query this is: its cluster and topics, and the generation of its checkpoint that goes on or begins.
+
+use super::gone;
+use crate::epoch::*;
+use crate::flow::QUARANTINE;
+use crate::flow::source::KafkaSource;
+use crate::position::Topic;
+use crate::run::changes::check_identity;
+use crate::run::commit::app;
+use crate::run::control::Shared;
+use crate::run::feed::{Feed, one_connection};
+use crate::run::{Job, ownership};
+use crate::storage::Put;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is read, as the cluster knows it.
+pub struct Cluster {
+    pub id: String,
+    pub topic_ids: BTreeMap<String, Option<String>>,
+}
+
+/// The generation that this run goes on with.
+pub struct Generation {
+    pub log: EpochLog,
+    pub start: StartFile,
+    pub query: QueryFile,
+}
+
+fn topics(sources: &[Arc<KafkaSource>]) -> Vec<String> {
+    let mut out: Vec<String> = sources.iter().flat_map(|s| s.topics.iter().map(|t| t.to_string())).collect();
+    out.sort();
+    out.dedup();
+    out
+}
+
+pub fn ask(sources: &[Arc<KafkaSource>], shared: &Shared) -> Result<Cluster> {
+    let connection = one_connection(sources)?;
+    let names = topics(sources);
+    shared.ask(move || {
+        let id = connection.cluster_id()?;
+        let mut topic_ids = BTreeMap::new();
+        for topic in names {
+            let id = connection.topic_id(&Topic::new(&topic))?;
+            topic_ids.insert(topic, id);
+        }
+        Ok(Cluster { id, topic_ids })
+    })
+}
+
+pub fn find(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Cluster) -> Result<Generation> {
+    let rt = &job.runtime;
+    // Left by reset(), or by a run that was to start over and did not get to it; taken away once the new generation stands.
+    let full_refresh = job.flow.full_refresh || rt.block_on(job.flow.checkpoint.exists(RESET))?;
+    let generation = match full_refresh {
+        true => rt.block_on(newest(&job.flow.checkpoint))?.map(|(generation, _)| generation),
+        false => rt.block_on(newest_generation(&job.flow.checkpoint))?,
+    };
+    match generation {
+        Some(g) if !full_refresh => go_on(job, shared, sources, cluster, g),
+        Some(g) => begin(job, shared, sources, cluster, g + 1, true),
+        None => begin(job, shared, sources, cluster, 1, full_refresh),
+    }
+}
+
+/// The generation that runs before this one have made.
+fn go_on(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Cluster, g: u64) -> Result<Generation> {
+    let rt = &job.runtime;
+    let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
+    let query: QueryFile = rt.block_on(log.read("query.json"))?.ok_or_else(|| gone(&log, "query.json"))?;
+    check_identity(job, &query, &cluster.id, &cluster.topic_ids)?;
+    *shared.id.lock() = query.query_id.clone();
+    let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
+    // A run that died between the two files has read nothing yet.
+    let start = match start {
+        Some(s) => s,
+        None => {
+            let (sealed, taken) = rt.block_on(epochs_before(job, g + 1))?;
+            if taken > sealed {
+                return Err(Error::config(format!(
+                    "a table of '{}' holds epoch {taken} of this query, and the checkpoint {} has neither a seal nor a start.json: some of its \
+                     files are not there. Restore them; or, to empty the tables and read everything anew, run with full_refresh=True.",
+                    job.flow.name,
+                    log.at.display()
+                )));
+            }
+            make_start(job, shared, &log, sources, sealed + 1, g > 1)?
+        }
+    };
+    Ok(Generation { log, start, query })
+}
+
+/// A new generation; `truncate`: the targets are emptied first.
+fn begin(
+    job: &Job,
+    shared: &Shared,
+    sources: &[Arc<KafkaSource>],
+    cluster: &Cluster,
+    generation: u64,
+    truncate: bool,
+) -> Result<Generation> {
+    let (rt, now) = (&job.runtime, job.clock.now());
+    if truncate {
+        rt.block_on(ownership::check_refresh(job))?;
+        // From the fence on there is no way back, and this run may not get to its end.
+        rt.block_on(start_over(&job.flow.checkpoint))?;
+    }
+    if generation > 1 {
+        let old = EpochLog::new(job.flow.checkpoint.join(&(generation - 1).to_string()));
+        rt.block_on(old.fence(now))?;
+    }
+    let (sealed, taken) = rt.block_on(epochs_before(job, generation))?;
+    let first = sealed.max(taken) + 1;
+    if !truncate && first > 0 {
+        return Err(Error::config(format!(
+            "a table of '{}' holds epochs up to {} of a query '{0}', and its checkpoint {} is not there. Point checkpoint_location at it. Where \
+             those are another query's, which writes the same table or quarantine table, give this one a name of its own. Or, to \
+             empty the tables and read everything anew, run with full_refresh=True.",
+            job.flow.name,
+            first - 1,
+            job.flow.checkpoint.display()
+        )));
+    }
+    let log = EpochLog::new(job.flow.checkpoint.join(&generation.to_string()));
+    let query = QueryFile {
+        format_version: FORMAT_VERSION,
+        query_name: job.flow.name.clone(),
+        query_id: shared.id.lock().clone(),
+        generation,
+        cluster_id: cluster.id.clone(),
+        topic_ids: cluster.topic_ids.clone(),
+        created_at: now,
+    };
+    let (found, put) = rt.block_on(log.create("query.json", &query))?;
+    *shared.id.lock() = found.query_id.clone();
+    if put == Put::Exists {
+        check_identity(job, &found, &cluster.id, &cluster.topic_ids)?;
+    }
+    let start = make_start(job, shared, &log, sources, first, truncate)?;
+    rt.block_on(job.flow.checkpoint.delete(RESET))?;
+    Ok(Generation { log, start, query: found })
+}
+
+/// The newest epoch that earlier generations sealed, and the newest that a table has taken; −1 where there is none.
+async fn epochs_before(job: &Job, generation: u64) -> Result<(i64, i64)> {
+    let (mut sealed, mut taken) = (-1, -1);
+    for g in 1..generation {
+        let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
+        sealed = sealed.max(log.newest_seal().await?.unwrap_or(-1));
+    }
+    let mut sinks = vec![(QUARANTINE, job.flow.quarantine_sink(&job.clock))];
+    for output in &job.flow.outputs {
+        sinks.push((&output.name, output.sink(&job.clock)?));
+    }
+    for (name, sink) in sinks {
+        taken = taken.max(sink.newest_epoch(&app(&job.flow.name, name)).await?.unwrap_or(-1));
+    }
+    Ok((sealed, taken))
+}
+
+fn make_start(
+    job: &Job,
+    shared: &Shared,
+    log: &EpochLog,
+    sources: &[Arc<KafkaSource>],
+    first: i64,
+    truncate: bool,
+) -> Result<StartFile> {
+    let of = sources.to_vec();
+    let positions = shared.ask(move || Feed::starts(&of))?;
+    let start = StartFile {
+        format_version: FORMAT_VERSION,
+        // The emptying of the tables takes a number of its own.
+        first_epoch: first + i64::from(truncate),
+        positions: position_map(&positions),
+        starting_offsets: starting(sources),
+        clock: job.clock.now(),
+        truncate_txn: truncate.then_some(first),
+    };
+    Ok(job.runtime.block_on(log.create("start.json", &start))?.0)
+}
+
+fn starting(sources: &[Arc<KafkaSource>]) -> serde_json::Value {
+    sources.iter().map(|s| serde_json::to_value(&s.starting).unwrap_or_default()).collect()
+}
+
+pub fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Shared) {
+    if starting(sources) != start.starting_offsets {
+        let text = "starting_offsets differs from the first run's and is ignored: the query goes on where it stopped. To start over: reset(confirm=True).";
+        log::warn!("{text}");
+        shared.report.lock().warnings.push(text.into());
+    }
+}

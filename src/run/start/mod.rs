@@ -1,0 +1,172 @@
+//! Starting: which query this is (`identity`), what earlier runs left (`recover`), and what this one works with (`open`).
+
+mod identity;
+mod open;
+mod recover;
+
+use super::Job;
+use super::backfill::{Filling, check_start};
+use super::changes::check_tables;
+use super::commit::Committer;
+use super::compact::FileInfo;
+use super::control::Shared;
+use super::feed::Feed;
+use crate::engine::Engine;
+use crate::engine::plan::{Plan, Target};
+use crate::epoch::*;
+use crate::flow::Output;
+use crate::flow::source::OnMalformed;
+use crate::progress::RuleTotals;
+use crate::time::{EventTime, SharedClock};
+use crate::{Error, Result, state};
+pub use open::probe;
+pub(super) use recover::read_definition;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// What a run begins with.
+pub struct Started {
+    pub log: EpochLog,
+    pub engine: Engine,
+    pub feed: Feed,
+    pub committer: Committer,
+    pub definition: String,
+    pub next_epoch: i64,
+    pub state: BTreeMap<String, StateFiles>,
+    /// What is known of the state files, by name.
+    pub files: HashMap<String, FileInfo>,
+    pub totals: RuleTotals,
+    pub topic_ids: BTreeMap<String, Option<String>>,
+    /// When it was last known which seal is the newest.
+    pub looked: Looked,
+    pub clock: SharedClock,
+    /// Those of topics that were made anew since the query's first run.
+    pub new_ids: BTreeMap<String, String>,
+    /// New tables are to be filled first; engine and feed are theirs.
+    pub filling: Option<Filling>,
+}
+
+/// A moment by both clocks: one stands still while the machine is suspended, the other may be set back.
+pub struct Looked(Instant, EventTime);
+
+impl Looked {
+    pub fn now(clock: &SharedClock) -> Self {
+        Self(Instant::now(), clock.now())
+    }
+    pub fn ago(&self, clock: &SharedClock) -> Duration {
+        let wall = Duration::from_micros(clock.now().0.saturating_sub(self.1.0).try_into().unwrap_or(0));
+        self.0.elapsed().max(wall)
+    }
+}
+
+/// What is being committed when the user wants to stop gets so long.
+pub const GRACE: Duration = Duration::from_millis(900);
+
+/// Everything before the first read. Kafka's answers are awaited on this thread; storage's on the runtime.
+pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
+    for output in &job.flow.outputs {
+        check_start(output.start.as_deref(), &output.name)?;
+        output.sink(&job.clock)?.check()?;
+    }
+    let plan = plan(job, &HashSet::new())?;
+    let sources = plan.kafka_sources();
+    let cluster = identity::ask(&sources, shared)?;
+    let generation = identity::find(job, shared, &sources, &cluster)?;
+    identity::warn_about_start(&sources, &generation.start, shared);
+    let looked = Looked::now(&job.clock);
+    let found = recover::look(job, &generation, &cluster, &sources)?;
+    if let Some(before) = &found.definition {
+        check_tables(job, before, shared)?;
+    }
+    let filled = filled(job, found.definition.as_ref());
+    let plan = if filled.is_empty() { plan } else { self::plan(job, &filled)? };
+    let engine = Engine::new(plan, OnMalformed::Quarantine)?;
+    // What is not understood is left as it is: nothing is written before that is known.
+    if let Some(n) = found.newest {
+        job.runtime.block_on(open::refuse_lost_tables(job, &generation.log, n))?;
+    }
+    let definition = define(job, &generation.log, &engine, &filled)?;
+    let mut committer = recover::finish(job, shared, &generation, &found)?;
+    let last = found.last(&generation.start);
+    open::check(job, shared, &mut committer, &found, last, &cluster)?;
+    let mut restored = recover::state(job, &generation.log, engine, &found)?;
+    let feed = open::feed(job, shared, &restored, &found, &cluster)?;
+    restored.engine.know(feed.positions.keys());
+    restored.engine.begin();
+    Ok(Started {
+        log: generation.log,
+        engine: restored.engine,
+        feed,
+        committer,
+        definition,
+        next_epoch: last + 1,
+        state: restored.state,
+        files: restored.files,
+        totals: restored.totals,
+        topic_ids: cluster.topic_ids,
+        looked,
+        clock: job.clock.clone(),
+        new_ids: found.new_ids,
+        filling: restored.filling,
+    })
+}
+
+/// The tables that were filled from the earliest offset, or are to be.
+fn filled(job: &Job, before: Option<&DefinitionFile>) -> HashSet<String> {
+    let Some(before) = before else { return HashSet::new() };
+    let is = |t: &&Output| match before.tables.get(&t.name) {
+        Some(old) => old.filled,
+        None => t.start.as_deref() == Some("earliest"),
+    };
+    job.flow.outputs.iter().filter(is).map(|t| t.name.clone()).collect()
+}
+
+fn plan(job: &Job, filled: &HashSet<String>) -> Result<Plan> {
+    let target = |t: &Output| Target {
+        name: t.name.as_str().into(),
+        stream: t.stream.clone(),
+        mode: t.mode,
+        apart: filled.contains(&t.name),
+    };
+    Plan::new(job.flow.outputs.iter().map(target).collect())
+}
+
+/// Writes what this run is made of; its name is its hash.
+fn define(job: &Job, log: &EpochLog, engine: &Engine, filled: &HashSet<String>) -> Result<String> {
+    let definition = definition(job, engine, filled);
+    let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;
+    let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
+    job.runtime.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
+    Ok(hash)
+}
+
+fn definition(job: &Job, engine: &Engine, filled: &HashSet<String>) -> DefinitionFile {
+    let tables = job.flow.outputs.iter().enumerate().map(|(i, t)| {
+        let definition = TableDefinition {
+            schema: crate::expr::to_ddl(t.stream.schema()),
+            mode: t.mode_name().to_string(),
+            partition_by: t.to.partition_by().to_vec(),
+            steps: t.stream.steps(),
+            watermarks: engine.plan.trackers_of(i).iter().map(|t| engine.plan.trackers[*t].0.clone()).collect(),
+            filled: filled.contains(&t.name),
+        };
+        (t.name.clone(), definition)
+    });
+    let operators =
+        engine.plan.operators.iter().zip(&engine.operators).map(|(o, state)| (o.name.clone(), state.description()));
+    DefinitionFile {
+        format_version: FORMAT_VERSION,
+        tables: tables.collect(),
+        operators: operators.collect(),
+        signatures: engine.plan.operators.iter().map(|o| (o.name.clone(), o.signature.clone())).collect(),
+        state_version: state::STATE_VERSION.into(),
+    }
+}
+
+fn gone(log: &EpochLog, what: &str) -> Error {
+    Error::storage(format!(
+        "{what} is gone from the checkpoint {}. Restore it from a copy; or start over with full_refresh=True.",
+        log.at.display()
+    ))
+}

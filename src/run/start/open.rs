@@ -1,0 +1,114 @@
+//! The targets and the reader of a run.
+
+use super::identity::Cluster;
+use super::recover::{Found, Restored, last_timestamps};
+use crate::epoch::*;
+use crate::position::{Offset, Topic, TopicPartition};
+use crate::run::changes::refuse_known_tables;
+use crate::run::commit::Committer;
+use crate::run::control::Shared;
+use crate::run::feed::{Before, Feed, LastRead};
+use crate::run::{Job, ownership, places};
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+
+/// Says no, before anything is written, to a store without put-if-absent: that of a new checkpoint, and those of tables elsewhere, whose
+/// logs rest on it as much. Local disks have ours.
+pub async fn probe(job: &Job) -> Result<()> {
+    static PROBED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if newest(&job.flow.checkpoint).await?.is_none() {
+        job.flow.checkpoint.probe("probe").await?;
+    }
+    let tables = job.flow.places().map(|(_, location)| location);
+    for location in tables.chain([&job.flow.quarantine]).filter(|l| !l.is_local()) {
+        let store = location.store();
+        if store != job.flow.checkpoint.store() && !PROBED.lock().contains(&store) {
+            location.probe("_delta_log/_bayou_probe").await?;
+            PROBED.lock().insert(store);
+        }
+    }
+    Ok(())
+}
+
+/// A table that this query has written and that is not there any more: one that is made in its place would be in the way of a copy of it.
+pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Result<()> {
+    let done = match log.read_done(newest).await? {
+        Some(done) => Some(done),
+        None => log.read_done(newest - 1).await?,
+    };
+    let Some(done) = done else { return Ok(()) };
+    let known = job.flow.places().filter(|(o, _)| done.tables.contains_key(&o.name));
+    for (output, location) in known {
+        if !output.sink(&job.clock)?.exists().await? {
+            let place = location.display();
+            return Err(Error::data_loss(format!(
+                "{place}: the table, which epoch {newest} of '{}' has written or is to write, is gone: there is no _delta_log. Restore the folder \
+                 from a copy; or, to make the table again and read everything anew, run with full_refresh=True.",
+                job.flow.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses targets that disagree with the checkpoint, and tells what should be known of the others.
+pub fn check(
+    job: &Job,
+    shared: &Shared,
+    committer: &mut Committer,
+    found: &Found,
+    last: i64,
+    cluster: &Cluster,
+) -> Result<()> {
+    let rt = &job.runtime;
+    if let Some(before) = &found.definition {
+        rt.block_on(refuse_known_tables(job, committer, before, shared))?;
+    }
+    rt.block_on(committer.check(job, last))?;
+    rt.block_on(ownership::check_first(job, committer, &cluster.topic_ids))?;
+    // Each run of a job says it; a store is asked once.
+    if found.newest.is_none() || job.flow.places().all(|(_, at)| at.is_local()) {
+        let warnings = rt.block_on(places::warnings(job))?;
+        shared.report.lock().warnings.extend(warnings);
+    }
+    let mut report = shared.report.lock();
+    for writer in committer.writers.values() {
+        report.notes.extend(rt.block_on(writer.lock()).notes());
+    }
+    Ok(())
+}
+
+/// The reader, from where the newest seal ends.
+pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, cluster: &Cluster) -> Result<Feed> {
+    let (clock, sources) = (job.clock.clone(), restored.engine.plan.kafka_sources());
+    let mut feed = match &restored.filling {
+        Some(_) if !found.anew.is_empty() => {
+            return Err(Error::data_loss(format!(
+                "the topic '{}' was deleted and made anew while a new table was to be filled from its earliest offset. Leave the table out, or \
+                 start over with full_refresh=True.",
+                found.anew[0]
+            )));
+        }
+        Some(filling) => {
+            let filling = filling.clone();
+            shared.ask(move || filling.feed(sources, clock))?
+        }
+        None => {
+            let mut known =
+                Before { positions: found.positions.clone(), anew: found.anew.clone(), ..Before::default() };
+            for r in found.seal.iter().flat_map(|s| &s.ranges) {
+                if let Some(offset) = r.last_offset {
+                    let read = LastRead { offset: Offset(offset), leader_epoch: r.leader_epoch };
+                    known.read.insert(TopicPartition::new(&r.topic, r.partition), read);
+                }
+            }
+            let bounded = job.flow.trigger == crate::flow::Trigger::AvailableNow;
+            let mut feed = shared.ask(move || Feed::new(sources, known, bounded, clock))?;
+            feed.last_timestamp = found.seal.as_ref().map(last_timestamps).unwrap_or_default();
+            feed
+        }
+    };
+    feed.topic_ids = cluster.topic_ids.iter().map(|(t, id)| (Topic::new(t), id.clone())).collect();
+    Ok(feed)
+}

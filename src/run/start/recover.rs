@@ -1,0 +1,153 @@
+//! What runs before this one have left: the newest seal, its epoch where it is not done yet, and the state that goes on.
+
+use super::gone;
+use super::identity::{Cluster, Generation};
+use crate::engine::Engine;
+use crate::epoch::*;
+use crate::flow::source::KafkaSource;
+use crate::position::{Offset, Positions, Topic, TopicPartition};
+use crate::progress::{RuleCount, RuleTotals};
+use crate::run::backfill::{Filling, filling};
+use crate::run::changes::{made_anew, restore};
+use crate::run::commit::{Committer, seal_to_commits};
+use crate::run::compact::FileInfo;
+use crate::run::control::Shared;
+use crate::run::{Job, repair};
+use crate::time::EventTime;
+use crate::{Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The newest seal, with what it was made by.
+pub struct Found {
+    pub newest: Option<i64>,
+    pub seal: Option<Seal>,
+    pub definition: Option<DefinitionFile>,
+    /// Where reading goes on.
+    pub positions: Positions,
+    /// Topics that were recreated since they were last read.
+    pub anew: Vec<Topic>,
+    /// The ids of topics that were recreated since the query's first run.
+    pub new_ids: BTreeMap<String, String>,
+}
+
+impl Found {
+    /// The newest epoch that is sealed, or taken before this generation.
+    pub fn last(&self, start: &StartFile) -> i64 {
+        self.newest.unwrap_or(start.first_epoch - 1)
+    }
+}
+
+pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Arc<KafkaSource>]) -> Result<Found> {
+    let (rt, log, topic_ids) = (&job.runtime, &generation.log, &cluster.topic_ids);
+    let newest = rt.block_on(log.newest_seal())?;
+    let seal: Option<Seal> = match newest {
+        Some(n) => rt.block_on(log.read_seal(n))?,
+        None => None,
+    };
+    let definition = match &seal {
+        Some(seal) if seal.definition == FENCE => {
+            return Err(Error::concurrent_query(format!(
+                "'{}' was started over by another runner at this moment (checkpoint {}). Run it again; if it says so again, the other \
+                 one has not come to its end: run with full_refresh=True.",
+                job.flow.name,
+                job.flow.checkpoint.display()
+            )));
+        }
+        Some(seal) => Some(rt.block_on(read_definition(log, &seal.definition))?),
+        None => None,
+    };
+    let positions: Positions = match &seal {
+        None => positions(&generation.start.positions),
+        Some(seal) => {
+            seal.ranges.iter().map(|r| (TopicPartition::new(&r.topic, r.partition), Offset(r.until))).collect()
+        }
+    };
+    let anew = made_anew(&generation.query, seal.as_ref(), topic_ids, &positions, sources)?;
+    let other = |(topic, id): (&String, &Option<String>)| {
+        let id =
+            id.as_ref().filter(|id| generation.query.topic_ids.get(topic).and_then(Option::as_ref) != Some(*id))?;
+        Some((topic.clone(), id.clone()))
+    };
+    let new_ids = topic_ids.iter().filter_map(other).collect();
+    Ok(Found { newest, seal, definition, positions, anew, new_ids })
+}
+
+/// The targets, with what an earlier run left sealed and not done committed to them.
+pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found) -> Result<Committer> {
+    let (rt, log) = (&job.runtime, &generation.log);
+    let mut committer = rt.block_on(Committer::open(job))?;
+    committer.calling = shared.calling.clone();
+    let mut done = None;
+    match found.newest {
+        None => {
+            if let Some(txn) = generation.start.truncate_txn {
+                rt.block_on(committer.empty(job, txn))?;
+            }
+        }
+        Some(n) => {
+            let seal = found.seal.as_ref().ok_or_else(|| gone(log, &format!("the seal of epoch {n}")))?;
+            done = Some(match rt.block_on(log.read_done(n))? {
+                Some(d) => d,
+                None => {
+                    let before = rt.block_on(log.read_done(n - 1))?;
+                    committer.known(before.as_ref());
+                    let seal = &rt.block_on(repair::effective(log, seal.clone()))?;
+                    let commits = rt.block_on(seal_to_commits(log, seal, &BTreeMap::new()))?;
+                    log::info!("{}: finishing epoch {n}, which an earlier run sealed", job.flow.name);
+                    let finish = committer.commit(log, seal, commits, job.clock.now());
+                    rt.block_on(shared.unless_stopped(super::GRACE, finish))?
+                }
+            });
+        }
+    }
+    committer.known(done.as_ref());
+    Ok(committer)
+}
+
+pub async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
+    let name = format!("definition/{hash}.json");
+    log.read(&name).await?.ok_or_else(|| gone(log, &name))
+}
+
+/// An engine that stands where the newest seal left it.
+pub struct Restored {
+    pub engine: Engine,
+    pub state: BTreeMap<String, StateFiles>,
+    pub files: HashMap<String, FileInfo>,
+    pub totals: RuleTotals,
+    /// New outputs that are filled first; the engine is theirs.
+    pub filling: Option<Filling>,
+}
+
+pub fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Result<Restored> {
+    let mut out_totals = RuleTotals::default();
+    let before = found.definition.as_ref();
+    let Some(seal) = &found.seal else {
+        let (state, files) = (BTreeMap::new(), HashMap::new());
+        return Ok(Restored { engine, state, files, totals: out_totals, filling: None });
+    };
+    if let Some(list) = seal.counts.get("rules").cloned()
+        && let Ok(list) = serde_json::from_value::<Vec<RuleCount>>(list)
+    {
+        out_totals = RuleTotals::from_list(list);
+    }
+    let Some(to_fill) = before.and_then(|b| filling(job, seal, b)) else {
+        let (state, files) = restore(&job.runtime, log, &mut engine, seal, job, before)?;
+        return Ok(Restored { engine, state, files, totals: out_totals, filling: None });
+    };
+    let (mut theirs, from) = to_fill.engine(job, seal)?;
+    let only = job.only(&to_fill.tables);
+    let (mut state, files) = restore(&job.runtime, log, &mut theirs, &from, &only, before)?;
+    // The others' state stays as it is.
+    for (name, kept) in &seal.state {
+        state.entry(name.clone()).or_insert_with(|| kept.clone());
+    }
+    Ok(Restored { engine: theirs, state, files, totals: out_totals, filling: Some(to_fill) })
+}
+
+/// By partition, the timestamp of the last record so far.
+pub fn last_timestamps(seal: &Seal) -> BTreeMap<TopicPartition, EventTime> {
+    let each = |r: &Range| Some((TopicPartition::new(&r.topic, r.partition), r.last_timestamp?));
+    seal.ranges.iter().filter_map(each).collect()
+}
