@@ -184,14 +184,7 @@ fn has_path(fields: &arrow::datatypes::Fields, path: &str) -> bool {
 impl Decoder {
     pub fn new(schema: Option<&SchemaRef>, options: &DecodeOptions) -> Result<Self> {
         let output = output_schema(schema, options)?;
-        let zone = match options.timezone.as_deref() {
-            None | Some("UTC" | "utc" | "Z") => None,
-            Some(name) => Some(name.parse::<chrono_tz::Tz>().map_err(|_| {
-                let all = chrono_tz::TZ_VARIANTS.iter().map(|z| z.name());
-                let hint = crate::error::did_you_mean(name, all);
-                Error::config(format!("timezone='{name}' is not a time zone such as 'Europe/Berlin'.{hint}"))
-            })?),
-        };
+        let zone = options.timezone.as_deref().map_or(Ok(None), crate::calendar::named)?;
         for column in options.timestamp_units.keys() {
             if schema.is_none_or(|s| !has_path(s.fields(), column)) {
                 return Err(Error::config(format!(

@@ -7,7 +7,7 @@ use super::decimal;
 use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, nums, nums_as};
 use super::node::Typed;
-use super::text::{DAY, civil_from_days, days_from_civil, month_days};
+use crate::calendar::{DAY, add_months};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, ArrowPrimitiveType, Datum};
 use arrow::compute::kernels::numeric;
@@ -414,14 +414,6 @@ pub(super) fn unary(op: &'static str, operand: Typed) -> Result<Typed> {
         _ => return Err(wrong()),
     };
     Ok(Typed::call(vec![operand], t, false, sql, kernel))
-}
-
-/// Months later, the day cut to the month's length.
-pub(super) fn add_months(days: i64, months: i64) -> i64 {
-    let (y, m, d) = civil_from_days(days);
-    let total = y * 12 + m - 1 + months;
-    let (y, m) = (total.div_euclid(12), total.rem_euclid(12) + 1);
-    days_from_civil(y, m, d.min(month_days(y, m)))
 }
 
 /// `+` and `-` with dates, timestamps and intervals.

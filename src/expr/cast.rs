@@ -5,6 +5,7 @@ use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, binaries, bools, nums, nums_as, strings};
 use super::node::Typed;
 use super::text;
+use crate::calendar::{DAY, cast_date, cast_timestamp, date_text, timestamp_text};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::compute::CastOptions;
@@ -127,10 +128,10 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         (T::Utf8, T::Float32) => from_str!(parse_float, nums_ref::<Float32Type>),
         (T::Utf8, T::Float64) => from_str!(text::parse_double, nums_ref::<Float64Type>),
         (T::Utf8, T::Boolean) => from_str!(text::parse_bool, bools_ref),
-        (T::Utf8, T::Date32) => from_str!(text::parse_date, nums_ref::<Date32Type>),
+        (T::Utf8, T::Date32) => from_str!(cast_date, nums_ref::<Date32Type>),
         (T::Utf8, t) if *t == timestamp() => {
             let t = t.clone();
-            from_str!(text::parse_timestamp, |rows, f: &dyn Fn(usize) -> DfResult<Option<i64>>| {
+            from_str!(|t: &str| cast_timestamp(t, None), |rows, f: &dyn Fn(usize) -> DfResult<Option<i64>>| {
                 nums_as::<TimestampMicrosecondType>(rows, &t, f)
             })
         }
@@ -150,8 +151,8 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         })),
         (T::Float32, T::Utf8) => show!(Float32Type, text::java_float),
         (T::Float64, T::Utf8) => show!(Float64Type, text::java_double),
-        (T::Date32, T::Utf8) => show!(Date32Type, text::date_text),
-        (T::Timestamp(..), T::Utf8) => show!(TimestampMicrosecondType, text::timestamp_text),
+        (T::Date32, T::Utf8) => show!(Date32Type, date_text),
+        (T::Timestamp(..), T::Utf8) => show!(TimestampMicrosecondType, timestamp_text),
         (T::Decimal128(_, s), T::Utf8) => {
             let s = *s;
             Some(Arc::new(move |a: &Args| {
@@ -234,13 +235,13 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         // Time.
         (T::Timestamp(..), T::Date32) => {
             each!(TimestampMicrosecondType, Date32Type, "a value is out of range for", |v: i64| i32::try_from(
-                v.div_euclid(text::DAY)
+                v.div_euclid(DAY)
             )
             .ok())
         }
         (T::Date32, t) if *t == timestamp() => {
             each!(Date32Type, TimestampMicrosecondType, "a value is out of range for", |v: i32| i64::from(v)
-                .checked_mul(text::DAY))
+                .checked_mul(DAY))
         }
         (T::Timestamp(..), T::Int64) => {
             each!(TimestampMicrosecondType, Int64Type, "a value is out of range for", |v: i64| Some(

@@ -3,6 +3,7 @@
 use super::ddl::timestamp;
 use super::lex::Token;
 use super::parse::{Ast, Parser};
+use crate::calendar::{cast_date, cast_timestamp, date_text, timestamp_text};
 use crate::{Error, Result};
 use datafusion::common::ScalarValue;
 
@@ -99,15 +100,15 @@ fn decimal(text: &str) -> Option<(ScalarValue, String)> {
 pub(super) fn typed(kind: &str, text: &str) -> Result<(ScalarValue, String)> {
     match kind {
         "date" => {
-            let days = super::text::parse_date(text).ok_or_else(|| Error::schema(format!("'{text}' is not a DATE")))?;
-            Ok((ScalarValue::Date32(Some(days)), format!("DATE '{}'", super::text::date_text(days))))
+            let days = cast_date(text).ok_or_else(|| Error::schema(format!("'{text}' is not a DATE")))?;
+            Ok((ScalarValue::Date32(Some(days)), format!("DATE '{}'", date_text(days))))
         }
         "timestamp" | "timestamp_ltz" => {
-            let micros = super::text::parse_timestamp(text)
-                .ok_or_else(|| Error::schema(format!("'{text}' is not a TIMESTAMP")))?;
+            let micros =
+                cast_timestamp(text, None).ok_or_else(|| Error::schema(format!("'{text}' is not a TIMESTAMP")))?;
             let value = ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
             debug_assert_eq!(value.data_type(), timestamp());
-            Ok((value, format!("TIMESTAMP '{}'", super::text::timestamp_text(micros))))
+            Ok((value, format!("TIMESTAMP '{}'", timestamp_text(micros))))
         }
         "x" => {
             let padded = if text.len() % 2 == 1 { format!("0{text}") } else { text.to_string() };

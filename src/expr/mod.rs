@@ -55,7 +55,6 @@ pub use kernel::MOST_BYTES;
 pub use limits::check_statement;
 pub use lookup::{quoted, resolve_column};
 pub use ordered::normalize;
-pub use text::{parse_date, parse_timestamp_in};
 
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use std::{
 
 const STAGES: [&str; 6] = ["kafka", "decode", "transform", "expect", "window", "sink"];
 /// What stages share. These import each other and nothing else.
-const SHARED: [&str; 8] = ["error", "batch", "position", "time", "expr", "state", "storage", "stack"];
+const SHARED: [&str; 9] = ["error", "batch", "position", "time", "calendar", "expr", "state", "storage", "stack"];
 /// What each of the others may import besides the shared modules.
 const OTHERS: [(&str, &[&str]); 7] = [
     ("allocator", &[]),

@@ -4,7 +4,6 @@
 //! spoils its neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
 
 mod column;
-mod instant;
 mod number;
 mod scalar;
 mod scan;
@@ -12,7 +11,6 @@ mod scan;
 mod test;
 
 pub use column::ColumnOptions;
-pub use instant::{DAYS, MICROS};
 pub use scalar::TimestampUnit;
 
 use super::{Malformed, Rows};

@@ -1,8 +1,8 @@
 //! Numbers, dates and timestamps: a value as it stands in the text to a column's own, exactly or not at all.
 
-use super::instant;
 use super::number::{self, Decimal, Unfit};
 use super::scan::{Cursor, Next, Scan, Text, fault, unescape};
+use crate::calendar;
 use chrono_tz::Tz;
 use std::borrow::Cow;
 
@@ -125,7 +125,7 @@ pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit
             let text = plain(cursor.string()?);
             match unit.and_then(|unit| quoted(&text, unit)) {
                 Some(number) => number,
-                None => instant::timestamp(&text, zone).map_or_else(
+                None => instant(&text, zone).map_or_else(
                     || fault("not a timestamp such as 2024-01-31T12:00:00.000Z", at),
                     |us| Ok(i128::from(us)),
                 )?,
@@ -138,7 +138,7 @@ pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit
         _ => return misfit(next, "TIMESTAMP", at),
     };
     match i64::try_from(micros) {
-        Ok(us) if instant::MICROS.contains(&us) => Ok(us),
+        Ok(us) if calendar::MICROS.contains(&us) => Ok(us),
         _ if unit.is_some() => fault("out of range for TIMESTAMP; is timestamp_unit right?", at),
         _ => fault("out of range for TIMESTAMP, which is from the year 0001 to 9999", at),
     }
@@ -164,11 +164,23 @@ pub fn date(cursor: &mut Cursor<'_>, next: Next) -> Scan<i32> {
     if next != Next::String {
         return misfit(next, "DATE", at);
     }
-    match instant::date(&plain(cursor.string()?)) {
-        Some(days) if instant::DAYS.contains(&days.into()) => Ok(days),
+    match day(&plain(cursor.string()?)) {
+        Some(days) if calendar::DAYS.contains(&days.into()) => Ok(days),
         Some(_) => fault("out of range for DATE, which is from the year 0001 to 9999", at),
         None => fault("not a date such as 2024-01-31", at),
     }
+}
+
+/// The spellings of ISO 8601 fast, and whatever else Spark's CAST reads. Without an offset the text is a local time of `zone`: of two
+/// possible readings the earlier counts, and a time that the clock skips is moved on, as in Spark.
+#[inline]
+fn instant(text: &[u8], zone: Option<Tz>) -> Option<i64> {
+    calendar::iso_timestamp(text, zone).or_else(|| calendar::cast_timestamp(std::str::from_utf8(text).ok()?, zone))
+}
+
+#[inline]
+fn day(text: &[u8]) -> Option<i32> {
+    calendar::iso_date(text).or_else(|| calendar::cast_date(std::str::from_utf8(text).ok()?))
 }
 
 /// A string's value.

@@ -471,3 +471,98 @@ fn random_messages_decode_as_an_independent_reader_says() {
     assert_eq!(got, want);
     assert_eq!(got.len() + d.malformed.len(), values.len());
 }
+
+/// One message of a TIMESTAMP in a zone: the time, or None where the message is malformed.
+fn instant_in(zone: Option<&str>, text: &str) -> Option<String> {
+    let options = DecodeOptions { timezone: zone.map(str::to_string), ..DecodeOptions::default() };
+    let m = messages(&[format!(r#"{{"t":"{text}"}}"#)]);
+    let mut decoder = Decoder::new(Some(&schema(vec![("t", timestamp())])), &options).unwrap();
+    let decoded = decoder.decode(&m, &[0]).unwrap();
+    match decoded.malformed.first() {
+        Some(m) => assert!(m.error.contains("not a timestamp such as"), "{text}: {}", m.error),
+        None => return Some(arrow::util::display::array_value_to_string(decoded.batch.rows.column(0), 0).unwrap()),
+    }
+    None
+}
+
+#[test]
+fn timestamps_take_every_spelling_of_iso_and_of_casts_and_refuse_the_rest() {
+    for good in
+        ["2024-01-01T12:00:00Z", "2024-01-01T13:00+01:00", "2024-1-1 12:0:0", "2024-01-01 13:00:00 Europe/Berlin"]
+    {
+        assert_eq!(instant_in(None, good).as_deref(), Some("2024-01-01T12:00:00Z"), "{good}");
+    }
+    assert_eq!(instant_in(None, "2024-01-02T06:00:00+18:00").as_deref(), Some("2024-01-01T12:00:00Z"));
+    assert_eq!(instant_in(None, "1969-12-31T23:59:59.9999999Z").as_deref(), Some("1969-12-31T23:59:59.999999Z"));
+    let bad = [
+        "",
+        "2024-02-30",
+        "2024-01-01T24:00:00Z",
+        "2024-01-01T12:00:00+18:30",
+        "2024-01-01T12:00:00-18:01",
+        "26.11.2026",
+    ];
+    for bad in bad {
+        assert_eq!(instant_in(None, bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn local_times_follow_the_zone_as_in_sql_also_where_the_clock_skips_them_or_shows_them_twice() {
+    for (text, want) in [
+        ("2024-07-01T12:00:00", "2024-07-01T10:00:00Z"),
+        ("2024-07-01 12:00:0", "2024-07-01T10:00:00Z"),
+        ("2024-01-01T12:00:00", "2024-01-01T11:00:00Z"),
+        ("2024-03-31T01:59:59", "2024-03-31T00:59:59Z"),
+        ("2024-03-31T02:30:00", "2024-03-31T01:30:00Z"),
+        ("2024-03-31T03:00:00", "2024-03-31T01:00:00Z"),
+        ("2024-10-27T02:30:00", "2024-10-27T00:30:00Z"),
+        ("2024-07-01T12:00:00Z", "2024-07-01T12:00:00Z"),
+    ] {
+        assert_eq!(instant_in(Some("Europe/Berlin"), text).as_deref(), Some(want), "{text}");
+        let sql = crate::calendar::cast_timestamp(text, Some(chrono_tz::Europe::Berlin));
+        assert_eq!(sql, crate::calendar::cast_timestamp(want, None), "{text}");
+    }
+}
+
+/// Run by hand: `cargo test --release --lib decode::json::test::timing -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn timing_of_a_million_messages_with_timestamps() {
+    let values: Vec<String> = (0..100_000u64)
+        .map(|i| {
+            let (d, h, m, s) = (i % 28 + 1, i / 3 % 24, i / 7 % 60, i / 11 % 60);
+            format!(
+                r#"{{"device":"sensor-{}","time":"2024-07-{d:02}T{h:02}:{m:02}:{s:02}.{:03}Z","seen":"2024-07-{d:02}T{h:02}:{m:02}:{s:02}.{:06}+02:00","local":"2024-07-{d:02} {h:02}:{m:02}:{s:02}","day":"2024-07-{d:02}","bpm":{}}}"#,
+                i % 1000,
+                i % 1000,
+                i % 1_000_000,
+                i % 200
+            )
+        })
+        .collect();
+    let schema = schema(vec![
+        ("device", DataType::Utf8),
+        ("time", timestamp()),
+        ("seen", timestamp()),
+        ("local", timestamp()),
+        ("day", DataType::Date32),
+        ("bpm", DataType::Int32),
+    ]);
+    let m = messages(&values);
+    let wanted: Vec<u32> = (0..m.len() as u32).collect();
+    for zone in [None, Some("Europe/Berlin".to_string())] {
+        let options = DecodeOptions { timezone: zone.clone(), ..DecodeOptions::default() };
+        let mut decoder = Decoder::new(Some(&schema), &options).unwrap();
+        let mut best = f64::MAX;
+        for _ in 0..15 {
+            let before = std::time::Instant::now();
+            for _ in 0..10 {
+                let out = decoder.decode(&m, &wanted).unwrap();
+                assert_eq!(out.batch.len(), values.len());
+            }
+            best = best.min(before.elapsed().as_secs_f64());
+        }
+        eprintln!("1M messages, zone {zone:?}: {best:.3} s at best");
+    }
+}

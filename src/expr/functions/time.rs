@@ -2,7 +2,8 @@
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::expr::arith::{OVERFLOW, add_months};
+use crate::calendar::{self, DAY, Zone, add_months, civil_from_days, days_from_civil, month_length};
+use crate::expr::arith::OVERFLOW;
 use crate::expr::cast;
 use crate::expr::coerce::Param::{Any, Big, Date, Int, Number, Text, Time};
 use crate::expr::coerce::is_int;
@@ -10,7 +11,6 @@ use crate::expr::ddl::timestamp;
 use crate::expr::evaluate::row_error;
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
-use crate::expr::text::{DAY, Zone, civil_from_days, days_from_civil, month_days};
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
 
@@ -55,7 +55,7 @@ pub(super) const LIST: &[Spec] = &[
             let d = a.num::<Date32Type>(0)?;
             nums::<Date32Type>(a.rows, |i| {
                 let (y, m, _) = civil_from_days(i64::from(get!(d.get(i))));
-                day(days_from_civil(y, m, month_days(y, m)))
+                day(days_from_civil(y, m, month_length(y, m)))
             })
         })
     }),
@@ -77,10 +77,7 @@ pub(super) const LIST: &[Spec] = &[
             let (y, m, d) = (a.num::<Int32Type>(0)?, a.num::<Int32Type>(1)?, a.num::<Int32Type>(2)?);
             nums::<Date32Type>(a.rows, |i| {
                 let (y, m, d) = (i64::from(get!(y.get(i))), i64::from(get!(m.get(i))), i64::from(get!(d.get(i))));
-                if !(1..=12).contains(&m) || !(1..=month_days(y, m)).contains(&d) {
-                    return Err(row_error("there is no such date"));
-                }
-                day(days_from_civil(y, m, d))
+                day(calendar::date(y, m, d).ok_or_else(|| row_error("there is no such date"))?)
             })
         })
     }),
@@ -254,7 +251,7 @@ fn months_between(mut c: Call) -> Result<Typed> {
             };
             let ((y1, m1, d1), (y2, m2, d2)) = (civil_from_days(x.div_euclid(DAY)), civil_from_days(y.div_euclid(DAY)));
             let months = ((y1 * 12 + m1) - (y2 * 12 + m2)) as f64;
-            if d1 == d2 || (d1 == month_days(y1, m1) && d2 == month_days(y2, m2)) {
+            if d1 == d2 || (d1 == month_length(y1, m1) && d2 == month_length(y2, m2)) {
                 return Ok(Some(months));
             }
             let seconds = |t: i64| t.rem_euclid(DAY) / 1_000_000;

@@ -3,13 +3,13 @@
 use super::time::{MONTHS, day_of_year, plain_cast};
 use super::{Call, Spec, get, spec};
 use crate::Result;
+use crate::calendar::{self, DAY, civil_from_days, clock};
 use crate::expr::coerce::Param::{Big, Text, Time};
 use crate::expr::coerce::is_timestamp;
 use crate::expr::ddl::timestamp;
 use crate::expr::evaluate::row_error;
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
-use crate::expr::text::{DAY, civil_from_days, days_from_civil, month_days};
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
 
 const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
@@ -153,9 +153,9 @@ fn pattern(c: &Call, k: usize, reading: bool) -> Result<Vec<Part>> {
 }
 
 fn write(parts: &[Part], t: i64) -> String {
-    let (days, rest) = (t.div_euclid(DAY), t.rem_euclid(DAY));
+    let days = t.div_euclid(DAY);
     let (y, mo, d) = civil_from_days(days);
-    let (h, mi, s, us) = (rest / 3_600_000_000, rest / 60_000_000 % 60, rest / 1_000_000 % 60, rest % 1_000_000);
+    let (h, mi, s, us) = clock(t.rem_euclid(DAY));
     let mut out = String::new();
     for part in parts {
         let (letter, n) = match part {
@@ -288,14 +288,8 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         }
         h = twelve % 12 + half.unwrap_or(0);
     }
-    let valid = rest.is_empty()
-        && (1..=12).contains(&mo)
-        && (1..=month_days(y, mo)).contains(&d)
-        && (0..24).contains(&h)
-        && mi < 60
-        && s < 60;
-    let midnight = days_from_civil(y, mo, d).checked_mul(DAY).filter(|_| valid)?;
-    midnight.checked_add((h * 3600 + mi * 60 + s) * 1_000_000 + us)
+    let midnight = calendar::date(y, mo, d).filter(|_| rest.is_empty())?.checked_mul(DAY)?;
+    midnight.checked_add(calendar::time_of_day(h, mi, s, us)?)
 }
 
 fn seconds(mut c: Call) -> Result<Typed> {

@@ -1,5 +1,6 @@
 //! Scalars as JSON text, without allocating.
 
+use crate::calendar::{DAY, put_date, put_time};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// For each byte: 0 to copy it, 'u' for \u00XX, or the letter after the backslash.
@@ -91,27 +92,25 @@ pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-const DAY_MICROS: i64 = 86_400_000_000;
-
 /// "2024-01-31T23:59:59.123456Z", quoted.
 pub fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
-    put_date(micros.div_euclid(DAY_MICROS), &mut text[1..11])?;
-    put_time(micros.rem_euclid(DAY_MICROS), &mut text[12..27]);
+    put_date(micros.div_euclid(DAY), &mut text[1..11]).ok_or_else(beyond)?;
+    put_time(micros.rem_euclid(DAY), &mut text[12..27]);
     out.extend_from_slice(&text);
     Ok(())
 }
 
 pub fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00\"";
-    put_date(days, &mut text[1..11])?;
+    put_date(days, &mut text[1..11]).ok_or_else(beyond)?;
     out.extend_from_slice(&text);
     Ok(())
 }
 
 /// "23:59:59.123456", quoted.
 pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
-    if !(0..DAY_MICROS).contains(&micros) {
+    if !(0..DAY).contains(&micros) {
         return Err(format!("{micros} microseconds is not a time of day."));
     }
     let mut text = *b"\"00:00:00.000000\"";
@@ -120,42 +119,8 @@ pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// Days since 1970 to the calendar (Howard Hinnant's `civil_from_days`).
-fn put_date(days: i64, text: &mut [u8]) -> Result<(), String> {
-    let beyond = || "the time is outside the years 0001 to 9999, which readers can read.".to_string();
-    if !(-719_162..=2_932_896).contains(&days) {
-        return Err(beyond());
-    }
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    put(year, &mut text[0..4]);
-    put(month, &mut text[5..7]);
-    put(day, &mut text[8..10]);
-    Ok(())
-}
-
-fn put_time(micros: i64, text: &mut [u8]) {
-    let seconds = micros / 1_000_000;
-    put(seconds / 3600, &mut text[0..2]);
-    put(seconds / 60 % 60, &mut text[3..5]);
-    put(seconds % 60, &mut text[6..8]);
-    put(micros % 1_000_000, &mut text[9..15]);
-}
-
-/// The number's decimal digits, right-aligned over the zeros that are there.
-#[inline]
-fn put(mut number: i64, text: &mut [u8]) {
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+fn beyond() -> String {
+    "the time is outside the years 0001 to 9999, which readers can read.".into()
 }
 
 /// A number of 64 bits, or of 32 (`single`), by the shortest text that reads back as the same.
