@@ -5,15 +5,17 @@
 
 mod column;
 mod number;
+mod options;
 mod scalar;
 mod scan;
 #[cfg(test)]
 mod test;
 
 pub use column::ColumnOptions;
+pub use options::JsonOptions;
 pub use scalar::TimestampUnit;
 
-use super::{Malformed, Rows};
+use super::{Decode, Malformed, Rows};
 use crate::Result;
 use crate::batch::Messages;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -21,50 +23,17 @@ use arrow::datatypes::{Field, SchemaRef};
 use column::{Column, Fields};
 use scan::{Cursor, Fault, Next, Scan, fault};
 
+/// Decodes messages that hold one JSON object each.
 pub struct JsonDecoder {
     schema: SchemaRef,
     fields: Fields,
+    null_rows: bool,
 }
 
 impl JsonDecoder {
-    pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)? })
-    }
-
-    /// Columns without a value so far, and a field that differs from them in case alone.
-    pub fn misspelt(&self) -> Vec<(String, String)> {
-        let mut out = vec![];
-        self.fields.misspelt("", &mut out);
-        out
-    }
-
-    /// Decodes the messages at `wanted`; null values become rows of NULLs if `null_rows` says so.
-    pub fn decode(&mut self, messages: &Messages, wanted: &[u32], null_rows: bool) -> Result<Rows> {
-        let mut out = Rows::with_capacity(wanted.len());
-        for i in wanted.iter().map(|i| *i as usize) {
-            let row = out.messages.len();
-            let Some(value) = messages.value(i) else {
-                if null_rows {
-                    self.fields.push_null();
-                    out.messages.push(i as u32);
-                }
-                out.tombstones.push(i as u32);
-                continue;
-            };
-            match self.document(value, row) {
-                Ok(unknown) => {
-                    out.unknown_fields += unknown;
-                    out.messages.push(i as u32);
-                }
-                Err(f) => {
-                    self.fields.truncate(row);
-                    out.malformed.push(Malformed { message: i as u32, error: describe(&f) });
-                }
-            }
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(out.messages.len()));
-        out.rows = Some(RecordBatch::try_new_with_options(self.schema.clone(), self.fields.finish()?, &options)?);
-        Ok(out)
+    /// `options` by a field's path. Messages with a null value become rows of NULLs if `null_rows` says so.
+    pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
+        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)?, null_rows })
     }
 
     #[inline]
@@ -103,6 +72,49 @@ impl JsonDecoder {
             return fault("more than one JSON document in one message", cursor.at);
         }
         Ok(unknown)
+    }
+}
+
+impl Decode for JsonDecoder {
+    fn decode(&mut self, messages: &Messages, wanted: &[u32]) -> Result<Rows> {
+        let mut rows = Vec::with_capacity(wanted.len());
+        let (mut malformed, mut tombstones, mut unknown_fields) = (vec![], vec![], 0);
+        for i in wanted.iter().map(|i| *i as usize) {
+            let row = rows.len();
+            let Some(value) = messages.value(i) else {
+                if self.null_rows {
+                    self.fields.push_null();
+                    rows.push(i as u32);
+                }
+                tombstones.push(i as u32);
+                continue;
+            };
+            match self.document(value, row) {
+                Ok(unknown) => {
+                    unknown_fields += unknown;
+                    rows.push(i as u32);
+                }
+                Err(f) => {
+                    self.fields.truncate(row);
+                    malformed.push(Malformed { message: i as u32, error: describe(&f) });
+                }
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), self.fields.finish()?, &options)?;
+        Ok(Rows { malformed, tombstones, unknown_fields, ..Rows::new(batch, rows) })
+    }
+
+    /// Columns without a value so far, where the messages have a field whose name differs in case alone.
+    fn hints(&self) -> Vec<String> {
+        let mut misspelt = vec![];
+        self.fields.misspelt("", &mut misspelt);
+        let text = |(column, field)| {
+            format!(
+                "no message had a value for '{column}'; they have '{field}': fields match exactly, upper and lower case too"
+            )
+        };
+        misspelt.into_iter().map(text).collect()
     }
 }
 

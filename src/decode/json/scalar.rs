@@ -7,8 +7,7 @@ use chrono_tz::Tz;
 use std::borrow::Cow;
 
 /// The unit of numbers in a TIMESTAMP column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimestampUnit {
     S,
     Ms,

@@ -1,5 +1,6 @@
+use super::JsonOptions;
 use crate::batch::{Message, Messages, TimestampType};
-use crate::decode::{DecodeOptions, Decoded, Decoder};
+use crate::decode::{DecodeOptions, Decoded, Decoder, Format};
 use crate::position::TopicPartition;
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -24,6 +25,10 @@ fn decode<T: AsRef<[u8]>>(schema: &SchemaRef, values: &[T]) -> Decoded {
     let m = messages(values);
     let mut d = Decoder::new(Some(schema), &DecodeOptions::default()).unwrap();
     d.decode(&m, &(0..m.len() as u32).collect::<Vec<_>>()).unwrap()
+}
+
+fn options(json: JsonOptions) -> DecodeOptions {
+    DecodeOptions { format: Format::Json(json), ..DecodeOptions::default() }
 }
 
 /// One column, one message: the value as text, or the error.
@@ -171,7 +176,7 @@ fn depth_is_limited_and_never_ends_the_process() {
 
 fn with_unit(unit: super::TimestampUnit, json: &str) -> Result<String, String> {
     let s = schema(vec![("a", timestamp())]);
-    let options = DecodeOptions { timestamp_unit: Some(unit), ..DecodeOptions::default() };
+    let options = options(JsonOptions { timestamp_unit: Some(unit), ..JsonOptions::default() });
     let m = messages(&[json]);
     let d = Decoder::new(Some(&s), &options).unwrap().decode(&m, &[0]).unwrap();
     match d.malformed.first() {
@@ -215,17 +220,19 @@ fn units_are_told_by_path_and_the_nearest_counts() {
     let s = schema(vec![("a", inner), ("l", list)]);
     let units =
         [("a.us", super::TimestampUnit::Us), ("a", super::TimestampUnit::S), ("l.us", super::TimestampUnit::Us)];
-    let options = DecodeOptions {
-        timestamp_units: units.map(|(p, u)| (p.to_string(), u)).into(),
-        timestamp_unit: Some(super::TimestampUnit::Ms),
-        ..DecodeOptions::default()
+    let by_field = |units: &[(&str, super::TimestampUnit)]| {
+        options(JsonOptions {
+            timestamp_units: units.iter().map(|(p, u)| (p.to_string(), *u)).collect(),
+            timestamp_unit: Some(super::TimestampUnit::Ms),
+            ..JsonOptions::default()
+        })
     };
     let m = messages(&[r#"{"a":{"us":5000000,"s":5},"l":[{"us":5000000,"s":5000}]}"#]);
-    let d = Decoder::new(Some(&s), &options).unwrap().decode(&m, &[0]).unwrap();
+    let d = Decoder::new(Some(&s), &by_field(&units)).unwrap().decode(&m, &[0]).unwrap();
     let text = arrow::util::pretty::pretty_format_batches(&[d.batch.rows]).unwrap().to_string();
     assert_eq!(text.matches("1970-01-01T00:00:05Z").count(), 4, "{text}");
-    let wrong = DecodeOptions { timestamp_units: [("a.x".to_string(), super::TimestampUnit::S)].into(), ..options };
-    assert!(Decoder::new(Some(&s), &wrong).is_err());
+    let error = Decoder::new(Some(&s), &by_field(&[("a.x", super::TimestampUnit::S)])).err().unwrap();
+    assert!(error.kind == crate::Kind::Config && error.message.contains("'a.x'"), "{error}");
 }
 
 #[test]
@@ -474,7 +481,7 @@ fn random_messages_decode_as_an_independent_reader_says() {
 
 /// One message of a TIMESTAMP in a zone: the time, or None where the message is malformed.
 fn instant_in(zone: Option<&str>, text: &str) -> Option<String> {
-    let options = DecodeOptions { timezone: zone.map(str::to_string), ..DecodeOptions::default() };
+    let options = options(JsonOptions { timezone: zone.map(str::to_string), ..JsonOptions::default() });
     let m = messages(&[format!(r#"{{"t":"{text}"}}"#)]);
     let mut decoder = Decoder::new(Some(&schema(vec![("t", timestamp())])), &options).unwrap();
     let decoded = decoder.decode(&m, &[0]).unwrap();
@@ -552,7 +559,7 @@ fn timing_of_a_million_messages_with_timestamps() {
     let m = messages(&values);
     let wanted: Vec<u32> = (0..m.len() as u32).collect();
     for zone in [None, Some("Europe/Berlin".to_string())] {
-        let options = DecodeOptions { timezone: zone.clone(), ..DecodeOptions::default() };
+        let options = options(JsonOptions { timezone: zone.clone(), ..JsonOptions::default() });
         let mut decoder = Decoder::new(Some(&schema), &options).unwrap();
         let mut best = f64::MAX;
         for _ in 0..15 {
