@@ -330,7 +330,7 @@ impl Aggregate {
     }
 
     fn cast(&self, array: ArrayRef) -> Result<ArrayRef> {
-        let overflow = || Error::malformed(super::arith::OVERFLOW).context(&self.sql);
+        let overflow = || Error::malformed(super::evaluate::OVERFLOW).context(&self.sql);
         if let (DataType::Decimal128(p, _), Some(d)) = (&self.data_type, array.as_primitive_opt::<Decimal128Type>()) {
             if *d.data_type() == self.data_type && d.iter().flatten().any(|v| super::text::fits(v, *p).is_none()) {
                 return Err(overflow());

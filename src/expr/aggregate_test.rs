@@ -279,9 +279,10 @@ fn however_cut(calls: &[&str], dialect: Dialect) {
                 let cut = in_pieces(&mut rng, &aggregation, &batch).unwrap();
                 assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>(), "{text}");
                 for (key, value) in &whole {
-                    let (a, b) = match call.contains("ORDER BY") {
-                        true => (value.clone(), cut[key].clone()),
-                        false => (unordered(value), unordered(&cut[key])),
+                    let (a, b) = if call.contains("ORDER BY") {
+                        (value.clone(), cut[key].clone())
+                    } else {
+                        (unordered(value), unordered(&cut[key]))
                     };
                     // Sketches of quantiles are only near.
                     let near = call.starts_with("approx_median") || call.starts_with("approx_percentile_cont");

@@ -1,23 +1,24 @@
 //! From Spark's grammar to typed expressions.
 
 use super::arith;
-use super::coerce::{canonical, is_interval, unify};
+use super::bits::{self, Shift};
+use super::build::{all_of, choose, condition, is_null, logic, not};
+use super::coerce::{canonical, is_interval};
 use super::compare;
 use super::ddl::type_to_ddl;
 use super::functions;
 use super::literal;
 use super::lookup;
-use super::node::{Coalesce, Logic, Typed};
+use super::node::Typed;
 use super::parse::{self, Ast, Function, Item};
-use super::shared::{self, Choose, once};
+use super::shared::once;
 use super::{Bound, Dialect, cast, datafusion_dialect, nested};
 use crate::stack::with_room;
 use crate::{Error, Kind, Result};
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::{CaseExpr, Column, IsNotNullExpr, IsNullExpr, NotExpr};
+use datafusion::physical_expr::expressions::Column;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Binds "expr" or "expr AS alias".
 pub fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
@@ -183,7 +184,12 @@ impl<'a> Binder<'a> {
             Ast::Interval { months, micros, sql } => Ok(interval(*months, *micros, sql)),
             Ast::Unary(op, operand) => {
                 let operand = self.expr(operand)?;
-                if *op == "NOT" { not(operand) } else { arith::unary(op, operand) }
+                match *op {
+                    "NOT" => not(operand),
+                    "~" => bits::complement(operand),
+                    "+" => arith::plus(operand),
+                    _ => arith::negate(operand),
+                }
             }
             Ast::Binary(op, left, right) => self.binary(op, left, right),
             Ast::IsNull(operand, negated) => Ok(is_null(self.expr(operand)?, *negated)),
@@ -263,7 +269,7 @@ impl<'a> Binder<'a> {
         match op {
             "=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>" => compare::compare(op, left, right),
             "||" => functions::call("concat", vec![left, right]),
-            _ => arith::binary(op, left, right),
+            _ => operation(op, left, right),
         }
     }
 
@@ -325,6 +331,28 @@ impl<'a> Binder<'a> {
     }
 }
 
+/// An operator on numbers, their bits, or times.
+fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
+    if matches!(op, "+" | "-")
+        && let Some(moved) = functions::moved(op, &left, &right)?
+    {
+        return Ok(moved);
+    }
+    let sql = format!("({} {op} {})", left.sql, right.sql);
+    match op {
+        "&" => bits::binary(bits::Op::And, left, right, sql),
+        "|" => bits::binary(bits::Op::Or, left, right, sql),
+        "^" => bits::binary(bits::Op::Xor, left, right, sql),
+        "<<" => bits::shift(Shift::Left, left, right, sql),
+        ">>" => bits::shift(Shift::Right, left, right, sql),
+        ">>>" => bits::shift(Shift::UnsignedRight, left, right, sql),
+        _ => {
+            let op = arith::Op::of(op).ok_or_else(|| Error::internal(format!("the operator '{op}' has no meaning")))?;
+            arith::numbers(op, left, right, sql, false)
+        }
+    }
+}
+
 fn interval(months: i64, micros: i64, sql: &str) -> Typed {
     let value = if months != 0 {
         ScalarValue::IntervalYearMonth(i32::try_from(months).ok())
@@ -336,93 +364,4 @@ fn interval(months: i64, micros: i64, sql: &str) -> Typed {
         DataType::Interval(IntervalUnit::YearMonth) | DataType::Duration(TimeUnit::Microsecond)
     ));
     Typed::literal(value, sql)
-}
-
-/// A BOOLEAN, or a NULL seen as one.
-pub(super) fn condition(typed: Typed) -> Result<Typed> {
-    match typed.data_type {
-        DataType::Boolean => Ok(typed),
-        DataType::Null => cast::implicit(typed, &DataType::Boolean),
-        _ => Err(Error::schema(format!(
-            "{} is {} where a condition (BOOLEAN) is wanted",
-            typed.sql,
-            type_to_ddl(&typed.data_type)
-        ))),
-    }
-}
-
-/// AND, OR and NOT take a string as well, as Spark's do; CASE and if do not.
-fn truth(typed: Typed) -> Result<Typed> {
-    if typed.data_type == DataType::Utf8 { cast::implicit(typed, &DataType::Boolean) } else { condition(typed) }
-}
-
-pub(super) fn not(operand: Typed) -> Result<Typed> {
-    let operand = truth(operand)?;
-    let sql = format!("(NOT {})", operand.sql);
-    let expr = Arc::new(NotExpr::new(operand.expr.clone()));
-    let nullable = operand.nullable;
-    Ok(Typed::wrap(expr, &[operand], DataType::Boolean, nullable, sql))
-}
-
-/// AND or OR of several, halved and halved again as Spark's parser does it: so it is not as deep as it is long.
-pub(super) fn all_of(and: bool, mut all: Vec<Typed>) -> Result<Typed> {
-    match all.len() {
-        0 => Err(Error::internal("a condition without parts")),
-        1 => Ok(all.remove(0)),
-        n => {
-            let right = all.split_off(n.div_ceil(2));
-            logic(and, all_of(and, all)?, all_of(and, right)?)
-        }
-    }
-}
-
-pub(super) fn logic(and: bool, left: Typed, right: Typed) -> Result<Typed> {
-    let (left, right) = (truth(left)?, truth(right)?);
-    let sql = format!("({} {} {})", left.sql, if and { "AND" } else { "OR" }, right.sql);
-    let nullable = left.nullable || right.nullable;
-    let expr = Arc::new(Logic { and, sides: [left.expr.clone(), right.expr.clone()] });
-    Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
-}
-
-pub(super) fn is_null(operand: Typed, negated: bool) -> Typed {
-    let sql = format!("({} IS {}NULL)", operand.sql, if negated { "NOT " } else { "" });
-    let expr: Arc<dyn datafusion::physical_expr::PhysicalExpr> = if negated {
-        Arc::new(IsNotNullExpr::new(operand.expr.clone()))
-    } else {
-        Arc::new(IsNullExpr::new(operand.expr.clone()))
-    };
-    Typed::wrap(expr, &[operand], DataType::Boolean, false, sql)
-}
-
-/// The first value whose condition holds; `values` may have one more, for none.
-pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Result<Typed> {
-    let (mut values, data_type) = unify(&sql, values)?;
-    if data_type == DataType::Null {
-        return Ok(Typed::literal(ScalarValue::Null, sql));
-    }
-    let nullable = values.len() == whens.len() || values.iter().any(|v| v.nullable);
-    let otherwise = if values.len() > whens.len() { values.pop() } else { None };
-    if whens.iter().any(shared::uses_operand) {
-        let pairs = whens.iter().zip(&values).flat_map(|(w, v)| [w.expr.clone(), v.expr.clone()]);
-        let parts = pairs.chain(otherwise.map(|o| o.expr)).collect();
-        let expr = Arc::new(Choose { parts, data_type: data_type.clone(), nullable });
-        return Ok(Typed::other(expr, data_type, nullable, sql));
-    }
-    let mut args = whens.clone();
-    args.extend(values.iter().cloned());
-    args.extend(otherwise.clone());
-    let pairs = whens.into_iter().zip(values).map(|(w, v)| (w.expr, v.expr)).collect();
-    let expr = CaseExpr::try_new(None, pairs, otherwise.map(|o| o.expr))?;
-    Ok(Typed::wrap(Arc::new(expr), &args, data_type, nullable, sql))
-}
-
-/// The first that is not NULL.
-pub(super) fn coalesce(args: Vec<Typed>, sql: String) -> Result<Typed> {
-    let (args, data_type) = unify(&sql, args)?;
-    if data_type == DataType::Null {
-        return Ok(Typed::literal(ScalarValue::Null, sql));
-    }
-    let nullable = args.iter().all(|a| a.nullable);
-    let expr = Arc::new(Coalesce { args: args.iter().map(|a| a.expr.clone()).collect(), data_type: data_type.clone() });
-    Ok(Typed::wrap(expr, &args, data_type, nullable, sql))
 }

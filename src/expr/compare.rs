@@ -1,5 +1,6 @@
 //! Comparisons, IN, LIKE and RLIKE.
 
+use super::build;
 use super::cast::implicit;
 use super::coerce::{Param, common, is_float, is_interval, unify};
 use super::ddl::type_to_ddl;
@@ -157,7 +158,7 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     } else if is_float(&to) || !list.iter().all(|l| l.constant().is_some()) {
         once(operand, |operand| {
             let tests = list.into_iter().map(|l| compare("=", operand.clone(), l).map(|t| t.named("")));
-            super::bind::all_of(false, tests.collect::<Result<_>>()?)
+            build::all_of(false, tests.collect::<Result<_>>()?)
         })?
     } else {
         let nullable = operand.nullable || list.iter().any(|l| l.nullable);
@@ -170,7 +171,7 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
         Typed::wrap(Arc::new(expr), &list, DataType::Boolean, nullable, sql.clone())
     };
     let found = found.named(sql);
-    if negated { super::bind::not(found) } else { Ok(found) }
+    if negated { build::not(found) } else { Ok(found) }
 }
 
 /// The pattern with a backslash as its escape, or why it is wrong.
@@ -247,10 +248,8 @@ pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: O
             Some(p) => backslashed(p, escape).map(Some).map_err(|e| row_error(format!("the pattern is wrong: {e}"))),
         })?;
         let text = a.full(0)?;
-        let out = match insensitive {
-            true => arrow_like(&lower(&text)?, &lower(&patterns)?)?,
-            false => arrow_like(&text, &patterns)?,
-        };
+        let out =
+            if insensitive { arrow_like(&lower(&text)?, &lower(&patterns)?)? } else { arrow_like(&text, &patterns)? };
         Ok(Arc::new(out))
     });
     Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))

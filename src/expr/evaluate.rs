@@ -15,6 +15,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+/// Why rows fail in arithmetic.
+pub(super) const OVERFLOW: &str = "arithmetic overflow";
+pub(super) const ZERO: &str = "division by zero";
+
 /// One bound scalar expression.
 #[derive(Clone)]
 pub struct Bound {
@@ -187,12 +191,11 @@ fn together(pieces: &[&dyn Array]) -> Result<ArrayRef> {
 pub(super) fn identity(text: &str, exprs: &[Arc<dyn PhysicalExpr>]) -> String {
     let (mut leaves, mut strings) = (String::new(), false);
     exprs.iter().for_each(|e| walk(e, &mut leaves, &mut strings));
-    match strings {
-        false => text.to_string(),
-        true => {
-            let hash: String = Sha256::digest(leaves.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
-            format!("{text} #{hash}")
-        }
+    if strings {
+        let hash: String = Sha256::digest(leaves.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+        format!("{text} #{hash}")
+    } else {
+        text.to_string()
     }
 }
 
@@ -231,8 +234,8 @@ pub(super) fn failure(e: &DataFusionError) -> String {
             None => "it cannot be computed".into(),
         },
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
-            ArrowError::DivideByZero => "division by zero".into(),
-            ArrowError::ArithmeticOverflow(_) => "arithmetic overflow".into(),
+            ArrowError::DivideByZero => ZERO.into(),
+            ArrowError::ArithmeticOverflow(_) => OVERFLOW.into(),
             ArrowError::CastError(_) | ArrowError::ParseError(_) => "a value cannot be cast".into(),
             ArrowError::ExternalError(inner) => match inner.downcast_ref::<RowError>() {
                 Some(e) => e.0.clone(),

@@ -124,9 +124,10 @@ pub(super) fn bind(
 ) -> Result<Bound> {
     let name = function.name().to_string();
     let place = |e: Error| e.context(&name);
-    let given: Vec<usize> = match columns.is_empty() {
-        true => (0..schema.fields().len()).collect(),
-        false => columns.iter().map(|c| resolve_column(c, schema)).collect::<Result<_>>().map_err(place)?,
+    let given: Vec<usize> = if columns.is_empty() {
+        (0..schema.fields().len()).collect()
+    } else {
+        columns.iter().map(|c| resolve_column(c, schema)).collect::<Result<_>>().map_err(place)?
     };
     if given.is_empty() {
         return Err(Error::schema(format!("{name}: there are no columns to give to it")));

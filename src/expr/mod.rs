@@ -14,6 +14,8 @@ mod aggregate_test;
 mod aggregation;
 mod arith;
 mod bind;
+mod bits;
+mod build;
 mod cast;
 mod coerce;
 mod compare;

@@ -266,9 +266,10 @@ impl<'a> Parser<'a> {
     /// One level deeper: what nests without end is an error, not the end of the stack.
     pub fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
-        match self.depth > MAX_DEPTH {
-            true => Err(Error::schema(format!("the text is nested more than {MAX_DEPTH} levels deep"))),
-            false => Ok(()),
+        if self.depth > MAX_DEPTH {
+            Err(Error::schema(format!("the text is nested more than {MAX_DEPTH} levels deep")))
+        } else {
+            Ok(())
         }
     }
 

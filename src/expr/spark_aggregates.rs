@@ -1,7 +1,8 @@
 //! The aggregates of the Databricks dialect: what each means in Spark, on DataFusion's accumulators.
 
 use super::aggregate::{Aggregate, Finish, Plan};
-use super::bind::{self, Binder};
+use super::bind::Binder;
+use super::build;
 use super::cast::implicit;
 use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
 use super::ddl::{list_of, type_to_ddl};
@@ -104,7 +105,7 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
     let filter = match &function.filter {
         None => None,
         Some(filter) => {
-            let filter = bind::condition(binder.expr(filter)?)?;
+            let filter = build::condition(binder.expr(filter)?)?;
             sql = format!("{sql} FILTER (WHERE {})", filter.sql);
             Some(filter.expr)
         }
@@ -364,9 +365,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "regr_avgx" | "regr_avgy" => {
             args = args.into_iter().enumerate().map(|(i, a)| Param::Number.take(name, i, a)).collect::<Result<_>>()?;
             let averaged = args[usize::from(name == "regr_avgx")].clone();
-            let both = bind::logic(true, bind::is_null(args.remove(0), true), bind::is_null(args.remove(0), true))?;
+            let both = build::logic(true, build::is_null(args.remove(0), true), build::is_null(args.remove(0), true))?;
             let sql = averaged.sql.clone();
-            return plan("avg", vec![bind::choose(vec![both], vec![averaged], sql)?], false);
+            return plan("avg", vec![build::choose(vec![both], vec![averaged], sql)?], false);
         }
         _ => {}
     }
@@ -380,9 +381,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
     };
     let plan = match name {
         "count_if" => {
-            let condition = bind::condition(first)?;
+            let condition = build::condition(first)?;
             let one = Typed::literal(ScalarValue::Int32(Some(1)), "1");
-            let hit = bind::choose(vec![condition], vec![one], "hit".into())?;
+            let hit = build::choose(vec![condition], vec![one], "hit".into())?;
             Plan::new(df::count::count_udaf(), vec![hit], bigint).not_null()
         }
         "sum" => match t {
@@ -525,8 +526,8 @@ fn counted(mut args: Vec<Typed>) -> Result<Typed> {
     if args.len() == 1 {
         return Ok(args.remove(0));
     }
-    let all = bind::all_of(true, args.into_iter().map(|a| bind::is_null(a, true)).collect())?;
-    bind::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
+    let all = build::all_of(true, args.into_iter().map(|a| build::is_null(a, true)).collect())?;
+    build::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
 }
 
 fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {

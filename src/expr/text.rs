@@ -123,9 +123,10 @@ fn hexadecimal(text: &str) -> Option<f64> {
     for (i, digit) in int.chars().chain(frac.chars()).enumerate() {
         let digit = u64::from(digit.to_digit(16)?);
         let behind = i64::from(i >= int.len());
-        match value < 1 << 56 {
-            true => (value, places) = (value * 16 + digit, places - 4 * behind),
-            false => (value, places) = (value | u64::from(digit > 0), places + 4 * (1 - behind)),
+        if value < 1 << 56 {
+            (value, places) = (value * 16 + digit, places - 4 * behind)
+        } else {
+            (value, places) = (value | u64::from(digit > 0), places + 4 * (1 - behind))
         }
     }
     let mut out = value as f64;

@@ -67,9 +67,10 @@ pub fn values(
     supported(field, field.name()).map_err(|e| (0, e.message))?;
     let column = Column::new(array, field).map_err(|e| (0, e.message))?;
     for row in 0..array.len() {
-        match column.nulls.is_some_and(|n| n.is_null(row)) {
-            true => out.extend_from_slice(b"null"),
-            false => column.cell.write(row, out).map_err(|why| (row, why))?,
+        if column.nulls.is_some_and(|n| n.is_null(row)) {
+            out.extend_from_slice(b"null")
+        } else {
+            column.cell.write(row, out).map_err(|why| (row, why))?
         }
         ends.push(out.len());
     }

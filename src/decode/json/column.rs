@@ -104,17 +104,16 @@ impl Names {
         unescape(key, &mut self.text);
         let name = |e: &Entry| &self.text[e.start..e.end];
         let new = &self.text[start..];
-        let found = match self.entries.len() < MANY {
-            true => self.entries.iter().position(|e| name(e) == new),
-            false => {
-                if self.index.is_empty() {
-                    for (i, e) in self.entries.iter().enumerate() {
-                        let again = |i: &usize| self.seed.hash_one(name(&self.entries[*i]));
-                        self.index.insert_unique(self.seed.hash_one(name(e)), i, again);
-                    }
+        let found = if self.entries.len() < MANY {
+            self.entries.iter().position(|e| name(e) == new)
+        } else {
+            if self.index.is_empty() {
+                for (i, e) in self.entries.iter().enumerate() {
+                    let again = |i: &usize| self.seed.hash_one(name(&self.entries[*i]));
+                    self.index.insert_unique(self.seed.hash_one(name(e)), i, again);
                 }
-                self.index.find(self.seed.hash_one(new), |i| name(&self.entries[*i]) == new).copied()
             }
+            self.index.find(self.seed.hash_one(new), |i| name(&self.entries[*i]) == new).copied()
         };
         if let Some(i) = found {
             self.entries[i].value = value;

@@ -43,9 +43,10 @@ impl JsonDecoder {
         }
         if let Err(e) = simdutf8::basic::from_utf8(value) {
             let at = simdutf8::compat::from_utf8(value).err().map_or(0, |e| e.valid_up_to());
-            return match value.starts_with(&[0x1f, 0x8b]) {
-                true => fault("compressed with gzip, not JSON: format=\"raw\" hands out the bytes", 0),
-                false => fault(format!("not UTF-8 ({e})"), at),
+            return if value.starts_with(&[0x1f, 0x8b]) {
+                fault("compressed with gzip, not JSON: format=\"raw\" hands out the bytes", 0)
+            } else {
+                fault(format!("not UTF-8 ({e})"), at)
             };
         }
         let mut cursor = Cursor::new(value);

@@ -104,10 +104,13 @@ impl<'a> Cursor<'a> {
             Some(b'f') => Next::False,
             Some(b'n') => Next::Null,
             None => return fault("the JSON text ends too early", self.at),
-            Some(b'N' | b'I') if self.special().is_some() => match self.nan {
-                true => Next::Number,
-                false => return fault(NOT_JSON, self.at),
-            },
+            Some(b'N' | b'I') if self.special().is_some() => {
+                if self.nan {
+                    Next::Number
+                } else {
+                    return fault(NOT_JSON, self.at);
+                }
+            }
             Some(_) => return fault("not JSON", self.at),
         })
     }

@@ -2,14 +2,14 @@
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::expr::arith::num_traits_lite::Int as _;
-use crate::expr::arith::{self, OVERFLOW};
-use crate::expr::bind;
+use crate::expr::arith::{self, Int as Whole, Op};
+use crate::expr::bits::{self, Shift};
+use crate::expr::build;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
 use crate::expr::coerce::{is_int, is_interval};
 use crate::expr::compare::less;
 use crate::expr::ddl::type_to_ddl;
-use crate::expr::evaluate::row_error;
+use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
 use crate::expr::node::Typed;
 use crate::expr::shared::once;
@@ -24,12 +24,11 @@ pub(super) const LIST: &[Spec] = &[
     spec("abs", "abs(expr)", abs),
     spec("negative", "negative(expr)", |c| {
         let mut c = c.count(1, 1)?;
-        arith::unary("-", c.args.remove(0)).map(|t| t.named(c.sql))
+        arith::negate(c.args.remove(0)).map(|t| t.named(c.sql))
     }),
     spec("positive", "positive(expr)", |c| {
         let mut c = c.count(1, 1)?;
-        let sql = format!("(+ {})", c.args[0].sql);
-        arith::unary("+", c.args.remove(0)).map(|t| t.named(sql))
+        arith::plus(c.args.remove(0))
     }),
     spec("sign", "sign(expr)", |c| unary(c, sign)),
     spec("signum", "signum(expr)", |c| unary(c, sign)),
@@ -69,20 +68,20 @@ pub(super) const LIST: &[Spec] = &[
     spec("mod", "mod(a, b)", |c| {
         let mut c = c.count(2, 2)?;
         let b = c.args.remove(1);
-        arith::numbers("%", c.args.remove(0), b, c.sql, false)
+        arith::numbers(Op::Remainder, c.args.remove(0), b, c.sql, false)
     }),
     spec("pmod", "pmod(a, b)", |c| {
         let mut c = c.count(2, 2)?;
         let b = c.args.remove(1);
         arith::pmod(c.args.remove(0), b, c.sql)
     }),
-    spec("try_add", "try_add(a, b)", |c| attempt(c, "+")),
-    spec("try_subtract", "try_subtract(a, b)", |c| attempt(c, "-")),
-    spec("try_multiply", "try_multiply(a, b)", |c| attempt(c, "*")),
-    spec("try_divide", "try_divide(a, b)", |c| attempt(c, "/")),
-    spec("try_mod", "try_mod(a, b)", |c| attempt(c, "%")),
-    spec("greatest", "greatest(a, b, …)", |c| extreme(c, ">")),
-    spec("least", "least(a, b, …)", |c| extreme(c, "<")),
+    spec("try_add", "try_add(a, b)", |c| attempt(c, Op::Add)),
+    spec("try_subtract", "try_subtract(a, b)", |c| attempt(c, Op::Subtract)),
+    spec("try_multiply", "try_multiply(a, b)", |c| attempt(c, Op::Multiply)),
+    spec("try_divide", "try_divide(a, b)", |c| attempt(c, Op::Divide)),
+    spec("try_mod", "try_mod(a, b)", |c| attempt(c, Op::Remainder)),
+    spec("greatest", "greatest(a, b, …)", |c| extreme(c, true)),
+    spec("least", "least(a, b, …)", |c| extreme(c, false)),
     spec("factorial", "factorial(n)", |c| {
         c.take(&[Int], 1)?.build_nullable(DataType::Int64, |a| {
             let n = a.num::<Int32Type>(0)?;
@@ -109,7 +108,7 @@ pub(super) const LIST: &[Spec] = &[
         let sql = c.sql;
         once(a, |a| {
             let nan = super::call("isnan", vec![a.clone()])?;
-            bind::choose(vec![nan], vec![b, a], sql)
+            build::choose(vec![nan], vec![b, a], sql)
         })
     }),
     spec("bin", "bin(expr)", |c| {
@@ -129,9 +128,9 @@ pub(super) const LIST: &[Spec] = &[
             nums::<Int32Type>(a.rows, |i| Ok(n.get(i).map(|n| n.count_ones() as i32)))
         })
     }),
-    spec("shiftleft", "shiftleft(expr, n)", |c| shifted(c, "<<")),
-    spec("shiftright", "shiftright(expr, n)", |c| shifted(c, ">>")),
-    spec("shiftrightunsigned", "shiftrightunsigned(expr, n)", |c| shifted(c, ">>>")),
+    spec("shiftleft", "shiftleft(expr, n)", |c| shifted(c, Shift::Left)),
+    spec("shiftright", "shiftright(expr, n)", |c| shifted(c, Shift::Right)),
+    spec("shiftrightunsigned", "shiftrightunsigned(expr, n)", |c| shifted(c, Shift::UnsignedRight)),
 ];
 
 fn sign(x: f64) -> f64 {
@@ -199,7 +198,7 @@ fn binary(c: Call, f: fn(f64, f64) -> f64) -> Result<Typed> {
     })
 }
 
-fn attempt(c: Call, op: &'static str) -> Result<Typed> {
+fn attempt(c: Call, op: Op) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let b = c.args.remove(1);
     let a = c.args.remove(0);
@@ -209,20 +208,20 @@ fn attempt(c: Call, op: &'static str) -> Result<Typed> {
     arith::numbers(op, a, b, c.sql, true)
 }
 
-fn shifted(c: Call, op: &'static str) -> Result<Typed> {
+fn shifted(c: Call, op: Shift) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let n = c.args.remove(1);
-    arith::shift(op, c.args.remove(0), n, c.sql)
+    bits::shift(op, c.args.remove(0), n, c.sql)
 }
 
 fn abs(c: Call) -> Result<Typed> {
     let c = c.take(&[Number], 1)?;
     fn whole<T: ArrowPrimitiveType>(a: &Args) -> DfResult<ArrayRef>
     where
-        T::Native: arith::num_traits_lite::Int,
+        T::Native: Whole,
     {
         let x = a.num::<T>(0)?;
-        nums::<T>(a.rows, |i| get!(x.get(i)).abs().map(Some).ok_or_else(|| row_error(OVERFLOW)))
+        nums::<T>(a.rows, |i| arith::absolute(get!(x.get(i))).map(Some).ok_or_else(|| row_error(OVERFLOW)))
     }
     let t = c.args[0].data_type.clone();
     match &t {
@@ -246,7 +245,7 @@ fn abs(c: Call) -> Result<Typed> {
 }
 
 /// NULLs are passed over; NaN is the greatest.
-fn extreme(c: Call, op: &'static str) -> Result<Typed> {
+fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     let most = c.args.len().max(2);
     let params = vec![Any; most];
     let c = c.take(&params, 2)?;
@@ -263,7 +262,6 @@ fn extreme(c: Call, op: &'static str) -> Result<Typed> {
         return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
     let nullable = args.iter().all(|a| a.nullable);
-    let greatest = op == ">";
     let kernel: Kernel = Arc::new(move |a: &Args| {
         let mut best = a.full(0)?;
         for k in 1..a.len() {

@@ -2,12 +2,15 @@
 
 mod collections;
 mod conditional;
+mod interval;
 mod math;
 mod regex;
 mod round;
 mod strings;
 mod time;
 mod time_format;
+
+pub(super) use interval::moved;
 
 use super::coerce::Param;
 use super::kernel::Args;
@@ -129,9 +132,10 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
     Err(Error::schema(format!(
         "function '{name}' is not one of bayou's SQL functions (docs/sql.md lists them).{}{}",
         near_miss(name, names),
-        match super::datafusion_dialect::has(name) {
-            true => format!(" DataFusion has {name}: say dialect=\"datafusion\"."),
-            false => String::new(),
+        if super::datafusion_dialect::has(name) {
+            format!(" DataFusion has {name}: say dialect=\"datafusion\".")
+        } else {
+            String::new()
         }
     )))
 }
@@ -143,14 +147,10 @@ pub(super) fn is_aggregate(name: &str) -> bool {
 /// A call by name.
 pub(super) fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
     check_listed(name)?;
-    let Some(spec) = BY_NAME.get(name) else { return check_listed(name).map(|()| unreachable(name))? };
+    let spec = BY_NAME.get(name).ok_or_else(|| Error::internal(format!("function '{name}' is listed but missing")))?;
     let shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
     let sql = format!("{name}({})", shown.join(", "));
     (spec.bind)(Call { name: spec.name, usage: spec.usage, sql, args })
-}
-
-fn unreachable(name: &str) -> Result<Typed> {
-    Err(Error::internal(format!("function '{name}' is listed but missing")))
 }
 
 /// A call while it is bound.

@@ -2,9 +2,8 @@
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::expr::arith::OVERFLOW;
 use crate::expr::coerce::Param::{Int, Number};
-use crate::expr::evaluate::row_error;
+use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as};
 use crate::expr::node::Typed;
 use crate::expr::text;

@@ -3,12 +3,11 @@
 use super::{Call, Spec, get, spec};
 use crate::Result;
 use crate::calendar::{self, DAY, Zone, add_months, civil_from_days, days_from_civil, month_length};
-use crate::expr::arith::OVERFLOW;
 use crate::expr::cast;
 use crate::expr::coerce::Param::{Any, Big, Date, Int, Number, Text, Time};
 use crate::expr::coerce::is_int;
 use crate::expr::ddl::timestamp;
-use crate::expr::evaluate::row_error;
+use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
 use arrow::datatypes::*;
@@ -315,9 +314,12 @@ fn timestamp_add(c: Call) -> Result<Typed> {
         nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
             let (n, t) = (get!(n.get(i)), get!(t.get(i)));
             let by = n.checked_mul(factor).filter(|by| !months || by.abs() < 1_000_000_000);
-            let out = by.and_then(|by| match months {
-                false => t.checked_add(by),
-                true => add_months(t.div_euclid(DAY), by).checked_mul(DAY)?.checked_add(t.rem_euclid(DAY)),
+            let out = by.and_then(|by| {
+                if months {
+                    add_months(t.div_euclid(DAY), by).checked_mul(DAY)?.checked_add(t.rem_euclid(DAY))
+                } else {
+                    t.checked_add(by)
+                }
             });
             out.map(Some).ok_or_else(|| row_error(OVERFLOW))
         })

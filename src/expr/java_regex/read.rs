@@ -204,9 +204,10 @@ impl Reader {
                 Ok(false)
             }
             Some('.') => {
-                match self.flags.dot_all {
-                    true => out.push_str("(?s:.)"),
-                    false => out.push_str(&format!("[^{LINE_ENDS}]")),
+                if self.flags.dot_all {
+                    out.push_str("(?s:.)")
+                } else {
+                    out.push_str(&format!("[^{LINE_ENDS}]"))
                 }
                 Ok(true)
             }
@@ -443,9 +444,10 @@ impl Reader {
                 if (0xd800..0xdc00).contains(&value) && self.raw(0) == Some('\\') && self.raw(1) == Some('u') {
                     self.at += 2;
                     let low = self.hex(4)?;
-                    return match (0xdc00..0xe000).contains(&low) {
-                        true => code(0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00)),
-                        false => Err("half a surrogate pair".into()),
+                    return if (0xdc00..0xe000).contains(&low) {
+                        code(0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00))
+                    } else {
+                        Err("half a surrogate pair".into())
                     };
                 }
                 code(value)

@@ -107,11 +107,14 @@ impl Parser<'_> {
             if !descending {
                 self.word("asc");
             }
-            let nulls_first = match self.word("nulls") {
-                false => None,
-                true if self.word("first") => Some(true),
-                true if self.word("last") => Some(false),
-                true => return Err(self.wrong("FIRST or LAST")),
+            let nulls_first = if !self.word("nulls") {
+                None
+            } else if self.word("first") {
+                Some(true)
+            } else if self.word("last") {
+                Some(false)
+            } else {
+                return Err(self.wrong("FIRST or LAST"));
             };
             out.push(Order { ast, descending, nulls_first });
             if !self.symbol(",") {

@@ -126,8 +126,9 @@ fn beyond() -> String {
 /// A number of 64 bits, or of 32 (`single`), by the shortest text that reads back as the same.
 pub fn shortest(value: f64, single: bool, out: &mut Vec<u8>) -> Result<(), String> {
     let mut buffer = [0; lexical_core::BUFFER_SIZE];
-    match single {
-        true => float(value, lexical_core::write(value as f32, &mut buffer), out),
-        false => float(value, lexical_core::write(value, &mut buffer), out),
+    if single {
+        float(value, lexical_core::write(value as f32, &mut buffer), out)
+    } else {
+        float(value, lexical_core::write(value, &mut buffer), out)
     }
 }
