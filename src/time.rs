@@ -1,7 +1,13 @@
 //! Event time, watermarks and clocks. Microseconds since the epoch, UTC, throughout.
 
+use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// The Arrow type of a TIMESTAMP.
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
 
 /// When something happened, in microseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ pub fn raw_schema() -> SchemaRef {
         Field::new("topic", DataType::Utf8, true),
         Field::new("partition", DataType::Int32, true),
         Field::new("offset", DataType::Int64, true),
-        Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new("timestamp", crate::time::timestamp_type(), true),
         Field::new("timestampType", DataType::Int32, true),
         Field::new("headers", headers_type(), true),
     ]))

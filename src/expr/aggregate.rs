@@ -1,11 +1,11 @@
 //! One bound aggregate over groups.
 
 use super::evaluate::{guarded, is_deep};
-use super::function::Called;
+use super::float_order;
+use super::group_function::Called;
 use super::kernel::{is_true, spread};
 use super::node::Typed;
-use super::ordered;
-use super::sorted::{Rows, Sorted};
+use super::sorted_rows::{Rows, Sorted};
 use crate::{Error, Kind, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Decimal128Array, Float64Array, ListArray,
@@ -248,13 +248,13 @@ impl Aggregate {
                 let some = |i: usize| list.is_valid(i) && list.value_length(i) > 0;
                 Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| mean(i))).collect::<Float64Array>()))
             }
-            Finish::Ordered => ordered::value(&array),
+            Finish::Ordered => float_order::value(&array),
             Finish::Interpolated(p) => {
                 let list = list_array(&array, &self.sql)?;
                 let value = |i: usize| {
                     let values = list.value(i);
                     let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
-                    values.sort_by_key(|v| ordered::bits(*v));
+                    values.sort_by_key(|v| float_order::bits(*v));
                     let position = (values.len() as f64 - 1.0) * *p;
                     let (low, high) = (position.floor(), position.ceil());
                     if low == high {

@@ -4,7 +4,7 @@ use super::aggregate::Finish;
 use super::bind::{self, Binder};
 use super::node::Typed;
 use super::parse::{self, Function};
-use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, function, spark_aggregates};
+use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, group_function, spark_aggregates};
 use crate::stack::with_room;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -93,7 +93,15 @@ pub fn bind_aggregation<I: Clone + Into<AggregateItem>>(
             AggregateItem::Sql { .. } => outer.extend(bound.next().unwrap_or_default()),
             AggregateItem::Function { alias, function, columns, data_type, order_by } => {
                 let order_by = order_by.as_deref();
-                outer.push(function::bind(alias, function, &columns, data_type, order_by, schema, &mut aggregates)?);
+                outer.push(group_function::bind(
+                    alias,
+                    function,
+                    &columns,
+                    data_type,
+                    order_by,
+                    schema,
+                    &mut aggregates,
+                )?);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::cast;
 use super::coerce::unify;
 use super::ddl::type_to_ddl;
 use super::node::{Coalesce, Logic, Typed};
-use super::shared::{self, Choose};
+use super::once::{self, Choose};
 use crate::{Error, Result};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -76,7 +76,7 @@ pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Resu
     }
     let nullable = values.len() == whens.len() || values.iter().any(|v| v.nullable);
     let otherwise = if values.len() > whens.len() { values.pop() } else { None };
-    if whens.iter().any(shared::uses_operand) {
+    if whens.iter().any(once::uses_operand) {
         let pairs = whens.iter().zip(&values).flat_map(|(w, v)| [w.expr.clone(), v.expr.clone()]);
         let parts = pairs.chain(otherwise.map(|o| o.expr)).collect();
         let expr = Arc::new(Choose { parts, data_type: data_type.clone(), nullable });

@@ -1,12 +1,13 @@
 //! Casts, as Spark's ANSI mode has them.
 
 use super::coerce::{is_decimal, is_float, is_int, is_number};
-use super::ddl::{timestamp, type_to_ddl};
+use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, binaries, bools, nums_as, strings};
 use super::node::Typed;
 use super::text;
 use crate::calendar::{DAY, SECOND, cast_date, cast_timestamp, date_text, timestamp_text};
+use crate::time::timestamp_type;
 use crate::{Error, Result};
 use arrow::array::ArrowPrimitiveType;
 use arrow::compute::CastOptions;
@@ -126,10 +127,10 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         (from, T::Utf8) if !is_int(from) => to_text(from, r#try),
         (from, T::Boolean) => to_truth(from, r#try),
         (T::Timestamp(..) | T::Date32, _) => from_time(from, to, r#try),
-        (T::Int64, t) if *t == timestamp() => {
+        (T::Int64, t) if *t == timestamp_type() => {
             each::<Int64Type, TimestampMicrosecondType>(t, r#try, |v| v.checked_mul(SECOND))
         }
-        (T::Int8 | T::Int16 | T::Int32, t) if *t == timestamp() => via(from, &T::Int64, to, r#try),
+        (T::Int8 | T::Int16 | T::Int32, t) if *t == timestamp_type() => via(from, &T::Int64, to, r#try),
         (T::Float32 | T::Float64 | T::Decimal128(..), _) if is_number(to) => from_fraction(from, to, r#try),
         (T::Boolean, T::Decimal128(..)) => via(from, &T::Int32, to, r#try),
         _ => by_arrow(from, to, r#try),
@@ -156,7 +157,7 @@ fn from_text(to: &DataType, r#try: bool) -> Option<Kernel> {
             parsed::<Decimal128Type>(to, r#try, move |t| text::parse_decimal(t, p, s))
         }
         T::Date32 => parsed::<Date32Type>(to, r#try, cast_date),
-        t if *t == timestamp() => parsed::<TimestampMicrosecondType>(to, r#try, |t| cast_timestamp(t, None)),
+        t if *t == timestamp_type() => parsed::<TimestampMicrosecondType>(to, r#try, |t| cast_timestamp(t, None)),
         T::Boolean => {
             let misfit = Misfit { r#try, name: type_to_ddl(to) };
             Some(Arc::new(move |a: &Args| {
@@ -269,7 +270,9 @@ fn from_time(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         (T::Timestamp(..), T::Int64) => each::<Micros, Int64Type>(to, r#try, |v| Some(v.div_euclid(SECOND))),
         (T::Timestamp(..), T::Int32) => each::<Micros, Int32Type>(to, r#try, |v| v.div_euclid(SECOND).try_into().ok()),
         (T::Timestamp(..), T::Float64) => each::<Micros, Float64Type>(to, r#try, |v| Some(v as f64 / SECOND as f64)),
-        (T::Date32, t) if *t == timestamp() => each::<Date32Type, Micros>(to, r#try, |v| i64::from(v).checked_mul(DAY)),
+        (T::Date32, t) if *t == timestamp_type() => {
+            each::<Date32Type, Micros>(to, r#try, |v| i64::from(v).checked_mul(DAY))
+        }
         _ => by_arrow(from, to, r#try),
     }
 }

@@ -1,8 +1,9 @@
 //! Which type two types have in common, as Spark's ANSI mode has it (`AnsiTypeCoercion`).
 
 use super::cast::implicit;
-use super::ddl::{list_of, map_of, timestamp, type_to_ddl};
+use super::ddl::{list_of, map_of, type_to_ddl};
 use super::node::Typed;
+use crate::time::timestamp_type;
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::ScalarValue;
@@ -16,7 +17,7 @@ pub(super) fn canonical(t: &DataType) -> DataType {
         T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
         T::Date64 => T::Date32,
         T::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => t.clone(),
-        T::Timestamp(_, _) => timestamp(),
+        T::Timestamp(_, _) => timestamp_type(),
         T::UInt8 => T::Int16,
         T::UInt16 => T::Int32,
         T::UInt32 => T::Int64,
@@ -212,7 +213,7 @@ impl Param {
                 Some(T::Date32)
             }
             Self::Time if matches!(arg.data_type, T::Date32 | T::Utf8 | T::Null) || is_timestamp(&arg.data_type) => {
-                Some(timestamp())
+                Some(timestamp_type())
             }
             Self::Bytes if matches!(arg.data_type, T::Binary | T::Utf8 | T::Null) => Some(T::Binary),
             Self::TextOrBytes if arg.data_type == T::Binary => Some(T::Binary),

@@ -8,7 +8,7 @@ use super::evaluate::row_error;
 use super::java_regex::JavaRegex;
 use super::kernel::{Args, Kernel, bools};
 use super::node::Typed;
-use super::shared::once;
+use super::once::once;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Scalar};
 use arrow::compute::kernels::comparison::like as arrow_like;

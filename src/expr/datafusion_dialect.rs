@@ -7,7 +7,7 @@ use super::evaluate::is_deep;
 use super::limits;
 use super::lookup;
 use super::node::Typed;
-use super::sorted::{self, Key, Pick, Rows, Skip};
+use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use super::{Aggregate, Bound};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
@@ -323,7 +323,7 @@ fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Opti
         }
         _ => Pick::First,
     };
-    sorted::plan(pick, value, keys, skip, params.distinct).map(Some).map_err(|e| e.context(name))
+    sorted_rows::plan(pick, value, keys, skip, params.distinct).map(Some).map_err(|e| e.context(name))
 }
 
 /// One on DataFusion's own accumulators.

@@ -4,8 +4,9 @@ use super::lex::Token;
 use super::parse::Parser;
 use crate::error::near_miss;
 use crate::stack::with_room;
+use crate::time::timestamp_type;
 use crate::{Error, Result};
-use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -35,11 +36,6 @@ const TYPES: &[&str] = &[
     "VARCHAR",
     "CHAR",
 ];
-
-/// Spark's TIMESTAMP.
-pub(super) fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
 
 /// Reads "ip STRING, time TIMESTAMP, a INT NOT NULL COMMENT 'x', m MAP<STRING, INT>".
 /// VARCHAR(n) and CHAR(n) are STRING: Delta keeps their length as metadata only, which bayou does not check.
@@ -153,7 +149,7 @@ fn one_type(parser: &mut Parser<'_>) -> Result<DataType> {
         "STRING" => DataType::Utf8,
         "BINARY" => DataType::Binary,
         "DATE" => DataType::Date32,
-        "TIMESTAMP" | "TIMESTAMP_LTZ" => timestamp(),
+        "TIMESTAMP" | "TIMESTAMP_LTZ" => timestamp_type(),
         "TIMESTAMP_NTZ" => {
             return Err(Error::schema(
                 "TIMESTAMP_NTZ is not supported: in Delta it needs a table feature that older readers refuse. \

@@ -1,9 +1,9 @@
 //! Literals: numbers with Spark's types, dates, timestamps, intervals.
 
-use super::ddl::timestamp;
 use super::lex::Token;
 use super::parse::{Ast, Parser};
 use crate::calendar::{cast_date, cast_timestamp, date_text, timestamp_text};
+use crate::time::timestamp_type;
 use crate::{Error, Result};
 use datafusion::common::ScalarValue;
 
@@ -107,7 +107,7 @@ pub(super) fn typed(kind: &str, text: &str) -> Result<(ScalarValue, String)> {
             let micros =
                 cast_timestamp(text, None).ok_or_else(|| Error::schema(format!("'{text}' is not a TIMESTAMP")))?;
             let value = ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
-            debug_assert_eq!(value.data_type(), timestamp());
+            debug_assert_eq!(value.data_type(), timestamp_type());
             Ok((value, format!("TIMESTAMP '{}'", timestamp_text(micros))))
         }
         "x" => {

@@ -9,8 +9,6 @@
 //! answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's own planner, without a list.
 
 mod aggregate;
-#[cfg(test)]
-mod aggregate_test;
 mod aggregation;
 mod arith;
 mod bind;
@@ -22,12 +20,11 @@ mod compare;
 mod datafusion_dialect;
 mod ddl;
 mod decimal;
-#[cfg(test)]
-mod edge_test;
 mod evaluate;
-mod function;
+mod float_order;
 mod functions;
 mod group;
+mod group_function;
 mod java_regex;
 mod kernel;
 mod lex;
@@ -36,10 +33,9 @@ mod literal;
 mod lookup;
 mod nested;
 mod node;
-mod ordered;
+mod once;
 mod parse;
-mod shared;
-mod sorted;
+mod sorted_rows;
 mod spark_aggregates;
 #[cfg(test)]
 mod test;
@@ -50,13 +46,13 @@ pub use aggregation::{Aggregation, bind_aggregation};
 pub use bind::{bind, bind_predicate, bind_select};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
 pub use evaluate::{Bound, is_too_large, text_bytes};
-pub use function::{AggregateItem, GroupFunction};
+pub use float_order::normalize;
 pub use functions::{Listed, listed};
 pub use group::{GroupItem, parse_group_item};
+pub use group_function::{AggregateItem, GroupFunction};
 pub use kernel::MOST_BYTES;
 pub use limits::check_statement;
 pub use lookup::{quoted, resolve_column};
-pub use ordered::normalize;
 
 use serde::{Deserialize, Serialize};
 

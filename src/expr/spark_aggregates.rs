@@ -6,11 +6,11 @@ use super::build;
 use super::cast::implicit;
 use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
 use super::ddl::{list_of, type_to_ddl};
+use super::float_order::{self, normalised};
 use super::kernel::nums;
 use super::node::Typed;
-use super::ordered::{self, normalised};
 use super::parse::{Ast, Function};
-use super::sorted::{self, Key, Pick, Rows, Skip};
+use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::compute::SortOptions;
@@ -250,7 +250,7 @@ fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema:
             skip = Skip::NullValue;
             let value = Param::TextOrBytes.take(name, 0, value)?;
             let separator = separator(&value, second).map_err(|e| wrong(e.message))?;
-            return sorted::plan(Pick::Rows(Rows::Joined(separator)), value, keys, skip, function.distinct)
+            return sorted_rows::plan(Pick::Rows(Rows::Joined(separator)), value, keys, skip, function.distinct)
                 .map_err(|e| wrong(e.message));
         }
         _ => {
@@ -266,7 +266,7 @@ fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema:
             if name.starts_with("last") { Pick::Last } else { Pick::First }
         }
     };
-    sorted::plan(pick, value, keys, skip, function.distinct).map_err(|e| wrong(e.message))
+    sorted_rows::plan(pick, value, keys, skip, function.distinct).map_err(|e| wrong(e.message))
 }
 
 /// Why an order is needed, and how it is written.
@@ -350,7 +350,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
     let double = DataType::Float64;
     if name == "count" {
         if distinct {
-            let args = if args.len() > 1 { vec![sorted::together(args)?] } else { args };
+            let args = if args.len() > 1 { vec![sorted_rows::together(args)?] } else { args };
             return Ok(Plan { distinct, ..Plan::new(df::count::count_udaf(), args, bigint).not_null() });
         }
         return Ok(Plan::new(df::count::count_udaf(), vec![counted(args)?], bigint).not_null());
@@ -432,7 +432,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             if is_float(&t) {
                 // DataFusion's do not know that NaN is the greatest.
-                return Ok(Plan::new(udaf, vec![ordered::key(first)], t).finish(Finish::Ordered));
+                return Ok(Plan::new(udaf, vec![float_order::key(first)], t).finish(Finish::Ordered));
             }
             Plan::new(udaf, vec![first], t)
         }
@@ -463,7 +463,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             let by = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
             let keys = vec![Key { by, options: SortOptions::default() }];
             let pick = if name == "max_by" { Pick::Last } else { Pick::First };
-            sorted::plan(pick, first, keys, Skip::NullKey, false).map_err(|e| wrong(e.message))?
+            sorted_rows::plan(pick, first, keys, Skip::NullKey, false).map_err(|e| wrong(e.message))?
         }
         "bool_and" | "every" => truth(df::bool_and_or::bool_and_udaf(), first)?,
         "bool_or" | "some" | "any" => truth(df::bool_and_or::bool_or_udaf(), first)?,
@@ -496,7 +496,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         }
         "approx_count_distinct" => {
             let first = normalised(first);
-            let first = if is_float(&t) { ordered::key(first) } else { first };
+            let first = if is_float(&t) { float_order::key(first) } else { first };
             Plan::new(df::approx_distinct::approx_distinct_udaf(), vec![first], bigint).not_null()
         }
         "collect_list" | "array_agg" | "collect_set" => {

@@ -45,7 +45,7 @@ fn one(data_type: DataType, json: &str) -> Result<String, String> {
 }
 
 fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    crate::time::timestamp_type()
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use super::{Call, Spec, spec};
 use crate::Result;
 use crate::expr::coerce::Param::Any;
-use crate::expr::ddl::timestamp;
 use crate::expr::node::Typed;
-use crate::expr::shared::once;
+use crate::expr::once::once;
 use crate::expr::{build, cast, compare};
+use crate::time::timestamp_type;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
@@ -69,7 +69,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("string", "string(expr)", |c| to(c, DataType::Utf8)),
     spec("binary", "binary(expr)", |c| to(c, DataType::Binary)),
     spec("date", "date(expr)", |c| to(c, DataType::Date32)),
-    spec("timestamp", "timestamp(expr)", |c| to(c, timestamp())),
+    spec("timestamp", "timestamp(expr)", |c| to(c, timestamp_type())),
 ];
 
 fn to(c: Call, data_type: DataType) -> Result<Typed> {

@@ -4,10 +4,10 @@ use crate::calendar::{DAY, add_months};
 use crate::expr::arith::mismatch;
 use crate::expr::cast::implicit;
 use crate::expr::coerce::{is_int, is_interval, is_timestamp};
-use crate::expr::ddl::timestamp;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as};
 use crate::expr::node::Typed;
+use crate::time::timestamp_type;
 use crate::{Error, Result};
 use arrow::datatypes::*;
 use std::sync::Arc;
@@ -69,12 +69,12 @@ pub fn moved(op: &'static str, left: &Typed, right: &Typed) -> Result<Option<Typ
         ),
         DataType::Interval(_) => Typed::call(
             vec![point, by],
-            timestamp(),
+            timestamp_type(),
             false,
             sql.to_string(),
             Arc::new(move |a| {
                 let (t, n) = (a.num::<TimestampMicrosecondType>(0)?, a.num::<IntervalYearMonthType>(1)?);
-                nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| match (t.get(i), n.get(i)) {
+                nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| match (t.get(i), n.get(i)) {
                     (Some(t), Some(n)) => add_months(t.div_euclid(DAY), sign * i64::from(n))
                         .checked_mul(DAY)
                         .and_then(|d| d.checked_add(t.rem_euclid(DAY)))
@@ -85,15 +85,15 @@ pub fn moved(op: &'static str, left: &Typed, right: &Typed) -> Result<Option<Typ
             }),
         ),
         DataType::Duration(_) => {
-            let point = implicit(point, &timestamp())?;
+            let point = implicit(point, &timestamp_type())?;
             let moved = Typed::call(
                 vec![point, by],
-                timestamp(),
+                timestamp_type(),
                 false,
                 sql.to_string(),
                 Arc::new(move |a| {
                     let (t, n) = (a.num::<TimestampMicrosecondType>(0)?, a.num::<DurationMicrosecondType>(1)?);
-                    nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| match (t.get(i), n.get(i)) {
+                    nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| match (t.get(i), n.get(i)) {
                         (Some(t), Some(n)) => t.checked_add(sign * n).map(Some).ok_or_else(overflow),
                         _ => Ok(None),
                     })

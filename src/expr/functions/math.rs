@@ -12,7 +12,7 @@ use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
 use crate::expr::node::Typed;
-use crate::expr::shared::once;
+use crate::expr::once::once;
 use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{and, is_not_null, is_null, or};

@@ -6,10 +6,10 @@ use crate::calendar::{self, DAY, Zone, add_months, civil_from_days, days_from_ci
 use crate::expr::cast;
 use crate::expr::coerce::Param::{Any, Big, Date, Int, Number, Text, Time};
 use crate::expr::coerce::is_int;
-use crate::expr::ddl::timestamp;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
+use crate::time::timestamp_type;
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
 
@@ -81,9 +81,9 @@ pub(super) const LIST: &[Spec] = &[
         })
     }),
     spec("date_trunc", "date_trunc(unit, timestamp)", |c| {
-        c.take(&[Text, Time], 2)?.build_nullable(timestamp(), |a| {
+        c.take(&[Text, Time], 2)?.build_nullable(timestamp_type(), |a| {
             let (unit, t) = (a.str(0)?, a.num::<TimestampMicrosecondType>(1)?);
-            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
                 Ok(truncate(get!(unit.get(i)), get!(t.get(i))))
             })
         })
@@ -309,9 +309,9 @@ fn timestamp_add(c: Call) -> Result<Typed> {
     if !is_int(&c.args[1].data_type) {
         return Err(c.error("how many must be a whole number"));
     }
-    c.take(&[Any, Big, Time], 3)?.build(timestamp(), move |a| {
+    c.take(&[Any, Big, Time], 3)?.build(timestamp_type(), move |a| {
         let (n, t) = (a.num::<Int64Type>(1)?, a.num::<TimestampMicrosecondType>(2)?);
-        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
             let (n, t) = (get!(n.get(i)), get!(t.get(i)));
             let by = n.checked_mul(factor).filter(|by| !months || by.abs() < 1_000_000_000);
             let out = by.and_then(|by| {
@@ -361,9 +361,9 @@ fn unix(c: Call, unit: i64) -> Result<Typed> {
 }
 
 fn from_unix(c: Call, unit: i64) -> Result<Typed> {
-    c.take(&[Big], 1)?.build(timestamp(), move |a| {
+    c.take(&[Big], 1)?.build(timestamp_type(), move |a| {
         let n = a.num::<Int64Type>(0)?;
-        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
             get!(n.get(i)).checked_mul(unit).map(Some).ok_or_else(|| row_error(OVERFLOW))
         })
     })
@@ -376,10 +376,10 @@ fn zoned(c: Call, f: fn(&Zone, i64) -> Option<i64>) -> Result<Typed> {
             return Err(c.error(format!("'{zone}' is not a time zone")));
         }
     }
-    c.build(timestamp(), move |a| {
+    c.build(timestamp_type(), move |a| {
         let (t, zone) = (a.num::<TimestampMicrosecondType>(0)?, a.str(1)?);
         let mut last: Option<(String, Zone)> = None;
-        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
             let (t, name) = (get!(t.get(i)), get!(zone.get(i)));
             if last.as_ref().is_none_or(|(n, _)| n != name) {
                 let zone = Zone::parse(name).ok_or_else(|| row_error("that is not a time zone"))?;

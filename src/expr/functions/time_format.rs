@@ -6,10 +6,10 @@ use crate::Result;
 use crate::calendar::{self, DAY, civil_from_days, clock};
 use crate::expr::coerce::Param::{Big, Text, Time};
 use crate::expr::coerce::is_timestamp;
-use crate::expr::ddl::timestamp;
 use crate::expr::evaluate::row_error;
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
+use crate::time::timestamp_type;
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
 
 const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
@@ -55,13 +55,13 @@ pub(super) const LIST: &[Spec] = &[
     spec("to_timestamp", "to_timestamp(expr[, pattern])", |c| {
         let c = c.count(1, 2)?;
         if c.args.len() == 1 {
-            return plain_cast(c, timestamp());
+            return plain_cast(c, timestamp_type());
         }
         let c = c.take(&[Text, Text], 2)?;
         let pattern = pattern(&c, 1, true)?;
-        c.build(timestamp(), move |a| {
+        c.build(timestamp_type(), move |a| {
             let s = a.str(0)?;
-            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
                 read(&pattern, get!(s.get(i))).map(Some).ok_or_else(|| row_error(MISMATCH))
             })
         })

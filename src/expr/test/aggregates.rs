@@ -1,18 +1,12 @@
 //! Aggregates over rows that come in any order and in any pieces: the result is that of all rows at once.
 
-use super::test::{same, schema, schema_error, shown};
 use super::*;
-use crate::Result;
 use crate::state::Groups;
-use arrow::array::*;
 use arrow::compute::take_record_batch;
-use arrow::datatypes::*;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Every aggregate of the Databricks dialect, some in several ways.
 const SPARK: &[&str] = &[

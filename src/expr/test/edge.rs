@@ -1,15 +1,8 @@
 //! What the recorded answers cannot show: limits, names, precision over many rows, and what is refused.
 
-use super::test::{schema, schema_error, shown};
 use super::*;
-use crate::{Kind, Result};
-use arrow::array::*;
-use arrow::datatypes::*;
 use datafusion::logical_expr::EmitTo;
-use serde_json::json;
-use std::sync::Arc;
 
-const DB: Dialect = Dialect::Databricks;
 const DF: Dialect = Dialect::DataFusion;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {

@@ -5,8 +5,8 @@ use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::lookup::resolve_column;
 use super::node::Typed;
-use super::sorted::{Key, Rows, Skip, Sorted, plan};
-use super::{Bound, sorted};
+use super::sorted_rows::{Key, Rows, Skip, Sorted, plan};
+use super::{Bound, sorted_rows};
 use crate::{Error, Kind, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::compute::{CastOptions, SortOptions, cast_with_options};
@@ -147,7 +147,7 @@ pub(super) fn bind(
     let row = row(&given, schema, &row_schema);
     let sorted = Arc::new(Sorted::new(&keys, &row.data_type).map_err(place)?);
     let plan =
-        plan(sorted::Pick::Rows(Rows::List { or_null: true }), row, keys, Skip::Nothing, false).map_err(place)?;
+        plan(sorted_rows::Pick::Rows(Rows::List { or_null: true }), row, keys, Skip::Nothing, false).map_err(place)?;
     let finish = Finish::Function(Arc::new(Called { function, sorted, schema: row_schema }));
     let plan = Plan { data_type: data_type.clone(), ..plan.finish(finish) };
     let aggregate = plan.build(sql.clone(), None, schema)?;
