@@ -22,7 +22,7 @@ pub struct Given {
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
 }
 
-/// What a decoder is made with, besides the options of its format.
+/// What a factory is given besides the options of its format.
 pub struct Setup<'a> {
     /// `schema=`, if it was given.
     pub declared: Option<&'a SchemaRef>,
@@ -38,7 +38,7 @@ pub trait FormatOptions {
     where
         Self: Sized;
 
-    /// A few words for the error that lists the formats; may be empty.
+    /// A few words about the format, for the error that lists the formats. May be empty.
     fn about() -> &'static str
     where
         Self: Sized;
@@ -53,23 +53,23 @@ pub trait FormatOptions {
     /// The factory. It refuses options and types that the format cannot do.
     fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>>;
 
-    /// The format and its options, as a part of the names of state on disk: what is written today must be written by later versions
-    /// for the same options.
+    /// The format and its options as text. State on disk is named by it, so later versions must write the same text for the same
+    /// options.
     fn identity(&self) -> String;
 }
 
-/// Messages to rows. A decoder is pure: it does no I/O, and what it needs from outside is passed in.
+/// Turns messages into rows. A decoder is pure: it does no I/O, and what it needs from outside is passed in.
 pub trait Decode: Send {
     /// Decodes the messages at `wanted`, in that order.
     fn decode(&mut self, messages: &Messages, wanted: &[u32]) -> Result<Rows>;
 
-    /// What the messages so far say about the declared schema, one text each.
+    /// Advice about the declared schema that follows from the messages so far, one text each.
     fn hints(&self) -> Vec<String> {
         vec![]
     }
 }
 
-/// What a format makes of some messages.
+/// The decoded messages of one call.
 #[derive(Debug)]
 pub struct Rows {
     pub rows: RecordBatch,
@@ -93,7 +93,7 @@ pub trait SchemaResolver: Send + Sync {
     fn schema(&self, id: u32) -> Result<Option<Arc<str>>>;
 }
 
-/// For formats whose messages carry no ids.
+/// The resolver for formats whose messages carry no ids.
 pub struct NoSchemas;
 
 impl SchemaResolver for NoSchemas {
@@ -112,7 +112,7 @@ macro_rules! formats {
         }
 
         impl $name {
-            /// The format that `format=` names, in any case, with its part of the options.
+            /// The format that `format=` names, in upper or lower case, with the options that it knows.
             $vis fn read(name: &str, given: $crate::decode::Given) -> $crate::Result<Self> {
                 use $crate::decode::FormatOptions;
                 let lower = name.to_lowercase();

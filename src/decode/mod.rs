@@ -19,7 +19,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 
-/// A message that could not be decoded, and why; the text never holds any of the payload.
+/// A message that could not be decoded, and the reason. The text never contains any of the payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     pub message: u32,
@@ -35,7 +35,7 @@ pub struct Decoded {
     pub unknown_fields: u64,
 }
 
-/// Decodes the messages of one source: the format's decoder, and what counts for every format.
+/// Decodes the messages of one source: the decoder of the format, and what all formats have in common.
 pub struct Decoder {
     schema: SchemaRef,
     format: Box<dyn Decode>,
@@ -67,7 +67,7 @@ fn schema_of(format: &dyn FormatOptions, declared: Option<&SchemaRef>, options: 
 }
 
 impl Decoder {
-    /// For formats whose messages carry no ids of schemas.
+    /// A decoder for formats whose messages carry no ids of schemas.
     pub fn new(declared: Option<&SchemaRef>, options: &DecodeOptions) -> Result<Self> {
         Self::with_resolver(declared, options, Arc::new(NoSchemas))
     }
@@ -80,7 +80,7 @@ impl Decoder {
         Self::of(options.format.options(), declared, options, resolver)
     }
 
-    /// A decoder of `format`; of `options` only what counts for every format is read.
+    /// A decoder of `format`. Of `options`, only those that all formats have in common are read.
     fn of(
         format: &dyn FormatOptions,
         declared: Option<&SchemaRef>,
@@ -105,12 +105,12 @@ impl Decoder {
         &self.schema
     }
 
-    /// What the messages so far say about the schema, one text each.
+    /// Advice about the schema that follows from the messages so far, one text each.
     pub fn hints(&self) -> Vec<String> {
         self.format.hints()
     }
 
-    /// The messages at `wanted` that are too large to be looked at, and the others.
+    /// The messages at `wanted` that are too large to be decoded, and the others.
     fn too_large(&self, messages: &Messages, wanted: &[u32]) -> (Vec<Malformed>, Vec<u32>) {
         let limit = self.max_message_bytes;
         let (mut large, mut within) = (vec![], vec![]);

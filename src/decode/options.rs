@@ -1,4 +1,4 @@
-//! What a user says about decoding: the format with its own options, and what counts for every format.
+//! The options of decoding: the format with its own options, and the options that all formats have in common.
 
 use super::Format;
 use crate::batch::MAX_MESSAGE_BYTES;
@@ -34,15 +34,15 @@ impl Default for DecodeOptions {
 }
 
 impl DecodeOptions {
-    /// What tells these options from others. State on disk is named by a hash of it, so it stays as it is, byte for byte: a new option
-    /// adds its text only where it is not the default.
+    /// Distinguishes these options from others. State on disk is named by a hash of this text, so it stays the same, byte for byte: a
+    /// new option adds its text only where it is not the default.
     pub fn identity(&self) -> String {
         let on_tombstone = match self.on_tombstone {
             OnTombstone::Skip => "Skip",
             OnTombstone::NullRow => "NullRow",
             OnTombstone::Quarantine => "Quarantine",
         };
-        // The first version took the default out of the text, and so out of every limit that begins with its digits.
+        // Earlier versions removed the default from the text, and with it the same digits at the start of a longer number.
         let bytes = format!(", max_message_bytes: {}", self.max_message_bytes);
         let bytes = bytes.strip_prefix(&format!(", max_message_bytes: {MAX_MESSAGE_BYTES}")).unwrap_or(&bytes);
         let (format, include_metadata) = (self.format.options().identity(), self.include_metadata);

@@ -1,4 +1,4 @@
-//! The raw format: Spark's Kafka row, nothing decoded.
+//! The raw format: the row of Spark's Kafka source. Nothing is decoded.
 
 use super::json::JsonOptions;
 use super::{Decode, FormatOptions, Given, Rows, Setup};
@@ -64,7 +64,7 @@ pub fn headers(m: &Messages, rows: &[u32]) -> ArrayRef {
 /// Raw rows need no options.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RawOptions {
-    /// These have no effect here, but they are checked, and they are part of the identity, which names state on disk.
+    /// These have no effect, but they are checked, and they are part of the identity that names state on disk.
     pub unused: JsonOptions,
 }
 
@@ -85,7 +85,7 @@ impl FormatOptions for RawOptions {
         match declared {
             None => Ok(raw_schema()),
             Some(_) => Err(Error::config(
-                "format=\"raw\" has its own columns (key, value, topic, …): leave schema= out, or say format=\"json\".",
+                "format=\"raw\" has its own columns (key, value, topic, …). Leave schema= out, or say format=\"json\".",
             )),
         }
     }

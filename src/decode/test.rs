@@ -12,7 +12,7 @@ use arrow::util::pretty::pretty_format_batches;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
-/// Lines of values with commas between them, behind a zero byte and the id of the schema that says which value is which.
+/// Lines of values with commas between them. In front are a zero byte and the id of the schema that names the values.
 #[derive(Debug, Clone, PartialEq)]
 struct LinesOptions {
     timezone: Option<String>,
@@ -53,7 +53,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The values of one message in the order of the schema's columns; the error of a message that cannot be decoded.
+    /// The values of one message in the order of the schema's columns, or the reason why the message is malformed.
     fn line(&self, value: &[u8]) -> Result<std::result::Result<Vec<Option<String>>, String>> {
         let Some((id, line)) = value.strip_prefix(&[0]).and_then(|rest| rest.split_first_chunk::<4>()) else {
             return Ok(Err("no framing".into()));
@@ -99,7 +99,7 @@ impl Decode for Lines {
 }
 
 formats! {
-    /// The list of `format.rs` with a line more.
+    /// The list of `format.rs` with one more line.
     enum WithLines {
         Json(JsonOptions),
         Raw(RawOptions),
@@ -107,7 +107,7 @@ formats! {
     }
 }
 
-/// A registry that knows one schema, and one that does not answer.
+/// A registry that knows two schemas and does not answer for the id 500.
 struct Registry {
     asked: Mutex<Vec<u32>>,
 }
@@ -166,7 +166,7 @@ fn a_format_is_one_file_and_one_line_in_a_list_and_asks_for_schemas_by_the_resol
     assert_eq!(*registry.asked.lock(), [7, 9, 8], "what is too large is not looked at");
     assert_eq!(decoder.hints(), ["lines have no names"]);
 
-    // Nobody could be asked: the messages are not decoded, and none of them is malformed.
+    // The registry does not answer: no message is decoded, and none is malformed.
     let error = decoder.decode(&messages(&[Some((7, "1,2")), Some((500, "3,4"))]), &[0, 1]).unwrap_err();
     assert!(error.message.contains("does not answer"), "{error}");
 }

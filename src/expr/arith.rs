@@ -44,7 +44,7 @@ impl Op {
     }
 }
 
-/// A whole number of Spark's: TINYINT to BIGINT.
+/// The whole numbers of Spark: TINYINT to BIGINT.
 pub(super) trait Int: PrimInt + CheckedNeg + CheckedRem {}
 impl<T: PrimInt + CheckedNeg + CheckedRem> Int for T {}
 
@@ -57,7 +57,7 @@ pub(super) fn mismatch(sql: &str, left: &Typed, right: &Typed) -> Error {
     ))
 }
 
-/// A number as it is; a string or a NULL as what goes with the other side.
+/// A number does not change; a string or a NULL gets the type that goes with the other side.
 fn operands(left: Typed, right: Typed, sql: &str) -> Result<(Typed, Typed)> {
     use DataType as T;
     // As in Spark: two strings do not say which type of number they are.
@@ -144,7 +144,7 @@ pub(super) fn rows<T: ArrowPrimitiveType>(
     })
 }
 
-/// As Java's: the least number % -1 is 0.
+/// As in Java, the least number % -1 is 0.
 fn remainder<N: Int>(x: N, y: N) -> Result<N, &'static str> {
     if y.is_zero() { Err(ZERO) } else { Ok(x.checked_rem(&y).unwrap_or_else(N::zero)) }
 }

@@ -1,4 +1,4 @@
-//! From Spark's grammar to typed expressions.
+//! The binder: from Spark's grammar to typed expressions.
 
 use super::arith;
 use super::bits::{self, Shift};
@@ -32,7 +32,7 @@ fn bind_one(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
             let mut all = datafusion_dialect::bind_all(text, schema)?;
             match (all.len(), all.pop()) {
                 (1, Some(one)) => Ok(one),
-                (n, _) => Err(Error::schema(format!("'{text}' is {n} expressions where one is wanted"))),
+                (n, _) => Err(Error::schema(format!("'{text}' has {n} expressions; exactly one is expected"))),
             }
         }
     }
@@ -43,16 +43,16 @@ pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Resul
     let bound = bind(text, schema, dialect)?;
     match bound.data_type {
         DataType::Boolean => Ok(bound),
-        // A bare NULL is a condition that never holds.
+        // A NULL alone is a condition that is never true.
         DataType::Null => bind(&format!("CAST(({text}) AS BOOLEAN)"), schema, dialect),
         _ => Err(Error::schema(format!(
-            "'{text}' is {} where a condition (BOOLEAN) is wanted; compare it with something",
+            "'{text}' is {}, and a condition must be BOOLEAN; compare it with something",
             type_to_ddl(&bound.data_type)
         ))),
     }
 }
 
-/// Binds a select list: items may hold several, separated by commas, and `*`.
+/// Binds a select list. A text may hold several items, separated by commas, and `*`.
 pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
     let mut out = vec![];
     for text in items {
@@ -86,7 +86,7 @@ fn bind_items(text: &str, schema: &SchemaRef) -> Result<Vec<Bound>> {
     Ok(out)
 }
 
-/// Says of a column that must be in backticks, if one seems to be meant.
+/// Adds a hint to an error, where a column that must be in backticks seems to be meant.
 fn hint(e: Error, text: &str, schema: &SchemaRef) -> Error {
     if e.kind != Kind::Schema || e.message.contains("in backticks, `") {
         return e;
@@ -105,7 +105,7 @@ pub(super) fn star(schema: &SchemaRef) -> Result<Vec<Bound>> {
         .collect()
 }
 
-/// An error that does not name the text yet is put in its place.
+/// Names the text in an error that does not name it yet.
 fn place(e: Error, text: &str) -> Error {
     if e.message.contains(text) { e } else { e.context(format!("'{text}'")) }
 }
@@ -116,14 +116,14 @@ fn bind_item(item: Item, schema: &SchemaRef) -> Result<Bound> {
     finish(name, typed)
 }
 
-/// As Spark names a column without an alias.
+/// The name that Spark gives to a column without an alias.
 pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
     match ast {
         Ast::Column(path) if path.len() > 1 && typed.expr.downcast_ref::<Column>().is_none() => {
             path.last().cloned().unwrap_or_default()
         }
         Ast::Field(_, name) => name.clone(),
-        // A cast of a column is named as the column.
+        // A cast of a column has the name of the column.
         Ast::Cast { operand, .. } => match cast_of(operand) {
             Some(path) => path.last().cloned().unwrap_or_default(),
             None => typed.sql.clone(),
@@ -147,13 +147,13 @@ pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     Ok(Bound::new(name, typed.sql, typed.data_type, typed.nullable, typed.expr))
 }
 
-/// The longest name of a column that nothing but its expression gives it, in bytes.
+/// At most this many bytes may the name of a column without an alias have.
 const LONGEST_NAME: usize = 1 << 20;
 
-/// Binds over one schema.
+/// Binds the expressions over one schema.
 pub(super) struct Binder<'a> {
     pub schema: &'a SchemaRef,
-    /// Takes the aggregates out of an expression over aggregates.
+    /// Where the expression is over aggregates: replaces an aggregate in it by the column of its result.
     pub aggregates: Option<&'a mut dyn FnMut(&Function) -> Result<Typed>>,
 }
 
@@ -253,7 +253,7 @@ impl<'a> Binder<'a> {
 
     fn binary(&mut self, op: &'static str, left: &Ast, right: &Ast) -> Result<Typed> {
         if matches!(op, "AND" | "OR") {
-            // A chain of them, from the left; what is made of it is not as deep as it is long.
+            // A chain of the same operator, from the left. The bound expression is less deep than the chain is long.
             let (mut chain, mut first) = (vec![right], left);
             while let Ast::Binary(also, l, r) = first
                 && *also == op
@@ -301,7 +301,7 @@ impl<'a> Binder<'a> {
         once(operand, |operand| {
             let equal = |when| compare::compare("=", operand.clone(), when);
             let whens: Vec<Typed> = whens.into_iter().map(equal).collect::<Result<_>>()?;
-            // In Spark the operand is written into each condition.
+            // Spark writes the operand into each condition.
             let sql = written(&whens, &thens);
             if sql.len() > LONGEST_NAME {
                 return Err(Error::schema(
@@ -331,7 +331,7 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// An operator on numbers, their bits, or times.
+/// An operator on numbers, on their bits, or on times.
 fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
     if matches!(op, "+" | "-")
         && let Some(moved) = functions::moved(op, &left, &right)?

@@ -21,7 +21,7 @@ pub(super) enum Op {
 pub(super) enum Shift {
     Left,
     Right,
-    /// Zeros come in from the left, whatever the sign.
+    /// Zeros are shifted in from the left, whatever the sign.
     UnsignedRight,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn binary(op: Op, left: Typed, right: Typed, sql: String) -> Result<T
     Ok(Typed::call(vec![left, right], to, false, sql, kernel))
 }
 
-/// As Java's: the count is taken modulo the width.
+/// As in Java, the count is taken modulo the width.
 pub(super) fn shift(op: Shift, left: Typed, right: Typed, sql: String) -> Result<Typed> {
     let wide = left.data_type == DataType::Int64;
     let small = matches!(left.data_type, DataType::Int8 | DataType::Int16 | DataType::Int32);

@@ -12,20 +12,20 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CaseExpr, IsNotNullExpr, IsNullExpr, NotExpr};
 use std::sync::Arc;
 
-/// A BOOLEAN, or a NULL seen as one.
+/// The expression as a BOOLEAN, which it must be already, or NULL.
 pub(super) fn condition(typed: Typed) -> Result<Typed> {
     match typed.data_type {
         DataType::Boolean => Ok(typed),
         DataType::Null => cast::implicit(typed, &DataType::Boolean),
         _ => Err(Error::schema(format!(
-            "{} is {} where a condition (BOOLEAN) is wanted",
+            "{} is {}, and a condition must be BOOLEAN",
             typed.sql,
             type_to_ddl(&typed.data_type)
         ))),
     }
 }
 
-/// AND, OR and NOT take a string as well, as Spark's do; CASE and if do not.
+/// The expression as an operand of AND, OR and NOT. As in Spark, these also take a string; CASE and if do not.
 fn truth(typed: Typed) -> Result<Typed> {
     if typed.data_type == DataType::Utf8 { cast::implicit(typed, &DataType::Boolean) } else { condition(typed) }
 }
@@ -38,7 +38,7 @@ pub(super) fn not(operand: Typed) -> Result<Typed> {
     Ok(Typed::wrap(expr, &[operand], DataType::Boolean, nullable, sql))
 }
 
-/// AND or OR of several, halved and halved again as Spark's parser does it: so it is not as deep as it is long.
+/// AND or OR of several conditions. As in Spark's parser they form a balanced tree, which is less deep than the chain is long.
 pub(super) fn all_of(and: bool, mut all: Vec<Typed>) -> Result<Typed> {
     match all.len() {
         0 => Err(Error::internal("a condition without parts")),
@@ -68,7 +68,7 @@ pub(super) fn is_null(operand: Typed, negated: bool) -> Typed {
     Typed::wrap(expr, &[operand], DataType::Boolean, false, sql)
 }
 
-/// The first value whose condition holds; `values` may have one more, for none.
+/// The first value whose condition is true. `values` may have one more, for the rows where no condition is true.
 pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Result<Typed> {
     let (mut values, data_type) = unify(&sql, values)?;
     if data_type == DataType::Null {
@@ -90,7 +90,7 @@ pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Resu
     Ok(Typed::wrap(Arc::new(expr), &args, data_type, nullable, sql))
 }
 
-/// The first that is not NULL.
+/// The first value that is not NULL.
 pub(super) fn coalesce(args: Vec<Typed>, sql: String) -> Result<Typed> {
     let (args, data_type) = unify(&sql, args)?;
     if data_type == DataType::Null {

@@ -1,4 +1,4 @@
-//! Casts, as Spark's ANSI mode has them.
+//! Casts, with the meaning of Spark's ANSI mode.
 
 use super::coerce::{is_decimal, is_float, is_int, is_number};
 use super::ddl::type_to_ddl;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// `CAST(x AS t)` and `TRY_CAST(x AS t)` as the user writes them.
 pub(super) fn explicit(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     let sql = format!("{}({} AS {})", if r#try { "TRY_CAST" } else { "CAST" }, arg.sql, type_to_ddl(to));
-    // Also of a literal to its own type: Spark narrows what is written, not what a cast says.
+    // Also of a literal to its own type: Spark narrows the type of a literal, but not that of a cast.
     Ok(Typed { literal: false, ..convert(arg, to, r#try)?.named(sql) })
 }
 
@@ -52,21 +52,21 @@ fn convert(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
 const INVALID: &str = "a value cannot be read as";
 const OUT_OF_RANGE: &str = "a value is out of range for";
 
-/// A cast row by row: what becomes of a value that does not fit.
+/// What becomes of a value that does not fit: NULL or an error.
 struct Misfit {
     r#try: bool,
     name: String,
 }
 
 impl Misfit {
-    /// The value, or NULL or an error where there is none.
+    /// The value; where there is none, NULL or an error.
     #[inline]
     fn check<T>(&self, value: Option<T>, reason: &str) -> DfResult<Option<T>> {
         if value.is_some() || self.r#try { Ok(value) } else { Err(row_error(format!("{reason} {}", self.name))) }
     }
 }
 
-/// From one number to another of the type `data_type`.
+/// A cast from a number to a number of the type `data_type`.
 fn each<S: ArrowPrimitiveType, T: ArrowPrimitiveType>(
     data_type: &DataType,
     r#try: bool,
@@ -83,7 +83,7 @@ fn each<S: ArrowPrimitiveType, T: ArrowPrimitiveType>(
     }))
 }
 
-/// From a text to a number of the type `data_type`.
+/// A cast from a text to a number of the type `data_type`.
 fn parsed<T: ArrowPrimitiveType>(
     data_type: &DataType,
     r#try: bool,
@@ -100,7 +100,7 @@ fn parsed<T: ArrowPrimitiveType>(
     }))
 }
 
-/// From a number to its text.
+/// A cast from a number to its text.
 fn shown<S: ArrowPrimitiveType>(f: impl Fn(S::Native) -> String + Send + Sync + 'static) -> Option<Kernel> {
     Some(Arc::new(move |a: &Args| {
         let x = a.num::<S>(0)?;
@@ -108,7 +108,7 @@ fn shown<S: ArrowPrimitiveType>(f: impl Fn(S::Native) -> String + Send + Sync + 
     }))
 }
 
-/// Whether a number is not zero.
+/// A cast from a number to BOOLEAN: whether it is not zero.
 fn truth<S: ArrowPrimitiveType>() -> Option<Kernel>
 where
     S::Native: Zero,
@@ -302,17 +302,17 @@ fn arrow_does(from: &DataType, to: &DataType) -> bool {
         (T::Struct(a), T::Struct(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same_shape(x.data_type(), y.data_type()))
         }
-        // Other names of the parts, or a type that Spark does not have.
+        // The types differ in the names of their parts only, or one of them is a type that Spark does not have.
         (f, t) => same_shape(f, t),
     }
 }
 
-/// Whether two types differ only in what Spark does not see: the names of list elements, widths of offsets, units of time.
+/// Whether two types differ only where Spark has no difference: names of list elements, widths of offsets, units of time.
 fn same_shape(a: &DataType, b: &DataType) -> bool {
     a == b || super::coerce::canonical(a) == super::coerce::canonical(b)
 }
 
-/// Two casts in a row.
+/// Two casts, one after the other.
 fn via(from: &DataType, middle: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
     let (first, second) = (kernel(from, middle, r#try)?, kernel(middle, to, r#try)?);
     let scalar = |a: &Args| a.mask(0) == 0;
@@ -333,9 +333,9 @@ fn parse_float(text: &str) -> Option<f32> {
     Some(trimmed.parse::<f32>().unwrap_or(wide as f32))
 }
 
-/// Truncates when the result is in range, as Java's checked casts do.
+/// Truncates a number if the result is in range, as Java's checked casts do.
 fn ranged(v: f64, min: f64, max: f64) -> Option<f64> {
-    // i64::MAX as f64 is one too many, but Spark's check has the same hole: it saturates.
+    // i64::MAX as f64 is one too large. Spark's check has the same gap, and its cast saturates.
     (v.floor() <= max && v.ceil() >= min).then(|| v.trunc())
 }
 
@@ -343,7 +343,7 @@ pub(super) fn decimal_to_double(v: i128, scale: i8) -> Option<f64> {
     text::decimal_text(v, scale).parse().ok()
 }
 
-/// Through the shortest decimal that reads back as the same double, as Scala's BigDecimal(double).
+/// As Scala's BigDecimal(double): through the shortest decimal that reads back as the same double.
 pub(super) fn double_to_decimal(v: f64, precision: u8, scale: i8) -> Option<i128> {
     if !v.is_finite() {
         return None;

@@ -1,4 +1,4 @@
-//! Spark's DDL strings, read and written.
+//! Reads and writes Spark's DDL strings.
 
 use super::lex::Token;
 use super::parse::Parser;
@@ -269,12 +269,12 @@ fn decimal(parser: &mut Parser<'_>) -> Result<DataType> {
     Ok(DataType::Decimal128(precision as u8, scale as i8))
 }
 
-/// An array as bayou makes it.
+/// The type of an array in bayou.
 pub(super) fn list_of(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("element", item, true)))
 }
 
-/// A map as bayou makes it.
+/// The type of a map in bayou.
 pub(super) fn map_of(key: DataType, value: DataType) -> DataType {
     let entries = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
     DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries), false)), false)
@@ -296,7 +296,7 @@ fn column_ddl(field: &Field, between: &str) -> String {
     out
 }
 
-/// How Spark writes a type.
+/// The name of a type as Spark writes it.
 pub fn type_to_ddl(data_type: &DataType) -> String {
     use DataType as T;
     match data_type {

@@ -5,7 +5,7 @@ use super::evaluate::{OVERFLOW, ZERO};
 use super::text::fits;
 use arrow::datatypes::i256;
 
-/// Precision and scale of the result.
+/// The precision and scale of the result.
 pub(super) fn result_type(op: Op, (p1, s1): (u8, i8), (p2, s2): (u8, i8)) -> (u8, i8) {
     let (p1, s1, p2, s2) = (i32::from(p1), i32::from(s1), i32::from(p2), i32::from(s2));
     let (p, s) = match op {
@@ -63,7 +63,7 @@ pub(super) fn compute(
     let wide = i256::from_i128;
     let out = match op {
         Op::Add | Op::Subtract => {
-            // Mostly there is room.
+            // The common case: the scales are equal, and the sum fits.
             if max == s && s1 == s2 {
                 let sum = if op == Op::Add { a.checked_add(b) } else { a.checked_sub(b) };
                 if let Some(sum) = sum {
@@ -93,7 +93,7 @@ pub(super) fn compute(
     if op == Op::IntegralDivide { Ok(out) } else { fits(out, p).ok_or(OVERFLOW) }
 }
 
-/// `a * 10^shift / b`, rounded half up, digit by digit where it would not fit.
+/// `a * 10^shift / b`, rounded half up. It is computed digit by digit, because `a * 10^shift` may not fit.
 fn divide(a: i128, b: i128, shift: i32) -> Option<i256> {
     let negative = (a < 0) != (b < 0);
     let (a, b) = (i256::from_i128(a).wrapping_abs(), i256::from_i128(b).wrapping_abs());

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 #[derive(Clone, Debug)]
 pub enum GroupItem {
     Key(Bound),
-    /// `window(column, size, slide, offset)`; the column as the schema names it, durations as they were typed.
+    /// `window(column, size, slide, offset)`: the column has its name in the schema, durations are as they were typed.
     Window {
         column: String,
         size: String,
@@ -26,7 +26,7 @@ pub enum GroupItem {
 
 /// Reads "model", "upper(model) AS m", "window(time, '1 minute')", "session_window(time, '5 minutes')".
 pub fn parse_group_item(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<GroupItem> {
-    // Windows are bayou's own in both dialects.
+    // Both dialects have bayou's windows.
     if let Ok(item) = with_room(|| parse::item(text)) {
         if let Ast::Function(function) = &item.ast {
             if function.name == "window" || function.name == "session_window" {

@@ -7,7 +7,8 @@ use crate::time::timestamp_type;
 use crate::{Error, Result};
 use datafusion::common::ScalarValue;
 
-/// A number as Spark types it: INT, else BIGINT, else DECIMAL; with a point DECIMAL; with an exponent DOUBLE; or by its suffix.
+/// A number with Spark's type: INT, or BIGINT, or DECIMAL, whichever fits first; with a point DECIMAL; with an exponent DOUBLE; or by
+/// its suffix.
 pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
     let wrong = || Error::schema(format!("'{text}' is not a number"));
     let out_of_range = |t: &str| Error::schema(format!("'{text}' is out of range for {t}"));
@@ -54,7 +55,7 @@ pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
     })
 }
 
-/// `BigDecimal.toString`: with an exponent when the number is small.
+/// As `BigDecimal.toString`: small numbers have an exponent.
 fn java_decimal(value: i128, scale: i32) -> String {
     let digits = value.unsigned_abs().to_string();
     let exponent = digits.len() as i32 - 1 - scale;
@@ -181,7 +182,7 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
 
 const FIELDS: [&str; 6] = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
 
-/// Which of Spark's interval fields a unit goes into.
+/// The field of Spark's intervals that a unit belongs to.
 fn field_of(unit: &str) -> usize {
     let unit = unit.to_ascii_uppercase();
     let unit = if unit.starts_with("WEEK") { "DAY" } else { unit.as_str() };
@@ -219,7 +220,7 @@ fn words(text: &str) -> Result<Vec<(String, String)>> {
     Ok(words.chunks(2).map(|w| (w[0].to_string(), w[1].to_string())).collect())
 }
 
-/// Whether the unit is of months, and how many months or microseconds it has.
+/// Whether the unit is counted in months, and its number of months or microseconds.
 fn micros_or_months(unit: &str) -> Option<(bool, i64)> {
     Some(match unit.to_ascii_lowercase().as_str() {
         "year" | "years" => (true, 12),

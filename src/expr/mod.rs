@@ -4,9 +4,9 @@
 //! text -> parse (Spark's grammar) -> bind (types and coercion as Spark 4.0 ANSI) -> DataFusion's PhysicalExpr -> evaluate
 //! ```
 //!
-//! In `Dialect::Databricks` nothing is planned by DataFusion: `bind` decides every type and inserts every cast, since DataFusion's planner
-//! coerces, folds case and divides otherwise than Spark. Functions are those of the allow list in `functions`, each with recorded
-//! answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's own planner, without a list.
+//! In `Dialect::Databricks` DataFusion plans nothing: `bind` decides every type and inserts every cast, because DataFusion's planner
+//! coerces, folds case and divides in a different way than Spark. The functions are those of the allow list in `functions`. Each has
+//! recorded answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's planner, without a list.
 
 mod aggregate;
 mod aggregation;
@@ -56,13 +56,13 @@ pub use lookup::{quoted, resolve_column};
 
 use serde::{Deserialize, Serialize};
 
-/// Whose meaning an expression has.
+/// The SQL dialect of an expression.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// Databricks SQL with ANSI semantics; functions from an allow list.
+    /// Databricks SQL with ANSI semantics, and the functions of an allow list.
     #[default]
     Databricks,
-    /// DataFusion's own.
+    /// DataFusion's SQL and functions.
     DataFusion,
 }

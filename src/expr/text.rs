@@ -1,9 +1,9 @@
-//! Numbers and booleans to text and back, as Spark (and Java below it) writes them. Dates and timestamps are in `calendar`.
+//! Numbers and booleans to text and back, as Spark and Java write them. Dates and timestamps are in `calendar`.
 
 pub(super) use crate::calendar::trim_all;
 
 fn java_digits(shortest: String, negative: bool) -> String {
-    // `shortest` is as Rust's "{:e}" writes the absolute value: "1.234e5".
+    // `shortest` is the absolute value as Rust's "{:e}" writes it: "1.234e5".
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
@@ -29,8 +29,9 @@ fn java_digits(shortest: String, negative: bool) -> String {
     if negative { format!("-{body}") } else { body }
 }
 
-/// As many digits as tell the number from its neighbours, and at least two, as in Java since 19: the nearest with so many digits, of
-/// two that are equally near the even one. Rust's shortest is another one of the two, and 5e-324 instead of 4.9e-324.
+/// The digits that Java since 19 writes: as many as distinguish the number from its neighbours, and at least two. Of the numbers with
+/// this many digits it is the nearest one, and of two that are equally near the even one. Rust may choose the other of the two, and
+/// writes 5e-324 instead of 4.9e-324.
 macro_rules! shortest {
     ($v:expr, $t:ty) => {{
         let v: $t = $v;
@@ -76,7 +77,7 @@ pub(super) fn decimal_text(value: i128, scale: i8) -> String {
     format!("{sign}{int}.{frac}")
 }
 
-/// A whole number with blanks around and a sign; nothing else.
+/// A whole number. It may have a sign, and blanks around it.
 pub(super) fn parse_whole(text: &str) -> Option<i64> {
     let text = trim_all(text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -86,7 +87,7 @@ pub(super) fn parse_whole(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// `Double.parseDouble` and Spark's words for the special values.
+/// `Double.parseDouble`, and Spark's words for NaN and the infinities.
 pub(super) fn parse_double(text: &str) -> Option<f64> {
     let text = trim_all(text);
     let number =
@@ -118,7 +119,7 @@ fn hexadecimal(text: &str) -> Option<f64> {
     if int.len() + frac.len() == 0 || !int.bytes().chain(frac.bytes()).all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
-    // 60 bits and whether any follow: rounding needs no more.
+    // Rounding needs 60 bits, and whether any bit behind them is set.
     let (mut value, mut places) = (0u64, 0i64);
     for (i, digit) in int.chars().chain(frac.chars()).enumerate() {
         let digit = u64::from(digit.to_digit(16)?);
@@ -147,7 +148,7 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// A decimal number, rounded half up to the scale. `None`: not a number, or too large for the precision.
+/// A decimal number, rounded half up to the scale. `None` where it is not a number or is too large for the precision.
 pub(super) fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let text = trim_all(text);
     let (negative, body) = match text.as_bytes().first()? {
@@ -164,7 +165,7 @@ pub(super) fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128
         return None;
     }
     let digits = format!("{int}{frac}");
-    // The value is digits * 10^(exponent - frac.len()); wanted are whole units of 10^-scale.
+    // The value is digits * 10^(exponent - frac.len()), and the result counts units of 10^-scale.
     let shift = i64::from(exponent) - frac.len() as i64 + i64::from(scale);
     let digits = digits.trim_start_matches('0');
     let value: i128 = if digits.is_empty() {

@@ -9,14 +9,15 @@
 use crate::calendar::{DAY, civil_from_days, days_from_civil, first_moment, to_local};
 use chrono_tz::Tz;
 
-/// What the calendar counts in.
+/// The unit that the calendar counts in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Days,
     Months,
 }
 
-/// Windows of `size` units of a zone's calendar that start every `slide` units from 1970-01-01, `offset` µs into that day by the clock.
+/// Windows of `size` units of a zone's calendar. They start every `slide` units from 1970-01-01, `offset` microseconds after midnight by
+/// the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Calendar {
     pub unit: Unit,
@@ -47,7 +48,7 @@ impl Calendar {
         days.checked_mul(DAY)?.checked_add(self.offset)
     }
 
-    /// The last window that starts at `time` or before, counted from the one at 1970-01-01.
+    /// The last window that starts at `time` or before. The window at 1970-01-01 is number 0.
     pub fn index(&self, time: i64) -> i64 {
         let time = time.clamp(-FAR, FAR);
         // A guess by the clock. It is at most one window off, where the clock was changed.
@@ -75,12 +76,12 @@ impl Calendar {
         self.at(self.index(time) * self.slide)
     }
 
-    /// The end of the window with this start. Of windows that start at the same instant (a day that a zone left out) the last counts.
+    /// The end of the window with this start. Windows may start at the same instant, where a zone left out a day; then the last counts.
     pub fn end_of(&self, start: i64) -> i64 {
         self.at(self.index(start) * self.slide + self.size)
     }
 
-    /// The start of the window before, of those that hold `time`; `k` is the one to look at first.
+    /// The start of the previous window that holds `time`, searched from window `k` on.
     pub fn before(&self, k: &mut i64, last: Option<i64>, time: i64) -> Option<i64> {
         loop {
             let start = self.at(*k * self.slide);

@@ -1,7 +1,7 @@
-//! JSON: one message is one object is one row.
+//! JSON: each message is one object and becomes one row.
 //!
-//! Own code instead of arrow-json, because that decodes a byte stream: two messages can melt into one row, one bad message
-//! spoils its neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
+//! This is own code because arrow-json decodes a byte stream: it can merge two messages into one row, one bad message spoils its
+//! neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
 
 mod column;
 mod number;
@@ -31,7 +31,7 @@ pub struct JsonDecoder {
 }
 
 impl JsonDecoder {
-    /// `options` by a field's path. Messages with a null value become rows of NULLs if `null_rows` says so.
+    /// `options` takes the path of a field. With `null_rows`, messages with a null value become rows of NULLs.
     pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
         Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)?, null_rows })
     }
@@ -44,7 +44,7 @@ impl JsonDecoder {
         if let Err(e) = simdutf8::basic::from_utf8(value) {
             let at = simdutf8::compat::from_utf8(value).err().map_or(0, |e| e.valid_up_to());
             return if value.starts_with(&[0x1f, 0x8b]) {
-                fault("compressed with gzip, not JSON: format=\"raw\" hands out the bytes", 0)
+                fault("compressed with gzip, not JSON: format=\"raw\" gives the bytes", 0)
             } else {
                 fault(format!("not UTF-8 ({e})"), at)
             };
@@ -106,7 +106,7 @@ impl Decode for JsonDecoder {
         Ok(Rows { malformed, tombstones, unknown_fields, ..Rows::new(batch, rows) })
     }
 
-    /// Columns without a value so far, where the messages have a field whose name differs in case alone.
+    /// Names the columns without a value so far for which the messages have a field that differs in case only.
     fn hints(&self) -> Vec<String> {
         let mut misspelt = vec![];
         self.fields.misspelt("", &mut misspelt);
@@ -119,8 +119,8 @@ impl Decode for JsonDecoder {
     }
 }
 
-/// One value of a column, as JSON text: of row i it ends at `ends[i]`. NaN and Infinity are numbers here. The first that does not fit
-/// is named by its row and, where it is nested, its path.
+/// A column from the JSON text of its values; the value of row i ends at `ends[i]`. NaN and Infinity are numbers here. The error names
+/// the row of the first value that does not fit and, where the value is nested, its path.
 pub fn column(field: &Field, text: &[u8], ends: &[usize]) -> Result<std::result::Result<ArrayRef, (usize, String)>> {
     let mut column = Column::new(field, "", &|_| ColumnOptions::default())?;
     let mut start = 0;

@@ -99,7 +99,7 @@ impl FormatOptions for JsonOptions {
     }
 }
 
-/// Whether there is a field of this path, as "a.b"; lists and maps are passed through.
+/// Whether there is a field with this path, such as "a.b". Lists and maps add nothing to a path.
 fn has_path(fields: &Fields, path: &str) -> bool {
     fn inside(t: &DataType) -> Option<&Fields> {
         match t {

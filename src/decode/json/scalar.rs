@@ -1,9 +1,10 @@
-//! Numbers, dates and timestamps: a value as it stands in the text to a column's own, exactly or not at all.
+//! Numbers, dates and timestamps: from the text of a value to the value of a column, exactly or not at all.
 
 use super::number::{self, Decimal, Unfit};
 use super::scan::{Cursor, Next, Scan, Text, fault, unescape};
 use crate::calendar;
 use chrono_tz::Tz;
+use num_traits::Float;
 use std::borrow::Cow;
 
 /// The unit of numbers in a TIMESTAMP column.
@@ -16,7 +17,7 @@ pub enum TimestampUnit {
 }
 
 impl TimestampUnit {
-    /// Microseconds are ten to this power of the unit.
+    /// One unit is ten to this power microseconds.
     fn scale(self) -> i64 {
         match self {
             Self::S => 6,
@@ -27,7 +28,7 @@ impl TimestampUnit {
     }
 }
 
-/// What stands for a number where NaN is taken.
+/// Whether the text is NaN or an infinity; the cursor takes them for numbers where they are allowed.
 #[inline]
 fn is_special(text: &[u8]) -> bool {
     matches!(text, [b'N' | b'I', ..] | [b'-', b'I', ..])
@@ -72,51 +73,29 @@ pub fn int<T: TryFrom<i64> + TryFrom<i128>>(cursor: &mut Cursor<'_>, next: Next,
     }
 }
 
-pub trait Float: lexical_core::FromLexical {
-    fn finite(self) -> bool;
-    /// NaN, Infinity or -Infinity.
-    fn special(text: &[u8]) -> Self;
-}
-impl Float for f64 {
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-    fn special(text: &[u8]) -> Self {
-        match text {
-            b"NaN" => Self::NAN,
-            b"Infinity" => Self::INFINITY,
-            _ => Self::NEG_INFINITY,
-        }
-    }
-}
-impl Float for f32 {
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-    fn special(text: &[u8]) -> Self {
-        match text {
-            b"NaN" => Self::NAN,
-            b"Infinity" => Self::INFINITY,
-            _ => Self::NEG_INFINITY,
-        }
-    }
-}
-
 #[inline]
-pub fn float<T: Float>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
+pub fn float<T: lexical_core::FromLexical + Float>(
+    cursor: &mut Cursor<'_>,
+    next: Next,
+    wanted: &'static str,
+) -> Scan<T> {
     let at = cursor.at;
     let text = number(cursor, next, wanted)?;
     if is_special(text) {
-        return Ok(T::special(text));
+        return Ok(match text {
+            b"NaN" => T::nan(),
+            b"Infinity" => T::infinity(),
+            _ => T::neg_infinity(),
+        });
     }
     match lexical_core::parse::<T>(text) {
-        Ok(v) if v.finite() => Ok(v),
+        Ok(v) if v.is_finite() => Ok(v),
         Ok(_) => fault(format!("a number out of range for {wanted}"), at),
         Err(_) => fault("a broken number", at),
     }
 }
 
-/// With a unit, a number in quotes is a number, too.
+/// With a unit, a number in quotes counts as a number too.
 pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit>, zone: Option<Tz>) -> Scan<i64> {
     let at = cursor.at;
     let micros = match (next, unit) {
@@ -147,11 +126,11 @@ fn number_in(text: &[u8], unit: TimestampUnit, at: usize) -> Scan<i128> {
     if is_special(text) {
         return fault("NaN or Infinity does not fit TIMESTAMP", at);
     }
-    // Too large for 38 digits is too large for a timestamp.
+    // A number of more than 38 digits is too large for a timestamp.
     Ok(Decimal::parse(text).cut(unit.scale()).unwrap_or(i128::MAX))
 }
 
-/// The microseconds of a text that is a JSON number as a whole.
+/// The microseconds of a text that is nothing but a JSON number.
 fn quoted(text: &[u8], unit: TimestampUnit) -> Option<i128> {
     let mut cursor = Cursor::new(text);
     let number = cursor.number().ok()?;
@@ -170,8 +149,8 @@ pub fn date(cursor: &mut Cursor<'_>, next: Next) -> Scan<i32> {
     }
 }
 
-/// The spellings of ISO 8601 fast, and whatever else Spark's CAST reads. Without an offset the text is a local time of `zone`: of two
-/// possible readings the earlier counts, and a time that the clock skips is moved on, as in Spark.
+/// Reads the spellings of ISO 8601 fast, and otherwise what Spark's CAST reads. Without an offset the text is a local time of `zone`.
+/// As in Spark, the earlier of two possible instants counts, and a time that the clock skips is moved on.
 #[inline]
 fn instant(text: &[u8], zone: Option<Tz>) -> Option<i64> {
     calendar::iso_timestamp(text, zone).or_else(|| calendar::cast_timestamp(std::str::from_utf8(text).ok()?, zone))
@@ -182,7 +161,7 @@ fn day(text: &[u8]) -> Option<i32> {
     calendar::iso_date(text).or_else(|| calendar::cast_date(std::str::from_utf8(text).ok()?))
 }
 
-/// A string's value.
+/// The value of a string.
 fn plain(text: Text<'_>) -> Cow<'_, [u8]> {
     if !text.escaped {
         return Cow::Borrowed(text.raw);

@@ -286,7 +286,7 @@ fn a_map_has_each_key_once_in_its_first_place_with_its_last_value() {
                 None => want.push((key, *v)),
             }
         }
-        // Twice, so that nothing is left of the message before.
+        // Twice, so that nothing remains of the previous message.
         let d = decode(&s, &[&json, r#"{"m":{"k0":-1}}"#, &json]);
         let maps = d.batch.rows.column(0).as_map();
         for row in [0, 2] {
@@ -306,7 +306,7 @@ fn a_map_of_many_keys_is_read_in_time_that_grows_with_it_alone() {
     let json = format!("{{\"m\":{{{}}}}}", pairs.join(","));
     let start = std::time::Instant::now();
     assert_eq!(decode(&s, &[&json]).batch.len(), 1);
-    // Some milliseconds; a look at all keys for each key takes ten seconds.
+    // This takes some milliseconds. A linear search for each key takes ten seconds.
     assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
 }
 
@@ -387,7 +387,7 @@ fn nested_values_follow_the_same_rules() {
     assert!(text.contains("{x: 1, y: a}") && text.contains("[1, , 3]") && text.contains("{k: 3, j: 2}"), "{text}");
 }
 
-/// The oracle: serde_json into its own tree, then each column by simple rules.
+/// The oracle: serde_json reads the message into its own tree, and simple rules make each column.
 #[test]
 fn random_messages_decode_as_an_independent_reader_says() {
     let s =
@@ -445,7 +445,7 @@ fn random_messages_decode_as_an_independent_reader_says() {
                 ('f', Number(n)) => row += &format!("{}|", n.as_f64().unwrap()),
                 ('b', Bool(b)) => row += &format!("{b}|"),
                 ('s', String(t)) => row += &format!("{t}|"),
-                // The text as it stood is compared by the corner cases above.
+                // The exact text is compared by the corner cases above.
                 ('s', _) => row += "text|",
                 _ => good = false,
             }

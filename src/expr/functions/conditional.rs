@@ -1,4 +1,4 @@
-//! NULLs and conditions, casts by name.
+//! Functions for NULLs and conditions, and casts that are called as functions.
 
 use super::{Call, Spec, spec};
 use crate::Result;
@@ -74,7 +74,7 @@ pub(super) const LIST: &[Spec] = &[
 
 fn to(c: Call, data_type: DataType) -> Result<Typed> {
     let mut c = c.count(1, 1)?;
-    // Spark's names do not show it.
+    // Spark does not print this cast.
     let sql = c.args[0].sql.clone();
     cast::explicit(c.args.remove(0), &data_type, false).map(|t| t.named(sql))
 }

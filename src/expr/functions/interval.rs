@@ -12,8 +12,7 @@ use crate::{Error, Result};
 use arrow::datatypes::*;
 use std::sync::Arc;
 
-/// `+` and `-` with dates, timestamps and intervals.
-/// `None` where neither side is of time.
+/// The sum or difference; `None` where neither side is a date, a timestamp or an interval.
 pub fn moved(op: &'static str, left: &Typed, right: &Typed) -> Result<Option<Typed>> {
     let (l, r) = (&left.data_type, &right.data_type);
     let is_time = |t: &DataType| *t == DataType::Date32 || is_timestamp(t);
@@ -21,7 +20,7 @@ pub fn moved(op: &'static str, left: &Typed, right: &Typed) -> Result<Option<Typ
         return Ok(None);
     }
     let sql = &format!("({} {op} {})", left.sql, right.sql);
-    // The point in time first.
+    // The point in time comes first.
     let (point, by) = if is_time(l) { (left.clone(), right.clone()) } else { (right.clone(), left.clone()) };
     if op == "-" && !is_time(l) || !is_time(&point.data_type) {
         return Err(mismatch(sql, left, right));

@@ -1,4 +1,4 @@
-//! Numbers.
+//! Functions of numbers.
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
@@ -120,7 +120,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("bit_count", "bit_count(expr)", |c| {
         let c = c.count(1, 1)?;
         if !is_int(&c.args[0].data_type) {
-            return Err(c.error("a whole number is wanted"));
+            return Err(c.error("a whole number is expected"));
         }
         // A negative number of any width is sign-extended to 64 bits, as in Spark.
         c.take(&[Big], 1)?.build(DataType::Int32, |a| {
@@ -137,7 +137,7 @@ fn sign(x: f64) -> f64 {
     if x.is_nan() || x == 0.0 { x } else { x.signum() }
 }
 
-/// Java's: 1 to the power of NaN or infinity is NaN.
+/// As in Java, 1 to the power of NaN or infinity is NaN.
 fn power(x: f64, y: f64) -> f64 {
     if y.is_nan() || (x.abs() == 1.0 && y.is_infinite()) { f64::NAN } else { x.powf(y) }
 }
@@ -154,7 +154,7 @@ fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
     })
 }
 
-/// NULL where there is no logarithm.
+/// The logarithm; NULL for a number that does not have one.
 fn logarithm(c: Call, above: f64, f: fn(f64) -> f64) -> Result<Typed> {
     let mut c = c.take(&[Double], 1)?;
     c.sql = match c.name {
@@ -244,7 +244,7 @@ fn abs(c: Call) -> Result<Typed> {
     }
 }
 
-/// NULLs are passed over; NaN is the greatest.
+/// The greatest or least argument. NULLs do not count, and NaN is the greatest.
 fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     let most = c.args.len().max(2);
     let params = vec![Any; most];
@@ -267,7 +267,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
         for k in 1..a.len() {
             let next = a.full(k)?;
             let better = if greatest { less(&best, &next)? } else { less(&next, &best)? };
-            // Unknown where one of them is NULL: then the one that is not counts.
+            // The order is NULL where one of the two is NULL. Then the other one counts.
             let better = is_true(&better);
             let better = or(&better, &and(&is_null(&best)?, &is_not_null(&next)?)?)?;
             best = zip(&better, &next, &best)?;

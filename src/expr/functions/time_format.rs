@@ -1,4 +1,4 @@
-//! `date_format` and its siblings, with the letters of Java's patterns that are wanted in practice.
+//! `date_format` and related functions, with the letters of Java's patterns that are common in practice.
 
 use super::time::{MONTHS, day_of_year, plain_cast};
 use super::{Call, Spec, get, spec};
@@ -90,12 +90,12 @@ const MISMATCH: &str = "a value does not match the pattern";
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
-    /// A letter and how often it stands.
+    /// A letter, and the number of times that it is repeated.
     Field(char, usize),
     Literal(String),
 }
 
-/// The pattern, which must be a constant; letters that are not supported are refused.
+/// The pattern, which must be a constant. Letters that are not supported are refused.
 fn pattern(c: &Call, k: usize, reading: bool) -> Result<Vec<Part>> {
     let text = match c.args.get(k) {
         None => DEFAULT,
@@ -214,8 +214,8 @@ fn write(parts: &[Part], t: i64) -> String {
     out
 }
 
-/// The whole text must match. Two letters or more take exactly so many digits, one takes one or two, those of a fraction one or more
-/// up to their number; a year beyond four digits has a sign (as Java's formatter).
+/// Reads a text, which must match as a whole. Two letters or more take exactly that number of digits, and one letter takes one or two.
+/// The letters of a fraction take from one digit up to their number. As in Java's formatter, a year of more than four digits has a sign.
 fn read(parts: &[Part], text: &str) -> Option<i64> {
     let mut rest = text;
     let (mut y, mut mo, mut d, mut h, mut mi, mut s, mut us) = (1970, 1, 1, 0, 0, 0, 0);

@@ -25,7 +25,7 @@ impl Parser<'_> {
         }
     }
 
-    /// After the name: special forms, then arguments and what may follow them.
+    /// A call behind its name: a special form, or arguments and the clauses that may follow them.
     pub(super) fn call(&mut self, name: &str) -> Result<Ast> {
         self.expect("(")?;
         let lower = name.to_ascii_lowercase();

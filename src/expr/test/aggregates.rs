@@ -1,4 +1,4 @@
-//! Aggregates over rows that come in any order and in any pieces: the result is that of all rows at once.
+//! Aggregates over rows in any order and in any pieces: the result is that of all rows at once.
 
 use super::*;
 use crate::state::Groups;
@@ -90,7 +90,7 @@ const SPARK: &[&str] = &[
     "listagg(i, '-' ORDER BY d)",
 ];
 
-/// Those of DataFusion's dialect; what is not here is refused (see the test that says so).
+/// The aggregates of DataFusion's dialect. All others are refused, which a test checks.
 const DATAFUSION: &[&str] = &[
     "approx_distinct(s)",
     "approx_median(i)",
@@ -278,7 +278,7 @@ fn however_cut(calls: &[&str], dialect: Dialect) {
                     } else {
                         (unordered(value), unordered(&cut[key]))
                     };
-                    // Sketches of quantiles are only near.
+                    // Sketches of quantiles are approximate.
                     let near = call.starts_with("approx_median") || call.starts_with("approx_percentile_cont");
                     let tolerance = if near { 0.5 } else { 1e-9 };
                     assert!(same(&a, &b, tolerance), "{text}, group {key} of {count} rows: {a}, in pieces {b}");

@@ -3,7 +3,7 @@
 use super::*;
 use arrow::compute::filter_record_batch;
 
-/// What Spark does and bayou refuses, or does otherwise on purpose; docs/sql.md says so too.
+/// Expressions that bayou refuses, or whose result differs from Spark's on purpose; docs/sql.md lists them too.
 const DIFFERENT: &[(&str, &str)] = &[
     ("-w", "Spark 4.0.0 fails for DECIMAL of more than 28 digits, and gives another scale"),
     ("s RLIKE '(?=a)'", "look-around is refused"),
@@ -75,7 +75,7 @@ fn scalar_problem(answer: &Value) -> Option<String> {
     let failed: HashMap<u32, String> = failed.into_iter().collect();
     let tolerance = answer["tolerance"].as_f64().unwrap_or(0.0);
     for (i, theirs) in answer["values"].as_array().unwrap().iter().enumerate() {
-        // Python's dates end where Spark's do not: that answer could not be recorded.
+        // Spark has dates that Python does not have: this answer could not be recorded.
         if theirs.get("error").and_then(Value::as_str) == Some("ValueError") {
             continue;
         }

@@ -3,7 +3,7 @@
 use crate::calendar::{DAY, put_date, put_time};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// For each byte: 0 to copy it, 'u' for \u00XX, or the letter after the backslash.
+/// For each byte: 0 if it is copied, 'u' for \u00XX, or the letter behind the backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0u8; 256];
     let mut i = 0;
@@ -51,13 +51,13 @@ pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    // The room is exactly what base64 needs, so this cannot fail.
+    // The slice has exactly the length that base64 needs, so this cannot fail.
     let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
     out.truncate(start + written);
     out.push(b'"');
 }
 
-/// The shortest text that reads back as the same number; JSON has no NaN and no infinity.
+/// Appends `text`, the shortest that reads back as the same number. JSON has no NaN and no infinity.
 pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     if !value.is_finite() {
         return Err(format!(
@@ -68,7 +68,7 @@ pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// `digits` (with a sign, perhaps) times ten to the minus `scale`, as a plain number.
+/// Appends `digits`, which may have a sign, times ten to the power of minus `scale`, as a number without an exponent.
 pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     out.extend_from_slice(sign.as_bytes());
@@ -92,7 +92,7 @@ pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-/// "2024-01-31T23:59:59.123456Z", quoted.
+/// Appends "2024-01-31T23:59:59.123456Z" with its quotes.
 pub fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
     put_date(micros.div_euclid(DAY), &mut text[1..11]).ok_or_else(beyond)?;
@@ -108,10 +108,10 @@ pub fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// "23:59:59.123456", quoted.
+/// Appends "23:59:59.123456" with its quotes.
 pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     if !(0..DAY).contains(&micros) {
-        return Err(format!("{micros} microseconds is not a time of day."));
+        return Err(format!("{micros} microseconds is not a time of day"));
     }
     let mut text = *b"\"00:00:00.000000\"";
     put_time(micros, &mut text[1..16]);
@@ -120,10 +120,10 @@ pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 fn beyond() -> String {
-    "the time is outside the years 0001 to 9999, which readers can read.".into()
+    "the time is outside the years 0001 to 9999, and readers can read no other".into()
 }
 
-/// A number of 64 bits, or of 32 (`single`), by the shortest text that reads back as the same.
+/// Appends a number of 64 bits, or of 32 bits with `single`, as the shortest text that reads back as the same number.
 pub fn shortest(value: f64, single: bool, out: &mut Vec<u8>) -> Result<(), String> {
     let mut buffer = [0; lexical_core::BUFFER_SIZE];
     if single {
