@@ -53,7 +53,7 @@ impl Aggregation {
         for bound in &self.outer {
             if !seen.insert(bound.name.to_lowercase()) {
                 return Err(Error::schema(format!(
-                    "two aggregates would be named '{}'; give one an alias with AS",
+                    "two aggregates would be named '{}'. Give one of them an alias with AS.",
                     bound.name
                 )));
             }

@@ -51,7 +51,7 @@ impl<T: PrimInt + CheckedNeg + CheckedRem> Int for T {}
 /// The error of two operands that an operator does not take together.
 pub(super) fn mismatch(sql: &str, left: &Typed, right: &Typed) -> Error {
     Error::schema(format!(
-        "{sql}: {} and {} do not go with this operator; use CAST",
+        "{sql}: {} and {} do not go with this operator. Use CAST.",
         type_to_ddl(&left.data_type),
         type_to_ddl(&right.data_type)
     ))
@@ -90,7 +90,7 @@ pub(super) fn numbers(op: Op, left: Typed, right: Typed, sql: String, r#try: boo
         Op::Divide => DataType::Float64,
         Op::IntegralDivide if is_int(a) && is_int(b) => DataType::Int64,
         Op::IntegralDivide => {
-            return Err(Error::schema(format!("{sql}: div goes with whole numbers and decimals only; use CAST")));
+            return Err(Error::schema(format!("{sql}: div goes with whole numbers and decimals only. Use CAST.")));
         }
         _ => common(a, b).ok_or_else(|| mismatch(&sql, &left, &right))?,
     };
@@ -259,7 +259,7 @@ pub(super) fn pmod(left: Typed, right: Typed, sql: String) -> Result<Typed> {
         DataType::Int64 => ints::<Int64Type>(),
         DataType::Float32 => floats::<Float32Type>(),
         DataType::Float64 => floats::<Float64Type>(),
-        _ => return Err(Error::schema(format!("{sql}: pmod of DECIMAL is not supported; use %"))),
+        _ => return Err(Error::schema(format!("{sql}: pmod of DECIMAL is not supported. Use %."))),
     };
     Ok(Typed::call(vec![left, right], to, false, sql, kernel))
 }
@@ -276,7 +276,7 @@ fn operand_of(operand: Typed, sql: &str) -> Result<Typed> {
 /// The error of an operand that a unary operator does not take.
 pub(super) fn wrong_operand(sql: &str, operand: &Typed) -> Error {
     let data_type = type_to_ddl(&operand.data_type);
-    Error::schema(format!("{sql}: {data_type} does not go with this operator; use CAST"))
+    Error::schema(format!("{sql}: {data_type} does not go with this operator. Use CAST."))
 }
 
 /// `+ x`.

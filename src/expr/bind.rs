@@ -46,7 +46,7 @@ pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Resul
         // A NULL alone is a condition that is never true.
         DataType::Null => bind(&format!("CAST(({text}) AS BOOLEAN)"), schema, dialect),
         _ => Err(Error::schema(format!(
-            "'{text}' is {}, and a condition must be BOOLEAN; compare it with something",
+            "'{text}' is {}, and a condition must be BOOLEAN. Compare it with a value.",
             type_to_ddl(&bound.data_type)
         ))),
     }
@@ -66,7 +66,7 @@ pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Re
     for bound in &out {
         if !seen.insert(bound.name.to_lowercase()) {
             return Err(Error::schema(format!(
-                "two columns would be named '{}' (upper and lower case are the same); give one an alias with AS",
+                "two columns would be named '{}' (upper and lower case are the same). Give one of them an alias with AS.",
                 bound.name
             )));
         }

@@ -146,7 +146,7 @@ pub(super) fn unify(place: &str, all: Vec<Typed>) -> Result<(Vec<Typed>, DataTyp
         for t in all.iter().filter(|t| (t.data_type == DataType::Utf8) == strings) {
             to = common(&to, &t.data_type).ok_or_else(|| {
                 Error::schema(format!(
-                    "{place}: {} is {}, which has no type in common with {}; use CAST",
+                    "{place}: {} is {}, which has no type in common with {}. Use CAST.",
                     t.sql,
                     type_to_ddl(&t.data_type),
                     type_to_ddl(&to)
@@ -223,7 +223,7 @@ impl Param {
         match to {
             Some(to) => implicit(arg, &to),
             None => Err(Error::schema(format!(
-                "{function}: argument {} ({}) must be {}, not {}; use CAST",
+                "{function}: argument {} ({}) must be {}, not {}. Use CAST.",
                 position + 1,
                 arg.sql,
                 self.describe(),

@@ -24,7 +24,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     let sql = if op == "<>" { format!("(NOT ({} = {}))", left.sql, right.sql) } else { sql };
     let to = common(&left.data_type, &right.data_type).ok_or_else(|| {
         Error::schema(format!(
-            "({} {op} {}): {} and {} cannot be compared; use CAST",
+            "({} {op} {}): {} and {} cannot be compared. Use CAST.",
             left.sql,
             right.sql,
             type_to_ddl(&left.data_type),

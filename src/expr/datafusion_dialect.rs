@@ -153,7 +153,7 @@ fn carried(
 ) -> Result<(Arc<dyn PhysicalExpr>, DataType)> {
     let wanted = canonical(&data_type);
     if matches!(wanted, DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_)) {
-        return Err(Error::schema(format!("'{text}' is {wanted}, which no column can hold; cast it")));
+        return Err(Error::schema(format!("'{text}' is {wanted}, which no column can hold. Cast it.")));
     }
     if wanted == data_type {
         return Ok((physical, data_type));
@@ -271,8 +271,8 @@ fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Opti
     let needed = matches!(name, "first_value" | "last_value" | "nth_value" | "string_agg");
     if params.order_by.is_empty() && needed {
         return Err(Error::schema(format!(
-            "the result of {name} depends on the order of the rows, which a stream does not have; give it one, as in \
-             {name}({} ORDER BY time)",
+            "the result of {name} depends on the order of the rows, which a stream does not have. Give it one, as in \
+             {name}({} ORDER BY time).",
             params.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }
@@ -340,7 +340,7 @@ fn of_datafusion(
     }
     // WITHIN GROUP names the value that is aggregated. For other aggregates the rows would need an order.
     if !function.params.order_by.is_empty() && !function.func.supports_within_group_clause() {
-        return Err(Error::schema(format!("'{text}': ORDER BY changes nothing in {name}; leave it out")));
+        return Err(Error::schema(format!("'{text}': ORDER BY changes nothing in {name}. Leave it out.")));
     }
     let props = ExecutionProps::new();
     let context = Default::default();

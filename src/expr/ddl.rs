@@ -47,7 +47,7 @@ fn schema_of(text: &str) -> Result<Schema> {
     let mut parser = Parser::new(text)?;
     if parser.peek() == &Token::End {
         return Err(Error::schema(
-            "the schema is empty; write it as \"name TYPE, …\", such as \"id BIGINT, time TIMESTAMP\"",
+            "the schema is empty. Write it as \"name TYPE, …\", such as \"id BIGINT, time TIMESTAMP\".",
         ));
     }
     let fields = columns(&mut parser, Token::End)?;
@@ -98,7 +98,7 @@ fn column(parser: &mut Parser<'_>) -> Result<Field> {
     };
     parser.symbol(":");
     if matches!(parser.peek(), Token::End | Token::Symbol("," | ">")) {
-        return Err(Error::schema(format!("column '{name}' has no type; write it as \"{name} STRING\" or the like")));
+        return Err(Error::schema(format!("column '{name}' has no type. Write it as in \"{name} STRING\".")));
     }
     let data_type = data_type(parser).map_err(|e| e.context(format!("column '{name}'")))?;
     let mut nullable = true;

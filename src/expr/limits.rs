@@ -35,7 +35,7 @@ pub(super) fn check(tokens: &[Token], most: usize, quote: char) -> Result<(), St
                     && word.quote_style.is_none()
                 {
                     let name = format!("{number}{}", word.value);
-                    return Err(format!("'{name}' begins with a digit; write it as a name: {quote}{name}{quote}"));
+                    return Err(format!("'{name}' begins with a digit. Write it as a name: {quote}{name}{quote}"));
                 }
             }
             Token::Word(word) => match word.keyword {

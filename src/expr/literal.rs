@@ -120,7 +120,7 @@ pub(super) fn typed(kind: &str, text: &str) -> Result<(ScalarValue, String)> {
             let shown = format!("X'{}'", padded.to_uppercase());
             Ok((ScalarValue::Binary(Some(bytes)), shown))
         }
-        _ => Err(Error::schema(format!("{} literals are not supported; use TIMESTAMP", kind.to_uppercase()))),
+        _ => Err(Error::schema(format!("{} literals are not supported. Use TIMESTAMP.", kind.to_uppercase()))),
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
                         parser.next();
                         if parser.word("to") {
                             return Err(Error::schema(
-                                "INTERVAL … TO … is not supported; write INTERVAL '1 day 2 hours'",
+                                "INTERVAL … TO … is not supported. Write INTERVAL '1 day 2 hours'.",
                             ));
                         }
                         parts.push((text.trim().to_string(), unit));
@@ -215,7 +215,7 @@ fn written(months: i64, micros: i64, first: usize, last: usize) -> String {
 fn words(text: &str) -> Result<Vec<(String, String)>> {
     let words: Vec<&str> = text.split_whitespace().collect();
     if words.is_empty() || words.len() % 2 == 1 {
-        return Err(Error::schema(format!("INTERVAL '{text}' is not an interval; write INTERVAL '1 day 2 hours'")));
+        return Err(Error::schema(format!("INTERVAL '{text}' is not an interval. Write INTERVAL '1 day 2 hours'.")));
     }
     Ok(words.chunks(2).map(|w| (w[0].to_string(), w[1].to_string())).collect())
 }

@@ -383,7 +383,10 @@ impl<'a> Parser<'a> {
             _ => "RLIKE",
         };
         if self.is_word(0, "any") || self.is_word(0, "all") || self.is_word(0, "some") {
-            return Err(Error::schema(format!("'{}': {kind} ANY and ALL are not supported; use OR / AND", self.text)));
+            return Err(Error::schema(format!(
+                "'{}': {kind} ANY and ALL are not supported. Use OR and AND.",
+                self.text
+            )));
         }
         let pattern = Box::new(self.comparison()?);
         let escape = if kind != "RLIKE" && self.word("escape") {

@@ -152,7 +152,7 @@ pub(super) fn plan(pick: Pick, value: Typed, mut keys: Vec<Key>, skip: Skip, dis
         }
     }
     if value.data_type == DataType::Null {
-        return Err(Error::schema("NULL has no type; use CAST"));
+        return Err(Error::schema("NULL has no type. Use CAST."));
     }
     let value = if distinct { normalised(value) } else { value };
     let sorted = Arc::new(Sorted::new(&keys, &value.data_type)?);

@@ -127,13 +127,13 @@ pub(super) fn check_count(function: &Function, wanted: usize) -> Result<()> {
     if given == wanted {
         return Ok(());
     }
-    Err(Error::schema(format!("{name}: {given} arguments given; it is called as {}", usage(name))))
+    Err(Error::schema(format!("{name}: {given} arguments given. Call it as {}.", usage(name))))
 }
 
 /// Refuses clauses that have no meaning for the aggregate.
 pub(super) fn check_clauses(function: &Function) -> Result<()> {
     let name = function.name.as_str();
-    let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}; it is called as {}", usage(name))));
+    let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}. Call it as {}.", usage(name))));
     let takes_distinct = match name {
         "count" | "sum" | "avg" | "mean" | "collect_set" | "min" | "max" | "bool_and" | "bool_or" | "every"
         | "some" | "any" | "listagg" | "string_agg" => true,
@@ -219,7 +219,7 @@ fn text(function: &Function, args: &[Typed], keys: &[Key]) -> String {
 /// Aggregates that need an order of the rows.
 fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema: &SchemaRef) -> Result<Plan> {
     let name = function.name.as_str();
-    let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
+    let wrong = |why: String| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name)));
     let counts = match name {
         "nth_value" => 2..=2,
         "array_agg" | "collect_list" => 1..=1,
@@ -335,7 +335,7 @@ fn wide_decimal(arg: Typed, p: u8, s: i8) -> Typed {
 }
 
 fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
-    let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
+    let wrong = |why: String| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name)));
     let counts = match name {
         "count" => 1..=usize::MAX,
         "covar_pop" | "covar_samp" | "percentile" | "max_by" | "min_by" => 2..=2,
@@ -411,14 +411,14 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "avg" | "mean" => match t {
             DataType::Decimal128(p, s) if p <= 33 => {
                 if distinct {
-                    return Err(wrong("DISTINCT of DECIMAL is not supported; use CAST(… AS DOUBLE)".into()));
+                    return Err(wrong("DISTINCT of DECIMAL is not supported. Use CAST(… AS DOUBLE)".into()));
                 }
                 // DataFusion truncates, and Spark rounds half up. One more digit is enough to round it here.
                 let wide = implicit(first, &DataType::Decimal128(p + 1, s + 1))?;
                 Plan::new(df::average::avg_udaf(), vec![wide], DataType::Decimal128(p + 4, s + 4))
             }
             DataType::Decimal128(..) => {
-                return Err(wrong("DECIMAL of more than 33 digits is not supported; use CAST".into()));
+                return Err(wrong("DECIMAL of more than 33 digits is not supported. Use CAST".into()));
             }
             _ => doubles(df::average::avg_udaf(), if distinct { normalised(first) } else { first })?,
         },
@@ -428,7 +428,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             let udaf = if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() };
             if t == DataType::Null {
-                return Err(wrong("NULL has no type; use CAST".into()));
+                return Err(wrong("NULL has no type. Use CAST".into()));
             }
             if is_float(&t) {
                 // In DataFusion's own, NaN is not the greatest.
@@ -501,7 +501,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         }
         "collect_list" | "array_agg" | "collect_set" => {
             if t == DataType::Null {
-                return Err(wrong("NULL has no type; use CAST".into()));
+                return Err(wrong("NULL has no type. Use CAST".into()));
             }
             let set = name == "collect_set";
             let first = if set { normalised(first) } else { first };

@@ -55,7 +55,7 @@ fn array_contains(c: Call) -> Result<Typed> {
     let value = c.args.remove(1);
     if common(item.data_type(), &value.data_type).as_ref() != Some(item.data_type()) || item.data_type().is_nested() {
         return Err(c.error(format!(
-            "{} is not in an array of {}; use CAST",
+            "{} is not in an array of {}. Use CAST",
             type_to_ddl(&value.data_type),
             type_to_ddl(item.data_type())
         )));

@@ -27,8 +27,8 @@ pub fn moved(op: &'static str, left: &Typed, right: &Typed) -> Result<Option<Typ
     }
     if is_time(&by.data_type) {
         return Err(Error::schema(format!(
-            "{sql}: the difference of two times is an INTERVAL, which no column can hold; use datediff, \
-             timestampdiff(SECOND, from, to) or unix_micros(a) - unix_micros(b)"
+            "{sql}: the difference of two times is an INTERVAL, which no column can hold. Use datediff, \
+             timestampdiff(SECOND, from, to) or unix_micros(a) - unix_micros(b)."
         )));
     }
     let sign: i64 = if op == "-" { -1 } else { 1 };

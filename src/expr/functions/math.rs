@@ -252,7 +252,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     let text = |t: &Typed| t.data_type == DataType::Utf8;
     let null = |t: &Typed| t.data_type == DataType::Null;
     if c.args.iter().any(text) && !c.args.iter().all(|t| text(t) || null(t)) {
-        return Err(c.error("strings do not go with other types; use CAST"));
+        return Err(c.error("strings do not go with other types. Use CAST"));
     }
     let (args, data_type) = crate::expr::coerce::unify(&c.sql, c.args)?;
     if data_type == DataType::Null {

@@ -171,7 +171,7 @@ impl Call {
     }
 
     pub fn error(&self, why: impl std::fmt::Display) -> Error {
-        Error::schema(format!("{}: {why}; it is called as {}", self.name, self.usage))
+        Error::schema(format!("{}: {why}. Call it as {}.", self.name, self.usage))
     }
 
     /// Casts the arguments to the types of the parameters. Arguments behind the first `required` may be missing.

@@ -118,7 +118,7 @@ pub(super) const LIST: &[Spec] = &[
         let c = c.take(&[Number], 1)?;
         match c.args[0].data_type {
             DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) => {
-                Err(c.error("a whole number is expected; use timestamp_micros(CAST(n * 1000000 AS BIGINT))"))
+                Err(c.error("a whole number is expected. Use timestamp_micros(CAST(n * 1000000 AS BIGINT))"))
             }
             _ => from_unix(c, 1_000_000),
         }
@@ -213,7 +213,7 @@ fn extract(c: Call) -> Result<Typed> {
 fn shift_days(c: Call, sign: i64) -> Result<Typed> {
     let c = c.count(2, 2)?;
     if matches!(c.args[1].data_type, DataType::Int64) {
-        return Err(c.error("the number of days must be INT, not BIGINT; use CAST"));
+        return Err(c.error("the number of days must be INT, not BIGINT. Use CAST"));
     }
     let sql = match c.name {
         "dateadd" => c.sql.replacen("dateadd", "date_add", 1),

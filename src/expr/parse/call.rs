@@ -59,7 +59,7 @@ impl Parser<'_> {
             self.expect("(")?;
             if !function.order_by.is_empty() {
                 return Err(Error::schema(format!(
-                    "'{}': the order is given twice; leave out the ORDER BY before WITHIN GROUP",
+                    "'{}': the order is given twice. Leave out the ORDER BY before WITHIN GROUP.",
                     self.text
                 )));
             }
