@@ -27,15 +27,20 @@ pub const DAY: i64 = 86_400 * SECOND;
 pub const DAYS: RangeInclusive<i64> = -719_162..=2_932_896;
 pub const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// The days since 1970-01-01 of a date that exists (Howard Hinnant's `days_from_civil`).
+/// Years are counted from so far below zero that divisions are of unsigned numbers, which are faster. A multiple of 400.
+const BEFORE: i64 = 4_000_000_000;
+/// Days from 1 March of that year to 1970-01-01.
+const DAYS_BEFORE: i64 = BEFORE / 400 * 146_097 + 719_468;
+
+/// The days since 1970-01-01 of a date that exists, for years of 32 bits.
 #[inline]
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let year_of_era = y - era * 400;
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    // A year begins in March here, so that a leap day is its last one.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let year = (year + BEFORE) as u64;
+    let century = year / 100;
+    let days = year * 365 + year / 4 - century + century / 4 + (153 * month as u64 + 2) / 5;
+    days as i64 + day - 1 - DAYS_BEFORE
 }
 
 /// Year, month and day (Howard Hinnant's `civil_from_days`).

@@ -336,7 +336,7 @@ mod tests {
         let e = run(|_| Ok(Arc::new(Int64Array::from(vec![1]))), DataType::Int64).unwrap_err();
         assert!(e.kind == Kind::Malformed && e.message.contains("1 values for 3 groups"), "{e}");
         let e = run(|_| Ok(Arc::new(StringArray::from(vec!["a", "b", "c"]))), DataType::Int64).unwrap_err();
-        assert!(e.kind == Kind::Malformed && e.message.contains("STRING where BIGINT"), "{e}");
+        assert!(e.kind == Kind::Malformed && e.message.contains("STRING, but BIGINT was declared"), "{e}");
         let e = run(|_| Ok(Arc::new(Int64Array::from(vec![1, 2, 1 << 40]))), DataType::Int32).unwrap_err();
         assert_eq!(e.kind, Kind::Malformed);
         let fits = run(|_| Ok(Arc::new(Int32Array::from(vec![1, 2, 3]))), DataType::Float64).unwrap();
