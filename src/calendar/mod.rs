@@ -5,7 +5,8 @@
 //! time. Which spellings a caller accepts is decided by the function that it calls: `iso_…` reads the spellings of ISO 8601, `cast_…` what
 //! Spark's CAST reads.
 //!
-//! This is own code where chrono would be slow: JSON decoding and publishing read and write a date for every row.
+//! This is own code where chrono would be slow: JSON decoding and publishing read and write a date for every row. For the same reason the
+//! small functions are always inlined.
 
 #[cfg(test)]
 mod test;
@@ -33,7 +34,7 @@ const BEFORE: i64 = 4_000_000_000;
 const DAYS_BEFORE: i64 = BEFORE / 400 * 146_097 + 719_468;
 
 /// The days since 1970-01-01 of a date that exists, for years of 32 bits.
-#[inline]
+#[inline(always)]
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     // A year begins in March here, so that a leap day is its last one.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
@@ -57,13 +58,13 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-#[inline]
+#[inline(always)]
 fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
 /// The number of days in a month.
-#[inline]
+#[inline(always)]
 pub fn month_length(year: i64, month: i64) -> i64 {
     match month {
         4 | 6 | 9 | 11 => 30,
@@ -73,17 +74,17 @@ pub fn month_length(year: i64, month: i64) -> i64 {
 }
 
 /// The days since 1970-01-01 of a date.
-#[inline]
+#[inline(always)]
 pub fn date(year: i64, month: i64, day: i64) -> Option<i64> {
     let exists = (1..=12).contains(&month) && (1..=month_length(year, month)).contains(&day);
-    exists.then(|| days_from_civil(year, month, day))
+    if exists { Some(days_from_civil(year, month, day)) } else { None }
 }
 
 /// The microseconds since midnight of a time of day. No day has an hour 24 and no minute a second 60.
-#[inline]
+#[inline(always)]
 pub fn time_of_day(hour: i64, minute: i64, second: i64, micros: i64) -> Option<i64> {
     let exists = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
-    exists.then(|| (hour * 3600 + minute * 60 + second) * SECOND + micros)
+    if exists { Some((hour * 3600 + minute * 60 + second) * SECOND + micros) } else { None }
 }
 
 /// Hour, minute, second and microsecond of the microseconds since midnight.

@@ -18,14 +18,14 @@ fn in_session(local: i64, session: Option<Tz>) -> Option<i64> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn two(b: &[u8], at: usize) -> Option<i64> {
     let (h, l) = (b.get(at)?.wrapping_sub(b'0'), b.get(at + 1)?.wrapping_sub(b'0'));
     (h < 10 && l < 10).then_some(i64::from(h) * 10 + i64::from(l))
 }
 
 /// "yyyy-MM-dd" at the start, in days since the epoch.
-#[inline]
+#[inline(never)]
 fn leading_date(b: &[u8]) -> Option<i64> {
     let year = two(b, 0)? * 100 + two(b, 2)?;
     let (month, day) = (two(b, 5)?, two(b, 8)?);

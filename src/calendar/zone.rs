@@ -98,7 +98,7 @@ impl Zone {
 }
 
 /// The size of an offset in microseconds. Java, and so Spark, knows no offset beyond 18 hours.
-#[inline]
+#[inline(always)]
 pub(super) fn offset(hours: i64, minutes: i64, seconds: i64) -> Option<i64> {
     let total = hours * 3600 + minutes * 60 + seconds;
     (minutes < 60 && seconds < 60 && total <= 18 * 3600).then_some(total * SECOND)
