@@ -6,12 +6,13 @@
 //!            Arrow       union, join                aggregates   iterator
 //! ```
 //!
-//! Stages never import each other; they share `error`, `batch`, `position`, `time`, `expr`, `state` and `storage`.
+//! Stages never import each other; they share `error`, `batch`, `position`, `time`, `calendar`, `expr`, `state` and `storage`.
 //! `query` is the only module that names every stage. See `docs/architecture.md`.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
 pub mod batch;
+pub mod calendar;
 pub mod decode;
 pub mod engine;
 pub mod epoch;

@@ -184,7 +184,7 @@ pub fn plain_type(t: &DataType) -> DataType {
         DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Dictionary(_, v) => plain_type(v),
         DataType::RunEndEncoded(_, v) => plain_type(v.data_type()),
-        DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Timestamp(_, Some(_)) => crate::time::timestamp_type(),
         DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::List(f)
         | DataType::LargeList(f)

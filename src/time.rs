@@ -1,9 +1,15 @@
-//! Event time, watermarks and clocks. Microseconds since the epoch, UTC, throughout.
+//! Event time, watermarks and clocks. All times are microseconds since the epoch, in UTC.
 
+use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The Arrow type of a TIMESTAMP.
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
 
 /// When something happened, in microseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +26,7 @@ impl EventTime {
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(micros(by)))
     }
-    /// RFC 3339 with as many digits as needed; the bare number when the calendar does not reach that far.
+    /// RFC 3339 with as many digits as needed; the number of microseconds where the calendar does not reach that far.
     pub fn rfc3339(self) -> String {
         chrono::DateTime::from_timestamp_micros(self.0)
             .map(|t| t.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
@@ -32,10 +38,10 @@ pub fn micros(d: Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// "No event before this time is expected any more." Never goes back.
+/// No event before this time is expected any more. A watermark never goes back.
 pub type Watermark = EventTime;
 
-/// The time of day, passed in so that tests can hold it still.
+/// The current time, passed in so that tests can hold it still.
 pub trait Clock: Send + Sync {
     fn now(&self) -> EventTime;
 }
@@ -114,7 +120,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros((total * 1e6).round() as u64))
 }
 
-/// A length of time: always the same, or of the calendar.
+/// A length of time: fixed, or counted by the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     Fixed(Duration),
@@ -122,7 +128,7 @@ pub enum Span {
     Months(u32),
 }
 
-/// Reads what `parse_duration` reads; whole days and weeks, and whole months, quarters and years, are lengths of the calendar.
+/// Reads what `parse_duration` reads. Whole days and weeks, and whole months, quarters and years, are counted by the calendar.
 pub fn parse_span(text: &str) -> Result<Span, String> {
     let (mut days, mut months, mut others) = (None, None, false);
     let mut rest = text.trim();
@@ -164,7 +170,7 @@ pub fn parse_span(text: &str) -> Result<Span, String> {
     }
 }
 
-/// A duration as people write it: the largest unit that divides it.
+/// A duration in the largest unit that divides it.
 pub fn format_duration(d: Duration) -> String {
     let us = d.as_micros();
     for (name, unit) in [

@@ -1,8 +1,9 @@
-//! The raw format: Spark's Kafka row, nothing decoded.
+//! The raw format: the row of Spark's Kafka source. Nothing is decoded.
 
-use super::Rows;
-use crate::Result;
+use super::json::JsonOptions;
+use super::{Decode, FormatOptions, Given, Rows, Setup};
 use crate::batch::{Messages, headers_array, headers_type};
+use crate::{Error, Result};
 use arrow::array::*;
 use arrow::datatypes::*;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub fn raw_schema() -> SchemaRef {
         Field::new("topic", DataType::Utf8, true),
         Field::new("partition", DataType::Int32, true),
         Field::new("offset", DataType::Int64, true),
-        Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new("timestamp", crate::time::timestamp_type(), true),
         Field::new("timestampType", DataType::Int32, true),
         Field::new("headers", headers_type(), true),
     ]))
@@ -60,22 +61,63 @@ pub fn headers(m: &Messages, rows: &[u32]) -> ArrayRef {
     headers_array(rows.iter().map(|i| m.headers(*i as usize)))
 }
 
-pub fn decode(messages: &Messages, wanted: &[u32]) -> Result<Rows> {
-    let mut out = Rows::with_capacity(wanted.len());
-    out.messages.extend_from_slice(wanted);
-    let (m, r) = (messages, &out.messages[..]);
-    let columns = vec![
-        keys(m, r),
-        values(m, r),
-        topics(m, r),
-        partitions(m, r),
-        offsets(m, r),
-        timestamps(m, r),
-        timestamp_types(m, r),
-        headers(m, r),
-    ];
-    out.rows = Some(RecordBatch::try_new(raw_schema(), columns)?);
-    Ok(out)
+/// Raw rows need no options.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RawOptions {
+    /// These have no effect, but they are checked, and they are part of the identity that names state on disk.
+    pub unused: JsonOptions,
+}
+
+impl FormatOptions for RawOptions {
+    fn names() -> &'static [&'static str] {
+        &["raw", "binary", "kafka"]
+    }
+
+    fn about() -> &'static str {
+        "key and value as bytes"
+    }
+
+    fn read(given: Given) -> Result<Self> {
+        Ok(Self { unused: JsonOptions::read(given)? })
+    }
+
+    fn schema(&self, declared: Option<&SchemaRef>) -> Result<SchemaRef> {
+        match declared {
+            None => Ok(raw_schema()),
+            Some(_) => Err(Error::config(
+                "format=\"raw\" has its own columns (key, value, topic, …). Leave schema= out, or say format=\"json\".",
+            )),
+        }
+    }
+
+    fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>> {
+        self.unused.check(setup.declared)?;
+        Ok(Box::new(RawDecoder { schema: raw_schema() }))
+    }
+
+    fn identity(&self) -> String {
+        self.unused.identity_of("Raw")
+    }
+}
+
+struct RawDecoder {
+    schema: SchemaRef,
+}
+
+impl Decode for RawDecoder {
+    fn decode(&mut self, m: &Messages, wanted: &[u32]) -> Result<Rows> {
+        let columns = vec![
+            keys(m, wanted),
+            values(m, wanted),
+            topics(m, wanted),
+            partitions(m, wanted),
+            offsets(m, wanted),
+            timestamps(m, wanted),
+            timestamp_types(m, wanted),
+            headers(m, wanted),
+        ];
+        Ok(Rows::new(RecordBatch::try_new(self.schema.clone(), columns)?, wanted.to_vec()))
+    }
 }
 
 /// The metadata columns for the rows that came from `rows`.

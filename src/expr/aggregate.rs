@@ -1,11 +1,11 @@
 //! One bound aggregate over groups.
 
 use super::evaluate::{guarded, is_deep};
-use super::function::Called;
+use super::float_order;
+use super::group_function::Called;
 use super::kernel::{is_true, spread};
 use super::node::Typed;
-use super::ordered;
-use super::sorted::{Rows, Sorted};
+use super::sorted_rows::{Rows, Sorted};
 use crate::{Error, Kind, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Decimal128Array, Float64Array, ListArray,
@@ -27,20 +27,20 @@ use std::sync::Arc;
 /// One bound aggregate over groups, such as `count(bpm)`, `avg(x) FILTER (WHERE y > 1)`, `count(DISTINCT model)`.
 #[derive(Clone)]
 pub struct Aggregate {
-    /// As Spark names it.
+    /// The name that Spark gives it.
     pub name: String,
     pub sql: String,
-    /// What `finish` gives.
+    /// The type of what `finish` returns.
     pub data_type: DataType,
     pub nullable: bool,
     pub function: Arc<AggregateFunctionExpr>,
     pub arguments: Vec<Arc<dyn PhysicalExpr>>,
     pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// The order that the result is taken in. The arguments hold it already (see `sorted`): accumulators need no more than those.
+    /// The order of the rows for the result. The arguments contain it already (see `sorted_rows`), so accumulators do not need it.
     pub order_by: Vec<PhysicalSortExpr>,
     /// Whether the state grows with the values (DISTINCT, median, lists).
     pub grows: bool,
-    /// Its arguments are walked on a stack with room.
+    /// Its arguments are so deep that they are evaluated on a larger stack.
     pub(super) deep: bool,
     pub(super) finish: Finish,
 }
@@ -48,23 +48,23 @@ pub struct Aggregate {
 /// What becomes of the accumulator's output.
 #[derive(Clone, Debug)]
 pub(super) enum Finish {
-    /// A checked cast to the aggregate's type: out of range is an error.
+    /// A checked cast to the type of the aggregate. A value out of range is an error.
     Cast,
-    /// NULL for the empty group is an empty list (collect_list, collect_set).
+    /// An empty list instead of the NULL of an empty group (collect_list, collect_set).
     EmptyList,
-    /// The value of each list that stands at this share of it.
+    /// The value at this share of each sorted list.
     Percentile(f64),
     /// The mean of each list of whole numbers.
     Mean,
-    /// As `Percentile`, but between two values where it falls between them.
+    /// As `Percentile`, but interpolated where the share falls between two values.
     Interpolated(f64),
-    /// Keys whose order is Spark's order of floats, back to floats.
+    /// From keys whose order is Spark's order of floats back to floats.
     Ordered,
-    /// The value of a row as bytes.
+    /// From a row as bytes to its value.
     Row(Arc<Sorted>),
-    /// What is made of lists of rows as bytes.
+    /// From lists of rows as bytes to the result.
     Rows(Arc<Sorted>, Rows),
-    /// As `Rows`: they are given to a function.
+    /// From lists of rows as bytes, through a function, to the result.
     Function(Arc<Called>),
 }
 
@@ -145,7 +145,7 @@ impl fmt::Debug for Aggregate {
 }
 
 impl Aggregate {
-    /// What tells it from another aggregate.
+    /// Distinguishes it from other aggregates.
     pub fn identity(&self) -> String {
         let exprs: Vec<_> = self.arguments.iter().chain(&self.filter).cloned().collect();
         super::evaluate::identity(&self.sql, &exprs)
@@ -153,8 +153,8 @@ impl Aggregate {
 
     /// The native groups accumulator, or DataFusion's adapter when the aggregate has none.
     ///
-    /// DataFusion takes every group below `total_num_groups` for seen: give it the number of groups that had a row so far, no more,
-    /// or a sum over no rows is 0 instead of NULL. (So a part of the rows numbers its groups by itself; `merge_batch` renumbers.)
+    /// DataFusion assumes that every group below `total_num_groups` has had a row. Pass the number of groups that had a row so far and no
+    /// more, or a sum over no rows is 0 instead of NULL. (So each part of the rows numbers its own groups, and `merge_batch` renumbers.)
     pub fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {
             return Ok(self.function.create_groups_accumulator()?);
@@ -163,8 +163,8 @@ impl Aggregate {
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
     }
 
-    /// The finished result over no rows at all, as an array of one. A groups accumulator cannot tell it: to DataFusion a group
-    /// begins with its first row (an average of DECIMAL even panics).
+    /// The finished result over no rows at all, as an array of one. A groups accumulator does not have it, because a group of
+    /// DataFusion's begins with its first row (an average of DECIMAL even panics).
     pub fn over_nothing(&self) -> Result<ArrayRef> {
         let value = self.function.create_accumulator()?.evaluate()?;
         self.finish(value.to_array()?)
@@ -174,7 +174,7 @@ impl Aggregate {
         Ok(self.function.state_fields()?)
     }
 
-    /// Whether what the accumulator has computed so far comes out as `state_fields` says and goes in again.
+    /// Checks that the state of the accumulator has the types of `state_fields` and can be merged again.
     pub(super) fn check_state(&self) -> Result<()> {
         let mut accumulator = self.function.create_accumulator()?;
         let state = accumulator.state()?;
@@ -189,8 +189,8 @@ impl Aggregate {
         Ok(())
     }
 
-    /// What the accumulator takes of some rows. An argument is not asked for where the filter is not TRUE: `sum(a / n) FILTER
-    /// (WHERE n <> 0)` divides by no zero.
+    /// The arguments of the accumulator for some rows, and the filter. Arguments are not evaluated where the filter is not TRUE:
+    /// `sum(a / n) FILTER (WHERE n <> 0)` does not divide by zero.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
         let filter = self.evaluate_filter(batch)?;
         let Some(mask) = &filter else { return Ok((self.evaluate_arguments(batch)?, None)) };
@@ -223,7 +223,7 @@ impl Aggregate {
         Ok(Some(array.clone()))
     }
 
-    /// The accumulator's output as Spark types it.
+    /// From the output of the accumulator to the result of Spark's type.
     pub fn finish(&self, array: ArrayRef) -> Result<ArrayRef> {
         match &self.finish {
             Finish::Cast => self.cast(array),
@@ -232,7 +232,7 @@ impl Aggregate {
                 let lengths = (0..list.len()).map(|i| if list.is_null(i) { 0 } else { list.value_length(i) as usize });
                 let DataType::List(field) = &self.data_type else { return Ok(array) };
                 let offsets = OffsetBuffer::from_lengths(lengths);
-                // A NULL list has no elements of its own, so that the values stay where they are.
+                // A NULL list has no elements, so the offsets of the other lists do not change.
                 let values = present_values(list)?;
                 let values = arrow::compute::cast(&values, field.data_type())?;
                 Ok(Arc::new(ListArray::try_new(field.clone(), offsets, values, None)?))
@@ -248,13 +248,13 @@ impl Aggregate {
                 let some = |i: usize| list.is_valid(i) && list.value_length(i) > 0;
                 Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| mean(i))).collect::<Float64Array>()))
             }
-            Finish::Ordered => ordered::value(&array),
+            Finish::Ordered => float_order::value(&array),
             Finish::Interpolated(p) => {
                 let list = list_array(&array, &self.sql)?;
                 let value = |i: usize| {
                     let values = list.value(i);
                     let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
-                    values.sort_by_key(|v| ordered::bits(*v));
+                    values.sort_by_key(|v| float_order::bits(*v));
                     let position = (values.len() as f64 - 1.0) * *p;
                     let (low, high) = (position.floor(), position.ceil());
                     if low == high {
@@ -330,7 +330,7 @@ impl Aggregate {
     }
 
     fn cast(&self, array: ArrayRef) -> Result<ArrayRef> {
-        let overflow = || Error::malformed(super::arith::OVERFLOW).context(&self.sql);
+        let overflow = || Error::malformed(super::evaluate::OVERFLOW).context(&self.sql);
         if let (DataType::Decimal128(p, _), Some(d)) = (&self.data_type, array.as_primitive_opt::<Decimal128Type>()) {
             if *d.data_type() == self.data_type && d.iter().flatten().any(|v| super::text::fits(v, *p).is_none()) {
                 return Err(overflow());
@@ -358,7 +358,7 @@ fn list_array<'a>(array: &'a ArrayRef, sql: &str) -> Result<&'a ListArray> {
     array.as_list_opt::<i32>().ok_or_else(|| Error::internal(format!("{sql}: its result is {}", array.data_type())))
 }
 
-/// The rows of all lists, each list in the order of its bytes, and how many each has.
+/// The rows of all lists, each list sorted by its bytes, and the number of rows of each list.
 fn in_order<'a>(list: &'a ListArray, sql: &str) -> Result<(Vec<&'a [u8]>, Vec<usize>)> {
     let bytes: &BinaryArray = list
         .values()
@@ -413,7 +413,7 @@ fn joined(values: &ArrayRef, groups: impl Iterator<Item = Range<usize>>, between
     Ok(Arc::new(out.finish()))
 }
 
-/// The elements of all lists that are not NULL, in order.
+/// The elements of all lists in order, without NULLs.
 fn present_values(list: &ListArray) -> Result<ArrayRef> {
     let offsets = list.value_offsets();
     let wanted: UInt32Array =

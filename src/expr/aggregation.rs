@@ -1,10 +1,10 @@
-//! The aggregates of one `agg(...)`: the distinct inner ones, and the expressions over them.
+//! The aggregates of one `agg(...)`: the distinct aggregates in it, and the expressions over them.
 
 use super::aggregate::Finish;
 use super::bind::{self, Binder};
 use super::node::Typed;
 use super::parse::{self, Function};
-use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, function, spark_aggregates};
+use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, group_function, spark_aggregates};
 use crate::stack::with_room;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -12,10 +12,10 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::physical_expr::expressions::Column;
 use std::sync::Arc;
 
-/// A list of aggregates as the user typed it, each possibly an expression over aggregates.
+/// The items of one `agg(...)`. Each of them may be an expression over aggregates.
 #[derive(Clone, Debug)]
 pub struct Aggregation {
-    /// The distinct inner ones: `sum(a) / count(*)` has two.
+    /// The distinct aggregates: `sum(a) / count(*)` has two.
     pub aggregates: Vec<Aggregate>,
     pub(super) inner: SchemaRef,
     pub(super) outer: Vec<Bound>,
@@ -27,19 +27,19 @@ impl Aggregation {
         self.outer.iter().map(|b| Field::new(&b.name, b.data_type.clone(), b.nullable)).collect()
     }
 
-    /// From the finished inner results (in order of `aggregates`) to the output columns.
+    /// From the finished results, in the order of `aggregates`, to the output columns.
     pub fn project(&self, inner: &[ArrayRef], rows: usize) -> Result<Vec<ArrayRef>> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.inner.clone(), inner.to_vec(), &options)?;
         self.outer.iter().map(|b| b.evaluate(&batch)).collect()
     }
 
-    /// Whether functions of others are among them: they are called when groups are finished, with the rows of each.
+    /// Whether user functions are among them. They are called with the rows of each group when the group is finished.
     pub fn has_functions(&self) -> bool {
         self.aggregates.iter().any(|a| matches!(a.finish, Finish::Function(_)))
     }
 
-    /// What tells its functions from others of the same names.
+    /// Distinguishes its user functions from others of the same names.
     pub fn functions(&self) -> Vec<String> {
         let identity = |a: &Aggregate| match &a.finish {
             Finish::Function(called) => Some(called.identity()),
@@ -62,7 +62,7 @@ impl Aggregation {
         for bound in &self.outer {
             if !seen.insert(bound.name.to_lowercase()) {
                 return Err(Error::schema(format!(
-                    "two aggregates would be named '{}'; give one an alias with AS",
+                    "two aggregates would be named '{}'. Give one of them an alias with AS.",
                     bound.name
                 )));
             }
@@ -76,7 +76,7 @@ pub(super) fn inner_schema(aggregates: &[Aggregate]) -> SchemaRef {
     Arc::new(Schema::new(aggregates.iter().enumerate().map(field).collect::<Vec<_>>()))
 }
 
-/// Binds `agg(...)`'s items; (alias, text) is one of SQL.
+/// Binds the items of `agg(...)`; (alias, text) is an item of SQL.
 pub fn bind_aggregation<I: Clone + Into<AggregateItem>>(
     items: &[I],
     schema: &SchemaRef,
@@ -102,7 +102,15 @@ pub fn bind_aggregation<I: Clone + Into<AggregateItem>>(
             AggregateItem::Sql { .. } => outer.extend(bound.next().unwrap_or_default()),
             AggregateItem::Function { alias, function, columns, data_type, order_by } => {
                 let order_by = order_by.as_deref();
-                outer.push(function::bind(alias, function, &columns, data_type, order_by, schema, &mut aggregates)?);
+                outer.push(group_function::bind(
+                    alias,
+                    function,
+                    &columns,
+                    data_type,
+                    order_by,
+                    schema,
+                    &mut aggregates,
+                )?);
             }
         }
     }
@@ -120,7 +128,7 @@ fn bind_aggregates(
         let place = |e: Error| if e.message.contains(text) { e } else { e.context(format!("'{text}'")) };
         let parsed = parse::items(text)?;
         if parsed.len() > 1 && alias.is_some() {
-            return Err(Error::schema(format!("'{text}' is {} aggregates where one is wanted", parsed.len())));
+            return Err(Error::schema(format!("'{text}' has {} aggregates; exactly one is expected", parsed.len())));
         }
         let mut outer = vec![];
         for item in parsed {
@@ -135,7 +143,7 @@ fn bind_aggregates(
     Ok(out)
 }
 
-/// The column of the inner results that holds this aggregate; an equal one is shared.
+/// The column of the finished results that holds this aggregate. Equal aggregates share a column.
 fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggregate>) -> Result<Typed> {
     if function.name == "regr_r2" {
         let mut part = |name: &str| {
@@ -145,7 +153,7 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
         return Ok(spark_aggregates::r2([part("regr_sxx")?, part("regr_syy")?, part("regr_sxy")?]));
     }
     if function.name == "corr" {
-        // Checked and named as itself, computed of its parts.
+        // It is checked and named as it is written, and computed from its parts.
         spark_aggregates::check_clauses(function)?;
         spark_aggregates::check_count(function, 2)?;
         let mut part = |name: &str| {
@@ -157,7 +165,7 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
         return Ok(spark_aggregates::corr(parts, sql));
     }
     let aggregate = spark_aggregates::bind(function, schema)?;
-    // Not by its text alone: min(a) and min('a') are written the same.
+    // The text alone does not decide: Spark prints min(a) and min('a') alike.
     let same =
         |a: &Aggregate| a.sql == aggregate.sql && a.arguments == aggregate.arguments && a.filter == aggregate.filter;
     let index = match all.iter().position(same) {

@@ -1,13 +1,12 @@
-//! Arithmetic, as Spark's ANSI mode has it: overflow and division by zero are errors, `/` never truncates.
+//! Arithmetic on numbers, as in Spark's ANSI mode: overflow and division by zero are errors, `/` never truncates.
 
 use super::cast::implicit;
-use super::coerce::{common, decimal_of_operand, is_decimal, is_float, is_int, is_interval, is_number, is_timestamp};
-use super::ddl::{timestamp, type_to_ddl};
+use super::coerce::{common, decimal_of_operand, is_decimal, is_float, is_int, is_number};
+use super::ddl::type_to_ddl;
 use super::decimal;
-use super::evaluate::row_error;
+use super::evaluate::{OVERFLOW, ZERO, row_error};
 use super::kernel::{Args, Kernel, nums, nums_as};
 use super::node::Typed;
-use super::text::{DAY, civil_from_days, days_from_civil, month_days};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, ArrowPrimitiveType, Datum};
 use arrow::compute::kernels::numeric;
@@ -15,35 +14,53 @@ use arrow::datatypes::*;
 use arrow::error::ArrowError;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
+use num_traits::{CheckedAdd, CheckedDiv, CheckedMul, CheckedNeg, CheckedRem, CheckedSub, Float, PrimInt, Zero};
 use std::sync::Arc;
 
-pub(super) const ZERO: &str = "division by zero";
-pub(super) const OVERFLOW: &str = "arithmetic overflow";
+/// An operator on two numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Op {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    /// `%`, with the sign of the left side.
+    Remainder,
+    /// `div`, truncated towards zero.
+    IntegralDivide,
+}
 
-fn mismatch(sql: &str, left: &Typed, right: &Typed) -> Error {
+impl Op {
+    pub fn of(symbol: &str) -> Option<Self> {
+        Some(match symbol {
+            "+" => Self::Add,
+            "-" => Self::Subtract,
+            "*" => Self::Multiply,
+            "/" => Self::Divide,
+            "%" => Self::Remainder,
+            "div" => Self::IntegralDivide,
+            _ => return None,
+        })
+    }
+}
+
+/// The whole numbers of Spark: TINYINT to BIGINT.
+pub(super) trait Int: PrimInt + CheckedNeg + CheckedRem {}
+impl<T: PrimInt + CheckedNeg + CheckedRem> Int for T {}
+
+/// The error of two operands that an operator does not take together.
+pub(super) fn mismatch(sql: &str, left: &Typed, right: &Typed) -> Error {
     Error::schema(format!(
-        "{sql}: {} and {} do not go with this operator; use CAST",
+        "{sql}: {} and {} do not go with this operator. Use CAST.",
         type_to_ddl(&left.data_type),
         type_to_ddl(&right.data_type)
     ))
 }
 
-pub(super) fn binary(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
-    let sql = format!("({} {op} {})", left.sql, right.sql);
-    if let ("+" | "-", Some(typed)) = (op, time(op, &left, &right, &sql)?) {
-        return Ok(typed);
-    }
-    match op {
-        "&" | "|" | "^" => bits(op, left, right, sql),
-        "<<" | ">>" | ">>>" => shift(op, left, right, sql),
-        _ => numbers(op, left, right, sql, false),
-    }
-}
-
-/// A number as it is; a string or a NULL as what goes with the other side.
+/// A number does not change; a string or a NULL gets the type that goes with the other side.
 fn operands(left: Typed, right: Typed, sql: &str) -> Result<(Typed, Typed)> {
     use DataType as T;
-    // As Spark: of two strings it cannot be said which number they are.
+    // As in Spark: two strings do not say which type of number they are.
     if left.data_type == T::Utf8 && right.data_type == T::Utf8 {
         return Err(mismatch(sql, &left, &right));
     }
@@ -62,26 +79,28 @@ fn operands(left: Typed, right: Typed, sql: &str) -> Result<(Typed, Typed)> {
     }
 }
 
-/// `+ - * / % div`; with `r#try` an error is NULL.
-pub(super) fn numbers(op: &'static str, left: Typed, right: Typed, sql: String, r#try: bool) -> Result<Typed> {
+/// `left op right`; with `r#try` an error is NULL.
+pub(super) fn numbers(op: Op, left: Typed, right: Typed, sql: String, r#try: bool) -> Result<Typed> {
     let (left, right) = operands(left, right, &sql)?;
     let (a, b) = (&left.data_type, &right.data_type);
     if (is_decimal(a) || is_decimal(b)) && !is_float(a) && !is_float(b) {
         return decimals(op, left, right, sql, r#try);
     }
     let to = match op {
-        "/" => DataType::Float64,
-        "div" if is_int(a) && is_int(b) => DataType::Int64,
-        "div" => return Err(Error::schema(format!("{sql}: div goes with whole numbers and decimals only; use CAST"))),
+        Op::Divide => DataType::Float64,
+        Op::IntegralDivide if is_int(a) && is_int(b) => DataType::Int64,
+        Op::IntegralDivide => {
+            return Err(Error::schema(format!("{sql}: div goes with whole numbers and decimals only. Use CAST.")));
+        }
         _ => common(a, b).ok_or_else(|| mismatch(&sql, &left, &right))?,
     };
     let (left, right) = (implicit(left, &to)?, implicit(right, &to)?);
-    let kernel = match (&to, op) {
-        (DataType::Int8, _) => ints::<Int8Type>(op, r#try),
-        (DataType::Int16, _) => ints::<Int16Type>(op, r#try),
-        (DataType::Int32, _) => ints::<Int32Type>(op, r#try),
-        (DataType::Int64, _) => ints::<Int64Type>(op, r#try),
-        (DataType::Float32, _) => floats::<Float32Type>(op, r#try),
+    let kernel = match &to {
+        DataType::Int8 => ints::<Int8Type>(op, r#try),
+        DataType::Int16 => ints::<Int16Type>(op, r#try),
+        DataType::Int32 => ints::<Int32Type>(op, r#try),
+        DataType::Int64 => ints::<Int64Type>(op, r#try),
+        DataType::Float32 => floats::<Float32Type>(op, r#try),
         _ => floats::<Float64Type>(op, r#try),
     };
     Ok(Typed::call(vec![left, right], to, r#try, sql, kernel))
@@ -96,7 +115,7 @@ fn datum(value: &ColumnarValue) -> DfResult<Box<dyn Datum>> {
 
 type Numeric = fn(&dyn Datum, &dyn Datum) -> Result<ArrayRef, ArrowError>;
 
-/// Arrow's checked kernels; row by row only to turn errors into NULL.
+/// Arrow's checked kernels. They are several times as fast as `rows`, but fail as a whole.
 fn arrow_numeric(kernel: Numeric) -> Kernel {
     Arc::new(move |a: &Args| {
         let out = kernel(&*datum(&a.values[0])?, &*datum(&a.values[1])?);
@@ -107,30 +126,16 @@ fn arrow_numeric(kernel: Numeric) -> Kernel {
     })
 }
 
-fn ints<T: ArrowPrimitiveType>(op: &'static str, r#try: bool) -> Kernel
-where
-    T::Native: num_traits_lite::Int,
-{
-    use num_traits_lite::Int;
-    match (op, r#try) {
-        ("+", false) => return arrow_numeric(numeric::add),
-        ("-", false) => return arrow_numeric(numeric::sub),
-        ("*", false) => return arrow_numeric(numeric::mul),
-        _ => {}
-    }
+/// Row by row; with `r#try` an error is NULL. Each operator has a loop of its own.
+pub(super) fn rows<T: ArrowPrimitiveType>(
+    r#try: bool,
+    f: impl Fn(T::Native, T::Native) -> Result<T::Native, &'static str> + Send + Sync + 'static,
+) -> Kernel {
     Arc::new(move |a| {
         let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
         nums::<T>(a.rows, |i| {
             let (Some(x), Some(y)) = (x.get(i), y.get(i)) else { return Ok(None) };
-            let out = match op {
-                "+" => x.add(y).ok_or(OVERFLOW),
-                "-" => x.sub(y).ok_or(OVERFLOW),
-                "*" => x.mul(y).ok_or(OVERFLOW),
-                "%" => x.rem(y).ok_or(ZERO),
-                _ if Int::is_zero(y) => Err(ZERO),
-                _ => x.div(y).ok_or(OVERFLOW),
-            };
-            match out {
+            match f(x, y) {
                 Ok(v) => Ok(Some(v)),
                 Err(_) if r#try => Ok(None),
                 Err(e) => Err(row_error(e)),
@@ -139,108 +144,64 @@ where
     })
 }
 
-/// The little that is needed of checked integers.
-pub(super) mod num_traits_lite {
-    pub trait Int: Copy {
-        fn add(self, other: Self) -> Option<Self>;
-        fn sub(self, other: Self) -> Option<Self>;
-        fn mul(self, other: Self) -> Option<Self>;
-        fn div(self, other: Self) -> Option<Self>;
-        /// Java's: the least number % -1 is 0.
-        fn rem(self, other: Self) -> Option<Self>;
-        fn is_zero(self) -> bool;
-        fn neg(self) -> Option<Self>;
-        fn abs(self) -> Option<Self>;
-        fn and(self, other: Self) -> Self;
-        fn or(self, other: Self) -> Self;
-        fn xor(self, other: Self) -> Self;
-        fn not(self) -> Self;
-        fn positive(self, n: Self) -> Option<Self>;
-    }
-    macro_rules! ints {
-        ($($t:ty),*) => { $(impl Int for $t {
-            fn add(self, other: Self) -> Option<Self> { self.checked_add(other) }
-            fn sub(self, other: Self) -> Option<Self> { self.checked_sub(other) }
-            fn mul(self, other: Self) -> Option<Self> { self.checked_mul(other) }
-            fn div(self, other: Self) -> Option<Self> { self.checked_div(other) }
-            fn rem(self, other: Self) -> Option<Self> { if other == 0 { None } else { Some(self.wrapping_rem(other)) } }
-            fn is_zero(self) -> bool { self == 0 }
-            fn neg(self) -> Option<Self> { self.checked_neg() }
-            fn abs(self) -> Option<Self> { self.checked_abs() }
-            fn and(self, other: Self) -> Self { self & other }
-            fn or(self, other: Self) -> Self { self | other }
-            fn xor(self, other: Self) -> Self { self ^ other }
-            fn not(self) -> Self { !self }
-            fn positive(self, n: Self) -> Option<Self> {
-                if n == 0 { return None; }
-                let r = self.wrapping_rem(n);
-                Some(if r < 0 { (i128::from(r) + i128::from(n)).wrapping_rem(i128::from(n)) as $t } else { r })
-            }
-        })* };
-    }
-    ints!(i8, i16, i32, i64);
-
-    pub trait Float: Copy {
-        fn op(self, op: &str, other: Self) -> Option<Self>;
-    }
-    macro_rules! floats {
-        ($($t:ty),*) => { $(impl Float for $t {
-            #[inline]
-            fn op(self, op: &str, other: Self) -> Option<Self> {
-                Some(match op {
-                    "+" => self + other,
-                    "-" => self - other,
-                    "*" => self * other,
-                    _ if other == 0.0 => return None,
-                    "/" => self / other,
-                    "%" => self % other,
-                    _ => {
-                        let r = self % other;
-                        if r < 0.0 { (r + other) % other } else { r }
-                    }
-                })
-            }
-        })* };
-    }
-    floats!(f32, f64);
+/// As in Java, the least number % -1 is 0.
+fn remainder<N: Int>(x: N, y: N) -> Result<N, &'static str> {
+    if y.is_zero() { Err(ZERO) } else { Ok(x.checked_rem(&y).unwrap_or_else(N::zero)) }
 }
 
-fn floats<T: ArrowPrimitiveType>(op: &'static str, r#try: bool) -> Kernel
+/// `abs(x)`, which the least number does not have.
+pub(super) fn absolute<N: Int>(x: N) -> Option<N> {
+    if x < N::zero() { x.checked_neg() } else { Some(x) }
+}
+
+fn ints<T: ArrowPrimitiveType>(op: Op, r#try: bool) -> Kernel
 where
-    T::Native: num_traits_lite::Float,
+    T::Native: Int,
 {
-    use num_traits_lite::Float;
-    match op {
-        "+" => return arrow_numeric(numeric::add),
-        "-" => return arrow_numeric(numeric::sub),
-        "*" => return arrow_numeric(numeric::mul),
-        _ => {}
-    }
-    Arc::new(move |a| {
-        let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
-        // Mostly nothing is divided by zero, and Arrow is several times as fast.
-        if op == "/" && !y.array.values().iter().any(|v| v.is_zero()) {
-            return arrow_numeric(numeric::div)(a);
+    match (op, r#try) {
+        (Op::Add, false) => arrow_numeric(numeric::add),
+        (Op::Subtract, false) => arrow_numeric(numeric::sub),
+        (Op::Multiply, false) => arrow_numeric(numeric::mul),
+        (Op::Add, true) => rows::<T>(true, |x, y| x.checked_add(&y).ok_or(OVERFLOW)),
+        (Op::Subtract, true) => rows::<T>(true, |x, y| x.checked_sub(&y).ok_or(OVERFLOW)),
+        (Op::Multiply, true) => rows::<T>(true, |x, y| x.checked_mul(&y).ok_or(OVERFLOW)),
+        (Op::Remainder, r#try) => rows::<T>(r#try, remainder),
+        (Op::Divide | Op::IntegralDivide, r#try) => {
+            rows::<T>(r#try, |x, y| if y.is_zero() { Err(ZERO) } else { x.checked_div(&y).ok_or(OVERFLOW) })
         }
-        nums::<T>(a.rows, |i| {
-            let (Some(x), Some(y)) = (x.get(i), y.get(i)) else { return Ok(None) };
-            match x.op(op, y) {
-                Some(v) => Ok(Some(v)),
-                None if r#try => Ok(None),
-                None => Err(row_error(ZERO)),
-            }
-        })
-    })
+    }
 }
 
-fn decimals(op: &'static str, left: Typed, right: Typed, sql: String, r#try: bool) -> Result<Typed> {
+fn floats<T: ArrowPrimitiveType>(op: Op, r#try: bool) -> Kernel
+where
+    T::Native: Float,
+{
+    match op {
+        Op::Add => arrow_numeric(numeric::add),
+        Op::Subtract => arrow_numeric(numeric::sub),
+        Op::Multiply => arrow_numeric(numeric::mul),
+        Op::Remainder => rows::<T>(r#try, |x, y| if y.is_zero() { Err(ZERO) } else { Ok(x % y) }),
+        Op::Divide | Op::IntegralDivide => {
+            let by_row = rows::<T>(r#try, |x, y| if y.is_zero() { Err(ZERO) } else { Ok(x / y) });
+            let at_once = arrow_numeric(numeric::div);
+            // Most divisors are not zero, and then Arrow's kernel cannot fail.
+            Arc::new(move |a| {
+                let zero = a.num::<T>(1)?.array.values().iter().any(Zero::is_zero);
+                if zero { by_row(a) } else { at_once(a) }
+            })
+        }
+    }
+}
+
+fn decimals(op: Op, left: Typed, right: Typed, sql: String, r#try: bool) -> Result<Typed> {
     let (Some(x), Some(y)) = (decimal_of_operand(&left), decimal_of_operand(&right)) else {
         return Err(mismatch(&sql, &left, &right));
     };
     let as_decimal = |(p, s): (u8, i8)| DataType::Decimal128(p, s);
     let (left, right) = (implicit(left, &as_decimal(x))?, implicit(right, &as_decimal(y))?);
     let result = decimal::result_type(op, x, y);
-    let (data_type, whole) = if op == "div" { (DataType::Int64, true) } else { (as_decimal(result), false) };
+    let (data_type, whole) =
+        if op == Op::IntegralDivide { (DataType::Int64, true) } else { (as_decimal(result), false) };
     let to = data_type.clone();
     let kernel: Kernel = Arc::new(move |a| {
         let (l, r) = (a.num::<Decimal128Type>(0)?, a.num::<Decimal128Type>(1)?);
@@ -268,250 +229,96 @@ pub(super) fn pmod(left: Typed, right: Typed, sql: String) -> Result<Typed> {
     let (left, right) = operands(left, right, &sql)?;
     let to = common(&left.data_type, &right.data_type).ok_or_else(|| mismatch(&sql, &left, &right))?;
     let (left, right) = (implicit(left, &to)?, implicit(right, &to)?);
-    fn whole<T: ArrowPrimitiveType>() -> Kernel
+    fn ints<T: ArrowPrimitiveType>() -> Kernel
     where
-        T::Native: num_traits_lite::Int,
+        T::Native: Int,
     {
-        use num_traits_lite::Int;
-        Arc::new(|a| {
-            let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
-            nums::<T>(a.rows, |i| match (x.get(i), y.get(i)) {
-                (Some(x), Some(y)) => x.positive(y).map(Some).ok_or_else(|| row_error(ZERO)),
-                _ => Ok(None),
-            })
+        rows::<T>(false, |x, y| {
+            let rest = remainder(x, y)?;
+            let zero = T::Native::zero();
+            // A negative remainder of a positive divisor has room for one more divisor.
+            Ok(if rest < zero && y > zero { rest + y } else { rest })
+        })
+    }
+    fn floats<T: ArrowPrimitiveType>() -> Kernel
+    where
+        T::Native: Float,
+    {
+        rows::<T>(false, |x, y| {
+            if y.is_zero() {
+                return Err(ZERO);
+            }
+            let rest = x % y;
+            Ok(if rest < T::Native::zero() { (rest + y) % y } else { rest })
         })
     }
     let kernel = match &to {
-        DataType::Int8 => whole::<Int8Type>(),
-        DataType::Int16 => whole::<Int16Type>(),
-        DataType::Int32 => whole::<Int32Type>(),
-        DataType::Int64 => whole::<Int64Type>(),
-        DataType::Float32 => floats::<Float32Type>("pmod", false),
-        DataType::Float64 => floats::<Float64Type>("pmod", false),
-        _ => return Err(Error::schema(format!("{sql}: pmod of DECIMAL is not supported; use %"))),
+        DataType::Int8 => ints::<Int8Type>(),
+        DataType::Int16 => ints::<Int16Type>(),
+        DataType::Int32 => ints::<Int32Type>(),
+        DataType::Int64 => ints::<Int64Type>(),
+        DataType::Float32 => floats::<Float32Type>(),
+        DataType::Float64 => floats::<Float64Type>(),
+        _ => return Err(Error::schema(format!("{sql}: pmod of DECIMAL is not supported. Use %."))),
     };
     Ok(Typed::call(vec![left, right], to, false, sql, kernel))
 }
 
-fn bits(op: &'static str, left: Typed, right: Typed, sql: String) -> Result<Typed> {
-    let to = common(&left.data_type, &right.data_type).filter(is_int).ok_or_else(|| mismatch(&sql, &left, &right))?;
-    let (left, right) = (implicit(left, &to)?, implicit(right, &to)?);
-    fn run<T: ArrowPrimitiveType>(op: &'static str) -> Kernel
-    where
-        T::Native: num_traits_lite::Int,
-    {
-        use num_traits_lite::Int;
-        Arc::new(move |a| {
-            let (x, y) = (a.num::<T>(0)?, a.num::<T>(1)?);
-            nums::<T>(a.rows, |i| {
-                let (Some(x), Some(y)) = (x.get(i), y.get(i)) else { return Ok(None) };
-                Ok(Some(match op {
-                    "&" => x.and(y),
-                    "|" => x.or(y),
-                    _ => x.xor(y),
-                }))
-            })
-        })
-    }
-    let kernel = match &to {
-        DataType::Int8 => run::<Int8Type>(op),
-        DataType::Int16 => run::<Int16Type>(op),
-        DataType::Int32 => run::<Int32Type>(op),
-        _ => run::<Int64Type>(op),
-    };
-    Ok(Typed::call(vec![left, right], to, false, sql, kernel))
-}
-
-/// Java's: the count is taken modulo the width.
-pub(super) fn shift(op: &'static str, left: Typed, right: Typed, sql: String) -> Result<Typed> {
-    let wide = left.data_type == DataType::Int64;
-    let small = matches!(left.data_type, DataType::Int8 | DataType::Int16 | DataType::Int32);
-    let count = is_int(&right.data_type) || right.data_type == DataType::Null;
-    if !wide && !small || !count {
-        return Err(mismatch(&sql, &left, &right));
-    }
-    let to = if wide { DataType::Int64 } else { DataType::Int32 };
-    let (left, right) = (implicit(left, &to)?, implicit(right, &DataType::Int32)?);
-    let kernel: Kernel = if wide {
-        Arc::new(move |a| {
-            let (x, n) = (a.num::<Int64Type>(0)?, a.num::<Int32Type>(1)?);
-            nums::<Int64Type>(a.rows, |i| {
-                let (Some(x), Some(n)) = (x.get(i), n.get(i)) else { return Ok(None) };
-                let n = (n & 63) as u32;
-                Ok(Some(match op {
-                    "<<" => x.wrapping_shl(n),
-                    ">>" => x.wrapping_shr(n),
-                    _ => ((x as u64) >> n) as i64,
-                }))
-            })
-        })
-    } else {
-        Arc::new(move |a| {
-            let (x, n) = (a.num::<Int32Type>(0)?, a.num::<Int32Type>(1)?);
-            nums::<Int32Type>(a.rows, |i| {
-                let (Some(x), Some(n)) = (x.get(i), n.get(i)) else { return Ok(None) };
-                let n = (n & 31) as u32;
-                Ok(Some(match op {
-                    "<<" => x.wrapping_shl(n),
-                    ">>" => x.wrapping_shr(n),
-                    _ => ((x as u32) >> n) as i32,
-                }))
-            })
-        })
-    };
-    Ok(Typed::call(vec![left, right], to, false, sql, kernel))
-}
-
-pub(super) fn unary(op: &'static str, operand: Typed) -> Result<Typed> {
-    let sql = match op {
-        "~" => format!("~{}", operand.sql),
-        op => format!("({op} {})", operand.sql),
-    };
+/// The operand of a unary operator as a number: a string is a DOUBLE, and so is NULL.
+fn operand_of(operand: Typed, sql: &str) -> Result<Typed> {
     let operand = match operand.data_type {
-        DataType::Utf8 if op != "~" => implicit(operand, &DataType::Float64)?,
-        DataType::Null => implicit(operand, if op == "~" { &DataType::Int32 } else { &DataType::Float64 })?,
+        DataType::Utf8 | DataType::Null => implicit(operand, &DataType::Float64)?,
         _ => operand,
     };
+    if is_number(&operand.data_type) { Ok(operand) } else { Err(wrong_operand(sql, &operand)) }
+}
+
+/// The error of an operand that a unary operator does not take.
+pub(super) fn wrong_operand(sql: &str, operand: &Typed) -> Error {
+    let data_type = type_to_ddl(&operand.data_type);
+    Error::schema(format!("{sql}: {data_type} does not go with this operator. Use CAST."))
+}
+
+/// `+ x`.
+pub(super) fn plus(operand: Typed) -> Result<Typed> {
+    let sql = format!("(+ {})", operand.sql);
+    Ok(operand_of(operand, &sql)?.named(sql))
+}
+
+/// `- x`.
+pub(super) fn negate(operand: Typed) -> Result<Typed> {
+    let sql = format!("(- {})", operand.sql);
+    let operand = operand_of(operand, &sql)?;
     let t = operand.data_type.clone();
-    let wrong = || Error::schema(format!("{sql}: {} does not go with this operator; use CAST", type_to_ddl(&t)));
-    if op == "+" {
-        return if is_number(&t) { Ok(operand.named(sql)) } else { Err(wrong()) };
-    }
-    fn run<T: ArrowPrimitiveType>(op: &'static str) -> Kernel
+    fn ints<T: ArrowPrimitiveType>() -> Kernel
     where
-        T::Native: num_traits_lite::Int,
+        T::Native: Int,
     {
-        use num_traits_lite::Int;
-        Arc::new(move |a| {
+        Arc::new(|a| {
             let x = a.num::<T>(0)?;
-            nums::<T>(a.rows, |i| match x.get(i) {
-                None => Ok(None),
-                Some(x) if op == "~" => Ok(Some(x.not())),
-                Some(x) => x.neg().map(Some).ok_or_else(|| row_error(OVERFLOW)),
-            })
+            nums::<T>(a.rows, |i| x.get(i).map(|x| x.checked_neg().ok_or_else(|| row_error(OVERFLOW))).transpose())
         })
     }
     let kernel: Kernel = match &t {
-        DataType::Int8 => run::<Int8Type>(op),
-        DataType::Int16 => run::<Int16Type>(op),
-        DataType::Int32 => run::<Int32Type>(op),
-        DataType::Int64 => run::<Int64Type>(op),
-        DataType::Float32 if op == "-" => Arc::new(|a| {
+        DataType::Int8 => ints::<Int8Type>(),
+        DataType::Int16 => ints::<Int16Type>(),
+        DataType::Int32 => ints::<Int32Type>(),
+        DataType::Int64 => ints::<Int64Type>(),
+        DataType::Float32 => Arc::new(|a| {
             let x = a.num::<Float32Type>(0)?;
             nums::<Float32Type>(a.rows, |i| Ok(x.get(i).map(|x| -x)))
         }),
-        DataType::Float64 if op == "-" => Arc::new(|a| {
+        DataType::Float64 => Arc::new(|a| {
             let x = a.num::<Float64Type>(0)?;
             nums::<Float64Type>(a.rows, |i| Ok(x.get(i).map(|x| -x)))
         }),
-        DataType::Decimal128(..) if op == "-" => {
+        _ => {
             let to = t.clone();
             Arc::new(move |a| {
                 let x = a.num::<Decimal128Type>(0)?;
                 nums_as::<Decimal128Type>(a.rows, &to, |i| Ok(x.get(i).map(|x| -x)))
             })
         }
-        _ => return Err(wrong()),
     };
     Ok(Typed::call(vec![operand], t, false, sql, kernel))
-}
-
-/// Months later, the day cut to the month's length.
-pub(super) fn add_months(days: i64, months: i64) -> i64 {
-    let (y, m, d) = civil_from_days(days);
-    let total = y * 12 + m - 1 + months;
-    let (y, m) = (total.div_euclid(12), total.rem_euclid(12) + 1);
-    days_from_civil(y, m, d.min(month_days(y, m)))
-}
-
-/// `+` and `-` with dates, timestamps and intervals.
-fn time(op: &'static str, left: &Typed, right: &Typed, sql: &str) -> Result<Option<Typed>> {
-    let (l, r) = (&left.data_type, &right.data_type);
-    let is_time = |t: &DataType| *t == DataType::Date32 || is_timestamp(t);
-    if !is_time(l) && !is_time(r) && !is_interval(l) && !is_interval(r) {
-        return Ok(None);
-    }
-    // The point in time first.
-    let (point, by) = if is_time(l) { (left.clone(), right.clone()) } else { (right.clone(), left.clone()) };
-    if op == "-" && !is_time(l) || !is_time(&point.data_type) {
-        return Err(mismatch(sql, left, right));
-    }
-    if is_time(&by.data_type) {
-        return Err(Error::schema(format!(
-            "{sql}: the difference of two times is an INTERVAL, which no column can hold; use datediff, \
-             timestampdiff(SECOND, from, to) or unix_micros(a) - unix_micros(b)"
-        )));
-    }
-    let sign: i64 = if op == "-" { -1 } else { 1 };
-    let date = point.data_type == DataType::Date32;
-    if date && is_int(&by.data_type) {
-        let name = if sign < 0 { "date_sub" } else { "date_add" };
-        return Ok(Some(super::functions::call(name, vec![point, by])?.named(format!(
-            "{name}({}, {})",
-            if is_time(l) { &left.sql } else { &right.sql },
-            if is_time(l) { &right.sql } else { &left.sql }
-        ))));
-    }
-    let overflow = || row_error(OVERFLOW);
-    let whole_days = by.sql.ends_with(" DAY");
-    let sql = match &by.data_type {
-        DataType::Duration(_) if date && whole_days => {
-            let name = if sign < 0 { "date_sub" } else { "date_add" };
-            &format!("{name}({}, extractansiintervaldays({}))", point.sql, by.sql)
-        }
-        _ => &format!("{} {op} {}", point.sql, by.sql),
-    };
-    let out = match &by.data_type {
-        DataType::Interval(_) if date => Typed::call(
-            vec![point, by],
-            DataType::Date32,
-            false,
-            sql.to_string(),
-            Arc::new(move |a| {
-                let (d, n) = (a.num::<Date32Type>(0)?, a.num::<IntervalYearMonthType>(1)?);
-                nums::<Date32Type>(a.rows, |i| match (d.get(i), n.get(i)) {
-                    (Some(d), Some(n)) => {
-                        i32::try_from(add_months(i64::from(d), sign * i64::from(n))).map(Some).map_err(|_| overflow())
-                    }
-                    _ => Ok(None),
-                })
-            }),
-        ),
-        DataType::Interval(_) => Typed::call(
-            vec![point, by],
-            timestamp(),
-            false,
-            sql.to_string(),
-            Arc::new(move |a| {
-                let (t, n) = (a.num::<TimestampMicrosecondType>(0)?, a.num::<IntervalYearMonthType>(1)?);
-                nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| match (t.get(i), n.get(i)) {
-                    (Some(t), Some(n)) => add_months(t.div_euclid(DAY), sign * i64::from(n))
-                        .checked_mul(DAY)
-                        .and_then(|d| d.checked_add(t.rem_euclid(DAY)))
-                        .map(Some)
-                        .ok_or_else(overflow),
-                    _ => Ok(None),
-                })
-            }),
-        ),
-        DataType::Duration(_) => {
-            let point = implicit(point, &timestamp())?;
-            let moved = Typed::call(
-                vec![point, by],
-                timestamp(),
-                false,
-                sql.to_string(),
-                Arc::new(move |a| {
-                    let (t, n) = (a.num::<TimestampMicrosecondType>(0)?, a.num::<DurationMicrosecondType>(1)?);
-                    nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| match (t.get(i), n.get(i)) {
-                        (Some(t), Some(n)) => t.checked_add(sign * n).map(Some).ok_or_else(overflow),
-                        _ => Ok(None),
-                    })
-                }),
-            );
-            if date && whole_days { implicit(moved, &DataType::Date32)?.named(sql) } else { moved }
-        }
-        _ => return Err(mismatch(sql, left, right)),
-    };
-    Ok(Some(out))
 }

@@ -1,23 +1,24 @@
-//! From Spark's grammar to typed expressions.
+//! The binder: from Spark's grammar to typed expressions.
 
 use super::arith;
-use super::coerce::{canonical, is_interval, unify};
+use super::bits::{self, Shift};
+use super::build::{all_of, choose, condition, is_null, logic, not};
+use super::coerce::{canonical, is_interval};
 use super::compare;
 use super::ddl::type_to_ddl;
 use super::functions;
 use super::literal;
 use super::lookup;
-use super::node::{Coalesce, Logic, Typed};
+use super::node::Typed;
+use super::once::once;
 use super::parse::{self, Ast, Function, Item};
-use super::shared::{self, Choose, once};
 use super::{Bound, Dialect, cast, datafusion_dialect, nested};
 use crate::stack::with_room;
 use crate::{Error, Kind, Result};
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::{CaseExpr, Column, IsNotNullExpr, IsNullExpr, NotExpr};
+use datafusion::physical_expr::expressions::Column;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Binds "expr" or "expr AS alias".
 pub fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
@@ -31,7 +32,7 @@ fn bind_one(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
             let mut all = datafusion_dialect::bind_all(text, schema)?;
             match (all.len(), all.pop()) {
                 (1, Some(one)) => Ok(one),
-                (n, _) => Err(Error::schema(format!("'{text}' is {n} expressions where one is wanted"))),
+                (n, _) => Err(Error::schema(format!("'{text}' has {n} expressions; exactly one is expected"))),
             }
         }
     }
@@ -42,16 +43,16 @@ pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Resul
     let bound = bind(text, schema, dialect)?;
     match bound.data_type {
         DataType::Boolean => Ok(bound),
-        // A bare NULL is a condition that never holds.
+        // A NULL alone is a condition that is never true.
         DataType::Null => bind(&format!("CAST(({text}) AS BOOLEAN)"), schema, dialect),
         _ => Err(Error::schema(format!(
-            "'{text}' is {} where a condition (BOOLEAN) is wanted; compare it with something",
+            "'{text}' is {}, and a condition must be BOOLEAN. Compare it with a value.",
             type_to_ddl(&bound.data_type)
         ))),
     }
 }
 
-/// Binds a select list: items may hold several, separated by commas, and `*`.
+/// Binds a select list. A text may hold several items, separated by commas, and `*`.
 pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
     let mut out = vec![];
     for text in items {
@@ -65,7 +66,7 @@ pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Re
     for bound in &out {
         if !seen.insert(bound.name.to_lowercase()) {
             return Err(Error::schema(format!(
-                "two columns would be named '{}' (upper and lower case are the same); give one an alias with AS",
+                "two columns would be named '{}' (upper and lower case are the same). Give one of them an alias with AS.",
                 bound.name
             )));
         }
@@ -85,7 +86,7 @@ fn bind_items(text: &str, schema: &SchemaRef) -> Result<Vec<Bound>> {
     Ok(out)
 }
 
-/// Says of a column that must be in backticks, if one seems to be meant.
+/// Adds a hint to an error, where a column that must be in backticks seems to be meant.
 fn hint(e: Error, text: &str, schema: &SchemaRef) -> Error {
     if e.kind != Kind::Schema || e.message.contains("in backticks, `") {
         return e;
@@ -104,7 +105,7 @@ pub(super) fn star(schema: &SchemaRef) -> Result<Vec<Bound>> {
         .collect()
 }
 
-/// An error that does not name the text yet is put in its place.
+/// Names the text in an error that does not name it yet.
 fn place(e: Error, text: &str) -> Error {
     if e.message.contains(text) { e } else { e.context(format!("'{text}'")) }
 }
@@ -115,14 +116,14 @@ fn bind_item(item: Item, schema: &SchemaRef) -> Result<Bound> {
     finish(name, typed)
 }
 
-/// As Spark names a column without an alias.
+/// The name that Spark gives to a column without an alias.
 pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
     match ast {
         Ast::Column(path) if path.len() > 1 && typed.expr.downcast_ref::<Column>().is_none() => {
             path.last().cloned().unwrap_or_default()
         }
         Ast::Field(_, name) => name.clone(),
-        // A cast of a column is named as the column.
+        // A cast of a column has the name of the column.
         Ast::Cast { operand, .. } => match cast_of(operand) {
             Some(path) => path.last().cloned().unwrap_or_default(),
             None => typed.sql.clone(),
@@ -146,13 +147,13 @@ pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     Ok(Bound::new(name, typed.sql, typed.data_type, typed.nullable, typed.expr))
 }
 
-/// The longest name of a column that nothing but its expression gives it, in bytes.
+/// At most this many bytes may the name of a column without an alias have.
 const LONGEST_NAME: usize = 1 << 20;
 
-/// Binds over one schema.
+/// Binds the expressions over one schema.
 pub(super) struct Binder<'a> {
     pub schema: &'a SchemaRef,
-    /// Takes the aggregates out of an expression over aggregates.
+    /// Where the expression is over aggregates: replaces an aggregate in it by the column of its result.
     pub aggregates: Option<&'a mut dyn FnMut(&Function) -> Result<Typed>>,
 }
 
@@ -183,7 +184,12 @@ impl<'a> Binder<'a> {
             Ast::Interval { months, micros, sql } => Ok(interval(*months, *micros, sql)),
             Ast::Unary(op, operand) => {
                 let operand = self.expr(operand)?;
-                if *op == "NOT" { not(operand) } else { arith::unary(op, operand) }
+                match *op {
+                    "NOT" => not(operand),
+                    "~" => bits::complement(operand),
+                    "+" => arith::plus(operand),
+                    _ => arith::negate(operand),
+                }
             }
             Ast::Binary(op, left, right) => self.binary(op, left, right),
             Ast::IsNull(operand, negated) => Ok(is_null(self.expr(operand)?, *negated)),
@@ -247,7 +253,7 @@ impl<'a> Binder<'a> {
 
     fn binary(&mut self, op: &'static str, left: &Ast, right: &Ast) -> Result<Typed> {
         if matches!(op, "AND" | "OR") {
-            // A chain of them, from the left; what is made of it is not as deep as it is long.
+            // A chain of the same operator, from the left. The bound expression is less deep than the chain is long.
             let (mut chain, mut first) = (vec![right], left);
             while let Ast::Binary(also, l, r) = first
                 && *also == op
@@ -263,7 +269,7 @@ impl<'a> Binder<'a> {
         match op {
             "=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>" => compare::compare(op, left, right),
             "||" => functions::call("concat", vec![left, right]),
-            _ => arith::binary(op, left, right),
+            _ => operation(op, left, right),
         }
     }
 
@@ -295,7 +301,7 @@ impl<'a> Binder<'a> {
         once(operand, |operand| {
             let equal = |when| compare::compare("=", operand.clone(), when);
             let whens: Vec<Typed> = whens.into_iter().map(equal).collect::<Result<_>>()?;
-            // In Spark the operand is written into each condition.
+            // Spark writes the operand into each condition.
             let sql = written(&whens, &thens);
             if sql.len() > LONGEST_NAME {
                 return Err(Error::schema(
@@ -325,6 +331,28 @@ impl<'a> Binder<'a> {
     }
 }
 
+/// An operator on numbers, on their bits, or on times.
+fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
+    if matches!(op, "+" | "-")
+        && let Some(moved) = functions::moved(op, &left, &right)?
+    {
+        return Ok(moved);
+    }
+    let sql = format!("({} {op} {})", left.sql, right.sql);
+    match op {
+        "&" => bits::binary(bits::Op::And, left, right, sql),
+        "|" => bits::binary(bits::Op::Or, left, right, sql),
+        "^" => bits::binary(bits::Op::Xor, left, right, sql),
+        "<<" => bits::shift(Shift::Left, left, right, sql),
+        ">>" => bits::shift(Shift::Right, left, right, sql),
+        ">>>" => bits::shift(Shift::UnsignedRight, left, right, sql),
+        _ => {
+            let op = arith::Op::of(op).ok_or_else(|| Error::internal(format!("the operator '{op}' has no meaning")))?;
+            arith::numbers(op, left, right, sql, false)
+        }
+    }
+}
+
 fn interval(months: i64, micros: i64, sql: &str) -> Typed {
     let value = if months != 0 {
         ScalarValue::IntervalYearMonth(i32::try_from(months).ok())
@@ -336,93 +364,4 @@ fn interval(months: i64, micros: i64, sql: &str) -> Typed {
         DataType::Interval(IntervalUnit::YearMonth) | DataType::Duration(TimeUnit::Microsecond)
     ));
     Typed::literal(value, sql)
-}
-
-/// A BOOLEAN, or a NULL seen as one.
-pub(super) fn condition(typed: Typed) -> Result<Typed> {
-    match typed.data_type {
-        DataType::Boolean => Ok(typed),
-        DataType::Null => cast::implicit(typed, &DataType::Boolean),
-        _ => Err(Error::schema(format!(
-            "{} is {} where a condition (BOOLEAN) is wanted",
-            typed.sql,
-            type_to_ddl(&typed.data_type)
-        ))),
-    }
-}
-
-/// AND, OR and NOT take a string as well, as Spark's do; CASE and if do not.
-fn truth(typed: Typed) -> Result<Typed> {
-    if typed.data_type == DataType::Utf8 { cast::implicit(typed, &DataType::Boolean) } else { condition(typed) }
-}
-
-pub(super) fn not(operand: Typed) -> Result<Typed> {
-    let operand = truth(operand)?;
-    let sql = format!("(NOT {})", operand.sql);
-    let expr = Arc::new(NotExpr::new(operand.expr.clone()));
-    let nullable = operand.nullable;
-    Ok(Typed::wrap(expr, &[operand], DataType::Boolean, nullable, sql))
-}
-
-/// AND or OR of several, halved and halved again as Spark's parser does it: so it is not as deep as it is long.
-pub(super) fn all_of(and: bool, mut all: Vec<Typed>) -> Result<Typed> {
-    match all.len() {
-        0 => Err(Error::internal("a condition without parts")),
-        1 => Ok(all.remove(0)),
-        n => {
-            let right = all.split_off(n.div_ceil(2));
-            logic(and, all_of(and, all)?, all_of(and, right)?)
-        }
-    }
-}
-
-pub(super) fn logic(and: bool, left: Typed, right: Typed) -> Result<Typed> {
-    let (left, right) = (truth(left)?, truth(right)?);
-    let sql = format!("({} {} {})", left.sql, if and { "AND" } else { "OR" }, right.sql);
-    let nullable = left.nullable || right.nullable;
-    let expr = Arc::new(Logic { and, sides: [left.expr.clone(), right.expr.clone()] });
-    Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
-}
-
-pub(super) fn is_null(operand: Typed, negated: bool) -> Typed {
-    let sql = format!("({} IS {}NULL)", operand.sql, if negated { "NOT " } else { "" });
-    let expr: Arc<dyn datafusion::physical_expr::PhysicalExpr> = if negated {
-        Arc::new(IsNotNullExpr::new(operand.expr.clone()))
-    } else {
-        Arc::new(IsNullExpr::new(operand.expr.clone()))
-    };
-    Typed::wrap(expr, &[operand], DataType::Boolean, false, sql)
-}
-
-/// The first value whose condition holds; `values` may have one more, for none.
-pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Result<Typed> {
-    let (mut values, data_type) = unify(&sql, values)?;
-    if data_type == DataType::Null {
-        return Ok(Typed::literal(ScalarValue::Null, sql));
-    }
-    let nullable = values.len() == whens.len() || values.iter().any(|v| v.nullable);
-    let otherwise = if values.len() > whens.len() { values.pop() } else { None };
-    if whens.iter().any(shared::uses_operand) {
-        let pairs = whens.iter().zip(&values).flat_map(|(w, v)| [w.expr.clone(), v.expr.clone()]);
-        let parts = pairs.chain(otherwise.map(|o| o.expr)).collect();
-        let expr = Arc::new(Choose { parts, data_type: data_type.clone(), nullable });
-        return Ok(Typed::other(expr, data_type, nullable, sql));
-    }
-    let mut args = whens.clone();
-    args.extend(values.iter().cloned());
-    args.extend(otherwise.clone());
-    let pairs = whens.into_iter().zip(values).map(|(w, v)| (w.expr, v.expr)).collect();
-    let expr = CaseExpr::try_new(None, pairs, otherwise.map(|o| o.expr))?;
-    Ok(Typed::wrap(Arc::new(expr), &args, data_type, nullable, sql))
-}
-
-/// The first that is not NULL.
-pub(super) fn coalesce(args: Vec<Typed>, sql: String) -> Result<Typed> {
-    let (args, data_type) = unify(&sql, args)?;
-    if data_type == DataType::Null {
-        return Ok(Typed::literal(ScalarValue::Null, sql));
-    }
-    let nullable = args.iter().all(|a| a.nullable);
-    let expr = Arc::new(Coalesce { args: args.iter().map(|a| a.expr.clone()).collect(), data_type: data_type.clone() });
-    Ok(Typed::wrap(expr, &args, data_type, nullable, sql))
 }

@@ -1,21 +1,25 @@
-//! Casts, as Spark's ANSI mode has them.
+//! Casts, with the meaning of Spark's ANSI mode.
 
-use super::ddl::{timestamp, type_to_ddl};
+use super::coerce::{is_decimal, is_float, is_int, is_number};
+use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
-use super::kernel::{Args, Kernel, binaries, bools, nums, nums_as, strings};
+use super::kernel::{Args, Kernel, binaries, bools, nums_as, strings};
 use super::node::Typed;
 use super::text;
+use crate::calendar::{DAY, SECOND, cast_date, cast_timestamp, date_text, timestamp_text};
+use crate::time::timestamp_type;
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, ArrowPrimitiveType};
+use arrow::array::ArrowPrimitiveType;
 use arrow::compute::CastOptions;
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
+use num_traits::Zero;
 use std::sync::Arc;
 
 /// `CAST(x AS t)` and `TRY_CAST(x AS t)` as the user writes them.
 pub(super) fn explicit(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     let sql = format!("{}({} AS {})", if r#try { "TRY_CAST" } else { "CAST" }, arg.sql, type_to_ddl(to));
-    // Also of a literal to its own type: Spark narrows what is written, not what a cast says.
+    // Also of a literal to its own type: Spark narrows the type of a literal, but not that of a cast.
     Ok(Typed { literal: false, ..convert(arg, to, r#try)?.named(sql) })
 }
 
@@ -41,265 +45,274 @@ fn convert(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     };
     let sql = arg.sql.clone();
     let label = format!("CAST({sql}: {} AS {to}){}", arg.data_type, if r#try { "?" } else { "" });
-    let lossy = is_float(&arg.data_type) && matches!(to, DataType::Decimal128(..));
+    let lossy = is_float(&arg.data_type) && is_decimal(to);
     Ok(Typed::call(vec![arg], to.clone(), r#try || lossy, label, kernel).named(sql))
 }
 
-fn is_float(t: &DataType) -> bool {
-    matches!(t, DataType::Float32 | DataType::Float64)
+const INVALID: &str = "a value cannot be read as";
+const OUT_OF_RANGE: &str = "a value is out of range for";
+
+/// What becomes of a value that does not fit: NULL or an error.
+struct Misfit {
+    r#try: bool,
+    name: String,
 }
 
-fn is_int(t: &DataType) -> bool {
-    matches!(t, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
+impl Misfit {
+    /// The value; where there is none, NULL or an error.
+    #[inline]
+    fn check<T>(&self, value: Option<T>, reason: &str) -> DfResult<Option<T>> {
+        if value.is_some() || self.r#try { Ok(value) } else { Err(row_error(format!("{reason} {}", self.name))) }
+    }
 }
 
-/// Nothing where the cast is refused.
+/// A cast from a number to a number of the type `data_type`.
+fn each<S: ArrowPrimitiveType, T: ArrowPrimitiveType>(
+    data_type: &DataType,
+    r#try: bool,
+    f: impl Fn(S::Native) -> Option<T::Native> + Send + Sync + 'static,
+) -> Option<Kernel> {
+    let misfit = Misfit { r#try, name: type_to_ddl(data_type) };
+    let data_type = data_type.clone();
+    Some(Arc::new(move |a: &Args| {
+        let x = a.num::<S>(0)?;
+        nums_as::<T>(a.rows, &data_type, |row| match x.get(row) {
+            None => Ok(None),
+            Some(v) => misfit.check(f(v), OUT_OF_RANGE),
+        })
+    }))
+}
+
+/// A cast from a text to a number of the type `data_type`.
+fn parsed<T: ArrowPrimitiveType>(
+    data_type: &DataType,
+    r#try: bool,
+    f: impl Fn(&str) -> Option<T::Native> + Send + Sync + 'static,
+) -> Option<Kernel> {
+    let misfit = Misfit { r#try, name: type_to_ddl(data_type) };
+    let data_type = data_type.clone();
+    Some(Arc::new(move |a: &Args| {
+        let s = a.str(0)?;
+        nums_as::<T>(a.rows, &data_type, |row| match s.get(row) {
+            None => Ok(None),
+            Some(text) => misfit.check(f(text), INVALID),
+        })
+    }))
+}
+
+/// A cast from a number to its text.
+fn shown<S: ArrowPrimitiveType>(f: impl Fn(S::Native) -> String + Send + Sync + 'static) -> Option<Kernel> {
+    Some(Arc::new(move |a: &Args| {
+        let x = a.num::<S>(0)?;
+        strings(a.rows, |row| Ok(x.get(row).map(&f)))
+    }))
+}
+
+/// A cast from a number to BOOLEAN: whether it is not zero.
+fn truth<S: ArrowPrimitiveType>() -> Option<Kernel>
+where
+    S::Native: Zero,
+{
+    Some(Arc::new(|a: &Args| {
+        let x = a.num::<S>(0)?;
+        bools(a.rows, |row| Ok(x.get(row).map(|v| !Zero::is_zero(&v))))
+    }))
+}
+
+/// `None` where the cast is refused.
 fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
     use DataType as T;
-    let name = type_to_ddl(to);
-    // What becomes of a value that does not fit.
-    let fail =
-        move |reason: &str| -> DfResult<()> { if r#try { Ok(()) } else { Err(row_error(format!("{reason} {name}"))) } };
-    let fail = Arc::new(fail);
-    macro_rules! or_fail {
-        ($reason:literal, $value:expr) => {
-            match $value {
-                Some(v) => Ok(Some(v)),
-                None => fail($reason).map(|()| None),
-            }
-        };
+    match (from, to) {
+        (T::Utf8, to) => from_text(to, r#try),
+        (from, T::Utf8) if !is_int(from) => to_text(from, r#try),
+        (from, T::Boolean) => to_truth(from, r#try),
+        (T::Timestamp(..) | T::Date32, _) => from_time(from, to, r#try),
+        (T::Int64, t) if *t == timestamp_type() => {
+            each::<Int64Type, TimestampMicrosecondType>(t, r#try, |v| v.checked_mul(SECOND))
+        }
+        (T::Int8 | T::Int16 | T::Int32, t) if *t == timestamp_type() => via(from, &T::Int64, to, r#try),
+        (T::Float32 | T::Float64 | T::Decimal128(..), _) if is_number(to) => from_fraction(from, to, r#try),
+        (T::Boolean, T::Decimal128(..)) => via(from, &T::Int32, to, r#try),
+        _ => by_arrow(from, to, r#try),
     }
-    const INVALID: &str = "a value cannot be read as";
-    macro_rules! from_str {
-        ($parse:expr, $build:expr) => {{
+}
+
+fn from_text(to: &DataType, r#try: bool) -> Option<Kernel> {
+    use DataType as T;
+    fn whole<T: ArrowPrimitiveType>(to: &DataType, r#try: bool) -> Option<Kernel>
+    where
+        T::Native: TryFrom<i64>,
+    {
+        parsed::<T>(to, r#try, |t| text::parse_whole(t).and_then(|v| v.try_into().ok()))
+    }
+    match to {
+        T::Int8 => whole::<Int8Type>(to, r#try),
+        T::Int16 => whole::<Int16Type>(to, r#try),
+        T::Int32 => whole::<Int32Type>(to, r#try),
+        T::Int64 => whole::<Int64Type>(to, r#try),
+        T::Float32 => parsed::<Float32Type>(to, r#try, parse_float),
+        T::Float64 => parsed::<Float64Type>(to, r#try, text::parse_double),
+        T::Decimal128(p, s) => {
+            let (p, s) = (*p, *s);
+            parsed::<Decimal128Type>(to, r#try, move |t| text::parse_decimal(t, p, s))
+        }
+        T::Date32 => parsed::<Date32Type>(to, r#try, cast_date),
+        t if *t == timestamp_type() => parsed::<TimestampMicrosecondType>(to, r#try, |t| cast_timestamp(t, None)),
+        T::Boolean => {
+            let misfit = Misfit { r#try, name: type_to_ddl(to) };
             Some(Arc::new(move |a: &Args| {
                 let s = a.str(0)?;
-                $build(a.rows, &|row| match s.get(row) {
+                bools(a.rows, |row| match s.get(row) {
                     None => Ok(None),
-                    Some(text) => match $parse(text) {
-                        Some(v) => Ok(Some(v)),
-                        None => fail(INVALID).map(|()| None),
-                    },
+                    Some(t) => misfit.check(text::parse_bool(t), INVALID),
                 })
-            }) as Kernel)
-        }};
-    }
-    macro_rules! each {
-        ($source:ty, $target:ty, $reason:literal, $f:expr) => {{
-            let data_type = to.clone();
-            Some(Arc::new(move |a: &Args| {
-                let x = a.num::<$source>(0)?;
-                nums_as::<$target>(a.rows, &data_type, |row| match x.get(row) {
-                    None => Ok(None),
-                    Some(v) => or_fail!($reason, $f(v)),
-                })
-            }) as Kernel)
-        }};
-    }
-    macro_rules! show {
-        ($source:ty, $f:expr) => {
-            Some(Arc::new(|a: &Args| {
-                let x = a.num::<$source>(0)?;
-                strings(a.rows, |row| Ok(x.get(row).map($f)))
-            }) as Kernel)
-        };
-    }
-    macro_rules! truth {
-        ($source:ty, $zero:expr) => {
-            Some(Arc::new(|a: &Args| {
-                let x = a.num::<$source>(0)?;
-                bools(a.rows, |row| Ok(x.get(row).map(|v| v != $zero)))
-            }) as Kernel)
-        };
-    }
-    match (from, to) {
-        // Strings.
-        (T::Utf8, T::Int8) => {
-            from_str!(|t: &str| text::parse_whole(t).and_then(|v| i8::try_from(v).ok()), nums_ref::<Int8Type>)
+            }))
         }
-        (T::Utf8, T::Int16) => {
-            from_str!(|t: &str| text::parse_whole(t).and_then(|v| i16::try_from(v).ok()), nums_ref::<Int16Type>)
-        }
-        (T::Utf8, T::Int32) => {
-            from_str!(|t: &str| text::parse_whole(t).and_then(|v| i32::try_from(v).ok()), nums_ref::<Int32Type>)
-        }
-        (T::Utf8, T::Int64) => from_str!(text::parse_whole, nums_ref::<Int64Type>),
-        (T::Utf8, T::Float32) => from_str!(parse_float, nums_ref::<Float32Type>),
-        (T::Utf8, T::Float64) => from_str!(text::parse_double, nums_ref::<Float64Type>),
-        (T::Utf8, T::Boolean) => from_str!(text::parse_bool, bools_ref),
-        (T::Utf8, T::Date32) => from_str!(text::parse_date, nums_ref::<Date32Type>),
-        (T::Utf8, t) if *t == timestamp() => {
-            let t = t.clone();
-            from_str!(text::parse_timestamp, |rows, f: &dyn Fn(usize) -> DfResult<Option<i64>>| {
-                nums_as::<TimestampMicrosecondType>(rows, &t, f)
-            })
-        }
-        (T::Utf8, T::Decimal128(p, s)) => {
-            let (p, s, t) = (*p, *s, to.clone());
-            from_str!(|v: &str| text::parse_decimal(v, p, s), |rows, f: &dyn Fn(usize) -> DfResult<Option<i128>>| {
-                nums_as::<Decimal128Type>(rows, &t, f)
-            })
-        }
-        (T::Utf8, T::Binary) => Some(Arc::new(|a: &Args| {
+        T::Binary => Some(Arc::new(|a: &Args| {
             let s = a.str(0)?;
             binaries(a.rows, |row| Ok(s.get(row)))
         })),
-        (T::Binary, T::Utf8) => Some(Arc::new(|a: &Args| {
+        _ => by_arrow(&T::Utf8, to, r#try),
+    }
+}
+
+fn to_text(from: &DataType, r#try: bool) -> Option<Kernel> {
+    use DataType as T;
+    match from {
+        T::Float32 => shown::<Float32Type>(text::java_float),
+        T::Float64 => shown::<Float64Type>(text::java_double),
+        T::Date32 => shown::<Date32Type>(date_text),
+        T::Timestamp(..) => shown::<TimestampMicrosecondType>(timestamp_text),
+        T::Decimal128(_, s) => {
+            let s = *s;
+            shown::<Decimal128Type>(move |v| text::decimal_text(v, s))
+        }
+        T::Binary => Some(Arc::new(|a: &Args| {
             let s = a.bytes(0)?;
             strings(a.rows, |row| Ok(s.get(row).map(String::from_utf8_lossy)))
         })),
-        (T::Float32, T::Utf8) => show!(Float32Type, text::java_float),
-        (T::Float64, T::Utf8) => show!(Float64Type, text::java_double),
-        (T::Date32, T::Utf8) => show!(Date32Type, text::date_text),
-        (T::Timestamp(..), T::Utf8) => show!(TimestampMicrosecondType, text::timestamp_text),
-        (T::Decimal128(_, s), T::Utf8) => {
-            let s = *s;
-            Some(Arc::new(move |a: &Args| {
-                let x = a.num::<Decimal128Type>(0)?;
-                strings(a.rows, |row| Ok(x.get(row).map(|v| text::decimal_text(v, s))))
-            }))
-        }
-        // Truth.
-        (T::Int8, T::Boolean) => truth!(Int8Type, 0),
-        (T::Int16, T::Boolean) => truth!(Int16Type, 0),
-        (T::Int32, T::Boolean) => truth!(Int32Type, 0),
-        (T::Int64, T::Boolean) => truth!(Int64Type, 0),
-        (T::Float32, T::Boolean) => truth!(Float32Type, 0.0),
-        (T::Float64, T::Boolean) => truth!(Float64Type, 0.0),
-        (T::Decimal128(..), T::Boolean) => truth!(Decimal128Type, 0),
-        // Truncated, and checked.
-        (T::Float64, T::Int8) => {
-            each!(Float64Type, Int8Type, "a value is out of range for", |v: f64| ranged(v, -128.0, 127.0)
-                .map(|v| v as i8))
-        }
+        _ => by_arrow(from, &T::Utf8, r#try),
+    }
+}
+
+fn to_truth(from: &DataType, r#try: bool) -> Option<Kernel> {
+    match from {
+        DataType::Int8 => truth::<Int8Type>(),
+        DataType::Int16 => truth::<Int16Type>(),
+        DataType::Int32 => truth::<Int32Type>(),
+        DataType::Int64 => truth::<Int64Type>(),
+        DataType::Float32 => truth::<Float32Type>(),
+        DataType::Float64 => truth::<Float64Type>(),
+        DataType::Decimal128(..) => truth::<Decimal128Type>(),
+        _ => by_arrow(from, &DataType::Boolean, r#try),
+    }
+}
+
+/// From DOUBLE, FLOAT or DECIMAL to a number: whole numbers are truncated, and checked.
+fn from_fraction(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
+    use DataType as T;
+    fn cut<T: ArrowPrimitiveType>(to: &DataType, unit: i128, r#try: bool) -> Option<Kernel>
+    where
+        T::Native: TryFrom<i128>,
+    {
+        each::<Decimal128Type, T>(to, r#try, move |v| (v / unit).try_into().ok())
+    }
+    match (from, to) {
+        (T::Float64, T::Int8) => each::<Float64Type, Int8Type>(to, r#try, |v| Some(ranged(v, -128.0, 127.0)? as i8)),
         (T::Float64, T::Int16) => {
-            each!(Float64Type, Int16Type, "a value is out of range for", |v: f64| ranged(v, -32768.0, 32767.0)
-                .map(|v| v as i16))
+            each::<Float64Type, Int16Type>(to, r#try, |v| Some(ranged(v, -32768.0, 32767.0)? as i16))
         }
-        (T::Float64, T::Int32) => each!(Float64Type, Int32Type, "a value is out of range for", |v: f64| ranged(
-            v,
-            f64::from(i32::MIN),
-            f64::from(i32::MAX)
-        )
-        .map(|v| v as i32)),
-        (T::Float64, T::Int64) => each!(Float64Type, Int64Type, "a value is out of range for", |v: f64| ranged(
-            v,
-            i64::MIN as f64,
-            i64::MAX as f64
-        )
-        .map(|v| v as i64)),
-        (T::Float32, t) if is_int(t) => via(from, &T::Float64, to, r#try),
-        (T::Decimal128(_, s), t) if is_int(t) => {
-            let unit = 10i128.pow(u32::from(s.max(&0).unsigned_abs()));
-            match t {
-                T::Int8 => {
-                    each!(Decimal128Type, Int8Type, "a value is out of range for", |v: i128| i8::try_from(v / unit)
-                        .ok())
-                }
-                T::Int16 => {
-                    each!(Decimal128Type, Int16Type, "a value is out of range for", |v: i128| i16::try_from(v / unit)
-                        .ok())
-                }
-                T::Int32 => {
-                    each!(Decimal128Type, Int32Type, "a value is out of range for", |v: i128| i32::try_from(v / unit)
-                        .ok())
-                }
-                _ => each!(Decimal128Type, Int64Type, "a value is out of range for", |v: i128| i64::try_from(v / unit)
-                    .ok()),
-            }
-        }
-        (T::Decimal128(_, s), T::Float64) => {
-            let s = *s;
-            each!(Decimal128Type, Float64Type, "a value is out of range for", |v: i128| decimal_to_double(v, s))
-        }
-        (T::Decimal128(_, s), T::Float32) => {
-            let s = *s;
-            each!(Decimal128Type, Float32Type, "a value is out of range for", |v: i128| text::decimal_text(v, s)
-                .parse()
-                .ok())
+        (T::Float64, T::Int32) => each::<Float64Type, Int32Type>(to, r#try, |v| {
+            Some(ranged(v, f64::from(i32::MIN), f64::from(i32::MAX))? as i32)
+        }),
+        (T::Float64, T::Int64) => {
+            each::<Float64Type, Int64Type>(to, r#try, |v| Some(ranged(v, i64::MIN as f64, i64::MAX as f64)? as i64))
         }
         (T::Float64, T::Decimal128(p, s)) => {
             let (p, s, data_type) = (*p, *s, to.clone());
+            let misfit = Misfit { r#try, name: type_to_ddl(to) };
             Some(Arc::new(move |a: &Args| {
                 let x = a.num::<Float64Type>(0)?;
                 nums_as::<Decimal128Type>(a.rows, &data_type, |row| match x.get(row) {
-                    // As Spark: no number is no error here, but NULL.
-                    Some(v) if v.is_finite() => or_fail!("a value is out of range for", double_to_decimal(v, p, s)),
+                    // As in Spark: NaN and the infinities are no error here, but NULL.
+                    Some(v) if v.is_finite() => misfit.check(double_to_decimal(v, p, s), OUT_OF_RANGE),
                     _ => Ok(None),
                 })
             }))
         }
-        (T::Boolean, T::Decimal128(..)) => via(from, &T::Int32, to, r#try),
-        (T::Float32, T::Decimal128(..)) => via(from, &T::Float64, to, r#try),
-        // Time.
-        (T::Timestamp(..), T::Date32) => {
-            each!(TimestampMicrosecondType, Date32Type, "a value is out of range for", |v: i64| i32::try_from(
-                v.div_euclid(text::DAY)
-            )
-            .ok())
+        (T::Float32, t) if is_int(t) || is_decimal(t) => via(from, &T::Float64, to, r#try),
+        (T::Decimal128(_, s), t) if is_int(t) => {
+            let unit = 10i128.pow(u32::from(s.max(&0).unsigned_abs()));
+            match t {
+                T::Int8 => cut::<Int8Type>(to, unit, r#try),
+                T::Int16 => cut::<Int16Type>(to, unit, r#try),
+                T::Int32 => cut::<Int32Type>(to, unit, r#try),
+                _ => cut::<Int64Type>(to, unit, r#try),
+            }
         }
-        (T::Date32, t) if *t == timestamp() => {
-            each!(Date32Type, TimestampMicrosecondType, "a value is out of range for", |v: i32| i64::from(v)
-                .checked_mul(text::DAY))
+        (T::Decimal128(_, s), T::Float64) => {
+            let s = *s;
+            each::<Decimal128Type, Float64Type>(to, r#try, move |v| decimal_to_double(v, s))
         }
-        (T::Timestamp(..), T::Int64) => {
-            each!(TimestampMicrosecondType, Int64Type, "a value is out of range for", |v: i64| Some(
-                v.div_euclid(1_000_000)
-            ))
+        (T::Decimal128(_, s), T::Float32) => {
+            let s = *s;
+            each::<Decimal128Type, Float32Type>(to, r#try, move |v| text::decimal_text(v, s).parse().ok())
         }
-        (T::Timestamp(..), T::Int32) => {
-            each!(TimestampMicrosecondType, Int32Type, "a value is out of range for", |v: i64| i32::try_from(
-                v.div_euclid(1_000_000)
-            )
-            .ok())
-        }
-        (T::Timestamp(..), T::Float64) => {
-            each!(TimestampMicrosecondType, Float64Type, "a value is out of range for", |v: i64| Some(
-                v as f64 / 1_000_000.0
-            ))
-        }
-        (T::Int64, t) if *t == timestamp() => {
-            each!(Int64Type, TimestampMicrosecondType, "a value is out of range for", |v: i64| v.checked_mul(1_000_000))
-        }
-        (T::Int8 | T::Int16 | T::Int32, t) if *t == timestamp() => via(from, &T::Int64, to, r#try),
-        // What Arrow does as Spark does.
-        (f, t) if arrow_does(f, t) => {
-            let (t, name) = (t.clone(), type_to_ddl(t));
-            let options = CastOptions { safe: r#try, ..CastOptions::default() };
-            Some(Arc::new(move |a: &Args| {
-                arrow::compute::cast_with_options(a.array(0), &t, &options)
-                    .map_err(|_| row_error(format!("a value is out of range for {name}")))
-            }))
-        }
-        _ => None,
+        _ => by_arrow(from, to, r#try),
     }
+}
+
+fn from_time(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
+    use DataType as T;
+    type Micros = TimestampMicrosecondType;
+    match (from, to) {
+        (T::Timestamp(..), T::Date32) => each::<Micros, Date32Type>(to, r#try, |v| v.div_euclid(DAY).try_into().ok()),
+        (T::Timestamp(..), T::Int64) => each::<Micros, Int64Type>(to, r#try, |v| Some(v.div_euclid(SECOND))),
+        (T::Timestamp(..), T::Int32) => each::<Micros, Int32Type>(to, r#try, |v| v.div_euclid(SECOND).try_into().ok()),
+        (T::Timestamp(..), T::Float64) => each::<Micros, Float64Type>(to, r#try, |v| Some(v as f64 / SECOND as f64)),
+        (T::Date32, t) if *t == timestamp_type() => {
+            each::<Date32Type, Micros>(to, r#try, |v| i64::from(v).checked_mul(DAY))
+        }
+        _ => by_arrow(from, to, r#try),
+    }
+}
+
+/// Casts that Arrow does as Spark does them.
+fn by_arrow(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
+    if !arrow_does(from, to) {
+        return None;
+    }
+    let (to, name) = (to.clone(), type_to_ddl(to));
+    let options = CastOptions { safe: r#try, ..CastOptions::default() };
+    Some(Arc::new(move |a: &Args| {
+        arrow::compute::cast_with_options(a.array(0), &to, &options)
+            .map_err(|_| row_error(format!("{OUT_OF_RANGE} {name}")))
+    }))
 }
 
 fn arrow_does(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
-    let float = |t: &T| matches!(t, T::Float32 | T::Float64);
-    let number = |t: &T| is_int(t) || float(t) || matches!(t, T::Decimal128(..));
     match (from, to) {
-        (f, t) if is_int(f) && number(t) => true,
-        (f, t) if float(f) && float(t) => true,
+        (f, t) if is_int(f) && is_number(t) => true,
+        (f, t) if is_float(f) && is_float(t) => true,
         (f, T::Utf8) => is_int(f) || *f == T::Boolean,
-        (T::Boolean, t) => number(t),
+        (T::Boolean, t) => is_number(t),
         (T::Decimal128(..), T::Decimal128(..)) => true,
         (T::List(a), T::List(b)) => same_shape(a.data_type(), b.data_type()),
         (T::Struct(a), T::Struct(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same_shape(x.data_type(), y.data_type()))
         }
-        // Other names of the parts, or a type that Spark does not have.
+        // The types differ in the names of their parts only, or one of them is a type that Spark does not have.
         (f, t) => same_shape(f, t),
     }
 }
 
-/// Whether two types differ only in what Spark does not see: the names of list elements, widths of offsets, units of time.
+/// Whether two types differ only where Spark has no difference: names of list elements, widths of offsets, units of time.
 fn same_shape(a: &DataType, b: &DataType) -> bool {
     a == b || super::coerce::canonical(a) == super::coerce::canonical(b)
 }
 
-/// Two casts in a row.
+/// Two casts, one after the other.
 fn via(from: &DataType, middle: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
     let (first, second) = (kernel(from, middle, r#try)?, kernel(middle, to, r#try)?);
     let scalar = |a: &Args| a.mask(0) == 0;
@@ -314,26 +327,15 @@ fn via(from: &DataType, middle: &DataType, to: &DataType, r#try: bool) -> Option
     }))
 }
 
-fn nums_ref<T: ArrowPrimitiveType>(
-    rows: usize,
-    f: &dyn Fn(usize) -> DfResult<Option<T::Native>>,
-) -> DfResult<ArrayRef> {
-    nums::<T>(rows, f)
-}
-
-fn bools_ref(rows: usize, f: &dyn Fn(usize) -> DfResult<Option<bool>>) -> DfResult<ArrayRef> {
-    bools(rows, f)
-}
-
 fn parse_float(text: &str) -> Option<f32> {
     let wide = text::parse_double(text)?;
     let trimmed = text::trim_all(text).trim_end_matches(['d', 'D', 'f', 'F']);
     Some(trimmed.parse::<f32>().unwrap_or(wide as f32))
 }
 
-/// Truncates when the result is in range, as Java's checked casts do.
+/// Truncates a number if the result is in range, as Java's checked casts do.
 fn ranged(v: f64, min: f64, max: f64) -> Option<f64> {
-    // i64::MAX as f64 is one too many, but Spark's check has the same hole: it saturates.
+    // i64::MAX as f64 is one too large. Spark's check has the same gap, and its cast saturates.
     (v.floor() <= max && v.ceil() >= min).then(|| v.trunc())
 }
 
@@ -341,7 +343,7 @@ pub(super) fn decimal_to_double(v: i128, scale: i8) -> Option<f64> {
     text::decimal_text(v, scale).parse().ok()
 }
 
-/// Through the shortest decimal that reads back as the same double, as Scala's BigDecimal(double).
+/// As Scala's BigDecimal(double): through the shortest decimal that reads back as the same double.
 pub(super) fn double_to_decimal(v: f64, precision: u8, scale: i8) -> Option<i128> {
     if !v.is_finite() {
         return None;

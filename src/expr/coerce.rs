@@ -1,14 +1,15 @@
-//! Which type two types have in common, as Spark's ANSI mode has it (`AnsiTypeCoercion`).
+//! The common type of two types, as in Spark's ANSI mode (`AnsiTypeCoercion`).
 
 use super::cast::implicit;
-use super::ddl::{list_of, map_of, timestamp, type_to_ddl};
+use super::ddl::{list_of, map_of, type_to_ddl};
 use super::node::Typed;
+use crate::time::timestamp_type;
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::ScalarValue;
 use std::sync::Arc;
 
-/// The type as bayou carries it: Utf8, microseconds in UTC, signed integers, Decimal128.
+/// The type that bayou uses for a type: Utf8, microseconds in UTC, signed integers, Decimal128.
 pub(super) fn canonical(t: &DataType) -> DataType {
     use DataType as T;
     match t {
@@ -16,7 +17,7 @@ pub(super) fn canonical(t: &DataType) -> DataType {
         T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
         T::Date64 => T::Date32,
         T::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => t.clone(),
-        T::Timestamp(_, _) => timestamp(),
+        T::Timestamp(_, _) => timestamp_type(),
         T::UInt8 => T::Int16,
         T::UInt16 => T::Int32,
         T::UInt32 => T::Int64,
@@ -58,7 +59,7 @@ pub(super) fn is_interval(t: &DataType) -> bool {
     matches!(t, DataType::Duration(_) | DataType::Interval(_))
 }
 
-/// Precision and scale as a DECIMAL.
+/// Precision and scale of the type as a DECIMAL.
 pub(super) fn decimal_of(t: &DataType) -> Option<(u8, i8)> {
     Some(match t {
         DataType::Int8 => (3, 0),
@@ -70,7 +71,7 @@ pub(super) fn decimal_of(t: &DataType) -> Option<(u8, i8)> {
     })
 }
 
-/// As `decimal_of`, but a literal whole number has only the digits it has.
+/// As `decimal_of`, but the precision of a literal whole number is the number of its digits.
 pub(super) fn decimal_of_operand(typed: &Typed) -> Option<(u8, i8)> {
     let digits = |v: i64| (v.unsigned_abs().to_string().len() as u8, 0);
     match typed.constant().filter(|_| typed.literal) {
@@ -94,7 +95,7 @@ fn rank(t: &DataType) -> Option<u8> {
     })
 }
 
-/// The type both can be seen as, or nothing.
+/// The type that both can be cast to, if there is one.
 pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as T;
     if a == b {
@@ -117,7 +118,7 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         let ((p1, s1), (p2, s2)) = (decimal_of(a)?, decimal_of(b)?);
         let scale = s1.max(s2);
         let whole = (p1 as i8 - s1).max(p2 as i8 - s2);
-        // Where not all digits have room, those before the point stay.
+        // Where there are too many digits, those in front of the point are kept.
         let scale = scale.min(38 - whole);
         return Some(T::Decimal128((whole + scale) as u8, scale));
     }
@@ -127,7 +128,7 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
     Some(if rank(a)? > rank(b)? { a.clone() } else { b.clone() })
 }
 
-/// ANSI: beside another type a string is read as that type (whole numbers as BIGINT, others as DOUBLE).
+/// In ANSI mode a string is read as the type of the other side: BIGINT for whole numbers, DOUBLE for other numbers.
 fn with_string(t: &DataType) -> Option<DataType> {
     match t {
         t if is_int(t) => Some(DataType::Int64),
@@ -137,15 +138,15 @@ fn with_string(t: &DataType) -> Option<DataType> {
     }
 }
 
-/// All of them seen as one type.
+/// All expressions, cast to their common type.
 pub(super) fn unify(place: &str, all: Vec<Typed>) -> Result<(Vec<Typed>, DataType)> {
     let mut to = DataType::Null;
-    // As Spark: the strings last, so that ('1', 2, 3) is of BIGINT whatever the order.
+    // As in Spark, strings come last, so that ('1', 2, 3) is BIGINT in any order.
     for strings in [false, true] {
         for t in all.iter().filter(|t| (t.data_type == DataType::Utf8) == strings) {
             to = common(&to, &t.data_type).ok_or_else(|| {
                 Error::schema(format!(
-                    "{place}: {} is {} where {} is wanted, and the two have no type in common; use CAST",
+                    "{place}: {} is {}, which has no type in common with {}. Use CAST.",
                     t.sql,
                     type_to_ddl(&t.data_type),
                     type_to_ddl(&to)
@@ -157,21 +158,21 @@ pub(super) fn unify(place: &str, all: Vec<Typed>) -> Result<(Vec<Typed>, DataTyp
     Ok((all, to))
 }
 
-/// What a function takes.
+/// The type of a parameter of a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Param {
     Text,
-    /// INT, also from other whole numbers (checked) and strings.
+    /// INT. Other whole numbers and strings are cast, and checked.
     Int,
     Big,
     Double,
-    /// Any number as it is; strings become DOUBLE.
+    /// Any number, which is not cast; strings become DOUBLE.
     Number,
     Bool,
     Date,
     Time,
     Bytes,
-    /// STRING or BINARY as it is; others become STRING.
+    /// STRING or BINARY, which are not cast; other types become STRING.
     TextOrBytes,
     Any,
 }
@@ -193,7 +194,7 @@ impl Param {
         }
     }
 
-    /// Spark's implicit cast of an argument.
+    /// The implicit cast of an argument, as in Spark.
     pub fn take(self, function: &str, position: usize, arg: Typed) -> Result<Typed> {
         use DataType as T;
         let atomic = !arg.data_type.is_nested() && !is_interval(&arg.data_type);
@@ -212,7 +213,7 @@ impl Param {
                 Some(T::Date32)
             }
             Self::Time if matches!(arg.data_type, T::Date32 | T::Utf8 | T::Null) || is_timestamp(&arg.data_type) => {
-                Some(timestamp())
+                Some(timestamp_type())
             }
             Self::Bytes if matches!(arg.data_type, T::Binary | T::Utf8 | T::Null) => Some(T::Binary),
             Self::TextOrBytes if arg.data_type == T::Binary => Some(T::Binary),
@@ -222,11 +223,11 @@ impl Param {
         match to {
             Some(to) => implicit(arg, &to),
             None => Err(Error::schema(format!(
-                "{function}: argument {} ({}) is {} where {} is wanted; use CAST",
+                "{function}: argument {} ({}) must be {}, not {}. Use CAST.",
                 position + 1,
                 arg.sql,
-                type_to_ddl(&arg.data_type),
-                self.describe()
+                self.describe(),
+                type_to_ddl(&arg.data_type)
             ))),
         }
     }

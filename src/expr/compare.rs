@@ -1,5 +1,6 @@
 //! Comparisons, IN, LIKE and RLIKE.
 
+use super::build;
 use super::cast::implicit;
 use super::coerce::{Param, common, is_float, is_interval, unify};
 use super::ddl::type_to_ddl;
@@ -7,7 +8,7 @@ use super::evaluate::row_error;
 use super::java_regex::JavaRegex;
 use super::kernel::{Args, Kernel, bools};
 use super::node::Typed;
-use super::shared::once;
+use super::once::once;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Scalar};
 use arrow::compute::kernels::comparison::like as arrow_like;
@@ -23,7 +24,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     let sql = if op == "<>" { format!("(NOT ({} = {}))", left.sql, right.sql) } else { sql };
     let to = common(&left.data_type, &right.data_type).ok_or_else(|| {
         Error::schema(format!(
-            "({} {op} {}): {} and {} cannot be compared; use CAST",
+            "({} {op} {}): {} and {} cannot be compared. Use CAST.",
             left.sql,
             right.sql,
             type_to_ddl(&left.data_type),
@@ -63,7 +64,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
 }
 
 trait Spark: Copy {
-    /// Equal as Spark has it: NaN equals NaN, and 0.0 equals -0.0.
+    /// Equality as in Spark: NaN equals NaN, and 0.0 equals -0.0.
     fn same(self, other: Self) -> bool;
     /// NaN is greater than everything else.
     fn less(self, other: Self) -> bool;
@@ -82,7 +83,7 @@ macro_rules! spark_floats {
 }
 spark_floats!(f32, f64);
 
-/// Arrow orders floats by their bits: -0.0 before 0.0.
+/// Comparisons of floats in Spark's order. Arrow compares their bits, so that -0.0 is less than 0.0.
 fn floats<T: ArrowPrimitiveType>(op: &'static str) -> Kernel
 where
     T::Native: Spark,
@@ -125,7 +126,7 @@ where
     })
 }
 
-/// Which of the pairs are in this order; NULL where one of them is NULL.
+/// Whether the left value of each pair is less; NULL where one of the two is NULL.
 pub(super) fn less(left: &ArrayRef, right: &ArrayRef) -> DfResult<BooleanArray> {
     match left.data_type() {
         DataType::Float64 => Ok(BooleanArray::from_binary(
@@ -157,11 +158,11 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     } else if is_float(&to) || !list.iter().all(|l| l.constant().is_some()) {
         once(operand, |operand| {
             let tests = list.into_iter().map(|l| compare("=", operand.clone(), l).map(|t| t.named("")));
-            super::bind::all_of(false, tests.collect::<Result<_>>()?)
+            build::all_of(false, tests.collect::<Result<_>>()?)
         })?
     } else {
         let nullable = operand.nullable || list.iter().any(|l| l.nullable);
-        // `InListExpr` asks for the operand's type, which a call knows without a schema.
+        // `InListExpr` asks for the type of the operand, and a call knows it without a schema.
         let label = operand.sql.clone();
         let known = Typed::call(vec![operand.clone()], to.clone(), false, label, Arc::new(|a| Ok(a.array(0).clone())));
         let values = list.iter().map(|l| l.expr.clone()).collect();
@@ -170,10 +171,10 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
         Typed::wrap(Arc::new(expr), &list, DataType::Boolean, nullable, sql.clone())
     };
     let found = found.named(sql);
-    if negated { super::bind::not(found) } else { Ok(found) }
+    if negated { build::not(found) } else { Ok(found) }
 }
 
-/// The pattern with a backslash as its escape, or why it is wrong.
+/// The pattern with a backslash as its escape character, or the reason why it is wrong.
 fn backslashed(pattern: &str, escape: char) -> Result<String, &'static str> {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars();
@@ -202,7 +203,7 @@ fn backslashed(pattern: &str, escape: char) -> Result<String, &'static str> {
     Ok(out)
 }
 
-/// As Spark: the text in lower case is LIKE the pattern in lower case, where a letter's lower case depends on those around it.
+/// ILIKE as in Spark: LIKE on the lower case of both texts. The lower case of a letter may depend on its neighbours.
 fn lower_like(text: &ArrayRef, pattern: &Scalar<arrow::array::StringArray>) -> DfResult<BooleanArray> {
     Ok(arrow_like(&lower(text)?, pattern)?)
 }
@@ -247,16 +248,14 @@ pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: O
             Some(p) => backslashed(p, escape).map(Some).map_err(|e| row_error(format!("the pattern is wrong: {e}"))),
         })?;
         let text = a.full(0)?;
-        let out = match insensitive {
-            true => arrow_like(&lower(&text)?, &lower(&patterns)?)?,
-            false => arrow_like(&text, &patterns)?,
-        };
+        let out =
+            if insensitive { arrow_like(&lower(&text)?, &lower(&patterns)?)? } else { arrow_like(&text, &patterns)? };
         Ok(Arc::new(out))
     });
     Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))
 }
 
-/// The compiled pattern of a constant, checked while binding.
+/// The compiled pattern, if it is a constant; it is checked while binding.
 pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<JavaRegex>>> {
     match pattern.text() {
         None => Ok(None),
@@ -267,7 +266,7 @@ pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<
     }
 }
 
-/// For patterns that differ by row: remembers the last.
+/// For patterns that differ by row: it remembers the last one.
 #[derive(Default)]
 pub(super) struct RegexCache(Option<(String, Arc<JavaRegex>)>);
 

@@ -1,4 +1,4 @@
-//! `dialect="datafusion"`: DataFusion's planner and functions; only names of columns are looked up as everywhere in bayou.
+//! `dialect="datafusion"`: DataFusion's planner and functions. Only the names of columns are looked up as everywhere in bayou.
 
 use super::aggregate::{Finish, Plan};
 use super::aggregation::inner_schema;
@@ -7,7 +7,7 @@ use super::evaluate::is_deep;
 use super::limits;
 use super::lookup;
 use super::node::Typed;
-use super::sorted::{self, Key, Pick, Rows, Skip};
+use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use super::{Aggregate, Bound};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
@@ -49,7 +49,7 @@ fn wrong(text: &str, e: DataFusionError) -> Error {
     Error::schema(format!("'{text}': {message}"))
 }
 
-/// The items with the names of columns as the schema writes them.
+/// The items of a text, with the names of columns as the schema has them.
 fn parse(text: &str, schema: &Schema) -> Result<Vec<ExprWithAlias>> {
     let syntax = |e: &dyn std::fmt::Display| Error::schema(format!("'{text}': {e}"));
     let dialect = GenericDialect {};
@@ -72,7 +72,7 @@ fn parse(text: &str, schema: &Schema) -> Result<Vec<ExprWithAlias>> {
                         continue;
                     }
                 }
-                // A word of SQL is a column only when it is written as one.
+                // A keyword is a column only where it is written as one.
                 let exact = schema.index_of(&word.value).is_ok();
                 let plain = word.keyword == Keyword::NoKeyword || word.quote_style.is_some();
                 match if exact || plain { lookup::find(&word.value, schema)? } else { None } {
@@ -92,7 +92,7 @@ fn parse(text: &str, schema: &Schema) -> Result<Vec<ExprWithAlias>> {
     }
 }
 
-/// What is not the same every time is refused: a row that is computed again after a failure could differ.
+/// Refuses functions whose result is not the same every time: a row that is computed again after a failure could differ.
 fn check_repeatable(text: &str, expr: &Expr) -> Result<()> {
     let mut found = None;
     let looked = expr.apply(|e| {
@@ -136,7 +136,7 @@ fn logical(text: &str, item: ExprWithAlias, df_schema: &DFSchema) -> Result<(Exp
     Ok((expr, alias, shown))
 }
 
-/// The physical expression, with its result as bayou carries it.
+/// The physical expression, with its result cast to the type that bayou uses.
 fn bound(text: &str, name: String, sql: String, expr: Expr, df_schema: &DFSchema) -> Result<Bound> {
     let physical = STATE.create_physical_expr(expr, df_schema).map_err(|e| wrong(text, e))?;
     let schema = df_schema.as_arrow();
@@ -153,7 +153,7 @@ fn carried(
 ) -> Result<(Arc<dyn PhysicalExpr>, DataType)> {
     let wanted = canonical(&data_type);
     if matches!(wanted, DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_)) {
-        return Err(Error::schema(format!("'{text}' is {wanted}, which no column can hold; cast it")));
+        return Err(Error::schema(format!("'{text}' is {wanted}, which no column can hold. Cast it.")));
     }
     if wanted == data_type {
         return Ok((physical, data_type));
@@ -161,7 +161,7 @@ fn carried(
     Ok((Arc::new(CastExpr::new(physical, wanted.clone(), None)), wanted))
 }
 
-/// Every item of the text.
+/// Binds every item of the text.
 pub(super) fn bind_all(text: &str, schema: &SchemaRef) -> Result<Vec<Bound>> {
     if text.trim() == "*" {
         return super::bind::star(schema);
@@ -234,7 +234,7 @@ pub(super) fn bind_aggregates(
     exprs.into_iter().map(|(text, items)| items.into_iter().map(|item| outer(text, item)).collect()).collect()
 }
 
-/// The inner column of this aggregate; an equal one is shared.
+/// The column of the finished results that holds this aggregate. Equal aggregates share a column.
 fn aggregate(
     text: &str,
     expr: &Expr,
@@ -265,14 +265,14 @@ fn aggregate(
     Ok(format!("{}: {sql}", all.len() - 1))
 }
 
-/// Those that need an order of the rows; DataFusion's own would depend on which row came first (see `sorted`).
+/// Aggregates that need an order of the rows. DataFusion's own would depend on which row came first (see `sorted_rows`).
 fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Option<Plan>> {
     let (name, params) = (function.func.name(), &function.params);
     let needed = matches!(name, "first_value" | "last_value" | "nth_value" | "string_agg");
     if params.order_by.is_empty() && needed {
         return Err(Error::schema(format!(
-            "the result of {name} depends on the order of the rows, which a stream does not have; give it one, as in \
-             {name}({} ORDER BY time)",
+            "the result of {name} depends on the order of the rows, which a stream does not have. Give it one, as in \
+             {name}({} ORDER BY time).",
             params.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }
@@ -316,17 +316,17 @@ fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Opti
             };
             Pick::Rows(Rows::Joined(between.as_bytes().to_vec()))
         }
-        // Any will do, so it is the same one every time: the smallest there is.
+        // Any value is correct. The smallest is the same one every time.
         "any_value" => {
             skip = Skip::NullValue;
             Pick::First
         }
         _ => Pick::First,
     };
-    sorted::plan(pick, value, keys, skip, params.distinct).map(Some).map_err(|e| e.context(name))
+    sorted_rows::plan(pick, value, keys, skip, params.distinct).map(Some).map_err(|e| e.context(name))
 }
 
-/// One on DataFusion's own accumulators.
+/// An aggregate on DataFusion's own accumulators.
 fn of_datafusion(
     text: &str,
     expr: &Expr,
@@ -338,9 +338,9 @@ fn of_datafusion(
     if name == "grouping" {
         return Err(Error::schema(format!("'{text}': grouping goes with GROUPING SETS, which group_by does not have")));
     }
-    // WITHIN GROUP names what is aggregated; in others an order would have to come with the rows.
+    // WITHIN GROUP names the value that is aggregated. For other aggregates the rows would need an order.
     if !function.params.order_by.is_empty() && !function.func.supports_within_group_clause() {
-        return Err(Error::schema(format!("'{text}': ORDER BY changes nothing in {name}; leave it out")));
+        return Err(Error::schema(format!("'{text}': ORDER BY changes nothing in {name}. Leave it out.")));
     }
     let props = ExecutionProps::new();
     let context = Default::default();

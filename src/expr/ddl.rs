@@ -1,11 +1,12 @@
-//! Spark's DDL strings, read and written.
+//! Reads and writes Spark's DDL strings.
 
 use super::lex::Token;
 use super::parse::Parser;
 use crate::error::near_miss;
 use crate::stack::with_room;
+use crate::time::timestamp_type;
 use crate::{Error, Result};
-use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -36,11 +37,6 @@ const TYPES: &[&str] = &[
     "CHAR",
 ];
 
-/// Spark's TIMESTAMP.
-pub(super) fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
 /// Reads "ip STRING, time TIMESTAMP, a INT NOT NULL COMMENT 'x', m MAP<STRING, INT>".
 /// VARCHAR(n) and CHAR(n) are STRING: Delta keeps their length as metadata only, which bayou does not check.
 pub fn parse_ddl(text: &str) -> Result<Schema> {
@@ -51,7 +47,7 @@ fn schema_of(text: &str) -> Result<Schema> {
     let mut parser = Parser::new(text)?;
     if parser.peek() == &Token::End {
         return Err(Error::schema(
-            "the schema is empty; write it as \"name TYPE, …\", such as \"id BIGINT, time TIMESTAMP\"",
+            "the schema is empty. Write it as \"name TYPE, …\", such as \"id BIGINT, time TIMESTAMP\".",
         ));
     }
     let fields = columns(&mut parser, Token::End)?;
@@ -102,7 +98,7 @@ fn column(parser: &mut Parser<'_>) -> Result<Field> {
     };
     parser.symbol(":");
     if matches!(parser.peek(), Token::End | Token::Symbol("," | ">")) {
-        return Err(Error::schema(format!("column '{name}' has no type; write it as \"{name} STRING\" or the like")));
+        return Err(Error::schema(format!("column '{name}' has no type. Write it as in \"{name} STRING\".")));
     }
     let data_type = data_type(parser).map_err(|e| e.context(format!("column '{name}'")))?;
     let mut nullable = true;
@@ -153,7 +149,7 @@ fn one_type(parser: &mut Parser<'_>) -> Result<DataType> {
         "STRING" => DataType::Utf8,
         "BINARY" => DataType::Binary,
         "DATE" => DataType::Date32,
-        "TIMESTAMP" | "TIMESTAMP_LTZ" => timestamp(),
+        "TIMESTAMP" | "TIMESTAMP_LTZ" => timestamp_type(),
         "TIMESTAMP_NTZ" => {
             return Err(Error::schema(
                 "TIMESTAMP_NTZ is not supported: in Delta it needs a table feature that older readers refuse. \
@@ -273,12 +269,12 @@ fn decimal(parser: &mut Parser<'_>) -> Result<DataType> {
     Ok(DataType::Decimal128(precision as u8, scale as i8))
 }
 
-/// An array as bayou makes it.
+/// The type of an array in bayou.
 pub(super) fn list_of(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("element", item, true)))
 }
 
-/// A map as bayou makes it.
+/// The type of a map in bayou.
 pub(super) fn map_of(key: DataType, value: DataType) -> DataType {
     let entries = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
     DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries), false)), false)
@@ -300,7 +296,7 @@ fn column_ddl(field: &Field, between: &str) -> String {
     out
 }
 
-/// How Spark writes a type.
+/// The name of a type as Spark writes it.
 pub fn type_to_ddl(data_type: &DataType) -> String {
     use DataType as T;
     match data_type {

@@ -1,27 +1,28 @@
 //! Decimal arithmetic with Spark's result types and rounding (half up), `spark.sql.decimalOperations.allowPrecisionLoss=true`.
 
-use super::arith::{OVERFLOW, ZERO};
+use super::arith::Op;
+use super::evaluate::{OVERFLOW, ZERO};
 use super::text::fits;
 use arrow::datatypes::i256;
 
-/// Precision and scale of the result.
-pub(super) fn result_type(op: &str, (p1, s1): (u8, i8), (p2, s2): (u8, i8)) -> (u8, i8) {
+/// The precision and scale of the result.
+pub(super) fn result_type(op: Op, (p1, s1): (u8, i8), (p2, s2): (u8, i8)) -> (u8, i8) {
     let (p1, s1, p2, s2) = (i32::from(p1), i32::from(s1), i32::from(p2), i32::from(s2));
     let (p, s) = match op {
-        "+" | "-" => {
+        Op::Add | Op::Subtract => {
             let s = s1.max(s2);
             ((p1 - s1).max(p2 - s2) + s + 1, s)
         }
-        "*" => (p1 + p2 + 1, s1 + s2),
-        "/" => {
+        Op::Multiply => (p1 + p2 + 1, s1 + s2),
+        Op::Divide => {
             let s = 6.max(s1 + p2 + 1);
             (p1 - s1 + s2 + s, s)
         }
-        "%" => {
+        Op::Remainder => {
             let s = s1.max(s2);
             ((p1 - s1).min(p2 - s2) + s, s)
         }
-        _ => ((p1 - s1 + s2).max(1), 0),
+        Op::IntegralDivide => ((p1 - s1 + s2).max(1), 0),
     };
     if p <= 38 {
         return (p as u8, s as i8);
@@ -52,7 +53,7 @@ fn rescale(v: i256, from: i32, to: i32) -> Option<i256> {
 }
 
 pub(super) fn compute(
-    op: &str,
+    op: Op,
     (a, s1): (i128, i8),
     (b, s2): (i128, i8),
     (p, s): (u8, i8),
@@ -61,38 +62,38 @@ pub(super) fn compute(
     let max = s1.max(s2);
     let wide = i256::from_i128;
     let out = match op {
-        "+" | "-" => {
-            // Mostly there is room.
+        Op::Add | Op::Subtract => {
+            // The common case: the scales are equal, and the sum fits.
             if max == s && s1 == s2 {
-                let sum = if op == "+" { a.checked_add(b) } else { a.checked_sub(b) };
+                let sum = if op == Op::Add { a.checked_add(b) } else { a.checked_sub(b) };
                 if let Some(sum) = sum {
                     return fits(sum, p).ok_or(OVERFLOW);
                 }
             }
             let (x, y) = (rescale(wide(a), s1, max), rescale(wide(b), s2, max));
             let (x, y) = x.zip(y).ok_or(OVERFLOW)?;
-            let sum = if op == "+" { x.checked_add(y) } else { x.checked_sub(y) };
+            let sum = if op == Op::Add { x.checked_add(y) } else { x.checked_sub(y) };
             rescale(sum.ok_or(OVERFLOW)?, max, s)
         }
-        "*" => rescale(wide(a).checked_mul(wide(b)).ok_or(OVERFLOW)?, s1 + s2, s),
-        "/" | "div" | "%" if b == 0 => return Err(ZERO),
-        "%" => {
+        Op::Multiply => rescale(wide(a).checked_mul(wide(b)).ok_or(OVERFLOW)?, s1 + s2, s),
+        Op::Divide | Op::IntegralDivide | Op::Remainder if b == 0 => return Err(ZERO),
+        Op::Remainder => {
             let (x, y) = (rescale(wide(a), s1, max), rescale(wide(b), s2, max));
             let (x, y) = x.zip(y).ok_or(OVERFLOW)?;
             rescale(x.checked_rem(y).ok_or(OVERFLOW)?, max, s)
         }
-        "div" => {
+        Op::IntegralDivide => {
             let (x, y) = (rescale(wide(a), s1, max), rescale(wide(b), s2, max));
             let (x, y) = x.zip(y).ok_or(OVERFLOW)?;
             x.checked_div(y)
         }
-        _ => divide(a, b, s + s2 - s1),
+        Op::Divide => divide(a, b, s + s2 - s1),
     };
     let out = out.and_then(i256::to_i128).ok_or(OVERFLOW)?;
-    if op == "div" { Ok(out) } else { fits(out, p).ok_or(OVERFLOW) }
+    if op == Op::IntegralDivide { Ok(out) } else { fits(out, p).ok_or(OVERFLOW) }
 }
 
-/// `a * 10^shift / b`, rounded half up, digit by digit where it would not fit.
+/// `a * 10^shift / b`, rounded half up. It is computed digit by digit, because `a * 10^shift` may not fit.
 fn divide(a: i128, b: i128, shift: i32) -> Option<i256> {
     let negative = (a < 0) != (b < 0);
     let (a, b) = (i256::from_i128(a).wrapping_abs(), i256::from_i128(b).wrapping_abs());

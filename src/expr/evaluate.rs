@@ -1,4 +1,4 @@
-//! A bound expression, and which rows it fails for.
+//! A bound expression, and the rows for which it fails.
 
 use super::kernel::{TOO_LARGE, room, spread};
 use crate::stack::with_room;
@@ -15,19 +15,23 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+/// The reasons why arithmetic fails for a row.
+pub(super) const OVERFLOW: &str = "arithmetic overflow";
+pub(super) const ZERO: &str = "division by zero";
+
 /// One bound scalar expression.
 #[derive(Clone)]
 pub struct Bound {
-    /// The output column: its alias, or as Spark names it.
+    /// The name of the output column: its alias, or the name that Spark gives it.
     pub name: String,
-    /// The text as Spark prints it (Databricks), or as it was typed.
+    /// The text as Spark prints it (Databricks) or as it was typed (DataFusion).
     pub sql: String,
     pub data_type: DataType,
     pub nullable: bool,
     expr: Arc<dyn PhysicalExpr>,
     columns: Vec<usize>,
     column: Option<usize>,
-    /// It is walked on a stack with room.
+    /// It is so deep that it is evaluated on a larger stack.
     deep: bool,
 }
 
@@ -53,7 +57,7 @@ impl Bound {
         Self { name, sql, data_type, nullable, expr, columns, column, deep }
     }
 
-    /// The values for every row. One row that fails makes the whole fail.
+    /// The values of all rows. One row that fails makes the whole call fail.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
         if let Some(column) = self.column {
             return Ok(batch.column(column).clone());
@@ -70,7 +74,7 @@ impl Bound {
         Ok(array)
     }
 
-    /// The values, NULL where a row failed, and those rows with the reason (which never holds a value of the row).
+    /// The values, with NULL where a row failed, and the failed rows with the reason, which never contains a value of the row.
     pub fn evaluate_rows(&self, batch: &RecordBatch) -> Result<(ArrayRef, Vec<(u32, String)>)> {
         if let Some(column) = self.column {
             return Ok((batch.column(column).clone(), vec![]));
@@ -114,28 +118,28 @@ impl Bound {
         }
     }
 
-    /// The input columns it uses.
+    /// The input columns that the expression uses.
     pub fn columns(&self) -> &[usize] {
         &self.columns
     }
 
-    /// The input column, when it is just that.
+    /// The input column, if the expression is nothing but a column.
     pub fn as_column(&self) -> Option<usize> {
         self.column
     }
 
-    /// What tells it from another expression, where its text does not: Spark prints the string 'a' and the column a alike.
+    /// Distinguishes it from other expressions. The text is not enough: Spark prints the string 'a' and the column a alike.
     pub fn identity(&self) -> String {
         identity(&self.sql, std::slice::from_ref(&self.expr))
     }
 
-    /// For DataFusion's operators.
+    /// The expression for DataFusion's operators.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.expr
     }
 }
 
-/// Whether one of them is so deep that a thread of Python's might have no room for it.
+/// Whether one of them is so deep that the stack of a Python thread could be too small for it.
 pub(super) fn is_deep(exprs: &[Arc<dyn PhysicalExpr>]) -> bool {
     fn deeper(expr: &Arc<dyn PhysicalExpr>, than: usize) -> bool {
         than == 0 || expr.children().into_iter().any(|c| deeper(c, than - 1))
@@ -143,12 +147,12 @@ pub(super) fn is_deep(exprs: &[Arc<dyn PhysicalExpr>]) -> bool {
     exprs.iter().any(|e| deeper(e, 50))
 }
 
-/// Runs what may panic within a crate of others, which is an error like any other.
+/// Runs code that may panic within a library. A panic becomes an error.
 pub(super) fn guarded(deep: bool, f: impl FnOnce() -> Result<ArrayRef, DataFusionError>) -> Result<ArrayRef, String> {
     let run = || if deep { with_room(f) } else { f() };
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(made) => made.map_err(|e| failure(&e)),
-        // Arrow panics where the values of a column have no room.
+        // Arrow panics where the values of a column are too long for its offsets.
         Err(said) => {
             let said = said.downcast_ref::<String>().map(String::as_str).or(said.downcast_ref::<&str>().copied());
             Err(if said.is_some_and(|s| s.contains("overflow")) { TOO_LARGE } else { "it cannot be computed" }.into())
@@ -156,12 +160,12 @@ pub(super) fn guarded(deep: bool, f: impl FnOnce() -> Result<ArrayRef, DataFusio
     }
 }
 
-/// Whether an expression failed for so many rows together that fewer of them might do.
+/// Whether the error means that the values of all rows together were too large: fewer rows at once may succeed.
 pub fn is_too_large(e: &Error) -> bool {
     e.kind == Kind::Malformed && e.message.contains(TOO_LARGE)
 }
 
-/// How many bytes of text an array has, or its largest part: what must have room in one.
+/// The number of bytes of text in an array, or in its largest part. This is what 32 bits of offset limit.
 pub fn text_bytes(array: &dyn Array) -> usize {
     let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
     match array.data_type() {
@@ -177,22 +181,21 @@ pub fn text_bytes(array: &dyn Array) -> usize {
     }
 }
 
-/// The pieces one after the other, if they have room.
+/// The pieces one after the other, if they fit into one array.
 fn together(pieces: &[&dyn Array]) -> Result<ArrayRef> {
     room(0, pieces.iter().map(|p| text_bytes(*p)).sum()).map_err(|_| Error::malformed(TOO_LARGE))?;
     Ok(concat(pieces)?)
 }
 
-/// `text`, and where there are strings in it a hash of what each name and value in it is.
+/// `text`, and a hash of its names and values where it has strings.
 pub(super) fn identity(text: &str, exprs: &[Arc<dyn PhysicalExpr>]) -> String {
     let (mut leaves, mut strings) = (String::new(), false);
     exprs.iter().for_each(|e| walk(e, &mut leaves, &mut strings));
-    match strings {
-        false => text.to_string(),
-        true => {
-            let hash: String = Sha256::digest(leaves.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
-            format!("{text} #{hash}")
-        }
+    if strings {
+        let hash: String = Sha256::digest(leaves.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+        format!("{text} #{hash}")
+    } else {
+        text.to_string()
     }
 }
 
@@ -206,7 +209,7 @@ fn walk(expr: &Arc<dyn PhysicalExpr>, leaves: &mut String, strings: &mut bool) {
     expr.children().into_iter().for_each(|c| walk(c, leaves, strings));
 }
 
-/// Why an expression failed on a row, in words of ours: they never hold a value of the row.
+/// Why an expression failed for a row, in our own words, which never contain a value of the row.
 #[derive(Debug)]
 pub(super) struct RowError(pub String);
 
@@ -221,7 +224,7 @@ pub(super) fn row_error(text: impl Into<String>) -> DataFusionError {
     DataFusionError::External(Box::new(RowError(text.into())))
 }
 
-/// The reason without any value: texts of others are replaced, because they quote what they failed on.
+/// The reason without any value. Texts of libraries are replaced, because they quote the value that failed.
 pub(super) fn failure(e: &DataFusionError) -> String {
     use arrow::error::ArrowError;
     let root = e.find_root();
@@ -231,8 +234,8 @@ pub(super) fn failure(e: &DataFusionError) -> String {
             None => "it cannot be computed".into(),
         },
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
-            ArrowError::DivideByZero => "division by zero".into(),
-            ArrowError::ArithmeticOverflow(_) => "arithmetic overflow".into(),
+            ArrowError::DivideByZero => ZERO.into(),
+            ArrowError::ArithmeticOverflow(_) => OVERFLOW.into(),
             ArrowError::CastError(_) | ArrowError::ParseError(_) => "a value cannot be cast".into(),
             ArrowError::ExternalError(inner) => match inner.downcast_ref::<RowError>() {
                 Some(e) => e.0.clone(),

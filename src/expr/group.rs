@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 #[derive(Clone, Debug)]
 pub enum GroupItem {
     Key(Bound),
-    /// `window(column, size, slide, offset)`; the column as the schema names it, durations as they were typed.
+    /// `window(column, size, slide, offset)`: the column has its name in the schema, durations are as they were typed.
     Window {
         column: String,
         size: String,
@@ -26,7 +26,7 @@ pub enum GroupItem {
 
 /// Reads "model", "upper(model) AS m", "window(time, '1 minute')", "session_window(time, '5 minutes')".
 pub fn parse_group_item(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<GroupItem> {
-    // Windows are bayou's own in both dialects.
+    // Both dialects have bayou's windows.
     if let Ok(item) = with_room(|| parse::item(text)) {
         if let Ast::Function(function) = &item.ast {
             if function.name == "window" || function.name == "session_window" {
@@ -53,19 +53,19 @@ fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
     } else {
         "window(time, '1 minute'), window(time, size, slide) or window(time, size, slide, offset)"
     };
-    let wrong = || Error::schema(format!("it is written as {usage}"));
+    let wrong = |why: &str| Error::schema(format!("{}: {why}. Write it as {usage}.", function.name));
     let most = if session { 2 } else { 4 };
     if !(2..=most).contains(&function.args.len()) || function.aggregate_clause().is_some() {
-        return Err(wrong());
+        return Err(wrong("a column and durations are expected"));
     }
     let Ast::Column(path) = &function.args[0] else {
-        return Err(Error::schema(format!("the first argument must be a column; {}", wrong())));
+        return Err(wrong("the first argument must be a column"));
     };
     let index = resolve_column(&path.join("."), schema)?;
     let field = schema.field(index);
     if !matches!(field.data_type(), DataType::Timestamp(..)) {
         return Err(Error::schema(format!(
-            "column '{}' is {} where the event time must be TIMESTAMP",
+            "column '{}' is {}, and the event time must be TIMESTAMP",
             field.name(),
             super::type_to_ddl(field.data_type())
         )));
@@ -81,12 +81,12 @@ fn window(function: &Function, schema: &SchemaRef) -> Result<GroupItem> {
                 crate::time::parse_span(duration).map_err(Error::schema)?;
                 durations.push(duration.clone());
             }
-            _ => return Err(Error::schema(format!("durations are strings; {}", wrong()))),
+            _ => return Err(wrong("durations must be strings")),
         }
     }
     let mut durations = durations.into_iter();
     let column = field.name().clone();
-    let size = durations.next().ok_or_else(wrong)?;
+    let size = durations.next().ok_or_else(|| wrong("a duration is expected"))?;
     if session {
         return Ok(GroupItem::Session { column, gap: size });
     }

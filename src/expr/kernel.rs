@@ -1,4 +1,4 @@
-//! What kernels read from and build with.
+//! Arguments and builders of kernels.
 
 use super::evaluate::row_error;
 use arrow::array::{
@@ -15,13 +15,13 @@ use std::sync::Arc;
 pub(super) type Kernel = Arc<dyn Fn(&Args) -> Result<ArrayRef> + Send + Sync>;
 
 pub(super) struct Args {
-    /// As they came: a scalar stays one.
+    /// The arguments as they came: a scalar is still a scalar.
     pub values: Vec<ColumnarValue>,
     arrays: Vec<ArrayRef>,
     pub rows: usize,
 }
 
-/// One argument: a scalar is an array of one, read at every row.
+/// One argument. A scalar is an array of one value, which is read for every row.
 #[derive(Clone, Copy)]
 pub(super) struct Arg<'a, A> {
     pub array: &'a A,
@@ -63,7 +63,7 @@ impl Args {
         self.arrays.len()
     }
 
-    /// The argument as an array of all rows.
+    /// The argument as an array with a value for each row.
     pub fn full(&self, k: usize) -> Result<ArrayRef> {
         spread(&self.values[k], self.rows)
     }
@@ -92,13 +92,13 @@ impl Args {
     }
 }
 
-/// Arrow's offsets are 32 bits wide: so many bytes of text a column of one batch can have. (Tests do with less memory.)
+/// At most this many bytes of text fit into a column of one batch, because Arrow's offsets have 32 bits. (Tests use less memory.)
 pub const MOST_BYTES: usize = if cfg!(test) { 16 << 20 } else { i32::MAX as usize };
 
-/// What is said where a column would be longer. Fewer rows have room (see `evaluate`).
+/// The error of a column that would be longer. Fewer rows at once may fit (see `evaluate`).
 pub(super) const TOO_LARGE: &str = "its values together are longer than 2 GiB";
 
-/// Whether so many bytes more have room.
+/// Checks that `more` bytes fit behind `have` bytes.
 pub(super) fn room(have: usize, more: usize) -> Result<()> {
     if have.saturating_add(more) > MOST_BYTES { Err(row_error(TOO_LARGE)) } else { Ok(()) }
 }
@@ -114,7 +114,7 @@ pub(super) fn spread(value: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
     value.to_array(rows)
 }
 
-/// Where it is TRUE: NULL counts as false.
+/// Where the condition is TRUE; NULL counts as false.
 pub(super) fn is_true(condition: &BooleanArray) -> BooleanArray {
     if condition.null_count() == 0 { condition.clone() } else { prep_null_mask_filter(condition) }
 }
@@ -162,7 +162,7 @@ pub(super) fn nums<T: ArrowPrimitiveType>(
     nums_as::<T>(rows, &T::DATA_TYPE, f)
 }
 
-/// For types with parameters: decimals, timestamps with a zone.
+/// As `nums`, for types with parameters: decimals, timestamps with a zone.
 pub(super) fn nums_as<T: ArrowPrimitiveType>(
     rows: usize,
     data_type: &DataType,

@@ -1,4 +1,4 @@
-//! Text to tokens, as Spark's lexer sees it: both kinds of quotes are strings, backticks are names, backslashes escape.
+//! Text to tokens, as in Spark's lexer: both kinds of quotes are strings, backticks are names, backslashes escape.
 
 use crate::{Error, Result};
 
@@ -16,7 +16,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// For messages.
+    /// The token in the words of an error message.
     pub fn describe(&self) -> String {
         match self {
             Self::Word(w) => format!("'{w}'"),
@@ -37,7 +37,7 @@ pub(super) struct Spanned {
     pub end: usize,
 }
 
-/// Longest first.
+/// The symbols, the longest first.
 const SYMBOLS: &[&str] = &[
     "<=>", ">>>", "<=", ">=", "<>", "!=", "==", "||", "::", "->", "=>", "<<", ">>", "&&", "<", ">", "=", "(", ")", "[",
     "]", ",", ".", "+", "-", "*", "/", "%", "&", "^", "|", "~", "!", ":", ";", "?", "@", "{", "}",
@@ -59,7 +59,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>> {
             'r' | 'R' if rest[1..].starts_with(['\'', '"']) => raw_string(rest)?,
             '.' if after_name(&out, at) => (Token::Symbol("."), 1),
             c if part_of_name(c) || c == '.' => {
-                // The longer of the two, as Spark's lexer: `2fa` and `0x1F` are names, `2f` and `3e5` are numbers.
+                // As in Spark's lexer, the longer of the two counts: `2fa` and `0x1F` are names, `2f` and `3e5` are numbers.
                 let (number, name) = (number(rest), rest.find(|c| !part_of_name(c)).unwrap_or(rest.len()));
                 match () {
                     () if number >= name && number > 0 => (Token::Number(rest[..number].to_string()), number),
@@ -86,7 +86,7 @@ fn part_of_name(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// The word around a character, up to blanks and what parts expressions.
+/// The word around a character, up to blanks and the characters that separate expressions.
 fn named(text: &str, at: usize) -> &str {
     let apart = |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '<' | '>' | '=' | '`' | '\'' | '"');
     let from = text[..at].rfind(apart).map_or(0, |i| i + text[i..].chars().next().map_or(1, char::len_utf8));
@@ -135,13 +135,13 @@ fn raw_string(rest: &str) -> Result<(Token, usize)> {
     Ok((Token::Text(rest[2..2 + end].to_string()), end + 3))
 }
 
-/// Spark's escapes; `\%` and `\_` stay, for LIKE.
+/// Spark's escapes. `\%` and `\_` are not changed, because LIKE needs them.
 fn string(rest: &str, quote: char) -> Result<(Token, usize)> {
     let mut value = String::new();
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((i, c)) = chars.next() {
         if c == quote {
-            // As in Spark 4.0 two quotes end a string and begin another one: 'it''s' is its.
+            // As in Spark 4.0, two quotes end a string and begin the next one: 'it''s' is its.
             return Ok((Token::Text(value), i + 1));
         }
         if c != '\\' {
@@ -178,8 +178,8 @@ fn string(rest: &str, quote: char) -> Result<(Token, usize)> {
     Err(Error::schema("a string is not closed"))
 }
 
-/// How long the number is that the text begins with; 0 where it begins with none. A number with a point must not run on into a
-/// name: `1.5x` is no `1.5`.
+/// The length of the number at the start of the text; 0 where there is none. A number with a point must not be followed by a
+/// letter: `1.5x` is not the number `1.5`.
 fn number(rest: &str) -> usize {
     let digits = |from: usize| rest[from..].bytes().take_while(u8::is_ascii_digit).count();
     let whole = digits(0);

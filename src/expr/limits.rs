@@ -1,24 +1,25 @@
-//! How large a text may be that DataFusion reads: what it makes of one is as deep as the text is long, and is walked by recursion.
+//! Limits for texts that DataFusion reads: its expressions are as deep as a text is long, and it walks them by recursion.
 
 use crate::{Error, Result};
 use datafusion::sql::sqlparser::dialect::DatabricksDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-/// As many as bayou's own expressions may have.
+/// An expression has at most this many operators, as in bayou's own dialect.
 pub(super) const MOST_OF_AN_EXPRESSION: usize = 1000;
-/// For threads that have more room.
+/// A statement has at most this many operators: it is read on a thread with a larger stack.
 const MOST_OF_A_STATEMENT: usize = 5000;
+/// Text is nested at most this many levels deep.
 const MOST_NESTED: usize = 128;
 
-/// Refuses a statement that goes too deep.
+/// Refuses a statement that is too deep.
 pub fn check_statement(text: &str) -> Result<()> {
-    // What cannot be read is told by who reads it.
+    // A text that cannot be split into tokens is reported by the parser, which reads it next.
     let Ok(tokens) = Tokenizer::new(&DatabricksDialect {}, text).tokenize() else { return Ok(()) };
     check(&tokens, MOST_OF_A_STATEMENT, '`').map_err(|why| Error::schema(format!("SQL: {why}")))
 }
 
-/// Refuses what goes too deep, and a number that runs on into a name: `2fa_id` would be the number 2, named fa_id.
+/// Refuses a text that is too deep, and a number that runs into a name: `2fa_id` would be the number 2 with the alias fa_id.
 pub(super) fn check(tokens: &[Token], most: usize, quote: char) -> Result<(), String> {
     let (mut depth, mut deepest, mut operators) = (0usize, 0, 0);
     let before = |i: usize| tokens[..i].iter().rev().find(|t| !matches!(t, Token::Whitespace(_)));
@@ -34,7 +35,7 @@ pub(super) fn check(tokens: &[Token], most: usize, quote: char) -> Result<(), St
                     && word.quote_style.is_none()
                 {
                     let name = format!("{number}{}", word.value);
-                    return Err(format!("'{name}' begins with a digit; as a name it is written {quote}{name}{quote}"));
+                    return Err(format!("'{name}' begins with a digit. Write it as a name: {quote}{name}{quote}"));
                 }
             }
             Token::Word(word) => match word.keyword {
@@ -45,7 +46,7 @@ pub(super) fn check(tokens: &[Token], most: usize, quote: char) -> Result<(), St
             },
             Token::Whitespace(_) | Token::Comma | Token::Period | Token::SemiColon | Token::EOF => {}
             Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => {}
-            // `ARRAY<` and its like are among them.
+            // Symbols such as `ARRAY<` count too.
             Token::Lt => {
                 operators += 1;
                 if matches!(before(i), Some(Token::Word(w)) if w.keyword != Keyword::NoKeyword) {

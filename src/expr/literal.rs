@@ -1,12 +1,14 @@
 //! Literals: numbers with Spark's types, dates, timestamps, intervals.
 
-use super::ddl::timestamp;
 use super::lex::Token;
 use super::parse::{Ast, Parser};
+use crate::calendar::{cast_date, cast_timestamp, date_text, timestamp_text};
+use crate::time::timestamp_type;
 use crate::{Error, Result};
 use datafusion::common::ScalarValue;
 
-/// A number as Spark types it: INT, else BIGINT, else DECIMAL; with a point DECIMAL; with an exponent DOUBLE; or by its suffix.
+/// A number with Spark's type: INT, or BIGINT, or DECIMAL, whichever fits first; with a point DECIMAL; with an exponent DOUBLE; or by
+/// its suffix.
 pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
     let wrong = || Error::schema(format!("'{text}' is not a number"));
     let out_of_range = |t: &str| Error::schema(format!("'{text}' is out of range for {t}"));
@@ -53,7 +55,7 @@ pub(super) fn number(text: &str) -> Result<(ScalarValue, String)> {
     })
 }
 
-/// `BigDecimal.toString`: with an exponent when the number is small.
+/// As `BigDecimal.toString`: small numbers have an exponent.
 fn java_decimal(value: i128, scale: i32) -> String {
     let digits = value.unsigned_abs().to_string();
     let exponent = digits.len() as i32 - 1 - scale;
@@ -99,15 +101,15 @@ fn decimal(text: &str) -> Option<(ScalarValue, String)> {
 pub(super) fn typed(kind: &str, text: &str) -> Result<(ScalarValue, String)> {
     match kind {
         "date" => {
-            let days = super::text::parse_date(text).ok_or_else(|| Error::schema(format!("'{text}' is not a DATE")))?;
-            Ok((ScalarValue::Date32(Some(days)), format!("DATE '{}'", super::text::date_text(days))))
+            let days = cast_date(text).ok_or_else(|| Error::schema(format!("'{text}' is not a DATE")))?;
+            Ok((ScalarValue::Date32(Some(days)), format!("DATE '{}'", date_text(days))))
         }
         "timestamp" | "timestamp_ltz" => {
-            let micros = super::text::parse_timestamp(text)
-                .ok_or_else(|| Error::schema(format!("'{text}' is not a TIMESTAMP")))?;
+            let micros =
+                cast_timestamp(text, None).ok_or_else(|| Error::schema(format!("'{text}' is not a TIMESTAMP")))?;
             let value = ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
-            debug_assert_eq!(value.data_type(), timestamp());
-            Ok((value, format!("TIMESTAMP '{}'", super::text::timestamp_text(micros))))
+            debug_assert_eq!(value.data_type(), timestamp_type());
+            Ok((value, format!("TIMESTAMP '{}'", timestamp_text(micros))))
         }
         "x" => {
             let padded = if text.len() % 2 == 1 { format!("0{text}") } else { text.to_string() };
@@ -118,7 +120,7 @@ pub(super) fn typed(kind: &str, text: &str) -> Result<(ScalarValue, String)> {
             let shown = format!("X'{}'", padded.to_uppercase());
             Ok((ScalarValue::Binary(Some(bytes)), shown))
         }
-        _ => Err(Error::schema(format!("{} literals are not supported; use TIMESTAMP", kind.to_uppercase()))),
+        _ => Err(Error::schema(format!("{} literals are not supported. Use TIMESTAMP.", kind.to_uppercase()))),
     }
 }
 
@@ -145,7 +147,7 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
                         parser.next();
                         if parser.word("to") {
                             return Err(Error::schema(
-                                "INTERVAL … TO … is not supported; write INTERVAL '1 day 2 hours'",
+                                "INTERVAL … TO … is not supported. Write INTERVAL '1 day 2 hours'.",
                             ));
                         }
                         parts.push((text.trim().to_string(), unit));
@@ -180,7 +182,7 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
 
 const FIELDS: [&str; 6] = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
 
-/// Which of Spark's interval fields a unit goes into.
+/// The field of Spark's intervals that a unit belongs to.
 fn field_of(unit: &str) -> usize {
     let unit = unit.to_ascii_uppercase();
     let unit = if unit.starts_with("WEEK") { "DAY" } else { unit.as_str() };
@@ -213,12 +215,12 @@ fn written(months: i64, micros: i64, first: usize, last: usize) -> String {
 fn words(text: &str) -> Result<Vec<(String, String)>> {
     let words: Vec<&str> = text.split_whitespace().collect();
     if words.is_empty() || words.len() % 2 == 1 {
-        return Err(Error::schema(format!("INTERVAL '{text}' is not an interval; write INTERVAL '1 day 2 hours'")));
+        return Err(Error::schema(format!("INTERVAL '{text}' is not an interval. Write INTERVAL '1 day 2 hours'.")));
     }
     Ok(words.chunks(2).map(|w| (w[0].to_string(), w[1].to_string())).collect())
 }
 
-/// Whether the unit is of months, and how many months or microseconds it has.
+/// Whether the unit is counted in months, and its number of months or microseconds.
 fn micros_or_months(unit: &str) -> Option<(bool, i64)> {
     Some(match unit.to_ascii_lowercase().as_str() {
         "year" | "years" => (true, 12),

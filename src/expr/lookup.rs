@@ -4,8 +4,8 @@ use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::datatypes::Schema;
 
-/// The column of that name: an exact match wins, else case does not matter. Backticks are allowed.
-/// `window.start` is `window_start` when such a column exists.
+/// The column with this name. An exact match wins; otherwise case does not matter. Backticks are allowed.
+/// `window.start` is `window_start` if there is such a column.
 pub fn resolve_column(name: &str, schema: &Schema) -> Result<usize> {
     let trimmed = name.trim();
     let bare = match trimmed.strip_prefix('`').and_then(|n| n.strip_suffix('`')) {
@@ -55,24 +55,24 @@ pub(super) fn find(name: &str, schema: &Schema) -> Result<Option<usize>> {
     }
 }
 
-/// Whether SQL takes the name as it is.
+/// Whether the name needs no backticks in SQL.
 pub(super) fn is_plain(name: &str) -> bool {
     name.starts_with(|c: char| c == '_' || c.is_alphabetic()) && name.chars().all(|c| c == '_' || c.is_alphanumeric())
 }
 
-/// The name as SQL takes it: in backticks where it must.
+/// The name for SQL, in backticks where it needs them.
 pub fn quoted(name: &str) -> String {
     if is_plain(name) { name.to_string() } else { format!("`{}`", name.replace('`', "``")) }
 }
 
-/// A column of which this text is the bare name, although its name must be in backticks.
+/// Advice where the text is the name of a column that must be in backticks.
 pub(super) fn meant(text: &str, schema: &Schema) -> Option<String> {
     let lower = text.trim().to_lowercase();
     let found = schema.fields().iter().find(|f| !is_plain(f.name()) && f.name().to_lowercase() == lower)?;
-    Some(format!("There is a column named so: write it in backticks, {}.", quoted(found.name())))
+    Some(format!("There is a column of this name: write it in backticks, {}.", quoted(found.name())))
 }
 
-/// The same of a column whose name stands somewhere in the text.
+/// The same where the name of such a column is somewhere in the text.
 pub(super) fn meant_within(text: &str, schema: &Schema) -> Option<String> {
     let lower = text.to_lowercase();
     let odd = schema.fields().iter().filter(|f| !is_plain(f.name()) && f.name().len() > 1 && !text.contains('`'));
@@ -88,7 +88,7 @@ pub(super) fn unknown(name: &str, schema: &Schema) -> Error {
     let shown: Vec<String> = names.iter().map(|n| quoted(n)).collect();
     let mut suggestion = did_you_mean(name, shown.iter().map(String::as_str));
     if suggestion.is_empty() {
-        // Two letters the wrong way round in a short name: "bmp".
+        // Two swapped letters in a short name: "bmp".
         let lower = name.to_lowercase();
         let near = names.iter().find(|n| name.len() > 1 && strsim::osa_distance(&lower, &n.to_lowercase()) == 1);
         suggestion = near.map(|n| format!(" Did you mean '{n}'?")).unwrap_or_default();

@@ -4,28 +4,27 @@
 //! text -> parse (Spark's grammar) -> bind (types and coercion as Spark 4.0 ANSI) -> DataFusion's PhysicalExpr -> evaluate
 //! ```
 //!
-//! In `Dialect::Databricks` nothing is planned by DataFusion: `bind` decides every type and inserts every cast, since DataFusion's planner
-//! coerces, folds case and divides otherwise than Spark. Functions are those of the allow list in `functions`, each with recorded
-//! answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's own planner, without a list.
+//! In `Dialect::Databricks` DataFusion plans nothing: `bind` decides every type and inserts every cast, because DataFusion's planner
+//! coerces, folds case and divides in a different way than Spark. The functions are those of the allow list in `functions`. Each has
+//! recorded answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's planner, without a list.
 
 mod aggregate;
-#[cfg(test)]
-mod aggregate_test;
 mod aggregation;
 mod arith;
 mod bind;
+mod bits;
+mod build;
 mod cast;
 mod coerce;
 mod compare;
 mod datafusion_dialect;
 mod ddl;
 mod decimal;
-#[cfg(test)]
-mod edge_test;
 mod evaluate;
-mod function;
+mod float_order;
 mod functions;
 mod group;
+mod group_function;
 mod java_regex;
 mod kernel;
 mod lex;
@@ -34,10 +33,9 @@ mod literal;
 mod lookup;
 mod nested;
 mod node;
-mod ordered;
+mod once;
 mod parse;
-mod shared;
-mod sorted;
+mod sorted_rows;
 mod spark_aggregates;
 #[cfg(test)]
 mod test;
@@ -48,24 +46,23 @@ pub use aggregation::{Aggregation, bind_aggregation};
 pub use bind::{bind, bind_predicate, bind_select};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
 pub use evaluate::{Bound, is_too_large, text_bytes};
-pub use function::{AggregateItem, GroupFunction};
+pub use float_order::normalize;
 pub use functions::{Listed, listed};
 pub use group::{GroupItem, parse_group_item};
+pub use group_function::{AggregateItem, GroupFunction};
 pub use kernel::MOST_BYTES;
 pub use limits::check_statement;
 pub use lookup::{quoted, resolve_column};
-pub use ordered::normalize;
-pub use text::{parse_date, parse_timestamp_in};
 
 use serde::{Deserialize, Serialize};
 
-/// Whose meaning an expression has.
+/// The SQL dialect of an expression.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// Databricks SQL with ANSI semantics; functions from an allow list.
+    /// Databricks SQL with ANSI semantics, and the functions of an allow list.
     #[default]
     Databricks,
-    /// DataFusion's own.
+    /// DataFusion's SQL and functions.
     DataFusion,
 }

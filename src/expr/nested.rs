@@ -4,9 +4,9 @@ use super::cast::implicit;
 use super::coerce::{canonical, is_int};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
+use super::float_order::normalize;
 use super::kernel::{Args, Kernel};
 use super::node::Typed;
-use super::ordered::normalize;
 use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, UInt32Builder, make_array};
@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion::error::Result as DfResult;
 use std::sync::Arc;
 
-/// `s.name`, also the value of that key in a map.
+/// `s.name`: a field of a struct, or the value of a key of a map.
 pub(super) fn field(operand: Typed, name: &str) -> Result<Typed> {
     let sql = format!("{}.{name}", operand.sql);
     match operand.data_type.clone() {
@@ -57,7 +57,7 @@ pub(super) fn field(operand: Typed, name: &str) -> Result<Typed> {
     }
 }
 
-/// `array[i]` (from 0; out of range is an error), `map[key]` (NULL when there is none).
+/// `array[i]` (from 0; an index out of range is an error), `map[key]` (NULL where the map does not have the key).
 pub(super) fn subscript(operand: Typed, index: Typed) -> Result<Typed> {
     let sql = format!("{}[{}]", operand.sql, index.sql);
     match operand.data_type.clone() {
@@ -75,7 +75,7 @@ pub(super) fn subscript(operand: Typed, index: Typed) -> Result<Typed> {
                 let index = implicit(index, &canonical(kv[0].data_type()))?;
                 map_value(operand, index, kv[1].data_type().clone(), sql)
             }
-            _ => Err(Error::schema(format!("{sql}: a strange map"))),
+            _ => Err(Error::schema(format!("{sql}: the entries of this MAP are not key and value"))),
         },
         other => {
             Err(Error::schema(format!("{sql}: {} is {}, which has no elements", operand.sql, type_to_ddl(&other))))
@@ -85,7 +85,7 @@ pub(super) fn subscript(operand: Typed, index: Typed) -> Result<Typed> {
 
 pub(super) const OUT_OF_RANGE: &str = "an array index is out of range";
 
-/// The element that `pick(length, index)` names.
+/// The element at the position `pick(length, index)`.
 pub(super) fn list_item(
     list: Typed,
     index: Typed,
@@ -116,7 +116,7 @@ pub(super) fn list_item(
     Ok(Typed::call(vec![list, index], item, true, sql, kernel))
 }
 
-/// Equality of all keys with each row's wanted key is one Arrow kernel.
+/// The value of a key of each map. One Arrow kernel compares all keys of all rows with the key of their row.
 pub(super) fn map_value(map: Typed, key: Typed, value: DataType, sql: String) -> Result<Typed> {
     let kernel: Kernel = Arc::new(move |a: &Args| -> DfResult<ArrayRef> {
         let array = a.full(0)?;

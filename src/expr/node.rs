@@ -1,4 +1,4 @@
-//! A typed expression while it is bound, and the physical expressions of our own.
+//! Typed expressions while they are bound, and our own physical expressions.
 
 use super::evaluate::guarded;
 use super::kernel::{Args, Kernel};
@@ -16,19 +16,19 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// An expression with the type Spark gives it, and how Spark prints it.
+/// An expression with its type and its text in Spark.
 #[derive(Clone)]
 pub(super) struct Typed {
     pub expr: Arc<dyn PhysicalExpr>,
     pub data_type: DataType,
     pub nullable: bool,
     pub sql: String,
-    /// Whether it was written as a literal: beside a DECIMAL such a number has only the digits it has, as in Spark.
+    /// Whether it was written as a literal. As in Spark, the precision of such a number beside a DECIMAL is the number of its digits.
     pub literal: bool,
 }
 
 impl Typed {
-    /// Neither a literal nor a constant.
+    /// An expression that is neither a literal nor a constant.
     pub fn other(expr: Arc<dyn PhysicalExpr>, data_type: DataType, nullable: bool, sql: String) -> Self {
         Self { expr, data_type, nullable, sql, literal: false }
     }
@@ -56,7 +56,7 @@ impl Typed {
         typed
     }
 
-    /// The value, when it does not depend on the row.
+    /// The value, if it does not depend on the row.
     pub fn constant(&self) -> Option<&ScalarValue> {
         self.expr.downcast_ref::<Literal>().map(Literal::value)
     }
@@ -77,7 +77,7 @@ impl Typed {
         self
     }
 
-    /// A call of a kernel; computed now when no argument depends on the row.
+    /// A call of a kernel. It is computed now if no argument depends on the row.
     pub fn call(args: Vec<Typed>, data_type: DataType, nullable: bool, sql: String, kernel: Kernel) -> Self {
         let nullable = nullable || args.iter().any(|a| a.nullable);
         let children: Vec<_> = args.iter().map(|a| a.expr.clone()).collect();
@@ -87,7 +87,7 @@ impl Typed {
         Self::other(expr, data_type, nullable, sql).fold(&args)
     }
 
-    /// Around a physical expression of DataFusion's.
+    /// Wraps a physical expression of DataFusion's. It is computed now if no argument depends on the row.
     pub fn wrap(
         expr: Arc<dyn PhysicalExpr>,
         args: &[Typed],
@@ -111,7 +111,7 @@ impl Typed {
             Ok(Ok(value)) if value.data_type() == self.data_type => {
                 Self { nullable: value.is_null(), expr: Arc::new(Literal::new(value)), ..self }
             }
-            // It fails when it is run, for every row, as in Spark.
+            // As in Spark, it fails when it is evaluated, for every row.
             _ => self,
         }
     }
@@ -190,8 +190,8 @@ impl PhysicalExpr for Call {
     }
 }
 
-/// AND and OR that evaluate the right side only for the rows that need it, when it fails on others: `b <> 0 AND a / b > 1`.
-/// DataFusion's own evaluates it for all rows as soon as one needs it.
+/// AND and OR. If the right side fails, it is evaluated again, only for the rows that need it: `b <> 0 AND a / b > 1`. DataFusion's own
+/// evaluate it for all rows as soon as one row needs it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Logic {
     pub and: bool,
@@ -245,7 +245,7 @@ impl PhysicalExpr for Logic {
     }
 }
 
-/// The first that is not NULL; later ones are evaluated only for the rows that need them.
+/// The first value that is not NULL. Later arguments are evaluated only for the rows that need them.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Coalesce {
     pub args: Vec<Arc<dyn PhysicalExpr>>,

@@ -1,6 +1,7 @@
 //! Spark's expression grammar (`SqlBaseParser.g4`), with its precedences.
 //!
-//! Not sqlparser: its precedences of NOT, `||`, the bit operators and DIV are other than Spark's, and so are its strings.
+//! This is not sqlparser, because errors here say which token is expected after which text, and refuse constructs by name. The
+//! precedences of NOT, `||`, the bit operators and DIV, and the rules of strings, are Spark's, which differ from sqlparser's.
 
 mod call;
 
@@ -17,11 +18,11 @@ pub(super) enum Ast {
     Null,
     Bool(bool),
     Text(String),
-    /// As it was typed, with its suffix and perhaps a minus sign.
+    /// The number as it was typed, with its suffix. It may have a minus sign.
     Number(String),
     /// DATE '…', TIMESTAMP '…', X'…'.
     Typed(String, String),
-    /// Months, microseconds, and how Spark prints it.
+    /// Months, microseconds, and the text that Spark prints.
     Interval {
         months: i64,
         micros: i64,
@@ -89,7 +90,7 @@ impl Function {
         Ast::Function(Self { name: name.to_lowercase(), args, ..Self::default() })
     }
 
-    /// What goes with aggregate functions only, if anything is there.
+    /// The clause of the call that only aggregate functions may have, if there is one.
     pub fn aggregate_clause(&self) -> Option<&'static str> {
         if self.distinct {
             return Some("DISTINCT");
@@ -112,7 +113,7 @@ impl Function {
 pub(super) struct Order {
     pub ast: Ast,
     pub descending: bool,
-    /// As it was written; Spark's NULLs are the smallest.
+    /// `None` where the text does not say it; NULL is the smallest value in Spark.
     pub nulls_first: Option<bool>,
 }
 
@@ -124,7 +125,7 @@ pub(super) struct Item {
 }
 
 const MAX_DEPTH: usize = 128;
-/// `a AND b AND …` is as deep as it is long.
+/// At most this many operators in one expression: `a AND b AND …` is parsed as deep as it is long.
 const MAX_OPERATORS: usize = 1000;
 
 pub(super) struct Parser<'a> {
@@ -154,7 +155,7 @@ pub(super) fn item(text: &str) -> Result<Item> {
     let mut all = items(text)?;
     match (all.len(), all.pop()) {
         (1, Some(item)) => Ok(item),
-        (n, _) => Err(Error::schema(format!("'{text}' is {n} expressions where one is wanted"))),
+        (n, _) => Err(Error::schema(format!("'{text}' has {n} expressions; exactly one is expected"))),
     }
 }
 
@@ -188,7 +189,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    /// Takes a `>`; from `>>` the first half.
+    /// Takes a `>`, also the first half of `>>`.
     pub fn split_angle(&mut self) -> bool {
         let rest = match self.peek() {
             Token::Symbol(">") => {
@@ -263,12 +264,13 @@ impl<'a> Parser<'a> {
         Ok(Item { ast, alias })
     }
 
-    /// One level deeper: what nests without end is an error, not the end of the stack.
+    /// Goes one level deeper. Text that nests too deep is an error instead of an overflow of the stack.
     pub fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
-        match self.depth > MAX_DEPTH {
-            true => Err(Error::schema(format!("the text is nested more than {MAX_DEPTH} levels deep"))),
-            false => Ok(()),
+        if self.depth > MAX_DEPTH {
+            Err(Error::schema(format!("the text is nested more than {MAX_DEPTH} levels deep")))
+        } else {
+            Ok(())
         }
     }
 
@@ -310,7 +312,7 @@ impl<'a> Parser<'a> {
             count += 1;
         }
         if count > MAX_DEPTH {
-            return Err(Error::schema("too many NOTs"));
+            return Err(Error::schema(format!("the expression has more than {MAX_DEPTH} NOTs in a row")));
         }
         let mut ast = self.predicate()?;
         for _ in 0..count {
@@ -381,7 +383,10 @@ impl<'a> Parser<'a> {
             _ => "RLIKE",
         };
         if self.is_word(0, "any") || self.is_word(0, "all") || self.is_word(0, "some") {
-            return Err(Error::schema(format!("'{}': {kind} ANY and ALL are not supported; use OR / AND", self.text)));
+            return Err(Error::schema(format!(
+                "'{}': {kind} ANY and ALL are not supported. Use OR and AND.",
+                self.text
+            )));
         }
         let pattern = Box::new(self.comparison()?);
         let escape = if kind != "RLIKE" && self.word("escape") {
@@ -412,7 +417,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// From the weakest: `|`, `^`, `&`, shifts, `+ - ||`, `* / % DIV`.
+    /// The levels from the weakest: `|`, `^`, `&`, shifts, `+ - ||`, `* / % DIV`.
     fn binary(&mut self, level: usize) -> Result<Ast> {
         const LEVELS: [&[&str]; 6] =
             [&["|"], &["^"], &["&"], &["<<", ">>", ">>>"], &["+", "-", "||"], &["*", "/", "%"]];
@@ -568,7 +573,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Whether the word before token `n` stands for itself: a column may be named `end` or `case`, as in Spark. `opens`: an expression
+    /// Whether the word before token `n` is a column: as in Spark, a column may be named `end` or `case`. `opens` means that an expression
     /// may follow the keyword.
     fn bare(&self, n: usize, opens: bool) -> bool {
         match self.ahead(n) {
@@ -580,7 +585,7 @@ impl<'a> Parser<'a> {
                     "when", "then", "else", "end", "is", "as", "and", "or", "between", "in", "like", "ilike", "rlike",
                     "regexp", "div", "asc", "desc",
                 ];
-                // `CASE WHEN` is none of them.
+                // In `CASE WHEN` the word is the keyword.
                 follows.iter().skip(usize::from(opens)).any(|f| w.eq_ignore_ascii_case(f))
             }
             _ => false,

@@ -1,15 +1,16 @@
-//! The aggregates of the Databricks dialect: what each means in Spark, on DataFusion's accumulators.
+//! The aggregates of the Databricks dialect, with their meaning in Spark, on DataFusion's accumulators.
 
 use super::aggregate::{Aggregate, Finish, Plan};
-use super::bind::{self, Binder};
+use super::bind::Binder;
+use super::build;
 use super::cast::implicit;
 use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
 use super::ddl::{list_of, type_to_ddl};
+use super::float_order::{self, normalised};
 use super::kernel::nums;
 use super::node::Typed;
-use super::ordered::{self, normalised};
 use super::parse::{Ast, Function};
-use super::sorted::{self, Key, Pick, Rows, Skip};
+use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
 use arrow::compute::SortOptions;
@@ -18,7 +19,7 @@ use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate as df;
 use std::sync::Arc;
 
-/// Every aggregate, and how it is called.
+/// All aggregates, and how they are called.
 pub(super) const AGGREGATES: &[(&str, &str)] = &[
     ("any", "any(condition)"),
     ("any_value", "any_value(expr), any_value(expr ORDER BY key, …)"),
@@ -74,7 +75,7 @@ pub(super) const AGGREGATES: &[(&str, &str)] = &[
     ("variance", "variance(expr)"),
 ];
 
-/// Those whose result depends on an order of the rows, or may be given one.
+/// Aggregates whose result depends on the order of the rows, or which may be given an order.
 const ORDERED: &[&str] = &[
     "any_value",
     "array_agg",
@@ -88,7 +89,7 @@ const ORDERED: &[&str] = &[
     "string_agg",
 ];
 
-/// One call as an aggregate.
+/// Binds one call of an aggregate.
 pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
     let name = function.name.as_str();
     let mut binder = Binder::new(schema);
@@ -104,7 +105,7 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
     let filter = match &function.filter {
         None => None,
         Some(filter) => {
-            let filter = bind::condition(binder.expr(filter)?)?;
+            let filter = build::condition(binder.expr(filter)?)?;
             sql = format!("{sql} FILTER (WHERE {})", filter.sql);
             Some(filter.expr)
         }
@@ -113,7 +114,7 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
         over_order(function, args, keys, schema)?
     } else {
         if name == "count" && function.distinct {
-            // Equal floats have one form: NaN is NaN and -0.0 is 0.0.
+            // Equal floats get one form: all NaNs are equal, and -0.0 is 0.0.
             args = args.into_iter().map(normalised).collect();
         }
         plan(name, args, function.distinct)?
@@ -126,13 +127,13 @@ pub(super) fn check_count(function: &Function, wanted: usize) -> Result<()> {
     if given == wanted {
         return Ok(());
     }
-    Err(Error::schema(format!("{name}: {given} arguments given; it is called as {}", usage(name))))
+    Err(Error::schema(format!("{name}: {given} arguments given. Call it as {}.", usage(name))))
 }
 
-/// What stands beside the arguments must mean something.
+/// Refuses clauses that have no meaning for the aggregate.
 pub(super) fn check_clauses(function: &Function) -> Result<()> {
     let name = function.name.as_str();
-    let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}; it is called as {}", usage(name))));
+    let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}. Call it as {}.", usage(name))));
     let takes_distinct = match name {
         "count" | "sum" | "avg" | "mean" | "collect_set" | "min" | "max" | "bool_and" | "bool_or" | "every"
         | "some" | "any" | "listagg" | "string_agg" => true,
@@ -160,7 +161,7 @@ fn keys(function: &Function, binder: &mut Binder) -> Result<Vec<Key>> {
     let key = |order: &super::parse::Order| {
         let options = SortOptions {
             descending: order.descending,
-            // To Spark, NULL is the smallest.
+            // In Spark, NULL is the smallest value.
             nulls_first: order.nulls_first.unwrap_or(!order.descending),
         };
         Ok(Key { by: binder.expr(&order.ast)?, options })
@@ -168,7 +169,7 @@ fn keys(function: &Function, binder: &mut Binder) -> Result<Vec<Key>> {
     function.order_by.iter().map(key).collect()
 }
 
-/// As Spark writes it, where Spark has it.
+/// The call as Spark prints it, if Spark has it.
 fn text(function: &Function, args: &[Typed], keys: &[Key]) -> String {
     let name = function.name.as_str();
     let mut shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
@@ -181,7 +182,7 @@ fn text(function: &Function, args: &[Typed], keys: &[Key]) -> String {
         format!("{}{direction}{nulls}", key.by.sql)
     };
     let order = |full: bool| keys.iter().map(|k| key(k, full)).collect::<Vec<_>>().join(", ");
-    // Arguments that are not given are written; other names become the one that Spark replaces them by.
+    // Spark prints the defaults of arguments, and replaces an alias of a function by its name.
     let name = match (name, args.len()) {
         ("percentile", 2) => {
             shown.push("1");
@@ -215,10 +216,10 @@ fn text(function: &Function, args: &[Typed], keys: &[Key]) -> String {
     format!("{name}({distinct}{shown} ORDER BY {}){nulls}", order(false))
 }
 
-/// Those that need an order.
+/// Aggregates that need an order of the rows.
 fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema: &SchemaRef) -> Result<Plan> {
     let name = function.name.as_str();
-    let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
+    let wrong = |why: String| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name)));
     let counts = match name {
         "nth_value" => 2..=2,
         "array_agg" | "collect_list" => 1..=1,
@@ -249,7 +250,7 @@ fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema:
             skip = Skip::NullValue;
             let value = Param::TextOrBytes.take(name, 0, value)?;
             let separator = separator(&value, second).map_err(|e| wrong(e.message))?;
-            return sorted::plan(Pick::Rows(Rows::Joined(separator)), value, keys, skip, function.distinct)
+            return sorted_rows::plan(Pick::Rows(Rows::Joined(separator)), value, keys, skip, function.distinct)
                 .map_err(|e| wrong(e.message));
         }
         _ => {
@@ -258,17 +259,17 @@ fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema:
                 Some(Some(ScalarValue::Boolean(Some(true)))) => skip = Skip::NullValue,
                 _ => return Err(wrong("whether NULLs are ignored must be true or false".into())),
             }
-            // Any will do, so it is the same one every time: the smallest there is.
+            // Any value is correct. The smallest is the same one every time.
             if keys.is_empty() {
                 skip = Skip::NullValue;
             }
             if name.starts_with("last") { Pick::Last } else { Pick::First }
         }
     };
-    sorted::plan(pick, value, keys, skip, function.distinct).map_err(|e| wrong(e.message))
+    sorted_rows::plan(pick, value, keys, skip, function.distinct).map_err(|e| wrong(e.message))
 }
 
-/// Why an order is needed, and how it is written.
+/// The error of a call without an order: why it needs one, and how to write it.
 fn needs_order(name: &str, value: &str, second: Option<&str>, schema: &SchemaRef) -> String {
     let time = schema.fields().iter().find(|f| is_timestamp(f.data_type())).or_else(|| schema.fields().first());
     let key = time.map_or("time", |f| f.name().as_str());
@@ -298,19 +299,19 @@ fn usage(name: &str) -> &'static str {
     AGGREGATES.iter().find(|(n, _)| *n == name).map_or("", |(_, usage)| usage)
 }
 
-/// `regr_r2` of its three sums. As Spark 4.0 has it: NULL where y does not vary, 1 where x does not.
+/// `regr_r2` from its three sums. As in Spark 4.0, it is NULL where y does not vary, and 1 where x does not vary.
 pub(super) fn r2(sums: [Typed; 3]) -> Typed {
     let sql = sums[0].sql.replacen("regr_sxx", "regr_r2", 1);
     of_sums(sums, sql, |xx, yy, xy| (yy != 0.0).then(|| if xx == 0.0 { 1.0 } else { xy * xy / xx / yy }))
 }
 
-/// `corr` of its three sums, which are about the means: DataFusion's own takes the difference of two sums of squares, which are
-/// nearly equal where the values are far from zero. NULL where one side does not vary.
+/// `corr` from its three sums, which are taken about the means. DataFusion's own subtracts two sums of squares, which are nearly equal
+/// where the values are far from zero. The result is NULL where one side does not vary.
 pub(super) fn corr(sums: [Typed; 3], sql: String) -> Typed {
     of_sums(sums, sql, |xx, yy, xy| (xx != 0.0 && yy != 0.0).then(|| xy / (xx.sqrt() * yy.sqrt())))
 }
 
-/// What `value` makes of the sums about the means: of x squared, y squared, and x times y. NULL where one of them is.
+/// The result of `value` over three sums about the means: of x squared, y squared, and x times y. NULL where one of them is NULL.
 fn of_sums(sums: [Typed; 3], sql: String, value: fn(f64, f64, f64) -> Option<f64>) -> Typed {
     Typed::call(
         sums.into(),
@@ -334,7 +335,7 @@ fn wide_decimal(arg: Typed, p: u8, s: i8) -> Typed {
 }
 
 fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
-    let wrong = |why: String| Error::schema(format!("{name}: {why}; it is called as {}", usage(name)));
+    let wrong = |why: String| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name)));
     let counts = match name {
         "count" => 1..=usize::MAX,
         "covar_pop" | "covar_samp" | "percentile" | "max_by" | "min_by" => 2..=2,
@@ -349,7 +350,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
     let double = DataType::Float64;
     if name == "count" {
         if distinct {
-            let args = if args.len() > 1 { vec![sorted::together(args)?] } else { args };
+            let args = if args.len() > 1 { vec![sorted_rows::together(args)?] } else { args };
             return Ok(Plan { distinct, ..Plan::new(df::count::count_udaf(), args, bigint).not_null() });
         }
         return Ok(Plan::new(df::count::count_udaf(), vec![counted(args)?], bigint).not_null());
@@ -364,9 +365,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "regr_avgx" | "regr_avgy" => {
             args = args.into_iter().enumerate().map(|(i, a)| Param::Number.take(name, i, a)).collect::<Result<_>>()?;
             let averaged = args[usize::from(name == "regr_avgx")].clone();
-            let both = bind::logic(true, bind::is_null(args.remove(0), true), bind::is_null(args.remove(0), true))?;
+            let both = build::logic(true, build::is_null(args.remove(0), true), build::is_null(args.remove(0), true))?;
             let sql = averaged.sql.clone();
-            return plan("avg", vec![bind::choose(vec![both], vec![averaged], sql)?], false);
+            return plan("avg", vec![build::choose(vec![both], vec![averaged], sql)?], false);
         }
         _ => {}
     }
@@ -380,21 +381,21 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
     };
     let plan = match name {
         "count_if" => {
-            let condition = bind::condition(first)?;
+            let condition = build::condition(first)?;
             let one = Typed::literal(ScalarValue::Int32(Some(1)), "1");
-            let hit = bind::choose(vec![condition], vec![one], "hit".into())?;
+            let hit = build::choose(vec![condition], vec![one], "hit".into())?;
             Plan::new(df::count::count_udaf(), vec![hit], bigint).not_null()
         }
         "sum" => match t {
-            // In i128, so that an overflow of BIGINT is seen at the end.
+            // The sum has 128 bits, so that an overflow of BIGINT shows at the end.
             DataType::Int64 => {
                 let wide = implicit(first, &DataType::Decimal128(20, 0))?;
                 Plan::new(df::sum::sum_udaf(), vec![wide], bigint)
             }
             t if is_int(&t) => Plan::new(df::sum::sum_udaf(), vec![implicit(first, &bigint)?], bigint),
             DataType::Decimal128(p, s) => {
-                // DataFusion's sum wraps around. Of up to 28 digits ten billion rows and more have room in 128 bits; others are
-                // summed in 256, so that only the sum itself can be too large, whatever the order of the rows.
+                // DataFusion's sum wraps around. For up to 28 digits, 128 bits have room for more than ten billion rows. Other sums
+                // have 256 bits, so that only the sum itself can be too large, whatever the order of the rows.
                 let plan = match p {
                     ..=28 => Plan::new(df::sum::sum_udaf(), vec![first], DataType::Null),
                     _ => Plan::new(df::sum::sum_udaf(), vec![wide_decimal(first, p, s)], DataType::Null),
@@ -403,21 +404,21 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             _ => doubles(df::sum::sum_udaf(), if distinct { normalised(first) } else { first })?,
         },
-        // Equal doubles may come of different whole numbers: what is distinct is the numbers.
+        // Different whole numbers may become equal doubles: the whole numbers decide what is distinct.
         "avg" | "mean" if distinct && t == DataType::Int64 => {
             Plan::new(df::array_agg::array_agg_udaf(), vec![first], double).grows().ignore_nulls().finish(Finish::Mean)
         }
         "avg" | "mean" => match t {
             DataType::Decimal128(p, s) if p <= 33 => {
                 if distinct {
-                    return Err(wrong("DISTINCT of DECIMAL is not supported; use CAST(… AS DOUBLE)".into()));
+                    return Err(wrong("DISTINCT of DECIMAL is not supported. Use CAST(… AS DOUBLE)".into()));
                 }
-                // DataFusion cuts where Spark rounds half up: one digit more tells the two apart.
+                // DataFusion truncates, and Spark rounds half up. One more digit is enough to round it here.
                 let wide = implicit(first, &DataType::Decimal128(p + 1, s + 1))?;
                 Plan::new(df::average::avg_udaf(), vec![wide], DataType::Decimal128(p + 4, s + 4))
             }
             DataType::Decimal128(..) => {
-                return Err(wrong("DECIMAL of more than 33 digits is not supported; use CAST".into()));
+                return Err(wrong("DECIMAL of more than 33 digits is not supported. Use CAST".into()));
             }
             _ => doubles(df::average::avg_udaf(), if distinct { normalised(first) } else { first })?,
         },
@@ -427,11 +428,11 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             let udaf = if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() };
             if t == DataType::Null {
-                return Err(wrong("NULL has no type; use CAST".into()));
+                return Err(wrong("NULL has no type. Use CAST".into()));
             }
             if is_float(&t) {
-                // DataFusion's do not know that NaN is the greatest.
-                return Ok(Plan::new(udaf, vec![ordered::key(first)], t).finish(Finish::Ordered));
+                // In DataFusion's own, NaN is not the greatest.
+                return Ok(Plan::new(udaf, vec![float_order::key(first)], t).finish(Finish::Ordered));
             }
             Plan::new(udaf, vec![first], t)
         }
@@ -440,7 +441,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "variance" | "var_samp" => doubles(df::variance::var_samp_udaf(), first)?,
         "var_pop" => doubles(df::variance::var_pop_udaf(), first)?,
         "covar_pop" | "covar_samp" => {
-            let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
+            let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are expected".into()))?;
             let udaf = match name {
                 "covar_pop" => df::covariance::covar_pop_udaf(),
                 _ => df::covariance::covar_samp_udaf(),
@@ -448,7 +449,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             Plan::new(udaf, vec![to_double(first)?, to_double(second)?], double)
         }
         "regr_slope" | "regr_intercept" | "regr_sxx" | "regr_syy" | "regr_sxy" => {
-            let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
+            let second = rest.into_iter().next().ok_or_else(|| wrong("two arguments are expected".into()))?;
             let udaf = match name {
                 "regr_slope" => df::regr::regr_slope_udaf(),
                 "regr_intercept" => df::regr::regr_intercept_udaf(),
@@ -459,16 +460,16 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             Plan::new(udaf, vec![to_double(first)?, to_double(second)?], double)
         }
         "max_by" | "min_by" => {
-            let by = rest.into_iter().next().ok_or_else(|| wrong("two arguments are wanted".into()))?;
+            let by = rest.into_iter().next().ok_or_else(|| wrong("two arguments are expected".into()))?;
             let keys = vec![Key { by, options: SortOptions::default() }];
             let pick = if name == "max_by" { Pick::Last } else { Pick::First };
-            sorted::plan(pick, first, keys, Skip::NullKey, false).map_err(|e| wrong(e.message))?
+            sorted_rows::plan(pick, first, keys, Skip::NullKey, false).map_err(|e| wrong(e.message))?
         }
         "bool_and" | "every" => truth(df::bool_and_or::bool_and_udaf(), first)?,
         "bool_or" | "some" | "any" => truth(df::bool_and_or::bool_or_udaf(), first)?,
         "bit_and" | "bit_or" | "bit_xor" => {
             if !is_int(&t) {
-                return Err(wrong("a whole number is wanted".into()));
+                return Err(wrong("a whole number is expected".into()));
             }
             let udaf = match name {
                 "bit_and" => df::bit_and_or_xor::bit_and_udaf(),
@@ -483,10 +484,10 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             doubles(df::array_agg::array_agg_udaf(), first)?.grows().ignore_nulls().finish(Finish::Interpolated(p))
         }
         "approx_percentile" | "percentile_approx" => {
-            // Exact: a value of the data that leaves no more than that share below it.
+            // Exact: the result is a value of the data, with at most this share of the values below it.
             let p = percentage(&rest, &wrong)?;
             if !is_number(&t) && !matches!(t, DataType::Date32 | DataType::Timestamp(..)) {
-                return Err(wrong("a number, a date or a timestamp is wanted".into()));
+                return Err(wrong("a number, a date or a timestamp is expected".into()));
             }
             Plan::new(df::array_agg::array_agg_udaf(), vec![first], t)
                 .grows()
@@ -495,12 +496,12 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         }
         "approx_count_distinct" => {
             let first = normalised(first);
-            let first = if is_float(&t) { ordered::key(first) } else { first };
+            let first = if is_float(&t) { float_order::key(first) } else { first };
             Plan::new(df::approx_distinct::approx_distinct_udaf(), vec![first], bigint).not_null()
         }
         "collect_list" | "array_agg" | "collect_set" => {
             if t == DataType::Null {
-                return Err(wrong("NULL has no type; use CAST".into()));
+                return Err(wrong("NULL has no type. Use CAST".into()));
             }
             let set = name == "collect_set";
             let first = if set { normalised(first) } else { first };
@@ -520,13 +521,13 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
     Ok(Plan { distinct, ..plan })
 }
 
-/// One argument that is NULL when any of them is.
+/// One argument that is NULL where any of the arguments is NULL.
 fn counted(mut args: Vec<Typed>) -> Result<Typed> {
     if args.len() == 1 {
         return Ok(args.remove(0));
     }
-    let all = bind::all_of(true, args.into_iter().map(|a| bind::is_null(a, true)).collect())?;
-    bind::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
+    let all = build::all_of(true, args.into_iter().map(|a| build::is_null(a, true)).collect())?;
+    build::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
 }
 
 fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {

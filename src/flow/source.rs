@@ -1,7 +1,7 @@
 //! Where rows come from: topics, messages or rows at hand.
 
 use crate::batch::Messages;
-use crate::decode::{DecodeOptions, Format, output_schema};
+use crate::decode::{DecodeOptions, output_schema};
 use crate::expr;
 use crate::kafka::{Connection, OffsetSpec};
 use crate::position::{Offset, Partition, Positions, Topic, TopicPartition};
@@ -55,11 +55,7 @@ impl KafkaSource {
 
     pub fn describe(&self) -> String {
         let topics: Vec<_> = self.topics.iter().map(Topic::as_str).collect();
-        let format = match self.decode.format {
-            Format::Json => "json",
-            Format::Raw => "raw",
-        };
-        format!("read {} as {format}", topics.join(", "))
+        format!("read {} as {}", topics.join(", "), self.decode.format.name())
     }
 
     pub fn identity(&self) -> String {

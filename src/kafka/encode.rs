@@ -1,5 +1,5 @@
-//! Rows to JSON, as our own reader reads it back: RFC 3339 in UTC with microseconds, decimals as numbers, base64 for bytes, and
-//! nulls written out. What JSON cannot say (NaN, a duration) is an error that names the column, never something near it.
+//! Rows to JSON in the form that our own reader reads back: times as RFC 3339 in UTC with microseconds, decimals as numbers, bytes as
+//! base64, and NULLs written out. A value that JSON does not have (NaN, a duration) is an error that names the column.
 
 mod cells;
 pub mod text;
@@ -13,14 +13,14 @@ use arrow::{
 pub use cells::FINER;
 use cells::{Cell, cell, supported};
 
-/// One JSON object per row, from the columns that are not skipped.
+/// Writes one JSON object per row, with the columns that are not skipped.
 pub struct JsonEncoder {
-    /// The column's index, and what is written before its value: `{"a":` or `,"b":`.
+    /// The index of the column, and the text in front of its value: `{"a":` or `,"b":`.
     columns: Vec<(usize, Vec<u8>)>,
 }
 
 impl JsonEncoder {
-    /// Checks that every column has a JSON form, before a row is written.
+    /// Checks that every column has a JSON form, before any row is written.
     pub fn new(schema: &Schema, skip_columns: &[usize]) -> Result<Self> {
         let mut columns = Vec::new();
         for (i, field) in schema.fields().iter().enumerate() {
@@ -36,7 +36,7 @@ impl JsonEncoder {
         Ok(Self { columns })
     }
 
-    /// Appends every row's object to `out`; `ends[i]` is where row i ends. Errors count rows from `first` on.
+    /// Appends the object of every row to `out`; row i ends at `ends[i]`. Errors count rows from `first` on.
     pub fn encode(&self, batch: &RecordBatch, first: u64, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
         let schema = batch.schema();
         let cells = self
@@ -57,7 +57,7 @@ impl JsonEncoder {
     }
 }
 
-/// A column's values without names around them; `ends[i]` is where row i ends. An error names the row.
+/// The values of a column without names around them; row i ends at `ends[i]`. An error names the row.
 pub fn values(
     array: &ArrayRef,
     field: &Field,
@@ -67,16 +67,17 @@ pub fn values(
     supported(field, field.name()).map_err(|e| (0, e.message))?;
     let column = Column::new(array, field).map_err(|e| (0, e.message))?;
     for row in 0..array.len() {
-        match column.nulls.is_some_and(|n| n.is_null(row)) {
-            true => out.extend_from_slice(b"null"),
-            false => column.cell.write(row, out).map_err(|why| (row, why))?,
+        if column.nulls.is_some_and(|n| n.is_null(row)) {
+            out.extend_from_slice(b"null")
+        } else {
+            column.cell.write(row, out).map_err(|why| (row, why))?
         }
         ends.push(out.len());
     }
     Ok(())
 }
 
-/// A column with its nulls, which are the same for every type.
+/// A column and its nulls, which are the same for every type.
 struct Column<'a> {
     nulls: Option<&'a NullBuffer>,
     cell: Box<dyn Cell + 'a>,
@@ -98,15 +99,15 @@ impl<'a> Column<'a> {
     }
 }
 
-/// What is said of a value that cannot be published, whoever finds it.
+/// The error of a value that cannot be published.
 pub fn named(column: &str, row: u64, why: &str) -> Error {
     Error::malformed(format!("column '{column}', row {row}: {why}"))
 }
 
-/// One column's values as bare bytes, for keys and for values that are sent as they are: text and bytes untouched, anything else
-/// as its JSON without the quotes.
+/// The values of a column as bare bytes, for keys and for values that are sent as they are: text and bytes are not changed, and any
+/// other value is its JSON without the quotes.
 pub(super) struct BytesColumn<'a> {
-    /// Logical: a dictionary's key may point to a null.
+    /// The logical nulls: the key of a dictionary may point to a null.
     nulls: Option<NullBuffer>,
     name: &'a str,
     cell: Box<dyn Cell + 'a>,
@@ -120,7 +121,7 @@ impl<'a> BytesColumn<'a> {
         Ok(Self { nulls: array.logical_nulls(), name: field.name(), cell: cell(array)?, first })
     }
 
-    /// The row's bytes, in `scratch` if they had to be made; None for NULL.
+    /// The bytes of the row, written to `scratch` where the column does not have them; `None` for NULL.
     pub fn get<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
         if self.nulls.as_ref().is_some_and(|n| n.is_null(row)) {
             return Ok(None);
@@ -134,7 +135,7 @@ impl<'a> BytesColumn<'a> {
     }
 }
 
-/// JSON text without the quotes around it, which is how a value that is neither text nor bytes becomes a key.
+/// JSON text without the quotes around it: a value that is neither text nor bytes becomes a key in this form.
 pub fn bare(json: &[u8]) -> &[u8] {
     let quoted = json.len() >= 2 && json.first() == Some(&b'"') && json.last() == Some(&b'"');
     if quoted { &json[1..json.len() - 1] } else { json }

@@ -5,7 +5,7 @@ use super::door;
 use super::stream::PyStream;
 use crate::batch::{Message, Messages};
 use crate::decode::json::TimestampUnit;
-use crate::decode::{DecodeOptions, Format, OnTombstone};
+use crate::decode::{DecodeOptions, Format, Given, OnTombstone};
 use crate::flow::Stream;
 use crate::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
 use crate::kafka::Connection;
@@ -60,12 +60,9 @@ fn decode_options(
     include_metadata: bool,
     max_message_bytes: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<DecodeOptions> {
-    let mut out = DecodeOptions { timezone, include_metadata, ..DecodeOptions::default() };
+    let mut out = DecodeOptions { include_metadata, ..DecodeOptions::default() };
     if let Some(bytes) = convert::bytes(max_message_bytes, "max_message_bytes", 1)? {
         out.max_message_bytes = bytes;
-    }
-    if let Some(f) = format {
-        out.format = f.parse::<Format>()?;
     }
     out.on_tombstone = match on_tombstone {
         None | Some("skip") => OnTombstone::Skip,
@@ -77,17 +74,17 @@ fn decode_options(
             );
         }
     };
-    match timestamp_unit {
+    let mut given = Given { timezone, ..Given::default() };
+    match timestamp_unit.map(|v| (v, v.extract::<String>())) {
         None => {}
-        Some(v) => match v.extract::<String>() {
-            Ok(text) => out.timestamp_unit = Some(unit(&text)?),
-            Err(_) => {
-                for (column, text) in convert::string_map(Some(v), "timestamp_unit")? {
-                    out.timestamp_units.insert(column, unit(&text)?);
-                }
+        Some((_, Ok(text))) => given.timestamp_unit = Some(unit(&text)?),
+        Some((v, Err(_))) => {
+            for (column, text) in convert::string_map(Some(v), "timestamp_unit")? {
+                given.timestamp_units.insert(column, unit(&text)?);
             }
-        },
+        }
     }
+    out.format = Format::read(format.unwrap_or("json"), given)?;
     Ok(out)
 }
 

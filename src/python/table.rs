@@ -2,7 +2,7 @@
 
 use super::convert::Count;
 use super::door;
-use crate::decode::json::{DAYS, MICROS};
+use crate::calendar::{DAYS, MICROS};
 use crate::error::printable;
 use crate::expr::to_ddl;
 use crate::read::Rows;

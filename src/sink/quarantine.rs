@@ -84,7 +84,7 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("topic", DataType::Utf8, true),
         Field::new("partition", DataType::Int32, true),
         Field::new("offset", DataType::Int64, true),
-        Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new("timestamp", crate::time::timestamp_type(), true),
         Field::new("key", DataType::Binary, true),
         Field::new("headers", headers_type(), true),
         Field::new("value", DataType::Binary, true),

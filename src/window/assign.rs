@@ -1,6 +1,7 @@
 //! Which windows an event time belongs to. Pure.
 
-use super::calendar::{Calendar, Unit, zone};
+use super::calendar::{Calendar, Unit};
+use crate::calendar::{self, DAY};
 use crate::time::{Span, format_duration, parse_duration, parse_span};
 use crate::{Error, Result};
 use std::fmt;
@@ -35,14 +36,12 @@ impl Fixed {
     }
 }
 
-const DAY: i64 = 86_400_000_000;
-
 impl WindowSpec {
     /// `size` and `slide` as people write them: "1 minute", "1 day", "1 month". Days and weeks are those of `timezone`; in UTC they
     /// are fixed lengths, as in Spark. Months, quarters and years are of the calendar in any zone.
     pub fn new(column: &str, size: &str, slide: Option<&str>, offset: Option<&str>, timezone: &str) -> Result<Self> {
         let read = |what: &str, text: &str| parse_span(text).map_err(|e| Error::config(format!("window {what}: {e}")));
-        let zone = zone(timezone)?;
+        let zone = calendar::named(timezone)?;
         let size = read("size", size)?;
         let slide = slide.map_or(Ok(size), |s| read("slide", s))?;
         let offset = offset.map_or(Ok(Duration::ZERO), |o| {

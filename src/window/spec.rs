@@ -72,7 +72,7 @@ pub enum Emit {
 }
 
 pub(super) fn timestamp(name: &str, nullable: bool) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), nullable)
+    Field::new(name, crate::time::timestamp_type(), nullable)
 }
 
 pub(super) fn times(values: Vec<i64>) -> ArrayRef {

@@ -9,7 +9,7 @@ use std::{
 
 const STAGES: [&str; 6] = ["kafka", "decode", "transform", "expect", "window", "sink"];
 /// What stages share. These import each other and nothing else.
-const SHARED: [&str; 8] = ["error", "batch", "position", "time", "expr", "state", "storage", "stack"];
+const SHARED: [&str; 9] = ["error", "batch", "position", "time", "calendar", "expr", "state", "storage", "stack"];
 /// What each of the others may import besides the shared modules.
 const OTHERS: [(&str, &[&str]); 9] = [
     ("allocator", &[]),
@@ -56,8 +56,8 @@ const HOMES: [(&str, &[&str]); 6] = [
 const UNSAFE: [&str; 5] =
     ["src/allocator.rs", "src/kafka/ffi.rs", "src/kafka/consume/native.rs", "src/run/memory.rs", "src/python/guard.rs"];
 const MOST_LINES: usize = 650;
-/// Tables of cases and stubs are long by nature.
-const LONG: [&str; 2] = ["python/bayou/_core.pyi", "src/expr/test.rs"];
+/// Stubs are long by nature.
+const LONG: [&str; 1] = ["python/bayou/_core.pyi"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

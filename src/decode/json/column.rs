@@ -1,5 +1,5 @@
-//! Column builders that a row can be taken back from: a message that turns out malformed halfway leaves no trace, and of
-//! a repeated field the last value replaces the first.
+//! Column builders whose last row can be removed: a message that turns out to be malformed halfway leaves no trace. The last value
+//! of a repeated field replaces the first.
 
 use super::number::{Decimal, Unfit};
 use super::scalar::{TimestampUnit, date, float, int, misfit, number, timestamp};
@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// One value's NULL mask: nothing is stored until the first NULL.
+/// The NULL mask of a column. Nothing is stored until the first NULL.
 #[derive(Default)]
 struct Validity {
     bits: Vec<bool>,
@@ -67,13 +67,13 @@ enum Values {
     Map { offsets: Vec<i32>, keys: Box<Column>, values: Box<Column>, entries: FieldRef, names: Names },
 }
 
-/// The keys of one map, each once, with the place of its last value.
+/// The keys of one map, each of them once, with the place of its last value.
 #[derive(Default)]
 struct Names {
     text: Vec<u8>,
     entries: Vec<Entry>,
-    /// Indices of entries, from `MANY` of them on: an object may have as many keys as a message has room for. The hash is seeded,
-    /// so that nobody can choose keys that collide.
+    /// Indices of entries, used from `MANY` entries on: a message may hold an object with very many keys. The hash is seeded, so that
+    /// no producer can choose keys that collide.
     index: HashTable<usize>,
     seed: RandomState,
 }
@@ -84,7 +84,7 @@ struct Entry {
     value: usize,
 }
 
-/// So many keys are found faster one by one.
+/// Below this many keys, a linear search is faster than the index.
 const MANY: usize = 16;
 
 impl Names {
@@ -104,17 +104,16 @@ impl Names {
         unescape(key, &mut self.text);
         let name = |e: &Entry| &self.text[e.start..e.end];
         let new = &self.text[start..];
-        let found = match self.entries.len() < MANY {
-            true => self.entries.iter().position(|e| name(e) == new),
-            false => {
-                if self.index.is_empty() {
-                    for (i, e) in self.entries.iter().enumerate() {
-                        let again = |i: &usize| self.seed.hash_one(name(&self.entries[*i]));
-                        self.index.insert_unique(self.seed.hash_one(name(e)), i, again);
-                    }
+        let found = if self.entries.len() < MANY {
+            self.entries.iter().position(|e| name(e) == new)
+        } else {
+            if self.index.is_empty() {
+                for (i, e) in self.entries.iter().enumerate() {
+                    let again = |i: &usize| self.seed.hash_one(name(&self.entries[*i]));
+                    self.index.insert_unique(self.seed.hash_one(name(e)), i, again);
                 }
-                self.index.find(self.seed.hash_one(new), |i| name(&self.entries[*i]) == new).copied()
             }
+            self.index.find(self.seed.hash_one(new), |i| name(&self.entries[*i]) == new).copied()
         };
         if let Some(i) = found {
             self.entries[i].value = value;
@@ -133,18 +132,18 @@ impl Names {
 /// The columns of an object, by field name.
 pub struct Fields {
     pub fields: arrow::datatypes::Fields,
-    /// Each name followed by its closing quote, as it stands in the text when it needs no escapes.
+    /// Each name followed by its closing quote, as the text of a message has it where it needs no escapes.
     quoted: Vec<Vec<u8>>,
     pub columns: Vec<Column>,
     scratch: Vec<u8>,
-    /// Which columns have had a value, and how many have not.
+    /// Which columns have had a value so far, and how many have had none.
     seen: Vec<bool>,
     unseen: usize,
-    /// A field that came in another case than a column that has had none.
+    /// For a column without a value: a field that differs from its name in case only.
     spelt: Vec<Option<String>>,
 }
 
-/// What the columns need to know besides their types.
+/// What a column needs to know besides its type.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
     pub zone: Option<Tz>,
@@ -152,7 +151,7 @@ pub struct ColumnOptions {
 }
 
 impl Fields {
-    /// `options` by a field's path, as "a.b"; `above` is the path so far, with its dot.
+    /// `options` takes the path of a field, such as "a.b"; `above` is the path of the struct, with a dot at its end.
     pub fn new(
         fields: &arrow::datatypes::Fields,
         above: &str,
@@ -166,12 +165,12 @@ impl Fields {
         Ok(Self { fields: fields.clone(), quoted, columns, scratch: Vec::new(), seen, unseen: n, spelt })
     }
 
-    /// Decodes the object that the cursor stands on as row `row`. Returns how many fields nobody asked for.
+    /// Decodes the object at the cursor as row `row`. Returns the number of fields that the schema does not have.
     #[inline]
     pub fn read(&mut self, cursor: &mut Cursor<'_>, row: usize, depth: u32) -> Scan<u64> {
         let mut unknown = 0;
         let mut expected = 0;
-        let mut faults: Vec<(usize, Box<Fault>)> = Vec::new(); // allocates only when there is one
+        let mut faults: Vec<(usize, Box<Fault>)> = Vec::new(); // allocates only where there is a fault
         let Self { fields, quoted, columns, scratch, seen, unseen, spelt } = self;
         cursor.object(depth, |cursor, key, depth| {
             let found = find(quoted, &mut expected, key, scratch);
@@ -184,7 +183,7 @@ impl Fields {
             };
             let column = &mut columns[index];
             if column.validity.len > row {
-                column.truncate(row); // of a repeated field the last counts
+                column.truncate(row); // the last value of a repeated field counts
             }
             if !faults.is_empty() {
                 faults.retain(|(i, _)| *i != index);
@@ -193,7 +192,7 @@ impl Fields {
             match column.read(cursor, depth) {
                 Ok(()) => Ok(()),
                 Err(f) => {
-                    // JSON it may be all the same, and the field may come again: only the last counts.
+                    // The value may be correct JSON all the same, and the field may come again: only its last value counts.
                     column.truncate(row);
                     cursor.at = start;
                     cursor.skip_value(depth).map_err(|f| within(f, fields[index].name()))?;
@@ -221,7 +220,7 @@ impl Fields {
     }
 
     pub fn truncate(&mut self, rows: usize) {
-        // Unconditionally: a column that has not taken the row may hold pieces of it all the same.
+        // Unconditionally: a column without the row may still hold pieces of it.
         self.columns.iter_mut().for_each(|c| c.truncate(rows));
     }
 
@@ -236,7 +235,7 @@ impl Fields {
         Ok(arrays)
     }
 
-    /// Columns that have had no value yet, where a field came that differs in case alone: (column, field), as paths.
+    /// Columns without a value so far for which the messages have a field that differs in case only: (column, field), as paths.
     pub fn misspelt(&self, above: &str, out: &mut Vec<(String, String)>) {
         for (i, field) in self.fields.iter().enumerate() {
             if let (false, Some(other)) = (self.seen[i], &self.spelt[i]) {
@@ -265,7 +264,7 @@ fn within(mut f: Box<Fault>, field: &str) -> Box<Fault> {
     f
 }
 
-/// The column of a key. Producers write the fields of every message in one order: the next one is tried first.
+/// The column of a key. Producers write the fields of all messages in the same order, so the next column is tried first.
 #[inline]
 fn find(quoted: &[Vec<u8>], expected: &mut usize, key: Text<'_>, scratch: &mut Vec<u8>) -> Option<usize> {
     let raw = if key.escaped {
@@ -376,7 +375,7 @@ impl Column {
         }
     }
 
-    /// Decodes the value that the cursor stands on as one more row. On a fault the caller truncates.
+    /// Decodes the value at the cursor as one more row. After a fault the caller truncates the column.
     #[inline]
     pub fn read(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Scan<()> {
         let next = cursor.next()?;
@@ -467,7 +466,7 @@ impl Column {
                 if next != Next::Object {
                     return misfit(next, "MAP", at);
                 }
-                // The last of a repeated key counts, in the place of the first, so values are found first and read then.
+                // The last value of a repeated key counts, in the place of the first. So all values are located before they are read.
                 names.clear();
                 cursor.object(depth, |cursor, key, depth| {
                     cursor.skip_space();
@@ -538,7 +537,7 @@ impl Column {
             Values::Decimal { values, precision, scale } => {
                 Arc::new(primitive::<Decimal128Type>(values, nulls).with_precision_and_scale(*precision, *scale)?)
             }
-            // SAFETY-free construction would validate UTF-8 a second time; `try_new` does that at memcpy-like speed.
+            // `try_new` validates the UTF-8 a second time, about as fast as it could be copied; skipping that would need `unsafe`.
             Values::Text { offsets, data } => Arc::new(StringArray::try_new(ends(offsets), bytes(data), nulls)?),
             Values::Binary { offsets, data, .. } => Arc::new(BinaryArray::try_new(ends(offsets), bytes(data), nulls)?),
             Values::Struct(fields) => {

@@ -1,21 +1,21 @@
-//! JSON: one message is one object is one row.
+//! JSON: each message is one object and becomes one row.
 //!
-//! Own code instead of arrow-json, because that decodes a byte stream: two messages can melt into one row, one bad message
-//! spoils its neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
+//! This is own code because arrow-json decodes a byte stream: it can merge two messages into one row, one bad message spoils its
+//! neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
 
 mod column;
-mod instant;
 mod number;
+mod options;
 mod scalar;
 mod scan;
 #[cfg(test)]
 mod test;
 
 pub use column::ColumnOptions;
-pub use instant::{DAYS, MICROS};
+pub use options::JsonOptions;
 pub use scalar::TimestampUnit;
 
-use super::{Malformed, Rows};
+use super::{Decode, Malformed, Rows};
 use crate::Result;
 use crate::batch::Messages;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -23,50 +23,17 @@ use arrow::datatypes::{Field, SchemaRef};
 use column::{Column, Fields};
 use scan::{Cursor, Fault, Next, Scan, fault};
 
+/// Decodes messages that hold one JSON object each.
 pub struct JsonDecoder {
     schema: SchemaRef,
     fields: Fields,
+    null_rows: bool,
 }
 
 impl JsonDecoder {
-    pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)? })
-    }
-
-    /// Columns without a value so far, and a field that differs from them in case alone.
-    pub fn misspelt(&self) -> Vec<(String, String)> {
-        let mut out = vec![];
-        self.fields.misspelt("", &mut out);
-        out
-    }
-
-    /// Decodes the messages at `wanted`; null values become rows of NULLs if `null_rows` says so.
-    pub fn decode(&mut self, messages: &Messages, wanted: &[u32], null_rows: bool) -> Result<Rows> {
-        let mut out = Rows::with_capacity(wanted.len());
-        for i in wanted.iter().map(|i| *i as usize) {
-            let row = out.messages.len();
-            let Some(value) = messages.value(i) else {
-                if null_rows {
-                    self.fields.push_null();
-                    out.messages.push(i as u32);
-                }
-                out.tombstones.push(i as u32);
-                continue;
-            };
-            match self.document(value, row) {
-                Ok(unknown) => {
-                    out.unknown_fields += unknown;
-                    out.messages.push(i as u32);
-                }
-                Err(f) => {
-                    self.fields.truncate(row);
-                    out.malformed.push(Malformed { message: i as u32, error: describe(&f) });
-                }
-            }
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(out.messages.len()));
-        out.rows = Some(RecordBatch::try_new_with_options(self.schema.clone(), self.fields.finish()?, &options)?);
-        Ok(out)
+    /// `options` takes the path of a field. With `null_rows`, messages with a null value become rows of NULLs.
+    pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
+        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)?, null_rows })
     }
 
     #[inline]
@@ -76,9 +43,10 @@ impl JsonDecoder {
         }
         if let Err(e) = simdutf8::basic::from_utf8(value) {
             let at = simdutf8::compat::from_utf8(value).err().map_or(0, |e| e.valid_up_to());
-            return match value.starts_with(&[0x1f, 0x8b]) {
-                true => fault("compressed with gzip, not JSON: format=\"raw\" hands out the bytes", 0),
-                false => fault(format!("not UTF-8 ({e})"), at),
+            return if value.starts_with(&[0x1f, 0x8b]) {
+                fault("compressed with gzip, not JSON: format=\"raw\" gives the bytes", 0)
+            } else {
+                fault(format!("not UTF-8 ({e})"), at)
             };
         }
         let mut cursor = Cursor::new(value);
@@ -108,8 +76,51 @@ impl JsonDecoder {
     }
 }
 
-/// One value of a column, as JSON text: of row i it ends at `ends[i]`. NaN and Infinity are numbers here. The first that does not fit
-/// is named by its row and, where it is nested, its path.
+impl Decode for JsonDecoder {
+    fn decode(&mut self, messages: &Messages, wanted: &[u32]) -> Result<Rows> {
+        let mut rows = Vec::with_capacity(wanted.len());
+        let (mut malformed, mut tombstones, mut unknown_fields) = (vec![], vec![], 0);
+        for i in wanted.iter().map(|i| *i as usize) {
+            let row = rows.len();
+            let Some(value) = messages.value(i) else {
+                if self.null_rows {
+                    self.fields.push_null();
+                    rows.push(i as u32);
+                }
+                tombstones.push(i as u32);
+                continue;
+            };
+            match self.document(value, row) {
+                Ok(unknown) => {
+                    unknown_fields += unknown;
+                    rows.push(i as u32);
+                }
+                Err(f) => {
+                    self.fields.truncate(row);
+                    malformed.push(Malformed { message: i as u32, error: describe(&f) });
+                }
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), self.fields.finish()?, &options)?;
+        Ok(Rows { malformed, tombstones, unknown_fields, ..Rows::new(batch, rows) })
+    }
+
+    /// Names the columns without a value so far for which the messages have a field that differs in case only.
+    fn hints(&self) -> Vec<String> {
+        let mut misspelt = vec![];
+        self.fields.misspelt("", &mut misspelt);
+        let text = |(column, field)| {
+            format!(
+                "no message had a value for '{column}'; they have '{field}': fields match exactly, upper and lower case too"
+            )
+        };
+        misspelt.into_iter().map(text).collect()
+    }
+}
+
+/// A column from the JSON text of its values; the value of row i ends at `ends[i]`. NaN and Infinity are numbers here. The error names
+/// the row of the first value that does not fit and, where the value is nested, its path.
 pub fn column(field: &Field, text: &[u8], ends: &[usize]) -> Result<std::result::Result<ArrayRef, (usize, String)>> {
     let mut column = Column::new(field, "", &|_| ColumnOptions::default())?;
     let mut start = 0;

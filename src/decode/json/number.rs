@@ -1,6 +1,6 @@
-//! Number texts to exact values. What does not fit is an error, never another value.
+//! Numbers as text to exact values. A number that does not fit is an error and never becomes a different value.
 
-/// A decimal number: `digits * 10^exponent`, negated if so said.
+/// A decimal number: `digits * 10^exponent`, or its negative.
 pub struct Decimal<'a> {
     negative: bool,
     whole: &'a [u8],
@@ -9,7 +9,7 @@ pub struct Decimal<'a> {
 }
 
 impl<'a> Decimal<'a> {
-    /// `text` matches JSON's grammar for numbers.
+    /// `text` must match JSON's grammar for numbers.
     pub fn parse(text: &'a [u8]) -> Self {
         let (negative, text) = match text.split_first() {
             Some((b'-', rest)) => (true, rest),
@@ -26,18 +26,18 @@ impl<'a> Decimal<'a> {
         Self { negative, whole, fraction, exponent }
     }
 
-    /// The value times 10^scale as an integer, if it is one; `Err` says why not.
+    /// The value times 10^scale, if that is an integer; `Err` says why not.
     pub fn scaled(&self, scale: i64) -> Result<i128, Unfit> {
         self.integer(scale, false)
     }
 
-    /// The same, where digits that are too fine are cut off.
+    /// The same, but digits that are too fine are cut off.
     pub fn cut(&self, scale: i64) -> Result<i128, Unfit> {
         self.integer(scale, true)
     }
 
     fn integer(&self, scale: i64, cut: bool) -> Result<i128, Unfit> {
-        // Leading and trailing zeros do not count: 1.0, 10e-1 and 0.1e1 are all 1.
+        // Leading and trailing zeros do not matter: 1.0, 10e-1 and 0.1e1 are all 1.
         let digits = || self.whole.iter().chain(self.fraction).copied();
         let total = self.whole.len() + self.fraction.len();
         let Some(first) = digits().position(|d| d != b'0') else { return Ok(0) };
@@ -79,12 +79,12 @@ fn parse_exponent(text: &[u8]) -> i64 {
         Some((b'+', rest)) => (false, rest),
         _ => (false, text),
     };
-    // Far beyond any type's range the exact exponent no longer matters.
+    // Far beyond the range of every type the exact exponent does not matter.
     let n = digits.iter().fold(0i64, |n, d| (n * 10 + i64::from(d - b'0')).min(1_000_000_000));
     if negative { -n } else { n }
 }
 
-/// A short plain integer, the common case: up to 18 digits, no fraction, no exponent.
+/// The common case: an integer of up to 18 digits, without a fraction or an exponent.
 #[inline]
 pub fn small_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.split_first() {
@@ -104,7 +104,7 @@ pub fn small_integer(text: &[u8]) -> Option<i64> {
     Some(if negative { -n } else { n })
 }
 
-/// Any JSON number as an integer, exactly.
+/// Any JSON number as an integer, if it is one.
 pub fn integer(text: &[u8]) -> Result<i128, Unfit> {
     match small_integer(text) {
         Some(n) => Ok(n.into()),

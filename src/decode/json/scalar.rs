@@ -1,9 +1,10 @@
-//! Numbers, dates and timestamps: a value as it stands in the text to a column's own, exactly or not at all.
+//! Numbers, dates and timestamps: from the text of a value to the value of a column, exactly or not at all.
 
-use super::instant;
 use super::number::{self, Decimal, Unfit};
 use super::scan::{Cursor, Next, Scan, Text, fault, unescape};
+use crate::calendar;
 use chrono_tz::Tz;
+use num_traits::Float;
 use std::borrow::Cow;
 
 /// The unit of numbers in a TIMESTAMP column.
@@ -17,7 +18,7 @@ pub enum TimestampUnit {
 }
 
 impl TimestampUnit {
-    /// Microseconds are ten to this power of the unit.
+    /// One unit is ten to this power microseconds.
     fn scale(self) -> i64 {
         match self {
             Self::S => 6,
@@ -28,7 +29,7 @@ impl TimestampUnit {
     }
 }
 
-/// What stands for a number where NaN is taken.
+/// Whether the text is NaN or an infinity; the cursor takes them for numbers where they are allowed.
 #[inline]
 fn is_special(text: &[u8]) -> bool {
     matches!(text, [b'N' | b'I', ..] | [b'-', b'I', ..])
@@ -73,51 +74,29 @@ pub fn int<T: TryFrom<i64> + TryFrom<i128>>(cursor: &mut Cursor<'_>, next: Next,
     }
 }
 
-pub trait Float: lexical_core::FromLexical {
-    fn finite(self) -> bool;
-    /// NaN, Infinity or -Infinity.
-    fn special(text: &[u8]) -> Self;
-}
-impl Float for f64 {
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-    fn special(text: &[u8]) -> Self {
-        match text {
-            b"NaN" => Self::NAN,
-            b"Infinity" => Self::INFINITY,
-            _ => Self::NEG_INFINITY,
-        }
-    }
-}
-impl Float for f32 {
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-    fn special(text: &[u8]) -> Self {
-        match text {
-            b"NaN" => Self::NAN,
-            b"Infinity" => Self::INFINITY,
-            _ => Self::NEG_INFINITY,
-        }
-    }
-}
-
 #[inline]
-pub fn float<T: Float>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
+pub fn float<T: lexical_core::FromLexical + Float>(
+    cursor: &mut Cursor<'_>,
+    next: Next,
+    wanted: &'static str,
+) -> Scan<T> {
     let at = cursor.at;
     let text = number(cursor, next, wanted)?;
     if is_special(text) {
-        return Ok(T::special(text));
+        return Ok(match text {
+            b"NaN" => T::nan(),
+            b"Infinity" => T::infinity(),
+            _ => T::neg_infinity(),
+        });
     }
     match lexical_core::parse::<T>(text) {
-        Ok(v) if v.finite() => Ok(v),
+        Ok(v) if v.is_finite() => Ok(v),
         Ok(_) => fault(format!("a number out of range for {wanted}"), at),
         Err(_) => fault("a broken number", at),
     }
 }
 
-/// With a unit, a number in quotes is a number, too.
+/// With a unit, a number in quotes counts as a number too.
 pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit>, zone: Option<Tz>) -> Scan<i64> {
     let at = cursor.at;
     let micros = match (next, unit) {
@@ -125,7 +104,7 @@ pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit
             let text = plain(cursor.string()?);
             match unit.and_then(|unit| quoted(&text, unit)) {
                 Some(number) => number,
-                None => instant::timestamp(&text, zone).map_or_else(
+                None => instant(&text, zone).map_or_else(
                     || fault("not a timestamp such as 2024-01-31T12:00:00.000Z", at),
                     |us| Ok(i128::from(us)),
                 )?,
@@ -138,7 +117,7 @@ pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit
         _ => return misfit(next, "TIMESTAMP", at),
     };
     match i64::try_from(micros) {
-        Ok(us) if instant::MICROS.contains(&us) => Ok(us),
+        Ok(us) if calendar::MICROS.contains(&us) => Ok(us),
         _ if unit.is_some() => fault("out of range for TIMESTAMP; is timestamp_unit right?", at),
         _ => fault("out of range for TIMESTAMP, which is from the year 0001 to 9999", at),
     }
@@ -148,11 +127,11 @@ fn number_in(text: &[u8], unit: TimestampUnit, at: usize) -> Scan<i128> {
     if is_special(text) {
         return fault("NaN or Infinity does not fit TIMESTAMP", at);
     }
-    // Too large for 38 digits is too large for a timestamp.
+    // A number of more than 38 digits is too large for a timestamp.
     Ok(Decimal::parse(text).cut(unit.scale()).unwrap_or(i128::MAX))
 }
 
-/// The microseconds of a text that is a JSON number as a whole.
+/// The microseconds of a text that is nothing but a JSON number.
 fn quoted(text: &[u8], unit: TimestampUnit) -> Option<i128> {
     let mut cursor = Cursor::new(text);
     let number = cursor.number().ok()?;
@@ -164,14 +143,26 @@ pub fn date(cursor: &mut Cursor<'_>, next: Next) -> Scan<i32> {
     if next != Next::String {
         return misfit(next, "DATE", at);
     }
-    match instant::date(&plain(cursor.string()?)) {
-        Some(days) if instant::DAYS.contains(&days.into()) => Ok(days),
+    match day(&plain(cursor.string()?)) {
+        Some(days) if calendar::DAYS.contains(&days.into()) => Ok(days),
         Some(_) => fault("out of range for DATE, which is from the year 0001 to 9999", at),
         None => fault("not a date such as 2024-01-31", at),
     }
 }
 
-/// A string's value.
+/// Reads the spellings of ISO 8601 fast, and otherwise what Spark's CAST reads. Without an offset the text is a local time of `zone`.
+/// As in Spark, the earlier of two possible instants counts, and a time that the clock skips is moved on.
+#[inline]
+fn instant(text: &[u8], zone: Option<Tz>) -> Option<i64> {
+    calendar::iso_timestamp(text, zone).or_else(|| calendar::cast_timestamp(std::str::from_utf8(text).ok()?, zone))
+}
+
+#[inline]
+fn day(text: &[u8]) -> Option<i32> {
+    calendar::iso_date(text).or_else(|| calendar::cast_date(std::str::from_utf8(text).ok()?))
+}
+
+/// The value of a string.
 fn plain(text: Text<'_>) -> Cow<'_, [u8]> {
     if !text.escaped {
         return Cow::Borrowed(text.raw);

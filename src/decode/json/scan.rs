@@ -1,19 +1,19 @@
-//! The lexer: walks over JSON text and checks its grammar (RFC 8259), without building anything.
+//! The lexer: it walks over JSON text and checks its grammar (RFC 8259), without building anything.
 //!
-//! The text has been checked to be UTF-8 before. Every value is checked, also where nobody asked for it: a message is
-//! either good as a whole or malformed.
+//! The text has already been checked to be UTF-8. Every value is checked, also that of a field that the schema does not have: a
+//! message is either correct as a whole or malformed.
 
 use std::borrow::Cow;
 
-/// More levels than this are malformed (and would let a message eat the stack).
+/// A message with more levels is malformed. Without this limit a message could overflow the stack.
 pub const MAX_DEPTH: u32 = 128;
 
-/// Why a message is malformed. Never holds any of the message's text.
+/// Why a message is malformed. It never contains any of the message's text.
 #[derive(Debug)]
 pub struct Fault {
     pub what: Cow<'static, str>,
     pub at: usize,
-    /// The field, as a path ("a.b"); empty for the message as a whole.
+    /// The path of the field, such as "a.b"; empty where the fault is in the message as a whole.
     pub field: String,
 }
 
@@ -25,7 +25,7 @@ pub fn fault<T>(what: impl Into<Cow<'static, str>>, at: usize) -> Scan<T> {
     Err(Box::new(Fault { what: what.into(), at, field: String::new() }))
 }
 
-/// What kind of value comes next.
+/// The kind of the next value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     Object,
@@ -50,7 +50,7 @@ impl Next {
     }
 }
 
-/// A string as it stands between its quotes.
+/// The text between the quotes of a string.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     pub raw: &'a [u8],
@@ -60,7 +60,7 @@ pub struct Text<'a> {
 pub struct Cursor<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
-    /// Takes NaN, Infinity and -Infinity for numbers, as Python's json writes them.
+    /// Whether NaN, Infinity and -Infinity are numbers, as Python's json module writes them.
     pub nan: bool,
 }
 
@@ -104,15 +104,18 @@ impl<'a> Cursor<'a> {
             Some(b'f') => Next::False,
             Some(b'n') => Next::Null,
             None => return fault("the JSON text ends too early", self.at),
-            Some(b'N' | b'I') if self.special().is_some() => match self.nan {
-                true => Next::Number,
-                false => return fault(NOT_JSON, self.at),
-            },
+            Some(b'N' | b'I') if self.special().is_some() => {
+                if self.nan {
+                    Next::Number
+                } else {
+                    return fault(NOT_JSON, self.at);
+                }
+            }
             Some(_) => return fault("not JSON", self.at),
         })
     }
 
-    /// Eats `true`, `false` or `null`.
+    /// Reads `true`, `false` or `null`.
     #[inline]
     pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
         if self.bytes[self.at..].starts_with(word) {
@@ -123,7 +126,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Eats a string; the cursor stands on its opening quote. Escapes are checked, not decoded.
+    /// Reads a string; the cursor is at its opening quote. Escapes are checked but not decoded.
     #[inline]
     pub fn string(&mut self) -> Scan<Text<'a>> {
         let start = self.at + 1;
@@ -146,7 +149,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Checks one escape at `at` (the backslash) and returns what follows it.
+    /// Checks the escape whose backslash is at `at`, and returns the position behind it.
     fn escape(&self, at: usize) -> Scan<usize> {
         match self.bytes.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -172,7 +175,7 @@ impl<'a> Cursor<'a> {
         SPECIAL.into_iter().find(|word| self.bytes[self.at..].starts_with(word))
     }
 
-    /// What a number that is none may be.
+    /// NaN, Infinity or -Infinity at the cursor.
     #[cold]
     fn other_number(&mut self, start: usize) -> Scan<&'a [u8]> {
         match self.special() {
@@ -185,7 +188,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Eats a number and returns its text.
+    /// Reads a number and returns its text.
     #[inline]
     pub fn number(&mut self) -> Scan<&'a [u8]> {
         let start = self.at;
@@ -227,7 +230,7 @@ impl<'a> Cursor<'a> {
         Ok(&bytes[start..at])
     }
 
-    /// Eats any value, checking it; `depth` counts the levels above it.
+    /// Reads and checks any value; `depth` is the number of levels above it.
     pub fn skip_value(&mut self, depth: u32) -> Scan<()> {
         match self.next()? {
             Next::String => self.string().map(drop),
@@ -240,7 +243,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Eats an object, handing over each key with the cursor on its value.
+    /// Reads an object. `each` is called with each key, while the cursor is at its value.
     #[inline]
     pub fn object(&mut self, depth: u32, mut each: impl FnMut(&mut Self, Text<'a>, u32) -> Scan<()>) -> Scan<()> {
         let depth = self.enter(depth)?;
@@ -267,7 +270,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Eats an array, calling `each` with the cursor on each value.
+    /// Reads an array. `each` is called while the cursor is at each value.
     pub fn array(&mut self, depth: u32, mut each: impl FnMut(&mut Self, u32) -> Scan<()>) -> Scan<()> {
         let depth = self.enter(depth)?;
         self.skip_space();
@@ -295,9 +298,10 @@ impl<'a> Cursor<'a> {
     #[cold]
     fn no_name(&self) -> Scan<()> {
         match self.peek() {
-            Some(b'\'') => {
-                fault("a field name is missing: single quotes are no JSON (json.dumps writes it, not str)", self.at)
-            }
+            Some(b'\'') => fault(
+                "a field name is missing: JSON has no single quotes (json.dumps writes JSON, str does not)",
+                self.at,
+            ),
             _ => fault("a field name is missing", self.at),
         }
     }
@@ -316,7 +320,7 @@ fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.iter().try_fold(0, |n, b| Some(n * 16 + (*b as char).to_digit(16)?))
 }
 
-/// The index of the next quote, backslash or control character at or after `at`, or the length. Eight bytes a step.
+/// The index of the next quote, backslash or control character at or after `at`, or the length of the text. Eight bytes per step.
 #[inline]
 fn plain_run(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -325,7 +329,7 @@ fn plain_run(bytes: &[u8], mut at: usize) -> usize {
         let x = u64::from_le_bytes(eight.try_into().unwrap_or_default());
         let quote = x ^ (ONES * b'"' as u64);
         let slash = x ^ (ONES * b'\\' as u64);
-        // A byte's high bit is set where the byte is zero; borrows only spoil bytes after the first hit.
+        // The high bit of a byte is set where the byte is zero. Borrows can only be wrong in bytes after the first hit.
         let hit =
             (quote.wrapping_sub(ONES) & !quote | slash.wrapping_sub(ONES) & !slash | x.wrapping_sub(ONES * 0x20) & !x)
                 & HIGH;
@@ -343,7 +347,7 @@ fn plain_run(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Appends a string's value to `out`, escapes decoded (they were checked when it was scanned).
+/// Appends the value of a string to `out`. Its escapes are decoded; they were checked when the string was read.
 pub fn unescape(text: Text<'_>, out: &mut Vec<u8>) {
     if !text.escaped {
         out.extend_from_slice(text.raw);

@@ -1,5 +1,6 @@
+use super::JsonOptions;
 use crate::batch::{Message, Messages, TimestampType};
-use crate::decode::{DecodeOptions, Decoded, Decoder};
+use crate::decode::{DecodeOptions, Decoded, Decoder, Format};
 use crate::position::TopicPartition;
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -26,6 +27,10 @@ fn decode<T: AsRef<[u8]>>(schema: &SchemaRef, values: &[T]) -> Decoded {
     d.decode(&m, &(0..m.len() as u32).collect::<Vec<_>>()).unwrap()
 }
 
+fn options(json: JsonOptions) -> DecodeOptions {
+    DecodeOptions { format: Format::Json(json), ..DecodeOptions::default() }
+}
+
 /// One column, one message: the value as text, or the error.
 fn one(data_type: DataType, json: &str) -> Result<String, String> {
     let d = decode(&schema(vec![("a", data_type)]), &[json]);
@@ -40,7 +45,7 @@ fn one(data_type: DataType, json: &str) -> Result<String, String> {
 }
 
 fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    crate::time::timestamp_type()
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn depth_is_limited_and_never_ends_the_process() {
 
 fn with_unit(unit: super::TimestampUnit, json: &str) -> Result<String, String> {
     let s = schema(vec![("a", timestamp())]);
-    let options = DecodeOptions { timestamp_unit: Some(unit), ..DecodeOptions::default() };
+    let options = options(JsonOptions { timestamp_unit: Some(unit), ..JsonOptions::default() });
     let m = messages(&[json]);
     let d = Decoder::new(Some(&s), &options).unwrap().decode(&m, &[0]).unwrap();
     match d.malformed.first() {
@@ -215,17 +220,19 @@ fn units_are_told_by_path_and_the_nearest_counts() {
     let s = schema(vec![("a", inner), ("l", list)]);
     let units =
         [("a.us", super::TimestampUnit::Us), ("a", super::TimestampUnit::S), ("l.us", super::TimestampUnit::Us)];
-    let options = DecodeOptions {
-        timestamp_units: units.map(|(p, u)| (p.to_string(), u)).into(),
-        timestamp_unit: Some(super::TimestampUnit::Ms),
-        ..DecodeOptions::default()
+    let by_field = |units: &[(&str, super::TimestampUnit)]| {
+        options(JsonOptions {
+            timestamp_units: units.iter().map(|(p, u)| (p.to_string(), *u)).collect(),
+            timestamp_unit: Some(super::TimestampUnit::Ms),
+            ..JsonOptions::default()
+        })
     };
     let m = messages(&[r#"{"a":{"us":5000000,"s":5},"l":[{"us":5000000,"s":5000}]}"#]);
-    let d = Decoder::new(Some(&s), &options).unwrap().decode(&m, &[0]).unwrap();
+    let d = Decoder::new(Some(&s), &by_field(&units)).unwrap().decode(&m, &[0]).unwrap();
     let text = arrow::util::pretty::pretty_format_batches(&[d.batch.rows]).unwrap().to_string();
     assert_eq!(text.matches("1970-01-01T00:00:05Z").count(), 4, "{text}");
-    let wrong = DecodeOptions { timestamp_units: [("a.x".to_string(), super::TimestampUnit::S)].into(), ..options };
-    assert!(Decoder::new(Some(&s), &wrong).is_err());
+    let error = Decoder::new(Some(&s), &by_field(&[("a.x", super::TimestampUnit::S)])).err().unwrap();
+    assert!(error.kind == crate::Kind::Config && error.message.contains("'a.x'"), "{error}");
 }
 
 #[test]
@@ -279,7 +286,7 @@ fn a_map_has_each_key_once_in_its_first_place_with_its_last_value() {
                 None => want.push((key, *v)),
             }
         }
-        // Twice, so that nothing is left of the message before.
+        // Twice, so that nothing remains of the previous message.
         let d = decode(&s, &[&json, r#"{"m":{"k0":-1}}"#, &json]);
         let maps = d.batch.rows.column(0).as_map();
         for row in [0, 2] {
@@ -299,7 +306,7 @@ fn a_map_of_many_keys_is_read_in_time_that_grows_with_it_alone() {
     let json = format!("{{\"m\":{{{}}}}}", pairs.join(","));
     let start = std::time::Instant::now();
     assert_eq!(decode(&s, &[&json]).batch.len(), 1);
-    // Some milliseconds; a look at all keys for each key takes ten seconds.
+    // This takes some milliseconds. A linear search for each key takes ten seconds.
     assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
 }
 
@@ -380,7 +387,7 @@ fn nested_values_follow_the_same_rules() {
     assert!(text.contains("{x: 1, y: a}") && text.contains("[1, , 3]") && text.contains("{k: 3, j: 2}"), "{text}");
 }
 
-/// The oracle: serde_json into its own tree, then each column by simple rules.
+/// The oracle: serde_json reads the message into its own tree, and simple rules make each column.
 #[test]
 fn random_messages_decode_as_an_independent_reader_says() {
     let s =
@@ -438,7 +445,7 @@ fn random_messages_decode_as_an_independent_reader_says() {
                 ('f', Number(n)) => row += &format!("{}|", n.as_f64().unwrap()),
                 ('b', Bool(b)) => row += &format!("{b}|"),
                 ('s', String(t)) => row += &format!("{t}|"),
-                // The text as it stood is compared by the corner cases above.
+                // The exact text is compared by the corner cases above.
                 ('s', _) => row += "text|",
                 _ => good = false,
             }
@@ -470,4 +477,99 @@ fn random_messages_decode_as_an_independent_reader_says() {
         .collect();
     assert_eq!(got, want);
     assert_eq!(got.len() + d.malformed.len(), values.len());
+}
+
+/// One message of a TIMESTAMP in a zone: the time, or None where the message is malformed.
+fn instant_in(zone: Option<&str>, text: &str) -> Option<String> {
+    let options = options(JsonOptions { timezone: zone.map(str::to_string), ..JsonOptions::default() });
+    let m = messages(&[format!(r#"{{"t":"{text}"}}"#)]);
+    let mut decoder = Decoder::new(Some(&schema(vec![("t", timestamp())])), &options).unwrap();
+    let decoded = decoder.decode(&m, &[0]).unwrap();
+    match decoded.malformed.first() {
+        Some(m) => assert!(m.error.contains("not a timestamp such as"), "{text}: {}", m.error),
+        None => return Some(arrow::util::display::array_value_to_string(decoded.batch.rows.column(0), 0).unwrap()),
+    }
+    None
+}
+
+#[test]
+fn timestamps_take_every_spelling_of_iso_and_of_casts_and_refuse_the_rest() {
+    for good in
+        ["2024-01-01T12:00:00Z", "2024-01-01T13:00+01:00", "2024-1-1 12:0:0", "2024-01-01 13:00:00 Europe/Berlin"]
+    {
+        assert_eq!(instant_in(None, good).as_deref(), Some("2024-01-01T12:00:00Z"), "{good}");
+    }
+    assert_eq!(instant_in(None, "2024-01-02T06:00:00+18:00").as_deref(), Some("2024-01-01T12:00:00Z"));
+    assert_eq!(instant_in(None, "1969-12-31T23:59:59.9999999Z").as_deref(), Some("1969-12-31T23:59:59.999999Z"));
+    let bad = [
+        "",
+        "2024-02-30",
+        "2024-01-01T24:00:00Z",
+        "2024-01-01T12:00:00+18:30",
+        "2024-01-01T12:00:00-18:01",
+        "26.11.2026",
+    ];
+    for bad in bad {
+        assert_eq!(instant_in(None, bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn local_times_follow_the_zone_as_in_sql_also_where_the_clock_skips_them_or_shows_them_twice() {
+    for (text, want) in [
+        ("2024-07-01T12:00:00", "2024-07-01T10:00:00Z"),
+        ("2024-07-01 12:00:0", "2024-07-01T10:00:00Z"),
+        ("2024-01-01T12:00:00", "2024-01-01T11:00:00Z"),
+        ("2024-03-31T01:59:59", "2024-03-31T00:59:59Z"),
+        ("2024-03-31T02:30:00", "2024-03-31T01:30:00Z"),
+        ("2024-03-31T03:00:00", "2024-03-31T01:00:00Z"),
+        ("2024-10-27T02:30:00", "2024-10-27T00:30:00Z"),
+        ("2024-07-01T12:00:00Z", "2024-07-01T12:00:00Z"),
+    ] {
+        assert_eq!(instant_in(Some("Europe/Berlin"), text).as_deref(), Some(want), "{text}");
+        let sql = crate::calendar::cast_timestamp(text, Some(chrono_tz::Europe::Berlin));
+        assert_eq!(sql, crate::calendar::cast_timestamp(want, None), "{text}");
+    }
+}
+
+/// Run by hand: `cargo test --release --lib decode::json::test::timing -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn timing_of_a_million_messages_with_timestamps() {
+    let values: Vec<String> = (0..100_000u64)
+        .map(|i| {
+            let (d, h, m, s) = (i % 28 + 1, i / 3 % 24, i / 7 % 60, i / 11 % 60);
+            format!(
+                r#"{{"device":"sensor-{}","time":"2024-07-{d:02}T{h:02}:{m:02}:{s:02}.{:03}Z","seen":"2024-07-{d:02}T{h:02}:{m:02}:{s:02}.{:06}+02:00","local":"2024-07-{d:02} {h:02}:{m:02}:{s:02}","day":"2024-07-{d:02}","bpm":{}}}"#,
+                i % 1000,
+                i % 1000,
+                i % 1_000_000,
+                i % 200
+            )
+        })
+        .collect();
+    let schema = schema(vec![
+        ("device", DataType::Utf8),
+        ("time", timestamp()),
+        ("seen", timestamp()),
+        ("local", timestamp()),
+        ("day", DataType::Date32),
+        ("bpm", DataType::Int32),
+    ]);
+    let m = messages(&values);
+    let wanted: Vec<u32> = (0..m.len() as u32).collect();
+    for zone in [None, Some("Europe/Berlin".to_string())] {
+        let options = options(JsonOptions { timezone: zone.clone(), ..JsonOptions::default() });
+        let mut decoder = Decoder::new(Some(&schema), &options).unwrap();
+        let mut best = f64::MAX;
+        for _ in 0..15 {
+            let before = std::time::Instant::now();
+            for _ in 0..10 {
+                let out = decoder.decode(&m, &wanted).unwrap();
+                assert_eq!(out.batch.len(), values.len());
+            }
+            best = best.min(before.elapsed().as_secs_f64());
+        }
+        eprintln!("1M messages, zone {zone:?}: {best:.3} s at best");
+    }
 }

@@ -6,10 +6,10 @@ use crate::expr::cast::implicit;
 use crate::expr::coerce::Param::Any;
 use crate::expr::coerce::{common, is_int};
 use crate::expr::ddl::{list_of, type_to_ddl};
+use crate::expr::float_order::normalize;
 use crate::expr::kernel::{bools, nums};
 use crate::expr::nested::{OUT_OF_RANGE, list_item, map_value};
 use crate::expr::node::Typed;
-use crate::expr::ordered::normalize;
 use arrow::array::{Array, AsArray, ListArray, UInt32Array};
 use arrow::compute::kernels::cmp;
 use arrow::compute::take;
@@ -22,7 +22,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("array_size", "array_size(array)", |c| {
         let c = c.count(1, 1)?;
         if !matches!(c.args[0].data_type, DataType::List(_)) {
-            return Err(c.error("an ARRAY is wanted"));
+            return Err(c.error("an ARRAY is expected"));
         }
         size(c)
     }),
@@ -45,17 +45,17 @@ fn size(c: Call) -> Result<Typed> {
             };
             nums::<Int32Type>(a.rows, |i| Ok(array.is_valid(i).then(|| offsets[i + 1] - offsets[i])))
         }),
-        _ => Err(c.error("an ARRAY or a MAP is wanted")),
+        _ => Err(c.error("an ARRAY or a MAP is expected")),
     }
 }
 
 fn array_contains(c: Call) -> Result<Typed> {
     let mut c = c.take(&[Any, Any], 2)?;
-    let DataType::List(item) = c.args[0].data_type.clone() else { return Err(c.error("an ARRAY is wanted")) };
+    let DataType::List(item) = c.args[0].data_type.clone() else { return Err(c.error("an ARRAY is expected")) };
     let value = c.args.remove(1);
     if common(item.data_type(), &value.data_type).as_ref() != Some(item.data_type()) || item.data_type().is_nested() {
         return Err(c.error(format!(
-            "{} is not in an array of {}; use CAST",
+            "{} is not in an array of {}. Use CAST",
             type_to_ddl(&value.data_type),
             type_to_ddl(item.data_type())
         )));
@@ -69,7 +69,7 @@ fn array_contains(c: Call) -> Result<Typed> {
             .flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize))
             .collect();
         let first = offsets[0] as usize;
-        // 0.0 is -0.0, and NaN is NaN.
+        // 0.0 equals -0.0, and NaN equals NaN.
         let items = normalize(&list.values().slice(first, owner.len()));
         let value = normalize(&a.full(1)?);
         let equal = cmp::eq(&items, &take(&value, &owner, None)?)?;
@@ -111,9 +111,9 @@ fn element(c: Call, name: &'static str) -> Result<Typed> {
                 let key = implicit(index, kv[0].data_type())?;
                 map_value(c.args.remove(0), key, kv[1].data_type().clone(), c.sql)
             }
-            _ => Err(c.error("an ARRAY or a MAP is wanted")),
+            _ => Err(c.error("an ARRAY or a MAP is expected")),
         },
-        _ => Err(c.error("an ARRAY or a MAP is wanted")),
+        _ => Err(c.error("an ARRAY or a MAP is expected")),
     }
 }
 
@@ -128,8 +128,8 @@ fn from_one(len: usize, i: i32) -> Result<Option<usize>, &'static str> {
 
 fn side(c: Call, which: usize) -> Result<Typed> {
     let c = c.take(&[Any], 1)?;
-    let DataType::Map(entries, _) = c.args[0].data_type.clone() else { return Err(c.error("a MAP is wanted")) };
-    let DataType::Struct(kv) = entries.data_type() else { return Err(c.error("a MAP is wanted")) };
+    let DataType::Map(entries, _) = c.args[0].data_type.clone() else { return Err(c.error("a MAP is expected")) };
+    let DataType::Struct(kv) = entries.data_type() else { return Err(c.error("a MAP is expected")) };
     let to = list_of(kv[which].data_type().clone());
     let out = to.clone();
     c.build(to, move |a| {

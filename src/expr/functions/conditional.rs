@@ -1,12 +1,12 @@
-//! NULLs and conditions, casts by name.
+//! Functions for NULLs and conditions, and casts that are called as functions.
 
 use super::{Call, Spec, spec};
 use crate::Result;
 use crate::expr::coerce::Param::Any;
-use crate::expr::ddl::timestamp;
 use crate::expr::node::Typed;
-use crate::expr::shared::once;
-use crate::expr::{bind, cast, compare};
+use crate::expr::once::once;
+use crate::expr::{build, cast, compare};
+use crate::time::timestamp_type;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
@@ -15,44 +15,44 @@ pub(super) const LIST: &[Spec] = &[
     spec("coalesce", "coalesce(a, b, …)", |c| {
         let most = c.args.len().max(1);
         let c = c.count(1, most)?;
-        bind::coalesce(c.args, c.sql)
+        build::coalesce(c.args, c.sql)
     }),
     spec("nvl", "nvl(a, b)", either),
     spec("ifnull", "ifnull(a, b)", either),
     spec("nvl2", "nvl2(a, ifNotNull, ifNull)", |c| {
         let mut c = c.count(3, 3)?;
         let rest = c.args.split_off(1);
-        let there = bind::is_null(c.args.remove(0), true);
-        bind::choose(vec![there], rest, c.sql)
+        let there = build::is_null(c.args.remove(0), true);
+        build::choose(vec![there], rest, c.sql)
     }),
     spec("nullif", "nullif(a, b)", |c| {
         let mut c = c.count(2, 2)?;
         let b = c.args.remove(1);
         let a = c.args.remove(0);
         let null = Typed::null(&a.data_type);
-        once(a, |a| bind::choose(vec![compare::compare("=", a.clone(), b)?], vec![null, a], c.sql))
+        once(a, |a| build::choose(vec![compare::compare("=", a.clone(), b)?], vec![null, a], c.sql))
     }),
     spec("nullifzero", "nullifzero(expr)", |c| {
         let mut c = c.count(1, 1)?;
         let a = c.args.remove(0);
         let null = Typed::null(&a.data_type);
         let zero = Typed::literal(ScalarValue::Int32(Some(0)), "0");
-        once(a, |a| bind::choose(vec![compare::compare("=", a.clone(), zero)?], vec![null, a], c.sql))
+        once(a, |a| build::choose(vec![compare::compare("=", a.clone(), zero)?], vec![null, a], c.sql))
     }),
     spec("zeroifnull", "zeroifnull(expr)", |c| {
         let mut c = c.count(1, 1)?;
         let zero = Typed::literal(ScalarValue::Int32(Some(0)), "0");
-        bind::coalesce(vec![c.args.remove(0), zero], c.sql)
+        build::coalesce(vec![c.args.remove(0), zero], c.sql)
     }),
     spec("isnull", "isnull(expr)", |c| {
         let mut c = c.count(1, 1)?;
         let sql = format!("({} IS NULL)", c.args[0].sql);
-        Ok(bind::is_null(c.args.remove(0), false).named(sql))
+        Ok(build::is_null(c.args.remove(0), false).named(sql))
     }),
     spec("isnotnull", "isnotnull(expr)", |c| {
         let mut c = c.count(1, 1)?;
         let sql = format!("({} IS NOT NULL)", c.args[0].sql);
-        Ok(bind::is_null(c.args.remove(0), true).named(sql))
+        Ok(build::is_null(c.args.remove(0), true).named(sql))
     }),
     spec("equal_null", "equal_null(a, b)", |c| {
         let mut c = c.take(&[Any, Any], 2)?;
@@ -69,12 +69,12 @@ pub(super) const LIST: &[Spec] = &[
     spec("string", "string(expr)", |c| to(c, DataType::Utf8)),
     spec("binary", "binary(expr)", |c| to(c, DataType::Binary)),
     spec("date", "date(expr)", |c| to(c, DataType::Date32)),
-    spec("timestamp", "timestamp(expr)", |c| to(c, timestamp())),
+    spec("timestamp", "timestamp(expr)", |c| to(c, timestamp_type())),
 ];
 
 fn to(c: Call, data_type: DataType) -> Result<Typed> {
     let mut c = c.count(1, 1)?;
-    // Spark's names do not show it.
+    // Spark does not print this cast.
     let sql = c.args[0].sql.clone();
     cast::explicit(c.args.remove(0), &data_type, false).map(|t| t.named(sql))
 }
@@ -83,11 +83,11 @@ fn pick(c: Call) -> Result<Typed> {
     let mut c = c.count(3, 3)?;
     let sql = format!("(IF({}, {}, {}))", c.args[0].sql, c.args[1].sql, c.args[2].sql);
     let rest = c.args.split_off(1);
-    let condition = bind::condition(c.args.remove(0))?;
-    bind::choose(vec![condition], rest, sql)
+    let condition = build::condition(c.args.remove(0))?;
+    build::choose(vec![condition], rest, sql)
 }
 
 fn either(c: Call) -> Result<Typed> {
     let c = c.count(2, 2)?;
-    bind::coalesce(c.args, c.sql)
+    build::coalesce(c.args, c.sql)
 }

@@ -1,18 +1,18 @@
-//! Numbers.
+//! Functions of numbers.
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::expr::arith::num_traits_lite::Int as _;
-use crate::expr::arith::{self, OVERFLOW};
-use crate::expr::bind;
+use crate::expr::arith::{self, Int as Whole, Op};
+use crate::expr::bits::{self, Shift};
+use crate::expr::build;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
 use crate::expr::coerce::{is_int, is_interval};
 use crate::expr::compare::less;
 use crate::expr::ddl::type_to_ddl;
-use crate::expr::evaluate::row_error;
+use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
 use crate::expr::node::Typed;
-use crate::expr::shared::once;
+use crate::expr::once::once;
 use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{and, is_not_null, is_null, or};
@@ -24,12 +24,11 @@ pub(super) const LIST: &[Spec] = &[
     spec("abs", "abs(expr)", abs),
     spec("negative", "negative(expr)", |c| {
         let mut c = c.count(1, 1)?;
-        arith::unary("-", c.args.remove(0)).map(|t| t.named(c.sql))
+        arith::negate(c.args.remove(0)).map(|t| t.named(c.sql))
     }),
     spec("positive", "positive(expr)", |c| {
         let mut c = c.count(1, 1)?;
-        let sql = format!("(+ {})", c.args[0].sql);
-        arith::unary("+", c.args.remove(0)).map(|t| t.named(sql))
+        arith::plus(c.args.remove(0))
     }),
     spec("sign", "sign(expr)", |c| unary(c, sign)),
     spec("signum", "signum(expr)", |c| unary(c, sign)),
@@ -69,20 +68,20 @@ pub(super) const LIST: &[Spec] = &[
     spec("mod", "mod(a, b)", |c| {
         let mut c = c.count(2, 2)?;
         let b = c.args.remove(1);
-        arith::numbers("%", c.args.remove(0), b, c.sql, false)
+        arith::numbers(Op::Remainder, c.args.remove(0), b, c.sql, false)
     }),
     spec("pmod", "pmod(a, b)", |c| {
         let mut c = c.count(2, 2)?;
         let b = c.args.remove(1);
         arith::pmod(c.args.remove(0), b, c.sql)
     }),
-    spec("try_add", "try_add(a, b)", |c| attempt(c, "+")),
-    spec("try_subtract", "try_subtract(a, b)", |c| attempt(c, "-")),
-    spec("try_multiply", "try_multiply(a, b)", |c| attempt(c, "*")),
-    spec("try_divide", "try_divide(a, b)", |c| attempt(c, "/")),
-    spec("try_mod", "try_mod(a, b)", |c| attempt(c, "%")),
-    spec("greatest", "greatest(a, b, …)", |c| extreme(c, ">")),
-    spec("least", "least(a, b, …)", |c| extreme(c, "<")),
+    spec("try_add", "try_add(a, b)", |c| attempt(c, Op::Add)),
+    spec("try_subtract", "try_subtract(a, b)", |c| attempt(c, Op::Subtract)),
+    spec("try_multiply", "try_multiply(a, b)", |c| attempt(c, Op::Multiply)),
+    spec("try_divide", "try_divide(a, b)", |c| attempt(c, Op::Divide)),
+    spec("try_mod", "try_mod(a, b)", |c| attempt(c, Op::Remainder)),
+    spec("greatest", "greatest(a, b, …)", |c| extreme(c, true)),
+    spec("least", "least(a, b, …)", |c| extreme(c, false)),
     spec("factorial", "factorial(n)", |c| {
         c.take(&[Int], 1)?.build_nullable(DataType::Int64, |a| {
             let n = a.num::<Int32Type>(0)?;
@@ -109,7 +108,7 @@ pub(super) const LIST: &[Spec] = &[
         let sql = c.sql;
         once(a, |a| {
             let nan = super::call("isnan", vec![a.clone()])?;
-            bind::choose(vec![nan], vec![b, a], sql)
+            build::choose(vec![nan], vec![b, a], sql)
         })
     }),
     spec("bin", "bin(expr)", |c| {
@@ -121,7 +120,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("bit_count", "bit_count(expr)", |c| {
         let c = c.count(1, 1)?;
         if !is_int(&c.args[0].data_type) {
-            return Err(c.error("a whole number is wanted"));
+            return Err(c.error("a whole number is expected"));
         }
         // A negative number of any width is sign-extended to 64 bits, as in Spark.
         c.take(&[Big], 1)?.build(DataType::Int32, |a| {
@@ -129,16 +128,16 @@ pub(super) const LIST: &[Spec] = &[
             nums::<Int32Type>(a.rows, |i| Ok(n.get(i).map(|n| n.count_ones() as i32)))
         })
     }),
-    spec("shiftleft", "shiftleft(expr, n)", |c| shifted(c, "<<")),
-    spec("shiftright", "shiftright(expr, n)", |c| shifted(c, ">>")),
-    spec("shiftrightunsigned", "shiftrightunsigned(expr, n)", |c| shifted(c, ">>>")),
+    spec("shiftleft", "shiftleft(expr, n)", |c| shifted(c, Shift::Left)),
+    spec("shiftright", "shiftright(expr, n)", |c| shifted(c, Shift::Right)),
+    spec("shiftrightunsigned", "shiftrightunsigned(expr, n)", |c| shifted(c, Shift::UnsignedRight)),
 ];
 
 fn sign(x: f64) -> f64 {
     if x.is_nan() || x == 0.0 { x } else { x.signum() }
 }
 
-/// Java's: 1 to the power of NaN or infinity is NaN.
+/// As in Java, 1 to the power of NaN or infinity is NaN.
 fn power(x: f64, y: f64) -> f64 {
     if y.is_nan() || (x.abs() == 1.0 && y.is_infinite()) { f64::NAN } else { x.powf(y) }
 }
@@ -155,7 +154,7 @@ fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
     })
 }
 
-/// NULL where there is no logarithm.
+/// The logarithm; NULL for a number that does not have one.
 fn logarithm(c: Call, above: f64, f: fn(f64) -> f64) -> Result<Typed> {
     let mut c = c.take(&[Double], 1)?;
     c.sql = match c.name {
@@ -199,7 +198,7 @@ fn binary(c: Call, f: fn(f64, f64) -> f64) -> Result<Typed> {
     })
 }
 
-fn attempt(c: Call, op: &'static str) -> Result<Typed> {
+fn attempt(c: Call, op: Op) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let b = c.args.remove(1);
     let a = c.args.remove(0);
@@ -209,20 +208,20 @@ fn attempt(c: Call, op: &'static str) -> Result<Typed> {
     arith::numbers(op, a, b, c.sql, true)
 }
 
-fn shifted(c: Call, op: &'static str) -> Result<Typed> {
+fn shifted(c: Call, op: Shift) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let n = c.args.remove(1);
-    arith::shift(op, c.args.remove(0), n, c.sql)
+    bits::shift(op, c.args.remove(0), n, c.sql)
 }
 
 fn abs(c: Call) -> Result<Typed> {
     let c = c.take(&[Number], 1)?;
     fn whole<T: ArrowPrimitiveType>(a: &Args) -> DfResult<ArrayRef>
     where
-        T::Native: arith::num_traits_lite::Int,
+        T::Native: Whole,
     {
         let x = a.num::<T>(0)?;
-        nums::<T>(a.rows, |i| get!(x.get(i)).abs().map(Some).ok_or_else(|| row_error(OVERFLOW)))
+        nums::<T>(a.rows, |i| arith::absolute(get!(x.get(i))).map(Some).ok_or_else(|| row_error(OVERFLOW)))
     }
     let t = c.args[0].data_type.clone();
     match &t {
@@ -245,15 +244,15 @@ fn abs(c: Call) -> Result<Typed> {
     }
 }
 
-/// NULLs are passed over; NaN is the greatest.
-fn extreme(c: Call, op: &'static str) -> Result<Typed> {
+/// The greatest or least argument. NULLs do not count, and NaN is the greatest.
+fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     let most = c.args.len().max(2);
     let params = vec![Any; most];
     let c = c.take(&params, 2)?;
     let text = |t: &Typed| t.data_type == DataType::Utf8;
     let null = |t: &Typed| t.data_type == DataType::Null;
     if c.args.iter().any(text) && !c.args.iter().all(|t| text(t) || null(t)) {
-        return Err(c.error("strings do not go with other types; use CAST"));
+        return Err(c.error("strings do not go with other types. Use CAST"));
     }
     let (args, data_type) = crate::expr::coerce::unify(&c.sql, c.args)?;
     if data_type == DataType::Null {
@@ -263,13 +262,12 @@ fn extreme(c: Call, op: &'static str) -> Result<Typed> {
         return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
     let nullable = args.iter().all(|a| a.nullable);
-    let greatest = op == ">";
     let kernel: Kernel = Arc::new(move |a: &Args| {
         let mut best = a.full(0)?;
         for k in 1..a.len() {
             let next = a.full(k)?;
             let better = if greatest { less(&best, &next)? } else { less(&next, &best)? };
-            // Unknown where one of them is NULL: then the one that is not counts.
+            // The order is NULL where one of the two is NULL. Then the other one counts.
             let better = is_true(&better);
             let better = or(&better, &and(&is_null(&best)?, &is_not_null(&next)?)?)?;
             best = zip(&better, &next, &best)?;

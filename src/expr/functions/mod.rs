@@ -1,13 +1,16 @@
-//! The allow list: every function here means what it means in Spark 4.0 with ANSI on; others are refused by name.
+//! The allow list: every function here has its meaning in Spark 4.0 with ANSI mode. Other functions are refused by name.
 
 mod collections;
 mod conditional;
+mod interval;
 mod math;
 mod regex;
 mod round;
 mod strings;
 mod time;
 mod time_format;
+
+pub(super) use interval::moved;
 
 use super::coerce::Param;
 use super::kernel::Args;
@@ -20,7 +23,7 @@ use datafusion::error::Result as DfResult;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-/// One entry of the allow list, for docs and messages.
+/// One entry of the allow list, for the documentation and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub name: &'static str,
@@ -29,7 +32,7 @@ pub struct Listed {
     pub usage: &'static str,
 }
 
-/// Every function and aggregate, by name.
+/// All functions and aggregates, sorted by name.
 pub fn listed() -> Vec<Listed> {
     let scalar = all().map(|s| Listed { name: s.name, aggregate: false, usage: s.usage });
     let aggregates =
@@ -66,7 +69,7 @@ fn all() -> impl Iterator<Item = &'static Spec> {
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Spec>> = LazyLock::new(|| all().map(|s| (s.name, s)).collect());
 
-/// Known, and refused for a reason.
+/// Functions that are refused for a reason.
 const REFUSED: &[(&[&str], &str)] = &[
     (
         &[
@@ -117,7 +120,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["window", "session_window", "window_time"], "windows go into group_by"),
 ];
 
-/// Whether the name may be called; else an error that says why not.
+/// Checks that the function may be called. The error says why not.
 pub(super) fn check_listed(name: &str) -> Result<()> {
     if BY_NAME.contains_key(name) {
         return Ok(());
@@ -129,9 +132,10 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
     Err(Error::schema(format!(
         "function '{name}' is not one of bayou's SQL functions (docs/sql.md lists them).{}{}",
         near_miss(name, names),
-        match super::datafusion_dialect::has(name) {
-            true => format!(" DataFusion has {name}: say dialect=\"datafusion\"."),
-            false => String::new(),
+        if super::datafusion_dialect::has(name) {
+            format!(" DataFusion has {name}: say dialect=\"datafusion\".")
+        } else {
+            String::new()
         }
     )))
 }
@@ -140,17 +144,13 @@ pub(super) fn is_aggregate(name: &str) -> bool {
     super::spark_aggregates::AGGREGATES.iter().any(|(n, _)| *n == name)
 }
 
-/// A call by name.
+/// Binds a call.
 pub(super) fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
     check_listed(name)?;
-    let Some(spec) = BY_NAME.get(name) else { return check_listed(name).map(|()| unreachable(name))? };
+    let spec = BY_NAME.get(name).ok_or_else(|| Error::internal(format!("function '{name}' is listed but missing")))?;
     let shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
     let sql = format!("{name}({})", shown.join(", "));
     (spec.bind)(Call { name: spec.name, usage: spec.usage, sql, args })
-}
-
-fn unreachable(name: &str) -> Result<Typed> {
-    Err(Error::internal(format!("function '{name}' is listed but missing")))
 }
 
 /// A call while it is bound.
@@ -162,7 +162,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Checks how many arguments there are.
+    /// Checks the number of arguments.
     pub fn count(self, least: usize, most: usize) -> Result<Self> {
         if (least..=most).contains(&self.args.len()) {
             return Ok(self);
@@ -171,10 +171,10 @@ impl Call {
     }
 
     pub fn error(&self, why: impl std::fmt::Display) -> Error {
-        Error::schema(format!("{}: {why}; it is called as {}", self.name, self.usage))
+        Error::schema(format!("{}: {why}. Call it as {}.", self.name, self.usage))
     }
 
-    /// Casts the arguments to what the function takes; those behind `required` may be missing.
+    /// Casts the arguments to the types of the parameters. Arguments behind the first `required` may be missing.
     pub fn take(self, params: &[Param], required: usize) -> Result<Self> {
         let mut call = self.count(required, params.len())?;
         let args = std::mem::take(&mut call.args);
@@ -195,7 +195,7 @@ impl Call {
         Ok(Typed::call(self.args, data_type, false, self.sql, Arc::new(kernel)))
     }
 
-    /// As `build`, for results that may be NULL although no argument is.
+    /// As `build`, for results that may be NULL although no argument is NULL.
     pub fn build_nullable(
         self,
         data_type: DataType,
@@ -204,7 +204,7 @@ impl Call {
         Ok(Typed::call(self.args, data_type, true, self.sql, Arc::new(kernel)))
     }
 
-    /// An argument that must be a constant.
+    /// The value of an argument that must be a constant.
     pub fn constant_int(&self, k: usize, default: i32) -> Result<i32> {
         use datafusion::common::ScalarValue as V;
         match self.args.get(k).map(Typed::constant) {

@@ -1,4 +1,4 @@
-//! Regular expressions, as Java has them (see `java_regex`).
+//! Regular expressions, with Java's meaning (see `java_regex`).
 
 use super::strings::lists;
 use super::{Call, Spec, get, spec};
@@ -28,7 +28,7 @@ pub(super) const LIST: &[Spec] = &[
             let mut cache = Pattern::new(&constant);
             strings(a.rows, |i| {
                 let (s, p) = (get!(s.get(i)), get!(p.get(i)));
-                // As Spark: nothing is NULL, and so is an empty match.
+                // As in Spark, the result is NULL where nothing matches, and also for an empty match.
                 let found = cache.get(p)?.find_at(s, 0);
                 Ok(found.map(|f| part(s, &f, 0)).filter(|text| !text.is_empty()))
             })
@@ -49,7 +49,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("regexp_replace", "regexp_replace(str, regex, replacement)", replace),
 ];
 
-/// The constant pattern, or each row's.
+/// The pattern: a constant, or one for each row.
 struct Pattern<'a> {
     constant: &'a Option<Arc<JavaRegex>>,
     cache: RegexCache,
@@ -106,12 +106,12 @@ fn extract(mut c: Call) -> Result<Typed> {
     })
 }
 
-/// The text of a group; of one that took no part it is empty.
+/// The text of a group. It is empty for a group that took no part in the match.
 fn part<'s>(s: &'s str, found: &Found, group: usize) -> &'s str {
     found.get(group).copied().flatten().map_or("", |(from, to)| &s[from..to])
 }
 
-/// All matches as Java finds them: an empty one may follow a match at once, which Rust's iterators pass over.
+/// All matches in the way of Java: an empty match may follow a match directly. Rust's iterators skip such a match.
 fn matches(regex: &JavaRegex, s: &str) -> Vec<Found> {
     let mut out = vec![];
     let mut at = 0;
@@ -126,7 +126,7 @@ fn matches(regex: &JavaRegex, s: &str) -> Vec<Found> {
     out
 }
 
-/// Java's replacement text: `$1` is a group, a backslash takes the next character as it is.
+/// Java's replacement text: `$1` is a group, and a backslash makes the next character literal.
 fn expand(replacement: &str, s: &str, found: &Found, out: &mut String) -> Result<(), &'static str> {
     let mut chars = replacement.chars().peekable();
     while let Some(c) = chars.next() {
@@ -181,7 +181,7 @@ fn replace(mut c: Call) -> Result<Typed> {
     })
 }
 
-/// Java's `String.split`: an empty match at the start gives no part.
+/// As Java's `String.split`: an empty match at the start makes no part.
 fn parts<'s>(s: &'s str, regex: &JavaRegex, limit: i32) -> Vec<&'s str> {
     let mut out = vec![];
     let mut at = 0;
@@ -190,7 +190,7 @@ fn parts<'s>(s: &'s str, regex: &JavaRegex, limit: i32) -> Vec<&'s str> {
         if limit > 0 && out.len() as i32 == limit - 1 {
             break;
         }
-        // Spark splits by the empty pattern itself, without an empty part at the end.
+        // Spark has its own way to split by the empty pattern, without an empty part at the end.
         if to == 0 || (regex.source.is_empty() && from == s.len()) {
             continue;
         }

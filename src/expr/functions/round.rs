@@ -1,10 +1,9 @@
-//! Rounding: half up as in decimal writing, whatever the binary fraction.
+//! Rounding: half up by the decimal digits, whatever the binary fraction is.
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::expr::arith::OVERFLOW;
 use crate::expr::coerce::Param::{Int, Number};
-use crate::expr::evaluate::row_error;
+use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as};
 use crate::expr::node::Typed;
 use crate::expr::text;
@@ -18,7 +17,7 @@ pub(super) const LIST: &[Spec] = &[
     spec("floor", "floor(expr)", |c| whole(c, false)),
 ];
 
-/// `v / unit`, to the nearest; a half away from zero, or to the even one.
+/// `v / unit`, rounded to the nearest number. A half is rounded away from zero, or to the even number.
 fn nearest(v: i128, unit: i128, even: bool) -> i128 {
     let (q, r) = (v / unit, (v % unit).abs());
     let up = match r.cmp(&(unit - r)) {
@@ -29,9 +28,9 @@ fn nearest(v: i128, unit: i128, even: bool) -> i128 {
     if up { q + v.signum() } else { q }
 }
 
-/// Rounds what `Double.toString` writes, not what the bits hold: round(2.675, 2) is 2.68.
+/// Rounds the digits that `Double.toString` writes, not the binary value: round(2.675, 2) is 2.68.
 fn round_double(v: f64, digits: i32, even: bool) -> f64 {
-    // Java's BigDecimal has no -0.0.
+    // Java's BigDecimal does not have -0.0.
     if !v.is_finite() || digits > 300 {
         return v;
     }
@@ -41,7 +40,7 @@ fn round_double(v: f64, digits: i32, even: bool) -> f64 {
     if (0..=15).contains(&digits) {
         let unit = 10f64.powi(digits);
         let scaled = v * unit;
-        // Far from a half the quick way cannot go wrong.
+        // Far from a half, rounding the binary value has the same result.
         if scaled.abs() < 1e15 && ((scaled - scaled.trunc()).abs() - 0.5).abs() > 1e-4 {
             return scaled.round() / unit + 0.0;
         }
@@ -51,7 +50,7 @@ fn round_double(v: f64, digits: i32, even: bool) -> f64 {
     let negative = mantissa.starts_with('-');
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let all: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    // The value is 0.all * 10^(exponent + 1); `keep` of its digits stay.
+    // The value is 0.all * 10^(exponent + 1), and `keep` of its digits remain.
     let keep = exponent + 1 + digits;
     if keep >= all.len() as i32 {
         return v;
@@ -136,7 +135,7 @@ fn round(mut c: Call, even: bool) -> Result<Typed> {
                 })
             })
         }
-        _ => Err(c.error("a number is wanted")),
+        _ => Err(c.error("a number is expected")),
     }
 }
 
@@ -173,7 +172,7 @@ fn whole(mut c: Call, up: bool) -> Result<Typed> {
             let c = c.retake(crate::expr::coerce::Param::Double)?;
             c.build(DataType::Int64, move |a| {
                 let x = a.num::<Float64Type>(0)?;
-                // Java's conversion saturates, and NaN is 0; so does Rust's.
+                // As in Java, Rust's conversion saturates, and NaN becomes 0.
                 nums::<Int64Type>(a.rows, |i| Ok(x.get(i).map(|x| if up { x.ceil() } else { x.floor() } as i64)))
             })
         }

@@ -208,11 +208,11 @@ fn test(c: Call, f: fn(&str, &str) -> bool) -> Result<Typed> {
     })
 }
 
-/// The first letter of each word large, the others small; words are parted by blanks only.
+/// The first letter of each word in upper case, the others in lower case. Only blanks separate words.
 fn initcap(s: &str) -> String {
     let mut out = String::with_capacity(s.len());
     let mut first = true;
-    // As a whole, because a sigma at the end of a word is another letter.
+    // The whole word at once, because a sigma at the end of a word has a different lower case.
     for c in s.to_lowercase().chars() {
         if first {
             title(c, &mut out)
@@ -224,14 +224,14 @@ fn initcap(s: &str) -> String {
     out
 }
 
-/// Title case: of ß it is Ss, and a letter that stands for two has a form of its own.
+/// Title case: that of ß is Ss, and a character that stands for two letters has its own title case.
 fn title(c: char, out: &mut String) {
     match c {
         '\u{1c6}' => out.push('\u{1c5}'),
         '\u{1c9}' => out.push('\u{1c8}'),
         '\u{1cc}' => out.push('\u{1cb}'),
         '\u{1f3}' => out.push('\u{1f2}'),
-        // Georgian has large letters, but no titles.
+        // Georgian has upper case, but no title case.
         '\u{10d0}'..='\u{10ff}' => out.push(c),
         // Greek with an iota below.
         '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => {
@@ -288,12 +288,12 @@ pub(super) const MAX_TEXT: usize = 64 << 20;
 fn repeated(s: &str, n: i32) -> DfResult<String> {
     let n = usize::try_from(n).unwrap_or(0);
     if s.len().saturating_mul(n) > MAX_TEXT {
-        return Err(row_error("a string of more than 64 MiB would be made"));
+        return Err(row_error("the string would be longer than 64 MiB"));
     }
     Ok(s.repeat(n))
 }
 
-/// Only blanks, as Spark: tabs and line ends stay.
+/// Trims blanks only, as in Spark: tabs and line ends are kept.
 fn trim(c: Call, start: bool, end: bool) -> Result<Typed> {
     c.take(&[Text], 1)?.build(STRING, move |a| {
         let s = a.str(0)?;
@@ -344,7 +344,7 @@ fn trim_chars(mut c: Call, start: bool, end: bool) -> Result<Typed> {
     })
 }
 
-/// `UTF8String.substringSQL`: counts from 1, a negative position from the end.
+/// As `UTF8String.substringSQL`: positions count from 1, and negative positions from the end.
 fn slice(s: &str, position: i32, len: i32) -> &str {
     let (position, len) = (i64::from(position), i64::from(len));
     if len <= 0 {
@@ -370,7 +370,7 @@ fn slice(s: &str, position: i32, len: i32) -> &str {
 }
 
 fn substring(mut c: Call) -> Result<Typed> {
-    // Spark writes the length that is not given.
+    // Spark prints the default of the length.
     if c.args.len() == 2 {
         c.sql = format!("{}({}, {}, 2147483647)", c.name, c.args[0].sql, c.args[1].sql);
     }
@@ -402,7 +402,7 @@ fn pad(mut c: Call, left: bool) -> Result<Typed> {
             };
             let wanted = usize::try_from(n).unwrap_or(0);
             if wanted > MAX_TEXT {
-                return Err(row_error("a string of more than 64 MiB would be made"));
+                return Err(row_error("the string would be longer than 64 MiB"));
             }
             let have = s.chars().count();
             if have >= wanted || fill.is_empty() {
@@ -458,7 +458,7 @@ fn concat_ws(c: Call) -> Result<Typed> {
     Ok(typed)
 }
 
-/// Where the part is, from 1; 0 when it is not there.
+/// The position of the part, counted from 1; 0 where the text does not contain it.
 fn find(part: &str, s: &str, from: i32) -> i32 {
     if from < 1 {
         return 0;
@@ -480,7 +480,7 @@ fn locate(mut c: Call) -> Result<Typed> {
         let from = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
         nums::<Int32Type>(a.rows, |i| {
             let from = match &from {
-                // As Spark: a position that is NULL gives 0.
+                // As in Spark, the result is 0 where the position is NULL.
                 Some(from) => match from.get(i) {
                     Some(from) => from,
                     None => return Ok(Some(0)),
@@ -496,7 +496,7 @@ fn before_nth<'a>(s: &'a str, delimiter: &str, count: i32) -> &'a str {
     if delimiter.is_empty() || count == 0 {
         return "";
     }
-    // As Spark: what is found may overlap what was found before.
+    // As in Spark, an occurrence may overlap the previous one.
     let step = |i: usize| s[i..].chars().next().map_or(s.len() + 1, |c| i + c.len_utf8());
     let n = count.unsigned_abs();
     if count > 0 {
@@ -515,7 +515,7 @@ fn before_nth<'a>(s: &'a str, delimiter: &str, count: i32) -> &'a str {
         match s.get(..end).and_then(|rest| rest.rfind(delimiter)) {
             None => return s,
             Some(i) if k == n => return &s[i + delimiter.len()..],
-            // The next one may end just before the end of this one.
+            // The next occurrence may end just before the end of this one.
             Some(i) => {
                 let last = delimiter.chars().next_back().map_or(1, char::len_utf8);
                 end = i + delimiter.len() - last;
@@ -525,7 +525,7 @@ fn before_nth<'a>(s: &'a str, delimiter: &str, count: i32) -> &'a str {
     s
 }
 
-/// As Spark: lines of 76 characters (MIME).
+/// As in Spark, with lines of 76 characters (MIME).
 fn chunked(text: &str) -> String {
     let lines: Vec<&str> = (0..text.len()).step_by(76).map(|i| &text[i..text.len().min(i + 76)]).collect();
     lines.join("\r\n")
@@ -573,7 +573,7 @@ fn sha2(c: Call) -> Result<Typed> {
 }
 
 impl Call {
-    /// The first argument again, by another rule.
+    /// Casts the first argument again, as another parameter type.
     pub fn retake(mut self, param: crate::expr::coerce::Param) -> Result<Self> {
         let first = self.args.remove(0);
         self.args.insert(0, param.take(self.name, 0, first)?);

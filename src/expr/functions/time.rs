@@ -1,16 +1,15 @@
-//! Dates and times, in UTC.
+//! Functions of dates and times, in UTC.
 
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::expr::arith::{OVERFLOW, add_months};
+use crate::calendar::{self, DAY, Zone, add_months, civil_from_days, days_from_civil, month_length};
 use crate::expr::cast;
 use crate::expr::coerce::Param::{Any, Big, Date, Int, Number, Text, Time};
 use crate::expr::coerce::is_int;
-use crate::expr::ddl::timestamp;
-use crate::expr::evaluate::row_error;
+use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
-use crate::expr::text::{DAY, Zone, civil_from_days, days_from_civil, month_days};
+use crate::time::timestamp_type;
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
 
@@ -55,7 +54,7 @@ pub(super) const LIST: &[Spec] = &[
             let d = a.num::<Date32Type>(0)?;
             nums::<Date32Type>(a.rows, |i| {
                 let (y, m, _) = civil_from_days(i64::from(get!(d.get(i))));
-                day(days_from_civil(y, m, month_days(y, m)))
+                day(days_from_civil(y, m, month_length(y, m)))
             })
         })
     }),
@@ -66,7 +65,7 @@ pub(super) const LIST: &[Spec] = &[
                 let (d, name) = (i64::from(get!(d.get(i))), get!(name.get(i)).trim().to_uppercase());
                 let full = ["SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY"];
                 let wanted = full.iter().position(|f| name == **f || name == f[..3] || name == f[..2]);
-                let Some(wanted) = wanted else { return Err(row_error("that is not a day of the week")) };
+                let Some(wanted) = wanted else { return Err(row_error("a value is not a day of the week")) };
                 let today = (d + 4).rem_euclid(7);
                 day(d + (wanted as i64 - today - 1).rem_euclid(7) + 1)
             })
@@ -77,17 +76,14 @@ pub(super) const LIST: &[Spec] = &[
             let (y, m, d) = (a.num::<Int32Type>(0)?, a.num::<Int32Type>(1)?, a.num::<Int32Type>(2)?);
             nums::<Date32Type>(a.rows, |i| {
                 let (y, m, d) = (i64::from(get!(y.get(i))), i64::from(get!(m.get(i))), i64::from(get!(d.get(i))));
-                if !(1..=12).contains(&m) || !(1..=month_days(y, m)).contains(&d) {
-                    return Err(row_error("there is no such date"));
-                }
-                day(days_from_civil(y, m, d))
+                day(calendar::date(y, m, d).ok_or_else(|| row_error("a value is not a date that exists"))?)
             })
         })
     }),
     spec("date_trunc", "date_trunc(unit, timestamp)", |c| {
-        c.take(&[Text, Time], 2)?.build_nullable(timestamp(), |a| {
+        c.take(&[Text, Time], 2)?.build_nullable(timestamp_type(), |a| {
             let (unit, t) = (a.str(0)?, a.num::<TimestampMicrosecondType>(1)?);
-            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
                 Ok(truncate(get!(unit.get(i)), get!(t.get(i))))
             })
         })
@@ -122,7 +118,7 @@ pub(super) const LIST: &[Spec] = &[
         let c = c.take(&[Number], 1)?;
         match c.args[0].data_type {
             DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) => {
-                Err(c.error("a whole number is wanted; use timestamp_micros(CAST(n * 1000000 AS BIGINT))"))
+                Err(c.error("a whole number is expected. Use timestamp_micros(CAST(n * 1000000 AS BIGINT))"))
             }
             _ => from_unix(c, 1_000_000),
         }
@@ -144,7 +140,7 @@ pub(super) fn day_of_year(d: i64) -> i64 {
     d - days_from_civil(civil_from_days(d).0, 1, 1) + 1
 }
 
-/// ISO: the year the week belongs to, and the week.
+/// The week of ISO 8601: the year that the week belongs to, and its number.
 pub(super) fn iso_week(d: i64) -> (i64, i64) {
     let thursday = d - (d + 3).rem_euclid(7) + 3;
     let year = civil_from_days(thursday).0;
@@ -217,7 +213,7 @@ fn extract(c: Call) -> Result<Typed> {
 fn shift_days(c: Call, sign: i64) -> Result<Typed> {
     let c = c.count(2, 2)?;
     if matches!(c.args[1].data_type, DataType::Int64) {
-        return Err(c.error("the days are INT, not BIGINT; use CAST"));
+        return Err(c.error("the number of days must be INT, not BIGINT. Use CAST"));
     }
     let sql = match c.name {
         "dateadd" => c.sql.replacen("dateadd", "date_add", 1),
@@ -226,7 +222,7 @@ fn shift_days(c: Call, sign: i64) -> Result<Typed> {
     let c = Call { sql, ..c }.take(&[Date, Int], 2)?;
     c.build(DATE, move |a| {
         let (d, n) = (a.num::<Date32Type>(0)?, a.num::<Int32Type>(1)?);
-        // As Java's plusDays on an Int: it wraps in Spark, which nobody can want.
+        // In Spark this wraps around, as Java's Int does. Here it is an error.
         nums::<Date32Type>(a.rows, |i| day(i64::from(get!(d.get(i))) + sign * i64::from(get!(n.get(i)))))
     })
 }
@@ -254,7 +250,7 @@ fn months_between(mut c: Call) -> Result<Typed> {
             };
             let ((y1, m1, d1), (y2, m2, d2)) = (civil_from_days(x.div_euclid(DAY)), civil_from_days(y.div_euclid(DAY)));
             let months = ((y1 * 12 + m1) - (y2 * 12 + m2)) as f64;
-            if d1 == d2 || (d1 == month_days(y1, m1) && d2 == month_days(y2, m2)) {
+            if d1 == d2 || (d1 == month_length(y1, m1) && d2 == month_length(y2, m2)) {
                 return Ok(Some(months));
             }
             let seconds = |t: i64| t.rem_euclid(DAY) / 1_000_000;
@@ -289,7 +285,7 @@ fn truncate(unit: &str, t: i64) -> Option<i64> {
     t.checked_sub(t.rem_euclid(size))
 }
 
-/// Whether the unit is of months, and how many months or microseconds.
+/// Whether the unit is counted in months, and its number of months or microseconds.
 fn unit_of(c: &Call) -> Result<(bool, i64)> {
     let Some(unit) = c.args[0].text().map(str::to_uppercase) else { return Err(c.error("the unit must be a word")) };
     Ok(match unit.as_str() {
@@ -311,16 +307,19 @@ fn timestamp_add(c: Call) -> Result<Typed> {
     let c = c.count(3, 3)?;
     let (months, factor) = unit_of(&c)?;
     if !is_int(&c.args[1].data_type) {
-        return Err(c.error("how many must be a whole number"));
+        return Err(c.error("the number of units must be a whole number"));
     }
-    c.take(&[Any, Big, Time], 3)?.build(timestamp(), move |a| {
+    c.take(&[Any, Big, Time], 3)?.build(timestamp_type(), move |a| {
         let (n, t) = (a.num::<Int64Type>(1)?, a.num::<TimestampMicrosecondType>(2)?);
-        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
             let (n, t) = (get!(n.get(i)), get!(t.get(i)));
             let by = n.checked_mul(factor).filter(|by| !months || by.abs() < 1_000_000_000);
-            let out = by.and_then(|by| match months {
-                false => t.checked_add(by),
-                true => add_months(t.div_euclid(DAY), by).checked_mul(DAY)?.checked_add(t.rem_euclid(DAY)),
+            let out = by.and_then(|by| {
+                if months {
+                    add_months(t.div_euclid(DAY), by).checked_mul(DAY)?.checked_add(t.rem_euclid(DAY))
+                } else {
+                    t.checked_add(by)
+                }
             });
             out.map(Some).ok_or_else(|| row_error(OVERFLOW))
         })
@@ -337,7 +336,7 @@ fn timestamp_diff(c: Call) -> Result<Typed> {
             if !months {
                 return to.checked_sub(from).map(|d| Some(d / factor)).ok_or_else(|| row_error(OVERFLOW));
             }
-            // As java.time counts whole months: first the end moves by a day where its time of day is the other way round.
+            // java.time counts whole months. First the end moves by a day, where the times of day are in the opposite order of the days.
             let (day, mut end) = (from.div_euclid(DAY), to.div_euclid(DAY));
             let (time, end_time) = (from.rem_euclid(DAY), to.rem_euclid(DAY));
             if end > day && end_time < time {
@@ -362,9 +361,9 @@ fn unix(c: Call, unit: i64) -> Result<Typed> {
 }
 
 fn from_unix(c: Call, unit: i64) -> Result<Typed> {
-    c.take(&[Big], 1)?.build(timestamp(), move |a| {
+    c.take(&[Big], 1)?.build(timestamp_type(), move |a| {
         let n = a.num::<Int64Type>(0)?;
-        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
             get!(n.get(i)).checked_mul(unit).map(Some).ok_or_else(|| row_error(OVERFLOW))
         })
     })
@@ -377,13 +376,13 @@ fn zoned(c: Call, f: fn(&Zone, i64) -> Option<i64>) -> Result<Typed> {
             return Err(c.error(format!("'{zone}' is not a time zone")));
         }
     }
-    c.build(timestamp(), move |a| {
+    c.build(timestamp_type(), move |a| {
         let (t, zone) = (a.num::<TimestampMicrosecondType>(0)?, a.str(1)?);
         let mut last: Option<(String, Zone)> = None;
-        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+        nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
             let (t, name) = (get!(t.get(i)), get!(zone.get(i)));
             if last.as_ref().is_none_or(|(n, _)| n != name) {
-                let zone = Zone::parse(name).ok_or_else(|| row_error("that is not a time zone"))?;
+                let zone = Zone::parse(name).ok_or_else(|| row_error("a value is not a time zone"))?;
                 last = Some((name.to_string(), zone));
             }
             match &last {

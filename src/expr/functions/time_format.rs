@@ -1,15 +1,15 @@
-//! `date_format` and its siblings, with the letters of Java's patterns that are wanted in practice.
+//! `date_format` and related functions, with the letters of Java's patterns that are common in practice.
 
 use super::time::{MONTHS, day_of_year, plain_cast};
 use super::{Call, Spec, get, spec};
 use crate::Result;
+use crate::calendar::{self, DAY, civil_from_days, clock};
 use crate::expr::coerce::Param::{Big, Text, Time};
 use crate::expr::coerce::is_timestamp;
-use crate::expr::ddl::timestamp;
 use crate::expr::evaluate::row_error;
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
-use crate::expr::text::{DAY, civil_from_days, days_from_civil, month_days};
+use crate::time::timestamp_type;
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
 
 const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
@@ -55,13 +55,13 @@ pub(super) const LIST: &[Spec] = &[
     spec("to_timestamp", "to_timestamp(expr[, pattern])", |c| {
         let c = c.count(1, 2)?;
         if c.args.len() == 1 {
-            return plain_cast(c, timestamp());
+            return plain_cast(c, timestamp_type());
         }
         let c = c.take(&[Text, Text], 2)?;
         let pattern = pattern(&c, 1, true)?;
-        c.build(timestamp(), move |a| {
+        c.build(timestamp_type(), move |a| {
             let s = a.str(0)?;
-            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp(), |i| {
+            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
                 read(&pattern, get!(s.get(i))).map(Some).ok_or_else(|| row_error(MISMATCH))
             })
         })
@@ -90,12 +90,12 @@ const MISMATCH: &str = "a value does not match the pattern";
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
-    /// A letter and how often it stands.
+    /// A letter, and the number of times that it is repeated.
     Field(char, usize),
     Literal(String),
 }
 
-/// The pattern, which must be a constant; letters that are not supported are refused.
+/// The pattern, which must be a constant. Letters that are not supported are refused.
 fn pattern(c: &Call, k: usize, reading: bool) -> Result<Vec<Part>> {
     let text = match c.args.get(k) {
         None => DEFAULT,
@@ -153,9 +153,9 @@ fn pattern(c: &Call, k: usize, reading: bool) -> Result<Vec<Part>> {
 }
 
 fn write(parts: &[Part], t: i64) -> String {
-    let (days, rest) = (t.div_euclid(DAY), t.rem_euclid(DAY));
+    let days = t.div_euclid(DAY);
     let (y, mo, d) = civil_from_days(days);
-    let (h, mi, s, us) = (rest / 3_600_000_000, rest / 60_000_000 % 60, rest / 1_000_000 % 60, rest % 1_000_000);
+    let (h, mi, s, us) = clock(t.rem_euclid(DAY));
     let mut out = String::new();
     for part in parts {
         let (letter, n) = match part {
@@ -214,8 +214,8 @@ fn write(parts: &[Part], t: i64) -> String {
     out
 }
 
-/// The whole text must match. Two letters or more take exactly so many digits, one takes one or two, those of a fraction one or more
-/// up to their number; a year beyond four digits has a sign (as Java's formatter).
+/// Reads a text, which must match as a whole. Two letters or more take exactly that number of digits, and one letter takes one or two.
+/// The letters of a fraction take from one digit up to their number. As in Java's formatter, a year of more than four digits has a sign.
 fn read(parts: &[Part], text: &str) -> Option<i64> {
     let mut rest = text;
     let (mut y, mut mo, mut d, mut h, mut mi, mut s, mut us) = (1970, 1, 1, 0, 0, 0, 0);
@@ -288,14 +288,8 @@ fn read(parts: &[Part], text: &str) -> Option<i64> {
         }
         h = twelve % 12 + half.unwrap_or(0);
     }
-    let valid = rest.is_empty()
-        && (1..=12).contains(&mo)
-        && (1..=month_days(y, mo)).contains(&d)
-        && (0..24).contains(&h)
-        && mi < 60
-        && s < 60;
-    let midnight = days_from_civil(y, mo, d).checked_mul(DAY).filter(|_| valid)?;
-    midnight.checked_add((h * 3600 + mi * 60 + s) * 1_000_000 + us)
+    let midnight = calendar::date(y, mo, d).filter(|_| rest.is_empty())?.checked_mul(DAY)?;
+    midnight.checked_add(calendar::time_of_day(h, mi, s, us)?)
 }
 
 fn seconds(mut c: Call) -> Result<Typed> {

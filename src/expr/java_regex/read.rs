@@ -1,4 +1,4 @@
-//! Java's grammar, written for Rust.
+//! Reads Java's grammar, and writes the pattern for Rust's regex crate.
 
 use super::sets::{blanks, posix, property, ranges, vertical, word, write_set};
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
@@ -7,7 +7,7 @@ const MAX_DEPTH: usize = 100;
 
 #[derive(Clone, Copy, Default)]
 struct Flags {
-    /// (?i): ASCII only, as without (?u).
+    /// (?i): for ASCII only, as Java without (?u).
     insensitive: bool,
     /// (?s)
     dot_all: bool,
@@ -21,7 +21,7 @@ pub(super) struct Reader {
     chars: Vec<char>,
     at: usize,
     flags: Flags,
-    /// How many groups were written, ours among them.
+    /// The number of groups that were written, including our own.
     written: usize,
     pub groups: Vec<usize>,
     pub ends: Vec<usize>,
@@ -30,7 +30,7 @@ pub(super) struct Reader {
 
 const LINE_ENDS: &str = "\\n\\r\\x{85}\\x{2028}\\x{2029}";
 
-/// What is left of a text at a `$`: nothing, or a last line end.
+/// The rest of a text at a `$`: nothing, or a last line end.
 pub(super) fn line_end(newline: bool) -> String {
     format!("((?:\\r\\n|[{}\\r\\x{{85}}\\x{{2028}}\\x{{2029}}])?)\\z", if newline { "\\n" } else { "" })
 }
@@ -102,7 +102,7 @@ impl Reader {
     }
 
     fn sequence(&mut self, out: &mut String, depth: usize) -> Step<()> {
-        // Behind a `$` nothing may take a character: then it is at the end of the match.
+        // Nothing behind a `$` may take a character. So the `$` is at the end of the match.
         let mut dollars = false;
         while let Some(c) = self.peek() {
             if matches!(c, '|' | ')') {
@@ -125,7 +125,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What may follow an atom. Says whether it may come more than once.
+    /// The quantifier behind an atom. Returns whether the atom may be repeated.
     fn repetition(&mut self, out: &mut String, start: usize) -> Step<bool> {
         if out.len() == start {
             return match self.peek() {
@@ -158,7 +158,7 @@ impl Reader {
             }
             _ => return Ok(false),
         };
-        // The atom may be of several characters.
+        // The atom may have several characters.
         out.insert_str(start, "(?:");
         out.push(')');
         out.push_str(&text);
@@ -183,7 +183,7 @@ impl Reader {
         Ok(value)
     }
 
-    /// One atom. Says whether it may take a character.
+    /// One atom. Returns whether it may take a character.
     fn one(&mut self, out: &mut String, depth: usize) -> Step<bool> {
         match self.next() {
             Some('(') => self.group(out, depth),
@@ -204,9 +204,10 @@ impl Reader {
                 Ok(false)
             }
             Some('.') => {
-                match self.flags.dot_all {
-                    true => out.push_str("(?s:.)"),
-                    false => out.push_str(&format!("[^{LINE_ENDS}]")),
+                if self.flags.dot_all {
+                    out.push_str("(?s:.)")
+                } else {
+                    out.push_str(&format!("[^{LINE_ENDS}]"))
                 }
                 Ok(true)
             }
@@ -220,7 +221,7 @@ impl Reader {
         }
     }
 
-    /// The end, or what is left of it before a last line end.
+    /// The end of the text, or the place in front of a last line end.
     fn line_end(&mut self, out: &mut String) {
         self.written += 1;
         self.ends.push(self.written);
@@ -231,7 +232,7 @@ impl Reader {
         write_set(&self.cased(ClassUnicode::new([ClassUnicodeRange::new(c, c)])), out);
     }
 
-    /// With (?i) also the letters of the other case; ASCII only.
+    /// With (?i), also the letter in the other case; for ASCII only.
     fn cased(&self, mut set: ClassUnicode) -> ClassUnicode {
         if self.flags.insensitive {
             let mut ascii = set.clone();
@@ -332,7 +333,7 @@ impl Reader {
                     self.literal(c, out);
                     some = true;
                 }
-                // A quantifier would go with the last character only.
+                // A quantifier would apply to the last character only.
                 let repeated = matches!(self.peek(), Some('?' | '*' | '+' | '{'));
                 return if repeated && some { no("a quantifier behind \\Q…\\E") } else { Ok(some) };
             }
@@ -373,7 +374,7 @@ impl Reader {
         u32::from_str_radix(&text, 16).ok().filter(|_| all).ok_or_else(|| "an escape with digits is wrong".into())
     }
 
-    /// After a backslash, what is one character or a set of them.
+    /// The escape behind a backslash: one character or a set of characters.
     fn escape(&mut self, end_of_range: bool) -> Step<Item> {
         let Some(c) = self.raw(0) else { return Err("it ends with a backslash".into()) };
         self.at += 1;
@@ -443,9 +444,10 @@ impl Reader {
                 if (0xd800..0xdc00).contains(&value) && self.raw(0) == Some('\\') && self.raw(1) == Some('u') {
                     self.at += 2;
                     let low = self.hex(4)?;
-                    return match (0xdc00..0xe000).contains(&low) {
-                        true => code(0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00)),
-                        false => Err("half a surrogate pair".into()),
+                    return if (0xdc00..0xe000).contains(&low) {
+                        code(0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00))
+                    } else {
+                        Err("half a surrogate pair".into())
                     };
                 }
                 code(value)
@@ -486,7 +488,7 @@ impl Reader {
         Ok(set)
     }
 
-    /// The items of a class up to its `]`. `first`: a `]` at the start stands for itself.
+    /// The items of a class up to its `]`. With `first`, a `]` at the start is a character.
     fn items(&mut self, depth: usize, first: bool) -> Step<ClassUnicode> {
         if depth > MAX_DEPTH {
             return Err(format!("it is nested more than {MAX_DEPTH} levels deep"));

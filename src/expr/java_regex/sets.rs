@@ -1,9 +1,9 @@
-//! Sets of characters, as Java means them.
+//! Sets of characters, with Java's meaning.
 
 use super::read::{Step, no};
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
-/// The characters of `\p{name}`; with (?i) a case is any case.
+/// The characters of `\p{name}`. With (?i), a class of one case has the letters of all cases.
 pub(super) fn property(name: &str, any: bool) -> Step<ClassUnicode> {
     const CASES: [&str; 3] = ["Lu", "Ll", "Lt"];
     const POSIX: [&str; 14] = [
@@ -18,7 +18,7 @@ pub(super) fn property(name: &str, any: bool) -> Step<ClassUnicode> {
         return Ok(if any && matches!(name, "Lower" | "Upper") { posix("Alpha") } else { posix(name) });
     }
     let short = name.strip_prefix("Is").unwrap_or(name);
-    // In Java half a surrogate pair is one of them.
+    // In Java, half of a surrogate pair is one of them.
     if matches!(short, "C" | "Cn") {
         return no(&format!("\\p{{{name}}}"));
     }
@@ -119,7 +119,7 @@ pub(super) fn write_set(set: &ClassUnicode, out: &mut String) {
         return;
     }
     if set.ranges().is_empty() {
-        // Nothing at all.
+        // The empty set.
         out.push_str("[^\\x{0}-\\x{10ffff}]");
         return;
     }

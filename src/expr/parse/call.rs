@@ -25,7 +25,7 @@ impl Parser<'_> {
         }
     }
 
-    /// After the name: special forms, then arguments and what may follow them.
+    /// A call behind its name: a special form, or arguments and the clauses that may follow them.
     pub(super) fn call(&mut self, name: &str) -> Result<Ast> {
         self.expect("(")?;
         let lower = name.to_ascii_lowercase();
@@ -59,7 +59,7 @@ impl Parser<'_> {
             self.expect("(")?;
             if !function.order_by.is_empty() {
                 return Err(Error::schema(format!(
-                    "'{}': the order is given twice; leave out the ORDER BY before WITHIN GROUP",
+                    "'{}': the order is given twice. Leave out the ORDER BY before WITHIN GROUP.",
                     self.text
                 )));
             }
@@ -107,11 +107,14 @@ impl Parser<'_> {
             if !descending {
                 self.word("asc");
             }
-            let nulls_first = match self.word("nulls") {
-                false => None,
-                true if self.word("first") => Some(true),
-                true if self.word("last") => Some(false),
-                true => return Err(self.wrong("FIRST or LAST")),
+            let nulls_first = if !self.word("nulls") {
+                None
+            } else if self.word("first") {
+                Some(true)
+            } else if self.word("last") {
+                Some(false)
+            } else {
+                return Err(self.wrong("FIRST or LAST"));
             };
             out.push(Order { ast, descending, nulls_first });
             if !self.symbol(",") {

@@ -1,4 +1,4 @@
-//! One writer per Arrow type, behind one factory.
+//! A writer for each Arrow type, and one factory for them.
 
 use super::text;
 use crate::error::{Error, Result};
@@ -12,19 +12,19 @@ use arrow::{
     datatypes::*,
 };
 
-/// Of a time that is finer than what is kept.
+/// The error of a time that is finer than microseconds.
 pub const FINER: &str = "the time is finer than a microsecond. Round it first, so that nothing is lost unseen.";
 
 /// Writes a value that is not null.
 pub(super) trait Cell {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String>;
-    /// Text and bytes as they are.
+    /// The value without quotes or escapes, for types that are text or bytes.
     fn bytes(&self, _row: usize) -> Option<&[u8]> {
         None
     }
 }
 
-/// Whether the type has a JSON form; `path` names a nested field as "a.b".
+/// Checks that the type has a JSON form; `path` names a nested field, such as "a.b".
 pub(super) fn supported(field: &Field, path: &str) -> Result<()> {
     let below = |inner: &Field| supported(inner, &format!("{path}.{}", inner.name()));
     match field.data_type() {
@@ -36,14 +36,14 @@ pub(super) fn supported(field: &Field, path: &str) -> Result<()> {
         | DataType::LargeListView(f) => below(f),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(kv) if kv.len() == 2 && is_map_key(kv[0].data_type()) => below(&kv[1]),
-            _ => Err(no_form(path, field.data_type(), "a map's keys must be text or integers")),
+            _ => Err(no_form(path, field.data_type(), "Make the keys of the map text or integers")),
         },
         DataType::Dictionary(_, value) => supported(&Field::new(field.name(), value.as_ref().clone(), true), path),
         DataType::Interval(_) | DataType::Duration(_) => {
-            Err(no_form(path, field.data_type(), "convert it to a number of seconds or to text"))
+            Err(no_form(path, field.data_type(), "Convert it to a number of seconds or to text"))
         }
         DataType::Union(..) | DataType::RunEndEncoded(..) => {
-            Err(no_form(path, field.data_type(), "convert it to a plain type"))
+            Err(no_form(path, field.data_type(), "Convert it to a plain type"))
         }
         _ => Ok(()),
     }
@@ -54,7 +54,7 @@ fn is_map_key(t: &DataType) -> bool {
 }
 
 fn no_form(path: &str, t: &DataType, advice: &str) -> Error {
-    Error::schema(format!("Column '{path}' of type {t} has no JSON form: {advice}, or leave the column out."))
+    Error::schema(format!("column '{path}' of type {t} has no JSON form. {advice}, or leave the column out."))
 }
 
 pub(super) fn cell<'a>(array: &'a ArrayRef) -> Result<Box<dyn Cell + 'a>> {
@@ -116,7 +116,7 @@ pub(super) fn cell<'a>(array: &'a ArrayRef) -> Result<Box<dyn Cell + 'a>> {
         T::FixedSizeList(..) => Box::new(List::of(array.as_fixed_size_list())?),
         T::Map(..) => Box::new(Map::of(array.as_map())?),
         T::Dictionary(..) => dictionary(array)?,
-        other => return Err(no_form("?", other, "convert it to a plain type")),
+        other => return Err(no_form("?", other, "Convert it to a plain type")),
     })
 }
 
@@ -336,7 +336,7 @@ impl Cell for Struct<'_> {
     }
 }
 
-/// Where a row's items lie among the values: the five layouts of lists.
+/// Where the items of a row are among the values: the five layouts of lists.
 trait ListArray {
     fn items(&self) -> &ArrayRef;
     fn range(&self, row: usize) -> std::ops::Range<usize>;
@@ -436,7 +436,7 @@ struct Dictionary<'a> {
 
 fn dictionary<'a>(array: &'a ArrayRef) -> Result<Box<dyn Cell + 'a>> {
     let array = array.as_any_dictionary();
-    // Empty dictionaries have no key to normalise; then every row is null and none is asked for.
+    // An empty dictionary has no key to normalise. Then every row is null, and no value is written.
     let keys = if array.values().is_empty() { Vec::new() } else { array.normalized_keys() };
     Ok(Box::new(Dictionary { keys, values: Inner::of(array.values())? }))
 }

@@ -1,8 +1,9 @@
 //! Scalars as JSON text, without allocating.
 
+use crate::calendar::{DAY, put_date, put_time};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// For each byte: 0 to copy it, 'u' for \u00XX, or the letter after the backslash.
+/// For each byte: 0 if it is copied, 'u' for \u00XX, or the letter behind the backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0u8; 256];
     let mut i = 0;
@@ -50,13 +51,13 @@ pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    // The room is exactly what base64 needs, so this cannot fail.
+    // The slice has exactly the length that base64 needs, so this cannot fail.
     let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
     out.truncate(start + written);
     out.push(b'"');
 }
 
-/// The shortest text that reads back as the same number; JSON has no NaN and no infinity.
+/// Appends `text`, the shortest that reads back as the same number. JSON has no NaN and no infinity.
 pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     if !value.is_finite() {
         return Err(format!(
@@ -67,7 +68,7 @@ pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// `digits` (with a sign, perhaps) times ten to the minus `scale`, as a plain number.
+/// Appends `digits`, which may have a sign, times ten to the power of minus `scale`, as a number without an exponent.
 pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     out.extend_from_slice(sign.as_bytes());
@@ -91,28 +92,26 @@ pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-const DAY_MICROS: i64 = 86_400_000_000;
-
-/// "2024-01-31T23:59:59.123456Z", quoted.
+/// Appends "2024-01-31T23:59:59.123456Z" with its quotes.
 pub fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
-    put_date(micros.div_euclid(DAY_MICROS), &mut text[1..11])?;
-    put_time(micros.rem_euclid(DAY_MICROS), &mut text[12..27]);
+    put_date(micros.div_euclid(DAY), &mut text[1..11]).ok_or_else(beyond)?;
+    put_time(micros.rem_euclid(DAY), &mut text[12..27]);
     out.extend_from_slice(&text);
     Ok(())
 }
 
 pub fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00\"";
-    put_date(days, &mut text[1..11])?;
+    put_date(days, &mut text[1..11]).ok_or_else(beyond)?;
     out.extend_from_slice(&text);
     Ok(())
 }
 
-/// "23:59:59.123456", quoted.
+/// Appends "23:59:59.123456" with its quotes.
 pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
-    if !(0..DAY_MICROS).contains(&micros) {
-        return Err(format!("{micros} microseconds is not a time of day."));
+    if !(0..DAY).contains(&micros) {
+        return Err(format!("{micros} microseconds is not a time of day"));
     }
     let mut text = *b"\"00:00:00.000000\"";
     put_time(micros, &mut text[1..16]);
@@ -120,49 +119,16 @@ pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// Days since 1970 to the calendar (Howard Hinnant's `civil_from_days`).
-fn put_date(days: i64, text: &mut [u8]) -> Result<(), String> {
-    let beyond = || "the time is outside the years 0001 to 9999, which readers can read.".to_string();
-    if !(-719_162..=2_932_896).contains(&days) {
-        return Err(beyond());
-    }
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    put(year, &mut text[0..4]);
-    put(month, &mut text[5..7]);
-    put(day, &mut text[8..10]);
-    Ok(())
+fn beyond() -> String {
+    "the time is outside the years 0001 to 9999, and readers can read no other".into()
 }
 
-fn put_time(micros: i64, text: &mut [u8]) {
-    let seconds = micros / 1_000_000;
-    put(seconds / 3600, &mut text[0..2]);
-    put(seconds / 60 % 60, &mut text[3..5]);
-    put(seconds % 60, &mut text[6..8]);
-    put(micros % 1_000_000, &mut text[9..15]);
-}
-
-/// The number's decimal digits, right-aligned over the zeros that are there.
-#[inline]
-fn put(mut number: i64, text: &mut [u8]) {
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-}
-
-/// A number of 64 bits, or of 32 (`single`), by the shortest text that reads back as the same.
+/// Appends a number of 64 bits, or of 32 bits with `single`, as the shortest text that reads back as the same number.
 pub fn shortest(value: f64, single: bool, out: &mut Vec<u8>) -> Result<(), String> {
     let mut buffer = [0; lexical_core::BUFFER_SIZE];
-    match single {
-        true => float(value, lexical_core::write(value as f32, &mut buffer), out),
-        false => float(value, lexical_core::write(value, &mut buffer), out),
+    if single {
+        float(value, lexical_core::write(value as f32, &mut buffer), out)
+    } else {
+        float(value, lexical_core::write(value, &mut buffer), out)
     }
 }

@@ -43,7 +43,7 @@ fn damaged(what: &str) -> Error {
 
 impl Layout {
     pub fn new(spec: &IntervalJoinSpec, right_keys: &[Bound]) -> Self {
-        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let time = crate::time::timestamp_type();
         let mut fields = vec![
             Field::new("_side", DataType::Int8, true),
             Field::new("_id", DataType::Int64, true),

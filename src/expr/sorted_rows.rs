@@ -1,21 +1,22 @@
-//! Aggregates over an order of the rows, which do not depend on the order in which the rows arrive.
+//! Aggregates over sorted rows. Their results do not depend on the order in which the rows arrive.
 //!
 //! The sort keys of a row and then its value are written as bytes whose order is the order of the rows (Arrow's row format). So
-//! `first_value(v ORDER BY k)` is the least of these bytes, `last_value` and `max_by` the greatest, and a list is a list of bytes that is
-//! sorted at the end. The state is one column; merging is as associative and commutative as `min`; and rows with equal keys are told
-//! apart by their values, so that which partial state came first makes no difference.
+//! `first_value(v ORDER BY k)` is the least of these bytes, `last_value` and `max_by` are the greatest, and a list is a list of bytes that
+//! is sorted at the end. The state is one column, and merging is as associative and commutative as `min`. The values order the rows with
+//! equal keys, so it makes no difference which partial state came first.
 //!
-//! Not DataFusion's own `first_value` and ordered `array_agg`: of two rows with equal keys they keep the one they saw first.
+//! DataFusion's own `first_value` and ordered `array_agg` are not used, because of two rows with equal keys they keep the one that came
+//! first.
 //!
-//! Arrow does not promise the row format between releases. It is in state files, which name the version they were made with; a
-//! test holds the bytes.
+//! Arrow does not promise that the row format stays the same between releases. State files contain it and name the version that they
+//! were made with; a test compares the bytes.
 
 use super::aggregate::{Finish, Plan};
 use super::coerce::{canonical, is_float};
 use super::ddl::{list_of, type_to_ddl};
 use super::evaluate::row_error;
+use super::float_order::normalised;
 use super::node::Typed;
-use super::ordered::normalised;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, BinaryArray, UInt32Builder};
 use arrow::buffer::NullBuffer;
@@ -50,7 +51,7 @@ impl Sorted {
         Ok(Self { converter: RowConverter::new(fields)?, value: value.clone() })
     }
 
-    /// One row of bytes for each row of the columns; NULL where one of the columns `skip` is NULL.
+    /// One value of bytes for each row of the columns; NULL where one of the columns in `skip` is NULL.
     fn encode(&self, columns: &[ArrayRef], skip: &[usize]) -> Result<BinaryArray> {
         let bytes = self.converter.convert_columns(columns)?.try_into_binary()?;
         let nulls =
@@ -59,7 +60,7 @@ impl Sorted {
         Ok(BinaryArray::try_new(offsets, values, nulls)?)
     }
 
-    /// The columns in one, as bytes.
+    /// One column of bytes from all columns.
     fn bytes(self: Arc<Self>, columns: Vec<Typed>, skip: Vec<usize>, sql: String) -> Typed {
         Typed::call(
             columns,
@@ -81,7 +82,7 @@ impl Sorted {
         columns.into_iter().next_back().ok_or_else(|| Error::internal("a row without a value"))
     }
 
-    /// The values of these rows, NULL where there is none.
+    /// The values of these rows; NULL where there is no row.
     pub fn values_or_null<'a>(&self, rows: impl ExactSizeIterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef> {
         let mut present = vec![];
         let mut at = UInt32Builder::with_capacity(rows.len());
@@ -106,7 +107,7 @@ pub(super) struct Key {
     pub options: SortOptions,
 }
 
-/// What is made of the rows in their order.
+/// The result over the sorted rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Pick {
     First,
@@ -114,28 +115,28 @@ pub(super) enum Pick {
     Rows(Rows),
 }
 
-/// What is made of all of them.
+/// A result of all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rows {
-    /// An array; where there is no row, an empty one, or NULL.
+    /// An array; without rows it is empty or NULL.
     List { or_null: bool },
-    /// The n-th from 1, or from the end when negative.
+    /// The n-th row, counted from 1, or from the end if n is negative.
     Nth(i64),
-    /// Their texts with this between them.
+    /// The texts of the values, with this text between them.
     Joined(Vec<u8>),
 }
 
-/// Which rows do not count.
+/// The rows that do not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Skip {
     Nothing,
-    /// Those whose value is NULL.
+    /// Rows whose value is NULL.
     NullValue,
-    /// Those whose first key is NULL.
+    /// Rows whose first key is NULL.
     NullKey,
 }
 
-/// The plan of `pick` over `value` in the order of `keys`. With `distinct`, equal values count once; then the value is the key.
+/// The plan of `pick` over `value` in the order of `keys`. With `distinct`, equal values count once, and the key is the value itself.
 pub(super) fn plan(pick: Pick, value: Typed, mut keys: Vec<Key>, skip: Skip, distinct: bool) -> Result<Plan> {
     let same = |k: &Key| k.by.sql == value.sql && k.by.data_type == value.data_type;
     if distinct && !(keys.len() == 1 && same(&keys[0])) {
@@ -151,7 +152,7 @@ pub(super) fn plan(pick: Pick, value: Typed, mut keys: Vec<Key>, skip: Skip, dis
         }
     }
     if value.data_type == DataType::Null {
-        return Err(Error::schema("NULL has no type; use CAST"));
+        return Err(Error::schema("NULL has no type. Use CAST."));
     }
     let value = if distinct { normalised(value) } else { value };
     let sorted = Arc::new(Sorted::new(&keys, &value.data_type)?);
@@ -185,7 +186,7 @@ pub(super) fn plan(pick: Pick, value: Typed, mut keys: Vec<Key>, skip: Skip, dis
     Ok(Plan { order_by, ..plan })
 }
 
-/// Several columns as one that is equal where all of them are, and NULL where one of them is.
+/// Several columns as one. Its values are equal where all columns are equal, and NULL where one of them is NULL.
 pub(super) fn together(columns: Vec<Typed>) -> Result<Typed> {
     let mut keys: Vec<Key> =
         columns.into_iter().map(|c| Key { by: normalised(c), options: SortOptions::default() }).collect();

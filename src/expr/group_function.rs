@@ -1,12 +1,12 @@
-//! Aggregates that are somebody else's function: it is given the rows of each group when the group is finished.
+//! Aggregates that are a user's function, such as one of Python's. It is called with the rows of each group when the group is finished.
 
 use super::aggregate::{Aggregate, Finish, Plan};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::lookup::resolve_column;
 use super::node::Typed;
-use super::sorted::{Key, Rows, Skip, Sorted, plan};
-use super::{Bound, sorted};
+use super::sorted_rows::{Key, Rows, Skip, Sorted, plan};
+use super::{Bound, sorted_rows};
 use crate::{Error, Kind, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::compute::{CastOptions, SortOptions, cast_with_options};
@@ -15,30 +15,30 @@ use datafusion::physical_expr::expressions::Column;
 use std::fmt;
 use std::sync::Arc;
 
-/// From the rows of groups to one value for each.
+/// A function from the rows of groups to one value for each group.
 pub trait GroupFunction: Send + Sync {
     fn name(&self) -> &str;
-    /// What tells it from another function of that name.
+    /// Distinguishes it from other functions of the same name.
     fn identity(&self) -> String {
         self.name().to_string()
     }
-    /// One batch for each group, its rows sorted; the array has a value for each of them.
+    /// `groups` has one batch per group, with sorted rows. The array must have one value per group.
     fn call(&self, groups: &[RecordBatch]) -> Result<ArrayRef>;
 }
 
 /// One item of `agg(...)`.
 #[derive(Clone)]
 pub enum AggregateItem {
-    /// SQL; without an alias its columns are named as Spark names them.
+    /// SQL. Without an alias, its columns have the names that Spark gives them.
     Sql { alias: Option<String>, text: String },
     Function {
-        /// Its name, if not given.
+        /// The name of the output column; without it, the name of the function.
         alias: Option<String>,
         function: Arc<dyn GroupFunction>,
-        /// What it is given; all columns where none is named.
+        /// The columns that the function gets; if this is empty, all columns.
         columns: Vec<String>,
         data_type: DataType,
-        /// Rows are sorted by this column, then by all that it is given: what it sees does not depend on when they came.
+        /// The rows are sorted by this column, then by all columns that the function gets. So their order does not depend on when they came.
         order_by: Option<String>,
     },
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for AggregateItem {
     }
 }
 
-/// A function with what its rows are read by.
+/// A function, and how its rows are read from the state.
 pub(super) struct Called {
     function: Arc<dyn GroupFunction>,
     sorted: Arc<Sorted>,
@@ -81,7 +81,7 @@ impl Called {
         self.function.identity()
     }
 
-    /// The function over groups of so many rows each.
+    /// Calls the function; `lengths` has the number of rows of each group.
     pub fn call(&self, rows: &[&[u8]], lengths: &[usize], data_type: &DataType) -> Result<ArrayRef> {
         let wrong = |what: String| Error::malformed(format!("{}: {what}", self.function.name()));
         let all = self.sorted.values(rows.iter().copied())?;
@@ -95,13 +95,13 @@ impl Called {
             from += length;
         }
         let out = self.function.call(&groups).map_err(|e| match e.kind {
-            // The user stopped it, or it ended by itself: that is no fault of the rows.
+            // The user stopped the function, or it ended itself. The rows are not at fault.
             Kind::Interrupted | Kind::Function => e,
             _ => Error { kind: Kind::Malformed, ..e }.context(self.function.name()),
         })?;
         if out.len() != groups.len() {
             return Err(wrong(format!(
-                "it gave {} values for {} groups; it must give one for each",
+                "it returned {} values for {} groups; it must return one for each",
                 out.len(),
                 groups.len()
             )));
@@ -111,12 +111,12 @@ impl Called {
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(&out, data_type, &options).map_err(|_| {
-            wrong(format!("it gave {} where {} was declared", type_to_ddl(out.data_type()), type_to_ddl(data_type)))
+            wrong(format!("it returned {}, but {} was declared", type_to_ddl(out.data_type()), type_to_ddl(data_type)))
         })
     }
 }
 
-/// Adds the function to the aggregates; the output column that holds its result.
+/// Adds the function to the aggregates, and returns the output column with its result.
 pub(super) fn bind(
     alias: Option<String>,
     function: Arc<dyn GroupFunction>,
@@ -128,12 +128,13 @@ pub(super) fn bind(
 ) -> Result<Bound> {
     let name = function.name().to_string();
     let place = |e: Error| e.context(&name);
-    let given: Vec<usize> = match columns.is_empty() {
-        true => (0..schema.fields().len()).collect(),
-        false => columns.iter().map(|c| resolve_column(c, schema)).collect::<Result<_>>().map_err(place)?,
+    let given: Vec<usize> = if columns.is_empty() {
+        (0..schema.fields().len()).collect()
+    } else {
+        columns.iter().map(|c| resolve_column(c, schema)).collect::<Result<_>>().map_err(place)?
     };
     if given.is_empty() {
-        return Err(Error::schema(format!("{name}: there are no columns to give to it")));
+        return Err(Error::schema(format!("{name}: there are no columns to pass to it")));
     }
     let keys: Vec<Key> = match order_by {
         None => vec![],
@@ -144,13 +145,13 @@ pub(super) fn bind(
     };
     let shown: Vec<&str> = given.iter().map(|i| schema.field(*i).name().as_str()).collect();
     let ordered = keys.iter().map(|k| format!(" ORDER BY {}", k.by.sql)).collect::<String>();
-    // An SQL aggregate of the same name is another one.
+    // The prefix distinguishes it from an SQL aggregate of the same name.
     let sql = format!("function {name}({}{ordered})", shown.join(", "));
     let row_schema = Arc::new(Schema::new(given.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
     let row = row(&given, schema, &row_schema);
     let sorted = Arc::new(Sorted::new(&keys, &row.data_type).map_err(place)?);
     let plan =
-        plan(sorted::Pick::Rows(Rows::List { or_null: true }), row, keys, Skip::Nothing, false).map_err(place)?;
+        plan(sorted_rows::Pick::Rows(Rows::List { or_null: true }), row, keys, Skip::Nothing, false).map_err(place)?;
     let finish = Finish::Function(Arc::new(Called { function, sorted, schema: row_schema }));
     let plan = Plan { data_type: data_type.clone(), ..plan.finish(finish) };
     let aggregate = plan.build(sql.clone(), None, schema)?;
@@ -188,7 +189,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use std::collections::BTreeMap;
 
-    /// Writes down the rows it is given, and answers with what it is told to.
+    /// Records the rows that it gets, and returns the values that it is told to return.
     struct Shown {
         seen: Mutex<Vec<Vec<String>>>,
         answer: fn(&[RecordBatch]) -> Result<ArrayRef>,
@@ -339,7 +340,7 @@ mod tests {
         let e = run(|_| Ok(Arc::new(Int64Array::from(vec![1]))), DataType::Int64).unwrap_err();
         assert!(e.kind == Kind::Malformed && e.message.contains("1 values for 3 groups"), "{e}");
         let e = run(|_| Ok(Arc::new(StringArray::from(vec!["a", "b", "c"]))), DataType::Int64).unwrap_err();
-        assert!(e.kind == Kind::Malformed && e.message.contains("STRING where BIGINT"), "{e}");
+        assert!(e.kind == Kind::Malformed && e.message.contains("STRING, but BIGINT was declared"), "{e}");
         let e = run(|_| Ok(Arc::new(Int64Array::from(vec![1, 2, 1 << 40]))), DataType::Int32).unwrap_err();
         assert_eq!(e.kind, Kind::Malformed);
         let fits = run(|_| Ok(Arc::new(Int32Array::from(vec![1, 2, 3]))), DataType::Float64).unwrap();

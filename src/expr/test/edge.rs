@@ -1,15 +1,8 @@
 //! What the recorded answers cannot show: limits, names, precision over many rows, and what is refused.
 
-use super::test::{schema, schema_error, shown};
 use super::*;
-use crate::{Kind, Result};
-use arrow::array::*;
-use arrow::datatypes::*;
 use datafusion::logical_expr::EmitTo;
-use serde_json::json;
-use std::sync::Arc;
 
-const DB: Dialect = Dialect::Databricks;
 const DF: Dialect = Dialect::DataFusion;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -109,7 +102,7 @@ fn a_sum_of_decimals_has_its_value_or_overflows_as_an_error() {
             assert!(e.kind == Kind::Malformed && e.message.contains("overflow"), "{rows} rows: {e}");
         }
     }
-    // On the way the sum may be larger than there is room for: which rows came first makes no difference.
+    // A partial sum may be larger than the type. It makes no difference which rows came first.
     let mixed = vec![large, large, large, -large, -large, -large + 5];
     for parts in [1, 2, 3] {
         assert_eq!(shown(&sum(mixed.clone(), 38, parts).unwrap(), 0), json!({ "decimal": "0.000000000000000005" }));
@@ -193,7 +186,7 @@ fn zeros_and_nans_are_one_within_structs_arrays_and_maps() {
     let codec = crate::state::KeyCodec::new([rows.column(1).data_type(), rows.column(2).data_type()]).unwrap();
     let keys = codec.encode(&[rows.column(1).slice(0, 4), rows.column(2).clone()]).unwrap();
     assert_eq!((keys.row(0), keys.row(2)), (keys.row(1), keys.row(3)));
-    // Of a slice too.
+    // Also for a slice.
     let part = normalize(&rows.column(2).slice(1, 3));
     assert_eq!(part.as_struct().column(1).as_primitive::<Float64Type>().value(0).to_bits(), 0);
     assert_eq!(
@@ -230,7 +223,7 @@ fn typing_an_expression_takes_time_by_its_size() {
     };
     assert_eq!(values(&format!("greatest({all})")), [json!(199), json!(null), json!(0)]);
     assert_eq!(values(&format!("least({all})")), [json!(0), json!(null), json!(-199)]);
-    // Each level names the one within it several times.
+    // Each level uses the inner level several times.
     let nested = |open: &str, close: &str, inner: &str| format!("{}{inner}{}", open.repeat(60), close.repeat(60));
     assert_eq!(values(&nested("nullif(1 + ", ", 0)", "c1")), [json!(61), json!(null), json!(null)]);
     assert_eq!(values(&nested("nullifzero(1 + ", ")", "c1")), [json!(61), json!(null), json!(null)]);

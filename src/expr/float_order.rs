@@ -1,4 +1,5 @@
-//! Floats in the order of Spark's: as whole numbers, NaN the greatest and -0.0 just below 0.0; and in one form for what is equal.
+//! Spark's order of floats as an order of whole numbers: NaN is the greatest, and -0.0 is just below 0.0. And one form for floats
+//! that are equal.
 
 use super::kernel::nums;
 use super::node::Typed;
@@ -7,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, make_ar
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use std::sync::Arc;
 
-/// Negative numbers have their other bits turned round, so that the order of bits is the order of numbers.
+/// The bits of a float as a number. The lower bits of negative floats are inverted, so that the order of bits is the order of floats.
 pub(super) fn bits(x: f64) -> i64 {
     let bits = (if x.is_nan() { f64::NAN.abs() } else { x }).to_bits() as i64;
     if bits < 0 { bits ^ i64::MAX } else { bits }
@@ -53,7 +54,7 @@ pub(super) fn value(keys: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(keys.as_primitive::<Int64Type>().iter().map(|k| k.map(back)).collect::<Float64Array>()))
 }
 
-/// NaNs and zeros in one form, so that they are equal to DISTINCT.
+/// All NaNs and all zeros in one form, so that DISTINCT sees them as equal.
 pub(super) fn normalised(arg: Typed) -> Typed {
     if !has_floats(&arg.data_type) {
         return arg;
@@ -74,7 +75,7 @@ fn has_floats(t: &DataType) -> bool {
     }
 }
 
-/// NaNs are one value and -0.0 is 0.0, also within structs, arrays and maps.
+/// All NaNs become one value and -0.0 becomes 0.0, also within structs, arrays and maps.
 pub fn normalize(array: &ArrayRef) -> ArrayRef {
     if !has_floats(array.data_type()) {
         return array.clone();
@@ -89,7 +90,7 @@ pub fn normalize(array: &ArrayRef) -> ArrayRef {
             Arc::new(a.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }))
         }
         _ => {
-            // The parts are normalized where they are: offsets and NULLs stay.
+            // The parts are normalized in place: offsets and NULLs do not change.
             let data = array.to_data();
             let parts = data.child_data().iter().map(|part| normalize(&make_array(part.clone())).to_data()).collect();
             match data.into_builder().child_data(parts).build() {

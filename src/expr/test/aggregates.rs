@@ -1,18 +1,12 @@
-//! Aggregates over rows that come in any order and in any pieces: the result is that of all rows at once.
+//! Aggregates over rows in any order and in any pieces: the result is that of all rows at once.
 
-use super::test::{same, schema, schema_error, shown};
 use super::*;
-use crate::Result;
 use crate::state::Groups;
-use arrow::array::*;
 use arrow::compute::take_record_batch;
-use arrow::datatypes::*;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Every aggregate of the Databricks dialect, some in several ways.
 const SPARK: &[&str] = &[
@@ -96,7 +90,7 @@ const SPARK: &[&str] = &[
     "listagg(i, '-' ORDER BY d)",
 ];
 
-/// Those of DataFusion's dialect; what is not here is refused (see the test that says so).
+/// The aggregates of DataFusion's dialect. All others are refused, which a test checks.
 const DATAFUSION: &[&str] = &[
     "approx_distinct(s)",
     "approx_median(i)",
@@ -279,11 +273,12 @@ fn however_cut(calls: &[&str], dialect: Dialect) {
                 let cut = in_pieces(&mut rng, &aggregation, &batch).unwrap();
                 assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>(), "{text}");
                 for (key, value) in &whole {
-                    let (a, b) = match call.contains("ORDER BY") {
-                        true => (value.clone(), cut[key].clone()),
-                        false => (unordered(value), unordered(&cut[key])),
+                    let (a, b) = if call.contains("ORDER BY") {
+                        (value.clone(), cut[key].clone())
+                    } else {
+                        (unordered(value), unordered(&cut[key]))
                     };
-                    // Sketches of quantiles are only near.
+                    // Sketches of quantiles are approximate.
                     let near = call.starts_with("approx_median") || call.starts_with("approx_percentile_cont");
                     let tolerance = if near { 0.5 } else { 1e-9 };
                     assert!(same(&a, &b, tolerance), "{text}, group {key} of {count} rows: {a}, in pieces {b}");

@@ -1,5 +1,6 @@
-//! An operand that an expression names several times (`CASE x WHEN …`, `x BETWEEN a AND b`, `nullif(x, y)`): it is computed once
-//! and stands in the batch as a further column. So what nests takes time by its size, not by the power of its depth.
+//! Operands that an expression uses several times (`CASE x WHEN …`, `x BETWEEN a AND b`, `nullif(x, y)`). Such an operand is computed
+//! once and added to the batch as a column. So the time that a nested expression takes grows with its size, not exponentially with its
+//! depth.
 
 use super::kernel::is_true;
 use super::node::Typed;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// `body` of an operand that is computed once. What is at hand anyway is just named.
+/// The expression that `body` makes of an operand, which is computed once. Columns and constants are passed to `body` as they are.
 pub(super) fn once(operand: Typed, body: impl FnOnce(Typed) -> crate::Result<Typed>) -> crate::Result<Typed> {
     if operand.constant().is_some() || operand.expr.downcast_ref::<Column>().is_some() {
         return body(operand);
@@ -32,7 +33,7 @@ pub(super) fn once(operand: Typed, body: impl FnOnce(Typed) -> crate::Result<Typ
     Ok(Typed::other(expr, made.data_type, made.nullable, made.sql))
 }
 
-/// Where the operand stands within the body.
+/// The place of the operand within the body.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Slot {
     name: String,
@@ -117,10 +118,10 @@ impl PhysicalExpr for Once {
     }
 }
 
-/// CASE within a body. DataFusion's own leaves out the columns that it does not know of.
+/// CASE within a body. DataFusion's own removes the columns that it does not know.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Choose {
-    /// Conditions and values in turn, then the value for none, if there is one.
+    /// Conditions and values alternate; the last may be the value for the rows where no condition is true.
     pub parts: Vec<Arc<dyn PhysicalExpr>>,
     pub data_type: DataType,
     pub nullable: bool,
@@ -187,7 +188,7 @@ impl PhysicalExpr for Choose {
     }
 }
 
-/// Whether an expression within a body names the operand. (What is within another body has an operand of its own.)
+/// Whether an expression within a body uses the operand. (An inner body has an operand of its own.)
 pub(super) fn uses_operand(typed: &Typed) -> bool {
     fn walk(expr: &Arc<dyn PhysicalExpr>) -> bool {
         expr.downcast_ref::<Slot>().is_some()

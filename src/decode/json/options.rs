@@ -1,0 +1,122 @@
+//! The options of `format="json"`.
+
+use super::column::ColumnOptions;
+use super::{JsonDecoder, TimestampUnit};
+use crate::decode::{Decode, FormatOptions, Given, Setup};
+use crate::{Error, Result, calendar};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct JsonOptions {
+    /// The zone of timestamps without an offset; the default is UTC.
+    pub timezone: Option<String>,
+    /// The unit of numbers in TIMESTAMP columns.
+    pub timestamp_unit: Option<TimestampUnit>,
+    /// The same for single fields, by path, as "a.b". A struct's unit counts for its fields that have none.
+    pub timestamp_units: BTreeMap<String, TimestampUnit>,
+}
+
+impl JsonOptions {
+    /// Refuses zones and fields that do not exist.
+    pub(in crate::decode) fn check(&self, declared: Option<&SchemaRef>) -> Result<Option<Tz>> {
+        let zone = self.timezone.as_deref().map_or(Ok(None), calendar::named)?;
+        for column in self.timestamp_units.keys() {
+            if declared.is_none_or(|s| !has_path(s.fields(), column)) {
+                return Err(Error::config(format!(
+                    "timestamp_unit names the column '{column}', which the schema does not have"
+                )));
+            }
+        }
+        Ok(zone)
+    }
+
+    /// The options by name, in the form that names state on disk.
+    pub(in crate::decode) fn identity_of(&self, format: &str) -> String {
+        let name = |unit: TimestampUnit| match unit {
+            TimestampUnit::S => "S",
+            TimestampUnit::Ms => "Ms",
+            TimestampUnit::Us => "Us",
+            TimestampUnit::Ns => "Ns",
+        };
+        let unit = self.timestamp_unit.map_or("None".to_string(), |unit| format!("Some({})", name(unit)));
+        let each = |(path, unit): (&String, &TimestampUnit)| format!("{path:?}: {}", name(*unit));
+        let units: Vec<String> = self.timestamp_units.iter().map(each).collect();
+        format!(
+            "format: {format}, timezone: {:?}, timestamp_unit: {unit}, timestamp_units: {{{}}}",
+            self.timezone,
+            units.join(", ")
+        )
+    }
+
+    fn unit_of(&self, path: &str) -> Option<TimestampUnit> {
+        let mut path = Some(path);
+        while let Some(this) = path {
+            if let Some(unit) = self.timestamp_units.get(this) {
+                return Some(*unit);
+            }
+            path = this.rsplit_once('.').map(|(above, _)| above);
+        }
+        self.timestamp_unit
+    }
+}
+
+impl FormatOptions for JsonOptions {
+    fn names() -> &'static [&'static str] {
+        &["json"]
+    }
+
+    fn about() -> &'static str {
+        ""
+    }
+
+    fn read(given: Given) -> Result<Self> {
+        let Given { timezone, timestamp_unit, timestamp_units } = given;
+        Ok(Self { timezone, timestamp_unit, timestamp_units })
+    }
+
+    fn schema(&self, declared: Option<&SchemaRef>) -> Result<SchemaRef> {
+        match declared {
+            Some(schema) if schema.fields().is_empty() => {
+                Err(Error::schema("schema= has no columns. Write it as in schema=\"time TIMESTAMP, bpm INT\"."))
+            }
+            Some(schema) => Ok(schema.clone()),
+            None => Err(Error::schema(
+                "format=\"json\" needs schema=, a DDL string such as \"time TIMESTAMP, bpm INT\". To look at a topic first: peek(topic).",
+            )),
+        }
+    }
+
+    fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>> {
+        let zone = self.check(setup.declared)?;
+        let options = |path: &str| ColumnOptions { zone, unit: self.unit_of(path) };
+        Ok(Box::new(JsonDecoder::new(&self.schema(setup.declared)?, &options, setup.null_rows)?))
+    }
+
+    fn identity(&self) -> String {
+        self.identity_of("Json")
+    }
+}
+
+/// Whether there is a field with this path, such as "a.b". Lists and maps add nothing to a path.
+fn has_path(fields: &Fields, path: &str) -> bool {
+    fn inside(t: &DataType) -> Option<&Fields> {
+        match t {
+            DataType::Struct(fields) => Some(fields),
+            DataType::List(item) => inside(item.data_type()),
+            DataType::Map(entries, _) => match entries.data_type() {
+                DataType::Struct(kv) => kv.get(1).and_then(|v| inside(v.data_type())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+    fields.iter().any(|f| {
+        path == f.name()
+            || path
+                .strip_prefix(f.name().as_str())
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| inside(f.data_type()).is_some_and(|fields| has_path(fields, rest)))
+    })
+}
