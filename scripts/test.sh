@@ -10,9 +10,6 @@ trap 'status=$?; summary $status || status=1; rm -rf "$BAYOU_STEPS"; exit $statu
 python_checks() {
   ruff check . && ruff format --check .
 }
-stubs() {
-  python -m mypy.stubtest bayou._core --mypy-config-file pyproject.toml --allowlist python/stubtest-allowlist.txt
-}
 
 step "tools" scripts/setup.sh
 step "Rust format" cargo fmt --check
@@ -20,7 +17,7 @@ step "Python lint and format" python_checks
 # The wheel first: everything that others of the tests need compiles here, so the time is seen for what it is.
 step "wheel" scripts/build.sh
 step "clippy" scripts/lint.sh
-step "stubs" stubs
+step "stubs" python scripts/stubtest.py
 step "mypy" mypy
 step "Rust unit tests" cargo test "${CARGO_FLAGS[@]}" --lib
 # One broker for everything that needs one.
