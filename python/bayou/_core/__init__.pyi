@@ -1,6 +1,6 @@
-"""The compiled part of bayou. All docstrings of the public names live in this folder, once: a file for each noun.
+"""The compiled part of bayou. This folder has the docstrings of all public names, once, in one file for each noun.
 
-Import the names from `bayou`, not from here. The folder holds stubs only: the module itself is `_core.abi3.so` beside it.
+Import the names from `bayou`, not from here. The folder contains only stubs. The module itself is `_core.abi3.so` beside it.
 """
 
 from bayou._core._connection import (

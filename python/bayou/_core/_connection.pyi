@@ -10,9 +10,9 @@ from bayou._core._types import _Offsets, _OnMalformed, _OnTombstone, _Rows, _Sch
 
 @final
 class Connection:
-    """A Kafka cluster, as `bayou.connect` returns it.
+    """A Kafka cluster. `bayou.connect` returns it.
 
-    Its repr names the address and never a secret.
+    Its repr shows the address, but no secrets.
 
     Example:
         >>> kafka = bayou.connect("localhost:9092")
@@ -29,7 +29,7 @@ class Connection:
         """
     @property
     def is_embedded(self) -> bool:
-        """Whether this is the embedded broker: in memory, gone a few seconds after its last user.
+        """Whether this is the embedded broker. It is in memory and ends a few seconds after its last user.
 
         Example:
             >>> bayou.connect().is_embedded
@@ -37,7 +37,7 @@ class Connection:
         """
     @property
     def cluster_id(self) -> str:
-        """The cluster's id. Checkpoints record it: a table is never filled from two clusters.
+        """The id of the cluster. Checkpoints record it, so that a table is never filled from two clusters.
 
         Raises:
             ConnectionError: The cluster does not answer.
@@ -48,7 +48,7 @@ class Connection:
         """
     @property
     def scratch_dir(self) -> Path:
-        """A directory that lives and dies with the embedded broker, for tables that are worth as little as its topics.
+        """A directory that exists as long as the embedded broker, for temporary tables.
 
         Raises:
             ConfigError: This is not the embedded broker.
@@ -58,10 +58,10 @@ class Connection:
         """
     @property
     def client_properties(self) -> dict[str, str]:
-        """librdkafka's properties with which another client, as confluent-kafka, reaches the embedded broker.
+        """librdkafka properties with which a different client, for example confluent-kafka, can connect to the embedded broker.
 
-        It listens on this machine's loopback and lets in who knows its secret, which is among them (SASL/SCRAM); other users of
-        the machine do not. Do not print them.
+        The embedded broker listens on the loopback address of this machine and accepts only clients that know its secret
+        (SASL/SCRAM). The properties contain this secret, and other users of the machine do not know it. Do not print the properties.
 
         Raises:
             ConfigError: This is not the embedded broker.
@@ -80,16 +80,16 @@ class Connection:
         """Create a topic.
 
         Args:
-            name: Its name.
-            partitions: How many partitions.
-            replication_factor: Copies of each. Default: the broker's own.
-            config: Kafka's topic properties, as {"retention.ms": "86400000"}. The embedded broker takes none.
-            exist_ok: Leave a topic that exists as it is.
+            name: The name of the topic.
+            partitions: The number of partitions.
+            replication_factor: The number of replicas of each partition. Default: the default of the broker.
+            config: Kafka's topic properties, for example {"retention.ms": "86400000"}. The embedded broker does not take any.
+            exist_ok: If the topic exists, leave it unchanged instead of raising an error.
 
         Raises:
-            TopicError: It exists, or the broker refuses the name or the numbers.
-            AclError: Not allowed.
-            ConfigError: The embedded broker cannot do what is asked.
+            TopicError: The topic exists, or the broker refuses the name or the numbers.
+            AclError: The credentials do not allow it.
+            ConfigError: The embedded broker does not support what is asked.
 
         Example:
             >>> kafka.create_topic("fitness-tracker", partitions=6, exist_ok=True)
@@ -98,15 +98,15 @@ class Connection:
         """Delete a topic with all its messages.
 
         Raises:
-            TopicError: There is no such topic.
-            AclError: Not allowed.
+            TopicError: The topic does not exist.
+            AclError: The credentials do not allow it.
             ConfigError: The embedded broker cannot delete topics.
 
         Example:
             >>> kafka.delete_topic("fitness-tracker")
         """
     def topics(self) -> Table:
-        """All topics but Kafka's own: topic STRING, partitions BIGINT.
+        """All topics except Kafka's internal ones. Columns: topic STRING, partitions BIGINT.
 
         Raises:
             ConnectionError: The cluster does not answer.
@@ -116,12 +116,12 @@ class Connection:
             ['fitness-tracker']
         """
     def describe_topic(self, name: str) -> dict[str, Any]:
-        """A topic's name, id, partitions (leader, replicas, in-sync replicas, earliest and latest offset) and configuration.
+        """Name, id, partitions (leader, replicas, in-sync replicas, earliest and latest offset) and configuration of a topic.
 
-        Latest is the offset after the last message that `read_committed` may see.
+        The latest offset is the one after the last message that `read_committed` can see.
 
         Raises:
-            TopicError: There is no such topic.
+            TopicError: The topic does not exist.
 
         Example:
             >>> kafka.describe_topic("fitness-tracker")["partitions"][0]["latest"]
@@ -145,54 +145,56 @@ class Connection:
         include_key_in_value: bool = True,
         progress: bool = True,
     ) -> ProduceReport:
-        """Publish rows, one JSON message each, and wait until the broker has acknowledged them.
+        """Publish each row as one JSON message, and wait until the broker has acknowledged all of them.
 
-        Written is what bayou's JSON reader reads back: RFC 3339 in UTC with microseconds, decimals as numbers, base64 binary. A
-        value is written exactly or not at all: a time finer than a microsecond, NaN, or a type without a JSON form is an error that
-        names column and row. The rows before it are published, and the error says how many arrived. A pandas index is left out.
+        bayou's JSON reader reads back exactly what is written: times are RFC 3339 in UTC with microseconds, decimals are numbers,
+        binary is base64. A value is written exactly or not at all. A time finer than a microsecond, NaN, or a type without a JSON
+        form is an error that names the column and the row. The rows before it are published, and the error says how many arrived.
+        A pandas index is left out.
 
         Args:
-            topic: Where to. It must exist.
-            rows: An Arrow stream or array (PyCapsule), a pandas frame, or any iterable of dicts, endless ones too.
-            key: The column whose value is the message key; it decides the partition.
-            headers: Headers of every message; values are str, bytes or None.
-            headers_column: A column of headers: a map, or a list of structs (key, value). It leaves the value.
+            topic: The topic. It must exist.
+            rows: An Arrow stream or array (PyCapsule), a pandas frame, or any iterable of dicts. An endless iterable is possible.
+            key: The column whose value is the message key. The key decides the partition.
+            headers: Headers of every message. Values are str, bytes or None.
+            headers_column: A column with headers: a map, or a list of structs (key, value). The column is removed from the value.
             partition: One partition for all rows.
-            partition_column: A column with the partition; NULL lets the key decide. It leaves the value.
-            timestamp: A column with the message's timestamp: TIMESTAMP, or a number of milliseconds; NULL is now.
-            value: A column whose text or bytes are the value as they are; NULL makes a tombstone. Default: the row as JSON.
-            compression: How batches are compressed. Default: the connection's property; zstd for the embedded broker.
-            acks: How many replicas acknowledge. Default "all", with idempotence; anything else turns idempotence off.
-            rate: Rows per second at most. Default: as fast as possible.
-            include_key_in_value: Whether the key's column stays in the value.
+            partition_column: A column with the partition. For NULL the key decides. The column is removed from the value.
+            timestamp: A column with the timestamp of the message: TIMESTAMP, or a number of milliseconds. NULL means now.
+            value: A column whose text or bytes become the value, unchanged. NULL makes a tombstone. Default: the row as JSON.
+            compression: The compression of batches. Default: the property of the connection; zstd for the embedded broker.
+            acks: How many replicas acknowledge. Default "all", with idempotence. Any other value turns idempotence off.
+            rate: At most this many rows per second. Default: as fast as possible.
+            include_key_in_value: Whether the key column stays in the value.
             progress: Show progress after two seconds.
 
         Returns:
-            What became of the rows; failed ones are counted and the first ten explained.
+            A report with the number of delivered and failed rows, and the reasons of the first ten failures.
 
         Raises:
-            TopicError: There is no such topic or partition.
-            SchemaError: A column does not exist or has no JSON form.
-            MalformedError: A value has none; the message names column and row (counted from 0).
-            FunctionError: Your iterator raised; that is the `__cause__`.
-            ConfigError: Options contradict each other, or the embedded broker is full: nothing is ever evicted.
+            TopicError: The topic or partition does not exist.
+            SchemaError: A column does not exist or does not have a JSON form.
+            MalformedError: A value does not have a JSON form. The message names the column and the row (counted from 0).
+            FunctionError: Your iterator raised an exception. The exception is the `__cause__`.
+            ConfigError: Options contradict each other, or the embedded broker is full. It never evicts messages.
 
         Example:
             >>> kafka.produce("fitness-tracker", bayou.simulate("fitness", rows=200_000), key="ip")
             >>> kafka.produce("alerts", [{"model": "Pulse 3", "bpm": 220}])
         """
     def peek(self, topic: str, n: int = 20) -> Table:
-        """The newest messages as they are, newest first, whatever their format.
+        """The newest messages, not decoded, newest first. Works for any format.
 
-        Columns: key, value (bytes), topic, partition, offset, timestamp, timestampType, headers, and framing, a guess: "json",
-        "text", "binary", "schema registry (…)", "tombstone", "empty", or "too large to show: …" (64 MB; then the value is NULL).
+        Columns: key, value (bytes), topic, partition, offset, timestamp, timestampType, headers, and framing. The framing is a guess:
+        "json", "text", "binary", "schema registry (…)", "tombstone", "empty", or "too large to show: …" (more than 64 MB; the value
+        is then NULL).
 
         Args:
             topic: The topic.
-            n: At most so many messages.
+            n: At most this many messages.
 
         Raises:
-            TopicError: There is no such topic.
+            TopicError: The topic does not exist.
 
         Example:
             >>> kafka.peek("fitness-tracker", n=1).row(0)["framing"]
@@ -217,46 +219,46 @@ class Connection:
         max_message_bytes: str | int | None = None,
         options: Mapping[str, object] | None = None,
     ) -> Stream:
-        """Subscribe to topics: one message is one row. Nothing is read yet; topics, schema and options are checked.
+        """Subscribe to topics. One message becomes one row. This call reads no messages yet; it checks topics, schema and options.
 
-        A value that does not fit its column makes the message malformed, never silently another value: 1.9 into INT, 300 into
-        TINYINT, a quoted number into a number. 1.0 and 1e3 fit an INT. A missing field is NULL, unknown fields are ignored and
-        counted, of a repeated field the last counts, BINARY is base64. JSON fields match columns exactly. Anything but a string
-        asked for as STRING is its JSON text, as it stood.
+        A value that does not fit its column makes the message malformed: 1.9 into INT, 300 into TINYINT, a quoted number into a
+        number. It never silently becomes a different value. 1.0 and 1e3 fit an INT. A missing field is NULL. Unknown fields are
+        ignored and counted. If a field is repeated, the last one counts. BINARY is base64. JSON fields match columns exactly. If a
+        STRING column gets a value that is not a string, it gets the JSON text of the value, unchanged.
 
         Args:
-            topics: A topic, or a list of topics with one schema. For topics of other schemas: `a.union(b)`.
+            topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
             schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), an Arrow schema (PyCapsule), or {name: type}. TIMESTAMP is
-                microseconds in UTC. Needed for "json".
-            format: "json" (the default) or "raw": Spark's row key, value, topic, partition, offset, timestamp, timestampType,
-                headers. With `options=` and no schema: "raw".
-            starting_offsets: Where a query's first run begins: "earliest" (the default), "latest", an aware datetime, or
-                {"topic": {0: 42}} naming every partition (-2 earliest, -1 latest). Later runs go on where they stopped.
-            ending_offsets: Where a bounded run ends; forms as before. Only with trigger="available_now". Default: what is there
-                when it starts.
-            max_offsets_per_trigger: At most so many messages an epoch. Default: no limit but 5 million rows, 256 MB
-                of messages or 60 seconds.
-            fail_on_data_loss: Stop when offsets that are still needed are gone. Default True; False records the loss.
-            on_malformed: What becomes of messages that cannot be decoded, and of rows for which an expression fails: "fail",
-                "drop" or "quarantine". Default: iterators "fail", tables "quarantine". Always counted.
-            max_malformed: A share; when more of the last 1,000 messages (at least 100) are malformed, the query stops with a
-                SchemaError, and when an expression fails for so many rows, with a ConfigError. 1.0: never.
-            on_tombstone: What becomes of messages with a null value: "skip" (the default), "null_row" (which NOT NULL columns
-                do not take) or "quarantine". Counted.
-            timezone: Zone of timestamp strings without an offset, as "Europe/Berlin". Default "UTC".
-            timestamp_unit: Unit of numbers in TIMESTAMP columns, in quotes or not: "s", "ms", "us" or "ns", or by column
-                {"time": "ms", "after.created_at": "us"}. Without it such a message is malformed; so is a time outside the years
-                0001 to 9999. Digits finer than a microsecond are cut, as Spark cuts them.
-            include_metadata: Add _topic, _partition, _offset, _timestamp, _key, _headers.
-            max_message_bytes: A message whose value, key or headers are larger is malformed: it is not taken into memory, and
-                stands in the quarantine without what is too large (NULL). "500 KB" or a number of bytes; default "64 MB".
-            options: The same in Spark's spelling ({"subscribe": "t", "startingOffsets": "earliest"}), for pasted cells.
+                microseconds in UTC. Required for "json".
+            format: "json" (the default) or "raw". "raw" gives Spark's row: key, value, topic, partition, offset, timestamp,
+                timestampType, headers. With `options=` and without a schema the default is "raw".
+            starting_offsets: Where the first run of a query begins: "earliest" (the default), "latest", an aware datetime, or
+                {"topic": {0: 42}} with every partition (-2 is earliest, -1 is latest). Later runs continue where they stopped.
+            ending_offsets: Where a bounded run ends, in the same forms. Only with trigger="available_now". Default: the end of each
+                partition when the run starts.
+            max_offsets_per_trigger: At most this many messages in an epoch. Default: only the general limits of 5 million rows,
+                256 MB of messages and 60 seconds.
+            fail_on_data_loss: Stop if offsets that are still needed do not exist any more. Default True. False records the loss.
+            on_malformed: What happens to messages that cannot be decoded, and to rows for which an expression fails: "fail",
+                "drop" or "quarantine". Default: "fail" for iterators, "quarantine" for tables. They are always counted.
+            max_malformed: A share from 0 to 1. If more of the last 1,000 messages (at least 100) are malformed, the query stops with
+                a SchemaError. If an expression fails for more of the rows, it stops with a ConfigError. 1.0 means never.
+            on_tombstone: What happens to messages with a null value: "skip" (the default), "null_row" (a row of NULLs, which NOT
+                NULL columns do not accept) or "quarantine". They are counted.
+            timezone: The zone of timestamp strings without an offset, for example "Europe/Berlin". Default "UTC".
+            timestamp_unit: The unit of numbers in TIMESTAMP columns, with or without quotes: "s", "ms", "us" or "ns", or for each
+                column {"time": "ms", "after.created_at": "us"}. Without a unit such a message is malformed. A time outside the years
+                0001 to 9999 is malformed, too. Digits finer than a microsecond are cut, as in Spark.
+            include_metadata: Add the columns _topic, _partition, _offset, _timestamp, _key, _headers.
+            max_message_bytes: The largest size of a value, key or headers: "500 KB" or a number of bytes; default "64 MB". A larger
+                message is malformed and is not copied into memory. The quarantine table gets NULL for the part that is too large.
+            options: The same options in Spark's spelling ({"subscribe": "t", "startingOffsets": "earliest"}), for pasted cells.
 
         Raises:
             TopicError: A topic does not exist.
             SchemaError: The schema cannot be read.
-            ConfigError: An option is wrong, or not in this version (Avro, Protobuf, CSV).
-            TypeError: An argument that does not exist; a neighbouring system's word gets bayou's.
+            ConfigError: An option is wrong, or is not in this version (Avro, Protobuf, CSV).
+            TypeError: An argument does not exist. If it is the word of a similar system, the message has bayou's word.
 
         Example:
             >>> raw = kafka.read_stream("fitness-tracker", schema="ip STRING, time TIMESTAMP, model STRING, heart_bpm INT")
@@ -265,7 +267,7 @@ class Connection:
 
 @final
 class ProduceReport:
-    """What became of published rows.
+    """The result of `produce`.
 
     Example:
         >>> report = kafka.produce("t", rows)
@@ -274,7 +276,7 @@ class ProduceReport:
 
     @property
     def topic(self) -> str:
-        """Where they went.
+        """The topic of the messages.
 
         Example:
             >>> report.topic
@@ -282,7 +284,7 @@ class ProduceReport:
         """
     @property
     def rows(self) -> int:
-        """Rows taken from the source.
+        """The number of rows that were taken from the source.
 
         Example:
             >>> report.rows
@@ -290,7 +292,7 @@ class ProduceReport:
         """
     @property
     def delivered(self) -> int:
-        """Messages that the broker has acknowledged.
+        """The number of messages that the broker has acknowledged.
 
         Example:
             >>> report.delivered
@@ -298,7 +300,7 @@ class ProduceReport:
         """
     @property
     def failed(self) -> int:
-        """Messages that were not delivered.
+        """The number of messages that were not delivered.
 
         Example:
             >>> report.failed
@@ -306,7 +308,7 @@ class ProduceReport:
         """
     @property
     def bytes(self) -> int:
-        """Bytes of keys and values, before compression.
+        """The size of keys and values before compression, in bytes.
 
         Example:
             >>> report.bytes
@@ -314,14 +316,14 @@ class ProduceReport:
         """
     @property
     def seconds(self) -> float:
-        """How long it took, in seconds.
+        """The duration of the call in seconds.
 
         Example:
             >>> report.delivered / report.seconds
         """
     @property
     def failures(self) -> list[str]:
-        """Why: the first ten failures.
+        """The reasons of the first ten failures.
 
         Example:
             >>> report.failures

@@ -3,11 +3,11 @@
 from bayou._core._query import Query
 
 class BayouError(Exception):
-    """What every error of bayou is. Its message says what happened, where (topic, partition, offset, table), and what to do;
-    secrets and payloads never show in it.
+    """The base class of all errors of bayou. The message says what happened, where (topic, partition, offset, table), and what to
+    do. It never contains secrets or payloads.
 
     Attributes:
-        query: The `Query` that ended with this error, or None. Its progress and counts are still there.
+        query: The `Query` that ended with this error, or None. Its progress and counts are still available.
 
     Example:
         >>> try:
@@ -19,7 +19,7 @@ class BayouError(Exception):
     query: Query | None
 
 class ConnectionError(BayouError):
-    """No broker answers. The message names the address. Trying again may help.
+    """No broker answers. The message names the address. A retry can help.
 
     Example:
         >>> bayou.connect("localhost:1")
@@ -28,7 +28,7 @@ class ConnectionError(BayouError):
     """
 
 class AuthError(BayouError):
-    """The broker refuses the credentials, or TLS fails.
+    """The broker refuses the credentials, or the TLS handshake fails.
 
     Example:
         >>> try:
@@ -38,7 +38,7 @@ class AuthError(BayouError):
     """
 
 class AclError(BayouError):
-    """Signed in, but not allowed to do this. The message names the resource and the operation.
+    """The credentials are valid, but do not allow this operation. The message names the resource and the operation.
 
     Example:
         >>> try:
@@ -48,7 +48,7 @@ class AclError(BayouError):
     """
 
 class TopicError(BayouError):
-    """A topic or partition does not exist, exists already, or cannot be made as asked.
+    """A topic or partition does not exist, exists already, or cannot be created as requested.
 
     Example:
         >>> try:
@@ -58,8 +58,8 @@ class TopicError(BayouError):
     """
 
 class SchemaError(BayouError):
-    """A schema, a column, a type or a SQL expression does not fit; also raised when more than `max_malformed` of the last
-    1,000 messages (at least 100) cannot be decoded, with the commonest error.
+    """A schema, a column, a type or a SQL expression does not fit. Also raised if more than `max_malformed` of the last 1,000
+    messages (at least 100) cannot be decoded; the message then has the most frequent error.
 
     Example:
         >>> stream.select("heart_bmp")
@@ -68,8 +68,8 @@ class SchemaError(BayouError):
     """
 
 class MalformedError(BayouError):
-    """A message cannot be decoded, or an expression fails for a row, and `on_malformed` is "fail". The message names topic,
-    partition, offset and field, and never prints the payload.
+    """A message cannot be decoded, or an expression fails for a row, and `on_malformed` is "fail". The error names topic, partition,
+    offset and field. It never prints the payload.
 
     Example:
         >>> try:
@@ -79,7 +79,8 @@ class MalformedError(BayouError):
     """
 
 class ExpectationError(BayouError):
-    """A row broke an `expect_or_fail` rule (nothing of its epoch was committed), or `raise_for_expectations` found too many.
+    """A row broke an `expect_or_fail` rule, and nothing of its epoch was committed. Or `raise_for_expectations` found too many rows
+    that broke a rule.
 
     Example:
         >>> try:
@@ -89,15 +90,15 @@ class ExpectationError(BayouError):
     """
 
 class DataLossError(BayouError):
-    """Offsets that the query still needs are gone: retention removed them, or the topic was made anew. The message names the
-    range. `fail_on_data_loss=False` records the loss and goes on.
+    """Offsets that the query still needs do not exist any more: retention removed them, or the topic was recreated. The message
+    names the range. With `fail_on_data_loss=False` the loss is recorded and the query continues.
 
     Example:
         >>> stream = kafka.read_stream("t", schema="a INT", fail_on_data_loss=False)
     """
 
 class ConcurrentQueryError(BayouError):
-    """Another process runs this query. Nothing was written twice: of two runners only one can seal an epoch.
+    """A different process runs this query. Nothing was written twice, because only one of two runners can seal an epoch.
 
     Example:
         >>> try:
@@ -107,7 +108,7 @@ class ConcurrentQueryError(BayouError):
     """
 
 class StorageError(BayouError):
-    """Tables or checkpoints cannot be read or written, or are damaged.
+    """A table or a checkpoint cannot be read or written, or is damaged.
 
     Example:
         >>> bayou.read_delta("lake/nothing-here")
@@ -116,8 +117,8 @@ class StorageError(BayouError):
     """
 
 class FunctionError(BayouError):
-    """Code of yours ended: the function of a foreach_batch or an iterator whose rows were published raised, or a function called
-    sys.exit(). What it raised is the `__cause__`.
+    """Your code failed. The function of a `foreach_batch` or the iterator given to `produce` raised an exception, or a function called
+    sys.exit(). The exception is the `__cause__`.
 
     Example:
         >>> try:
@@ -127,8 +128,8 @@ class FunctionError(BayouError):
     """
 
 class ConfigError(BayouError):
-    """An argument or option is wrong, or does not fit an earlier run of the same query. A mistyped name gets a
-    "did you mean".
+    """An argument or option is wrong, or does not fit an earlier run of the same query. For a misspelt name the message suggests the
+    right one.
 
     Example:
         >>> bayou.connect(None)

@@ -1,4 +1,4 @@
-"""Streams without a table: iterators, previews, checks, and rows or messages at hand."""
+"""Streams without a table: iterators, previews, checks, and rows or messages in memory."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -10,8 +10,8 @@ from bayou._core._types import _OnMalformed, _OnTombstone, _Rows, _SchemaLike, _
 
 @final
 class BatchIterator:
-    """Batches, one after another. Leaving the loop, `close`, or the end of a `with` block releases the consumer. One thread reads;
-    a second one that asks meanwhile gets a ConfigError.
+    """An iterator over batches. The consumer is released when you leave the loop, call `close`, or leave the `with` block. Only one
+    thread can read. A second thread that asks at the same time gets a ConfigError.
 
     Example:
         >>> with clean.batches(trigger="1 second") as batches:
@@ -19,7 +19,7 @@ class BatchIterator:
     """
 
     def close(self) -> None:
-        """Release the consumer; iteration ends, also in a thread that waits for the next batch.
+        """Release the consumer. The iteration ends, also in a thread that waits for the next batch.
 
         Example:
             >>> batches.close()
@@ -31,7 +31,7 @@ class BatchIterator:
 
 @final
 class Preview:
-    """What `preview` shows: rows, and what could not be decoded or was set aside. `len` is the number of rows.
+    """The result of `preview`: rows, and messages that could not be decoded or were set aside. `len` is the number of rows.
 
     Example:
         >>> clean.preview(20)
@@ -46,14 +46,14 @@ class Preview:
         """
     @property
     def notes(self) -> list[str]:
-        """What is worth knowing, as: no message had 'userid', they have 'userId'.
+        """Hints, for example: no message had 'userid', they have 'userId'.
 
         Example:
             >>> clean.preview().notes
         """
     @property
     def malformed(self) -> Table:
-        """Messages that did not make it: topic, partition, offset, stage, rules, error. At most 100.
+        """Messages that are not in the rows, at most 100. Columns: topic, partition, offset, stage, rules, error.
 
         Example:
             >>> clean.preview().malformed.column("error")
@@ -63,7 +63,7 @@ class Preview:
 
 @final
 class Validation:
-    """What `validate` finds.
+    """The result of `validate`.
 
     Example:
         >>> checked = bayou.from_batches(frame).expect("set", "bpm IS NOT NULL").validate()
@@ -73,21 +73,21 @@ class Validation:
 
     @property
     def expectations(self) -> Table:
-        """Counts of the rules: dataset, name, action, passed_records, failed_records.
+        """The counts of the rules. Columns: dataset, name, action, passed_records, failed_records.
 
         Example:
             >>> checked.expectations.to_pandas()
         """
     @property
     def passed(self) -> bool:
-        """Whether no row broke a rule and nothing was malformed.
+        """True if no row broke a rule and no message was malformed.
 
         Example:
             >>> assert checked.passed
         """
     @property
     def rows_in(self) -> int:
-        """Rows that came in, decoded.
+        """The number of decoded rows.
 
         Example:
             >>> checked.rows_in
@@ -95,7 +95,7 @@ class Validation:
         """
     @property
     def rows_out(self) -> int:
-        """Rows that came out behind the last step.
+        """The number of rows after the last step.
 
         Example:
             >>> checked.rows_out
@@ -103,22 +103,22 @@ class Validation:
         """
     @property
     def malformed(self) -> int:
-        """Messages that could not be decoded.
+        """The number of messages that could not be decoded.
 
         Example:
             >>> checked.malformed
             0
         """
     def raise_for_expectations(self, *names: str, max_ratio: float = 0.0) -> None:
-        """Raise if too many rows broke a rule.
+        """Raise an error if too many rows broke a rule.
 
         Args:
-            names: Rules. Default: all.
-            max_ratio: The share of rows, 0 to 1, that may break each.
+            names: The names of rules. Default: all.
+            max_ratio: The share of rows, from 0 to 1, that may break each rule.
 
         Raises:
-            ExpectationError: More did.
-            ConfigError: There is no such rule.
+            ExpectationError: More rows broke a rule.
+            ConfigError: The rule does not exist.
 
         Example:
             >>> checked.raise_for_expectations("set", max_ratio=0.01)
@@ -126,15 +126,15 @@ class Validation:
     def _repr_html_(self) -> str: ...
 
 def from_batches(rows: _Rows | list[dict[str, Any]] | dict[str, list[Any]]) -> Stream:
-    """Rows at hand as a stream: for tests, checks, and the same rules on a frame.
+    """Make a stream of rows in memory, for tests, for checks, and to apply the same rules to a frame.
 
     Args:
-        rows: An Arrow stream or array (PyCapsule), a pandas frame, a list of dicts, or a dict of lists. They are copied; a pandas
-            index is left out. A time finer than a microsecond is an error: TIMESTAMP has none.
+        rows: An Arrow stream or array (PyCapsule), a pandas frame, a list of dicts, or a dict of lists. The rows are copied. A pandas
+            index is left out. A time finer than a microsecond is an error, because TIMESTAMP has microseconds.
 
     Raises:
-        MalformedError: A value does not fit; the message names column and row.
-        ImportError: Plain Python rows or a frame, and pyarrow is not installed.
+        MalformedError: A value does not fit. The message names column and row.
+        ImportError: The rows are plain Python objects or a frame, and pyarrow is not installed.
 
     Example:
         >>> bayou.from_batches({"bpm": [70, 0]}).expect_or_drop("pulse", "bpm > 0").collect().to_dicts()
@@ -153,10 +153,11 @@ def from_messages(
     include_metadata: bool = False,
     max_message_bytes: str | int | None = None,
 ) -> Stream:
-    """Message values at hand, decoded as if they came from a topic; None is a tombstone. Arguments as `read_stream`.
+    """Make a stream of message values in memory, decoded as if they came from a topic. None is a tombstone. The arguments are those of
+    `read_stream`.
 
     Raises:
-        SchemaError: The schema cannot be read, or an item is neither bytes, str nor None.
+        SchemaError: The schema cannot be read, or an item is not bytes, str or None.
 
     Example:
         >>> bayou.from_messages(['{"bpm": 70}', b'{"bpm": 1.9}'], schema="bpm INT", on_malformed="drop").collect().to_dicts()

@@ -9,27 +9,27 @@ from bayou._core._types import _Rows
 def read_delta(
     target: str | Path, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
 ) -> Table:
-    """A whole Delta table.
+    """Read a whole Delta table.
 
     Args:
         target: A path or URL.
-        version: A version of it. Default: the newest.
-        storage_options: Options of a cloud store, as delta-rs names them.
+        version: The version of the table. Default: the newest.
+        storage_options: Options of a cloud store, with the names of delta-rs.
 
     Raises:
-        StorageError: There is no table, or no such version.
+        StorageError: The table or the version does not exist.
 
     Example:
         >>> bayou.read_delta("lake/bpm_cleansed").to_pandas()
     """
 
 def sql(query: str, *, storage_options: Mapping[str, object] | None = None, **tables: str | _Rows) -> Table:
-    """Run a SELECT over tables given by name.
+    """Run a SELECT over tables that are given by name.
 
     Args:
-        query: SQL. It can only read.
+        query: SQL. Only reading is possible.
         storage_options: Options of a cloud store, for the paths.
-        tables: By name: a Delta table's path or URL, an Arrow stream (PyCapsule), or a pandas frame.
+        tables: Names and tables. A table is the path or URL of a Delta table, an Arrow stream (PyCapsule), or a pandas frame.
 
     Raises:
         SchemaError: The SQL cannot be planned or run.

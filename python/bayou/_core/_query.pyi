@@ -8,7 +8,7 @@ from bayou._core._types import _Duration
 
 @final
 class Query:
-    """A running or ended query. In a notebook it shows as a panel: rows per second, lag, watermark, rules, commits.
+    """A running or ended query. In a notebook it is shown as a panel: rows per second, lag, watermark, rules, commits.
 
     Example:
         >>> query = clean.write_delta("lake/clean", trigger="10 seconds", block=False)
@@ -17,7 +17,7 @@ class Query:
 
     @property
     def name(self) -> str:
-        """The query's name, which is its identity.
+        """The name of the query. The name is its identity.
 
         Example:
             >>> query.name
@@ -25,7 +25,7 @@ class Query:
         """
     @property
     def id(self) -> str:
-        """The query's id.
+        """The id of the query. It stays the same in all runs.
 
         Example:
             >>> query.id
@@ -33,7 +33,7 @@ class Query:
         """
     @property
     def run_id(self) -> str:
-        """An id of this run.
+        """The id of this run.
 
         Example:
             >>> query.run_id
@@ -41,7 +41,7 @@ class Query:
         """
     @property
     def is_active(self) -> bool:
-        """Whether it still runs.
+        """Whether the query is still running.
 
         Example:
             >>> query.is_active
@@ -49,7 +49,7 @@ class Query:
         """
     @property
     def status(self) -> str:
-        """What it does: "starting", "running", "waiting", "stopping", "stopped", "finished" or "failed".
+        """One of "starting", "running", "stopping", "stopped", "finished" or "failed".
 
         Example:
             >>> query.status
@@ -57,7 +57,7 @@ class Query:
         """
     @property
     def last_progress(self) -> dict[str, Any] | None:
-        """The newest epoch, with the keys of Spark's StreamingQueryProgress; None before the first. Durations are milliseconds.
+        """The newest epoch, with the keys of Spark's StreamingQueryProgress. None before the first epoch. Durations are milliseconds.
 
         Example:
             >>> query.last_progress["numInputRows"]
@@ -73,14 +73,14 @@ class Query:
         """
     @property
     def expectations(self) -> Table:
-        """Counts of this run's rules: dataset, name, action, passed_records, failed_records.
+        """The counts of the rules in this run. Columns: dataset, name, action, passed_records, failed_records.
 
         Example:
             >>> query.expectations.to_pandas()
         """
     @property
     def warnings(self) -> list[str]:
-        """What may be wrong: a changed starting_offsets, a driver-local path, ….
+        """Possible problems, for example a changed starting_offsets or a path that is local to the driver.
 
         Example:
             >>> query.warnings
@@ -88,66 +88,66 @@ class Query:
         """
     @property
     def notes(self) -> list[str]:
-        """What is good to know: changed tables, windows that are still open and which partition holds them.
+        """Hints: changed tables, windows that are still open, and the partition that holds them.
 
         Example:
             >>> query.notes
             []
         """
     def exception(self) -> BayouError | None:
-        """What it ended with, or None.
+        """The error with which the query ended, or None.
 
         Example:
             >>> query.exception() is None
             True
         """
     def stop(self) -> None:
-        """End it now. An epoch that is not sealed is abandoned, and comes again at the next run.
+        """Stop the query now. An epoch that is not sealed is abandoned; the next run reads it again.
 
         Example:
             >>> query.stop()
         """
     def await_termination(self, timeout: _Duration | None = None) -> bool:
-        """Wait for the end.
+        """Wait for the end of the query.
 
         Args:
-            timeout: At most so long. Default: without end.
+            timeout: Wait at most this long. Default: no limit.
 
         Returns:
-            Whether it has ended.
+            Whether the query has ended.
 
         Raises:
-            BayouError: What it ended with.
+            BayouError: The error with which the query ended.
 
         Example:
             >>> query.await_termination("1 minute")
             True
         """
     def open_windows(self) -> Table:
-        """Which windows wait for their end, and why: the earliest hundred of each table, as of the last epoch.
+        """The open windows, and what they wait for: the earliest hundred of each table, after the last epoch.
 
-        Columns: table, window_start, window_end, groups, watermark, held_by (the partition that holds the watermark), highest (its
-        highest event time), held_since (the clock when that last rose), closes (what would close the window).
+        Columns: table, window_start, window_end, groups, watermark, held_by (the partition that holds the watermark), highest (the
+        highest event time of that partition), held_since (the clock when `highest` last rose), closes (what would close the window).
 
         Example:
             >>> query.open_windows().to_pandas()[["window_end", "held_by", "closes"]]
         """
     def raise_for_expectations(self, *names: str, max_ratio: float = 0.0) -> None:
-        """Raise if too many rows of this run broke a rule; for jobs, after the commit.
+        """Raise an error if too many rows of this run broke a rule. For jobs that check the result after the commit.
 
         Args:
-            names: Rules. Default: all.
-            max_ratio: The share of rows, 0 to 1, that may break each.
+            names: The names of rules. Default: all.
+            max_ratio: The share of rows, from 0 to 1, that may break each rule.
 
         Raises:
-            ExpectationError: More did.
-            ConfigError: There is no such rule.
+            ExpectationError: More rows broke a rule.
+            ConfigError: The rule does not exist.
 
         Example:
             >>> query.raise_for_expectations("plausible", max_ratio=0.01)
         """
     def to_json(self) -> str:
-        """All that is known of the query as JSON text, for logs.
+        """Everything that is known about the query, as JSON text. For logs.
 
         Example:
             >>> json.loads(query.to_json())["epochs"]

@@ -1,4 +1,4 @@
-"""Streams: what is read, what becomes of it, and where it is written."""
+"""Streams: what is read, how it is transformed, and where it is written."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ from bayou._core._window import Aggregate, Window
 
 @final
 class Stream:
-    """What is read and what becomes of it: immutable and lazy. Building one reads no messages, but checks columns, functions
-    and types when the line is typed. Two streams built the same way are equal.
+    """The description of what is read and how it is transformed. A Stream is immutable and lazy. Each method checks columns, functions
+    and types at once, but reads no messages. Two streams with the same steps are equal.
 
     Expressions are Databricks SQL with ANSI semantics; docs/sql.md lists the functions. `5/2` is 2.5. Column names match
-    case-insensitively and keep their case; backticks quote. `dialect="datafusion"` runs an expression with DataFusion's own
-    functions and meanings instead.
+    case-insensitively and keep their case. Backticks quote names. With `dialect="datafusion"` an expression uses DataFusion's own
+    functions and semantics instead.
 
-    A Stream is not iterated itself: use `batches`, `pandas_batches`, `collect` or `preview`.
+    You cannot iterate over a Stream directly. Use `batches`, `pandas_batches`, `collect` or `preview`.
 
     Example:
         >>> clean = (raw.select("time", "heart_bpm AS bpm", "model")
@@ -45,25 +45,25 @@ class Stream:
         """
     @property
     def name(self) -> str | None:
-        """The name given with `named`, if it was the last step.
+        """The name given with `named`, if `named` was the last step. Otherwise None.
 
         Example:
             >>> clean.name
             'clean'
         """
     def explain(self) -> str:
-        """The source, every step and the columns that come out, a line each.
+        """The source, every step and the resulting columns, one line for each.
 
         Example:
             >>> print(clean.explain())
         """
     def select(self, *columns: str | list[str], dialect: _Dialect | None = None, **named: str) -> Stream:
-        """Columns and SQL expressions, in this order, and nothing else.
+        """Keep only these columns and SQL expressions, in this order.
 
         Args:
             columns: Names or expressions ("heart_bpm AS bpm", "*").
             dialect: "databricks" (the default) or "datafusion".
-            named: Expressions by name: `bpm="heart_bpm"` is "heart_bpm AS bpm".
+            named: Expressions with their names: `bpm="heart_bpm"` is "heart_bpm AS bpm".
 
         Raises:
             SchemaError: A column or function does not exist, or types do not fit.
@@ -72,12 +72,13 @@ class Stream:
             >>> raw.select("time", "heart_bpm AS bpm", kilo="kcal / 1000")
         """
     def with_columns(self, *columns: str | list[str], dialect: _Dialect | None = None, **named: str) -> Stream:
-        """All columns, with some added; one of the same name is replaced. All expressions see the columns as they came in.
+        """Keep all columns and add some. A new column replaces an existing one with the same name. All expressions use the original
+        columns.
 
         Args:
             columns: Expressions with a name ("upper(model) AS model").
             dialect: "databricks" (the default) or "datafusion".
-            named: Expressions by name.
+            named: Expressions with their names: `day="to_date(time)"`.
 
         Raises:
             SchemaError: A column or function does not exist, or types do not fit.
@@ -86,20 +87,20 @@ class Stream:
             >>> raw.with_columns(day="to_date(time)")
         """
     def where(self, condition: str, dialect: _Dialect | None = None) -> Stream:
-        """The rows for which a condition is TRUE. Rows that go are not counted as failures; for that there is `expect_or_drop`.
+        """Keep only the rows for which a condition is TRUE. Removed rows are not counted as failures; use `expect_or_drop` for that.
 
         Args:
             condition: A boolean SQL expression.
             dialect: "databricks" (the default) or "datafusion".
 
         Raises:
-            SchemaError: The condition is not boolean, or names what does not exist.
+            SchemaError: The condition is not boolean, or a column or function in it does not exist.
 
         Example:
             >>> raw.where("model LIKE 'Pulse%'")
         """
     def rename(self, names: dict[str, str]) -> Stream:
-        """Other names for some columns.
+        """Give some columns new names.
 
         Args:
             names: {old: new}.
@@ -111,93 +112,94 @@ class Stream:
             >>> raw.rename({"heart_bpm": "bpm"})
         """
     def drop(self, *columns: str | list[str]) -> Stream:
-        """All columns but these.
+        """Remove columns.
 
         Raises:
-            SchemaError: A column does not exist, or none is left.
+            SchemaError: A column does not exist, or no column is left.
 
         Example:
             >>> raw.drop("ip", "version")
         """
     def union(self, other: Stream) -> Stream:
-        """The rows of both streams, columns matched by name.
+        """The rows of both streams. Columns are matched by name.
 
         Raises:
-            SchemaError: Names or types differ.
+            SchemaError: The names or types of the columns differ.
 
         Example:
             >>> kafka.read_stream("a", schema=ddl).union(kafka.read_stream("b", schema=ddl))
         """
     def named(self, name: str) -> Stream:
-        """The same stream under a name: rules before it are reported under it, and run once for everything built on it.
+        """Give the stream a name. The rules before this step are reported under the name. They run once for all streams that are built
+        on it.
 
         Args:
-            name: Letters, digits, "_", "-", "."; a letter or digit first.
+            name: Letters, digits, "_", "-", "."; the first character is a letter or digit.
 
         Raises:
-            ConfigError: Not a name.
+            ConfigError: The text is not a valid name.
 
         Example:
             >>> clean = raw.expect_or_drop("set", "bpm IS NOT NULL").named("clean")
         """
     def expect(self, name: str, condition: str, dialect: _Dialect | None = None) -> Stream:
-        """A rule that is counted; rows that break it stay.
+        """Add a rule that is only counted. Rows that break it stay.
 
-        A rule holds only when its condition is TRUE: NULL breaks it, and so does an error. Rules next to each other are one set:
-        each is counted on every row that comes in, and the strongest action wins (fail, quarantine, drop, keep).
+        A row passes only if the condition is TRUE. NULL breaks the rule, and an error breaks it, too. Consecutive rules are one set:
+        each rule is counted on every incoming row, and the strongest action wins (fail, quarantine, drop, keep).
 
         Args:
-            name: What the rule is called in reports, unique within its set.
+            name: The name of the rule in reports, unique within its set.
             condition: A boolean SQL expression.
             dialect: "databricks" (the default) or "datafusion".
 
         Raises:
-            SchemaError: The condition is not boolean, or names what does not exist.
-            ConfigError: The name is taken.
+            SchemaError: The condition is not boolean, or a column or function in it does not exist.
+            ConfigError: A rule of the same set has this name already.
 
         Example:
             >>> raw.expect("plausible", "bpm < 250")
         """
     def expect_or_drop(self, name: str, condition: str, dialect: _Dialect | None = None) -> Stream:
-        """A rule whose rows are dropped when they break it. Arguments and errors as `expect`.
+        """Add a rule. Rows that break it are dropped. Arguments and errors are those of `expect`.
 
         Example:
             >>> raw.expect_or_drop("human has a pulse", "bpm > 0")
         """
     def expect_or_quarantine(self, name: str, condition: str, dialect: _Dialect | None = None) -> Stream:
-        """A rule whose rows move to the quarantine table when they break it, with the original message. In iterators and
-        previews they are dropped and counted. Arguments and errors as `expect`.
+        """Add a rule. Rows that break it go to the quarantine table with the original message. Iterators and previews drop and count
+        them. Arguments and errors are those of `expect`.
 
         Example:
             >>> raw.expect_or_quarantine("tracker is valid", "model <> 'undef'")
         """
     def expect_or_fail(self, name: str, condition: str, dialect: _Dialect | None = None) -> Stream:
-        """A rule that stops the query with an ExpectationError; nothing of that epoch is committed. Arguments and errors as
-        `expect`.
+        """Add a rule. A row that breaks it stops the query with an ExpectationError, and nothing of that epoch is committed. Arguments
+        and errors are those of `expect`.
 
         Example:
             >>> raw.expect_or_fail("key is set", "ip IS NOT NULL")
         """
     def expect_all(self, rules: dict[str, str], dialect: _Dialect | None = None) -> Stream:
-        """Several `expect`: {name: condition}.
+        """Several `expect` rules: {name: condition}.
 
         Example:
             >>> raw.expect_all({"plausible": "bpm < 250", "recent": "time > '2024-01-01'"})
         """
     def expect_all_or_drop(self, rules: dict[str, str], dialect: _Dialect | None = None) -> Stream:
-        """Several `expect_or_drop`: {name: condition}.
+        """Several `expect_or_drop` rules: {name: condition}.
 
         Example:
             >>> raw.expect_all_or_drop({"set": "bpm IS NOT NULL", "pulse": "bpm > 0"})
         """
     def expect_all_or_quarantine(self, rules: dict[str, str], dialect: _Dialect | None = None) -> Stream:
-        """Several `expect_or_quarantine`: {name: condition}.
+        """Several `expect_or_quarantine` rules: {name: condition}.
 
         Example:
             >>> raw.expect_all_or_quarantine({"valid": "model <> 'undef'"})
         """
     def expect_all_or_fail(self, rules: dict[str, str], dialect: _Dialect | None = None) -> Stream:
-        """Several `expect_or_fail`: {name: condition}.
+        """Several `expect_or_fail` rules: {name: condition}.
 
         Example:
             >>> raw.expect_all_or_fail({"key": "ip IS NOT NULL"})
@@ -212,45 +214,46 @@ class Stream:
         on_idle: Literal["hold", "advance"] = "hold",
         late: Literal["quarantine", "drop"] = "quarantine",
     ) -> Stream:
-        """Say which column is the event time, and how long to wait for stragglers.
+        """Set the event-time column, and how long to wait for late rows.
 
-        The watermark is, per partition, the highest event time seen less the delay; the stream's is the lowest over partitions
-        that are not idle, and never goes back. Within an epoch rows are judged by the watermark with which it began; at its end
-        it advances, and windows whose end it has reached are emitted. A row is late when all its windows are closed; a NULL
-        event time counts as late.
+        Each partition has a watermark: the highest event time seen minus the delay. The watermark of the stream is the lowest one over
+        partitions that are not idle. It never goes back. Within an epoch, rows are judged by the watermark with which the epoch began.
+        At the end of the epoch the watermark advances, and the windows whose end it has reached are emitted. A row is late when all
+        its windows are closed. A row with NULL as event time is late.
 
         Args:
             column: A TIMESTAMP column.
-            delay: How far behind the newest event rows may come.
-            idle_timeout: A partition that is caught up and silent for so long does not hold the others. Default "5 minutes".
-            max_future: Event times later than the clock and this do not move the watermark. Default "1 hour".
-            on_idle: When all partitions are idle, "hold" leaves the watermark at the highest event time less the delay, so that a backlog
-                that comes after a silence is not late; "advance" has it follow the clock, less `idle_timeout` and the delay, so that the
-                last windows of a topic that fell silent close.
-            late: Late rows go to the quarantine table, or are dropped. Always counted.
+            delay: How far a row may be behind the newest event.
+            idle_timeout: A partition that has been read to its end and is silent for this long does not hold the others. Default
+                "5 minutes".
+            max_future: Event times later than the clock plus this do not move the watermark. Default "1 hour".
+            on_idle: What happens when all partitions are idle. "hold" keeps the watermark at the highest event time minus the delay, so
+                a backlog after a silence is not late. With "advance" the watermark follows the clock minus `idle_timeout` and minus the
+                delay, so the last windows of a topic that became silent close.
+            late: "quarantine" or "drop": what happens to late rows. They are always counted.
 
         Raises:
-            SchemaError: The column does not exist or is no TIMESTAMP.
-            ConfigError: There is a watermark already, or the stream is aggregated.
+            SchemaError: The column does not exist or is not a TIMESTAMP.
+            ConfigError: The stream has a watermark already, or is aggregated.
 
         Example:
             >>> clean.with_watermark("time", "10 seconds")
         """
     def drop_duplicates(self, keys: str | list[str] | None = None, *, within: _Duration) -> Stream:
-        """Drop rows that repeat an earlier one, in event time.
+        """Drop rows that repeat an earlier one, by event time.
 
-        A row is a duplicate when a row with the same keys was kept whose event time differs by at most `within`, either way
-        (NULL keys equal each other). Of an epoch's rows the one with the lowest topic, partition and offset is kept, so that
-        the order in which partitions answered makes no difference. Keys are remembered until the watermark has passed
-        their time and `within`: the state is bounded. Rows below the watermark are late.
+        A row is a duplicate if a row with the same keys was kept and their event times differ by at most `within`, in either
+        direction (NULL keys equal each other). Among the rows of an epoch, the one with the lowest topic, partition and offset is kept.
+        So the order in which partitions answered makes no difference. A key is remembered until the watermark has passed its time
+        plus `within`, so the state is bounded. Rows below the watermark are late.
 
         Args:
             keys: Columns or expressions. Default: all columns.
-            within: How far apart duplicates may lie.
+            within: The largest distance in event time between duplicates.
 
         Raises:
-            ConfigError: There is no watermark, or the stream is a running aggregate.
-            SchemaError: A key does not exist or has a type that has no order (MAP).
+            ConfigError: The stream does not have a watermark, or is a running aggregate.
+            SchemaError: A key does not exist or has a type without an order (MAP).
 
         Example:
             >>> clean.with_watermark("time", "1 minute").drop_duplicates(["ip", "time"], within="10 minutes")
@@ -265,33 +268,33 @@ class Stream:
         suffix: str = "_right",
         storage_options: Mapping[str, object] | None = None,
     ) -> Stream:
-        """Join with a table, or with another stream.
+        """Join with a table or with a second stream.
 
-        A table: rows at hand (Arrow, pandas, polars, dicts), or the path or URL of a Delta table, which is read again when its
-        version has changed; the version holds for a whole epoch and is sealed with it. A row that matches several comes
+        A table is rows in memory (Arrow, pandas, polars, dicts), or the path or URL of a Delta table. A Delta table is read again when
+        its version has changed. The version holds for a whole epoch and is sealed with it. A row that matches several rows is emitted
         several times.
 
-        A stream (`within=` is needed): pairs with equal keys whose event times lie within a range of each other, handed out
-        in the epoch in which the later row came; with how="left" a left row without a match comes with NULLs once the
-        watermark proves that none can come. Both need a watermark; rows below the lower one of the two are late. The event
-        time of a pair is the left row's. `stateOperators[…]["customMetrics"]` in the progress counts numUnmatchedLeft and
-        numUnmatchedRight.
+        A join with a stream needs `within=`. It gives pairs with equal keys whose event times are within a range of each other. A pair
+        is emitted in the epoch in which the later row arrived. With how="left", a left row without a match is emitted with NULLs when
+        the watermark proves that no match can arrive. Both streams need a watermark. Rows below the lower of the two watermarks are
+        late. The event time of a pair is that of the left row. In the progress, `stateOperators[…]["customMetrics"]` counts
+        numUnmatchedLeft and numUnmatchedRight.
 
-        NULL keys match nothing. Columns are the left ones, then the right ones but for keys of the same name.
+        NULL keys do not match anything. The result has the left columns, then the right columns without the keys of the same name.
 
         Args:
             other: The right side.
             on: Columns with equal values: one, several, pairs (left, right), or {left: right}. Whole numbers of different
                 widths, and FLOAT and DOUBLE, are compared as the wider type.
             how: "inner" or "left".
-            within: A duration either way, or (before, after): the right row's time lies in [left - before, left + after].
-            suffix: Added to right columns whose name the left side has.
-            storage_options: Options of a cloud store, as delta-rs names them.
+            within: A duration in both directions, or (before, after): the time of the right row is in [left - before, left + after].
+            suffix: Added to the name of a right column if the left side has the same name.
+            storage_options: Options of a cloud store, with the names of delta-rs.
 
         Raises:
-            ConfigError: No watermark, no `within=` for a stream, or a running aggregate.
-            SchemaError: A key does not exist, types that cannot be compared, or two columns of one name.
-            StorageError: There is no Delta table.
+            ConfigError: A watermark or the `within=` of a stream is missing, or the stream is a running aggregate.
+            SchemaError: A key does not exist, two types cannot be compared, or two columns have the same name.
+            StorageError: The Delta table does not exist.
 
         Example:
             >>> clean.join("lake/devices", on="model", how="left")
@@ -304,35 +307,36 @@ class Stream:
         *,
         input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
     ) -> Stream:
-        """Rows through a Python function, batch by batch.
+        """Apply a Python function to the rows, batch by batch.
 
-        The function may return fewer or more rows. Where it raises, the rows are found by bisection (the function is called
-        again with parts of the batch) and follow `on_malformed`; the error names epoch, topic, partition and offset. A
-        function that fails for every row stops the query. Put with_watermark before it: what it returns does not tell
-        which partition it came from. Its result is part of what is sealed, so that it is not called again after a crash.
+        The function can return fewer or more rows. If it raises an exception, bayou finds the rows by bisection: it calls the function
+        again with parts of the batch. These rows follow `on_malformed`, and the error names epoch, topic, partition and offset. A
+        function that fails for every row stops the query. Call with_watermark before map_batches, because the returned rows do not
+        say from which partition they came. The result is sealed, so the function is not called again after a crash.
 
         Args:
-            function: Takes a batch, returns rows: Arrow, pandas (its index is left out), polars, dicts or a dict of lists. Values
-                fit the schema exactly or are an error that names column and row (docs/values.md); no rows need no columns.
-            schema: The columns that it returns, found by name, in structs too. Default: those that it is given.
-            input: What it is given: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
+            function: Takes a batch and returns rows: Arrow, pandas (the index is left out), polars, dicts or a dict of lists. Values
+                fit the schema exactly, or they are an error that names column and row (docs/values.md). A result without rows does not
+                need columns.
+            schema: The columns of the result, found by name, also within structs. Default: the columns of the input.
+            input: The type of the argument: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
 
         Raises:
-            ConfigError: Not a function, another `input`, or a running aggregate.
-            ImportError: What `input` needs is not installed.
+            ConfigError: The argument is not a function, `input` is unknown, or the stream is a running aggregate.
+            ImportError: The package that `input` needs is not installed.
 
         Example:
             >>> clean.map_batches(lambda df: df.assign(zone=df.bpm // 40), "time TIMESTAMP, bpm INT, zone INT", input="pandas")
         """
     def group_by(self, *keys: str | Window | list[str]) -> GroupedStream:
-        """Group rows, by a window, columns or expressions; without any, all rows are one group.
+        """Group rows by a window, columns or expressions. Without keys, all rows are one group.
 
         Args:
             keys: Columns or SQL expressions, and at most one `bayou.window(…)` (or its text, "window(time, '1 minute')").
 
         Raises:
             SchemaError: A column or function does not exist.
-            ConfigError: Two windows, or the stream is aggregated already.
+            ConfigError: There are two windows, or the stream is aggregated already.
 
         Example:
             >>> clean.group_by(bayou.window("time", "1 minute"), "model").agg("count(*) AS n")
@@ -350,27 +354,27 @@ class Stream:
         checkpoint_location: str | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> BatchIterator:
-        """Iterate over the rows as Arrow batches. At least once: nothing is committed unless the position is stored.
+        """Iterate over the rows as Arrow batches, at least once. Nothing is committed; with `name=` the position is stored.
 
-        Malformed messages raise unless `on_malformed` says otherwise. Quarantined and late rows are dropped and counted.
+        A malformed message raises an error, unless `on_malformed` says otherwise. Quarantined and late rows are dropped and counted.
 
         Args:
-            trigger: "available_now" (the default): all that is there now, then end. An interval ("2 seconds") goes on until it
-                is left; "0 seconds" is as fast as possible.
-            output_mode: "append" (rows; windows when closed) or "complete" (the whole result each time). Default: append, and
+            trigger: "available_now" (the default) reads everything up to the current end, and then ends. With an interval
+                ("2 seconds") the iterator continues until you leave the loop; "0 seconds" is as fast as possible.
+            output_mode: "append" (rows; windows when they close) or "complete" (the whole result each time). Default: append;
                 complete for an aggregate without a window.
-            limit: End after so many rows.
-            timeout: End after so long.
-            batch_rows: Rows of a batch, but for the last. Default: as they come.
-            close_windows: At the end emit windows that are still open.
-            name: With `checkpoint_location`: remember the position under this name. It is stored when the next batch is asked
-                for, so a batch that was not finished comes again.
+            limit: End after this many rows.
+            timeout: End after this time.
+            batch_rows: The number of rows in each batch except the last one. Default: as they arrive.
+            close_windows: At the end, emit windows that are still open.
+            name: With `checkpoint_location`: store the position under this name. It is stored when the next batch is requested, so
+                a batch that was not finished comes again.
             checkpoint_location: A path or URL.
-            storage_options: Options of a cloud store, as delta-rs names them.
+            storage_options: Options of a cloud store, with the names of delta-rs.
 
         Raises:
             ConfigError: Options contradict each other.
-            TypeError: An argument that does not exist.
+            TypeError: An argument does not exist.
             MalformedError: While iterating: a message cannot be decoded.
 
         Example:
@@ -390,7 +394,7 @@ class Stream:
         checkpoint_location: str | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> BatchIterator:
-        """Iterate over the rows as pandas frames. Arguments and errors as `batches`.
+        """Iterate over the rows as pandas frames. Arguments and errors are those of `batches`.
 
         Raises:
             ImportError: pandas is not installed.
@@ -407,23 +411,24 @@ class Stream:
         output_mode: _OutputMode | None = None,
         close_windows: bool = False,
     ) -> Table:
-        """All that is there now, in memory. Arguments and errors as `batches`.
+        """Read everything up to the current end into memory. Arguments and errors are those of `batches`.
 
         Example:
             >>> clean.collect(limit=1000).to_pandas()
         """
     def preview(self, n: int = 20, *, timeout: _Duration | None = None) -> Preview:
-        """The first rows, and messages that could not be decoded with their errors. Commits nothing; open windows show too.
+        """The first rows, and the messages that could not be decoded, with their errors. Nothing is committed. Windows that are still
+        open are shown, too.
 
         Args:
-            n: At most so many rows.
-            timeout: Stop looking after so long. Default 10 seconds.
+            n: At most this many rows.
+            timeout: Stop reading after this time. Default 10 seconds.
 
         Example:
             >>> clean.preview(20)
         """
     def validate(self) -> Validation:
-        """Run the rules over all that is there and count; an `expect_or_fail` is counted instead of stopping.
+        """Run the rules over everything up to the current end, and count. An `expect_or_fail` rule is counted and does not stop.
 
         Example:
             >>> bayou.from_batches(frame).expect("set", "bpm IS NOT NULL").validate().passed
@@ -452,43 +457,44 @@ class Stream:
         block: bool = True,
         progress: bool = True,
     ) -> Query:
-        """Write a Delta table, exactly once: running it again goes on where the last run stopped and writes nothing twice, also
-        after a kill at any point.
+        """Write a Delta table, exactly once. A second run continues where the last run stopped and writes nothing twice, also after a
+        kill at any point.
 
-        Rows that are set aside go to `<target>_quarantine`, made when first needed; so do rows that the table does not take (stage
-        `table`): NULL for a column that is NOT NULL there, a broken CHECK constraint, a year outside 0001 to 9999. Running a query that is active in this
-        process stops the old one after its epoch.
+        Rows that are set aside go to `<target>_quarantine`. This table is created when the first such row arrives. It also gets rows
+        that the target does not accept (stage `table`): NULL in a NOT NULL column, a broken CHECK constraint, a year outside 0001 to
+        9999. If the same query is already active in this process, the old run is stopped after its epoch.
 
         Args:
             target: A path or URL. `catalog.schema.table` is refused in this version.
-            query_name: The query's identity. Default: the target's last part.
-            output_mode: "append" (rows; windows when closed), "update" (the rows of changed groups take the place of those with
-                the same keys; NULL keys equal) or "complete" (the whole result). Default: append, and complete for an
-                aggregate without a window.
-            trigger: "available_now" (the default): all that is there when it starts, in epochs, then stop. Or an interval,
-                "10 seconds", until stopped.
-            checkpoint_location: Where the checkpoint lies. Default `<target>/_bayou`.
+            query_name: The identity of the query. Default: the last part of the target.
+            output_mode: "append" (rows; windows when they close), "update" (the rows of changed groups replace the rows with the same
+                keys; NULL keys equal each other) or "complete" (the whole result). Default: append; complete for an aggregate without
+                a window.
+            trigger: "available_now" (the default) reads everything up to the end at the start of the run, in epochs, and then stops. An
+                interval ("10 seconds") runs until it is stopped.
+            checkpoint_location: The folder of the checkpoint. Default `<target>/_bayou`.
             partition_by: Columns.
-            storage_options: Options of a cloud store, as delta-rs names them.
-            table_name: Delta's own name of the table.
-            comment: The table's comment.
-            schema_mode: "merge" adds new columns, and new fields within columns, to a table that exists, and makes a column nullable that
-                is NOT NULL there and can be NULL in the stream, by a commit of its own.
-            start: Where a table begins that the query's checkpoint does not know yet: "now" or "earliest".
-            full_refresh: Empty the table and read everything anew. Delta's history keeps the old rows. Where others have written rows
-                to the table as well, accept_changes=True is needed, too.
-            accept_changes: Take over a table that has rows of others; let two queries share it. Go on although others changed data in the table (RESTORE, DELETE, overwrite), or its log has lost an epoch
-                or was cleaned up before this query has seen it.
-            close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
-            memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
+            storage_options: Options of a cloud store, with the names of delta-rs.
+            table_name: The name of the table in Delta's metadata.
+            comment: The comment of the table.
+            schema_mode: "merge" adds new columns, and new fields within columns, to an existing table. It also makes a NOT NULL column
+                nullable if it can be NULL in the stream. This is a commit of its own.
+            start: Where a table begins that is not in the checkpoint yet: "now" or "earliest".
+            full_refresh: Empty the table and read everything again. Delta's history keeps the old rows. If others have also written rows
+                to the table, accept_changes=True is required, too.
+            accept_changes: Take over a table that has rows of others, or let two queries share a table. Continue although others changed
+                data in the table (RESTORE, DELETE, overwrite), or although its log has lost an epoch or was cleaned up before this
+                query has seen it.
+            close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
+            memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
                 Default: half of the machine's memory.
-            optimize_every: Join the table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
-                files are VACUUM's). They are counted now and then: where an epoch writes several, some more may gather.
-                Default: never.
-            clean_log: Take away what the table's own retention (`delta.logRetentionDuration`, 30 days by default) lets go of in its log,
-                beside the stream. Default: as the table property `bayou.cleanLog` says, which bayou sets for tables that it makes;
-                other tables are left alone unless this is True.
-            block: Wait for the end. Otherwise return a running Query once it has started.
+            optimize_every: Compact the small files of the table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
+                deletes the old files). bayou counts the files from time to time, so there can be more of them if an epoch writes
+                several. Default: never.
+            clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
+                allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
+                for tables that it creates. The logs of other tables are not changed unless this is True.
+            block: Wait for the end. Otherwise return a running Query as soon as it has started.
             progress: Show a panel that is updated in place.
 
         Returns:
@@ -496,10 +502,10 @@ class Stream:
 
         Raises:
             ConfigError: Options or the checkpoint do not fit.
-            ConcurrentQueryError: Another process runs this query.
-            DataLossError: Offsets that are still needed are gone.
-            ExpectationError: A rule of `expect_or_fail` was broken.
-            SchemaError: Too many malformed messages, or the table has other columns.
+            ConcurrentQueryError: A different process runs this query.
+            DataLossError: Offsets that are still needed do not exist any more.
+            ExpectationError: A row broke an `expect_or_fail` rule.
+            SchemaError: Too many messages are malformed, or the columns of the table differ.
             StorageError: The table cannot be written.
             KeyboardInterrupt: The stop button, after the query has ended cleanly.
 
@@ -524,21 +530,22 @@ class Stream:
         block: bool = True,
         progress: bool = True,
     ) -> Query:
-        """Hand each epoch's rows to `function(rows, epoch)`.
+        """Call `function(rows, epoch)` with the rows of each epoch.
 
-        At least once: after a crash the same rows come again for the same epoch, so that a function that remembers the epoch
-        can tell. They are staged in the checkpoint before the epoch is sealed, and not computed again. An epoch without
-        rows is not handed over. What the function raises stops the query; running it again calls it with the same rows.
+        At least once: after a crash the function gets the same rows for the same epoch again. A function that stores the epoch number
+        can recognise this. The rows are staged in the checkpoint before the epoch is sealed, and are not computed again. For an epoch
+        without rows the function is not called. An exception of the function stops the query. A new run calls the function with the
+        same rows.
 
         Args:
-            function: Called on a thread of its own with the rows and the epoch's number.
-            query_name: The query's identity; needed.
-            checkpoint_location: Where its checkpoint lies; needed.
-            input: What the rows come as: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
-            output_mode: As in write_delta; "update" hands over the rows of changed groups.
+            function: Called on a thread of its own with the rows and the number of the epoch.
+            query_name: The identity of the query. Required.
+            checkpoint_location: The folder of the checkpoint. Required.
+            input: The type of the rows: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
+            output_mode: As in write_delta; "update" gives the rows of changed groups.
             trigger: As in write_delta.
             storage_options: As in write_delta.
-            full_refresh: Read everything anew.
+            full_refresh: Read everything again.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
             block: As in write_delta.
@@ -546,7 +553,7 @@ class Stream:
 
         Raises:
             ConfigError: Options are missing.
-            FunctionError: The function failed; what it raised is the `__cause__`.
+            FunctionError: The function failed. Its exception is the `__cause__`.
 
         Example:
             >>> alerts.foreach_batch(lambda rows, epoch: post(rows.to_pylist()), query_name="alerts", checkpoint_location="lake/_alerts")
@@ -556,7 +563,7 @@ class Stream:
 
 @final
 class GroupedStream:
-    """A stream with keys, waiting for its aggregates.
+    """A stream with grouping keys. Call `agg` or `count` next.
 
     Example:
         >>> clean.group_by("model").agg("count(*) AS n")
@@ -565,21 +572,21 @@ class GroupedStream:
     def agg(
         self, *aggregates: str | list[str] | Aggregate, dialect: _Dialect | None = None, **named: str | Aggregate
     ) -> Stream:
-        """Aggregate the groups. Columns come as window_start, window_end, keys, aggregates.
+        """Aggregate the groups. The columns are window_start, window_end, the keys, and the aggregates, in this order.
 
         Args:
             aggregates: SQL aggregates with a name ("count(bpm) AS events").
             dialect: "databricks" (the default) or "datafusion".
-            named: Aggregates by name: `highest="max(bpm)"`.
+            named: Aggregates with their names: `highest="max(bpm)"`.
 
         Raises:
-            SchemaError: An aggregate has no name, or a column or function does not exist.
+            SchemaError: An aggregate does not have a name, or a column or function does not exist.
 
         Example:
             >>> clean.group_by("model").agg("avg(bpm) AS average", highest="max(bpm)")
         """
     def count(self) -> Stream:
-        """The number of rows of each group, as column `count`.
+        """The number of rows of each group, in the column `count`.
 
         Example:
             >>> clean.group_by("model").count()

@@ -9,9 +9,9 @@ from typing_extensions import disjoint_base
 
 @final
 class Schema:
-    """Names and types of columns. Prints as DDL and is an Arrow schema by the PyCapsule protocol.
+    """Names and types of columns. A Schema prints as DDL and is an Arrow schema by the PyCapsule protocol.
 
-    Equal to another Schema, or to a string, with the same DDL.
+    A Schema is equal to a different Schema, or to a string, with the same DDL.
 
     Example:
         >>> print(stream.schema)
@@ -20,7 +20,7 @@ class Schema:
 
     @property
     def types(self) -> list[str]:
-        """Each column's type as DDL has it, in order.
+        """The type of each column as in DDL, in order.
 
         Example:
             >>> stream.schema.types
@@ -37,13 +37,13 @@ class Schema:
         """
     @property
     def ddl(self) -> str:
-        """The schema as a Spark DDL string, to paste into `schema=`.
+        """The schema as a Spark DDL string. You can give it to `schema=`.
 
         Example:
             >>> kafka.read_stream("t", schema=stream.schema.ddl)
         """
     def to_arrow(self) -> pa.Schema:
-        """As `pyarrow.Schema`.
+        """The schema as a `pyarrow.Schema`.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -58,10 +58,10 @@ class Schema:
 
 @disjoint_base
 class Table:
-    """Rows in memory: what every call that reads returns.
+    """Rows in memory. Every call that reads returns a Table.
 
-    It is an Arrow stream by the PyCapsule protocol, so polars, pyarrow, DuckDB and others take it as it is. `len(table)` is the
-    number of rows, `table["bpm"]` a column's values. A notebook shows at most 100 rows.
+    A Table is an Arrow stream by the PyCapsule protocol, so polars, pyarrow, DuckDB and others can read it directly. `len(table)` is
+    the number of rows. `table["bpm"]` is the list of values of a column. A notebook shows at most 100 rows.
 
     Example:
         >>> table = stream.collect(limit=1000)
@@ -79,7 +79,7 @@ class Table:
         """
     @property
     def schema(self) -> Schema:
-        """Names and types.
+        """Names and types of the columns.
 
         Example:
             >>> print(table.schema)
@@ -87,14 +87,14 @@ class Table:
         """
     @property
     def num_rows(self) -> int:
-        """The number of rows; `len(table)` says the same.
+        """The number of rows, like `len(table)`.
 
         Example:
             >>> table.num_rows
             6
         """
     def to_arrow(self) -> pa.Table:
-        """As `pyarrow.Table`, without copying.
+        """The rows as a `pyarrow.Table`, without copying.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -104,8 +104,8 @@ class Table:
             6
         """
     def to_pandas(self) -> pd.DataFrame:
-        """As a pandas frame. A column of integers with NULLs becomes pandas' nullable type (`Int64`), one of booleans
-        `boolean`; timestamps are `datetime64[us, UTC]`.
+        """The rows as a pandas frame. Integer columns with NULLs get pandas' nullable type (`Int64`), boolean columns with NULLs get
+        `boolean`. Timestamps are `datetime64[us, UTC]`.
 
         Raises:
             ImportError: pandas is not installed.
@@ -114,7 +114,7 @@ class Table:
             >>> table.to_pandas().plot(x="model", y="n")
         """
     def to_polars(self) -> pl.DataFrame:
-        """As a polars frame, without copying.
+        """The rows as a polars frame, without copying.
 
         Raises:
             ImportError: polars is not installed.
@@ -123,32 +123,32 @@ class Table:
             >>> table.to_polars().sort("n")
         """
     def to_dicts(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """As a list of dicts.
+        """The rows as a list of dicts.
 
-        Timestamps become aware datetimes (UTC), decimals `Decimal`, binary `bytes`, NULL None.
+        Timestamps become aware datetimes (UTC), decimals become `Decimal`, binary becomes `bytes`, and NULL becomes None.
 
         Args:
-            limit: At most so many rows. Default: all.
+            limit: At most this many rows. Default: all.
 
         Example:
             >>> table.to_dicts(limit=1)
             [{'model': 'Pulse 3', 'n': 1042}]
         """
     def column(self, name: str) -> list[Any]:
-        """The values of one column as a list; `table[name]` is the same. Names match case-insensitively.
+        """The values of one column as a list, like `table[name]`. Names match case-insensitively.
 
         Raises:
-            SchemaError: There is no such column.
+            SchemaError: The column does not exist.
 
         Example:
             >>> table.column("n")
             [1042, 977]
         """
     def row(self, index: int) -> dict[str, Any]:
-        """One row as a dict, counted from 0; -1 is the last.
+        """One row as a dict. Rows are counted from 0; -1 is the last row.
 
         Raises:
-            IndexError: There are fewer rows.
+            IndexError: The table has fewer rows.
 
         Example:
             >>> totals.row(0)["eventsTotal"]

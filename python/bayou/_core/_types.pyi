@@ -1,4 +1,4 @@
-"""What arguments may be."""
+"""Types of arguments."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -7,7 +7,7 @@ from bayou._core._types import _Duration
 
 @final
 class Window:
-    """A window over event time, made by `bayou.window`, for `group_by`.
+    """A window over event time, for `group_by`. `bayou.window` and `bayou.session_window` return it.
 
     Example:
         >>> bayou.window("time", "1 minute")
@@ -21,23 +21,25 @@ def window(
     offset: _Duration | None = None,
     timezone: str = "UTC",
 ) -> Window:
-    """A window over event time for `group_by`: tumbling, or sliding with `slide`. Columns are window_start and window_end.
+    """A window over event time for `group_by`: tumbling, or sliding with `slide`. Its columns are window_start and window_end.
 
-    Sizes of days and weeks follow the calendar of `timezone` (a day of 23 or 25 hours where the clocks change), months,
-    quarters and years that of any zone. Shorter sizes, and days in UTC, are fixed and start from 1970-01-01 UTC, as in Spark.
+    Days and weeks follow the calendar of `timezone`: a day has 23 or 25 hours when the clocks change. Months, quarters and years
+    follow the calendar in every zone. Shorter sizes, and days in UTC, have a fixed length and are counted from 1970-01-01 UTC, as in
+    Spark.
 
-    The rows of a window carry the event time window_end less one microsecond: `window("window_end", "1 hour")` makes windows
-    of windows.
+    The rows of a window have the event time window_end minus one microsecond. So `window("window_end", "1 hour")` makes windows over
+    windows.
 
     Args:
         column: A TIMESTAMP column.
-        size: How long a window is: "1 minute", "90 seconds", a timedelta, "1 day", "1 month".
-        slide: A new window starts so often. Default: `size` (tumbling).
-        offset: Shifts the starts; for calendar sizes in local time ("6 hours": days from six in the morning).
-        timezone: The zone of calendar sizes, as "Europe/Berlin".
+        size: The length of a window: "1 minute", "90 seconds", a timedelta, "1 day", "1 month".
+        slide: The distance between the starts of two windows. Default: `size` (tumbling).
+        offset: Moves the starts. For calendar sizes in local time ("6 hours": days begin at six in the morning).
+        timezone: The zone of calendar sizes, for example "Europe/Berlin".
 
     Raises:
-        ConfigError: A size or slide of nothing, a slide longer than the size, or a zone that does not exist or does not matter.
+        ConfigError: The size or the slide is zero, the slide is longer than the size, the zone does not exist, or the zone has no effect
+            on this size.
 
     Example:
         >>> clean.group_by(bayou.window("time", "5 minutes", slide="1 minute")).agg("count(*) AS n")
@@ -45,17 +47,17 @@ def window(
     """
 
 def session_window(column: str, gap: _Duration) -> Window:
-    """A window for `group_by` that lasts as long as rows of one key follow each other within `gap`.
+    """A window for `group_by` that contains rows of one key as long as they follow each other within `gap`.
 
-    window_start is the first row's time, window_end the last one's and the gap. Sessions that meet or touch are one, as in Spark;
-    one is closed when the watermark has passed its end.
+    window_start is the time of the first row. window_end is the time of the last row plus the gap. Sessions that overlap or touch
+    become one, as in Spark. A session is closed when the watermark has passed its end.
 
     Args:
         column: A TIMESTAMP column.
         gap: The longest silence within a session.
 
     Raises:
-        ConfigError: A gap of nothing.
+        ConfigError: The gap is zero.
 
     Example:
         >>> clean.group_by(bayou.session_window("time", "5 minutes"), "ip").agg("count(*) AS events")
@@ -63,7 +65,7 @@ def session_window(column: str, gap: _Duration) -> Window:
 
 @final
 class Aggregate:
-    """A Python function over the rows of a group, made by `aggregate`.
+    """A Python function over the rows of a group. `bayou.aggregate` returns it.
 
     Example:
         >>> bayou.aggregate(p95, returns="DOUBLE", columns="bpm")
@@ -76,20 +78,21 @@ def aggregate(
     *,
     input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
 ) -> Aggregate:
-    """A Python function as an aggregate, for `agg`: it is called once for each group, when its window is closed.
+    """A Python function as an aggregate, for `agg`. The function is called once for each group, when the window of the group closes.
 
-    It is given the group's rows in the order of event time, then of their values, so that what it sees does not depend on when they
-    came. All rows of open windows are kept; only output_mode="append" can have it.
+    The function gets the rows of the group ordered by event time, then by their values. So its input does not depend on the order in
+    which the rows arrived. All rows of open windows are kept. Such an aggregate needs output_mode="append".
 
     Args:
-        function: Takes the rows, returns one value or None (pandas.NA and NaT are None). It fits `returns` exactly or is an error.
-        returns: The type of that value, as in "DOUBLE".
-        columns: What it is given. Default: all columns.
-        input: As what: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
+        function: Takes the rows and returns one value or None (pandas.NA and NaT count as None). The value fits `returns` exactly, or
+            it is an error.
+        returns: The type of the value, for example "DOUBLE".
+        columns: The columns that the function gets. Default: all columns.
+        input: The type of the argument: "arrow" (pyarrow.RecordBatch), "pandas", "polars" or "bayou" (Batch).
 
     Raises:
-        ConfigError: Not a function, or another `input`.
-        SchemaError: A type that does not exist.
+        ConfigError: The argument is not a function, or `input` is unknown.
+        SchemaError: The type does not exist.
 
     Example:
         >>> spread = bayou.aggregate(lambda df: df.bpm.quantile(0.95), returns="DOUBLE", columns="bpm", input="pandas")
