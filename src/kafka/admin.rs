@@ -129,9 +129,10 @@ impl Connection {
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         self.partitions(&Topic::new(name))?;
         if let Some(broker) = self.embedded() {
-            return Err(
-                broker.cannot("delete topics", "use a different topic name, or a different broker: bayou.connect(name=\"…\")")
-            );
+            return Err(broker.cannot(
+                "delete topics",
+                "use a different topic name, or a different broker: bayou.connect(name=\"…\")",
+            ));
         }
         let what = format!("deleting topic '{name}' on {}", self.address());
         let admin = self.admin(&what)?;

@@ -195,7 +195,7 @@ impl Connection {
             return Ok(());
         }
         Err(Error::connection(format!(
-            "The connection to {} was made before this process was forked and cannot be used in it. Call bayou.connect again in \
+            "the connection to {} was made before this process was forked and cannot be used in it. Call bayou.connect again in \
              the child process (multiprocessing: use the \"spawn\" start method).",
             self.0.address
         )))

@@ -73,7 +73,7 @@ impl Seen {
         let why = if reasons.is_empty() { "no answer".to_string() } else { reasons.join("; ") };
         Error::connection(format!(
             "Kafka at {address} cannot be reached: {why}. Check the address (host:port), that the broker runs, and that this \
-             machine may reach it; bayou.connect() without an argument starts a broker in memory."
+             machine may reach it. bayou.connect() without an argument starts a broker in memory."
         ))
     }
 }

@@ -110,7 +110,7 @@ def test_a_target_that_cannot_be_a_table_is_told_so(broker: bayou.Connection, tm
     file.write_text("x")
     for target in (file, file / "below"):
         text = said(lambda target=target: stream.write_delta(target, progress=False), bayou.ConfigError)
-        assert "is a file" in text and "Name another folder" in text
+        assert "is a file" in text and "Name a different folder" in text
     # Foreign files are not taken into a table that does not name them: VACUUM would delete them.
     for names in (["old.parquet"], ["day=1/old.parquet"], ["2024/01/old.parquet"]):
         folder = tmp_path / re.sub("[=/]", "-", names[0])
