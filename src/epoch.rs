@@ -312,8 +312,8 @@ impl EpochLog {
         }
         if version.format_version < u64::from(FORMAT_VERSION) {
             return Err(Error::config(format!(
-                "{} was written by an older bayou (format {}, this one reads {FORMAT_VERSION}). Go on with that version; or empty the \
-                 tables and read everything anew with reset(confirm=True).",
+                "{} was written by an older bayou (format {}, this one reads {FORMAT_VERSION}). Use that version, or \
+                 empty the tables and read everything again with reset(confirm=True).",
                 place(),
                 version.format_version
             )));
@@ -538,8 +538,8 @@ pub async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
 pub async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
     match newest(checkpoint).await? {
         Some((generation, false)) => Err(Error::storage(format!(
-            "{}{generation}/query.json is gone, and other files of the checkpoint are there. Restore it from a copy; or, to empty the tables and \
-             read everything anew, run with full_refresh=True.",
+            "{}{generation}/query.json is missing, but other files of the checkpoint exist. Restore it from a copy. \
+             Or, to empty the tables and read everything again, run with full_refresh=True.",
             checkpoint.display()
         ))),
         found => Ok(found.map(|(generation, _)| generation)),

@@ -79,8 +79,8 @@ impl Connection {
                 let address = address.trim();
                 if address.is_empty() {
                     return Err(Error::config(
-                        "connect was given an empty address. Give \"host:port\", or no argument at all for the embedded \
-                         broker; an unset variable is never taken for the embedded one.",
+                        "connect was given an empty address. Give \"host:port\", or no argument for the embedded \
+                         broker. An unset variable never means the embedded broker.",
                     ));
                 }
                 let properties = BTreeMap::from([("bootstrap.servers".to_string(), address.to_string())]);

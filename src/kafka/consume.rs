@@ -377,9 +377,9 @@ impl Worker {
                 let offset = if entry.offset() >= 0 { entry.offset() } else { source.expected };
                 self.hand_on()?;
                 self.send(Err(Error::data_loss(format!(
-                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged{}, and nothing is skipped: bring back \
-                     a good one (another replica, a backup) and run it again. To go on without it: reset(confirm=True), and \
-                     starting_offsets behind it.",
+                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged{}, and nothing \
+                     is skipped. Restore a good copy (a replica, a backup) and run the query again. To continue \
+                     without the record, use reset(confirm=True) and starting_offsets after it.",
                     match code {
                         // For a batch that is compressed with zstd, librdkafka gives no further details.
                         Code::BadCompression => {

@@ -116,8 +116,8 @@ pub(super) fn is_safe(name: &str) -> bool {
 pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<()> {
     if properties.is_empty() {
         return Err(Error::config(
-            "connect was given no properties. Give \"bootstrap.servers\" at least, or no argument at all for the embedded \
-             broker; an unset variable is never taken for the embedded one.",
+            "connect was given no properties. Give at least \"bootstrap.servers\", or no argument for the embedded \
+             broker. An unset variable never means the embedded broker.",
         ));
     }
     for (name, value) in properties {

@@ -1,4 +1,4 @@
-//! Where rows go: Delta tables, the quarantine table, memory.
+//! The outputs: Delta tables, the quarantine table, memory.
 
 pub mod delta;
 pub mod memory;

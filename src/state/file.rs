@@ -122,8 +122,8 @@ pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, V
     let version = metadata.get("bayou.version").map_or("", String::as_str);
     if version != STATE_VERSION {
         return Err(Error::config(format!(
-            "the state file {name} was written by '{version}' and this is '{STATE_VERSION}'; partial states cannot be carried over. \
-             Finish with the older bayou, or start over with reset(confirm=True)."
+            "the state file {name} was written by '{version}', and this is '{STATE_VERSION}'. Partial states cannot \
+             be carried over. Finish with the older bayou, or start over with reset(confirm=True)."
         )));
     }
     let other = metadata.get("bayou.state").map_or("", String::as_str);

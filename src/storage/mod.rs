@@ -61,9 +61,9 @@ pub fn explained(text: &str) -> String {
     } else if any(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) {
         "The bucket does not exist. Create it, or correct its name in the URL."
     } else if any(&["169.254.169.254", "/latest/api/token", "/latest/meta-data", "metadata.google.internal"]) {
-        "No credentials were given, and this machine has none of its own: say \
-         storage_options={\"aws_access_key_id\": …, \"aws_secret_access_key\": …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-         (and their like for other clouds)."
+        "No credentials were given, and this machine does not have any. Give storage_options={\"aws_access_key_id\": \
+         …, \"aws_secret_access_key\": …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the equivalents \
+         for other clouds)."
     } else if any(&["InvalidAccessKeyId", "SignatureDoesNotMatch"]) {
         "The store does not accept these credentials. Check storage_options= and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     } else {
@@ -106,8 +106,8 @@ impl Location {
         for (mount, what) in [("/Volumes", "Unity Catalog volumes"), ("/dbfs", "the DBFS mount")] {
             if absolute.starts_with(mount) {
                 return Err(Error::storage(format!(
-                    "{}: {what} cannot create a file only if it is absent, so a Delta table there is not safe. \
-                     Use a cloud URL (s3://, abfss://, gs://) instead.",
+                    "{}: {what} does not have put-if-absent (creating a file only if it is absent), so a Delta table \
+                     there is not safe. Use a cloud URL (s3://, abfss://, gs://) instead.",
                     absolute.display()
                 )));
             }
@@ -352,8 +352,9 @@ impl Location {
         match (first, second) {
             (Put::Created, Ok(Put::Exists)) => Ok(()),
             (Put::Created, Ok(Put::Created)) => Err(Error::storage(format!(
-                "{}: this store overwrites a file that was to be created only if absent (put-if-absent), so exactly-once \
-                 is not possible on it. Use local disk, S3, Azure or Google storage, or a store with conditional writes.",
+                "{}: this store overwrites a file that must be created only if absent (put-if-absent), so \
+                 exactly-once is not possible on it. Use local disk, S3, Azure or Google storage, or a store with \
+                 conditional writes.",
                 self.display()
             ))),
             (_, Err(e)) => Err(e.context("checking that the store has put-if-absent")),
@@ -373,8 +374,9 @@ fn refuse_other_spellings(target: &str) -> Result<()> {
     if is_scheme && !after.starts_with("//") {
         let instead = match before.to_lowercase().as_str() {
             "dbfs" => format!(
-                "DBFS cannot create a file only if it is absent, so a Delta table there is not safe. Use a cloud URL (s3://, abfss://, gs://); \
-                 for a folder on the cluster's own disk write \"/{rest}\""
+                "DBFS does not have put-if-absent (creating a file only if it is absent), so a Delta table there is \
+                 not safe. Use a cloud URL (s3://, abfss://, gs://). For a folder on the cluster's own disk, write \
+                 \"/{rest}\""
             ),
             "file" => format!("Write the path itself (\"{after}\"), or file:///{rest}"),
             "s3" | "s3a" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "http" | "https" => {

@@ -47,8 +47,9 @@ fn bind_pair(left: &str, right: &str, left_schema: &SchemaRef, right_schema: &Sc
     let Some(to) = wider(l.data_type(), r.data_type()) else {
         let (lt, rt) = (type_to_ddl(l.data_type()), type_to_ddl(r.data_type()));
         return Err(Error::schema(format!(
-            "the join's key '{}' is {lt} on the left and '{}' is {rt} on the right, and the two cannot be compared as they are. Cast one of \
-             them before the join: with_columns(\"CAST({} AS {lt}) AS {}\") on the right, or with_columns(\"CAST({} AS {rt}) AS {}\") on the left.",
+            "the join's key '{}' is {lt} on the left and '{}' is {rt} on the right, and these types cannot be \
+             compared. Cast one of them before the join: with_columns(\"CAST({} AS {lt}) AS {}\") on the right, or \
+             with_columns(\"CAST({} AS {rt}) AS {}\") on the left.",
             l.name(),
             r.name(),
             quoted(r.name()),
@@ -138,8 +139,9 @@ pub fn join_schema(
         };
         if taken(&name, &fields) {
             return Err(Error::schema(format!(
-                "the join would have two columns '{name}' (upper and lower case are the same): the right side's '{}' cannot have that name. \
-                 Rename one of them before the join, with rename(), or give another suffix.",
+                "the join would have two columns '{name}' (upper and lower case are the same), so the right column \
+                 '{}' cannot have that name. Rename one of them before the join with rename(), or give a different \
+                 suffix.",
                 field.name()
             )));
         }

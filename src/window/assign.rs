@@ -213,13 +213,13 @@ fn not_of_a_calendar(size: Duration, zone: &str) -> Error {
     let size = format_duration(size);
     if size.ends_with("day") || size.ends_with("days") {
         return Error::config(format!(
-            "a window of {size} given as a fixed length does not follow the calendar of {zone}, whose days have 23 to 25 hours: write \
-             it as text in days, weeks or months, as in \"1 day\""
+            "a window of {size} given as a fixed length does not follow the calendar of {zone}, whose days have 23 \
+             to 25 hours. Write it as text in days, weeks or months, for example \"1 day\""
         ));
     }
     Error::config(format!(
-        "windows of {size} do not depend on the time zone: leave timezone=\"{zone}\" out, and shift them with offset= if they should \
-         start elsewhere. Days, weeks, months, quarters and years follow a zone's calendar."
+        "windows of {size} do not depend on the time zone. Leave timezone=\"{zone}\" out, and use offset= to move \
+         their starts. Days, weeks, months, quarters and years follow a zone's calendar."
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Staging: an epoch's rows become data files in the table's folder that no version names yet.
+//! Staging: the rows of an epoch become data files in the folder of the table. No version refers to them yet.
 
 use super::files::{FileWriter, Properties};
 use super::fit::fit;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Encodes and writes beside the stages; `send` waits when it falls behind.
+/// Encodes and writes beside the stages. `send` waits if it is too slow.
 pub struct Stager {
     batches: mpsc::Sender<RecordBatch>,
     task: JoinHandle<Result<Vec<Add>>>,
@@ -19,12 +19,12 @@ pub struct Stager {
     pub rows: u64,
 }
 
-/// What staging needs of a table; apart from the table, which may be busy with a commit.
+/// The part of a table that staging needs. It is separate from the table, which can be busy with a commit.
 #[derive(Clone)]
 pub struct Staging {
     properties: Properties,
     place: String,
-    /// What the table asks of a row.
+    /// The requirements of the table for a row.
     pub admission: Arc<Admission>,
 }
 
@@ -54,14 +54,14 @@ impl Stager {
         Self { batches, task, schema, rows: 0 }
     }
 
-    /// Hands rows over; called from the stages' thread.
+    /// Passes rows on. Called from the thread of the stages.
     pub fn send(&mut self, rows: &RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
         let rows = in_columns_of(&self.schema, rows)?;
         self.rows += rows.num_rows() as u64;
-        // A closed queue means that the writer has failed; `finish` tells why.
+        // A closed queue means that the writer has failed. `finish` returns its error.
         let _ = self.batches.blocking_send(rows);
         Ok(())
     }
@@ -73,13 +73,13 @@ impl Stager {
         Ok((adds, self.rows))
     }
 
-    /// Gives the epoch up.
+    /// Abandons the epoch.
     pub fn abort(self) {
         self.task.abort();
     }
 }
 
-/// A stream's rows in the columns that are written, which stand in the same order.
+/// The rows of a stream in the written columns, which have the same order.
 pub(super) fn in_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
     let columns = rows.columns().iter().zip(schema.fields()).map(|(c, f)| fit(c, f.data_type()));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));

@@ -112,8 +112,8 @@ impl Side {
         let n = number(self.rows.len())?;
         if self.rows.last().is_some_and(|last| last.id >= id) {
             return Err(Error::storage(
-                "a state file of a join of two streams has its rows in another order than they were written in; it is damaged. \
-                 Start over with reset(confirm=True).",
+                "a state file of a join of two streams is damaged: its rows are not in the order in which they were \
+                 written. Start over with reset(confirm=True).",
             ));
         }
         let (key, next) = match key {
