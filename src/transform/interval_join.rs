@@ -114,10 +114,6 @@ impl IntervalJoin {
         Ok(Self { spec, keys, codec, layout, sides, pairs: vec![], unmatched: [0; 2], next_id: 0, chunk_rows })
     }
 
-    pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
-        self.spec.output_watermark(input)
-    }
-
     /// The times of the other side that match a row at `time`.
     fn range(&self, input: usize, time: EventTime) -> (EventTime, EventTime) {
         match input {

@@ -165,7 +165,7 @@ fn heavy_crates_are_named_only_in_their_homes() {
     for path in files("src", &[".rs"]) {
         let (name, code) = (named(&path), code(&path));
         for (heavy, homes) in HOMES {
-            // Sub-crates too: datafusion_spark, pyo3_arrow.
+            // Sub-crates too: datafusion_functions, pyo3_arrow.
             let uses = code.match_indices(heavy).any(|(at, _)| {
                 let before = code[..at].chars().next_back();
                 let rest = &code[at..];

@@ -41,8 +41,6 @@ pub struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     pub version: u64,
-    /// The epoch had been committed before, by us or by a different runner of the same sealed epoch.
-    pub already: bool,
 }
 
 const ATTEMPTS: u32 = 20;
@@ -73,7 +71,8 @@ impl Table {
             }
             if self.id()? != commit.table_id {
                 return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id changed). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True."
+                    "{place}: the table was recreated by somebody else (its id changed). Write to a different table. Or, to \
+                     empty this one and read everything again, run with full_refresh=True, accept_changes=True."
                 )));
             }
             self.check_since(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
@@ -81,7 +80,7 @@ impl Table {
             let done = self.know_transaction(&commit.app).await?;
             if done.is_some_and(|n| n >= commit.epoch) {
                 self.refuse_namesake(commit, done).await?;
-                return Ok(Committed { version: self.version(), already: true });
+                return Ok(Committed { version: self.version() });
             }
             self.learn()?;
             if commit.admitted.as_deref() != Some(self.admission.fingerprint.as_str()) {
@@ -89,7 +88,7 @@ impl Table {
             }
             self.verify(commit).await?;
             match self.try_commit(commit).await {
-                Ok(version) => return Ok(Committed { version, already: false }),
+                Ok(version) => return Ok(Committed { version }),
                 // A full disk stays full for longer than all attempts. An error that is not from the store is the same
                 // each time.
                 Err(e) if is_full(&e.message) || !matches!(e.kind, Kind::Storage | Kind::Connection) => {
@@ -104,7 +103,7 @@ impl Table {
         let done = self.transaction(&commit.app).await?;
         if done.is_some_and(|n| n >= commit.epoch) {
             self.refuse_namesake(commit, done).await?;
-            return Ok(Committed { version: self.version(), already: true });
+            return Ok(Committed { version: self.version() });
         }
         let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
         let way = match why.kind {

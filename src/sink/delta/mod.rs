@@ -130,10 +130,10 @@ fn suggestion(name: &str) -> String {
 fn check_partition(name: &str, t: &DataType) -> Result<()> {
     let instead = match t {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            format!("Partition by its text, as in hex(`{name}`) AS {}_hex", suggestion(name))
+            format!("Partition by its text, for example hex(`{name}`) AS {}_hex", suggestion(name))
         }
         DataType::Struct(_) => {
-            format!("Partition by one of its fields, selected as a column of its own, as in `{name}`.field AS field")
+            format!("Partition by one of its fields, selected as a separate column, for example `{name}`.field AS field")
         }
         DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => "Partition by a different column".into(),
         _ => return Ok(()),
