@@ -1,4 +1,4 @@
-//! What holds of the project as a whole, read from its sources. docs/architecture.md states the rules in words.
+//! Rules for the project as a whole, checked in its sources. docs/architecture.md states the rules in words.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +8,12 @@ use std::{
 };
 
 const STAGES: [&str; 6] = ["kafka", "decode", "transform", "expect", "window", "sink"];
-/// What stages share. These import each other and nothing else.
+/// The shared modules of the stages. They import each other and nothing else.
 const SHARED: [&str; 8] = ["error", "batch", "position", "time", "expr", "state", "storage", "stack"];
-/// What each of the others may import besides the shared modules.
+/// The modules that each of the others may import besides the shared modules.
 const OTHERS: [(&str, &[&str]); 7] = [
     ("allocator", &[]),
-    // A seal keeps a watermark's state, which is `window`'s to define; progress keeps the rules' counts.
+    // A seal keeps the state of a watermark, which `window` defines. Progress keeps the counts of rules.
     ("epoch", &["window"]),
     ("progress", &["expect"]),
     ("read", &["epoch", "sink"]),
@@ -28,7 +28,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
 const HOMES: [(&str, &[&str]); 6] = [
     ("rdkafka", &["kafka"]),
     ("deltalake", &["sink/delta", "storage", "read"]),
-    // `error` turns DataFusion's errors into ours.
+    // `error` converts DataFusion's errors.
     ("datafusion", &["expr", "window/session", "state", "read", "error"]),
     ("object_store", &["sink/delta", "storage"]),
     ("parquet", &["sink/delta"]),
@@ -70,7 +70,7 @@ fn named(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().to_string_lossy().into_owned()
 }
 
-/// The source without comments. Good enough for this project's own sources: no `//` stands in a path of `use`.
+/// The source without comments. This is good enough for the sources of this project: no path of `use` contains `//`.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
@@ -105,12 +105,12 @@ fn imports(code: &str) -> BTreeSet<String> {
             }
         }
     }
-    // `crate::Error` and its like are re-exports of `error`; `pub(crate)` and macros leave empty names.
+    // `crate::Error` and similar names are re-exports of `error`. `pub(crate)` and macros leave empty names.
     found.retain(|n| !n.is_empty() && n.chars().all(|c| c.is_lowercase() || c == '_' || c.is_numeric()));
     found
 }
 
-/// Module of `src/lib.rs` to what its files import from this crate.
+/// For each module of `src/lib.rs`, the modules of this crate that its files import.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for path in files("src", &[".rs"]) {
@@ -215,7 +215,7 @@ fn the_readme_names_both_commands_and_its_links_lead_somewhere() {
     }
 }
 
-/// The crates and features that a build would have, one "name version [features]" a line.
+/// The crates and features of a build, one "name version [features]" in each line.
 fn crates(more: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args([

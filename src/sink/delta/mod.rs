@@ -133,7 +133,9 @@ fn check_partition(name: &str, t: &DataType) -> Result<()> {
             format!("Partition by its text, for example hex(`{name}`) AS {}_hex", suggestion(name))
         }
         DataType::Struct(_) => {
-            format!("Partition by one of its fields, selected as a separate column, for example `{name}`.field AS field")
+            format!(
+                "Partition by one of its fields, selected as a separate column, for example `{name}`.field AS field"
+            )
         }
         DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => "Partition by a different column".into(),
         _ => return Ok(()),

@@ -4,7 +4,7 @@ use crate::position::Offset;
 use rand::RngExt;
 use std::collections::BTreeSet;
 
-/// By the definition, over all rows that were ever kept.
+/// Computed from the definition, over all rows that were ever kept.
 #[derive(Default)]
 struct Oracle {
     kept: Vec<(Vec<String>, i64)>,
