@@ -288,7 +288,9 @@ impl Connection {
         for (tp, _) in asked {
             let there = self.find(&metadata, tp.topic.as_str())?.partitions().len();
             if usize::try_from(tp.partition.0).map_or(true, |p| p >= there) {
-                return Err(Error::topic(format!("{tp} does not exist: the topic has {there} partitions, from 0 on.")));
+                return Err(Error::topic(format!(
+                    "{tp} does not exist. The topic has {there} partitions, counted from 0."
+                )));
             }
         }
         Ok(())

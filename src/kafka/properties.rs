@@ -125,7 +125,7 @@ pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<()> {
             return Err(Error::config(format!("'{name}' cannot be set: {why}. Leave it out.")));
         }
         if let Some((_, instead)) = FOREIGN.iter().find(|(foreign, _)| foreign == name) {
-            return Err(Error::config(format!("'{name}' is not a librdkafka property: {instead}.")));
+            return Err(Error::config(format!("'{name}' is not a librdkafka property: {instead}")));
         }
         if let Some(bare) = name.strip_prefix("kafka.") {
             return Err(Error::config(format!(
@@ -151,8 +151,8 @@ fn check_one(name: &str, value: &str) -> Result<()> {
             did_you_mean(name, SAFE.iter().copied().chain(["sasl.username", "sasl.password", "ssl.key.location"]))
         ))),
         // librdkafka's text repeats the value. It is used only for properties whose values may be shown.
-        Err(KafkaError::ClientConfig(_, text, ..)) if is_safe(name) => Err(Error::config(format!("{text}."))),
-        Err(_) => Err(Error::config(format!("librdkafka does not accept the value of '{name}' (not shown)."))),
+        Err(KafkaError::ClientConfig(_, text, ..)) if is_safe(name) => Err(Error::config(text)),
+        Err(_) => Err(Error::config(format!("librdkafka does not accept the value of '{name}' (not shown)"))),
     }
 }
 
