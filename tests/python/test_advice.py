@@ -137,7 +137,7 @@ def test_a_stores_answer_is_a_remedy_and_no_xml(broker: bayou.Connection) -> Non
             f"s3://{name}/t", storage_options=options, progress=False
         )
         text = said(lambda: write(bucket.options, "nowhere"))
-        assert "The bucket does not exist: create it" in text and "<" not in text, text
+        assert "The bucket does not exist. Create it" in text and "<" not in text, text
         bucket.client.create_bucket(Bucket="nowhere")
         write(bucket.options, "nowhere")
         nameless = {k: v for k, v in bucket.options.items() if "key" not in k}
