@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 export RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/clippy-only.sh"
 cargo build --release --locked --lib --tests
-# pyo3 is compiled anew for every change of these; maturin sets them so.
+# pyo3 is compiled again for every change of these variables. maturin sets them like this.
 config=$(find "$CARGO_TARGET_DIR/maturin" -name 'pyo3-config-*.txt' 2>/dev/null | head -1)
 if [[ $config ]]; then
   export PYO3_CONFIG_FILE="$config" PYO3_BUILD_EXTENSION_MODULE=1

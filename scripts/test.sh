@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks and tests. Cheap ones first; ends at the first step that fails; the last line counts the tests.
+# All checks and tests, cheap ones first. Ends at the first step that fails. The last line counts the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -10,17 +10,15 @@ trap 'status=$?; summary $status || status=1; rm -rf "$BAYOU_STEPS"; exit $statu
 python_checks() {
   ruff check . && ruff format --check .
 }
-stubs() {
-  python -m mypy.stubtest bayou._core --mypy-config-file pyproject.toml --allowlist python/stubtest-allowlist.txt
-}
 
 step "tools" scripts/setup.sh
+. scripts/env.sh # again, because setup.sh can have installed OpenSSL, and env.sh decides how it is linked
 step "Rust format" cargo fmt --check
 step "Python lint and format" python_checks
-# The wheel first: everything that others of the tests need compiles here, so the time is seen for what it is.
+# The wheel first, because it compiles everything that the tests share. So the time of each step is visible.
 step "wheel" scripts/build.sh
 step "clippy" scripts/lint.sh
-step "stubs" stubs
+step "stubs" python scripts/stubtest.py
 step "mypy" mypy
 step "Rust unit tests" cargo test "${CARGO_FLAGS[@]}" --lib
 # One broker for everything that needs one.

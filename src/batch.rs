@@ -1,4 +1,4 @@
-//! What flows through the stages: rows, and the messages they came from while those exist.
+//! The data that flows through the stages: rows, and the messages they came from, while those exist.
 
 use crate::position::{Offset, TopicPartition};
 use arrow::array::{
@@ -8,7 +8,7 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Fields};
 use std::sync::Arc;
 
-/// A piece of an arena. `NULL` stands for a null key or value (a tombstone), which is not an empty one.
+/// A part of an arena. `NULL` is a null key or value (a tombstone), which differs from an empty one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub start: usize,
@@ -20,7 +20,7 @@ impl Span {
     pub fn is_null(self) -> bool {
         self.len == u32::MAX
     }
-    /// There is one, of this size, and it was not copied.
+    /// The part exists and has this size, but it was not copied.
     fn left_out(len: usize) -> Span {
         Span { start: usize::MAX, len: (len as u64).min(u64::from(u32::MAX - 1)) as u32 }
     }
@@ -29,7 +29,7 @@ impl Span {
     }
 }
 
-/// Where a message's timestamp comes from.
+/// The source of a message's timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(i8)]
 pub enum TimestampType {
@@ -39,28 +39,28 @@ pub enum TimestampType {
     LogAppendTime = 1,
 }
 
-/// A message's headers, in order; a name may repeat and a value may be null.
+/// The headers of a message, in order. A name can occur several times, and a value can be null.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
-/// A larger key, value, or all headers of a message are not taken into memory unless something else is said.
+/// Without a different setting, a key, a value, or the headers of a message above this size are not copied into memory.
 pub const MAX_MESSAGE_BYTES: usize = 64_000_000;
 
-/// One message, its bytes elsewhere.
+/// One message. Its bytes are stored elsewhere.
 #[derive(Debug, Default)]
 pub struct Message<'a> {
     pub source: u32,
     pub offset: i64,
-    /// Milliseconds since the epoch; -1 where there is none.
+    /// Milliseconds since the epoch. -1 if the message has no timestamp.
     pub timestamp: i64,
     pub timestamp_type: TimestampType,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Headers,
-    /// Bytes of the headers, which may be left out where they are too many.
+    /// The size of the headers. If they are too large, they can be left out.
     pub header_bytes: usize,
 }
 
-/// A part of a message that has more bytes than are allowed.
+/// A part of a message that is larger than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge {
     pub part: &'static str,
@@ -76,12 +76,12 @@ pub fn headers_type() -> DataType {
     DataType::List(Arc::new(Field::new("element", DataType::Struct(header_fields()), true)))
 }
 
-/// Bytes of names and values.
+/// The size of names and values in bytes.
 pub fn bytes_of_headers(headers: &Headers) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }
 
-/// Headers as an Arrow array; `None` is NULL.
+/// Headers as an Arrow array. `None` is NULL.
 pub fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
     let fields = header_fields();
     let pairs =
@@ -103,25 +103,25 @@ pub fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> Arra
     Arc::new(list.finish())
 }
 
-/// Messages as they came from Kafka, column by column, payloads and keys in one arena.
+/// Messages as they came from Kafka, in columns, with payloads and keys in one arena.
 #[derive(Debug, Default)]
 pub struct Messages {
     pub arena: Vec<u8>,
     pub values: Vec<Span>,
     pub keys: Vec<Span>,
-    /// Index into `partitions`.
+    /// The index into `partitions`.
     pub sources: Vec<u32>,
     pub offsets: Vec<i64>,
-    /// Milliseconds since the epoch; -1 where there is none.
+    /// Milliseconds since the epoch. -1 if the message has no timestamp.
     pub timestamps: Vec<i64>,
     pub timestamp_types: Vec<TimestampType>,
     /// Sparse: (message index, headers), ascending by index.
     pub headers: Vec<(u32, Headers)>,
-    /// Sparse, ascending: messages with headers that were not copied, and their bytes.
+    /// Sparse, ascending: messages whose headers were not copied, and the size of these headers.
     large_headers: Vec<(u32, usize)>,
-    /// Bytes of all headers.
+    /// The size of all headers.
     header_bytes: usize,
-    /// The largest key, value or headers of any message, copied or not.
+    /// The size of the largest key, value or headers of any message, copied or not.
     largest: usize,
     pub partitions: Arc<[TopicPartition]>,
 }
@@ -136,18 +136,18 @@ impl Messages {
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
-    /// Bytes of payloads, keys and headers.
+    /// The size of payloads, keys and headers.
     pub fn bytes(&self) -> usize {
         self.arena.len() + self.header_bytes
     }
     fn slice(&self, span: Span) -> Option<&[u8]> {
         (!span.is_null() && !span.is_left_out()).then(|| &self.arena[span.start..span.start + span.len as usize])
     }
-    /// Whether any message has a part of more than `limit` bytes.
+    /// Whether any message has a part that is larger than `limit` bytes.
     pub fn any_above(&self, limit: usize) -> bool {
         self.largest > limit
     }
-    /// The part of a message that has more than `limit` bytes.
+    /// The part of a message that is larger than `limit` bytes.
     pub fn above(&self, i: usize, limit: usize) -> Option<TooLarge> {
         let of = |part, span: Span| {
             let bytes = if span.is_null() { 0 } else { span.len as usize };
@@ -159,7 +159,7 @@ impl Messages {
         };
         of("value", self.values[i]).or_else(|| of("key", self.keys[i])).or_else(headers)
     }
-    /// Bytes of a message's headers, copied or not.
+    /// The size of a message's headers, copied or not.
     pub fn header_bytes_of(&self, i: usize) -> usize {
         match self.large_headers.binary_search_by_key(&(i as u32), |(k, _)| *k) {
             Ok(at) => self.large_headers[at].1,
@@ -185,7 +185,7 @@ impl Messages {
     pub fn place(&self, i: usize) -> String {
         format!("{} offset {}", self.source(i), self.offsets[i])
     }
-    /// Appends one message, copying its bytes into the arena; a key or value of more than `limit` bytes is left out.
+    /// Appends one message and copies its bytes into the arena. A key or value larger than `limit` bytes is left out.
     #[inline]
     pub fn push(&mut self, message: Message<'_>, limit: usize) {
         let value = self.copy(message.value, limit);
@@ -225,7 +225,7 @@ impl Messages {
     }
 }
 
-/// The messages that rows came from: row `i` is message `rows[i]` of `messages`.
+/// The messages from which rows came: row `i` is message `rows[i]` of `messages`.
 #[derive(Debug, Clone)]
 pub struct Origin {
     pub messages: Arc<Messages>,
@@ -238,7 +238,7 @@ impl Origin {
     }
 }
 
-/// Rows, with where each came from while that exists (not after an aggregate, nor for data at hand).
+/// Rows, with the origin of each row while it exists (not after an aggregate, and not for rows in memory).
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub rows: RecordBatch,
@@ -256,11 +256,11 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The same rows with other columns.
+    /// The same rows with different columns.
     pub fn with_rows(&self, rows: RecordBatch) -> Self {
         Self::new(rows, self.origin.clone())
     }
-    /// Rows for which `keep` is true.
+    /// The rows for which `keep` is true.
     pub fn filter(&self, keep: &BooleanArray) -> crate::Result<Self> {
         let origin = match &self.origin {
             Some(o) => Some(Origin {
@@ -271,7 +271,7 @@ impl Batch {
         };
         Ok(Self::new(filter_record_batch(&self.rows, keep)?, origin))
     }
-    /// `len` rows from `from` on.
+    /// `len` rows, starting at `from`.
     pub fn slice(&self, from: usize, len: usize) -> Self {
         let part = |o: &Origin| Origin { messages: o.messages.clone(), rows: o.rows.slice(from, len) };
         Self::new(self.rows.slice(from, len), self.origin.as_ref().map(part))
@@ -289,17 +289,17 @@ impl Batch {
     }
 }
 
-/// A row for which an expression failed, and why; the text holds none of the row's values.
+/// A row for which an expression failed, and the reason. The text does not contain values of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedRow {
     pub row: u32,
     pub error: String,
 }
 
-/// A row for which it is too late.
+/// A row that is late.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateRow {
     pub row: u32,
-    /// How far behind the watermark; None when the event time is NULL.
+    /// How far the row is behind the watermark. None if its event time is NULL.
     pub behind: Option<std::time::Duration>,
 }

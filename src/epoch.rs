@@ -1,29 +1,29 @@
-//! The log of epochs: what makes tables exactly-once.
+//! The log of epochs, which makes tables exactly-once.
 //!
-//! An epoch is a range of offsets per partition and what became of it. Its life:
+//! An epoch is a range of offsets in each partition, and its outcome. Its steps:
 //!
 //! ```text
-//! start   query.json, start.json     put-if-absent: which query this is, and where it begins
+//! start   query.json, start.json     put-if-absent: the identity of the query, and where it begins
 //! work    nothing on storage
-//! stage   data files in the tables, state files here; no version names them
-//! seal    epoch/N.json               put-if-absent: the outcome; from here on nothing is computed or read again
-//! commit  one commit per table with txn = N, compare-and-set
-//! done    done/N.json                put-if-absent: each table's version
+//! stage   data files in the tables, state files here; no version refers to them
+//! seal    epoch/N.json               put-if-absent: the outcome; after it nothing is computed or read again
+//! commit  one commit for each table with txn = N, compare-and-set
+//! done    done/N.json                put-if-absent: the version of each table
 //! ```
 //!
 //! **Why nothing is written twice or lost.** Let N be an epoch.
 //!
-//! 1. There is at most one seal N, since it is created only if absent. Its offsets begin where seal N−1 ended.
+//! 1. There is at most one seal N, because it is created by put-if-absent. Its offsets begin where seal N−1 ended.
 //! 2. A table takes N's files at most once: the commit is a compare-and-set on a snapshot in which `txn < N` was read, and
-//!    it sets `txn = N`. It makes no difference who commits: every runner commits the same sealed files.
+//!    it sets `txn = N`. It does not matter which runner commits: every runner commits the same sealed files.
 //! 3. N+1 is sealed only after `done/N` exists, and `done/N` is written only after every table of N has been committed.
 //!    So at any time at most one sealed epoch is unfinished, and a start finishes it before it reads anything.
-//! 4. An epoch without a seal is in no table, for only sealed files are committed. Its staged files are garbage.
-//! 5. The seal holds the outcome, not the input. After it neither retention or compaction in Kafka, nor `random()`, nor
-//!    the order of float additions can make two tables of one epoch disagree.
+//! 4. An epoch without a seal is not in any table, because only sealed files are committed. Its staged files are garbage.
+//! 5. The seal holds the outcome, not the input. After the seal, retention or compaction in Kafka, `random()`, and
+//!    the order of float additions cannot make two tables of one epoch differ.
 //!
-//! An error from storage never settles whether a put happened: the file is read back, and our nonce in it means that it is
-//! ours. All fields, with an example of each file, are in `docs/format.md`.
+//! An error from storage never decides whether a put happened. The file is read back, and if it has our nonce, we wrote it.
+//! All fields, with an example of each file, are in `docs/format.md`.
 
 use crate::position::{Offset, Positions, TopicPartition};
 use crate::storage::{Location, Put};
@@ -38,7 +38,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The `definition` of a seal that only ends a generation.
 pub const FENCE: &str = "fence";
 
-/// Positions by topic and partition, as they stand in files: `{"topic": {"0": 42}}`.
+/// Positions by topic and partition, in the form of the files: `{"topic": {"0": 42}}`.
 pub type PositionMap = BTreeMap<String, BTreeMap<i32, i64>>;
 
 pub fn position_map(positions: &Positions) -> PositionMap {
@@ -53,7 +53,7 @@ pub fn positions(map: &PositionMap) -> Positions {
     map.iter().flat_map(|(t, ps)| ps.iter().map(move |(p, o)| (TopicPartition::new(t, *p), Offset(*o)))).collect()
 }
 
-/// `query.json`: identity only.
+/// `query.json`: only the identity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryFile {
@@ -62,7 +62,7 @@ pub struct QueryFile {
     pub query_id: String,
     pub generation: u64,
     pub cluster_id: String,
-    /// Topic ids, where the broker knows them.
+    /// Topic ids, if the broker has them.
     pub topic_ids: BTreeMap<String, Option<String>>,
     pub created_at: EventTime,
 }
@@ -74,20 +74,20 @@ pub struct StartFile {
     pub format_version: u32,
     pub first_epoch: i64,
     pub positions: PositionMap,
-    /// What the user asked for, to warn when a later run differs.
+    /// The offsets that the user asked for, to warn if a later run differs.
     pub starting_offsets: serde_json::Value,
     pub clock: EventTime,
-    /// Set by `reset` and `full_refresh`: before the first epoch the tables are emptied by a commit with this txn.
+    /// Set by `reset` and `full_refresh`: before the first epoch, a commit with this txn empties the tables.
     pub truncate_txn: Option<i64>,
 }
 
-/// `definition/<hash>.json`: schemas, rules and state formats of the query.
+/// `definition/<hash>.json`: the schemas, rules and state formats of the query.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DefinitionFile {
     pub format_version: u32,
     pub tables: BTreeMap<String, TableDefinition>,
-    /// Stateful operators: what each one's snapshots are of.
+    /// Stateful operators: the content of each operator's snapshots.
     pub operators: BTreeMap<String, String>,
     /// Stateful operators: the stateful steps that lead to each.
     #[serde(default)]
@@ -101,17 +101,17 @@ pub struct TableDefinition {
     pub schema: String,
     pub mode: String,
     pub partition_by: Vec<String>,
-    /// The steps from the topic to the table, as people read them.
+    /// The steps from the topic to the table, for people to read.
     pub steps: Vec<String>,
     /// The names of its watermarks in the seals.
     #[serde(default)]
     pub watermarks: Vec<String>,
-    /// It was filled from the earliest offset, and shares no state with tables that began elsewhere.
+    /// The table was filled from the earliest offset, and does not share state with tables that began elsewhere.
     #[serde(default)]
     pub filled: bool,
 }
 
-/// One partition's part of an epoch.
+/// The part of one partition in an epoch.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Range {
@@ -119,49 +119,53 @@ pub struct Range {
     pub partition: i32,
     /// The first offset of the epoch.
     pub from: i64,
-    /// The offset after its last one.
+    /// The offset after the last one of the epoch.
     pub until: i64,
     pub records: u64,
-    /// The timestamp of the partition's last record so far, in microseconds; None when it has none yet.
+    /// The timestamp of the partition's last record so far, in microseconds. None before the first record.
     pub last_timestamp: Option<EventTime>,
-    /// The partition's last record so far: its offset, and the leader epoch it was written in. By these a later run sees that a
-    /// log was cut and written anew. None before the first record, in seals of older versions, and where the broker has no epochs.
+    /// The partition's last record so far: its offset, and the leader epoch in which it was written. With them a later
+    /// run sees that a log was truncated and written again. None before the first record, in seals of older versions,
+    /// and if the broker does not have leader epochs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_offset: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_epoch: Option<i32>,
 }
 
-/// What is to be committed to one table.
+/// The content of one table's commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedTable {
     pub location: String,
     pub mode: String,
-    /// `false`: no rows in this epoch, and so no commit.
+    /// `false`: no rows in this epoch, and therefore no commit.
     pub commit: bool,
     pub rows: u64,
-    /// Delta's Add actions, as they go into the commit.
+    /// Delta's Add actions, in the form of the commit.
     pub adds: Vec<serde_json::Value>,
-    /// The file of rows that are merged (mode "update") or handed to a function ("foreach"); from the generation's folder.
+    /// The file of rows that are merged (mode "update") or given to a function ("foreach"). Its path starts at the
+    /// folder of the generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<String>,
-    /// Mode "update": the columns that rows are merged by.
+    /// Mode "update": the columns by which rows are merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// By which state of the table's schema and properties the rows were looked at. None in seals of older versions.
+    /// Identifies the state of the table's schema and properties against which the rows were checked. None in seals of
+    /// older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted: Option<String>,
 }
 
-/// The files that hold an operator's state after an epoch: merge them in order, then forget closed windows.
+/// The files that contain an operator's state after an epoch: merge them in order, then forget closed windows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct StateFiles {
     pub base: Option<String>,
     pub increments: Vec<String>,
     pub groups: u64,
-    /// Up to where the operator has handed out what was due: its own watermark, which that of a later plan may be ahead of.
+    /// The operator has emitted everything that was due up to this time: its own watermark. The watermark of a later
+    /// plan can be ahead of it.
     #[serde(default)]
     pub watermark: Option<EventTime>,
 }
@@ -172,27 +176,27 @@ pub struct StateFiles {
 pub struct Seal {
     pub format_version: u32,
     pub epoch: i64,
-    /// Ours, and nobody else's: tells whether a put that failed has landed.
+    /// Unique for each seal. It shows whether a failed put has been written all the same.
     pub nonce: String,
     pub definition: String,
-    /// The clock when the epoch began (event times later than this plus `max_future` did not count), and at its end, by which
-    /// partitions were judged idle.
+    /// The clock when the epoch began (event times later than this plus `max_future` do not count), and at its end
+    /// (idle partitions are determined with it).
     pub began: EventTime,
     pub clock: EventTime,
     pub ranges: Vec<Range>,
-    /// The ids of topics that were made anew since `query.json`, where the user said to go on.
+    /// The ids of topics that were recreated after `query.json` was written, and that the user allowed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub topic_ids: BTreeMap<String, String>,
-    /// Per `with_watermark`, before and after the epoch.
+    /// For each `with_watermark`, before and after the epoch.
     pub watermarks_before: BTreeMap<String, Option<EventTime>>,
     pub watermarks: BTreeMap<String, TrackerState>,
     pub state: BTreeMap<String, StateFiles>,
-    /// Versions of joined static tables.
+    /// The versions of joined static tables.
     pub static_versions: BTreeMap<String, u64>,
     pub tables: BTreeMap<String, SealedTable>,
-    /// Offsets that were gone, where the user said to go on.
+    /// Offsets that were lost, if the user allowed the query to continue.
     pub lost: Vec<LostRange>,
-    /// An epoch that fills new tables from the earliest offset names them and their ranges here; the others wait.
+    /// An epoch that fills new tables from the earliest offset names them and their ranges here. The other tables wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
     pub counts: serde_json::Value,
@@ -202,7 +206,7 @@ pub struct Seal {
 #[serde(rename_all = "camelCase")]
 pub struct Backfill {
     pub tables: Vec<String>,
-    /// New tables that are filled after these.
+    /// New tables that are filled after these tables.
     pub waiting: Vec<String>,
     pub ranges: Vec<Range>,
     pub watermarks_before: BTreeMap<String, Option<EventTime>>,
@@ -214,28 +218,28 @@ pub struct Backfill {
 pub struct LostRange {
     pub topic: String,
     pub partition: i32,
-    /// Reading stood here,
+    /// The position before the gap,
     pub from: i64,
-    /// and went on here: further on where offsets had been removed, further back where the log had been cut.
+    /// and the position after it: higher if offsets had been removed, lower if the log had been truncated.
     pub until: i64,
     #[serde(default)]
     pub why: Loss,
 }
 
-/// Why offsets are lost.
+/// The reason for the loss of offsets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Loss {
     /// In seals of older versions.
     #[default]
     Unknown,
-    /// Removed before they were read.
+    /// The offsets were removed before they were read.
     Retention,
-    /// The log was cut: what was read from `until` on is not in it any more.
+    /// The log was truncated: the records that were read from `until` on are not in it any more.
     Truncated,
-    /// The topic was deleted and made anew.
+    /// The topic was deleted and recreated.
     Recreated,
-    /// The log was cut, and nothing but transaction markers and the like had been read there: no record is lost.
+    /// The log was truncated, but only transaction markers and similar entries had been read there: no record is lost.
     Markers,
 }
 
@@ -244,7 +248,7 @@ pub enum Loss {
 pub struct DoneTable {
     pub id: String,
     pub version: u64,
-    /// The newest epoch that this table has taken rows from; None before the first.
+    /// The newest epoch from which this table has taken rows. None before the first.
     pub txn: Option<i64>,
 }
 
@@ -270,7 +274,7 @@ fn name(folder: &str, epoch: i64) -> String {
     format!("{folder}/{epoch:020}.json")
 }
 
-/// Whose a file is that could only be written once.
+/// The result of a put-if-absent: whether our file or a different one was written.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
     Ours,
@@ -288,7 +292,7 @@ impl EpochLog {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Version {
-            // What was written before there were versions names none.
+            // Files from before the format had versions do not contain one.
             #[serde(default)]
             format_version: u64,
         }
@@ -308,8 +312,8 @@ impl EpochLog {
         }
         if version.format_version < u64::from(FORMAT_VERSION) {
             return Err(Error::config(format!(
-                "{} was written by an older bayou (format {}, this one reads {FORMAT_VERSION}). Go on with that version; or empty the \
-                 tables and read everything anew with reset(confirm=True).",
+                "{} was written by an older bayou (format {}, this one reads {FORMAT_VERSION}). Use that version, or \
+                 empty the tables and read everything again with reset(confirm=True).",
                 place(),
                 version.format_version
             )));
@@ -317,7 +321,8 @@ impl EpochLog {
         serde_json::from_slice(&bytes).map(Some).map_err(damaged)
     }
 
-    /// Creates a file, or returns what stands there. After an error it is read back before anybody despairs.
+    /// Creates a file, or returns the existing one. After an error, the file is read back to find out whether it was
+    /// written.
     pub async fn create<T: Serialize + DeserializeOwned>(&self, name: &str, value: &T) -> Result<(T, Put)> {
         let bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::internal(e.to_string()))?;
         let put = self.at.put_new(name, bytes.clone()).await;
@@ -332,7 +337,7 @@ impl EpochLog {
         }
     }
 
-    /// Seals an epoch; a put whose outcome is unknown is settled by reading it back.
+    /// Seals an epoch. If the outcome of the put is unknown, reading the file back settles it.
     pub async fn seal(&self, seal: &Seal) -> Result<Claim> {
         let name = name("epoch", seal.epoch);
         let bytes = serde_json::to_vec(seal).map_err(|e| Error::internal(e.to_string()))?;
@@ -353,7 +358,7 @@ impl EpochLog {
         Err(last.unwrap_or_else(|| Error::storage(format!("{}{name} cannot be written", self.at.display()))))
     }
 
-    /// Ends a generation: takes the place of its next seal, so that a runner that was away finds itself beaten there.
+    /// Ends a generation by writing its next seal. A runner that was suspended then loses there.
     pub async fn fence(&self, now: EventTime) -> Result<()> {
         loop {
             let start: Option<StartFile> = self.read("start.json").await?;
@@ -392,7 +397,7 @@ impl EpochLog {
         let name = name("done", done.epoch);
         let bytes = serde_json::to_vec(done).map_err(|e| Error::internal(e.to_string()))?;
         let put = self.at.put_new(&name, bytes).await;
-        // Whoever wrote it: it says the same.
+        // The content is the same, whoever wrote it.
         match put {
             Ok(_) => Ok(()),
             Err(e) => {
@@ -424,16 +429,18 @@ impl EpochLog {
         Ok(self.numbers("done").await?.into_iter().max())
     }
 
-    /// Writes a file of epoch `epoch` below `folder` ("state/<operator>", "staged/<table>"); its name from here.
+    /// Writes a file of epoch `epoch` below `folder` ("state/<operator>", "staged/<table>"). Returns its name, relative
+    /// to the generation.
     pub async fn write_file(&self, folder: String, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
-        // The nonce: two runners may stage the same epoch at once.
+        // The nonce is needed because two runners can stage the same epoch at the same time.
         let name = format!("{folder}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         self.at.put(&name, bytes).await?;
         Ok(name)
     }
 
-    /// Takes away epochs older than the last 100 and than 7 days, and state files older than any that a kept seal names. Reads only seals that
-    /// go, and the oldest that stays; `oldest` is what it returned the last time, without which the whole folder is listed.
+    /// Removes epochs that are not among the last 100 and are older than 7 days, and state files older than those of
+    /// every kept seal. It reads only the seals that it removes and the oldest one that stays. `oldest` is the result
+    /// of the previous call; without it the whole folder is listed.
     pub async fn clean(&self, newest: i64, now: EventTime, oldest: Option<i64>) -> Result<Cleaned> {
         let week = 7 * 86_400_000_000i64;
         let sealed: Vec<i64> = match oldest {
@@ -452,7 +459,8 @@ impl EpochLog {
             let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments)).cloned();
             if epoch < newest - 100 && now.0 - seal.clock.0 > week {
                 state.extend(files);
-                // The seal last: it is what clean-up goes by, so that one that was cut off in between takes both.
+                // The seal is removed last, because clean-up starts from it. An interrupted clean-up is then repeated
+                // for both.
                 self.at.delete(&name("done", epoch)).await?;
                 self.at.delete(&name("epoch", epoch)).await?;
                 out.removed += 1;
@@ -462,7 +470,7 @@ impl EpochLog {
             oldest_named = Some(files.filter_map(|f| number_of(&f)).min().unwrap_or(epoch));
             break;
         }
-        // What was staged to be merged has been, once its epoch is done.
+        // After the epoch is done, its staged rows have been merged.
         for file in self.at.list("staged").await? {
             if number_of(&file).is_some_and(|n| n < newest) {
                 self.at.delete(&format!("staged/{file}")).await?;
@@ -475,7 +483,7 @@ impl EpochLog {
                 self.at.delete(&format!("repair/{file}")).await?;
             }
         }
-        // Those that no seal names are found by a look at the folder, which a run takes once.
+        // State files that no seal names are found by listing the folder, once in each run.
         if oldest.is_none() {
             state.extend(self.at.list("state").await?.into_iter().map(|file| format!("state/{file}")));
         }
@@ -489,28 +497,28 @@ impl EpochLog {
     }
 }
 
-/// What a clean-up has done.
+/// The result of a clean-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cleaned {
     pub removed: usize,
-    /// The oldest epoch that is kept, if any is known.
+    /// The oldest kept epoch, if it is known.
     pub oldest: Option<i64>,
 }
 
-/// The epoch in a state file's name.
+/// The epoch in the name of a state file.
 fn number_of(file: &str) -> Option<i64> {
     file.rsplit('/').next()?.get(..20)?.parse().ok()
 }
 
-/// Says, in a checkpoint's folder, that the next run is to start over.
+/// Writes, in the folder of a checkpoint, that the next run must start over.
 pub const RESET: &str = "reset.json";
 
 pub async fn start_over(checkpoint: &Location) -> Result<()> {
     checkpoint.put(RESET, b"{\"formatVersion\": 1}".to_vec()).await
 }
 
-/// The newest generation of a query below its checkpoint folder, and whether it is whole: `query.json` is its first file, and others without
-/// it are what is left of a checkpoint.
+/// The newest generation of a query below its checkpoint folder, and whether it is complete. `query.json` is the first
+/// file of a generation; other files without it are the remains of a checkpoint.
 pub async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
     let mut found: Vec<u64> = checkpoint.folders("").await?.iter().filter_map(|n| n.parse().ok()).collect();
     found.sort_unstable();
@@ -526,12 +534,12 @@ pub async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
     Ok(None)
 }
 
-/// The newest generation; an error where its `query.json` is lost.
+/// The newest generation. An error if its `query.json` is lost.
 pub async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
     match newest(checkpoint).await? {
         Some((generation, false)) => Err(Error::storage(format!(
-            "{}{generation}/query.json is gone, and other files of the checkpoint are there. Restore it from a copy; or, to empty the tables and \
-             read everything anew, run with full_refresh=True.",
+            "{}{generation}/query.json is missing, but other files of the checkpoint exist. Restore it from a copy. \
+             Or, to empty the tables and read everything again, run with full_refresh=True.",
             checkpoint.display()
         ))),
         found => Ok(found.map(|(generation, _)| generation)),

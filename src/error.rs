@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, by what the caller can do about it. Each kind is one Python exception class.
+/// The kinds of errors, by what the caller can do. Each kind is one Python exception class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The broker cannot be reached.
     Connection,
     /// The broker or the store refused the credentials.
     Auth,
-    /// The credentials are good but not allowed to do this.
+    /// The credentials are valid, but do not allow this.
     Acl,
     /// The topic does not exist, or is not what the query expects.
     Topic,
@@ -26,15 +26,15 @@ pub enum Kind {
     Malformed,
     /// A data-quality rule failed.
     Expectation,
-    /// Offsets that were to be read are gone.
+    /// Offsets that must be read do not exist any more.
     DataLoss,
-    /// Another runner has this query.
+    /// A different runner has this query.
     ConcurrentQuery,
     /// Reading or writing files failed.
     Storage,
     /// An option is wrong.
     Config,
-    /// A function of the user's failed.
+    /// A function of the user failed.
     Function,
     /// The user pressed stop.
     Interrupted,
@@ -45,14 +45,14 @@ pub enum Kind {
 pub struct Error {
     pub kind: Kind,
     pub message: String,
-    /// Shared: a query's error is told as often as it is asked for.
+    /// Shared, because a query returns its error as often as it is asked.
     pub source: Option<Source>,
 }
 
-/// What an error comes from.
+/// The error that caused this one.
 pub type Source = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Without credentials, and without what a terminal would obey; most texts are clean already.
+/// A text without credentials and without control characters for terminals. Most texts are clean already.
 fn shown(text: String) -> String {
     match clean(&text) {
         std::borrow::Cow::Borrowed(_) => text,
@@ -70,7 +70,7 @@ impl Error {
         self
     }
 
-    /// Puts where it happened before what happened.
+    /// Adds the place of the error in front of the message.
     pub fn context(mut self, place: impl fmt::Display) -> Self {
         self.message = shown(format!("{place}: {}", self.message));
         self
@@ -123,14 +123,15 @@ impl From<datafusion::error::DataFusionError> for Error {
     }
 }
 
-/// As `did_you_mean`, where most names that do not exist are names from elsewhere: only for what looks mistyped.
+/// Like `did_you_mean`, but only for names that look misspelt. Use it if most unknown names are names from other
+/// systems.
 pub fn near_miss<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let wanted = wanted.to_lowercase();
     let bare = |text: &str| text.to_lowercase().replace('_', "");
     let most = if wanted.len() < 5 { 1 } else { wanted.len() / 4 };
     let mistyped = |c: &str| {
         let distance = strsim::damerau_levenshtein(&wanted, &c.to_lowercase());
-        // Of three letters one other is another word; two that changed places are not.
+        // A different letter in a word of three letters makes a different word. Two swapped letters are a misspelling.
         let swapped = wanted.len() == c.len() && strsim::levenshtein(&wanted, &c.to_lowercase()) == 2 && distance == 1;
         (bare(c) == bare(&wanted) || swapped || wanted.len() > 3 && distance <= most).then_some(distance)
     };
@@ -138,12 +139,12 @@ pub fn near_miss<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>
     nearest.map(|(_, c)| format!(" Did you mean '{c}'?")).unwrap_or_default()
 }
 
-/// " Did you mean 'x'?" for the candidate nearest to `wanted`, or nothing.
+/// " Did you mean 'x'?" for the candidate nearest to `wanted`, or an empty text.
 pub fn did_you_mean<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let wanted_lower = wanted.to_lowercase();
     let score = |c: &str| {
         let c = c.to_lowercase();
-        // Short names with two letters swapped ("bmp") look far apart to Jaro-Winkler.
+        // For Jaro-Winkler, short names with two swapped letters ("bmp") are far apart.
         let swapped = strsim::damerau_levenshtein(&wanted_lower, &c) == 1 && c.len() > 1;
         strsim::jaro_winkler(&wanted_lower, &c) + if swapped { 0.5 } else { 0.0 }
     };

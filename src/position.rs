@@ -1,9 +1,9 @@
-//! Topics, partitions and offsets, and where a reader stands in them.
+//! Topics, partitions and offsets, and the positions of readers.
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-/// A topic's name.
+/// The name of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Topic(pub Arc<str>);
@@ -23,12 +23,12 @@ impl fmt::Display for Topic {
     }
 }
 
-/// A partition's number within its topic.
+/// The number of a partition within its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Partition(pub i32);
 
-/// A message's place within its partition; as a position, the next offset to read.
+/// The place of a message within its partition. As a position: the next offset to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offset(pub i64);

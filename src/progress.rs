@@ -1,4 +1,4 @@
-//! What a query reports: the keys of Spark's StreamingQueryProgress, and some of bayou's own beside them.
+//! The report of a query: the keys of Spark's StreamingQueryProgress, and some keys of bayou.
 
 use crate::expect::{Action, Counts};
 use crate::time::EventTime;
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// How many epochs `recent_progress` remembers, as Spark does.
+/// `recent_progress` keeps this many epochs, as in Spark.
 pub const RECENT: usize = 100;
 
-/// Counts of one rule.
+/// The counts of one rule.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleCount {
@@ -20,7 +20,7 @@ pub struct RuleCount {
     pub counts: Counts,
 }
 
-/// Counts by dataset and rule, added up.
+/// The counts by dataset and rule, summed.
 #[derive(Debug, Clone, Default)]
 pub struct RuleTotals(pub BTreeMap<(String, String), (Action, Counts)>);
 
@@ -46,10 +46,10 @@ impl RuleTotals {
     }
 }
 
-/// What people see of a query while it runs and after.
+/// The state of a query that users can see, while it runs and after.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// "starting", "running", "waiting", "stopped", "finished", "failed"
+    /// "starting", "running", "stopping", "stopped", "finished" or "failed".
     pub status: String,
     pub message: String,
     pub recent: VecDeque<Value>,
@@ -67,11 +67,11 @@ pub struct Report {
     pub watermark: Option<String>,
     pub seconds: f64,
     pub tables: BTreeMap<String, TableReport>,
-    /// The windows that wait for their end, earliest first, as far as they are shown.
+    /// The windows that wait for their end, earliest first, up to the number that is shown.
     pub open_windows: Vec<OpenWindow>,
 }
 
-/// A window that is not handed out yet, and why.
+/// A window that is not emitted yet, and the reason.
 #[derive(Debug, Clone)]
 pub struct OpenWindow {
     pub table: String,
@@ -79,11 +79,11 @@ pub struct OpenWindow {
     pub end: EventTime,
     pub groups: u64,
     pub watermark: Option<EventTime>,
-    /// The partition that holds the watermark, its highest event time, and the clock when that last rose.
+    /// The partition that holds the watermark, its highest event time, and the clock when this time last rose.
     pub held_by: Option<String>,
     pub highest: Option<EventTime>,
     pub held_since: Option<EventTime>,
-    /// What would close it.
+    /// What would close the window.
     pub closes: String,
 }
 
@@ -96,11 +96,11 @@ pub struct TableReport {
     pub version: u64,
 }
 
-/// More than this nobody reads.
+/// Nobody reads more than this.
 const WARNINGS: usize = 500;
 
 impl Report {
-    /// The same text once: brokers come and go, and a run may be long.
+    /// Keeps the same text once: brokers come and go, and a run can be long.
     pub fn warn(&mut self, text: String) {
         if !self.warnings.contains(&text) && self.warnings.len() < WARNINGS {
             self.warnings.push(text);

@@ -16,21 +16,21 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use url::Url;
 
-/// A table that SQL may name.
+/// A table that a SQL text can name.
 pub enum Source {
-    /// A Delta table, at a version or at its newest.
+    /// A Delta table, at a version or at its newest version.
     Delta(Location, Option<u64>),
     Rows(SchemaRef, Vec<RecordBatch>),
 }
 
-/// Rows that a call returns.
+/// The rows that a call returns.
 #[derive(Debug, Clone)]
 pub struct Rows {
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
 }
 
-/// The query's newest finished epoch, if any; also in a process that defined nothing.
+/// The query's newest finished epoch, if any. It also works in a process that did not define any tables.
 pub async fn newest_done(checkpoint: &Location) -> Result<Option<Done>> {
     let Some(generation) = newest_generation(checkpoint).await? else { return Ok(None) };
     let log = EpochLog::new(checkpoint.join(&generation.to_string()));
@@ -43,13 +43,14 @@ pub async fn newest_done(checkpoint: &Location) -> Result<Option<Done>> {
 fn context() -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(2).with_information_schema(true);
     config.options_mut().sql_parser.dialect = datafusion::config::Dialect::Databricks;
-    // `AS eventsTotal` keeps its case.
+    // `AS eventsTotal` keeps its upper and lower case.
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    // As in Spark: as a DOUBLE, 1234567890123456.78 is not the value of a DECIMAL column; and NULL is below all values.
+    // As in Spark. As a DOUBLE, 1234567890123456.78 would not equal the value of a DECIMAL column. NULL sorts below all
+    // values.
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.default_null_ordering = "nulls_min".into();
     config.options_mut().execution.parquet.schema_force_view_types = false;
-    // As nanoseconds, Spark's timestamps of 96 bits outside the years 1677 to 2262 would become other times.
+    // In nanoseconds, Spark's 96-bit timestamps outside the years 1677 to 2262 would become different times.
     config.options_mut().execution.parquet.coerce_int96 = Some("us".into());
     SessionContext::new_with_config(config)
 }
@@ -88,16 +89,16 @@ fn no_table(location: &Location) -> Error {
     Error::storage(format!("{}: there is no Delta table here", location.display()))
 }
 
-/// What DataFusion reads and then leaves out, so that the answer would be one to another question.
+/// Clauses that DataFusion parses and then ignores. The answer would belong to a different question.
 struct LeftOut;
 
 impl Visitor for LeftOut {
     type Break = (&'static str, &'static str);
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
-        const VERSION: (&str, &str) = ("VERSION AS OF and TIMESTAMP AS OF are", "The newest version is what is read.");
+        const VERSION: (&str, &str) = ("VERSION AS OF and TIMESTAMP AS OF are", "The newest version is read.");
         const SAMPLE: (&str, &str) =
-            ("TABLESAMPLE is", "For some of the rows say LIMIT, or WHERE with a condition on a key.");
+            ("TABLESAMPLE is", "To read some of the rows, use LIMIT, or WHERE with a condition on a key.");
         match table {
             TableFactor::Table { version: Some(_), .. } => ControlFlow::Break(VERSION),
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
@@ -121,7 +122,7 @@ impl Visitor for LeftOut {
 
 fn refuse_left_out(ctx: &SessionContext, text: &str) -> Result<()> {
     let state = ctx.state();
-    // What cannot be read is told by what runs it.
+    // If the text cannot be parsed, the engine below reports the error.
     let Ok(Statement::Statement(read)) = state.sql_to_statement(text, &state.config().options().sql_parser.dialect)
     else {
         return Ok(());
@@ -132,8 +133,8 @@ fn refuse_left_out(ctx: &SessionContext, text: &str) -> Result<()> {
     }
 }
 
-/// Runs SQL over named tables; tables that the text does not name are not opened. What is let through is planned by recursion: it wants a
-/// thread with room (`python::door` has one), and so do those of the runtime.
+/// Runs SQL over named tables. Tables that the text does not use are not opened. Planning is recursive: it needs a
+/// thread with a large stack. `python::door` has one, and the threads of the runtime have one, too.
 pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     crate::expr::check_statement(text)?;
     let ctx = context();
@@ -147,7 +148,7 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     }
     let explain = |e: datafusion::error::DataFusionError| {
         let root = e.find_root().to_string().replace("datafusion.public.", "");
-        // A hint about a setting of DataFusion's helps nobody here.
+        // Hints about settings of DataFusion do not help here.
         let root = root.split(" To implicitly").next().unwrap_or(&root).trim_end().to_string();
         let known = match root.contains("not found") && root.contains("table") {
             true => format!(" Tables: {}.", names.join(", ")),
@@ -165,7 +166,7 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     plain(&schema, batches)
 }
 
-/// A whole Delta table.
+/// Reads a whole Delta table.
 pub async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
     let ctx = context();
     register(&ctx, "t", Source::Delta(location.clone(), version)).await?;
@@ -176,7 +177,7 @@ pub async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
     plain(&schema, batches)
 }
 
-/// The types that bayou hands out: no views, no dictionaries, timestamps in microseconds.
+/// The types that bayou returns: no views, no dictionaries, timestamps in microseconds.
 pub fn plain_type(t: &DataType) -> DataType {
     let field = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_data_type(plain_type(f.data_type())));
     match t {

@@ -1,4 +1,4 @@
-//! Made-up events to try things with: the same seed gives the same rows.
+//! Simulated events. The same seed gives the same rows.
 
 use crate::{
     error::{Error, Result},
@@ -12,34 +12,35 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{fmt::Write, sync::Arc, sync::LazyLock, time::Duration};
 
-/// Fitness trackers that report a pulse. What the defaults are, `FitnessOptions::new` says.
+/// Fitness trackers that report a pulse. `FitnessOptions::new` has the defaults.
 #[derive(Debug, Clone)]
 pub struct FitnessOptions {
     pub rows: u64,
     pub seed: u64,
-    /// The first row's time; rows follow `interval` apart.
+    /// The time of the first row. The following rows are `interval` apart.
     pub start: EventTime,
     pub interval: Duration,
-    /// Rows come out of order: a row's time lies back by up to so much.
+    /// Rows are out of order: the time of a row can be earlier by up to this duration.
     pub disorder: Duration,
-    /// This share of the rows is late by `late_by` on top.
+    /// This share of the rows is late by `late_by` in addition.
     pub late_fraction: f64,
     pub late_by: Duration,
-    /// The region whose resting pulse drifts up; None for a healthy country.
+    /// The region whose resting pulse rises. None means no outbreak.
     pub fever_region: Option<String>,
-    /// From this share of the rows on.
+    /// The fever begins after this share of the rows.
     pub fever_start: f64,
-    /// Beats per minute that the fever adds by the last row.
+    /// Beats per minute that the fever adds at the last row.
     pub fever_bpm: f64,
-    /// Share of rows with model 'undef'.
+    /// The share of rows with model 'undef'.
     pub undef_fraction: f64,
-    /// Share of rows with a pulse of 0.
+    /// The share of rows with a pulse of 0.
     pub zero_fraction: f64,
     pub batch_rows: usize,
 }
 
 impl FitnessOptions {
-    /// Rows 10 ms apart that end at `now`, so that a notebook sees fresh data and a watermark that is not ahead of its clock.
+    /// Rows that are 10 ms apart and end at `now`. So a notebook sees recent data, and the watermark is not ahead of
+    /// the clock.
     pub fn new(rows: u64, seed: u64, now: EventTime) -> Self {
         let interval = Duration::from_millis(10);
         let span = interval.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX));
@@ -64,7 +65,7 @@ impl FitnessOptions {
 const MODELS: [&str; 6] = ["runner-1", "runner-2", "swim-pro", "bike-x", "classic", "classic-s"];
 const COLORS: [&str; 6] = ["black", "white", "red", "blue", "green", "silver"];
 const VERSIONS: [&str; 5] = ["1.0.0", "1.0.1", "1.1.0", "2.0.0", "2.0.1"];
-/// Where the trackers are, and how many of a hundred.
+/// The regions, and how many of a hundred trackers each has.
 const REGIONS: [(&str, u32); 8] = [
     ("Bayern", 16),
     ("Berlin", 8),
@@ -75,7 +76,7 @@ const REGIONS: [(&str, u32); 8] = [
     ("Sachsen", 8),
     ("Schleswig-Holstein", 10),
 ];
-/// Resting to running: the pulse is normal around this.
+/// The activity, from resting to running, and the mean pulse in it.
 const MEAN_BPM: f64 = 90.0;
 const SPREAD_BPM: f64 = 15.0;
 
@@ -110,17 +111,17 @@ impl Fitness {
             ("zero_fraction", options.zero_fraction),
         ] {
             if !(0.0..=1.0).contains(&share) {
-                return Err(Error::config(format!("{name} must lie between 0 and 1, not be {share}.")));
+                return Err(Error::config(format!("{name} must be between 0 and 1, not {share}")));
             }
         }
         if options.batch_rows == 0 {
-            return Err(Error::config("batch_rows must be at least 1."));
+            return Err(Error::config("batch_rows must be at least 1"));
         }
         let fever = match &options.fever_region {
             None => None,
             Some(wanted) => Some(REGIONS.iter().position(|(name, _)| name == wanted).ok_or_else(|| {
                 let names: Vec<_> = REGIONS.iter().map(|(name, _)| *name).collect();
-                Error::config(format!("No region '{wanted}' is simulated; there are {}.", names.join(", ")))
+                Error::config(format!("there is no simulated region '{wanted}'. The regions are {}.", names.join(", ")))
             })?),
         };
         let random = ChaCha8Rng::seed_from_u64(options.seed);
@@ -131,7 +132,7 @@ impl Fitness {
         SCHEMA.clone()
     }
 
-    /// How far the fever has come by this row, from 0 to 1.
+    /// The progress of the fever at this row, from 0 to 1.
     fn fever_at(&self, row: u64) -> f64 {
         let begin = self.options.fever_start * self.options.rows as f64;
         let length = self.options.rows as f64 - begin;
@@ -160,10 +161,10 @@ impl Fitness {
         let (mut bpm, mut kcal) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for row in self.next..self.next + rows as u64 {
             time.push(self.time_of(row));
-            // One draw serves several small choices: the generator is what takes the time.
+            // One random number serves several small choices, because the generator needs most of the time.
             let draw = self.random.next_u64();
             let tracker = draw & 0xFFFF;
-            // Writing into a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(ip, "10.{}.{}.{}", tracker & 3, (tracker >> 2) & 255, (tracker >> 10) & 63);
             ip.append_value("");
             // A tracker keeps its model, colour, version and region.
@@ -201,7 +202,7 @@ impl Fitness {
     }
 }
 
-/// True in `share` of the cases, from the lowest 16 bits of a draw.
+/// True with probability `share`, from the lowest 16 bits of a random number.
 fn chance(draw: u64, share: f64) -> bool {
     ((draw & 0xFFFF) as f64) < share * 65_536.0
 }
@@ -217,7 +218,8 @@ fn region_of(percent: u32) -> usize {
         .unwrap_or(REGIONS.len() - 1)
 }
 
-/// Nearly normal with mean 0 and spread 1: the sum of twelve 10-bit draws (Irwin–Hall), from two numbers instead of logarithms.
+/// Nearly normally distributed with mean 0 and spread 1: the sum of twelve 10-bit numbers (Irwin–Hall), from two random
+/// numbers and without logarithms.
 fn gaussian(random: &mut impl Rng) -> f64 {
     let mut sum = 0;
     for _ in 0..2 {

@@ -1,12 +1,13 @@
-//! Room for what goes as deep as a text of the user's: parsing, planning, and freeing what came of it.
+//! A large stack for code whose depth follows a text that the user wrote: parsing, planning, and dropping the result.
 //!
-//! Threads differ: Python's may have 256 KiB, ours have 2 MiB. So whatever walks such a text begins here, on a stack of a known size.
-//! With a limit on the text's depth before it, nothing a user writes can end the process.
+//! Threads have different stacks: Python's can have 256 KiB, ours have 2 MiB. So every walk over such a text begins
+//! here, on a stack of a known size. The depth of the text is limited before. So nothing that a user writes can end the
+//! process.
 
-/// What a walk over a text of the greatest depth that is let through takes, several times over.
+/// Several times the stack that a walk over the deepest allowed text needs.
 const ROOM: usize = 64 << 20;
 
-/// Runs `f` on a stack with room.
+/// Runs `f` on a large stack.
 pub fn with_room<T>(f: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(ROOM / 2, ROOM, f)
 }

@@ -8,7 +8,7 @@ import sys as _sys
 
 from bayou import _interpreter
 
-_interpreter.check()  # before anything that could not be taken back
+_interpreter.check()  # first, because the imports below cannot be undone
 
 from bayou import _core, testing  # noqa: E402
 from bayou._connect import connect, simulate  # noqa: E402
@@ -50,8 +50,8 @@ from bayou._core import (  # noqa: E402
 )
 from bayou.pipeline import Pipeline, repair  # noqa: E402
 
-# The helper of the embedded broker finds bayou where this process found it, and looks for modules nowhere near the working directory,
-# where anybody's uuid.py may lie (-P is Python 3.11's; before, the empty entry is taken off).
+# The helper process of the embedded broker imports bayou from the same place as this process. It does not search the working directory,
+# where a stranger's uuid.py can be (-P exists since Python 3.11; for older versions the empty entry is removed).
 _core._set_launcher(
     [
         _sys.executable,

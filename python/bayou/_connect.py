@@ -1,4 +1,4 @@
-"""`connect` and `simulate`: what their arguments mean is Python's to sort out."""
+"""`connect` and `simulate`: their arguments are interpreted in Python."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def connect(
     """Connect to a Kafka cluster.
 
     Args:
-        target: An address ("host:9092"), or a dict of librdkafka's properties. Left out: the embedded broker, one per
-            user of this machine and `name`, shared by all kernels, in memory, gone a few seconds after its last user.
-            None, "" and {} are refused: an unset variable must never read an empty broker.
-        name: Which embedded broker.
-        schema_registry: Not in this version; given, it is refused.
+        target: An address ("host:9092"), or a dict of librdkafka properties. Without it: the embedded broker. There is one for each
+            user of this machine and each `name`. It is in memory, all kernels share it, and it ends a few seconds after its last user.
+            None, "" and {} are refused, because an unset variable must never read an empty broker.
+        name: The name of the embedded broker.
+        schema_registry: Refused; this version does not support schema registries.
 
     Raises:
-        ConnectionError: The cluster does not answer within 10 seconds; the message names its address.
-        AuthError: It refuses the credentials.
-        ConfigError: A property is unknown, or one that bayou sets itself.
+        ConnectionError: The cluster does not answer within 10 seconds. The message names its address.
+        AuthError: The cluster refuses the credentials.
+        ConfigError: A property is unknown, or bayou sets it itself.
 
     Example:
         >>> kafka = bayou.connect()
         >>> kafka = bayou.connect("localhost:9092")
     """
     if schema_registry is not None:
-        raise _core.ConfigError("schema_registry= is not in this version: formats are json and raw")
+        raise _core.ConfigError("schema_registry= is not in this version. The formats are json and raw.")
     return _core._connect(True if target is _EMBEDDED else target, name)
 
 
@@ -56,28 +56,29 @@ def simulate(
     zero: float = 0.05,
     columns: int | None = None,
 ) -> Any:
-    """Made-up events, the same for the same seed, as an Arrow stream (PyCapsule) that `produce` takes.
+    """Simulate events, as an Arrow stream (PyCapsule) that `produce` takes. The same seed gives the same events.
 
-    `simulate("fitness")` is fitness trackers that report a pulse: ip, time, version, model, color, heart_bpm, kcal, region.
+    `simulate("fitness")` simulates fitness trackers that report a pulse: ip, time, version, model, color, heart_bpm, kcal, region.
 
     Args:
         what: "fitness".
-        rows: How many.
-        seed: Another seed, other rows.
-        start: Time of the first row (aware datetime). Default: so that the last row is now.
-        interval: Time between rows. Default 10 milliseconds.
-        disorder: Rows come out of order by up to so much.
-        late: Share of rows that are late by `late_by` (default 5 minutes) on top.
-        fever_region: The region whose pulse drifts up from `fever_start` (share of the rows) on; None for no outbreak.
-        undef: Share of rows with model 'undef'.
-        zero: Share of rows with a pulse of 0.
-        columns: Only the first so many columns (7: without region).
+        rows: The number of rows.
+        seed: A different seed gives different rows.
+        start: The time of the first row (an aware datetime). Default: such that the time of the last row is now.
+        interval: The time between rows. Default 10 milliseconds.
+        disorder: Rows are out of order by up to this time.
+        late: The share of rows that are late by `late_by` (default 5 minutes) in addition.
+        fever_region: The region whose pulse rises. None means no outbreak.
+        fever_start: The share of rows after which the pulse begins to rise.
+        undef: The share of rows with model 'undef'.
+        zero: The share of rows with a pulse of 0.
+        columns: Only this many columns, from the left (7: without region).
 
     Example:
         >>> kafka.produce("fitness-tracker", bayou.simulate("fitness", rows=200_000), key="ip")
     """
     if what != "fitness":
-        raise _core.ConfigError(f'simulate({what!r}): there is "fitness"')
+        raise _core.ConfigError(f'simulate({what!r}) does not exist. Use simulate("fitness").')
     return _core._simulate_fitness(
         rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns
     )

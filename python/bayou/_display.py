@@ -1,6 +1,6 @@
-"""What a notebook shows: tables, connections, and a panel that is updated in place while a query runs.
+"""HTML for notebooks: tables, connections, and a panel that is updated in place while a query runs.
 
-In a plain script or a scheduled job the same is said by sparse lines of the logger "bayou".
+In a plain script or a scheduled job, the logger "bayou" writes a line from time to time instead.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def connection_html(connection: _core.Connection) -> str:
         body = _rows_html(topics.columns, topics.to_dicts(_ROWS), len(topics))
     except Exception as error:  # a repr must not fail
         body = f'<div class="bad">{html.escape(str(error))}</div>'
-    note = '<div class="dim">in memory: gone a few seconds after its last user</div>' if connection.is_embedded else ""
+    note = '<div class="dim">in memory; ends a few seconds after its last user</div>' if connection.is_embedded else ""
     return f'{_STYLE}<div class="bayou"><div>{head}</div>{note}{body}</div>'
 
 
@@ -93,7 +93,7 @@ def _number(n: float) -> str:
     return f"{n:,.0f}"
 
 
-# Runs whose panel has just ended, and when: as a cell's last expression the Query would show the same once more.
+# Runs whose panel has just ended, and when. A Query that is the last expression of a cell would show the same panel a second time.
 _ended: dict[str, float] = {}
 
 
@@ -157,7 +157,7 @@ def _query_html(query: _core.Query) -> str:
 
 
 def _in_notebook() -> bool:
-    """A kernel with a front end that shows HTML; a terminal's IPython does not."""
+    """Whether the front end of this kernel shows HTML. IPython in a terminal does not."""
     ipython = sys.modules.get("IPython")
     if ipython is None:
         return False
@@ -174,7 +174,7 @@ class _Html:
 
 
 class Panel:
-    """Shows a query, in place and at most twice a second in a notebook, as sparse log lines elsewhere."""
+    """Shows a query. In a notebook the panel is updated in place, at most twice a second. Elsewhere there are a few log lines."""
 
     def __init__(self, query: _core.Query, block: bool) -> None:
         self._query = query
@@ -209,7 +209,7 @@ def _line(query: _core.Query) -> str:
 
 
 class Progress:
-    """One line that counts up."""
+    """One line with a counter."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -1,4 +1,4 @@
-"""To and from pandas, pyarrow and polars; each is imported only when it is asked for."""
+"""Conversions to and from pandas, pyarrow and polars. Each package is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bayou import _core
 
 
 def _missing(package: str, call: str) -> ImportError:
-    return ImportError(f"{call} needs {package}, which is not installed: pip install {package}")
+    return ImportError(f"{call} needs {package}, which is not installed. Run: pip install {package}")
 
 
 def to_arrow(table: _core.Table) -> Any:
@@ -57,13 +57,13 @@ def to_pandas(table: _core.Table) -> Any:
         if pa.types.is_boolean(field.type) and column.null_count:
             frame[field.name] = frame[field.name].astype("boolean")
         if pa.types.is_nested(field.type) and any(_loses(chunk, pa) for chunk in column.chunks):
-            # pyarrow makes floats of whole numbers beside NULL, and 2**53 + 1 another number.
+            # pyarrow converts whole numbers next to NULL to floats, which changes 2**53 + 1.
             frame[field.name] = pd.Series(table.column(field.name), index=frame.index, dtype=object)
     return frame
 
 
 def _loses(array: Any, pa: Any) -> bool:
-    """Whether whole numbers lie beside NULL within lists, maps and structs."""
+    """Whether lists, maps or structs contain whole numbers next to NULL."""
     kind = array.type
     if pa.types.is_struct(kind):
         return any(_loses(array.field(i), pa) for i in range(kind.num_fields))
@@ -87,7 +87,7 @@ _PANDAS_TYPES = {
 
 
 def _to_pandas_plain(table: _core.Table, pd: Any) -> Any:
-    """Without pyarrow: value by value."""
+    """Converts value by value, without pyarrow."""
     columns = {}
     for name, ddl in zip(table.columns, table.schema.types, strict=True):
         values = table.column(name)
@@ -106,7 +106,7 @@ def to_polars(table: _core.Table) -> Any:
 
 
 def check_input(kind: str, call: str) -> None:
-    """That what a function is to be given can be made."""
+    """Checks that the package for a function's input is installed."""
     package = {"arrow": "pyarrow", "pandas": "pandas", "polars": "polars"}.get(kind)
     if package is None:
         return
@@ -117,7 +117,7 @@ def check_input(kind: str, call: str) -> None:
 
 
 def as_input(rows: Any, kind: str) -> Any:
-    """Rows as a user's function wants them; a batch stays a batch, a table a table."""
+    """Converts rows to the type that a user's function gets. A batch stays a batch, and a table stays a table."""
     if kind == "pandas":
         return to_pandas(rows)
     if kind == "polars":
@@ -134,18 +134,18 @@ def as_input(rows: Any, kind: str) -> Any:
 
 
 def is_pandas(rows: Any) -> bool:
-    """A frame of pandas: what it hands out as Arrow by itself has its index for a column."""
+    """Whether rows are a pandas frame. Its own Arrow export has the index as a column."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(rows, pandas.DataFrame)
 
 
 def handed_out(rows: Any) -> Any:
-    """A frame as what hands its columns out as Arrow, and nothing else; other rows as they are."""
+    """Converts a frame to an object that exports exactly its columns as Arrow. Other rows stay unchanged."""
     if is_pandas(rows):
         return from_pandas(rows)
     polars = sys.modules.get("polars")
     if polars is not None and isinstance(rows, polars.DataFrame) and any("Null" in str(t) for t in rows.dtypes):
-        # Its own way out for a column of nothing but NULL is not Arrow's.
+        # polars exports a column that contains only NULL in a form that is not Arrow's.
         return rows.to_arrow()
     if hasattr(rows, "iloc") and not hasattr(rows, "__arrow_c_stream__"):
         return from_pandas(rows)
@@ -153,16 +153,16 @@ def handed_out(rows: Any) -> Any:
 
 
 def as_arrow(rows: Any) -> Any:
-    """Rows at hand as something that hands out Arrow."""
+    """Converts rows in memory to an object that exports Arrow."""
     rows = handed_out(rows)
     if hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
         return rows
     return from_python(rows)
 
 
-# Called from threads of the core's, each as one call: nothing but Python lies between the core and the user's function.
+# The core calls these functions from its own threads, each as one call. Only Python code is between the core and the user's function.
 def call(function: Any, rows: Any, kind: str, names: list[str]) -> tuple[Any, dict[str, list[Any]] | None]:
-    """What a function made of the rows: columns in Arrow, columns as lists of Python's values; no rows have no columns."""
+    """Calls a function. Returns its columns in Arrow and its columns as lists of Python values. A result without rows has no columns."""
     made = function(as_input(rows, kind))
     if made is None:
         raise TypeError("it returned None; return the rows")
@@ -178,8 +178,10 @@ def call_groups(function: Any, groups: list[Any], kind: str) -> list[Any]:
 
 
 def columns(made: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] | None]:
-    """Rows by a user's function: (something that hands out Arrow or None, lists by name or None). Nothing is guessed that the core,
-    which knows the types that were announced, can read itself."""
+    """Converts the result of a user's function to (an object that exports Arrow or None, lists by name or None).
+
+    The core knows the announced types. So this function does not guess a type that the core can read itself.
+    """
     if is_pandas(made):
         return _of_pandas(made, names)
     made = handed_out(made)
@@ -195,13 +197,13 @@ def columns(made: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] | No
     count = 0
     for number, row in enumerate(made):
         if not isinstance(row, Mapping):
-            raise TypeError(f"row {number} of what it returned is {type(row).__name__}; dicts are wanted")
-        # A field may be left out, and is NULL then; one that is spelt otherwise is a mistake.
+            raise TypeError(f"row {number} of the result is {type(row).__name__}, not a dict")
+        # A missing field is NULL. A field with a different spelling is a mistake.
         missing = [name for name in names if name not in row]
         unknown = [str(name) for name in row if name not in lists] if missing else []
         if unknown:
             raise ValueError(
-                f"row {number} of what it returned has no {missing[0]!r} (schema= announces it), but {unknown[0]!r}"
+                f"row {number} of the result has no {missing[0]!r}, which schema= announces, but it has {unknown[0]!r}"
             )
         for name in names:
             lists[name].append(row.get(name))
@@ -213,7 +215,7 @@ def _of_pandas(frame: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] 
     if not len(frame):
         return None, None
     if not frame.columns.is_unique:
-        raise ValueError(f"it returned a frame with a column twice: {list(frame.columns)}")
+        raise ValueError(f"it returned a frame with two columns of the same name: {list(frame.columns)}")
     _announced(frame.columns, names)
     lists = {name: _objects(frame[name]) for name in names if frame[name].dtype == object}
     typed = [name for name in names if name not in lists]
@@ -223,11 +225,11 @@ def _of_pandas(frame: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] 
 def _announced(has: Any, names: list[str]) -> None:
     for name in names:
         if name not in has:
-            raise ValueError(f"it returned no column {name!r} (schema= announces it); it returned {list(has)}")
+            raise ValueError(f"it returned no column {name!r}, which schema= announces. It returned {list(has)}.")
 
 
 def _objects(series: Any) -> list[Any]:
-    """Values of a column of objects, where pandas has NaN for what is missing."""
+    """Values of a column of objects. pandas has NaN for missing values there."""
     return [None if isinstance(value, float) and value != value else value for value in series.tolist()]
 
 
@@ -240,7 +242,7 @@ def _of_columns(made: Mapping[Any, Any], names: list[str]) -> tuple[Any, dict[st
         elif hasattr(values, "iloc"):
             lists[name] = _objects(values)
         elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-            raise TypeError(f"column {name!r} of what it returned is {type(values).__name__}; a list is wanted")
+            raise TypeError(f"column {name!r} of the result is {type(values).__name__}, not a list")
         else:
             lists[name] = list(values)
     if len({len(column) for column in (*typed.values(), *lists.values())}) > 1:
@@ -256,7 +258,7 @@ def _of_columns(made: Mapping[Any, Any], names: list[str]) -> tuple[Any, dict[st
 
 
 def from_pandas(frame: Any) -> Any:
-    """A frame of pandas as Arrow; its index is left out, as in to_csv(index=False)."""
+    """Converts a pandas frame to Arrow. The index is left out, as in to_csv(index=False)."""
     try:
         import pyarrow as pa
     except ImportError as error:
@@ -265,7 +267,7 @@ def from_pandas(frame: Any) -> Any:
 
 
 def from_python(rows: Any) -> Any:
-    """A list of dicts, or a dict of lists, as Arrow."""
+    """Converts a list of dicts, or a dict of lists, to Arrow."""
     try:
         import pyarrow as pa
     except ImportError as error:
@@ -275,19 +277,20 @@ def from_python(rows: Any) -> Any:
         return pa.table({str(name): values for name, values in typed.items()})
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
         raise TypeError(
-            f"rows are wanted (Arrow, a frame, a list of dicts, a dict of lists), not {type(rows).__name__}"
+            f"{type(rows).__name__} is not a collection of rows. Give Arrow, a frame, a list of dicts, or a dict of lists."
         )
     rows = list(rows)
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise TypeError(f"row {number} is {type(row).__name__}; dicts are wanted")
-    # pyarrow takes the names from the first row; a field that only later rows have would be lost.
+            raise TypeError(f"row {number} is {type(row).__name__}, not a dict")
+    # pyarrow takes the names from the first row only. A field that only later rows have would be lost.
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pa.table({str(name): _array(name, [row.get(name) for row in rows], pa) for name in names})
 
 
 def _array(name: Any, values: Sequence[Any], pa: Any) -> Any:
-    """The values in the one type that holds them all, or an error that names the first that does not go with those before it."""
+    """Converts the values to the one type that fits all of them. Otherwise the error names the first value that does not fit the values
+    before it."""
     pandas = sys.modules.get("pandas")
     if pandas is not None:
         values = [None if v is pandas.NA or v is pandas.NaT else v for v in values]

@@ -1,4 +1,4 @@
-"""Refuses to be imported in a subinterpreter: the core has threads and state that belong to the process."""
+"""Refuses the import in a subinterpreter, because the core has threads and state that belong to the process."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def _is_main() -> bool:
 def check() -> None:
     if not _is_main():
         raise ImportError(
-            "bayou runs in the main interpreter only: its threads and Kafka clients belong to the process. "
-            'Import it there, or in a process of its own (multiprocessing with "spawn").'
+            "bayou runs in the main interpreter only, because its threads and Kafka clients belong to the process. "
+            'Import it there, or in a separate process (multiprocessing with "spawn").'
         )

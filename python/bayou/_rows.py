@@ -1,4 +1,4 @@
-"""Dicts to JSON text, in chunks, for `produce`; and what a value of a type that JSON does not know is."""
+"""Converts dicts to JSON text, in chunks, for `produce`. Also decides how values without a JSON type are written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bayou import _core
 
 _CHUNK = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_FINER = "the time is finer than a microsecond. Round it first, so that nothing is lost unseen."
+_FINER = "the time is finer than a microsecond. Round it first, so that no digit is lost silently."
 
 
 def _since(value: datetime) -> int:
@@ -26,9 +26,9 @@ def _since(value: datetime) -> int:
 
 
 def scalar(value: Any) -> tuple[str, Any]:
-    """What a value is, and the value in a plain type: called for whatever is no plain number, text, list or dict.
+    """Returns the kind of a value, and the value in a plain type. Called for values that are not a plain number, text, list or dict.
 
-    Nothing is rounded: what does not fit is a TypeError or a ValueError that says what to do.
+    Nothing is rounded. A value that does not fit is a TypeError or a ValueError with the remedy.
     """
     pandas = sys.modules.get("pandas")
     if pandas is not None and (value is pandas.NA or value is pandas.NaT):
@@ -44,7 +44,7 @@ def scalar(value: Any) -> tuple[str, Any]:
         return "date", value.toordinal() - 719_163
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise ValueError(f"{value} has no JSON form. Replace it, for example with None.")
+            raise ValueError(f"{value} does not have a JSON form. Replace it, for example with None.")
         text = format(value, "f")
         return "number", text.lstrip("-") if value.is_zero() else text
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -61,23 +61,23 @@ def scalar(value: Any) -> tuple[str, Any]:
         return "float", float(value)
     if isinstance(value, time):
         if value.tzinfo is not None:
-            raise TypeError("a time of day with a zone has no JSON form: publish it as text")
+            raise TypeError("a time of day with a zone does not have a JSON form. Publish it as text.")
         return "time", ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
     if isinstance(value, timedelta):
-        raise TypeError("a duration has no JSON form: convert it to a number of seconds or to text")
+        raise TypeError("a duration does not have a JSON form. Convert it to a number of seconds or to text.")
     if isinstance(value, (set, frozenset)):
-        raise TypeError("a set has no order and no JSON form: publish a list of it")
+        raise TypeError("a set does not have an order or a JSON form. Publish a list instead.")
     for name in ("as_py", "to_pylist", "to_list", "tolist"):  # Arrow's scalars and arrays, series
         convert = getattr(value, name, None)
         if callable(convert):
             found = convert()
             if type(found) is not type(value):
                 return _told(found)
-    raise TypeError(f"{type(value).__name__} has no JSON form: publish str() of it, or leave it out")
+    raise TypeError(f"{type(value).__name__} does not have a JSON form. Publish str() of it, or leave it out.")
 
 
 def _told(value: Any) -> tuple[str, Any]:
-    """The same for a plain value."""
+    """Like `scalar`, but also for plain values."""
     if value is None:
         return "none", None
     if isinstance(value, bool):
@@ -87,7 +87,7 @@ def _told(value: Any) -> tuple[str, Any]:
 
 def _of_numpy(value: Any, numpy: Any) -> tuple[str, Any]:
     if isinstance(value, numpy.ndarray):
-        # One by one, so that each keeps its own type.
+        # One value after the other, so that each keeps its own type.
         return _told(value[()]) if value.ndim == 0 else ("list", list(value))
     if isinstance(value, numpy.datetime64):
         if numpy.isnat(value):
@@ -101,7 +101,7 @@ def _of_numpy(value: Any, numpy: Any) -> tuple[str, Any]:
             raise ValueError(_FINER if finer else "the time is out of range for TIMESTAMP")
         return "timestamp", int(micros.astype(numpy.int64))
     if isinstance(value, numpy.timedelta64):
-        raise TypeError("a duration has no JSON form: convert it to a number of seconds or to text")
+        raise TypeError("a duration does not have a JSON form. Convert it to a number of seconds or to text.")
     if isinstance(value, numpy.bool_):
         return "bool", bool(value)
     if isinstance(value, numpy.integer):
@@ -111,17 +111,17 @@ def _of_numpy(value: Any, numpy: Any) -> tuple[str, Any]:
     if isinstance(value, numpy.floating):
         plain = float(value)
         if plain != value and value == value:
-            raise ValueError(f"{type(value).__name__} holds more digits than DOUBLE: round it first")
+            raise ValueError(f"{type(value).__name__} has more digits than DOUBLE. Round it first.")
         return "float", plain
     if isinstance(value, str):
         return "text", str.__str__(value)
     if isinstance(value, bytes):
         return "bytes", bytes(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form: convert it to numbers or to text")
+    raise TypeError(f"{type(value).__name__} does not have a JSON form. Convert it to numbers or to text.")
 
 
 def _timestamp(value: Any, column: str, row: int) -> int | None:
-    """A message's timestamp in microseconds; a whole number is milliseconds."""
+    """The timestamp of a message in microseconds. A whole number in the column is milliseconds."""
     if value is None:
         return None
     tag, plain = ("int", value) if type(value) is int else _told(value)
@@ -134,8 +134,7 @@ def _timestamp(value: Any, column: str, row: int) -> int | None:
     if tag == "int":
         return int(plain) * 1000
     raise _core.SchemaError(
-        f"column '{column}', row {row}: it is to be the timestamp and must be a time or a number of milliseconds, "
-        f"not {type(value).__name__}"
+        f"column '{column}', row {row}: the timestamp must be a time or a number of milliseconds, not {type(value).__name__}"
     )
 
 
@@ -146,12 +145,12 @@ def _partition(value: Any, column: str, row: int) -> int | None:
         return operator.index(value)
     except TypeError:
         raise _core.SchemaError(
-            f"column '{column}', row {row}: it is to say the partition and must be a whole number, not {type(value).__name__}"
+            f"column '{column}', row {row}: the partition must be a whole number, not {type(value).__name__}"
         ) from None
 
 
 class SourceFailed(Exception):
-    """What the rows' own iterator raised is the cause."""
+    """The iterator of the rows raised an exception, which is the `__cause__`."""
 
 
 def encoded(
@@ -163,11 +162,13 @@ def encoded(
     rate: float | None,
     value: str | None,
 ) -> Iterator[dict[str, Any]]:
-    """Chunks of messages. The rows before one that fails are handed out first: what is published ends where the error says."""
+    """Yields chunks of messages. The rows before a failing row are yielded first, so the published rows end where the error says."""
     if isinstance(rows, (Mapping, str, bytes)) or not isinstance(rows, Iterable):
-        raise _core.SchemaError("an Arrow stream, a pandas frame, or an iterable of dicts is wanted")
+        raise _core.SchemaError(
+            f"{type(rows).__name__} is not a collection of rows. Give an Arrow stream, a pandas frame, or an iterable of dicts."
+        )
     source = iter(rows)
-    # At a rate, a chunk is what a tenth of a second sends, so that rows do not wait to become many.
+    # With a rate, a chunk has the rows of a tenth of a second, so that rows do not wait for a full chunk.
     size = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate / 10)))
     number = 0
     failed: BaseException | None = None
@@ -228,12 +229,12 @@ def encoded(
 
 def _no_row(row: Any, number: int) -> str:
     if row is None:
-        return f"row {number} is None; to publish tombstones pass an Arrow table with a column for value="
-    return f"row {number} is {type(row).__name__}; dicts are wanted"
+        return f"row {number} is None. To publish tombstones, give an Arrow table with a column for value=."
+    return f"row {number} is {type(row).__name__}, not a dict"
 
 
 def _as_is(value: Any, column: str, row: int) -> bytes | None:
-    """A value that goes out as it stands; None is a tombstone."""
+    """A value that is published unchanged. None is a tombstone."""
     if value is None or isinstance(value, bytes):
         return value
     if isinstance(value, (bytearray, memoryview)):
@@ -241,7 +242,7 @@ def _as_is(value: Any, column: str, row: int) -> bytes | None:
     if isinstance(value, str):
         return value.encode()
     raise _core.SchemaError(
-        f"column '{column}', row {row}: value= names a field that is {type(value).__name__}; str, bytes or None is wanted"
+        f"column '{column}', row {row}: the field of value= must be str, bytes or None, not {type(value).__name__}"
     )
 
 
@@ -249,5 +250,5 @@ def _field(row: Mapping[str, Any], name: str, number: int, what: str) -> Any:
     if name in row:
         return row[name]
     raise _core.SchemaError(
-        f"row {number} has no field {name!r} for the {what}; it has {', '.join(map(repr, map(str, row)))}"
+        f"row {number} has no field {name!r} for the {what}. Its fields are {', '.join(map(repr, map(str, row)))}."
     )

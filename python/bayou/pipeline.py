@@ -1,4 +1,4 @@
-"""Several tables in one pass over a topic."""
+"""Several tables from one pass over a topic."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _Definition = Callable[[], _core.Stream]
 class Pipeline:
     """Tables that are written together, from one pass over their topics.
 
-    Constructing it does no I/O; `sql`, `read` and `tables` also work in a kernel that defined nothing.
+    The constructor does no I/O. `sql`, `read` and `tables` also work in a kernel that did not define any tables.
 
     Args:
-        name: The pipeline's name; its checkpoint and quarantine table are named after it.
-        root: The folder (path or cloud URL) under which each table has a folder of its own.
-        checkpoint_location: Where the checkpoint lies. Default `<root>/_bayou`.
-        storage_options: Options of a cloud store, as delta-rs names them.
+        name: The name of the pipeline. Its checkpoint and its quarantine table get this name.
+        root: The folder (path or cloud URL) that contains one folder for each table.
+        checkpoint_location: The folder of the checkpoint. Default `<root>/_bayou`.
+        storage_options: Options of a cloud store, with the names of delta-rs.
 
     Example:
         >>> lake = bayou.Pipeline("heart_stream", "lake/heart_stream")
@@ -58,24 +58,24 @@ class Pipeline:
     @overload
     def table(self, name: str | None = None, /, **options: Any) -> Callable[[_Definition], _Definition]: ...
     def table(self, name: Any = None, stream: Any = None, /, **options: Any) -> Any:
-        """Define a table: `lake.table("name", stream)`, or as a decorator, plain or called.
+        """Define a table: `lake.table("name", stream)`. Also a decorator, with or without parentheses.
 
-        A decorated function takes no argument, returns a Stream, and is called when the pipeline runs.
-        Defining a name again replaces it, as re-running a cell does.
+        A decorated function takes no argument and returns a Stream. It is called when the pipeline runs. A second definition of the
+        same name replaces the first one, so you can run a cell again.
 
         Args:
-            name: The table's name (default: the function's).
-            stream: What is written to it.
-            output_mode: "append", "update" or "complete". Default: append, and complete for an aggregate without a window.
+            name: The name of the table. Default: the name of the function.
+            stream: The rows of the table.
+            output_mode: "append", "update" or "complete". Default: append; complete for an aggregate without a window.
             partition_by: Columns.
-            table_name: Delta's own name of the table. Default: `name`.
-            comment: The table's comment.
-            schema_mode: "merge" adds new columns to a table that exists.
-            start: For a table that is new in a pipeline that has run before: "now" (only what comes from now on), or
-                "earliest" (it is filled from the earliest offset first, while the others wait).
+            table_name: The name of the table in Delta's metadata. Default: `name`.
+            comment: The comment of the table.
+            schema_mode: "merge" adds new columns to an existing table.
+            start: For a new table in a pipeline that has run before: "now" (only new messages), or "earliest" (the table is filled
+                from the earliest offset first, while the others wait).
         """
         if name is None:
-            name = options.pop("name", None)  # @lake.table(name="…"), as Delta Live Tables has it
+            name = options.pop("name", None)  # @lake.table(name="…"), as in Delta Live Tables
         for option in options:
             if option not in _OPTIONS:
                 raise TypeError(f"table() has no argument {option!r}.{_hint(option, options[option])}")
@@ -84,7 +84,7 @@ class Pipeline:
             return name
         if stream is not None:
             if not isinstance(stream, _core.Stream) and not callable(stream):
-                raise TypeError(f"table {name!r}: a Stream is wanted, not {type(stream).__name__}")
+                raise TypeError(f"table {name!r}: {type(stream).__name__} is not a Stream")
             self._define(name, stream, options)
             return None
 
@@ -104,25 +104,25 @@ class Pipeline:
         output_mode: str | None = None,
         start: str | None = None,
     ) -> None:
-        """Hand each epoch's rows of `stream` to `function(rows, epoch)`, beside the tables and after them.
+        """Call `function(rows, epoch)` with the rows of `stream` in each epoch, after the tables of the epoch are written.
 
-        At least once: after a crash the same rows come again for the same epoch, so a function that remembers the epoch can
-        tell. An epoch without rows is not handed over. What the function raises stops the query; running it again calls
-        the function with the same rows.
+        At least once: after a crash the function gets the same rows for the same epoch again. A function that stores the epoch number
+        can recognise this. For an epoch without rows the function is not called. An exception of the function stops the query. A new
+        run calls the function with the same rows.
 
         Args:
-            name: Under which it is known to the pipeline, as a table's name.
-            stream: Where the rows come from.
-            function: Called with the rows and the epoch's number, on a thread of its own.
-            input: What the rows come as: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
+            name: The name in the pipeline, like the name of a table.
+            stream: The rows.
+            function: Called with the rows and the number of the epoch, on a thread of its own.
+            input: The type of the rows: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
             output_mode: "append" (default), "update" (the rows of changed groups) or "complete" (the whole result).
-            start: As for tables.
+            start: As in `table`.
 
         Example:
             >>> lake.foreach_batch("mail", alerts, lambda rows, epoch: send(rows.to_pylist()))
         """
         if not callable(function):
-            raise TypeError(f"foreach_batch {name!r}: a function is wanted, not {type(function).__name__}")
+            raise TypeError(f"foreach_batch {name!r}: {type(function).__name__} is not a function")
         options = {"foreach": function, "input": input, "output_mode": output_mode, "start": start}
         self._define(name, stream, options)
 
@@ -130,25 +130,26 @@ class Pipeline:
         self._definitions[name] = (stream, options)
 
     def read_stream(self, name: str) -> _core.Stream:
-        """The rows that table `name` of this pipeline receives in the same epoch, after its rules; nothing is read from Delta.
+        """The rows that table `name` of this pipeline receives in the same epoch, after its rules. Nothing is read from Delta.
 
         In a run, rows that the table refuses (NULL for a NOT NULL column, a CHECK constraint) go to quarantine and no further.
         An iterator over the stream knows no table, and yields them.
 
         Raises:
-            ConfigError: There is no such table, it is not an append table, or it is defined by itself.
+            ConfigError: The table does not exist, is not an append table, or is defined by itself.
         """
         stream = self._resolve(name)
         if self._definitions[name][1].get("output_mode") in ("complete", "update") or _core._is_complete(stream):
             raise _core.ConfigError(
-                f"the rows of table {name!r} change later (complete, update); only append tables are read as streams"
+                f"table {name!r} cannot be read as a stream, because its rows change later (mode update or complete). "
+                "Read an append table."
             )
         return _core._of_table(stream, name)
 
     def _resolve(self, name: str) -> _core.Stream:
         if name in self._resolving:
             cycle = " -> ".join([*self._resolving[self._resolving.index(name) :], name])
-            raise _core.ConfigError(f"tables are defined by each other: {cycle}")
+            raise _core.ConfigError(f"the definitions of tables form a cycle: {cycle}")
         if name not in self._definitions:
             known = ", ".join(self._definitions) or "none"
             raise _core.ConfigError(f"pipeline {self.name!r} has no table {name!r}. Tables: {known}.")
@@ -178,31 +179,34 @@ class Pipeline:
         progress: bool = True,
         **unknown: Any,
     ) -> _core.Query:
-        """Run the pipeline: all tables from one pass, exactly once.
+        """Run the pipeline: write all tables from one pass, exactly once.
 
         Args:
-            trigger: "available_now" (default): all that is there now, then stop. Or an interval, "10 seconds".
-            full_refresh: Empty the tables and read everything anew; Delta's history keeps the old rows.
-            accept_changes: Go on although others changed the tables.
-            close_windows: At the end emit windows that are still open (backfills); later rows of theirs are late.
-            memory_limit: How much state stays in memory, as "2 GB" or bytes; what is beyond it goes to local disk (TMPDIR).
+            trigger: "available_now" (the default) reads everything up to the current end and then stops. An interval ("10 seconds")
+                runs until it is stopped.
+            full_refresh: Empty the tables and read everything again. Delta's history keeps the old rows.
+            accept_changes: Continue although others changed the tables; see `Stream.write_delta`.
+            close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
+            memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
                 Default: half of the machine's memory.
-            optimize_every: Join a table's small files, beside the stream, whenever there are so many (Delta's OPTIMIZE; the old
-                files are VACUUM's). Default: never.
-            clean_log: Clean the tables' logs as their own retention says; see `Stream.write_delta`.
-            block: Wait for the end and show progress; otherwise return at once with a running Query.
+            optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
+                deletes the old files). Default: never.
+            clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.
+            block: Wait for the end and show progress. Otherwise return a running Query at once.
             progress: Show a panel.
 
         Returns:
             The Query.
 
         Raises:
-            BayouError: What stopped it; `error.query` holds the Query.
+            BayouError: The error that stopped the query. `error.query` is the Query.
         """
         for option, value in unknown.items():
             raise TypeError(f"run() has no argument {option!r}.{_hint(option, value, 'run')}")
         if not self._definitions:
-            raise _core.ConfigError(f'pipeline {self.name!r} has no tables: define one with lake.table("name", stream)')
+            raise _core.ConfigError(
+                f'pipeline {self.name!r} has no tables. Define one with lake.table("name", stream).'
+            )
         tables = []
         for name, (_, options) in list(self._definitions.items()):
             self._resolving = []
@@ -232,7 +236,7 @@ class Pipeline:
         return self.query
 
     def sql(self, query: str) -> _core.Table:
-        """Run SQL over the pipeline's tables, all at the newest finished epoch.
+        """Run SQL over the tables of the pipeline, all as of the newest finished epoch.
 
         Example:
             >>> lake.sql("SELECT model, count(*) AS n FROM bpm_cleansed GROUP BY model").to_pandas()
@@ -240,29 +244,29 @@ class Pipeline:
         return _core._pipeline_sql(query, self.root, self._checkpoint, self._storage_options)
 
     def read(self, table: str) -> _core.Table:
-        """A whole table, at the newest finished epoch."""
+        """Read a whole table, as of the newest finished epoch."""
         return _core._pipeline_read(table, self.root, self._checkpoint, self._storage_options)
 
     def tables(self) -> list[str]:
-        """Names of the tables that exist under the root, the quarantine table among them."""
+        """The names of the tables that exist below the root, including the quarantine table."""
         return [name for name, _, _ in _core._pipeline_tables(self.root, self._checkpoint, self._storage_options)]
 
     def expectations(self) -> _core.Table:
-        """Counts of the rules over all runs: dataset, name, action, passed_records, failed_records."""
+        """The counts of the rules over all runs. Columns: dataset, name, action, passed_records, failed_records."""
         return _core._pipeline_expectations(self._checkpoint, self._storage_options)
 
     def repair(self, *, confirm: bool = False) -> _core.Table:
-        """The way out when an epoch is sealed and a table does not take its rows any more, because others changed the table meanwhile.
+        """Finish an epoch that is sealed but not committed, because others changed a table meanwhile and the table now refuses rows.
 
         Args:
-            confirm: Move those rows to the quarantine table (stage `table`) and commit the others, so that the epoch is done.
-                Otherwise they are only listed. A function's rows (`foreach_batch`) are handed over by the next run.
+            confirm: Move the refused rows to the quarantine table (stage `table`) and commit the others, so that the epoch is done.
+                Without it, the refused rows are only listed. The rows of a function (`foreach_batch`) are given to it by the next run.
 
         Returns:
-            The refused rows: table, error, row (as JSON). Empty where nothing has to be repaired.
+            The refused rows: table, error, row (as JSON). Empty if nothing has to be repaired.
 
         Raises:
-            ConfigError: There is no checkpoint of this pipeline.
+            ConfigError: This pipeline does not have a checkpoint.
             ConcurrentQueryError: The pipeline is running.
 
         Example:
@@ -272,14 +276,15 @@ class Pipeline:
         return _core._repair(self.root, None, self.name, self._checkpoint_location, self._storage_options, confirm)
 
     def reset(self, *, confirm: bool = False) -> None:
-        """Start over at the next run: tables are emptied and everything is read anew. Delta's history keeps the old rows.
+        """Make the next run start over: it empties the tables and reads everything again. Delta's history keeps the old rows.
 
         Raises:
-            ConfigError: Without confirm=True.
+            ConfigError: confirm=True is missing.
         """
         if not confirm:
             raise _core.ConfigError(
-                f"reset() empties the tables of {self.name!r} at the next run and reads everything anew; say reset(confirm=True)"
+                f"reset() makes the next run empty the tables of {self.name!r} and read everything again. "
+                "To do that, call reset(confirm=True)."
             )
         if self.query is not None and self.query.is_active:
             self.query.stop()
@@ -288,7 +293,7 @@ class Pipeline:
     def __repr__(self) -> str:
         names: Sequence[str] = list(self._definitions)
         state = f", {self.query.status}" if self.query is not None else ""
-        # What was typed may hold a signature or a key.
+        # The path as the user wrote it can contain a signature or a key.
         root = _core._clean(str(self.root))
         return f"Pipeline({self.name!r}, {root!r}: {len(names)} tables defined{''.join(f' {n}' for n in names)}{state})"
 
@@ -301,20 +306,20 @@ def repair(
     storage_options: Mapping[str, object] | None = None,
     confirm: bool = False,
 ) -> _core.Table:
-    """The way out for a table of `write_delta` that does not take the rows of a sealed epoch any more; see `Pipeline.repair`.
+    """Finish a sealed epoch of `write_delta` if the table now refuses some of its rows; see `Pipeline.repair`.
 
     Args:
         target: The table.
-        query_name: As it was given to `write_delta`. Default: the target's last part.
-        checkpoint_location: As it was given to `write_delta`.
+        query_name: The same as for `write_delta`. Default: the last part of the target.
+        checkpoint_location: The same as for `write_delta`.
         storage_options: Options of a cloud store.
-        confirm: Move the rows to quarantine and commit the others.
+        confirm: Move the refused rows to quarantine and commit the others.
 
     Returns:
         The refused rows: table, error, row (as JSON).
 
     Raises:
-        ConfigError: There is no checkpoint of this query.
+        ConfigError: This query does not have a checkpoint.
         ConcurrentQueryError: The query is running.
 
     Example:
@@ -338,12 +343,12 @@ _NEIGHBOURS = {
 def _hint(word: str, value: object = None, call: str = "table") -> str:
     if word in ("mode", "outputMode", "output_mode"):
         if value == "overwrite":
-            return " To write everything anew: lake.run(full_refresh=True)."
+            return " To write everything again, use lake.run(full_refresh=True)."
         if call == "run":
-            return ' How a table is written is said where it is defined: lake.table("name", stream, output_mode=…).'
+            return ' Give it to the definition of a table: lake.table("name", stream, output_mode=…).'
     right = _NEIGHBOURS.get(word)
     if right is None:
         return ""
     if call == "run" and right != "trigger":
-        return f' That is said where a table is defined: lake.table("name", stream, {right}=…).'
+        return f' Give it to the definition of a table: lake.table("name", stream, {right}=…).'
     return f" Here it is called {right}."

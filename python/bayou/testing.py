@@ -1,4 +1,4 @@
-"""For tests of pipelines: a broker of their own, and crashes where they hurt most."""
+"""For tests of pipelines: private brokers, and crashes at named points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bayou._connect import connect
 
 @contextmanager
 def broker() -> Iterator[_core.Connection]:
-    """A private embedded broker: nobody else joins it, and it ends soon after the block.
+    """A private embedded broker. Nobody else uses it, and it ends soon after the block.
 
     Example:
         >>> with bayou.testing.broker() as kafka:
@@ -22,36 +22,36 @@ def broker() -> Iterator[_core.Connection]:
 
 
 def crash_at(point: str, nth: int = 1) -> None:
-    """End this process, as a power cut would, when it passes a crash point for the `nth` time from now on.
+    """End this process, like a power cut, when it passes a crash point for the `nth` time from now on.
 
-    There is a point before and after each durable step, named after what is written: `seal`, `done`, `start`,
+    Each durable step has a point before it and a point after it. The name says what is written: `seal`, `done`, `start`,
     `commit:<table>`, `create:<table>`, `data:<table>`, `staged:<table>`, `state:increment`, `foreach:<name>`, ….
-    Several points may be set. Call it in a child process that may die.
+    You can set several points. Call this function in a child process that may die.
 
     Args:
-        point: The point, as "seal.before" or "commit:clean.after".
-        nth: 0 takes the point back.
+        point: The point, for example "seal.before" or "commit:clean.after".
+        nth: The number of the pass that crashes. 0 removes the point.
 
     Example:
         >>> bayou.testing.crash_at("seal.after", nth=2)
-        >>> lake.run()  # is cut off between the seal of its second epoch and the commits
+        >>> lake.run()  # ends between the seal of its second epoch and the commits
     """
     _check(point, nth)
     _core._crash_at(point, nth)
 
 
 def pause_at(point: str, nth: int = 1) -> None:
-    """Stop this process (SIGSTOP), as a suspended machine would, when it passes a crash point for the `nth` time from now on.
+    """Suspend this process (SIGSTOP), like a suspended machine, when it passes a crash point for the `nth` time from now on.
 
-    It goes on when somebody sends it SIGCONT. Call it in a child process.
+    The process continues when it gets SIGCONT. Call this function in a child process.
 
     Args:
         point: The point, as in `crash_at`.
-        nth: 0 takes the point back.
+        nth: The number of the pass that suspends. 0 removes the point.
 
     Example:
         >>> bayou.testing.pause_at("seal.before", nth=2)
-        >>> lake.run()  # stops before it seals its second epoch; meanwhile another runner may take over
+        >>> lake.run()  # is suspended before it seals its second epoch; a different runner can take over
     """
     _check(point, nth)
     _core._pause_at(point, nth)
@@ -59,30 +59,34 @@ def pause_at(point: str, nth: int = 1) -> None:
 
 def _check(point: str, nth: int) -> None:
     if nth < 0:
-        raise ValueError(f"nth={nth}: the how-many-th time is counted from 1; 0 takes the point back")
+        raise ValueError(f"nth={nth} is negative. Passes are counted from 1, and 0 removes the point.")
     if not point.endswith((".before", ".after")):
-        raise ValueError(f"{point!r} is not a crash point: they end in .before or .after, as in 'seal.before'")
+        raise ValueError(
+            f"{point!r} is not a crash point. Crash points end in .before or .after, for example 'seal.before'."
+        )
 
 
 def slow_at(point: str, seconds: float) -> None:
-    """Make the store take so long at a crash point, as a store far away on a bad day does: for tests of what is stopped then.
+    """Delay the store at a crash point, like a slow store far away. For tests that stop a query in such a moment.
 
     Args:
-        point: The point, as for `crash_at`.
-        seconds: 0 takes it back.
+        point: The point, as in `crash_at`.
+        seconds: The delay, from 0 to 600. 0 removes it.
 
     Example:
         >>> bayou.testing.slow_at("seal.before", 0.5)
     """
     if not 0 <= seconds <= 600:
-        raise ValueError(f"seconds={seconds}: from 0 to 600 is meant")
+        raise ValueError(f"seconds={seconds} is not between 0 and 600")
     if not point.endswith((".before", ".after")):
-        raise ValueError(f"{point!r} is not a crash point: they end in .before or .after, as in 'seal.before'")
+        raise ValueError(
+            f"{point!r} is not a crash point. Crash points end in .before or .after, for example 'seal.before'."
+        )
     _core._slow_at(point, seconds)
 
 
 def crash_points() -> dict[str, int]:
-    """The crash points that this process has passed, and how often. The first call begins the count.
+    """The crash points that this process has passed, and how often. The first call starts the count.
 
     Example:
         >>> bayou.testing.crash_points()

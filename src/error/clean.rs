@@ -1,6 +1,6 @@
-//! What no text for people may hold: credentials, wherever in a URL, an option or a connection string they stand, and characters that
-//! a terminal would obey. Errors are made of foreign texts (a store's, a library's, a message's), so this is done where they become
-//! text and not where each of them is written.
+//! What no text for people may contain: credentials, in any part of a URL, an option or a connection string, and
+//! control characters for terminals. Errors contain texts of a store, a library or a message. So the cleaning is done
+//! where an error is created, and not at each place that writes a text.
 
 use parking_lot::RwLock;
 use regex::{Captures, Regex};
@@ -9,22 +9,23 @@ use std::sync::LazyLock;
 
 const HIDDEN: &str = "***";
 
-/// Values that are known to be secret. Far more than one process needs; then the oldest are forgotten.
+/// The number of values that are known to be secret. It is far more than one process needs. Beyond it, the oldest
+/// values are forgotten.
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 const MOST: usize = 4096;
-/// Shorter values would tear ordinary words apart.
+/// Shorter values would cut ordinary words apart.
 const SHORTEST: usize = 8;
 
-/// Names of options and parameters whose values are secret: the last part of the name counts.
+/// Names of options and parameters whose values are secret. The last part of the name decides.
 const NAMES: &str = r"(?:sig|signature|secret|password|passwd|passphrase|pwd|token|credentials?|sas|authorization|(?:access|account|api|private|secret|shared|storage|client|master|encryption|customer|service_account|accesskey)[_.\-]?key(?:[_.\-]?id)?)";
 
-/// Whether an option of this name holds a secret.
+/// Whether an option with this name is secret.
 pub fn is_secret_name(name: &str) -> bool {
     static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| compiled(&format!("(?i){NAMES}$")));
     SECRET.as_ref().is_none_or(|r| r.is_match(name))
 }
 
-/// From now on this value is cut out of every text, also where it stands percent-encoded.
+/// From now on, this value is removed from every text, also if it is percent-encoded.
 pub fn learn_secret(value: &str) {
     if value.len() < SHORTEST {
         return;
@@ -41,7 +42,7 @@ pub fn learn_secret(value: &str) {
     }
 }
 
-/// Learns what stands in a target that people type: user and password, and the values behind the question mark.
+/// Learns the secrets in a target that a user wrote: user and password, and the values after the question mark.
 pub fn learn_url(target: &str) {
     let Some((_, rest)) = target.split_once("://") else { return };
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -71,7 +72,7 @@ struct Rule {
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let rule = |pattern: &str, with: fn(&Captures<'_>) -> String| Rule { pattern: compiled(pattern), with };
     vec![
-        // Who somebody is, in front of a host: in `abfss://` a name alone is a container's.
+        // The user in front of a host. In `abfss://`, a name without a password is a container.
         rule(r#"(?i)([a-z][a-z0-9+.\-]*:/+)([^\s'"<>`]*)@"#, |c| {
             let is_container = ["abfs", "wasb"].iter().any(|s| c[1].to_lowercase().starts_with(s));
             match is_container && !c[2].contains([':', '?', '=']) {
@@ -79,7 +80,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
                 false => format!("{}{HIDDEN}@", &c[1]),
             }
         }),
-        // The same without a scheme, or with a broken one.
+        // The same without a scheme, or with a damaged scheme.
         rule(r#"[^\s'"<>`:@(]+:[^\s'"<>`@*][^\s'"<>`@]*@"#, |c| match c[0].contains("://") {
             true => c[0].to_string(),
             false => format!("{HIDDEN}@"),
@@ -94,13 +95,13 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule(&format!(r#"(?i)(["'][\w.\-]*{NAMES}["']\s*:\s*)("[^"]*"|'[^']*')"#), |c| {
             format!("{}\"{HIDDEN}\"", &c[1])
         }),
-        // What stores answer.
+        // Texts of stores.
         rule(
             r"(?i)(<(?:\w*(?:AccessKeyId|Signature\w*|StringToSign\w*|CanonicalRequest\w*|Token|Secret\w*))>)[^<]*",
             |c| format!("{}{HIDDEN}", &c[1]),
         ),
         rule(r"(?i)\b(authorization\s*:\s*\w+\s+|bearer\s+)[A-Za-z0-9._~+/=\-]{8,}", |c| format!("{}{HIDDEN}", &c[1])),
-        // Keys that are known by their look: of AWS, and tokens of the web.
+        // Keys that are recognised by their form: of AWS, and web tokens.
         rule(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b|\beyJ[\w\-]{8,}\.[\w\-]+\.[\w\-]*", |_| HIDDEN.to_string()),
     ]
 });
@@ -116,7 +117,7 @@ fn without_secrets(text: &str) -> Cow<'_, str> {
             out = Cow::Owned(out.replace(secret.as_str(), HIDDEN));
         }
     }
-    // Most texts hold nothing of the kind, and are not gone through rule by rule.
+    // Most texts contain none of these, and skip the rules.
     if !out.contains(['=', '@', '<'])
         && !["://", "\":", "':", "earer", "uthorization", "AKIA", "ASIA", "eyJ"].iter().any(|p| out.contains(p))
     {
@@ -132,13 +133,13 @@ fn without_secrets(text: &str) -> Cow<'_, str> {
     out
 }
 
-/// Whether a terminal would obey the character, or show the text after it in another order.
+/// Whether a terminal would obey the character, or show the following text in a different order.
 fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The text with such characters written out, as `\x1b`.
+/// The text with such characters escaped, as `\x1b`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -155,7 +156,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A text as people may see it.
+/// The text in the form that people may see.
 pub fn clean(text: &str) -> Cow<'_, str> {
     match without_secrets(text) {
         Cow::Borrowed(text) => printable(text),

@@ -1,7 +1,7 @@
 //! Data-quality rules and their counts.
 //!
-//! A rule holds for a row only when its condition is TRUE. Rules that stand next to each other are one set: each is
-//! counted on every row that comes in, and of the rules that a row breaks the strongest action wins.
+//! A row passes a rule only if the condition is TRUE. Consecutive rules are one set. Each rule is counted on every
+//! incoming row. Among the rules that a row breaks, the strongest action wins.
 
 use crate::Result;
 use crate::batch::Batch;
@@ -11,7 +11,7 @@ use arrow::buffer::BooleanBuffer;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What becomes of a row that breaks a rule, weakest first.
+/// What happens to a row that breaks a rule, weakest action first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -39,7 +39,7 @@ pub struct Rule {
     pub action: Action,
 }
 
-/// How often a rule held.
+/// How many rows passed and failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     #[serde(rename = "passedRecords")]
@@ -53,29 +53,29 @@ impl Counts {
         self.passed += other.passed;
         self.failed += other.failed;
     }
-    /// The share of rows that broke the rule; 0 when there was none.
+    /// The share of rows that broke the rule. 0 if there were no rows.
     pub fn failed_ratio(self) -> f64 {
         let all = self.passed + self.failed;
         if all == 0 { 0.0 } else { self.failed as f64 / all as f64 }
     }
 }
 
-/// A set of adjacent rules.
+/// A set of consecutive rules.
 #[derive(Clone, Default)]
 pub struct RuleSet {
     pub rules: Vec<Rule>,
 }
 
-/// What a rule set makes of a batch.
+/// The result of a rule set for a batch.
 pub struct Judged {
     pub batch: Batch,
     pub counts: Vec<Counts>,
-    /// Rows to be quarantined, with the indices of all rules that each breaks.
+    /// Rows for the quarantine table, with the indices of all rules that each row breaks.
     pub quarantined: Vec<(u32, Vec<usize>)>,
     pub dropped: u64,
     /// The first row that breaks an `expect_or_fail` rule: (row, rule).
     pub fatal: Option<(u32, usize)>,
-    /// By rule, for how many rows its condition could not be computed, and why for the first.
+    /// For each rule, the number of rows for which its condition failed with an error, and the first reason.
     pub uncomputed: Vec<(usize, Option<String>)>,
 }
 
@@ -86,7 +86,7 @@ impl RuleSet {
         let mut holds: Vec<BooleanBuffer> = Vec::with_capacity(self.rules.len());
         let mut uncomputed = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
-            // A row for which the condition cannot be computed is NULL here, and so has failed.
+            // The condition is NULL for a row for which it cannot be computed. So the row has failed.
             let (array, errors) = rule.condition.evaluate_rows(&input.rows)?;
             uncomputed.push((errors.len(), errors.into_iter().next().map(|(_, e)| e)));
             let mask = held(array.as_boolean());

@@ -22,48 +22,48 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One attempt of a request may take so long, and this much lies between two.
+/// The timeout of one attempt of a request, and the pause between two attempts.
 const ATTEMPT: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A topic in a list.
+/// A topic in the list of topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSummary {
     pub name: String,
     pub partitions: usize,
 }
 
-/// A topic to be made.
+/// A topic to create.
 #[derive(Debug, Clone)]
 pub struct NewTopic {
     pub name: String,
     pub partitions: i32,
-    /// -1 for the broker's default.
+    /// -1 is the default of the broker.
     pub replication_factor: i32,
     pub config: BTreeMap<String, String>,
-    /// Not an error when the topic is there already with as many partitions.
+    /// If the topic exists with the same number of partitions, this is not an error.
     pub exist_ok: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionDescription {
     pub partition: Partition,
-    /// -1 when there is none.
+    /// -1 if the partition has no leader.
     pub leader: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
     pub earliest: Offset,
-    /// The last stable offset: what a reader of committed messages can reach.
+    /// The last stable offset: the end for a reader of committed messages.
     pub latest: Offset,
 }
 
 #[derive(Debug, Clone)]
 pub struct TopicDescription {
     pub name: String,
-    /// None where the broker cannot say.
+    /// None if the broker does not have topic ids.
     pub id: Option<String>,
     pub partitions: Vec<PartitionDescription>,
-    /// What differs from the broker's defaults; secrets left out.
+    /// Settings that differ from the broker's defaults, without secrets.
     pub config: BTreeMap<String, String>,
 }
 
@@ -72,12 +72,12 @@ pub enum OffsetSpec {
     Earliest,
     /// The last stable offset.
     Latest,
-    /// The first message at or after this many milliseconds since the epoch; the latest when there is none.
+    /// The first message at or after this many milliseconds since the epoch. Without such a message: the latest offset.
     Timestamp(i64),
 }
 
 impl Connection {
-    /// Every topic but Kafka's own ("__consumer_offsets" and the like), by name.
+    /// Every topic except Kafka's internal ones ("__consumer_offsets" and similar), by name.
     pub fn topics(&self) -> Result<Vec<TopicSummary>> {
         let metadata = self.metadata()?;
         let mut topics: Vec<_> = metadata
@@ -93,7 +93,7 @@ impl Connection {
     pub fn create_topic(&self, new: &NewTopic) -> Result<()> {
         check_name(&new.name)?;
         if new.partitions < 1 {
-            return Err(Error::config(format!("Topic '{}': partitions must be at least 1.", new.name)));
+            return Err(Error::config(format!("topic '{}': partitions must be at least 1", new.name)));
         }
         if let Some(broker) = self.embedded() {
             self.check_fork()?;
@@ -103,7 +103,7 @@ impl Connection {
                 other => other,
             };
         }
-        // Asked first, so that exist_ok also works for those who may not create topics.
+        // This question comes first, so that exist_ok also works without the permission to create topics.
         let metadata = self.metadata()?;
         if metadata.topics().iter().any(|t| t.name() == new.name && !t.partitions().is_empty()) {
             return if new.exist_ok { self.check_existing(new) } else { Err(exists(&new.name)) };
@@ -113,7 +113,7 @@ impl Connection {
         for (name, value) in &new.config {
             native = native.set(name, value);
         }
-        let what = format!("Creating topic '{}' on {}", new.name, self.address());
+        let what = format!("creating topic '{}' on {}", new.name, self.address());
         let admin = self.admin(&what)?;
         let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
         let result = futures::executor::block_on(admin.create_topics([&native], &options));
@@ -122,18 +122,19 @@ impl Connection {
             Some(Err((_, Code::TopicAlreadyExists))) if new.exist_ok => self.check_existing(new),
             Some(Err((_, Code::TopicAlreadyExists))) => Err(exists(&new.name)),
             Some(Err((_, code))) => Err(failed(&what, code, &code_advice(code, new))),
-            None => Err(Error::internal(format!("{what}: the broker's answer names no topic."))),
+            None => Err(Error::internal(format!("{what}: the broker's answer does not contain the topic"))),
         }
     }
 
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         self.partitions(&Topic::new(name))?;
         if let Some(broker) = self.embedded() {
-            return Err(
-                broker.cannot("delete topics", "use another topic name, or another broker: bayou.connect(name=\"…\")")
-            );
+            return Err(broker.cannot(
+                "delete topics",
+                "use a different topic name, or a different broker: bayou.connect(name=\"…\")",
+            ));
         }
-        let what = format!("Deleting topic '{name}' on {}", self.address());
+        let what = format!("deleting topic '{name}' on {}", self.address());
         let admin = self.admin(&what)?;
         let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
         let result = futures::executor::block_on(admin.delete_topics(&[name], &options));
@@ -176,7 +177,8 @@ impl Connection {
         })
     }
 
-    /// A topic's partitions, ascending. A topic that does not exist is an error with the nearest name, and is not made.
+    /// The partitions of a topic, ascending. If the topic does not exist, the error names the nearest name, and the
+    /// topic is not created.
     pub fn partitions(&self, topic: &Topic) -> Result<Vec<Partition>> {
         let metadata = self.metadata()?;
         let mut partitions: Vec<_> =
@@ -185,10 +187,11 @@ impl Connection {
         Ok(partitions)
     }
 
-    /// What tells a topic from one of the same name made later; None where the broker cannot say (embedded, old brokers).
+    /// The id distinguishes a topic from a later topic with the same name. None if the broker does not have ids
+    /// (embedded, old brokers).
     pub fn topic_id(&self, topic: &Topic) -> Result<Option<String>> {
         self.check_fork()?;
-        // librdkafka's mock has no controller, which is who is asked.
+        // DescribeTopics goes to the controller, and librdkafka's mock does not have one.
         if self.is_embedded() || self.cluster_id()?.starts_with("mockCluster") {
             return Ok(None);
         }
@@ -198,23 +201,23 @@ impl Connection {
                 Ok(id) => return Ok(id),
                 Err(f) if f.code == Code::UnsupportedVersion || f.code == Code::UnsupportedFeature => return Ok(None),
                 Err(f) if is_passing(f.code) && start.elapsed() < REQUEST => {
-                    // Says so, with the nearest name, where there is none.
+                    // If the topic does not exist, the error names the nearest name.
                     self.partitions(topic)?;
                     std::thread::sleep(AGAIN);
                 }
-                Err(f) => return Err(self.failure(&format!("Describing topic '{topic}' on {}", self.address()), &f)),
+                Err(f) => return Err(self.failure(&format!("describing topic '{topic}' on {}", self.address()), &f)),
             }
         }
     }
 
-    /// How long one attempt of a request may take that began at `start`: a broker that is there and says nothing must not have
-    /// all of the time, for another may answer.
+    /// The timeout of one attempt of a request that began at `start`. A broker that accepts the connection and does not
+    /// answer must not use up all of the time, because a different broker may answer.
     fn attempt(&self, start: Instant) -> Duration {
         let left = REQUEST.saturating_sub(start.elapsed());
         left.min(ATTEMPT).max(Duration::from_millis(500))
     }
 
-    /// Offsets, as a reader of committed messages sees them.
+    /// Offsets as a reader of committed messages sees them.
     pub fn list_offsets(&self, wanted: &[(TopicPartition, OffsetSpec)]) -> Result<BTreeMap<TopicPartition, Offset>> {
         self.check_fork()?;
         if wanted.is_empty() {
@@ -228,7 +231,7 @@ impl Connection {
         }
         let asked: Vec<_> = wanted.iter().map(|(tp, spec)| (tp.clone(), native_spec(*spec))).collect();
         let mut offsets = self.ask_offsets(&asked)?;
-        // No message at or after a time is answered with -1: then the latest is meant.
+        // If no message is at or after the time, the answer is -1. The latest offset is then meant.
         let beyond: Vec<_> =
             offsets.iter().filter(|(_, (o, _))| o.0 < 0).map(|(tp, _)| (tp.clone(), ffi::LATEST)).collect();
         if !beyond.is_empty() {
@@ -237,7 +240,7 @@ impl Connection {
         Ok(offsets.into_iter().map(|(tp, (offset, _))| (tp, offset)).collect())
     }
 
-    /// The last stable offsets, each with the newest leader epoch of its log, where the broker says one.
+    /// The last stable offsets, each with the newest leader epoch of its log, if the broker knows it.
     pub fn list_ends(
         &self,
         wanted: impl Iterator<Item = TopicPartition>,
@@ -252,7 +255,7 @@ impl Connection {
     }
 
     fn ask_offsets(&self, asked: &[(TopicPartition, i64)]) -> Result<BTreeMap<TopicPartition, (Offset, i32)>> {
-        let what = format!("Looking up offsets on {}", self.address());
+        let what = format!("looking up offsets on {}", self.address());
         let start = Instant::now();
         loop {
             let mut offsets = BTreeMap::new();
@@ -269,13 +272,13 @@ impl Connection {
                 }
             }
             let Some((tp, failure)) = wrong else { return Ok(offsets) };
-            // "No leaders" is also what a partition that does not exist looks like.
+            // A partition that does not exist also gives "no leaders".
             self.check_partitions(asked)?;
             if !is_passing(failure.code) || start.elapsed() >= REQUEST {
                 let place = tp.map_or_else(String::new, |tp| format!(" for {tp}"));
                 return Err(self.failure(&format!("{what}{place}"), &failure));
             }
-            // Leaders move, and a new topic takes a moment to have them.
+            // Leaders move, and a new topic needs a moment to get leaders.
             std::thread::sleep(AGAIN);
         }
     }
@@ -285,13 +288,15 @@ impl Connection {
         for (tp, _) in asked {
             let there = self.find(&metadata, tp.topic.as_str())?.partitions().len();
             if usize::try_from(tp.partition.0).map_or(true, |p| p >= there) {
-                return Err(Error::topic(format!("{tp} does not exist: the topic has {there} partitions, from 0 on.")));
+                return Err(Error::topic(format!(
+                    "{tp} does not exist. The topic has {there} partitions, counted from 0."
+                )));
             }
         }
         Ok(())
     }
 
-    /// The topic's metadata, or an error with the nearest name.
+    /// The metadata of the topic, or an error with the nearest name.
     fn find<'m>(&self, metadata: &'m Metadata, name: &str) -> Result<&'m MetadataTopic> {
         let found = metadata.topics().iter().find(|t| t.name() == name);
         match found {
@@ -300,26 +305,26 @@ impl Connection {
                 let names = metadata.topics().iter().map(MetadataTopic::name).filter(|n| !n.starts_with("__"));
                 let hint = did_you_mean(name, names);
                 Err(Error::topic(format!(
-                    "Topic '{name}' does not exist on {}, or these credentials may not see it.{hint} create_topic(\"{name}\") makes it.",
+                    "topic '{name}' does not exist on {}, or these credentials may not see it.{hint} To create it, call create_topic(\"{name}\").",
                     self.address()
                 )))
             }
         }
     }
 
-    /// What differs from the broker's defaults.
+    /// Settings that differ from the broker's defaults.
     fn topic_config(&self, name: &str) -> Result<BTreeMap<String, String>> {
         if self.is_embedded() {
             return Ok(BTreeMap::new());
         }
-        let what = format!("Describing topic '{name}' on {}", self.address());
+        let what = format!("describing topic '{name}' on {}", self.address());
         let admin = self.admin(&what)?;
         let options = AdminOptions::new().request_timeout(Some(REQUEST));
         let resources = [ResourceSpecifier::Topic(name)];
         let result = futures::executor::block_on(admin.describe_configs(resources.iter(), &options));
         let resource = match result.map_err(|e| self.error(&what, &e))?.into_iter().next() {
             Some(Ok(resource)) => resource,
-            // Seeing a topic and seeing its configuration are two permissions.
+            // A topic and its configuration need different permissions.
             Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => {
                 return Ok(BTreeMap::new());
             }
@@ -339,12 +344,12 @@ impl Connection {
             return Ok(());
         }
         Err(Error::topic(format!(
-            "Topic '{}' exists with {there} partitions, not {}. Ask for {there}, or use another name.",
+            "topic '{}' exists with {there} partitions, not {}. Use partitions={there}, or a different name.",
             new.name, new.partitions
         )))
     }
 
-    /// A topic is made before every broker knows it: wait, so that the next line of a notebook finds it.
+    /// A topic is created before every broker knows it. Wait, so that the next line of a notebook finds it.
     fn wait_until_known(&self, name: &str) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < REQUEST {
@@ -356,7 +361,7 @@ impl Connection {
             std::thread::sleep(Duration::from_millis(50));
         }
         Err(Error::connection(format!(
-            "Topic '{name}' was created on {}, but has no leaders yet. Wait and try again.",
+            "topic '{name}' was created on {}, but does not have leaders yet. Wait, and try again.",
             self.address()
         )))
     }
@@ -370,7 +375,7 @@ impl Connection {
             std::thread::sleep(Duration::from_millis(50));
         }
         Err(Error::connection(format!(
-            "The deletion of topic '{name}' was accepted on {}, but is not finished.",
+            "the deletion of topic '{name}' was accepted on {}, but is not finished",
             self.address()
         )))
     }
@@ -389,7 +394,7 @@ fn native_spec(spec: OffsetSpec) -> i64 {
     match spec {
         OffsetSpec::Earliest => ffi::EARLIEST,
         OffsetSpec::Latest => ffi::LATEST,
-        // Negative numbers have other meanings in the protocol; nothing is older than the epoch.
+        // In the protocol, negative numbers have a different meaning. No message is older than the epoch.
         OffsetSpec::Timestamp(millis) => millis.max(0),
     }
 }
@@ -421,7 +426,7 @@ fn is_passing(code: Code) -> bool {
 }
 
 fn exists(name: &str) -> Error {
-    Error::topic(format!("Topic '{name}' exists already. Pass exist_ok=True to go on with it."))
+    Error::topic(format!("topic '{name}' exists already. To use it, pass exist_ok=True."))
 }
 
 fn code_advice(code: Code, new: &NewTopic) -> String {
@@ -437,12 +442,12 @@ fn code_advice(code: Code, new: &NewTopic) -> String {
     }
 }
 
-/// Kafka's rule for names, checked here because brokers answer it with a bare code.
+/// Kafka's rule for names. It is checked here, because brokers answer only with an error code.
 pub(super) fn check_name(name: &str) -> Result<()> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.chars().all(legal) {
         return Err(Error::topic(format!(
-            "'{name}' cannot be a topic's name: 1 to 249 letters, digits, dots, underscores and hyphens."
+            "'{name}' is not a valid topic name. Use 1 to 249 letters, digits, dots, underscores and hyphens."
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a Kafka cluster is, and the secrets to get there.
+//! The address of a Kafka cluster, and the secrets to connect to it.
 
 use super::{
     context::{Seen, Watch},
@@ -20,18 +20,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What `connect` was given.
+/// The target that was given to `connect`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
-    /// "host:9092", or several of them with commas between.
+    /// "host:9092", or several addresses separated by commas.
     Address(String),
-    /// librdkafka's properties, by librdkafka's names.
+    /// librdkafka properties, with librdkafka's names.
     Properties(BTreeMap<String, String>),
-    /// This user's own broker in memory, one per name.
+    /// The embedded broker of this user, one for each name.
     Embedded { name: String },
 }
 
-/// A cluster that answered. Cheap to clone; says nothing secret.
+/// A cluster that has answered. Cheap to clone. It shows no secrets.
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -40,7 +40,7 @@ struct Inner {
     properties: BTreeMap<String, String>,
     secrets: Secrets,
     embedded: Option<embedded::Client>,
-    /// Asks for metadata and offsets; without a group, so that it closes without waiting.
+    /// For metadata and offsets. It has no group, so it closes without waiting.
     client: Arc<BaseConsumer<Watch>>,
     cluster_id: OnceLock<String>,
     pid: u32,
@@ -48,21 +48,21 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // In a fork's child the client's threads are not there, and closing it would wait for them for ever.
+        // In the child of a fork, the client's threads do not exist. Closing the client would wait for them forever.
         if std::process::id() != self.pid {
             let _never_closed = std::mem::ManuallyDrop::new(self.client.clone());
         }
     }
 }
 
-/// A connection must be known good or bad within this time.
+/// Within this time, a connection must have succeeded or failed.
 const REACH: Duration = Duration::from_millis(9_000);
-/// When every broker has refused (not just not answered yet), waiting longer is of little use.
+/// If every broker has refused (and not only not answered yet), waiting longer is of little use.
 const REFUSED: Duration = Duration::from_millis(2_500);
-/// For a single request to a cluster that has answered before.
+/// The timeout of a single request to a cluster that has answered before.
 pub(super) const REQUEST: Duration = Duration::from_secs(10);
 
-/// Properties with two names, those that bayou sets: (the name it uses, the other).
+/// Properties that bayou sets and that have two names: (the name that bayou uses, the other name).
 const ALIASES: &[(&str, &str)] = &[
     ("acks", "request.required.acks"),
     ("compression.type", "compression.codec"),
@@ -72,15 +72,15 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 impl Connection {
-    /// Checks the properties and that the cluster answers, within 10 seconds.
+    /// Checks the properties, and that the cluster answers within 10 seconds.
     pub fn open(target: Target) -> Result<Self> {
         let (properties, embedded) = match target {
             Target::Address(address) => {
                 let address = address.trim();
                 if address.is_empty() {
                     return Err(Error::config(
-                        "connect was given an empty address. Give \"host:port\", or no argument at all for the embedded \
-                         broker; an unset variable is never taken for the embedded one.",
+                        "connect was given an empty address. Give \"host:port\", or no argument for the embedded \
+                         broker. An unset variable never means the embedded broker.",
                     ));
                 }
                 let properties = BTreeMap::from([("bootstrap.servers".to_string(), address.to_string())]);
@@ -126,7 +126,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The cluster's own id; for the embedded broker one of its own, so that a checkpoint notices when it is gone.
+    /// The id of the cluster. An embedded broker gets its own id, so that a checkpoint notices when the broker is gone.
     pub fn cluster_id(&self) -> Result<String> {
         self.check_fork()?;
         if let Some(broker) = &self.0.embedded {
@@ -136,7 +136,7 @@ impl Connection {
             return Ok(id.clone());
         }
         let id = self.0.client.client().fetch_cluster_id(REQUEST).filter(|id| !id.is_empty());
-        // Some brokers that only speak Kafka's protocol have no id: then the address is what tells them apart.
+        // Some brokers that only implement Kafka's protocol do not have an id. The address then identifies them.
         let id = id.unwrap_or_else(|| format!("unnamed:{}", self.0.address));
         Ok(self.0.cluster_id.get_or_init(|| id).clone())
     }
@@ -149,11 +149,11 @@ impl Connection {
         self.0.embedded.is_some()
     }
 
-    /// What may be shown: the address and how it is secured, never a secret.
+    /// The parts that may be shown: the address and the kind of security, never a secret.
     pub fn describe(&self) -> String {
         if let Some(broker) = &self.0.embedded {
             return format!(
-                "embedded broker '{}' at {} (in memory: it ends with its last kernel)",
+                "embedded broker '{}' at {} (in memory; it ends with its last kernel)",
                 broker.name(),
                 self.0.address
             );
@@ -167,20 +167,20 @@ impl Connection {
         format!("Kafka at {}{how}", self.0.address)
     }
 
-    /// Only the properties that are known to be safe to show.
+    /// Only properties that are known to be safe are shown.
     pub fn safe_properties(&self) -> BTreeMap<String, String> {
         let safe = self.0.properties.iter().filter(|(name, _)| is_safe(name));
         safe.map(|(name, value)| (name.clone(), hide_user(value))).collect()
     }
 
-    /// A hash of the target, secrets included: two connections with the same one read the same.
+    /// A hash of the target, including the secrets. Two connections with the same hash read the same cluster.
     pub fn identity(&self) -> String {
         let mut hash = Sha256::new();
         if let Some(broker) = &self.0.embedded {
             hash.update(broker.id());
         }
         for (name, value) in &self.0.properties {
-            // Lengths, so that no two targets run together.
+            // The lengths keep two different targets from giving the same bytes.
             hash.update((name.len() as u64).to_le_bytes());
             hash.update(name);
             hash.update((value.len() as u64).to_le_bytes());
@@ -189,40 +189,42 @@ impl Connection {
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// librdkafka's threads do not survive a fork: refuse, rather than hang.
+    /// librdkafka's threads do not survive a fork: an error is better than a hang.
     pub fn check_fork(&self) -> Result<()> {
         if std::process::id() == self.0.pid {
             return Ok(());
         }
         Err(Error::connection(format!(
-            "The connection to {} was made before this process was forked and cannot be used in it. Call bayou.connect again in \
+            "the connection to {} was made before this process was forked and cannot be used in it. Call bayou.connect again in \
              the child process (multiprocessing: use the \"spawn\" start method).",
             self.0.address
         )))
     }
 
-    /// An error when this is an embedded broker that has ended: it cannot come back, so nobody need wait for it.
+    /// Returns an error if this is an embedded broker that has ended. It cannot come back, so nobody has to wait for
+    /// it.
     pub fn check_alive(&self) -> Result<()> {
         self.0.embedded.as_ref().map_or(Ok(()), embedded::Client::check_alive)
     }
 
-    /// A directory that lives and dies with the embedded broker.
+    /// A directory that exists as long as the embedded broker.
     pub fn scratch_dir(&self) -> Result<PathBuf> {
         match &self.0.embedded {
             Some(broker) => Ok(broker.scratch_dir().to_path_buf()),
             None => Err(Error::config(format!(
-                "scratch_dir belongs to the embedded broker; {} is a real one. Give a path of your own.",
+                "scratch_dir exists only for the embedded broker, and {} is a real one. Give a path of your own.",
                 self.describe()
             ))),
         }
     }
 
-    /// What another client (confluent-kafka) needs to reach the embedded broker: librdkafka's properties, its secret among them.
+    /// librdkafka properties with which a different client (confluent-kafka) connects to the embedded broker, including
+    /// its secret.
     pub fn client_properties(&self) -> Result<BTreeMap<String, String>> {
         match &self.0.embedded {
             Some(broker) => Ok(broker.properties()),
             None => Err(Error::config(format!(
-                "client_properties belongs to the embedded broker; {} is a real one, and its secrets are not handed out.",
+                "client_properties exists only for the embedded broker, and {} is a real one. Its secrets are not given out.",
                 self.describe()
             ))),
         }
@@ -240,7 +242,7 @@ impl Connection {
         &self.0.secrets
     }
 
-    /// A context for another client of this connection.
+    /// A context for one more client of this connection.
     pub(super) fn watch(&self) -> Watch {
         Watch::new(self.0.secrets.clone())
     }
@@ -249,11 +251,11 @@ impl Connection {
         client_config(&self.0.properties, over)
     }
 
-    /// `config`, where `defaults` count only as far as the user has not set them.
+    /// `config`, with `defaults` for the properties that the user has not set.
     pub(super) fn config_with_defaults(&self, defaults: &[(&str, &str)], over: &[(&str, &str)]) -> ClientConfig {
         let mut properties = self.0.properties.clone();
         for (name, value) in defaults {
-            // librdkafka knows some properties by two names; the user's counts under either.
+            // librdkafka knows some properties by two names. The user's value counts under both.
             let given =
                 ALIASES.iter().any(|(a, b)| a == name && properties.contains_key(*b)) || properties.contains_key(*name);
             if !given {
@@ -270,12 +272,13 @@ impl Connection {
         client_config(&properties, over)
     }
 
-    /// The value that the user gave under one of these names.
+    /// The user's value under one of these names.
     pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.0.properties.get(*name)).map(String::as_str)
     }
 
-    /// All topics that these credentials may see. A single topic is looked up here too: asking for one by name can create it.
+    /// All topics that these credentials may see. A single topic is also looked up here, because asking for it by name
+    /// can create it.
     pub(super) fn metadata(&self) -> Result<Metadata> {
         self.check_fork()?;
         self.metadata_within(REACH)
@@ -288,7 +291,7 @@ impl Connection {
         loop {
             let left = limit.saturating_sub(start.elapsed());
             let answer = client.fetch_metadata(None, left.min(Duration::from_millis(500)));
-            // Error events wait in the client's queue until it is polled.
+            // Error events stay in the client's queue until it is polled.
             while client.poll(Duration::ZERO).is_some() {}
             let error = match answer {
                 Ok(metadata) => return Ok(metadata),
@@ -307,28 +310,29 @@ impl Connection {
             if left.is_zero() {
                 continue;
             }
-            // A refusal comes back at once: do not spin.
+            // A refusal comes back at once: wait, so that this is not a busy loop.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// The metadata client reads nothing: properties that only concern reading and writing would make it log warnings.
+/// The metadata client reads no messages. Properties that only concern reading and writing would make it log warnings.
 fn metadata_properties(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut properties = properties.clone();
     properties.remove("group.id");
-    // librdkafka asks the same broker again and again until it is known to be gone, which for one that hangs is this: a minute by
-    // default, longer than anything here waits.
+    // librdkafka asks the same broker again until it knows that the broker is gone. For a broker that hangs, this
+    // timeout decides: a minute by default, which is longer than anything here waits.
     properties.entry("socket.timeout.ms".into()).or_insert_with(|| "4000".into());
     properties
 }
 
-/// librdkafka drops what it cannot read from the list and then waits for nobody: say what is wrong at once.
+/// librdkafka removes addresses that it cannot read from the list, and then waits for no broker. Report a wrong address
+/// at once.
 fn check_address(address: &str) -> Result<()> {
     for broker in address.split(',').map(str::trim) {
         let wrong = |why: &str| {
             Err(Error::connection(format!(
-                "'{broker}' is not a Kafka address: {why}. Write \"host:port\", several with commas between."
+                "'{broker}' is not a Kafka address: {why}. Write \"host:port\", and separate several with commas."
             )))
         };
         let rest = match broker.split_once("://") {
@@ -336,21 +340,21 @@ fn check_address(address: &str) -> Result<()> {
             Some((scheme, rest)) => {
                 let known = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
                 if !known.contains(&scheme.to_lowercase().as_str()) {
-                    return wrong(&format!("Kafka does not speak {scheme}://"));
+                    return wrong(&format!("Kafka does not use {scheme}://"));
                 }
                 rest
             }
         };
-        // Square brackets hold an IPv6 address.
+        // Square brackets contain an IPv6 address.
         let (host, port) = match rest.rfind(']') {
             Some(end) => (&rest[..=end], rest[end + 1..].strip_prefix(':')),
             None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
         };
         if broker.contains('@') {
-            return wrong("it holds a user or password; these go into sasl.username and sasl.password");
+            return wrong("it contains a user or a password, which belong in sasl.username and sasl.password");
         }
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/;?#".contains(c)) {
-            return wrong("the host's name is missing or has characters that no name has");
+            return wrong("the host name is missing or has invalid characters");
         }
         if port.is_some_and(|p| !p.parse::<u16>().is_ok_and(|p| p > 0)) {
             return wrong("the port must be a number from 1 to 65535");
@@ -359,8 +363,8 @@ fn check_address(address: &str) -> Result<()> {
     Ok(())
 }
 
-/// "user:password@host:9092" is nothing that Kafka knows, but people paste it: it is refused without being shown. A password may hold
-/// commas, so all that stands in front of the last @ is hidden.
+/// "user:password@host:9092" is not an address of Kafka, but people paste it. It is refused without being shown. A
+/// password can contain commas, so everything before the last @ is hidden.
 fn hide_user(address: &str) -> String {
     match address.rfind('@') {
         Some(at) => format!("***{}", &address[at..]),

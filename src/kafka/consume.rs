@@ -1,8 +1,8 @@
-//! Messages from given offsets on, a batch at a time, on a thread of its own.
+//! Reads messages from given offsets on, in batches, on a thread of its own.
 //!
-//! librdkafka is called directly (in `native`): rust-rdkafka hands out one message at a time, its end-of-partition error names
-//! neither topic nor offset, and its consumer's `Drop` waits without a deadline. Payloads are copied at once, so nothing of
-//! librdkafka's outlives the call that returned it.
+//! This module calls librdkafka directly (in `native`), for three reasons. rust-rdkafka hands out one message at a
+//! time. Its end-of-partition error contains neither topic nor offset. The `Drop` of its consumer waits without a
+//! deadline. Payloads are copied at once, so no memory of librdkafka outlives the call that returned it.
 
 mod divergence;
 mod native;
@@ -33,15 +33,17 @@ use std::{
 
 #[derive(Debug, Clone)]
 pub struct ReaderOptions {
-    /// At most so many messages in one `Event::Messages`.
+    /// At most this many messages in one `Event::Messages`.
     pub chunk_messages: usize,
-    /// A chunk is handed on when it holds so many bytes.
+    /// A chunk is handed on when it has this many bytes.
     pub chunk_bytes: usize,
-    /// So many chunks wait for the reader's user, and together no more bytes than as many full ones; then the thread waits.
+    /// At most this many chunks wait for the consumer of the reader, and at most as many bytes as in this many full
+    /// chunks. Then the thread waits.
     pub queue_chunks: usize,
-    /// A larger key, value, or all headers of a message are not copied: the message says how large they are.
+    /// A larger key or value, or larger headers of a message in total, are not copied. The message then contains the
+    /// size.
     pub max_message_bytes: usize,
-    /// librdkafka properties over those of the connection and of the reader.
+    /// librdkafka properties that override those of the connection and of the reader.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -57,58 +59,60 @@ impl Default for ReaderOptions {
     }
 }
 
-// Nearly all are messages: a box would be one more allocation for each.
+// Nearly all events are messages. A box would be one more allocation for each of them.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Event {
     Messages(Messages),
-    /// All there is for now has been handed out; `next` is the offset to read next, transaction markers included.
+    /// Everything up to the current end has been handed out. `next` is the next offset to read, after transaction
+    /// markers.
     EndOfPartition {
         partition: TopicPartition,
         next: Offset,
     },
-    /// The offset to be read does not exist (any more): retention, a truncated log, a recreated topic. The partition is read
-    /// no further until it is assigned again.
+    /// The offset to read does not exist (any more): retention, a truncated log, or a recreated topic. The partition is
+    /// not read further until it is assigned again.
     OutOfRange {
         partition: TopicPartition,
         wanted: Offset,
-        /// A leader said that its log is another one from some earlier offset on.
+        /// A leader said that its log differs from some earlier offset on.
         truncated: bool,
     },
-    /// The records from here on were written under this leader. What came before may be gone with the leader before.
+    /// The records from here on were written under this leader. Earlier records can be lost together with the previous
+    /// leader.
     LeaderEpoch {
         partition: TopicPartition,
         epoch: i32,
     },
-    /// Something a person may want to know; reading goes on.
+    /// Information for a person. Reading continues.
     Warning(String),
 }
 
-/// Reads partitions from given offsets. Dropping it stops it, without waiting for a dead broker.
+/// Reads partitions from given offsets. Dropping the reader stops it, without waiting for a dead broker.
 pub struct Reader {
     connection: Connection,
     events: Option<Receiver<Result<Event>>>,
     shared: Arc<Shared>,
-    /// Says that librdkafka's client is closed.
+    /// Reports that librdkafka's client is closed.
     closed: Receiver<()>,
 }
 
 struct Shared {
     stop: AtomicBool,
-    /// Partitions that the thread is to take on.
+    /// Partitions that the thread must add.
     wanted: Mutex<Positions>,
     has_wanted: AtomicBool,
-    /// Bytes of messages that wait for the reader's user, and the word that some were taken.
+    /// The number of bytes of messages that wait for the consumer of the reader, and a signal that some were taken.
     waiting: Mutex<usize>,
     taken: Condvar,
 }
 
-/// How long one wait inside librdkafka may be: it only comes back early when the batch is full, so this is also how long a
-/// message waits for its chunk, and how soon the thread sees that it is to stop.
+/// The longest wait inside librdkafka. It ends early only when the batch is full. So it is also the time that a message
+/// waits for its chunk, and the time until the thread notices a stop.
 const TURN: Duration = Duration::from_millis(10);
-/// `stop` waits so long for the client to close; a dead broker's client closes later, on its own thread.
+/// `stop` waits this long for the client to close. The client of a dead broker closes later, on its own thread.
 const CLOSE: Duration = Duration::from_millis(700);
-/// The same warning comes at most this often.
+/// The same warning is reported at most once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 impl Reader {
@@ -144,17 +148,17 @@ impl Reader {
             .name("bayou-reader".into())
             .spawn(move || {
                 worker.run();
-                // Nobody listens any more when the reader was dropped and has stopped waiting.
+                // If the reader was dropped and has stopped waiting, nobody receives this.
                 let _ = say_closed.send(());
             })
-            .map_err(|e| Error::internal(format!("The reader's thread does not start: {e}.")))?;
+            .map_err(|e| Error::internal(format!("the reader's thread does not start: {e}")))?;
         Ok(Self { connection: connection.clone(), events: Some(events), shared, closed })
     }
 
-    /// What came within `wait`; None when nothing did. Keeps the order within a partition.
+    /// The event that arrived within `wait`, or None. The order within a partition is kept.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Event>> {
         self.connection.check_fork()?;
-        let ended = || Error::internal("The reader has ended; start another one.");
+        let ended = || Error::internal("the reader has ended. Start a new one.");
         match self.events.as_ref().ok_or_else(ended)?.recv_timeout(wait) {
             Ok(Ok(event)) => {
                 if let Event::Messages(messages) = &event {
@@ -169,7 +173,8 @@ impl Reader {
         }
     }
 
-    /// Reads these partitions as well. One that is being read is left as it is; one that was out of range starts again.
+    /// Adds these partitions. A partition that is being read continues unchanged. A partition that was out of range
+    /// starts again.
     pub fn assign(&mut self, positions: &Positions) -> Result<()> {
         self.connection.check_fork()?;
         self.shared.wanted.lock().extend(positions.iter().map(|(tp, o)| (tp.clone(), *o)));
@@ -177,14 +182,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Stops reading, within a second.
+    /// Stops reading within a second.
     pub fn stop(mut self) {
         self.close();
     }
 
     fn close(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        // A thread that waits for room in the queue sees that nobody takes from it any more.
+        // This wakes a thread that waits for room in the queue, so that it sees that nobody takes events any more.
         if self.events.take().is_some() && self.connection.check_fork().is_ok() {
             let _ = self.closed.recv_timeout(CLOSE);
         }
@@ -197,12 +202,12 @@ impl Drop for Reader {
     }
 }
 
-/// One partition as the thread knows it.
+/// The state of one partition in the thread.
 struct Source {
-    /// The next offset: a record below it has been handed out before (librdkafka may repeat some).
+    /// The next offset. A record below it has been handed out before, because librdkafka can repeat some records.
     expected: i64,
     reading: bool,
-    /// The leader epoch of the last record; −1 before the first.
+    /// The leader epoch of the last record. −1 before the first record.
     leader_epoch: i32,
 }
 
@@ -212,7 +217,7 @@ impl Source {
     }
 }
 
-/// Nobody takes events any more.
+/// Nobody receives events any more.
 struct Gone;
 
 struct Worker {
@@ -221,7 +226,7 @@ struct Worker {
     events: SyncSender<Result<Event>>,
     partitions: Arc<[TopicPartition]>,
     sources: Vec<Source>,
-    /// To the index in `sources`.
+    /// From the handle to the index in `sources`.
     by_topic: FxHashMap<(TopicHandle, i32), u32>,
     last_topic: (TopicHandle, i32, u32),
     chunk: Messages,
@@ -252,7 +257,7 @@ impl Worker {
         for (code, text) in client.spoken() {
             self.hear(code, text)?;
         }
-        // Less than there was room for: nothing more is there at the moment.
+        // The batch is not full, so there are no more messages at the moment.
         if count < room.len() {
             self.hand_on()?;
         }
@@ -277,7 +282,7 @@ impl Worker {
                 }
             }
         }
-        // Chunks refer to the partitions by index: what is in the making was made with the old list.
+        // Chunks refer to partitions by index. The unfinished chunk uses the old list, so it is handed out first.
         self.hand_on()?;
         self.partitions = partitions.into();
         for (list, again) in [(fresh, false), (again, true)] {
@@ -328,18 +333,19 @@ impl Worker {
     #[cold]
     fn new_leader(&mut self, index: u32, epoch: i32) -> Result<(), Gone> {
         self.sources[index as usize].leader_epoch = epoch;
-        // What was read before was written under the leader before.
+        // Earlier records were written under the previous leader.
         self.hand_on()?;
         let partition = self.partitions[index as usize].clone();
         self.send(Ok(Event::LeaderEpoch { partition, epoch }))
     }
 
-    /// End of partition, offsets out of range, and everything that went wrong.
+    /// End of partition, offsets out of range, and all errors.
     #[cold]
     fn take_error(&mut self, entry: &Entry<'_>, code: Code) -> Result<(), Gone> {
         let text = entry.error_text();
         let Some(index) = self.source(entry) else {
-            // Without a partition it concerns the group, which is never joined: its ACL may well be missing.
+            // An error without a partition concerns the group. No group is ever joined, and the ACL for it may be
+            // missing.
             return match kind_of(code) {
                 Kind::Auth | Kind::Topic => self.fail(code, &text),
                 _ => self.warn(text),
@@ -371,11 +377,11 @@ impl Worker {
                 let offset = if entry.offset() >= 0 { entry.offset() } else { source.expected };
                 self.hand_on()?;
                 self.send(Err(Error::data_loss(format!(
-                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged{}, and nothing is skipped: bring back \
-                     a good one (another replica, a backup) and run it again. To go on without it: reset(confirm=True), and \
-                     starting_offsets behind it.",
+                    "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged{}, and nothing \
+                     is skipped. Restore a good copy (a replica, a backup) and run the query again. To continue \
+                     without the record, use reset(confirm=True) and starting_offsets after it.",
                     match code {
-                        // librdkafka says no more than this of a batch that is compressed with zstd.
+                        // For a batch that is compressed with zstd, librdkafka gives no further details.
                         Code::BadCompression => {
                             ", or it unpacks to more than connect's receive.message.max.bytes (512 MiB) allows"
                         }
@@ -385,27 +391,27 @@ impl Worker {
             }
             code if matches!(kind_of(code), Kind::Topic | Kind::Acl | Kind::Auth) || code == Code::Fatal => {
                 self.hand_on()?;
-                self.send(Err(failed(&format!("Reading {partition} from {}", self.address), code, &text)))
+                self.send(Err(failed(&format!("reading {partition} from {}", self.address), code, &text)))
             }
             _ => self.warn(format!("{partition}: {text}")),
         }
     }
 
-    /// What concerns a broker, or a topic that is gone: then the text names it.
+    /// The error concerns a broker, or a topic that is gone. The text names the topic.
     fn hear(&mut self, code: Code, text: String) -> Result<(), Gone> {
         match code {
-            // A handshake may fail because the broker is just stopping: only credentials are hopeless.
+            // A handshake can also fail because the broker is stopping. Only wrong credentials are hopeless.
             Code::SSL => self.warn(text),
             Code::Fatal => self.fail(code, &text),
             _ if matches!(kind_of(code), Kind::Auth | Kind::Acl | Kind::Topic) => self.fail(code, &text),
-            Code::AllBrokersDown => self.warn(format!("no broker of {} answers; waiting for one", self.address)),
+            Code::AllBrokersDown => self.warn(format!("no broker of {} answers; waiting for a broker", self.address)),
             _ => self.warn(text),
         }
     }
 
     fn fail(&mut self, code: Code, text: &str) -> Result<(), Gone> {
         self.hand_on()?;
-        self.send(Err(failed(&format!("Reading from {}", self.address), code, text)))
+        self.send(Err(failed(&format!("reading from {}", self.address), code, text)))
     }
 
     fn warn(&mut self, text: String) -> Result<(), Gone> {
@@ -420,7 +426,7 @@ impl Worker {
         self.send(Ok(Event::Warning(text)))
     }
 
-    /// The index of the entry's partition, by librdkafka's handle, so that no name is compared per message.
+    /// The index of the entry's partition. It is found by librdkafka's handle, so no name is compared for each message.
     #[inline]
     fn source(&mut self, entry: &Entry<'_>) -> Option<u32> {
         let (topic, partition, index) = self.last_topic;
@@ -449,7 +455,7 @@ impl Worker {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        // The next chunk will be about as large: growing its arena step by step would copy it several times over.
+        // The next chunk will have about the same size. An arena that grows in steps would be copied several times.
         let mut next = Messages::new(self.partitions.clone());
         next.arena.reserve(self.chunk.arena.len().min(2 * self.chunk_bytes));
         next.offsets.reserve(self.chunk.len());
@@ -467,7 +473,7 @@ impl Worker {
         self.send(Ok(Event::Messages(chunk)))
     }
 
-    /// Waits while the queue is full; ends when the reader is gone.
+    /// Waits while the queue is full. Ends when the reader is gone.
     fn send(&self, event: Result<Event>) -> Result<(), Gone> {
         self.events.send(event).map_err(|_| Gone)
     }

@@ -1,4 +1,4 @@
-//! What librdkafka says on the side, and what its errors mean to the caller.
+//! Texts that librdkafka reports in callbacks, and what its errors mean for the caller.
 
 use super::properties::Secrets;
 use crate::error::{Error, Kind};
@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use std::collections::VecDeque;
 
-/// Collects a client's error events, because the calls themselves only say "timed out".
+/// Collects the error events of a client, because the calls themselves only return "timed out".
 #[derive(Default)]
 pub(super) struct Watch {
     secrets: Secrets,
@@ -18,9 +18,9 @@ pub(super) struct Watch {
 
 #[derive(Default, Clone)]
 pub(super) struct Seen {
-    /// The credentials or the certificate were refused: waiting does not help.
+    /// The credentials or the certificate were refused, so waiting does not help.
     pub auth: Option<String>,
-    /// What was said last about a broker, each text once.
+    /// The last text about each broker, without duplicates.
     pub reasons: VecDeque<String>,
     pub all_down: bool,
 }
@@ -46,7 +46,7 @@ impl Watch {
         match code {
             Code::AllBrokersDown => {
                 seen.all_down = true;
-                return; // "2/2 brokers are down" adds nothing to why each one is.
+                return; // "2/2 brokers are down" adds nothing to the reason of each broker.
             }
             Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => seen.auth = Some(reason.clone()),
             _ => {}
@@ -61,7 +61,7 @@ impl Watch {
 }
 
 impl Seen {
-    /// The error to raise when a cluster did not answer.
+    /// The error to return if a cluster did not answer.
     pub fn unreachable(&self, address: &str) -> Error {
         if let Some(reason) = &self.auth {
             return Error::auth(format!(
@@ -73,13 +73,13 @@ impl Seen {
         let why = if reasons.is_empty() { "no answer".to_string() } else { reasons.join("; ") };
         Error::connection(format!(
             "Kafka at {address} cannot be reached: {why}. Check the address (host:port), that the broker runs, and that this \
-             machine may reach it; bayou.connect() without an argument starts a broker in memory."
+             machine may reach it. bayou.connect() without an argument starts a broker in memory."
         ))
     }
 }
 
-/// "host:1/bootstrap: Connect to ipv4#… failed: Connection refused (after 0ms in state CONNECT, 3 identical error(s) suppressed)"
-/// without the tail, which changes with every event.
+/// "host:1/bootstrap: Connect to ipv4#… failed: Connection refused (after 0ms in state CONNECT, 3 identical error(s)
+/// suppressed)" without the end, which changes with every event.
 pub(super) fn tidy(reason: &str) -> String {
     let tail = reason.find(" (after ").filter(|_| reason.trim_end().ends_with(')'));
     reason[..tail.unwrap_or(reason.len())].trim().trim_end_matches('.').to_string()
@@ -87,7 +87,7 @@ pub(super) fn tidy(reason: &str) -> String {
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        // Errors come as events as well: what is logged here is detail.
+        // Errors also arrive as events, so these log lines are details.
         log::debug!(target: "bayou::kafka", "librdkafka {level:?} {fac}: {}", self.secrets.scrub(message));
     }
 
@@ -98,7 +98,7 @@ impl ClientContext for Watch {
 
 impl ConsumerContext for Watch {}
 
-/// The kind that tells the caller what to do.
+/// The kind of error, which tells the caller what to do.
 pub(super) fn kind_of(code: Code) -> Kind {
     match code {
         Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => Kind::Auth,
@@ -129,11 +129,11 @@ pub(super) fn kind_of(code: Code) -> Kind {
 pub(super) fn failed(what: &str, code: Code, text: &str) -> Error {
     let kind = kind_of(code);
     let hint = match kind {
-        Kind::Acl => " Ask for the right ACL, or use other credentials.",
-        Kind::Connection => " The broker may be gone or overloaded; trying again is safe.",
+        Kind::Acl => ". Ask for the right ACL, or use different credentials.",
+        Kind::Connection => ". The broker may be gone or overloaded. You can safely try again.",
         _ => "",
     };
-    Error::new(kind, format!("{what}: {}.{hint}", text.trim_end_matches('.')))
+    Error::new(kind, format!("{what}: {}{hint}", text.trim_end_matches('.')))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Calls into librdkafka that rust-rdkafka does not wrap. With `consume/native` the only place with `unsafe`.
+//! Calls into librdkafka that rust-rdkafka does not wrap. Besides this file, only `consume/native` has `unsafe`.
 
 #![allow(unsafe_code)]
 
@@ -27,15 +27,15 @@ impl Failure {
     }
 }
 
-/// Text owned by librdkafka, copied.
+/// Copies text that librdkafka owns.
 ///
 /// # Safety
-/// `text` is null or a C string that lives for the call.
+/// `text` is null, or a C string that lives during the call.
 pub(super) unsafe fn text_of(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: not null, and alive by this function's contract.
+    // SAFETY: not null, and alive by the contract of this function.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
@@ -48,7 +48,7 @@ fn c_string(text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|_| Failure { code: Code::InvalidArgument, text: "a name contains a NUL byte".into() })
 }
 
-/// One admin request: its options and the queue for its answer, freed together.
+/// One admin request: its options and the queue for its answer. Both are freed together.
 struct Request {
     options: *mut rd::rd_kafka_AdminOptions_t,
     queue: *mut rd::rd_kafka_queue_t,
@@ -59,7 +59,7 @@ impl Request {
     fn new(client: &Client<Watch>, op: rd::rd_kafka_admin_op_t, timeout: Duration) -> Self {
         let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         let rk = client.native_ptr();
-        // SAFETY: the client is alive; a refused timeout leaves the default, so its text is of no interest.
+        // SAFETY: the client is alive. A refused timeout keeps the default, so its text does not matter.
         unsafe {
             let options = rd::rd_kafka_AdminOptions_new(rk, op);
             rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout, std::ptr::null_mut(), 0);
@@ -67,9 +67,9 @@ impl Request {
         }
     }
 
-    /// Waits for the answer and hands it to `read`.
+    /// Waits for the answer and gives it to `read`.
     fn answer<T>(&self, read: impl FnOnce(*mut rd::rd_kafka_event_t) -> T) -> Result<T, Failure> {
-        // SAFETY: the queue is ours; the event is destroyed after `read` has copied what it needs.
+        // SAFETY: the queue is ours. The event is destroyed after `read` has copied what it needs.
         unsafe {
             let event = rd::rd_kafka_queue_poll(self.queue, self.timeout.saturating_add(500));
             if event.is_null() {
@@ -101,11 +101,11 @@ impl Drop for Request {
 pub(super) const EARLIEST: i64 = -2;
 pub(super) const LATEST: i64 = -1;
 
-/// A partition's offset and the leader epoch there (below 0: not known), or why there is none.
+/// The offset of a partition and the leader epoch there (below 0: not known), or the reason why there is none.
 pub(super) type OffsetAnswer = (TopicPartition, Result<(i64, i32), Failure>);
 
-/// ListOffsets with read_committed: `spec` is EARLIEST, LATEST (the last stable offset) or milliseconds since the epoch.
-/// An answer of -1 to the latter means that there is no message at or after it.
+/// ListOffsets with read_committed. `spec` is EARLIEST, LATEST (the last stable offset) or milliseconds since the
+/// epoch. For a time, the answer -1 means that no message is at or after it.
 pub(super) fn list_offsets(
     client: &Client<Watch>,
     wanted: &[(TopicPartition, i64)],
@@ -113,7 +113,7 @@ pub(super) fn list_offsets(
 ) -> Result<Vec<OffsetAnswer>, Failure> {
     let count = c_int::try_from(wanted.len()).unwrap_or(c_int::MAX);
     let names = wanted.iter().map(|(tp, _)| c_string(tp.topic.as_str())).collect::<Result<Vec<_>, _>>()?;
-    // SAFETY: the list is ours; librdkafka copies it and the names before ListOffsets returns.
+    // SAFETY: the list is ours. librdkafka copies it and the names before ListOffsets returns.
     let request = unsafe {
         let list = rd::rd_kafka_topic_partition_list_new(count);
         for ((tp, spec), name) in wanted.iter().zip(&names) {
@@ -137,9 +137,9 @@ pub(super) fn list_offsets(
             .map(|i| {
                 let found = &*rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i));
                 let tp = TopicPartition::new(text_of(found.topic), found.partition);
-                // A leader whose connection broke is no error to librdkafka (2.12): its partitions come back as they were filled in
-                // before the request was sent. Taken for an answer that would skip everything up to the end. Only to a time may -1 be
-                // one.
+                // For librdkafka 2.12, a broken connection to a leader is not an error. The partitions of that leader
+                // come back as they were filled in before the request was sent. If that were taken for an answer,
+                // everything up to the end would be skipped. Only a question for a time may have the answer -1.
                 let by_time = wanted.iter().any(|(asked, spec)| *asked == tp && *spec >= 0);
                 let none = found.offset < if by_time { -1 } else { 0 };
                 let offset = match found.err {
@@ -158,7 +158,7 @@ pub(super) fn list_offsets(
     })
 }
 
-/// A topic's id by DescribeTopics; None from a broker too old to have ids.
+/// The id of a topic by DescribeTopics. None if the broker is too old to have ids.
 pub(super) fn topic_id(client: &Client<Watch>, topic: &str, timeout: Duration) -> Result<Option<String>, Failure> {
     let name = c_string(topic)?;
     // SAFETY: the collection copies the names, the request copies the collection.
@@ -185,39 +185,39 @@ pub(super) fn topic_id(client: &Client<Watch>, topic: &str, timeout: Duration) -
         }
         let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
         let id = if id.is_null() { String::new() } else { text_of(rd::rd_kafka_Uuid_base64str(id)) };
-        // All zeros (as base64: all A) is "no id".
+        // All zeros (all A in base64) means "no id".
         Ok((!id.trim_matches('A').is_empty()).then_some(id))
     })?
 }
 
-/// This process's user, as the operating system counts it.
+/// The user of this process, as the operating system counts it.
 pub(super) fn user_id() -> u32 {
     // SAFETY: cannot fail and touches no memory.
     unsafe { libc::geteuid() }
 }
 
-/// Leaves the terminal's session: its signals (Ctrl-C, hang-up) do not reach this process any more.
+/// Leaves the session of the terminal. Its signals (Ctrl-C, hang-up) then do not reach this process.
 pub(super) fn leave_session() {
-    // SAFETY: touches no memory; it fails only for a process that leads a group already, which is as good.
+    // SAFETY: touches no memory. It fails only for a process that already leads a group, which has the same effect.
     unsafe { libc::setsid() };
 }
 
 unsafe extern "C" {
-    // librdkafka's own, not in its headers: how the limits of the mock's partitions are found.
+    // librdkafka's own function, which is not in its headers. It finds the limits of the mock's partitions.
     fn rd_kafka_mock_topic_find(cluster: *const rd::rd_kafka_mock_cluster_t, name: *const c_char) -> *mut c_void;
     fn rd_kafka_mock_partition_find(topic: *const c_void, partition: i32) -> *mut usize;
 }
 
-/// The mock's limits per partition, after which it evicts without a word.
+/// The limits of the mock for each partition. Beyond them it evicts messages silently.
 pub(super) const MOCK_BYTES: usize = 5 * 1024 * 1024;
 pub(super) const MOCK_BATCHES: usize = 100_000;
 
-/// librdkafka's mock cluster with one broker.
+/// librdkafka's mock cluster, with one broker.
 pub(super) struct Mock {
     cluster: *mut rd::rd_kafka_mock_cluster_t,
 }
 
-// SAFETY: the cluster runs on a thread of its own and is asked through its queue.
+// SAFETY: the cluster runs on a thread of its own, and all calls go through its queue.
 unsafe impl Send for Mock {}
 // SAFETY: as above.
 unsafe impl Sync for Mock {}
@@ -225,11 +225,12 @@ unsafe impl Sync for Mock {}
 impl Mock {
     /// Lives until the process ends.
     pub fn new() -> Result<Self, Failure> {
-        // SAFETY: rd_kafka_new takes the configuration over; the client is never destroyed, as the cluster needs it.
+        // SAFETY: rd_kafka_new takes ownership of the configuration. The client is never destroyed, because the cluster
+        // needs it.
         unsafe {
             let mut text = [0 as c_char; 512];
             let config = rd::rd_kafka_conf_new();
-            // Its clients come by a Unix socket, which has no such option and would be complained of.
+            // Its clients connect by a Unix socket, which does not have this option. librdkafka would log a complaint.
             let (name, off) = (c"socket.nagle.disable", c"false");
             rd::rd_kafka_conf_set(config, name.as_ptr(), off.as_ptr(), text.as_mut_ptr(), text.len());
             let rk = rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER, config, text.as_mut_ptr(), text.len());
@@ -245,18 +246,18 @@ impl Mock {
         }
     }
 
-    /// Where it listens.
+    /// The address where the cluster listens.
     pub fn address(&self) -> String {
         // SAFETY: the text belongs to the cluster, which is never destroyed.
         unsafe { text_of(rd::rd_kafka_mock_cluster_bootstraps(self.cluster)) }
     }
 
-    /// Puts this socket in the place of the port that the mock listens at, which anybody on the machine could talk to. The mock
-    /// knows no other way: its descriptor, found by its address, is made another name of ours. Its thread still holds the port until
-    /// it wakes up.
+    /// Replaces the listening port of the mock by this socket, because anybody on the machine could connect to the
+    /// port. The mock has no option for this. So its descriptor, which is found by its address, is made a duplicate of
+    /// our socket. The thread of the mock still holds the port until it wakes up.
     pub fn listen_at(&self, ours: &std::os::unix::net::UnixListener) -> Result<(), Failure> {
         use std::os::fd::AsRawFd;
-        /// This process has just begun: it has few open files.
+        /// This process has just started and has few open files.
         const DESCRIPTORS: c_int = 4096;
         let fail = |text: String| Failure { code: Code::Fail, text };
         let address = self.address();
@@ -264,10 +265,10 @@ impl Mock {
         let listens_there = |fd: c_int| {
             let mut is_listening: c_int = 0;
             let mut length = size_of::<c_int>() as libc::socklen_t;
-            // SAFETY: an address of the kind that is asked for is plain numbers, for which zeros are good.
+            // SAFETY: an address of the requested kind is plain numbers, for which zeros are valid.
             let mut at: libc::sockaddr_in = unsafe { std::mem::zeroed() };
             let mut size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-            // SAFETY: both calls write at most as much as they are told there is; a descriptor that is none is an error.
+            // SAFETY: both calls write at most as many bytes as they are told. An invalid descriptor gives an error.
             let asked = unsafe {
                 libc::getsockname(fd, (&raw mut at).cast(), &raw mut size) == 0
                     && libc::getsockopt(
@@ -285,14 +286,15 @@ impl Mock {
         };
         let theirs = (0..DESCRIPTORS).find(|fd| port != 0 && listens_there(*fd));
         let theirs = theirs.ok_or_else(|| fail(format!("the cluster's port {address} is not found")))?;
-        // SAFETY: `theirs` is the mock's listening socket, which nobody else uses; its thread polls and accepts on the number only.
+        // SAFETY: `theirs` is the listening socket of the mock. Nobody else uses it, and the mock's thread only polls
+        // and accepts on the number.
         match unsafe { libc::dup2(ours.as_raw_fd(), theirs) } {
             -1 => Err(fail(std::io::Error::last_os_error().to_string())),
             _ => Ok(()),
         }
     }
 
-    /// Tells clients to connect to this port instead.
+    /// Tells clients to connect to this port instead of the mock's own.
     pub fn advertise(&self, port: u16) {
         // SAFETY: the host is copied.
         unsafe { rd::rd_kafka_mock_broker_set_host_port(self.cluster, 1, c"127.0.0.1".as_ptr(), c_int::from(port)) };
@@ -307,16 +309,18 @@ impl Mock {
         }
     }
 
-    /// Lifts the limits of a new topic's partitions, so that a limit of ours, which is not silent, is met first. There is no
-    /// call for that: the two numbers are looked for in the partition's structure, between two counts that are zero in a new
-    /// partition. False when they are not found there (another librdkafka): then the mock's limits hold.
+    /// Raises the limits of the partitions of a new topic. Then our own limit, which reports an error, is reached
+    /// first. librdkafka does not have a call for this. So the two numbers are searched in the structure of the
+    /// partition, between two counters that are zero in a new partition. Returns false if they are not found (a
+    /// different librdkafka). The limits of the mock then stay.
     pub fn lift_limits(&self, name: &str, partitions: i32) -> bool {
-        // Words of the structure that are certainly inside it: it begins with a link (2), two ids (1), four offsets (4), two
-        // flags (1) and the head of the list of batches (2), then size, count, and their limits (4).
+        // The number of words that are certainly inside the structure. It begins with a link (2), two ids (1), four
+        // offsets (4), two flags (1) and the head of the list of batches (2). Then come size, count, and their limits
+        // (4).
         const WORDS: usize = 14;
         let Ok(name) = c_string(name) else { return false };
-        // SAFETY: the topic was made by us just now and is never deleted; nobody has written to it yet, and the mock's thread
-        // reads the limits only when somebody does. Every partition is checked before any is changed.
+        // SAFETY: we have just created the topic, and it is never deleted. Nobody has written to it yet, and the mock's
+        // thread reads the limits only after somebody has. Every partition is checked before any is changed.
         unsafe {
             let topic = rd_kafka_mock_topic_find(self.cluster, name.as_ptr());
             if topic.is_null() {

@@ -1,7 +1,7 @@
-//! Kafka at both ends of the flow: connect, look after topics, produce, consume, and the embedded broker.
+//! Kafka at both ends of the flow: connect, manage topics, produce, consume, and the embedded broker.
 //!
-//! The only home of rdkafka. librdkafka is called past rust-rdkafka in two files: `consume/native` (batches of messages) and
-//! `ffi` (ListOffsets, DescribeTopics, the mock cluster); `unsafe` stays in these two.
+//! This is the only home of rdkafka. Two files call librdkafka directly, without rust-rdkafka: `consume/native`
+//! (batches of messages) and `ffi` (ListOffsets, DescribeTopics, the mock cluster). Only these two have `unsafe`.
 
 mod admin;
 mod connection;

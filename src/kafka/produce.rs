@@ -26,30 +26,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How rows become messages.
+/// The options for turning rows into messages.
 #[derive(Debug, Clone)]
 pub struct ProduceOptions {
-    /// The column with the key.
+    /// The column of the key.
     pub key: Option<String>,
-    /// Headers that every message gets.
+    /// Headers for every message.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// A column of headers: a map, or a list of structs (key, value). It leaves the value.
+    /// A column of headers: a map, or a list of structs (key, value). It is removed from the value.
     pub headers_column: Option<String>,
     /// One partition for all messages.
     pub partition: Option<i32>,
-    /// A column of partitions; NULL lets the key decide. It leaves the value.
+    /// A column of partitions. For NULL the key decides. It is removed from the value.
     pub partition_column: Option<String>,
-    /// The column with the message's timestamp (as a number: milliseconds); NULL is now. It stays in the value.
+    /// The column of the message's timestamp (a number is milliseconds). NULL is now. It stays in the value.
     pub timestamp: Option<String>,
-    /// A column whose bytes or text are the value as they are; then no JSON is made. NULL is a tombstone.
+    /// A column whose bytes or text become the value, unchanged and without JSON. NULL is a tombstone.
     pub value: Option<String>,
     /// none, gzip, snappy, lz4 or zstd.
     pub compression: Option<String>,
-    /// "all" (the default), "1" or "0"; anything but "all" turns idempotence off.
+    /// "all" (the default), "1" or "0". Anything except "all" turns idempotence off.
     pub acks: Option<String>,
     /// Rows per second.
     pub rate: Option<f64>,
-    /// Whether the key's column stays in the value.
+    /// Whether the key column stays in the value.
     pub include_key_in_value: bool,
 }
 
@@ -71,7 +71,7 @@ impl Default for ProduceOptions {
     }
 }
 
-/// What became of the rows.
+/// The result of publishing rows.
 #[derive(Debug, Clone, Default)]
 pub struct ProduceReport {
     pub topic: String,
@@ -88,15 +88,16 @@ pub struct ProduceReport {
 }
 
 const KEPT_FAILURES: usize = 10;
-/// `progress` is promised every 100 ms.
+/// The interval at which `progress` must be called is 100 ms.
 const PROGRESS_EVERY: Duration = Duration::from_millis(80);
-/// Rows that are encoded at a time, so that a large batch does not exist twice.
+/// At most this many rows are encoded at a time, so that a large batch is not in memory twice.
 const ENCODE_ROWS: usize = 4096;
-/// Between two looks at deliveries, clock and progress.
+/// After this many rows, deliveries, clock and progress are checked.
 const LOOK_ROWS: usize = 512;
 
 impl Connection {
-    /// Publishes every row and waits for the acknowledgements. `progress` is called at least every 100 ms; its error stops at once.
+    /// Publishes every row and waits for the acknowledgements. Calls `progress` at least every 100 ms. An error of
+    /// `progress` stops at once.
     pub fn produce(
         &self,
         topic: &Topic,
@@ -107,14 +108,15 @@ impl Connection {
         let partitions = self.partitions(topic)?.len();
         if let Some(p) = options.partition.filter(|p| usize::try_from(*p).map_or(true, |p| p >= partitions)) {
             return Err(Error::config(format!(
-                "Topic '{topic}' has no partition {p}: it has {partitions}, from 0 on."
+                "topic '{topic}' has no partition {p}. It has {partitions}, counted from 0."
             )));
         }
         if let Some(rate) = options.rate.filter(|r| !(r.is_finite() && *r > 0.0)) {
-            return Err(Error::config(format!("rate must be a positive number of rows per second, not {rate}.")));
+            return Err(Error::config(format!("rate must be a positive number of rows per second, not {rate}")));
         }
         let report = ProduceReport { topic: topic.to_string(), ..ProduceReport::default() };
-        // Who has given up while the broker did not answer does not want it published later.
+        // Checks for an interrupt before the first send. A user who interrupted while the broker did not answer does
+        // not want the rows to be published later.
         progress(&report)?;
         let producer = self.producer(options)?;
         let now = Instant::now();
@@ -123,7 +125,7 @@ impl Connection {
         match result {
             Ok(()) => Ok(run.report()),
             Err(error) => {
-                // What is queued is given up; a dead broker must not hold the caller while librdkafka closes.
+                // Queued messages are discarded. A dead broker must not hold the caller while librdkafka closes.
                 let producer = run.producer;
                 std::thread::spawn(move || drop(producer));
                 Err(error)
@@ -137,27 +139,27 @@ impl Connection {
             Some(acks @ ("0" | "1")) => acks,
             Some(other) => {
                 return Err(Error::config(format!(
-                    "acks must be \"all\" (every replica in sync has it), \"1\" (the leader has it) or \"0\", not \"{other}\"."
+                    "acks must be \"all\" (every replica in sync has it), \"1\" (the leader has it) or \"0\", not \"{other}\""
                 )));
             }
         };
         let embedded = self.is_embedded();
         let defaults = [
-            // The broker in memory keeps what it is given as it comes: small is what makes it last.
+            // The embedded broker keeps batches as they arrive. Small batches fill it more slowly.
             ("compression.type", if embedded { "zstd" } else { "lz4" }),
-            // A steady trickle in small batches fills the broker in memory by their number.
+            // Many small batches fill the embedded broker by their number.
             ("linger.ms", if options.rate.is_some() && embedded { "200" } else { "20" }),
             ("queue.buffering.max.messages", "300000"),
             ("queue.buffering.max.kbytes", "131072"),
             ("message.timeout.ms", "60000"),
-            // As Java's producers do it, so that one key is in one partition whoever writes it.
+            // The same as in Java's producers, so that a key is always in the same partition, whoever writes it.
             ("partitioner", "murmur2_random"),
         ];
         let mut over = vec![("acks", acks), ("enable.idempotence", if acks == "all" { "true" } else { "false" })];
         if let Some(compression) = options.compression.as_deref() {
             if !["none", "gzip", "snappy", "lz4", "zstd"].contains(&compression) {
                 return Err(Error::config(format!(
-                    "compression must be none, gzip, snappy, lz4 or zstd, not '{compression}'."
+                    "compression must be none, gzip, snappy, lz4 or zstd, not '{compression}'"
                 )));
             }
             over.push(("compression.type", compression));
@@ -165,18 +167,18 @@ impl Connection {
         let deliveries = Deliveries { watch: self.watch(), ..Deliveries::default() };
         self.config_with_defaults(&defaults, &over)
             .create_with_context(deliveries)
-            .map_err(|e| self.error(&format!("Publishing to {}", self.address()), &e))
+            .map_err(|e| self.error(&format!("publishing to {}", self.address()), &e))
     }
 }
 
-/// Counts what librdkafka says about each message.
+/// Counts librdkafka's delivery reports.
 #[derive(Default)]
 struct Deliveries {
     watch: Watch,
     delivered: AtomicU64,
     failed: AtomicU64,
     failures: Mutex<Vec<String>>,
-    /// The embedded broker refused a batch: partition.
+    /// The partition of a batch that the embedded broker refused.
     full: Mutex<Option<i32>>,
     refused: AtomicBool,
 }
@@ -232,14 +234,14 @@ impl Run<'_> {
     fn all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<()> {
         let bad = self.send_all(batches)?;
         while self.producer.in_flight_count() > 0 {
-            // Linger no longer; `flush` itself would not call `progress`.
+            // Do not linger any longer. `flush` itself would not call `progress`.
             let _ = self.producer.flush(Duration::from_millis(1));
             self.look(Duration::from_millis(20))?;
         }
         self.look(Duration::ZERO)?;
         let report = self.report();
         (self.progress)(&report)?;
-        // What was taken before has arrived by now, and is told: a topic takes nothing back.
+        // The rows taken before have arrived by now, and the error says how many: a topic cannot take messages back.
         match bad {
             None => Ok(()),
             Some(mut error) if report.rows > 0 => {
@@ -254,7 +256,7 @@ impl Run<'_> {
         }
     }
 
-    /// Hands over every row; what is wrong with the rows themselves is returned, and ends them.
+    /// Sends every row. An error in the rows themselves is returned and ends the loop.
     fn send_all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<Option<Error>> {
         let mut plan: Option<Plan> = None;
         for batch in batches {
@@ -323,7 +325,7 @@ impl Run<'_> {
                     let row = self.report.rows;
                     let code = error.rdkafka_error_code();
                     if code == Some(Code::Fatal) {
-                        return Err(self.connection.error(&format!("Publishing to '{}'", self.topic), &error));
+                        return Err(self.connection.error(&format!("publishing to '{}'", self.topic), &error));
                     }
                     let advice = match code {
                         Some(Code::MessageSizeTooLarge) => {
@@ -352,7 +354,7 @@ impl Run<'_> {
             if early.is_zero() {
                 return Ok(());
             }
-            // A row more or less within a few milliseconds is steady enough, and sleeping for microseconds costs more than it.
+            // A difference of a few milliseconds is steady enough. Sleeping for microseconds costs more than it gains.
             if early < Duration::from_millis(2) {
                 std::thread::sleep(early);
                 return Ok(());
@@ -361,7 +363,7 @@ impl Run<'_> {
         }
     }
 
-    /// Serves deliveries for up to `wait`, and tells the caller how far it is.
+    /// Serves delivery reports for up to `wait`, and reports progress to the caller.
     fn look(&mut self, wait: Duration) -> Result<()> {
         self.producer.poll(wait);
         let deliveries = self.producer.context();
@@ -370,13 +372,13 @@ impl Run<'_> {
         }
         if let Some((code, text)) = self.producer.client().fatal_error() {
             let text = self.connection.secrets().scrub(&text);
-            return Err(failed(&format!("Publishing to '{}'", self.topic), code, &text));
+            return Err(failed(&format!("publishing to '{}'", self.topic), code, &text));
         }
         let seen = deliveries.watch.seen();
         if let (Some(reason), 0) = (seen.auth, deliveries.delivered.load(Ordering::Relaxed)) {
-            return Err(Error::new(Kind::Auth, format!("Publishing to '{}': {reason}.", self.topic)));
+            return Err(Error::new(Kind::Auth, format!("publishing to '{}': {reason}", self.topic)));
         }
-        // A real broker may come back; one in memory that is gone took everything with it.
+        // A real broker can come back. An embedded broker that is gone has lost everything.
         if let (true, Some(broker)) = (seen.all_down, self.connection.embedded()) {
             deliveries.watch.forget();
             broker.check()?;
@@ -389,7 +391,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The embedded broker took no more: which is better than losing what it has.
+    /// The embedded broker refused more messages, because it must not lose those that it has.
     fn full(&self) -> Error {
         let deliveries = self.producer.context();
         let partition = deliveries.full.lock().unwrap_or_default();
@@ -397,7 +399,7 @@ impl Run<'_> {
         match self.connection.embedded() {
             Some(broker) => broker.full(self.topic, partition, delivered, self.report.rows),
             None => Error::config(format!(
-                "Publishing to '{}': the broker does not support this message format. bayou needs Kafka 0.11 or later.",
+                "publishing to '{}': the broker does not support this message format. bayou needs Kafka 0.11 or later.",
                 self.topic
             )),
         }

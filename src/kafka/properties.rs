@@ -1,15 +1,15 @@
-//! librdkafka's properties: which bayou sets itself, and which may be shown.
+//! librdkafka properties: which ones bayou sets itself, and which ones may be shown.
 
 use crate::error::{Error, Result, did_you_mean};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaConfRes};
 use std::collections::BTreeMap;
 
-/// Properties that bayou's promises rest on, each with what to say to someone who sets it.
+/// Properties on which bayou's promises depend, each with an advice for the user who sets it.
 const OWNED: &[(&str, &str)] = &[
-    ("allow.auto.create.topics", "bayou never makes a topic by accident; use create_topic"),
+    ("allow.auto.create.topics", "bayou never creates a topic by accident. Use create_topic"),
     ("auto.commit.enable", "positions are kept in the query's checkpoint"),
     ("auto.commit.interval.ms", "positions are kept in the query's checkpoint"),
-    ("auto.offset.reset", "use starting_offsets, and fail_on_data_loss for offsets that are gone"),
+    ("auto.offset.reset", "use starting_offsets, and fail_on_data_loss for lost offsets"),
     ("check.crcs", "checksums are always verified"),
     ("delivery.report.only.error", "produce returns a report of what was delivered"),
     ("enable.auto.commit", "positions are kept in the query's checkpoint"),
@@ -19,27 +19,27 @@ const OWNED: &[(&str, &str)] = &[
     ("group.instance.id", "bayou assigns partitions itself and joins no group"),
     ("group.protocol", "bayou assigns partitions itself and joins no group"),
     ("isolation.level", "only committed messages are read"),
-    ("log.queue", "bayou takes librdkafka's logs itself, and says in its errors what a broker reports"),
-    ("log_level", "bayou takes librdkafka's logs itself, and says in its errors what a broker reports"),
+    ("log.queue", "bayou reads librdkafka's logs itself, and its errors contain what a broker reports"),
+    ("log_level", "bayou reads librdkafka's logs itself, and its errors contain what a broker reports"),
     ("partition.assignment.strategy", "bayou assigns partitions itself and joins no group"),
-    ("plugin.library.paths", "bayou loads no foreign code"),
+    ("plugin.library.paths", "bayou does not load foreign code"),
     ("test.mock.num.brokers", "use bayou.connect() without an argument for a broker in memory"),
     ("transactional.id", "produce is idempotent, not transactional"),
 ];
 
-/// Names that other clients use, and what to write here.
+/// Names from other clients, and what to write instead.
 const FOREIGN: &[(&str, &str)] = &[
-    ("sasl.jaas.config", "librdkafka takes sasl.username and sasl.password instead"),
-    ("ssl.truststore.location", "librdkafka takes a PEM file in ssl.ca.location instead"),
-    ("ssl.truststore.password", "librdkafka takes a PEM file in ssl.ca.location instead"),
-    ("bootstrap_servers", "write bootstrap.servers"),
-    ("key.deserializer", "bayou decodes messages itself: read_stream(format=…)"),
-    ("value.deserializer", "bayou decodes messages itself: read_stream(format=…)"),
+    ("sasl.jaas.config", "use sasl.username and sasl.password"),
+    ("ssl.truststore.location", "use a PEM file in ssl.ca.location"),
+    ("ssl.truststore.password", "use a PEM file in ssl.ca.location"),
+    ("bootstrap_servers", "use bootstrap.servers"),
+    ("key.deserializer", "bayou decodes messages itself; use read_stream(format=…)"),
+    ("value.deserializer", "bayou decodes messages itself; use read_stream(format=…)"),
     ("key.serializer", "produce writes JSON itself"),
     ("value.serializer", "produce writes JSON itself"),
 ];
 
-/// What may be shown. A list of what is safe, because the list of what is secret grows with librdkafka.
+/// Properties that may be shown. This is a list of safe ones, because the list of secret ones grows with librdkafka.
 const SAFE: &[&str] = &[
     "acks",
     "batch.num.messages",
@@ -95,7 +95,7 @@ const SAFE: &[&str] = &[
     "ssl.endpoint.identification.algorithm",
 ];
 
-/// Why a property is not to be set, or what stands for it here.
+/// The reason why a property must not be set, or the name to use instead.
 pub fn advice(name: &str) -> Option<String> {
     let owned = OWNED.iter().find(|(n, _)| *n == name).map(|(_, why)| format!("{why}. Leave it out"));
     let foreign = || FOREIGN.iter().find(|(n, _)| *n == name);
@@ -112,12 +112,12 @@ pub(super) fn is_safe(name: &str) -> bool {
     SAFE.contains(&name)
 }
 
-/// Checks names and values with librdkafka, and refuses what bayou sets itself.
+/// Checks names and values with librdkafka. Refuses properties that bayou sets itself.
 pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<()> {
     if properties.is_empty() {
         return Err(Error::config(
-            "connect was given no properties. Give \"bootstrap.servers\" at least, or no argument at all for the embedded \
-             broker; an unset variable is never taken for the embedded one.",
+            "connect was given no properties. Give at least \"bootstrap.servers\", or no argument for the embedded \
+             broker. An unset variable never means the embedded broker.",
         ));
     }
     for (name, value) in properties {
@@ -125,11 +125,11 @@ pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<()> {
             return Err(Error::config(format!("'{name}' cannot be set: {why}. Leave it out.")));
         }
         if let Some((_, instead)) = FOREIGN.iter().find(|(foreign, _)| foreign == name) {
-            return Err(Error::config(format!("'{name}' is not one of librdkafka's properties: {instead}.")));
+            return Err(Error::config(format!("'{name}' is not a librdkafka property: {instead}")));
         }
         if let Some(bare) = name.strip_prefix("kafka.") {
             return Err(Error::config(format!(
-                "'{name}' is Spark's spelling. Here it is '{bare}'; Spark's options go into read_stream(options=…)."
+                "'{name}' is Spark's spelling. Here it is '{bare}'. Spark's options belong in read_stream(options=…)."
             )));
         }
         check_one(name, value)?;
@@ -147,16 +147,16 @@ fn check_one(name: &str, value: &str) -> Result<()> {
     match config.create_native_config() {
         Ok(_) => Ok(()),
         Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => Err(Error::config(format!(
-            "librdkafka knows no property '{name}'.{}",
+            "librdkafka does not have a property '{name}'.{}",
             did_you_mean(name, SAFE.iter().copied().chain(["sasl.username", "sasl.password", "ssl.key.location"]))
         ))),
-        // librdkafka's text repeats the value: only for properties whose values may be shown.
-        Err(KafkaError::ClientConfig(_, text, ..)) if is_safe(name) => Err(Error::config(format!("{text}."))),
-        Err(_) => Err(Error::config(format!("librdkafka does not accept the value of '{name}' (not shown)."))),
+        // librdkafka's text repeats the value. It is used only for properties whose values may be shown.
+        Err(KafkaError::ClientConfig(_, text, ..)) if is_safe(name) => Err(Error::config(text)),
+        Err(_) => Err(Error::config(format!("librdkafka does not accept the value of '{name}' (not shown)"))),
     }
 }
 
-/// A configuration with `over` on top; librdkafka's own log lines only as far as they are warnings.
+/// A configuration with `over` on top. Of librdkafka's own log lines, only warnings are kept.
 pub(super) fn client_config(properties: &BTreeMap<String, String>, over: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
@@ -169,15 +169,15 @@ pub(super) fn client_config(properties: &BTreeMap<String, String>, over: &[(&str
     config
 }
 
-/// The values that must never be seen, to be cut out of whatever librdkafka says.
+/// Values that must never be shown. They are cut out of librdkafka's texts.
 #[derive(Clone, Default)]
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
     pub fn of(properties: &BTreeMap<String, String>) -> Self {
-        // Shorter values ("", "true", a port) would tear ordinary words apart.
+        // Shorter values ("", "true", a port) would cut ordinary words apart.
         let hidden = properties.iter().filter(|(name, value)| !is_safe(name) && value.len() >= 5);
-        // Other texts than librdkafka's may hold them, too.
+        // Texts from other places than librdkafka can contain these values, too.
         let secret = hidden.clone().filter(|(name, _)| crate::error::is_secret_name(name) || name.ends_with(".pem"));
         secret.for_each(|(_, value)| crate::error::learn_secret(value));
         let mut values: Vec<String> = hidden.map(|(_, v)| v.clone()).collect();

@@ -1,4 +1,4 @@
-//! Rows that stay in memory: what iterators, previews and `collect` hand out.
+//! Rows that stay in memory, for iterators, previews and `collect`.
 
 use crate::Result;
 use crate::expr::{MOST_BYTES, text_bytes};
@@ -7,7 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use std::collections::VecDeque;
 
-/// Cuts rows into batches of at most `batch_rows`, joining small ones when asked to.
+/// Cuts rows into batches of at most `batch_rows`. Joins small batches if requested.
 #[derive(Debug)]
 pub struct Rebatch {
     schema: SchemaRef,
@@ -28,7 +28,7 @@ impl Rebatch {
         }
     }
 
-    /// A full batch; or, when `flush` is set, what there is. A smaller one where its text has no room in one.
+    /// A full batch. With `flush`, also the rest. A smaller batch if its text does not fit into one.
     pub fn pop(&mut self, flush: bool) -> Result<Option<RecordBatch>> {
         let wanted = match self.batch_rows {
             _ if self.rows == 0 => return Ok(None),

@@ -1,4 +1,4 @@
-//! The quarantine table: what did not make it, with the original bytes and the reason.
+//! The quarantine table: rejected rows and messages, with the original bytes and the reason.
 
 use crate::Result;
 use crate::batch::{Headers, Messages, headers_array, headers_type};
@@ -6,7 +6,7 @@ use arrow::array::*;
 use arrow::datatypes::*;
 use std::sync::{Arc, LazyLock};
 
-/// The stage that a row failed in.
+/// The stage in which a row failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -14,9 +14,9 @@ pub enum Stage {
     Transform,
     Expectation,
     Late,
-    /// A group for which an aggregate could not be computed.
+    /// A group whose aggregate could not be computed.
     Aggregate,
-    /// A row that the table does not take.
+    /// A row that the table does not accept.
     Table,
 }
 
@@ -33,7 +33,7 @@ impl Stage {
     }
 }
 
-/// One row or message that is kept aside.
+/// One row or message that is set aside.
 #[derive(Debug, Clone)]
 pub struct Reject {
     pub stage: Stage,
@@ -45,11 +45,11 @@ pub struct Reject {
 
 #[derive(Debug, Clone)]
 pub enum RejectSource {
-    /// The message it came from.
+    /// The message from which it came.
     Message(Arc<Messages>, u32),
-    /// The message, without what has more bytes than this.
+    /// The message, without the parts that are larger than this.
     TooLarge(Arc<Messages>, u32, usize),
-    /// The row as JSON, where no single message exists.
+    /// The row as JSON, if there is no single message.
     Row(String),
 }
 
@@ -60,12 +60,12 @@ impl Reject {
             RejectSource::Row(_) => None,
         }
     }
-    /// The message's key or value, unless it is too large.
+    /// The key or value of the message, unless it is too large.
     fn payload(&self, of: for<'a> fn(&'a Messages, usize) -> Option<&'a [u8]>) -> Option<&[u8]> {
         let (messages, i) = self.message()?;
         of(messages, i).filter(|bytes| bytes.len() <= self.limit())
     }
-    /// A key or value of more bytes is left out.
+    /// A key or value larger than this is left out.
     fn limit(&self) -> usize {
         match &self.from {
             RejectSource::TooLarge(_, _, limit) => *limit,
@@ -97,7 +97,7 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// The table's rows for `rejects`.
+/// The rows of the table for `rejects`.
 pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
     let each = || rejects.iter().map(Reject::message);
     let payload = |of: for<'a> fn(&'a Messages, usize) -> Option<&'a [u8]>| -> ArrayRef {
@@ -146,7 +146,7 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(SCHEMA.clone(), columns)?)
 }
 
-/// One row as JSON text, for the `row` column.
+/// One row as JSON text, for the column `row`.
 pub fn row_as_json(batch: &RecordBatch, row: usize) -> String {
     let one = batch.slice(row, 1);
     let mut out = Vec::new();

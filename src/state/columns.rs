@@ -1,4 +1,4 @@
-//! Columns whose rows are added and changed in place: where live partial states lie.
+//! Columns whose rows are added and changed in place. They store live partial states.
 
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayData, ArrayRef, BooleanArray, UInt32Array, make_array};
@@ -7,7 +7,7 @@ use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
-/// Rows of some columns, by slot.
+/// The rows of some columns, by slot.
 pub struct Columns {
     columns: Vec<Column>,
     len: usize,
@@ -15,16 +15,17 @@ pub struct Columns {
 
 struct Column {
     data_type: DataType,
-    /// Left out while every row has a value.
+    /// None while every row has a value.
     valid: Option<Vec<bool>>,
     values: Values,
 }
 
 enum Values {
-    /// So many bytes a row.
+    /// The number of bytes of each row.
     Fixed(usize, MutableBuffer),
     Bool(Vec<bool>),
-    /// Of no fixed size: arrays, and where in them each row is. What is overwritten stays until it is half of all.
+    /// Values without a fixed size: arrays, and the place of each row in them. An overwritten value stays until half of
+    /// all values are overwritten.
     Chunks {
         chunks: Vec<ArrayRef>,
         at: Vec<(u32, u32)>,
@@ -94,7 +95,7 @@ impl Columns {
         Ok(())
     }
 
-    /// Puts row i of `arrays` into slot `slots[i]`.
+    /// Writes row i of `arrays` to slot `slots[i]`.
     pub fn scatter(&mut self, slots: &[u32], arrays: &[ArrayRef]) -> Result<()> {
         if slots.is_empty() {
             return Ok(());
@@ -105,13 +106,13 @@ impl Columns {
         Ok(())
     }
 
-    /// The rows in `slots`, in that order.
+    /// The rows in `slots`, in this order.
     pub fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.columns.iter().map(|c| c.gather(slots)).collect()
     }
 }
 
-/// The bytes of a fixed-width array's values, from its offset on.
+/// The bytes of the values of a fixed-width array, starting at its offset.
 fn bytes_of(array: &ArrayRef, width: usize) -> Result<Buffer> {
     let data = array.to_data();
     let buffer = data.buffers().first().ok_or_else(|| Error::internal(format!("a column of {}", data.data_type())))?;
@@ -127,7 +128,7 @@ impl Column {
         match *array.data_type() == self.data_type {
             true => Ok(()),
             false => Err(Error::internal(format!(
-                "a partial state is {} and should be {}",
+                "a partial state is {}, and {} is expected",
                 array.data_type(),
                 self.data_type
             ))),
@@ -146,7 +147,7 @@ impl Column {
                 let source = source.as_slice();
                 let width = *width;
                 bytes.reserve(rows.len() * width);
-                // Neighbours are copied at once: new groups come in runs.
+                // Consecutive rows are copied together, because new groups are consecutive.
                 let mut i = 0;
                 while i < rows.len() {
                     let first = rows[i] as usize;
@@ -211,7 +212,7 @@ impl Column {
         self.tidy()
     }
 
-    /// Lets go of what was overwritten, once that is more than what counts, and of many small pieces.
+    /// Removes overwritten values when they are more than the valid ones, and merges many small arrays.
     fn tidy(&mut self) -> Result<()> {
         let Values::Chunks { chunks, at, rows } = &mut self.values else { return Ok(()) };
         if chunks.len() < 2 || (*rows <= 2 * at.len() + 1024 && chunks.len() < 256) {

@@ -1,4 +1,5 @@
-//! Snapshot files: a checksum, a length, and one Arrow IPC stream. Anything damaged or of another aggregation is refused.
+//! Snapshot files: a checksum, a length, and one Arrow IPC stream. A damaged file, or a file of a different
+//! aggregation, is refused.
 
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -8,12 +9,12 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use std::sync::Arc;
 
-/// The version that partial states are tied to.
+/// The version on which partial states depend.
 pub const STATE_VERSION: &str = concat!("datafusion ", "55");
 
 const MAGIC: &[u8; 8] = b"BAYOUST1";
 
-/// A snapshot file: magic, CRC-32 and length of what follows, then one Arrow IPC stream.
+/// A snapshot file: magic, CRC-32 and length of the rest, then one Arrow IPC stream.
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) -> Result<Vec<u8>> {
     let metadata = [
         ("bayou.state".to_string(), description.to_string()),
@@ -36,15 +37,21 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) ->
     Ok(out)
 }
 
-/// Reads a snapshot file back; a damaged one, or one of other aggregates, is refused.
+/// Reads a snapshot file. A damaged file, or a file of different aggregates, is refused.
 pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -> Result<Vec<RecordBatch>> {
     let (found, batches) = read(bytes, description, name)?;
-    // Its checksum is right, so these are the types of another definition.
+    // The checksum is right, so these types belong to a different definition.
     let other = |(old, new): &(&FieldRef, &FieldRef)| old.data_type() != new.data_type();
     let changed = found.fields().iter().zip(schema.fields()).find(other);
     if found.fields().len() != schema.fields().len() || changed.is_some() {
         let what = changed.map_or_else(
-            || format!("it had {} columns of state and has {}", found.fields().len(), schema.fields().len()),
+            || {
+                format!(
+                    "it has {1} columns of state, and the file has {0}",
+                    found.fields().len(),
+                    schema.fields().len()
+                )
+            },
             |(old, new)| {
                 format!("{} was {} and is {}", new.name(), type_text(old.data_type()), type_text(new.data_type()))
             },
@@ -55,13 +62,12 @@ pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -
         )));
     }
     let conform = |batch: RecordBatch| {
-        RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
-            .map_err(|_| damaged(name, "its columns are others"))
+        RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|_| damaged(name, "its columns differ"))
     };
     batches.into_iter().map(conform).collect()
 }
 
-/// As SQL calls it, where SQL has a name for it.
+/// The name of the type in SQL, if there is one.
 fn type_text(t: &DataType) -> String {
     match t {
         DataType::Int8 => "TINYINT".into(),
@@ -84,15 +90,15 @@ fn damaged(name: &str, what: &str) -> Error {
     ))
 }
 
-/// Reads a file back with the columns that it has.
+/// Reads a file with its own columns.
 pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let damaged = |what: &str| damaged(name, what);
-    // The last byte is the format's version.
+    // The last byte is the version of the format.
     if bytes.len() >= 20 && bytes[..7] == MAGIC[..7] && bytes[7].is_ascii_digit() && bytes[7] != MAGIC[7] {
         let (found, known) = (char::from(bytes[7]), char::from(MAGIC[7]));
         let (age, instead) = match found > known {
             true => ("a newer", "Upgrade bayou"),
-            false => ("an older", "Go on with that version"),
+            false => ("an older", "Use that version"),
         };
         return Err(Error::config(format!(
             "the state file {name} was written by {age} bayou (format {found}, this one reads {known}). {instead}, or start over with \
@@ -116,14 +122,14 @@ pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, V
     let version = metadata.get("bayou.version").map_or("", String::as_str);
     if version != STATE_VERSION {
         return Err(Error::config(format!(
-            "the state file {name} was written by '{version}' and this is '{STATE_VERSION}'; partial states cannot be carried over. \
-             Finish with the older bayou, or start over with reset(confirm=True)."
+            "the state file {name} was written by '{version}', and this is '{STATE_VERSION}'. Partial states cannot \
+             be carried over. Finish with the older bayou, or start over with reset(confirm=True)."
         )));
     }
     let other = metadata.get("bayou.state").map_or("", String::as_str);
     if other != description {
         return Err(Error::config(format!(
-            "the state file {name} belongs to another aggregation ({other} instead of {description}). Start over with reset(confirm=True)."
+            "the state file {name} belongs to a different aggregation ({other} instead of {description}). Start over with reset(confirm=True)."
         )));
     }
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|_| damaged("not Arrow IPC"))?;

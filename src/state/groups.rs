@@ -1,4 +1,4 @@
-//! Accumulators by key: rows in, partial states or results out, once.
+//! Accumulators by key. Rows go in, and partial states or results come out once.
 
 use crate::Result;
 use crate::expr::Aggregate;
@@ -12,7 +12,7 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 /// Accumulators for some groups.
 pub struct Groups {
     key_schema: SchemaRef,
-    /// None when there are no key columns: then there is one group at most.
+    /// None if there are no key columns. Then there is at most one group.
     values: Option<Box<dyn GroupValues>>,
     count: usize,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
@@ -54,7 +54,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds rows: `arguments` and `filters` as each aggregate wants them.
+    /// Adds rows. `arguments` and `filters` have the form that each aggregate needs.
     pub fn update(
         &mut self,
         keys: &[ArrayRef],
@@ -72,7 +72,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Merges partial states: one row a group, the states of all aggregates one after the other.
+    /// Merges partial states: one row for each group, with the states of all aggregates one after the other.
     pub fn merge(
         &mut self,
         keys: &[ArrayRef],
@@ -93,7 +93,8 @@ impl Groups {
         Ok(())
     }
 
-    /// The groups' keys and partial states. By value: what DataFusion's tables hold after emitting all is not to be used again.
+    /// The keys and partial states of the groups. By value, because DataFusion's tables must not be used again after
+    /// they have emitted everything.
     pub fn into_states(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let mut states = vec![];
@@ -103,7 +104,7 @@ impl Groups {
         Ok((keys, states))
     }
 
-    /// The groups' keys and results.
+    /// The keys and results of the groups.
     pub fn into_results(mut self, aggregates: &[Aggregate]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let mut results = vec![];
@@ -116,7 +117,7 @@ impl Groups {
     fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
         let Some(values) = &mut self.values else { return Ok(vec![]) };
         let keys = values.emit(EmitTo::All)?;
-        // Some implementations hand out another representation of the same values.
+        // Some implementations return a different representation of the same values.
         keys.iter()
             .zip(self.key_schema.fields())
             .map(|(k, f)| if k.data_type() == f.data_type() { Ok(k.clone()) } else { Ok(cast(k, f.data_type())?) })

@@ -1,4 +1,4 @@
-//! Key columns as bytes: equal bytes for equal keys, NULL equal to NULL, NaNs one value, −0.0 as 0.0.
+//! Key columns as bytes. Equal keys have equal bytes: NULL equals NULL, all NaNs are one value, and −0.0 equals 0.0.
 
 use super::normalize_key;
 use crate::Result;
@@ -6,7 +6,8 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 
-/// Between key columns and their bytes. The bytes' order is the order of the keys (NULLs first, column by column).
+/// Converts between key columns and their bytes. The order of the bytes is the order of the keys (NULLs first, column
+/// by column).
 pub struct KeyCodec {
     converter: RowConverter,
 }
@@ -17,13 +18,13 @@ impl KeyCodec {
         Ok(Self { converter: RowConverter::new(fields)? })
     }
 
-    /// One row of bytes for each row of the columns. Not for no columns at all.
+    /// One row of bytes for each row of the columns. There must be at least one column.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows> {
         let columns: Vec<ArrayRef> = columns.iter().map(normalize_key).collect();
         Ok(self.converter.convert_columns(&columns)?)
     }
 
-    /// The columns that `rows` were made of.
+    /// The columns from which `rows` were made.
     pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
         Ok(self.converter.convert_rows(rows.into_iter().map(|r| parser.parse(r)))?)

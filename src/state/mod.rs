@@ -1,7 +1,7 @@
 //! State by key: increment, merge, snapshot, restore.
 //!
 //! ```text
-//! operator   what every stateful step is to the query: rows in, an epoch's end, increments and snapshots
+//! operator   the interface between stateful steps and the query: rows in, the end of an epoch, increments and snapshots
 //! groups     accumulators by key, for one epoch
 //! table      live partial states by key, column by column, changed in place
 //! columns    rows that are added and changed in place
@@ -9,9 +9,9 @@
 //! file       snapshot files
 //! ```
 //!
-//! An epoch aggregates into fresh accumulators; what they hold at its end *is* the increment that is written, and it is
-//! merged into the live groups. DataFusion's partial states are no stable format: each file names the version and the
-//! aggregates that it was made with, and anything else is refused.
+//! An epoch aggregates into new accumulators. Their content at the end of the epoch *is* the increment: it is written, and
+//! merged into the live groups. DataFusion's partial states are not a stable format. So each file names the version and the
+//! aggregates that wrote it, and a different one is refused.
 
 mod columns;
 mod file;
@@ -20,7 +20,7 @@ mod keys;
 mod operator;
 mod table;
 
-/// NaNs are one value and −0.0 is 0.0 in keys, as in Spark.
+/// In keys, all NaNs are one value, and −0.0 is 0.0, as in Spark.
 pub use crate::expr::normalize as normalize_key;
 pub use columns::Columns;
 pub use file::{STATE_VERSION, decode, encode, read};

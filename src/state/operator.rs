@@ -1,4 +1,4 @@
-//! What every stateful step is to the query.
+//! The interface between stateful steps and the query.
 
 use crate::Result;
 use crate::batch::{Batch, FailedRow, LateRow};
@@ -6,95 +6,97 @@ use crate::time::{EventTime, Watermark};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-/// What became of the rows of one batch, as far as it is known before the epoch's end.
+/// The result of one batch, as far as it is known before the end of the epoch.
 #[derive(Debug, Default)]
 pub struct Pushed {
     pub late: Vec<LateRow>,
     pub failed: Vec<FailedRow>,
 }
 
-/// The end of an epoch.
+/// The result of the end of an epoch.
 #[derive(Debug, Default)]
 pub struct Finished {
-    /// What is handed out.
+    /// The emitted rows.
     pub batches: Vec<Batch>,
-    /// What the epoch did to the state, in `state_schema`; None when nothing.
+    /// The changes of the state in the epoch, in `state_schema`. None without changes.
     pub increment: Option<RecordBatch>,
-    /// State rows that were added or changed.
+    /// The number of state rows that were added or changed.
     pub updated: usize,
-    /// Rows that are known to be late only now.
+    /// Rows that are known to be late only at the end of the epoch.
     pub late: Vec<(Batch, LateRow)>,
-    /// Groups whose result cannot be computed: one row each, its window and keys, and why.
+    /// Groups whose result cannot be computed: one row for each, with its window and keys, and the reason.
     pub failed: Vec<(Batch, String)>,
-    /// In update mode the keys that changed, in the columns that rows are merged by; those without a row in `batches` are gone.
+    /// In update mode, the keys that changed, in the columns by which rows are merged. Keys without a row in `batches`
+    /// are deleted.
     pub changed: Vec<RecordBatch>,
-    /// Counts of its own, by the name that progress shows them under.
+    /// Counts of the operator, with the names that progress shows.
     pub metrics: Vec<(&'static str, u64)>,
 }
 
 /// A window that waits for its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenWindow {
-    /// None for what has no start of its own.
+    /// The start of the window.
     pub start: EventTime,
     pub end: EventTime,
     pub groups: usize,
 }
 
-/// A step that remembers rows between epochs. Pure: it does no I/O on tables or Kafka and knows no clock.
+/// A step that remembers rows between epochs. It is pure: it does no I/O on tables or Kafka and does not read a clock.
 ///
-/// Within an epoch rows are judged by the watermark with which it began (`before`); at the epoch's end the watermark has
-/// advanced (`after`), and what that closes is handed out. The result of an epoch must not depend on the order in which
-/// `push` was called.
+/// Within an epoch, rows are judged by the watermark with which the epoch began (`before`). At the end of the epoch the
+/// watermark has advanced (`after`), and the groups that this closes are emitted. The result of an epoch must not
+/// depend on the order of the calls of `push`.
 pub trait Stateful: Send {
-    /// Rows of input `input` (0 but for joins).
+    /// Adds rows of input `input` (0 except for joins).
     fn push(&mut self, input: usize, batch: &Batch, before: Option<Watermark>) -> Result<Pushed>;
     /// Ends the epoch.
     fn finish_epoch(&mut self, before: Option<Watermark>, after: Option<Watermark>) -> Result<Finished>;
 
-    /// What its state is of; two operators with the same text can read each other's.
+    /// What the state contains. Two operators with the same text can read each other's state.
     fn description(&self) -> String;
     /// The columns of increments and snapshots.
     fn state_schema(&self) -> SchemaRef;
-    /// Applies an increment or a snapshot; called in the order in which they were made.
+    /// Applies an increment or a snapshot. Called in the order in which they were written.
     fn restore(&mut self, state: &RecordBatch) -> Result<()>;
-    /// Forgets what `watermark` has closed; called after the last `restore`.
+    /// Forgets what `watermark` has closed. Called after the last `restore`.
     fn forget(&mut self, watermark: Option<Watermark>) -> Result<()>;
-    /// All of its state, in pieces; the state stays as it is.
+    /// All of the state, in pieces. The state does not change.
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>>;
-    /// An empty one of the same kind: restored from some files in order it gives the snapshot that replaces them.
+    /// An empty operator of the same kind. If some files are restored into it in order, its snapshot can replace these
+    /// files.
     fn fresh(&self) -> Result<Box<dyn Stateful>>;
-    /// Whether any run of neighbouring increments may be replaced by its snapshot, or only one that starts at the oldest.
+    /// Whether a snapshot can replace any consecutive increments, or only increments that start at the oldest one.
     fn merges_anywhere(&self) -> bool {
         false
     }
 
-    /// The watermark from which on this increment or snapshot holds nothing that is needed; None: it always may.
+    /// The watermark from which on nothing in this increment or snapshot is needed. None: it can always be needed.
     fn needed_until(&self, _state: &RecordBatch) -> Option<EventTime> {
         None
     }
 
-    /// Groups, keys or rows that it holds.
+    /// The number of groups, keys or rows in the state.
     fn groups(&self) -> usize;
-    /// Bytes, about.
+    /// The approximate size of the state in bytes.
     fn memory(&self) -> usize;
-    /// Windows that wait for their end, earliest first.
+    /// The windows that wait for their end, earliest first.
     fn open_windows(&self) -> Vec<OpenWindow> {
         vec![]
     }
-    /// Rows that wait for what may still match them. Asked when a run ends.
+    /// The number of rows that can still get a match. Asked when a run ends.
     fn waiting_rows(&self) -> u64 {
         0
     }
-    /// The end of the last window that has rows and begins no later than `until`. Asked at an epoch's end.
+    /// The end of the last window that has rows and begins at or before `until`. Asked at the end of an epoch.
     fn last_window(&self, _until: EventTime) -> Option<EventTime> {
         None
     }
-    /// Whether an epoch that ended now, without new rows, at this watermark, would hand anything out.
+    /// Whether an epoch that ends now, at this watermark and without new rows, would emit anything.
     fn would_emit(&self, _after: Option<Watermark>) -> bool {
         false
     }
-    /// Puts state on local disk until no more than `to` bytes are left in memory; false where it cannot.
+    /// Moves state to local disk until at most `to` bytes are in memory. False if the operator cannot do this.
     fn shrink(&mut self, _to: usize) -> Result<bool> {
         Ok(false)
     }

@@ -1,4 +1,4 @@
-//! Live partial states by key: found by the key's bytes, changed in place.
+//! Live partial states by key. A group is found by the bytes of its key and changed in place.
 
 use super::columns::Columns;
 use super::keys::KeyCodec;
@@ -11,7 +11,7 @@ use datafusion::logical_expr::EmitTo;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
-/// Keys as bytes, one a row, with their hashes; all empty where there are no key columns.
+/// Keys as bytes, one for each row, with their hashes. Empty if there are no key columns.
 pub struct KeyBytes {
     bytes: Bytes,
     hashes: Vec<u64>,
@@ -59,12 +59,12 @@ impl KeyBytes {
     }
 }
 
-/// Groups and their partial states.
+/// The groups and their partial states.
 pub struct Table {
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     arena: Vec<u8>,
-    /// Where each key ends in the arena.
+    /// The end of each key in the arena.
     ends: Vec<usize>,
     states: Columns,
 }
@@ -94,7 +94,7 @@ impl Table {
         key_at(&self.arena, &self.ends, slot)
     }
 
-    /// The slot of a key, and whether it was made now.
+    /// The slot of a key, and whether it was created by this call.
     #[inline]
     fn intern(&mut self, key: &[u8], hash: u64) -> (u32, bool) {
         let Self { index, hasher, arena, ends, .. } = self;
@@ -108,7 +108,7 @@ impl Table {
         (slot, true)
     }
 
-    /// Merges partial states: `rows` of `keys` and `states` (unique keys among them). Returns their slots.
+    /// Merges partial states: `rows` of `keys` and `states`, whose keys are unique. Returns their slots.
     pub fn merge(
         &mut self,
         aggregates: &[Aggregate],
@@ -139,7 +139,7 @@ impl Table {
         Ok(slots)
     }
 
-    /// Partial states in `slots`.
+    /// The partial states in `slots`.
     pub fn states(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.states.gather(slots)
     }
@@ -153,7 +153,7 @@ impl Table {
         BinaryArray::from_iter_values((0..self.len() as u32).map(|s| self.key(s)))
     }
 
-    /// The same groups in `n` tables, by `part` of their hash.
+    /// The same groups in `n` tables, by the `part` of their hash.
     pub fn split(self, schema: &SchemaRef, n: usize, part: impl Fn(u64) -> usize) -> Result<Vec<Self>> {
         let mut slots = vec![vec![]; n];
         for slot in self.all() {
@@ -182,11 +182,11 @@ fn key_at<'a>(arena: &'a [u8], ends: &[usize], slot: u32) -> &'a [u8] {
 
 #[inline]
 fn hash_of(hasher: &DefaultHashBuilder, key: &[u8]) -> u64 {
-    // As `KeyBytes` hashes, where no key columns are no bytes.
+    // The same hash as `KeyBytes`; without key columns the key has no bytes.
     if key.is_empty() { 0 } else { hasher.hash_one(key) }
 }
 
-/// Two partial states of each of `n` groups into one.
+/// Merges two partial states for each of `n` groups into one.
 fn combine(aggregates: &[Aggregate], a: &[ArrayRef], b: &[ArrayRef], n: usize) -> Result<Vec<ArrayRef>> {
     let groups: Vec<usize> = (0..n).collect();
     let mut out = Vec::with_capacity(a.len());
@@ -202,7 +202,7 @@ fn combine(aggregates: &[Aggregate], a: &[ArrayRef], b: &[ArrayRef], n: usize) -
     Ok(out)
 }
 
-/// The results of partial states, a row each.
+/// The results of partial states, one row for each.
 pub fn results(aggregates: &[Aggregate], states: &[ArrayRef], n: usize) -> Result<Vec<ArrayRef>> {
     let groups: Vec<usize> = (0..n).collect();
     let mut out = Vec::with_capacity(aggregates.len());

@@ -1,9 +1,9 @@
-//! Named crash points: a test may end this process just before or after a durable step, as SIGKILL or a power cut would, or stop it
-//! there until it is told to go on, as a machine that is suspended.
+//! Named crash points. A test can end this process directly before or after a durable step, like SIGKILL or a power
+//! cut. Or it can suspend the process there until it gets a signal, like a suspended machine.
 //!
-//! The points are the durable calls to a store (see `guard`) and the calls of users' functions. Their names come from the
-//! operation and the path, not from the code that made the call, so that a step that is new gets a point by itself. Until a
-//! test asks, a point is one load of a flag.
+//! The points are the durable calls to a store (see `guard`) and the calls of users' functions. Their names come from
+//! the operation and the path, not from the code that makes the call. So a new step gets a point without further work.
+//! While no test asks, a point costs one load of a flag.
 
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -17,23 +17,24 @@ static POINTS: Mutex<Points> =
     Mutex::new(Points { armed: BTreeMap::new(), slow: BTreeMap::new(), seen: BTreeMap::new() });
 
 struct Points {
-    /// How many more times a point is passed before it happens.
+    /// How many more times the point is passed before the action happens.
     armed: BTreeMap<String, (u64, What)>,
-    /// Points that take their time.
+    /// Points with a delay.
     slow: BTreeMap<String, Duration>,
     seen: BTreeMap<String, u64>,
 }
 
-/// What happens at a point.
+/// The action at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// The process ends at once.
     Crash,
-    /// It stops until somebody sends it SIGCONT.
+    /// The process stops until it gets SIGCONT.
     Pause,
 }
 
-/// Something happens when the point is passed for the `nth` time from now on (1: the next time). 0 takes it back.
+/// The action happens when the point is passed for the `nth` time from now on (1 is the next time). 0 removes the
+/// point.
 pub fn at(point: &str, nth: u64, what: What) {
     let mut points = POINTS.lock();
     match nth {
@@ -43,7 +44,7 @@ pub fn at(point: &str, nth: u64, what: What) {
     WATCHED.store(true, Ordering::Relaxed);
 }
 
-/// Makes the store take so long at a point, as a store far away would; zero takes it back.
+/// Delays the store at a point, like a slow store far away. Zero removes the delay.
 pub fn slow_at(point: &str, how_long: Duration) {
     let mut points = POINTS.lock();
     match how_long.is_zero() {
@@ -53,13 +54,13 @@ pub fn slow_at(point: &str, how_long: Duration) {
     WATCHED.store(true, Ordering::Relaxed);
 }
 
-/// The points passed so far, and how often; they are counted from the first call of this or of `at` on.
+/// The points that were passed, and how often. They are counted from the first call of this function or of `at`.
 pub fn seen() -> BTreeMap<String, u64> {
     WATCHED.store(true, Ordering::Relaxed);
     POINTS.lock().seen.clone()
 }
 
-/// A step that is not one of the store's.
+/// A step that is not a call to a store.
 pub fn pass(what: &str, when: &str) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{what}.{when}"));
@@ -78,7 +79,7 @@ pub(super) fn after(operation: &str, path: &Path) {
     }
 }
 
-/// Takes the time that the point was given by `slow_at`.
+/// Waits for the delay that `slow_at` has set for the point.
 pub(super) async fn linger(operation: &str, path: &Path, when: &str) {
     if WATCHED.load(Ordering::Relaxed) {
         let slow = POINTS.lock().slow.get(&format!("{}.{when}", name(operation, path))).copied();
@@ -96,7 +97,8 @@ fn reach(point: String) {
         happens = (*left == 0).then_some(*what);
     }
     if happens == Some(What::Crash) {
-        // Which one of several it was; then nothing is unwound, flushed or dropped, and other threads end where they are.
+        // Prints which of several points it was. Nothing is unwound, flushed or dropped, and other threads end where
+        // they are.
         let _ = writeln!(std::io::stderr(), "crash point {point}");
         std::process::abort();
     }
@@ -106,14 +108,15 @@ fn reach(point: String) {
     *points.seen.entry(point).or_default() += 1;
     drop(points);
     if happens == Some(What::Pause) {
-        // A signal of our own would need unsafe code; the shell's parent is this process.
+        // Sending a signal from here would need unsafe code. The parent of the shell is this process.
         let _ = std::process::Command::new("sh").args(["-c", "kill -STOP $PPID"]).status();
-        // It takes effect a moment later: what comes next must not begin before.
+        // The signal takes effect a moment later. The next step must not begin before that.
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// What a file is, by the layout in docs/format.md and Delta's: "seal", "commit:<table>", "state:increment", "remove:probe".
+/// The name of a file's kind, by the layout in docs/format.md and Delta's layout: "seal", "commit:<table>",
+/// "state:increment", "remove:probe".
 fn name(operation: &str, path: &Path) -> String {
     let parts: Vec<String> = path.parts().map(|p| p.as_ref().to_string()).collect();
     let at = |back: usize| parts.len().checked_sub(back).and_then(|i| parts.get(i)).map_or("", String::as_str);
@@ -136,7 +139,7 @@ fn name(operation: &str, path: &Path) -> String {
         (table, _) if file.ends_with(".arrow") && kind() == "rows" => format!("staged:{table}"),
         (_, _) if file.ends_with(".arrow") => format!("state:{}", kind()),
         (_, _) if file.ends_with(".parquet") => {
-            // Folders of partitions lie between a table and its files.
+            // Between a table and its files there are the folders of partitions.
             let table = parts.iter().rev().skip(1).find(|p| !p.contains('='));
             format!("data:{}", table.map_or("", String::as_str))
         }

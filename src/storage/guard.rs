@@ -1,5 +1,6 @@
-//! What every call to a store passes: a limit on its time, which makes a hang an error that is looked into (that the time ran out does
-//! not mean that nothing happened), and the crash points before and after each durable step.
+//! Every call to a store passes through this module. It adds a time limit, which turns a hang into an error (after it,
+//! the caller must find out whether something happened). It also adds the crash points before and after each durable
+//! step.
 
 use super::crash;
 use async_trait::async_trait;
@@ -31,7 +32,7 @@ impl fmt::Display for Guard {
 
 fn late(most: Duration) -> Error {
     let text =
-        format!("the store did not answer within {:.0} seconds; check that it can be reached", most.as_secs_f64());
+        format!("the store did not answer within {:.0} seconds. Check that it can be reached.", most.as_secs_f64());
     Error::Generic { store: "store", source: text.into() }
 }
 
@@ -39,7 +40,7 @@ pub(super) async fn within<T>(most: Duration, call: impl Future<Output = Result<
     tokio::time::timeout(most, call).await.unwrap_or_else(|_| Err(late(most)))
 }
 
-/// Each item in time, or an error and the end.
+/// Each item within the time limit, or an error and the end.
 fn each_within<T: Send + 'static>(
     most: Duration,
     items: BoxStream<'static, Result<T>>,
@@ -50,7 +51,7 @@ fn each_within<T: Send + 'static>(
             Err(_) => Some((Err(late(most)), stream::empty().boxed())),
         }
     };
-    // The Delta kernel asks again after the end.
+    // The Delta kernel polls again after the end.
     stream::unfold(items, next).fuse().boxed()
 }
 

@@ -1,4 +1,5 @@
-//! The newer files of a folder with many old ones: what each commit asks of a table's log, whose folder has a file for each version of weeks.
+//! Lists the newer files of a folder with many old ones. Each commit needs them from a table's log, whose folder has
+//! one file for each version of several weeks.
 
 use object_store::path::Path;
 use object_store::{Error, ObjectMeta, Result};
@@ -10,13 +11,14 @@ fn is_plain(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Files that are being written, which no listing shows.
+/// Files that are being written. No listing shows them.
 fn is_temporary(name: &str) -> bool {
     name.split_once('#').is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The files in `folder`, which `prefix` is, above `offset`, in order; `None` where a look at names alone does not tell: there are folders in
-/// it, or names that a store spells otherwise. object_store's own listing builds paths of every name: a hundred times the work.
+/// The files in `folder` (as a store path: `prefix`) above `offset`, in order. `None` if the names alone are not
+/// enough: the folder contains folders, or names that a store spells differently. object_store's own listing builds a
+/// path for every name, which is a hundred times the work.
 pub fn later(folder: &std::path::Path, prefix: &Path, offset: &Path) -> Result<Option<Vec<ObjectMeta>>> {
     let name = offset.prefix_match(prefix).and_then(|mut parts| parts.next().filter(|_| parts.next().is_none()));
     let Some(after) = name.as_ref().map(AsRef::as_ref).filter(|name| is_plain(name)) else { return Ok(None) };
@@ -56,11 +58,11 @@ pub fn later(folder: &std::path::Path, prefix: &Path, offset: &Path) -> Result<O
     Ok(Some(found))
 }
 
-/// So many folders of one table are looked into.
+/// At most this many folders of one table are searched.
 const FOLDERS: usize = 10_000;
 
-/// Removes temporary files that are older than `age`, in a folder and those within it; how many there were. What cannot be read or removed
-/// is left for the next time.
+/// Removes temporary files older than `age`, in a folder and its subfolders. Returns how many. Files that cannot be
+/// read or removed are left for the next time.
 pub fn sweep(folder: &std::path::Path, age: std::time::Duration) -> usize {
     let (mut removed, mut folders) = (0, vec![folder.to_path_buf()]);
     let mut seen = 0;
@@ -98,7 +100,7 @@ mod tests {
         (dir, prefix)
     }
 
-    /// As object_store has it, sorted.
+    /// Sorted, as object_store's listing.
     fn theirs(prefix: &Path, offset: &Path) -> Vec<(Path, u64, chrono::DateTime<chrono::Utc>)> {
         let store = LocalFileSystem::new();
         let listed = store.list_with_offset(Some(prefix), offset).try_collect::<Vec<_>>();

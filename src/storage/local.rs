@@ -1,6 +1,6 @@
-//! Our own store for `file:`. object_store's never syncs, so that a power cut can leave an empty newest commit; here every
-//! durable step is written, fsynced, hard-linked into place, and its directories are fsynced. It is also the door for
-//! injected faults.
+//! Our own store for `file:`. object_store's local store never syncs, so a power cut can leave an empty newest commit.
+//! This store writes each durable file, syncs it, hard-links it into place, and syncs its directories. Tests inject
+//! faults here.
 
 use super::later::later;
 use async_trait::async_trait;
@@ -18,21 +18,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
-/// What a fault hook may do to a call.
+/// What a fault hook can do to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Fail, and nothing has happened.
+    /// The call fails and has no effect.
     Before,
-    /// Fail, although it has happened.
+    /// The call fails, but has its effect.
     After,
-    /// Never answer.
+    /// The call never returns.
     Hang,
 }
 
-/// Called with the operation ("create", "put", "multipart") and the path; for tests.
+/// Called with the operation ("create", "put", "multipart") and the path. For tests.
 pub type Hook = Arc<dyn Fn(&str, &Path) -> Option<Fault> + Send + Sync>;
 
-/// Files below `/`, durable.
+/// Durable files below `/`.
 pub struct LocalStore {
     inner: LocalFileSystem,
     hook: Option<Hook>,
@@ -75,14 +75,15 @@ fn sync_dir(dir: &std::path::Path) -> std::io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
-/// So many directories are remembered.
+/// At most this many directories are remembered.
 const KNOWN: usize = 10_000;
 
 /// Directories whose entry in their parent is known to be on disk.
 static SYNCED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 
-/// Makes `dir`, and syncs what leads to it. A directory that is there already may be one that another thread has just made, or a
-/// process that died, before its parent was synced: each is synced once by this process.
+/// Creates `dir`, and syncs the directories that lead to it. An existing directory can be one that a different thread,
+/// or a process that died, created a moment ago and whose parent is not synced yet. So each directory is synced once by
+/// this process.
 fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     let there = dir.is_dir();
@@ -96,14 +97,14 @@ fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
             _ => {}
         }
     }
-    // What was there may be another's, read-only, or of a file system that does not sync directories (an automounter's): then it was
-    // there long before.
+    // An existing directory can belong to somebody else, be read-only, or be on a file system that cannot sync
+    // directories (an automounter's). It then existed long before.
     let synced = sync_dir(parent);
     if !there {
         synced?;
     }
     let mut known = SYNCED.lock();
-    // A table may have a folder for each hour of years: what is forgotten is synced once more.
+    // A table can have a folder for each hour of several years. A forgotten directory is synced once more.
     if known.len() >= KNOWN {
         known.clear();
     }
@@ -115,7 +116,8 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
     let dir = path.parent().map(PathBuf::from).unwrap_or_default();
     make_dirs(&dir).map_err(failed)?;
     // LocalFileSystem::list hides names that end in "#<digits>".
-    // Random, not a counter: two containers may have the same pids, and the name of one file must never be two writers'.
+    // The number is random and not a counter: two containers can have the same pids, and two writers must never use the
+    // same name.
     let temporary = PathBuf::from(format!("{}#{}", path.display(), uuid::Uuid::new_v4().as_u128()));
     let write = || -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
@@ -140,7 +142,8 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
     }
 }
 
-/// So many files are opened at a time: a table's log is opened all at once, and each file would have a thread of its own.
+/// At most this many files are opened at a time. A table's log is opened all at once, and each file would have a thread
+/// of its own.
 static READS: Semaphore = Semaphore::const_new(16);
 
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -254,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_there_may_lie_in_one_that_cannot_be_synced() {
-        // The process file system refuses to sync its directories, even for root.
+        // The process file system does not sync its directories, even for root.
         let parent = std::path::Path::new("/proc/self");
         if parent.is_dir() {
             assert!(sync_dir(parent).is_err());
@@ -269,7 +272,7 @@ mod tests {
         for n in 0..1000 {
             fs::write(dir.path().join(format!("f{n}")), n.to_string()).unwrap();
         }
-        // With fewer threads than reads may be at work, as with more.
+        // The result is the same with fewer threads than concurrent reads.
         for threads in [2, 64] {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

@@ -1,5 +1,5 @@
-//! Where tables and checkpoints live: a folder on local disk or in a cloud store, and the few operations that the
-//! protocol needs of it.
+//! The places of tables and checkpoints: a folder on local disk or in a cloud store, and the few operations that the
+//! protocol needs.
 
 pub mod crash;
 mod guard;
@@ -24,9 +24,9 @@ pub type StorageOptions = BTreeMap<String, String>;
 #[derive(Clone)]
 pub struct Location {
     url: Url,
-    /// Rooted at the bucket, or at `/`.
+    /// The root of the store is the bucket, or `/`.
     root: Arc<dyn ObjectStore>,
-    /// The store itself, without a limit on time.
+    /// The store itself, without a time limit.
     bare: Arc<dyn ObjectStore>,
     path: Path,
     timeout: Duration,
@@ -38,15 +38,15 @@ impl std::fmt::Debug for Location {
     }
 }
 
-/// No call to a store may take longer; a hang becomes an error that is looked into.
+/// The time limit of each call to a store. A hang becomes an error, and the caller finds out what happened.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Whether a text tells of a disk or a quota that is full: ENOSPC and EDQUOT.
+/// Whether a text reports a full disk or quota: ENOSPC and EDQUOT.
 pub fn is_full(text: &str) -> bool {
     ["(os error 28)", "(os error 122)"].iter().any(|code| text.contains(code))
 }
 
-/// A store's or deltalake's text with what to do about it, where that is known; without the XML of a cloud's answer.
+/// A text of a store or of deltalake, with the remedy if it is known, and without the XML of a cloud's answer.
 pub fn explained(text: &str) -> String {
     let any = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
     let short = match (text.find("<?xml").or_else(|| text.find("<Error>")), text.rfind("</Error>")) {
@@ -57,15 +57,15 @@ pub fn explained(text: &str) -> String {
         _ => text.to_string(),
     };
     let remedy = if is_full(text) {
-        "Nothing is lost: free some space and run the query again."
+        "Nothing is lost. Free some space and run the query again."
     } else if any(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) {
-        "The bucket does not exist: create it, or correct its name in the URL."
+        "The bucket does not exist. Create it, or correct its name in the URL."
     } else if any(&["169.254.169.254", "/latest/api/token", "/latest/meta-data", "metadata.google.internal"]) {
-        "No credentials were given, and this machine has none of its own: say \
-         storage_options={\"aws_access_key_id\": …, \"aws_secret_access_key\": …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-         (and their like for other clouds)."
+        "No credentials were given, and this machine does not have any. Give storage_options={\"aws_access_key_id\": \
+         …, \"aws_secret_access_key\": …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the equivalents \
+         for other clouds)."
     } else if any(&["InvalidAccessKeyId", "SignatureDoesNotMatch"]) {
-        "The credentials are not those of this store: look at storage_options= and at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        "The store does not accept these credentials. Check storage_options= and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     } else {
         return short;
     };
@@ -75,7 +75,7 @@ pub fn explained(text: &str) -> String {
     format!("{}. {remedy}", short.trim_end().trim_end_matches('.'))
 }
 
-/// What `put_new` found.
+/// The result of `put_new`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Created,
@@ -83,11 +83,11 @@ pub enum Put {
 }
 
 impl Location {
-    /// A path or a URL (s3://, gs://, abfss://, az://, file://) with the store's options.
+    /// A path or a URL (s3://, gs://, abfss://, az://, file://), with the options of the store.
     pub fn parse(target: &str, options: &StorageOptions) -> Result<Self> {
         if target.trim().is_empty() {
             return Err(Error::config(
-                "the target is empty. Name a folder, as in \"lake/bpm_cleansed\", or a cloud URL.",
+                "the target is empty. Name a folder, for example \"lake/bpm_cleansed\", or a cloud URL.",
             ));
         }
         refuse_other_spellings(target)?;
@@ -106,16 +106,16 @@ impl Location {
         for (mount, what) in [("/Volumes", "Unity Catalog volumes"), ("/dbfs", "the DBFS mount")] {
             if absolute.starts_with(mount) {
                 return Err(Error::storage(format!(
-                    "{}: {what} cannot create a file only if it is absent, so a Delta table there is not safe. \
-                     Use a cloud URL (s3://, abfss://, gs://) instead.",
+                    "{}: {what} does not have put-if-absent (creating a file only if it is absent), so a Delta table \
+                     there is not safe. Use a cloud URL (s3://, abfss://, gs://) instead.",
                     absolute.display()
                 )));
             }
         }
         if let Some(file) = absolute.ancestors().find(|a| a.exists()).filter(|a| !a.is_dir()) {
-            let what = if file == absolute { "it" } else { "what it is to lie in" };
+            let what = if file == absolute { "it" } else { "its parent" };
             return Err(Error::config(format!(
-                "'{target}' cannot hold a table: {what} is a file ({}), and a table is a folder. Name another folder.",
+                "'{target}' cannot contain a table: {what} is a file ({}), and a table is a folder. Name a different folder.",
                 file.display()
             )));
         }
@@ -124,7 +124,7 @@ impl Location {
         Self::local(url, local::LocalStore::shared())
     }
 
-    /// A folder on local disk through a given store; tests inject faults here.
+    /// A folder on local disk, accessed through a given store. Tests inject faults here.
     pub fn local(url: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
         let path =
             Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
@@ -132,14 +132,15 @@ impl Location {
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
-        // What was typed may hold a signature or a key: no text shows it, whoever writes it.
+        // The target as the user wrote it can contain a signature or a key. No text shows it, whichever code writes the
+        // text.
         crate::error::learn_url(target);
         let shown = crate::error::clean(target);
         let mut url = Url::parse(target).map_err(|e| Error::config(format!("'{shown}' is not a URL: {e}")))?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        // As delta-rs does: the environment first, what is said wins.
+        // As in delta-rs: the environment first, and the given options override it.
         let mut all: BTreeMap<String, String> = std::env::vars()
             .filter(|(k, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|p| k.starts_with(p)))
             .map(|(k, v)| (k.to_lowercase(), v))
@@ -147,14 +148,15 @@ impl Location {
         all.extend(options.iter().map(|(k, v)| (k.to_lowercase(), v.clone())));
         let secret = |(name, _): &(&String, &String)| crate::error::is_secret_name(name);
         all.iter().filter(secret).for_each(|(_, value)| crate::error::learn_secret(value));
-        // object_store's errors name the option, never its value; builders' Debug would print secrets and is not used.
+        // object_store's errors name the option and never its value. The Debug output of builders would print secrets
+        // and is not used.
         let (store, path) = object_store::parse_url_opts(&url, all)
             .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
         let store: Arc<dyn ObjectStore> = Arc::from(store);
         Ok(Self { url, root: Guard::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
     }
 
-    /// The same folder, with another limit on the time that a call may take.
+    /// The same folder with a different time limit for calls.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { root: Guard::new(self.bare.clone(), timeout), timeout, ..self }
     }
@@ -164,7 +166,7 @@ impl Location {
     pub fn url(&self) -> &Url {
         &self.url
     }
-    /// The store that this is a folder of: its scheme, host and port.
+    /// The store that contains this folder: its scheme, host and port.
     pub fn store(&self) -> String {
         self.url[..url::Position::BeforePath].to_string()
     }
@@ -174,7 +176,7 @@ impl Location {
     pub fn root(&self) -> Arc<dyn ObjectStore> {
         self.root.clone()
     }
-    /// As users name it: a plain path for local disk, the URL otherwise. Never holds credentials.
+    /// The form that users write: a plain path for local disk, otherwise the URL. Never contains credentials.
     pub fn display(&self) -> String {
         match self.url.to_file_path() {
             Ok(p) if self.is_local() => p.display().to_string(),
@@ -199,7 +201,7 @@ impl Location {
         }
         Self { url, root: self.root.clone(), bare: self.bare.clone(), path: self.object(name), timeout: self.timeout }
     }
-    /// The folder that this one is in; None at the root of a store.
+    /// The folder that contains this one. None at the root of a store.
     pub fn parent(&self) -> Option<Self> {
         let mut parts: Vec<_> = self.path.parts().collect();
         parts.pop()?;
@@ -215,8 +217,8 @@ impl Location {
             timeout: self.timeout,
         })
     }
-    /// The one place where paths below a location are made. Letters stay as they are, as in what was typed: object_store's own `join` would
-    /// spell those outside ASCII otherwise than the URL does.
+    /// This is the only place that makes paths below a location. Letters stay as the user wrote them. object_store's
+    /// own `join` would spell letters outside ASCII differently from the URL.
     pub fn object(&self, name: &str) -> Path {
         let whole = format!("{}/{name}", self.path);
         Path::parse(&whole).unwrap_or_else(|_| name.split('/').fold(self.path.clone(), |p, part| p.join(part)))
@@ -238,7 +240,7 @@ impl Location {
         Error::new(kind, format!("{doing} {}{name}: {}", self.display(), explained(&e.to_string()))).with_source(e)
     }
 
-    /// Writes `name` unless it exists. An error does not mean that nothing was written: read it back.
+    /// Writes `name` unless it exists. After an error, the file can exist: read it back.
     pub async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<Put> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let object = self.object(name);
@@ -263,7 +265,7 @@ impl Location {
             let got = self.root.get(&object).await?;
             match got.payload {
                 GetResultPayload::Stream(_) => got.bytes().await,
-                // A file on disk is open by now, and read past the guard.
+                // A file on disk is already open here, and reading it does not pass the guard.
                 GetResultPayload::File(..) => guard::within(self.timeout, got.bytes()).await,
             }
         };
@@ -283,7 +285,7 @@ impl Location {
         }
     }
 
-    /// Names of the files below `folder`, relative to it, sorted.
+    /// The names of the files below `folder`, relative to it, sorted.
     pub async fn list(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = self.object(folder);
         let listing = self.root.list(Some(&prefix)).try_collect::<Vec<_>>();
@@ -301,7 +303,7 @@ impl Location {
         Ok(names)
     }
 
-    /// Whether there is a file below `folder` whose name is one of those.
+    /// Whether a file below `folder` has one of these names.
     pub async fn has_any(&self, folder: &str, is_one: impl Fn(&str) -> bool) -> Result<bool> {
         let prefix = self.object(folder);
         let mut listing = self.root.list(Some(&prefix));
@@ -315,14 +317,14 @@ impl Location {
         }
     }
 
-    /// On local disk, removes what killed writers left half written: files that no listing shows, of that age.
+    /// On local disk, removes unfinished files of killed writers that are older than this age. No listing shows them.
     pub async fn sweep(&self, age: Duration) -> Result<()> {
         let Some(folder) = self.url.to_file_path().ok().filter(|_| self.is_local()) else { return Ok(()) };
         let swept = tokio::task::spawn_blocking(move || later::sweep(&folder, age)).await;
-        swept.map(drop).map_err(|e| Error::internal(format!("looking for what killed writers left: {e}")))
+        swept.map(drop).map_err(|e| Error::internal(format!("removing unfinished files of killed writers: {e}")))
     }
 
-    /// Names of the folders directly below `folder`.
+    /// The names of the folders directly below `folder`.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let prefix = if folder.is_empty() { self.path.clone() } else { self.object(folder) };
         match self.root.list_with_delimiter(Some(&prefix)).await {
@@ -340,7 +342,7 @@ impl Location {
         }
     }
 
-    /// Whether the store creates a file only if it is absent: two creates of one name, the second must fail.
+    /// Whether the store has put-if-absent: of two creates of one name, the second must fail.
     pub async fn probe(&self, name: &str) -> Result<()> {
         let nonce = uuid::Uuid::new_v4();
         let name = format!("{name}-{nonce}");
@@ -350,8 +352,9 @@ impl Location {
         match (first, second) {
             (Put::Created, Ok(Put::Exists)) => Ok(()),
             (Put::Created, Ok(Put::Created)) => Err(Error::storage(format!(
-                "{}: this store overwrites a file that was to be created only if absent (put-if-absent), so exactly-once \
-                 is not possible on it. Use local disk, S3, Azure or Google storage, or a store with conditional writes.",
+                "{}: this store overwrites a file that must be created only if absent (put-if-absent), so \
+                 exactly-once is not possible on it. Use local disk, S3, Azure or Google storage, or a store with \
+                 conditional writes.",
                 self.display()
             ))),
             (_, Err(e)) => Err(e.context("checking that the store has put-if-absent")),
@@ -362,7 +365,8 @@ impl Location {
     }
 }
 
-/// Spellings that would make a folder of that name in the working directory, or that deltalake reads otherwise than it writes them.
+/// Spellings that would create a folder of that name in the working directory, or that deltalake reads in a different
+/// way than it writes them.
 fn refuse_other_spellings(target: &str) -> Result<()> {
     let (before, after) = target.split_once(':').unwrap_or(("", target));
     let is_scheme = before.len() > 1 && before.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
@@ -370,38 +374,39 @@ fn refuse_other_spellings(target: &str) -> Result<()> {
     if is_scheme && !after.starts_with("//") {
         let instead = match before.to_lowercase().as_str() {
             "dbfs" => format!(
-                "DBFS cannot create a file only if it is absent, so a Delta table there is not safe. Use a cloud URL (s3://, abfss://, gs://); \
-                 for a folder on the cluster's own disk write \"/{rest}\""
+                "DBFS does not have put-if-absent (creating a file only if it is absent), so a Delta table there is \
+                 not safe. Use a cloud URL (s3://, abfss://, gs://). For a folder on the cluster's own disk, write \
+                 \"/{rest}\""
             ),
-            "file" => format!("Write the path as it is (\"{after}\"), or file:///{rest}"),
+            "file" => format!("Write the path itself (\"{after}\"), or file:///{rest}"),
             "s3" | "s3a" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "http" | "https" => {
                 format!("Write \"{before}://{rest}\"")
             }
             "hdfs" | "viewfs" | "wasb" | "wasbs" => {
                 format!("bayou does not write to {before}. Use local disk or a cloud URL")
             }
-            _ => format!("For a folder of that name write \"./{target}\""),
+            _ => format!("For a folder of that name, write \"./{target}\""),
         };
-        return Err(Error::config(format!("'{before}:…' is not a place that bayou knows. {instead}.")));
+        return Err(Error::config(format!("'{before}:…' is not a known kind of location. {instead}.")));
     }
     let mut letters = target.chars();
     if letters.next().is_some_and(|c| c.is_ascii_alphabetic()) && letters.next() == Some(':') && cfg!(not(windows)) {
         return Err(Error::config(format!(
-            "'{target}' is a path of Windows, and this machine is not. Write a path of this machine."
+            "'{target}' is a Windows path, and this is not a Windows machine. Write a path of this machine."
         )));
     }
     if !target.contains("://") && target.contains('\\') {
         return Err(Error::config(format!(
-            "'{target}' has a backslash, which tables' logs cannot hold. Separate folders by \"/\", or give the folder another name."
+            "'{target}' has a backslash, which the log of a table cannot contain. Separate folders by \"/\", or rename the folder."
         )));
     }
     let bytes = target.as_bytes();
     let escape = (0..bytes.len())
         .any(|i| bytes[i] == b'%' && bytes.get(i + 1..i + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
-    // In a URL it is what it looks like.
+    // In a URL, it is an escape.
     if escape && !target.contains("://") {
         return Err(Error::config(format!(
-            "'{target}' has a per cent sign before two hexadecimal digits, which readers of Delta take for an escape. Give the folder another name."
+            "'{target}' has a per cent sign before two hexadecimal digits, which readers of Delta take for an escape. Rename the folder."
         )));
     }
     Ok(())
@@ -414,7 +419,7 @@ fn shellexpand_home(path: &str) -> String {
     }
 }
 
-/// Resolves `.` and `..` by name only, so that one table has one name.
+/// Resolves `.` and `..` by name only, so that each table has exactly one name.
 fn normalize(path: &std::path::Path) -> std::path::PathBuf {
     use std::path::Component;
     let mut out = std::path::PathBuf::new();

@@ -1,4 +1,4 @@
-//! Which rows of a batch are in time and have keys.
+//! Finds the rows of a batch that are in time and whose keys can be computed.
 
 use crate::batch::{Batch, FailedRow, LateRow};
 use crate::expr::{Bound, type_to_ddl};
@@ -10,12 +10,12 @@ use arrow::compute::filter;
 use arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMicrosecondType};
 use std::time::Duration;
 
-/// The rows of a batch that are in time and have keys, and what became of the others.
+/// The rows of a batch that are in time and have keys, and the other rows.
 pub(super) struct Admitted {
     pub batch: Batch,
     /// None of them NULL.
     pub times: TimestampMicrosecondArray,
-    /// Evaluated, row by row of `batch`.
+    /// Evaluated for each row of `batch`.
     pub keys: Vec<ArrayRef>,
     pub pushed: Pushed,
 }
@@ -26,8 +26,8 @@ impl Admitted {
     }
 }
 
-/// A row without event time, or with one below the watermark `before` with which the epoch began, is late. Keys are computed
-/// for the others only: a late row is late whether or not they can be.
+/// A row without event time, or with an event time below the watermark `before` with which the epoch began, is late.
+/// Keys are computed only for the other rows: a late row is late whether or not its keys can be computed.
 pub(super) fn admit(input: &Batch, time: usize, keys: &[Bound], before: Option<Watermark>) -> Result<Admitted> {
     let mut pushed = Pushed::default();
     let times = event_times(&input.rows, time)?;
@@ -47,7 +47,7 @@ pub(super) fn admit(input: &Batch, time: usize, keys: &[Bound], before: Option<W
                 _ => kept.push(row),
             }
         }
-        // Where a time is NULL the bytes below it may be anything, so that none may be late after all.
+        // If a time is NULL, its bytes can be anything. Such a row must not become late for a second reason.
         if kept.len() < times.len() {
             let kept = UInt32Array::from(kept);
             batch = input.take(&kept)?;
@@ -63,7 +63,7 @@ pub(super) fn admit(input: &Batch, time: usize, keys: &[Bound], before: Option<W
     Ok(Admitted { batch, times, keys, pushed })
 }
 
-/// The rows for which all keys can be computed, their keys, and the other rows.
+/// The rows for which all keys can be computed, with their keys, and the other rows.
 pub(super) fn computed(input: &Batch, keys: &[Bound]) -> Result<(Batch, Vec<ArrayRef>, Vec<FailedRow>)> {
     let (mut columns, mut failed) = (Vec::with_capacity(keys.len()), vec![]);
     for key in keys {
@@ -76,7 +76,7 @@ pub(super) fn computed(input: &Batch, keys: &[Bound]) -> Result<(Batch, Vec<Arra
     if failed.is_empty() {
         return Ok((input.clone(), columns, failed));
     }
-    // Stable, so that of a row's failures the first key's is the one that is told.
+    // Stable sort: if several keys of a row fail, the first key's failure is reported.
     failed.sort_by_key(|f| f.row);
     failed.dedup_by_key(|f| f.row);
     let mut good = vec![true; input.len()];
@@ -94,11 +94,11 @@ fn behind(watermark: Watermark, time: EventTime) -> Duration {
 
 fn event_times(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {
     rows.columns().get(column).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()).ok_or_else(|| {
-        Error::internal(format!("column {column} of {} is no event time in microseconds", rows.schema()))
+        Error::internal(format!("column {column} of {} is not an event time in microseconds", rows.schema()))
     })
 }
 
-/// Whether the column can be an event time. `place` says whose.
+/// Checks whether the column can be an event time. `place` names the step, for errors.
 pub(super) fn check_time(place: &str, schema: &Schema, column: usize) -> Result<()> {
     let Some(field) = schema.fields().get(column) else {
         return Err(Error::internal(format!("{place}: there is no column {column} for the event time")));
@@ -106,7 +106,7 @@ pub(super) fn check_time(place: &str, schema: &Schema, column: usize) -> Result<
     match field.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Ok(()),
         other => Err(Error::schema(format!(
-            "{place}: the event time '{}' is {} where TIMESTAMP is wanted; write with_columns(\"CAST(`{}` AS TIMESTAMP) AS `{}`\") before it",
+            "{place}: the event time '{}' is {}, not TIMESTAMP. Write with_columns(\"CAST(`{}` AS TIMESTAMP) AS `{}`\") before it",
             field.name(),
             type_to_ddl(other),
             field.name(),

@@ -1,13 +1,14 @@
-//! Rows that are no repetition of another one.
+//! Drops rows that repeat an earlier row.
 //!
-//! A row is a duplicate when a row with the same keys was kept whose event time differs by at most `within`, either way.
-//! Within an epoch rows are judged in the order of their origin (topic, partition, offset). Rows that share one, or have none,
-//! are judged by event time and then by the bytes of all their columns. So what is kept does not depend on the order in which
-//! partitions answered, and candidates wait for the epoch's end; only what repeats a row of an earlier epoch is dropped at once.
+//! A row is a duplicate if a row with the same keys was kept and their event times differ by at most `within`, in
+//! either direction. Within an epoch, rows are judged in the order of their origin (topic, partition, offset). Rows
+//! with the same origin, or without one, are judged by event time and then by the bytes of all their columns. So the
+//! kept rows do not depend on the order in which partitions answered. Candidates wait for the end of the epoch. Only a
+//! row that repeats a row of an earlier epoch is dropped at once.
 //!
-//! **What is remembered, and until when.** A kept row matters as long as a row can come that duplicates it. A row that is not
-//! late has `time >= watermark`, so that it is further than `within` from a kept row with `kept + within < watermark`: that one
-//! is forgotten. What is forgotten at the end of its own epoch is in no increment either.
+//! **What is remembered, and until when.** A kept row is needed as long as a duplicate of it can arrive. A row that is
+//! not late has `time >= watermark`. So it is further than `within` from a kept row with `kept + within < watermark`,
+//! and that kept row is forgotten. A row that is forgotten at the end of its own epoch is not in an increment either.
 
 mod remembered;
 #[cfg(test)]
@@ -30,16 +31,16 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Rows in a piece of a snapshot.
+/// The number of rows in one piece of a snapshot.
 const PIECE: usize = 65_536;
-/// The partition of rows without origin; they come last.
+/// The partition of rows without origin. They come last.
 const NO_ORIGIN: u32 = u32::MAX;
 
-/// What makes a row a duplicate.
+/// The definition of a duplicate.
 #[derive(Clone)]
 pub struct DeduplicateSpec {
     pub keys: Vec<Bound>,
-    /// The event-time column.
+    /// The index of the event-time column.
     pub time: usize,
     pub within: Duration,
     pub schema: SchemaRef,
@@ -54,7 +55,7 @@ pub struct Deduplicator {
     epoch: Epoch,
 }
 
-/// Rows that wait for the epoch's end.
+/// Rows that wait for the end of the epoch.
 #[derive(Default)]
 struct Epoch {
     held: Vec<Batch>,
@@ -68,9 +69,9 @@ struct Epoch {
 #[derive(Clone, Copy)]
 struct Candidate {
     key: u32,
-    /// As `Epoch::partitions` numbers them; in order only once the epoch has ended.
+    /// The number from `Epoch::partitions`. The numbers are in order only after the epoch has ended.
     partition: u32,
-    /// Meaningless without a partition.
+    /// Has no meaning without a partition.
     offset: i64,
     time: EventTime,
     batch: u32,
@@ -133,7 +134,7 @@ impl Stateful for Deduplicator {
         for same in epoch.candidates.chunk_by(|a, b| a.key == b.key) {
             let key = epoch.keys.key(same[0].key);
             for (i, row) in same.iter().enumerate() {
-                // The first was compared with all that earlier epochs kept when it came.
+                // When the first row arrived, it was compared with all rows that earlier epochs kept.
                 if i > 0 && self.remembered.holds(key, row.time) {
                     epoch.dropped += 1;
                     continue;
@@ -208,7 +209,8 @@ impl Stateful for Deduplicator {
         Ok(Box::new(Self::new(self.spec.clone())?))
     }
 
-    /// Increments only add, and no two kept rows of one key are near each other: any order gives the same.
+    /// Increments only add rows, and no two kept rows of one key are close to each other. So every order gives the same
+    /// state.
     fn merges_anywhere(&self) -> bool {
         true
     }
@@ -231,11 +233,11 @@ impl Stateful for Deduplicator {
 }
 
 impl Epoch {
-    /// Holds `rows` of the batch.
+    /// Keeps `rows` of the batch.
     fn hold<'a>(&mut self, admitted: &Admitted, rows: Vec<u32>, key: impl Fn(usize) -> &'a [u8]) -> Result<()> {
         let number_of_batch = number(self.held.len())?;
         let partitions = self.partitions_of(&admitted.batch)?;
-        // A batch is held whole unless little of it is needed.
+        // The whole batch is kept, unless only a small part of it is needed.
         let compact = rows.len() * 2 <= admitted.batch.len();
         self.candidates.reserve(rows.len());
         for (at, row) in rows.iter().enumerate() {
@@ -261,7 +263,7 @@ impl Epoch {
         Ok(())
     }
 
-    /// The numbers of the partitions that the batch's messages name.
+    /// The numbers of the partitions in the messages of the batch.
     fn partitions_of(&mut self, batch: &Batch) -> Result<Vec<u32>> {
         let Some(Origin { messages, .. }) = &batch.origin else { return Ok(vec![]) };
         let mut numbers = Vec::with_capacity(messages.partitions.len());
@@ -272,7 +274,7 @@ impl Epoch {
         Ok(numbers)
     }
 
-    /// Puts the candidates in the order in which they are judged, key by key.
+    /// Sorts the candidates in the order in which they are judged, key by key.
     fn sort(&mut self) -> Result<()> {
         let mut partitions: Vec<(&TopicPartition, u32)> = self.partitions.iter().map(|(p, n)| (p, *n)).collect();
         partitions.sort_unstable();
@@ -287,7 +289,7 @@ impl Epoch {
         self.break_ties()
     }
 
-    /// Rows that are told apart by nothing else are put in the order of their columns' bytes.
+    /// Rows that do not differ in anything else are sorted by the bytes of their columns.
     fn break_ties(&mut self) -> Result<()> {
         let (mut tied, mut runs, mut at) = (vec![], vec![], 0);
         for run in self.candidates.chunk_by(|a, b| a.order() == b.order()) {

@@ -1,24 +1,27 @@
-//! Two streams joined on keys and a range of time: a pair matches when its keys are equal and the right row's time lies in
-//! `[left − before, left + after]`.
+//! Joins two streams on keys and a range of time. A pair matches if its keys are equal and the time of the right row is
+//! in `[left − before, left + after]`.
 //!
-//! A pair is handed out in the epoch in which the later of its rows came, and a left row of a left join that never matched once
-//! none can come any more. `W` below is the lowest of both inputs' watermarks at an epoch's end. A row of a later epoch whose time
-//! is below it is late, on either side, and takes no part: **a row that is still to come has `time >= W`.**
+//! A pair is emitted in the epoch in which the later of its rows arrives. A left row of a left join that never matched
+//! is emitted when no match can arrive any more. Let `W` be the lower of the watermarks of both inputs at the end of an
+//! epoch. A row of a later epoch whose time is below `W` is late, on either side, and does not take part. So **a row
+//! that can still arrive has `time >= W`.**
 //!
-//! **What may be forgotten, and when.** A left row at `l` matches right times up to `l + after`. One that is still to come exists
-//! only if `l + after >= W`: the left row is forgotten once `l + after < W`, and if it never matched, that is when a left join hands
-//! it out. A right row at `r` matches left times from `r − after` to `r + before`; one that is still to come exists only if
-//! `r + before >= W`: the right row is forgotten once `r + before < W`. (What a row matches below `W` has come, or is late.)
+//! **What can be forgotten, and when.** A left row at `l` matches right times up to `l + after`. Such a right row can
+//! still arrive only if `l + after >= W`. So the left row is forgotten when `l + after < W`. If it never matched, a
+//! left join emits it at that time. A right row at `r` matches left times from `r − after` to `r + before`. Such a left
+//! row can still arrive only if `r + before >= W`. So the right row is forgotten when `r + before < W`. (A match below
+//! `W` has arrived already, or is late.)
 //!
-//! **The output's watermark is `W − max(before, after)`**, and no row of an epoch is below the one with which the epoch began,
-//! `W₀ − max(before, after)`. Of a pair, one row is of this epoch. If the left one, `l >= W₀`. If the right one, `r >= W₀` and
-//! `l >= r − after >= W₀ − after`. A row without match was not forgotten at the end of the epoch before, so that
-//! `l + after >= W₀`, or it came in this epoch, `l >= W₀`. That would allow `W − after`; with the larger of the two it also holds
-//! for the right row's time, which is `r >= l − before >= W₀ − before` where the left one is of this epoch, so that either
-//! may be the event time further on.
+//! **The output watermark is `W − max(before, after)`.** No row of an epoch is below the output watermark with which
+//! the epoch began, `W₀ − max(before, after)`. In a pair, one row belongs to this epoch. If it is the left row, `l >=
+//! W₀`. If it is the right row, `r >= W₀` and `l >= r − after >= W₀ − after`. A left row without a match was not
+//! forgotten at the end of the previous epoch, so `l + after >= W₀`; or it arrived in this epoch, so `l >= W₀`. For the
+//! left row's time, `W − after` would be enough. With the larger of the two, the same holds for the right row's time:
+//! if the left row belongs to this epoch, `r >= l − before >= W₀ − before`. So either time can be the event time in
+//! later steps.
 //!
-//! A row with a NULL in its keys matches nothing. It is not kept, but for left rows of a left join, which wait as others do.
-//! Origins end here: a pair has two.
+//! A row with NULL in its keys does not match anything. It is not kept, except a left row of a left join, which waits
+//! like the others. The origin of rows ends here, because a pair has two.
 
 mod side;
 mod state;
@@ -39,47 +42,47 @@ use side::Side;
 use std::time::Duration;
 
 const PLACE: &str = "the join of two streams";
-/// Rows in a chunk, and in a batch that comes out. Chunks of that size have no more text than 32-bit offsets reach, unless the
-/// average text is above 250 kB.
+/// The number of rows in a chunk, and in an emitted batch. A chunk of this size has no more text than 32-bit offsets
+/// can address, unless the average text is longer than 250 kB.
 const CHUNK: usize = 8192;
 
 /// A join of two streams.
 #[derive(Clone)]
 pub struct IntervalJoinSpec {
-    /// (left, right), of the same type.
+    /// Pairs (left, right) with the same type.
     pub on: Vec<(Bound, Bound)>,
     pub how: JoinKind,
-    /// The event-time columns.
+    /// The indices of the event-time columns.
     pub left_time: usize,
     pub right_time: usize,
-    /// The right time lies in `[left − before, left + after]`.
+    /// The right time is in `[left − before, left + after]`.
     pub before: Duration,
     pub after: Duration,
     pub left_schema: SchemaRef,
     pub right_schema: SchemaRef,
     /// The right columns that are kept.
     pub right_columns: Vec<usize>,
-    /// The left columns, then the kept right ones, which can be NULL in a left join.
+    /// The left columns, then the kept right columns. In a left join the right columns can be NULL.
     pub schema: SchemaRef,
 }
 
 impl IntervalJoinSpec {
-    /// The watermark of what comes out, for the lowest of both inputs'.
+    /// The output watermark for the lower of both input watermarks.
     pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
         input.map(|w| w.minus(self.before.max(self.after)))
     }
 }
 
-/// A running join. Input 0 is the left one.
+/// A running join. Input 0 is the left stream.
 pub struct IntervalJoin {
     spec: IntervalJoinSpec,
     keys: [Vec<Bound>; 2],
     codec: KeyCodec,
     layout: state::Layout,
     sides: [Side; 2],
-    /// Left and right rows that match, of this epoch.
+    /// Matching left and right rows of this epoch.
     pairs: Vec<(u32, u32)>,
-    /// Rows of this epoch that were not kept and matched nothing, by side.
+    /// Rows of this epoch that were not kept and did not match anything, by side.
     unmatched: [u64; 2],
     next_id: i64,
     chunk_rows: usize,
@@ -111,11 +114,7 @@ impl IntervalJoin {
         Ok(Self { spec, keys, codec, layout, sides, pairs: vec![], unmatched: [0; 2], next_id: 0, chunk_rows })
     }
 
-    pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
-        self.spec.output_watermark(input)
-    }
-
-    /// The other side's times that a row at `time` matches.
+    /// The times of the other side that match a row at `time`.
     fn range(&self, input: usize, time: EventTime) -> (EventTime, EventTime) {
         match input {
             LEFT => (time.minus(self.spec.before), time.plus(self.spec.after)),
@@ -123,7 +122,7 @@ impl IntervalJoin {
         }
     }
 
-    /// The columns of a side that are kept.
+    /// The kept columns of a side.
     fn kept(&self, input: usize, rows: &RecordBatch) -> Vec<ArrayRef> {
         match input {
             LEFT => rows.columns().to_vec(),
@@ -141,7 +140,8 @@ impl IntervalJoin {
         fields.iter().map(|f| new_null_array(f.data_type(), rows)).collect()
     }
 
-    /// The state rows of what the epoch added and still matters, and of earlier rows that matched first now.
+    /// The state rows: rows that the epoch added and that are still needed, and marks for earlier rows that matched
+    /// first in this epoch.
     fn increment(&self) -> Result<Option<RecordBatch>> {
         let mut parts = vec![];
         for (input, side) in self.sides.iter().enumerate() {
@@ -290,7 +290,7 @@ impl Stateful for IntervalJoin {
         Ok(Box::new(Self::with_chunks(self.spec.clone(), self.chunk_rows)?))
     }
 
-    /// A mark is needed as long as its row is, and does not say of which side that is.
+    /// A mark is needed as long as its row, and does not say to which side the row belongs.
     fn needed_until(&self, state: &RecordBatch) -> Option<EventTime> {
         let [left, right, mark] = self.layout.latest(state)?;
         let (before, after) = (self.spec.before, self.spec.after);
@@ -306,7 +306,7 @@ impl Stateful for IntervalJoin {
         self.sides.iter().map(Side::memory).sum::<usize>() + self.pairs.capacity() * size_of::<(u32, u32)>()
     }
 
-    /// The moment at which the last left row that may still be handed out alone is.
+    /// The time of the last left row that can still be emitted without a match.
     fn last_window(&self, until: EventTime) -> Option<EventTime> {
         if self.spec.how != JoinKind::Left {
             return None;
@@ -325,7 +325,7 @@ impl Stateful for IntervalJoin {
         left.alive().into_iter().filter(|r| !left.is_matched(*r)).count() as u64
     }
 
-    /// Left rows of a left join whose time is up.
+    /// Left rows of a left join that can be emitted without a match now.
     fn would_emit(&self, after: Option<Watermark>) -> bool {
         self.spec.how == JoinKind::Left && self.sides[LEFT].would_close(after)
     }

@@ -1,4 +1,4 @@
-//! What both joins share: pairs of keys, and the columns that come out.
+//! The common part of both joins: pairs of keys, and the resulting columns.
 
 #[cfg(test)]
 mod test;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// Which rows come out of a join.
+/// The rows that a join emits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JoinKind {
     /// Pairs.
     Inner,
-    /// Pairs, and left rows without a match with NULLs for the right columns.
+    /// Pairs, and left rows without a match, with NULLs in the right columns.
     Left,
 }
 
@@ -29,8 +29,8 @@ impl fmt::Display for JoinKind {
     }
 }
 
-/// Resolves pairs of (left, right) column names, and casts one side where the two are of one kind and differ in width: a key's
-/// bytes are equal only where its types are.
+/// Resolves pairs of (left, right) column names. If the two are of one kind and differ in width, one side is cast,
+/// because the bytes of keys are equal only for equal types.
 pub fn bind_on(pairs: &[(String, String)], left: &SchemaRef, right: &SchemaRef) -> Result<Vec<(Bound, Bound)>> {
     if pairs.is_empty() {
         return Err(Error::schema("a join needs keys: name at least one column in on="));
@@ -47,8 +47,9 @@ fn bind_pair(left: &str, right: &str, left_schema: &SchemaRef, right_schema: &Sc
     let Some(to) = wider(l.data_type(), r.data_type()) else {
         let (lt, rt) = (type_to_ddl(l.data_type()), type_to_ddl(r.data_type()));
         return Err(Error::schema(format!(
-            "the join's key '{}' is {lt} on the left and '{}' is {rt} on the right, and the two cannot be compared as they are. Cast one of \
-             them before the join: with_columns(\"CAST({} AS {lt}) AS {}\") on the right, or with_columns(\"CAST({} AS {rt}) AS {}\") on the left.",
+            "the join's key '{}' is {lt} on the left and '{}' is {rt} on the right, and these types cannot be \
+             compared. Cast one of them before the join: with_columns(\"CAST({} AS {lt}) AS {}\") on the right, or \
+             with_columns(\"CAST({} AS {rt}) AS {}\") on the left.",
             l.name(),
             r.name(),
             quoted(r.name()),
@@ -72,7 +73,7 @@ fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// The wider of two types that differ in nothing but width.
+/// The wider of two types that differ only in width.
 fn wider<'a>(a: &'a DataType, b: &'a DataType) -> Option<&'a DataType> {
     use DataType as T;
     let rank = |t: &T| match t {
@@ -94,12 +95,12 @@ fn wider<'a>(a: &'a DataType, b: &'a DataType) -> Option<&'a DataType> {
     }
 }
 
-/// Keys of the two sides whose types are the same one by one.
+/// Checks that the keys of the two sides have the same types, pair by pair.
 pub(super) fn split_on(place: &str, on: &[(Bound, Bound)]) -> Result<(Vec<Bound>, Vec<Bound>)> {
     for (l, r) in on {
         if l.data_type != r.data_type {
             return Err(Error::schema(format!(
-                "{place}: the key '{}' is {} on the left and '{}' is {} on the right; CAST one of them before the join",
+                "{place}: the key '{}' is {} on the left and '{}' is {} on the right. CAST one of them before the join.",
                 l.name,
                 type_to_ddl(&l.data_type),
                 r.name,
@@ -110,8 +111,8 @@ pub(super) fn split_on(place: &str, on: &[(Bound, Bound)]) -> Result<(Vec<Bound>
     Ok(on.iter().cloned().unzip())
 }
 
-/// The right columns that are kept, and the columns that come out: the left ones, then those, which get `suffix` where the left
-/// side has the name already. A key of the same name on both sides comes once.
+/// The kept right columns, and the resulting columns: the left ones, then the kept right ones. A right column gets
+/// `suffix` if the left side has the same name. A key with the same name on both sides is emitted once.
 pub fn join_schema(
     left: &Schema,
     right: &Schema,
@@ -120,7 +121,7 @@ pub fn join_schema(
     suffix: &str,
 ) -> Result<(Vec<usize>, SchemaRef)> {
     let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    // Expressions are no columns, even where they use just one: their names tell them apart.
+    // Expressions are not columns, even if they use just one column. Their names distinguish them.
     let is_key = |i: usize| {
         on.iter().any(|(l, r)| {
             r.columns() == [i] && r.name == *right.field(i).name() && l.columns().len() == 1 && same(&l.name, &r.name)
@@ -138,8 +139,9 @@ pub fn join_schema(
         };
         if taken(&name, &fields) {
             return Err(Error::schema(format!(
-                "the join would have two columns '{name}' (upper and lower case are the same): the right side's '{}' cannot have that name. \
-                 Rename one of them before the join, with rename(), or give another suffix.",
+                "the join would have two columns '{name}' (upper and lower case are the same), so the right column \
+                 '{}' cannot have that name. Rename one of them before the join with rename(), or give a different \
+                 suffix.",
                 field.name()
             )));
         }

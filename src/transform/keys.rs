@@ -1,4 +1,4 @@
-//! Keys as bytes, numbered.
+//! Keys as bytes, with numbers.
 
 use crate::expr::{Bound, type_to_ddl};
 use crate::state::KeyCodec;
@@ -11,14 +11,14 @@ use hashbrown::hash_table::Entry;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
-/// Numbers keys in the order in which they come. Their bytes lie one after the other in an arena: a map from `Vec<u8>` would
-/// cost an allocation and three words for each.
+/// Numbers keys in the order in which they arrive. Their bytes are stored one after the other in an arena. A map from
+/// `Vec<u8>` would need an allocation and three words for each key.
 ///
-/// A key stands under a bucket, a piece of time that the caller divides it by: one key with a million times is then a million
-/// entries and no chain of a million. Who has no use for it says 0.
+/// A key is stored under a bucket, a piece of time that the caller chooses. So one key with a million times is a
+/// million entries, and not a chain of a million rows. A caller that does not need buckets uses 0.
 #[derive(Default)]
 pub(super) struct KeyTable {
-    /// Of each entry the bucket's eight bytes, then the key's.
+    /// For each entry: the eight bytes of the bucket, then the bytes of the key.
     arena: Vec<u8>,
     ends: Vec<usize>,
     table: HashTable<u32>,
@@ -42,7 +42,7 @@ fn record<'a>(arena: &'a [u8], ends: &[usize], id: u32) -> (&'a [u8], i64) {
 }
 
 impl KeyTable {
-    /// The number that no key has.
+    /// A number that no key has.
     pub const NONE: u32 = u32::MAX;
 
     pub fn find(&self, key: &[u8], bucket: i64) -> Option<u32> {
@@ -50,7 +50,7 @@ impl KeyTable {
         table.find(hash(key, bucket), |id| record(arena, ends, *id) == (key, bucket)).copied()
     }
 
-    /// The key's number, and whether it is new.
+    /// The number of the key, and whether it is new.
     pub fn intern(&mut self, key: &[u8], bucket: i64) -> Result<(u32, bool)> {
         let Self { arena, ends, table } = self;
         let entry = table.entry(
@@ -74,7 +74,7 @@ impl KeyTable {
         }
     }
 
-    /// The key is not found any more; its bytes stay until the table is made anew.
+    /// The key cannot be found any more. Its bytes stay until the table is rebuilt.
     pub fn remove(&mut self, id: u32) {
         let (key, bucket) = record(&self.arena, &self.ends, id);
         if let Ok(found) = self.table.find_entry(hash(key, bucket), |other| *other == id) {
@@ -85,7 +85,7 @@ impl KeyTable {
     pub fn key(&self, id: u32) -> &[u8] {
         record(&self.arena, &self.ends, id).0
     }
-    /// Numbers given so far, removed ones included.
+    /// The count of numbers given so far, including removed ones.
     pub fn numbers(&self) -> usize {
         self.ends.len()
     }
@@ -102,25 +102,25 @@ impl KeyTable {
     }
 }
 
-/// A number of 32 bits for the next of something that is numbered from 0.
+/// A 32-bit number for the next item of a sequence that starts at 0.
 pub(super) fn number(next: usize) -> Result<u32> {
     match u32::try_from(next) {
         Ok(n) if n != KeyTable::NONE => Ok(n),
         _ => Err(Error::internal(
-            "more than four billion rows are remembered; give the query a shorter range of time or more partitions of work",
+            "more than four billion rows are remembered. Use a shorter range of time, or divide the work into several queries.",
         )),
     }
 }
 
-/// Keys to bytes. `place` says whose keys they are, for errors.
+/// Converts keys to bytes. `place` names the step, for errors.
 pub(super) fn key_codec(place: &str, keys: &[Bound]) -> Result<KeyCodec> {
     if keys.is_empty() {
-        return Err(Error::schema(format!("{place} has no keys; name at least one column")));
+        return Err(Error::schema(format!("{place} has no keys. Name at least one column.")));
     }
     for key in keys {
         if has_map(&key.data_type) {
             return Err(Error::schema(format!(
-                "{place}: the key '{}' is {}, and maps cannot be compared; use one of its values, as in element_at({}, 'k')",
+                "{place}: the key '{}' is {}, and maps cannot be compared. Use one of its values, for example element_at({}, 'k').",
                 key.name,
                 type_to_ddl(&key.data_type),
                 key.sql
@@ -139,7 +139,7 @@ fn has_map(t: &DataType) -> bool {
     }
 }
 
-/// Null for rows that have a NULL in any key; None when there is none.
+/// Null for rows with NULL in any key. None if there are no such rows.
 pub(super) fn null_keys(keys: &[ArrayRef]) -> Option<NullBuffer> {
     let nulls = keys
         .iter()

@@ -1,4 +1,4 @@
-//! Batches through a function of the user's. The core knows no Python: a function is a trait.
+//! Applies a user's function to batches. The core does not know Python: a function is a trait.
 
 use crate::batch::{Batch, FailedRow};
 use crate::{Error, Result};
@@ -6,26 +6,27 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
-/// Why a function did not answer.
+/// The reason why a function gave no result.
 pub enum Failure {
-    /// What it says of the rows that it was given.
+    /// The function failed for the rows that it was given.
     Rows(String),
-    /// Not about rows: the user wants out, or there is no memory.
+    /// The failure does not concern rows: an interrupt, or no memory.
     Stop(Error),
 }
 
-/// What `map_batches` calls. An error's text may quote what the function says; it is the user's own.
+/// The function of `map_batches`. The text of an error can quote the function, because the function belongs to the
+/// user.
 pub trait BatchFunction: Send + Sync {
     fn name(&self) -> &str;
-    /// What tells it from another function.
+    /// Distinguishes it from a different function.
     fn identity(&self) -> String;
     /// Rows in `schema`.
     fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure>;
 }
 
-/// Of a batch that fails so many rows are tried first, from all over it: where all of them fail, it is the function that is wrong.
+/// If a batch fails, this many rows from all over it are tried first. If all of them fail, the function is wrong.
 const PROBES: usize = 16;
-/// From how many rows on.
+/// The number of rows from which on this is done.
 const MANY: usize = 100;
 
 #[derive(Clone)]
@@ -34,7 +35,7 @@ pub struct MapBatches {
     pub schema: SchemaRef,
 }
 
-/// What a function made of a batch, in pieces, and the input rows that it failed for.
+/// The result of a function for a batch, in pieces, and the input rows for which it failed.
 pub struct Mapped {
     pub batches: Vec<Batch>,
     pub failed: Vec<FailedRow>,
@@ -79,11 +80,11 @@ impl MapBatches {
             }
         }
         Err(Error::malformed(format!(
-            "{last}. It failed for each of {PROBES} rows from all over a batch of {n}: the function is to be corrected, not the rows."
+            "{last}. It failed for each of {PROBES} rows from all over a batch of {n}. Correct the function, not the rows."
         )))
     }
 
-    /// Rows that fail are found by bisection: a part without them is mapped whole. `rows` has failed as a whole.
+    /// Finds failing rows by bisection: a part without them is mapped as a whole. `rows` has failed as a whole.
     fn part(&self, rows: &RecordBatch, from: usize, out: &mut Mapped) -> Result<()> {
         let half = rows.num_rows() / 2;
         for (at, part) in [(from, rows.slice(0, half)), (from + half, rows.slice(half, rows.num_rows() - half))] {

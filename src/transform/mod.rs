@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! (here)          one by one: `select`, `with_columns`, `rename`, `drop`, `where`, `union`
-//! map             batches through a function of the user's
-//! static_join     each with the rows of a table at hand
-//! deduplicate     those that are no repetition        \  between epochs they remember rows: state::Stateful
-//! interval_join   with the rows of another stream     /
-//! join            what both joins share: pairs of keys, the columns that come out
+//! map             batches through a function of the user
+//! static_join     each row with the rows of a table in memory
+//! deduplicate     rows that repeat no earlier row     \  they remember rows between epochs: state::Stateful
+//! interval_join   with the rows of a second stream    /
+//! join            the common part of both joins: pairs of keys, resulting columns
 //! admit, keys     rows that are in time and have keys; keys as bytes, numbered
 //! ```
 
@@ -35,14 +35,14 @@ use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// What a stage makes of a batch: the good rows, and the input rows that failed.
+/// The result of a stage for a batch: the good rows, and the input rows that failed.
 #[derive(Debug)]
 pub struct Outcome {
     pub batch: Batch,
     pub failed: Vec<FailedRow>,
 }
 
-/// New columns from old ones.
+/// Computes new columns from old ones.
 #[derive(Clone)]
 pub struct Project {
     pub columns: Vec<Bound>,
@@ -63,7 +63,7 @@ impl Project {
         &self.schema
     }
 
-    /// In parts, each with its input, where the values of a column have no room in one batch.
+    /// Returns several parts, each with its input, if the values of a column do not fit into one batch.
     pub fn apply_in_parts(&self, input: &Batch) -> Result<Vec<(Batch, Outcome)>> {
         match self.apply(input) {
             Ok(out) => Ok(vec![(input.clone(), out)]),
@@ -98,7 +98,7 @@ impl Project {
             let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
             return Ok(Outcome { batch: input.with_rows(rows), failed });
         }
-        // Failed rows have NULLs, also in columns that cannot be NULL: take them out before the schema is checked.
+        // Failed rows have NULLs, also in NOT NULL columns. So they are removed before the schema is checked.
         failed.sort_by_key(|f| f.row);
         failed.dedup_by_key(|f| f.row);
         let keep = keep_mask(input.len(), &failed);
@@ -110,7 +110,7 @@ impl Project {
     }
 }
 
-/// Rows for which a condition is TRUE.
+/// The rows for which a condition is TRUE.
 #[derive(Clone)]
 pub struct Filter {
     pub condition: Bound,
@@ -141,7 +141,7 @@ fn keep_mask(rows: usize, failed: &[FailedRow]) -> BooleanArray {
     keep.into()
 }
 
-/// The same rows under another schema with the same types (a union's second input, renamed columns).
+/// The same rows with a different schema of the same types (the second input of a union, renamed columns).
 pub fn relabel(input: &Batch, schema: &SchemaRef, columns: &[usize]) -> Result<Batch> {
     let arrays = columns.iter().map(|i| input.rows.column(*i).clone()).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(input.len()));

@@ -1,4 +1,4 @@
-//! Values that are too many for one batch.
+//! Values that do not fit into one batch.
 
 use super::Project;
 use crate::batch::Batch;
@@ -36,7 +36,7 @@ fn values_that_have_no_room_in_one_batch_come_in_several() {
             assert!(parts.iter().all(|(_, out)| whole(&out.batch)), "{text}");
         }
     }
-    // What is long on the way only needs no more batches.
+    // A value that is large only in an intermediate step needs only more batches.
     let short = bind("length(repeat(s, 20000))", &rows.schema(), DB).unwrap();
     let (lengths, failed) = short.evaluate_rows(&rows).unwrap();
     assert_eq!((lengths.len(), failed.len()), (n, 0));

@@ -1,4 +1,4 @@
-//! Rows joined with a table at hand.
+//! Joins rows with a table in memory.
 
 #[cfg(test)]
 mod test;
@@ -18,16 +18,16 @@ use arrow::datatypes::SchemaRef;
 /// A join with a table.
 #[derive(Clone)]
 pub struct StaticJoinSpec {
-    /// (stream, table), of the same type.
+    /// Pairs (stream, table) with the same type.
     pub on: Vec<(Bound, Bound)>,
     pub how: JoinKind,
-    /// The table's columns that are kept.
+    /// The kept columns of the table.
     pub right_columns: Vec<usize>,
-    /// The stream's columns, then the kept ones, which can be NULL in a left join.
+    /// The columns of the stream, then the kept ones. In a left join the kept ones can be NULL.
     pub schema: SchemaRef,
 }
 
-/// The table, found by key.
+/// The table, indexed by key.
 pub struct StaticTable {
     how: JoinKind,
     schema: SchemaRef,
@@ -35,7 +35,7 @@ pub struct StaticTable {
     codec: KeyCodec,
     columns: Vec<ArrayRef>,
     keys: KeyTable,
-    /// Rows of the key with number `k`: `rows[starts[k]..starts[k + 1]]`, in the table's order.
+    /// The rows of the key with number `k` are `rows[starts[k]..starts[k + 1]]`, in the order of the table.
     starts: Vec<u32>,
     rows: Vec<u32>,
 }
@@ -49,7 +49,8 @@ impl StaticTable {
         let bytes = codec.encode(&columns)?;
         let nulls = null_keys(&columns);
         let mut keys = KeyTable::default();
-        // Numbers by row, and how many rows each has; NULL keys match nothing, so that they need not be found.
+        // The number of each row's key, and how many rows each key has. NULL keys do not match anything, so they are
+        // not indexed.
         let (mut of_row, mut counts) = (vec![KeyTable::NONE; table.num_rows()], vec![]);
         for (row, of_row) in of_row.iter_mut().enumerate() {
             if nulls.as_ref().is_none_or(|n| n.is_valid(row)) {
@@ -86,7 +87,7 @@ impl StaticTable {
         }
     }
 
-    /// A row that matches k rows comes k times, each with its origin.
+    /// A row that matches k rows is emitted k times, each time with its origin.
     pub fn apply(&self, input: &Batch) -> Result<Outcome> {
         let (good, columns, failed) = computed(input, &self.stream_keys)?;
         let bytes = self.codec.encode(&columns)?;
@@ -94,7 +95,7 @@ impl StaticTable {
         let mut left: Vec<u32> = Vec::with_capacity(rows);
         let mut right: Vec<Option<u32>> = Vec::with_capacity(rows);
         for row in 0..rows {
-            // The table's keys with a NULL are not to be found, so that a row's with one finds none.
+            // Keys of the table with NULL are not indexed, so a row with NULL in its key finds nothing.
             let found = self.matches(bytes.row(row).data());
             left.extend(std::iter::repeat_n(row as u32, found.len()));
             right.extend(found.iter().copied().map(Some));
@@ -105,7 +106,7 @@ impl StaticTable {
         }
         number(left.len()).map_err(|_| {
             Error::schema(format!(
-                "the join with a table makes {} rows of {rows}; its keys are not what tells the table's rows apart",
+                "the join with a table gives {} rows for {rows} input rows. Its keys do not identify the rows of the table.",
                 left.len()
             ))
         })?;
@@ -121,7 +122,7 @@ impl StaticTable {
         Ok(Outcome { batch: batch.with_rows(rows), failed })
     }
 
-    /// Bytes, about.
+    /// The approximate size in bytes.
     pub fn memory(&self) -> usize {
         self.keys.memory()
             + (self.starts.capacity() + self.rows.capacity()) * size_of::<u32>()

@@ -1,4 +1,4 @@
-//! Made-up rows for the stages' tests.
+//! Generated rows for the tests of the stages.
 
 use crate::batch::{Batch, Message, Messages, Origin};
 use crate::expr::{Bound, Dialect, bind};
@@ -16,14 +16,14 @@ pub fn seeded(seed: u64) -> Rng {
     Rng::seed_from_u64(seed)
 }
 
-/// One row, in the words of the oracles.
+/// One row, in the form that the oracles use.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Tells rows apart.
+    /// Identifies a row.
     pub n: i32,
     pub k: Option<i64>,
     pub x: Option<f64>,
-    /// A number as text, or none.
+    /// A number as text, or no number.
     pub s: Option<&'static str>,
     pub time: Option<i64>,
     /// Topic and partition as a number, and the offset.
@@ -40,11 +40,11 @@ pub fn places() -> Vec<TopicPartition> {
     ]
 }
 
-/// The keys that rows are joined or compared by.
+/// The keys by which rows are joined or compared.
 pub const KEYS: [&[&str]; 5] = [&["k"], &["x"], &["k", "x"], &["CAST(s AS INT)"], &["k + 0", "CAST(s AS INT)"]];
 
 impl Row {
-    /// None when it cannot be computed; a NULL is "null".
+    /// None if it cannot be computed. A NULL is "null".
     pub fn key(&self, keys: &[&str]) -> Option<Vec<String>> {
         let mut out = vec![];
         for key in keys {
@@ -89,7 +89,7 @@ pub fn rows(rng: &mut Rng, count: usize, epoch: usize, first: i32, next: Option<
         .map(|n| {
             let origin = next.as_deref_mut().map(|next| {
                 let place = rng.random_range(0..next.len());
-                // Now and then two rows of one message.
+                // Sometimes two rows of one message.
                 next[place] += i64::from(rng.random_bool(0.9)) * rng.random_range(1..3);
                 (place, next[place])
             });
@@ -118,7 +118,7 @@ pub fn record_batch(rows: &[Row], schema: &SchemaRef) -> RecordBatch {
     RecordBatch::try_new(schema.clone(), columns).unwrap()
 }
 
-/// A batch whose messages name the places in an order of its own.
+/// A batch whose messages name the partitions in an order of its own.
 pub fn batch(rng: &mut Rng, rows: &[Row], schema: &SchemaRef) -> Batch {
     let mut order: Vec<usize> = (0..places().len()).collect();
     order.shuffle(rng);
@@ -148,7 +148,7 @@ pub fn cut(rng: &mut Rng, rows: &[Row]) -> Vec<Vec<Row>> {
     out
 }
 
-/// The watermark at an epoch's end.
+/// The watermark at the end of an epoch.
 pub fn advance(rng: &mut Rng, before: Option<Watermark>, epoch: usize) -> Option<Watermark> {
     match rng.random_range(0..4) {
         0 => before,
@@ -157,7 +157,7 @@ pub fn advance(rng: &mut Rng, before: Option<Watermark>, epoch: usize) -> Option
     }
 }
 
-/// A fresh operator with the state that the increments have, some of them replaced by their snapshot.
+/// A new operator with the state of the increments. Some of them are replaced by their snapshot.
 pub fn restart(
     rng: &mut Rng,
     old: &mut dyn Stateful,
@@ -187,7 +187,7 @@ pub fn restart(
     }
     let mut new = old.fresh().unwrap();
     for state in increments.iter() {
-        // As it comes back from a file.
+        // The batch after writing it to a file and reading it.
         let file = crate::state::encode(&new.state_schema(), std::slice::from_ref(state), &new.description()).unwrap();
         for read in crate::state::decode(&file, &new.description(), &new.state_schema(), "it").unwrap() {
             new.restore(&read).unwrap();
@@ -198,7 +198,7 @@ pub fn restart(
     new
 }
 
-/// The numbers in a batch's column.
+/// The numbers in a column of a batch.
 pub fn numbers(batch: &RecordBatch, column: usize) -> Vec<Option<i32>> {
     batch.column(column).as_primitive::<Int32Type>().iter().collect()
 }

@@ -1,4 +1,5 @@
-//! Aggregates by window and key: rows in, groups out when their window closes, or those that changed, or all of them.
+//! Aggregates by window and key. Rows go in. Groups come out when their window closes, or the changed groups, or all
+//! groups.
 
 use super::input::compute_rows;
 use super::spec::{AggregateSpec, Emit, Windowing, times};
@@ -15,17 +16,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where groups without a window are kept.
+/// The key under which groups without a window are stored.
 const NO_WINDOW: i64 = i64::MIN;
-/// From how many groups on results are handed out as a batch of their own.
+/// From this many groups on, results are emitted as a batch of their own.
 const BATCH: usize = 1 << 17;
 
-/// A running aggregation over windows of a fixed or calendar size, or over none.
+/// A running aggregation over windows of a fixed or calendar size, or without windows.
 pub struct Aggregator {
     spec: AggregateSpec,
     window: Option<WindowSpec>,
     emit: Emit,
-    /// This epoch's groups.
+    /// The groups of this epoch.
     epoch: Groups,
     epoch_schema: SchemaRef,
     live: Store,
@@ -53,7 +54,7 @@ impl Aggregator {
         self.window.as_ref().map_or(i64::MAX, |w| w.end_of(start))
     }
 
-    /// Up to where windows are closed at this watermark.
+    /// The end of closed windows at this watermark.
     fn closed(&self, watermark: Option<Watermark>) -> i64 {
         match self.emit {
             Emit::Complete => i64::MIN,
@@ -77,7 +78,7 @@ impl Aggregator {
         })
     }
 
-    /// The rows of some partial states by window, earliest first.
+    /// The rows of some partial states by window, earliest window first.
     fn rows_by_window(&self, state: &RecordBatch) -> BTreeMap<i64, Vec<u32>> {
         if self.window.is_none() {
             return BTreeMap::from([(NO_WINDOW, (0..state.num_rows() as u32).collect())]);
@@ -89,7 +90,7 @@ impl Aggregator {
         out
     }
 
-    /// Where the keys and the partial states lie in `state_schema`.
+    /// The places of the keys and the partial states in `state_schema`.
     fn parts(&self) -> (std::ops::Range<usize>, std::ops::RangeFrom<usize>) {
         let first = usize::from(self.window.is_some());
         let keys = self.spec.keys.len();
@@ -108,9 +109,9 @@ impl Stateful for Aggregator {
         let times = self.spec.event_times(&input.rows);
         let all_valid = times.null_count() == 0;
         let mut starts: Vec<i64> = Vec::with_capacity(times.len());
-        // Which row each start belongs to; left out while every row has just the one at its own place.
+        // The row of each start. None while every row has exactly the start at its own place.
         let mut rows: Option<Vec<u32>> = (!window.is_tumbling()).then(|| Vec::with_capacity(times.len()));
-        let (mut start, mut end) = (1, 0); // the window of the row before: rows come in runs
+        let (mut start, mut end) = (1, 0); // the window of the previous row: consecutive rows are often in the same window
         for (row, time) in times.values().iter().enumerate() {
             let late = if !all_valid && times.is_null(row) {
                 Some(None)
@@ -176,7 +177,8 @@ impl Stateful for Aggregator {
                 if open {
                     still_open.extend(&rows);
                 } else if self.emit == Emit::OnClose && !self.live.has(start) {
-                    // It opened and closed within this epoch: nothing to merge with, nothing to keep.
+                    // The window opened and closed within this epoch. There is nothing to merge with and nothing to
+                    // keep.
                     at_once.extend(rows);
                     continue;
                 }
@@ -197,7 +199,7 @@ impl Stateful for Aggregator {
                 let starts = starts.as_primitive::<TimestampMicrosecondType>().values().to_vec();
                 emitter.add(starts, keys, states);
             }
-            // What is already handed out need not be kept.
+            // Groups that have been emitted are not kept.
             out.increment = match still_open.len() {
                 0 => None,
                 n if n == updated => Some(increment),
@@ -335,7 +337,7 @@ impl Stateful for Aggregator {
     }
 }
 
-/// Groups on their way out: evaluated together, however many windows they come from.
+/// Groups that are being emitted. They are evaluated together, also from several windows.
 struct Emitter {
     window: Option<WindowSpec>,
     starts: Vec<i64>,
@@ -358,7 +360,7 @@ impl Emitter {
         self.add(vec![piece.start; piece.rows], piece.keys, piece.states);
     }
 
-    /// Makes a batch of what waits, if it is at least `least` groups.
+    /// Makes a batch of the waiting groups, if there are at least `least`.
     fn flush(&mut self, spec: &AggregateSpec, least: usize, out: &mut Finished) -> Result<()> {
         let rows = self.starts.len();
         if rows < least {
@@ -386,7 +388,7 @@ impl Emitter {
     }
 }
 
-/// Pieces of some columns, one after the other.
+/// Concatenates pieces of some columns.
 pub(super) fn columns(mut pieces: Vec<Vec<ArrayRef>>) -> Result<Vec<ArrayRef>> {
     if pieces.len() == 1 {
         return Ok(pieces.remove(0));

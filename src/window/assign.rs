@@ -1,4 +1,4 @@
-//! Which windows an event time belongs to. Pure.
+//! Computes the windows of an event time. Pure.
 
 use super::calendar::{Calendar, Unit};
 use crate::calendar::{self, DAY};
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use std::fmt;
 use std::time::Duration;
 
-/// Windows over a column: of one length, or by a zone's calendar.
+/// Windows over a column: of a fixed length, or by the calendar of a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowSpec {
     pub column: String,
@@ -20,7 +20,8 @@ enum Kind {
     Calendar(Calendar),
 }
 
-/// Windows of one size that start every `slide`, from `offset` after 1970-01-01 UTC. All in microseconds.
+/// Windows of one size. A new one starts every `slide`, counted from `offset` after 1970-01-01 UTC. All in
+/// microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fixed {
     size: i64,
@@ -37,8 +38,8 @@ impl Fixed {
 }
 
 impl WindowSpec {
-    /// `size` and `slide` as people write them: "1 minute", "1 day", "1 month". Days and weeks are those of `timezone`; in UTC they
-    /// are fixed lengths, as in Spark. Months, quarters and years are of the calendar in any zone.
+    /// `size` and `slide` as people write them: "1 minute", "1 day", "1 month". Days and weeks belong to `timezone`; in
+    /// UTC they have a fixed length, as in Spark. Months, quarters and years follow the calendar in any zone.
     pub fn new(column: &str, size: &str, slide: Option<&str>, offset: Option<&str>, timezone: &str) -> Result<Self> {
         let read = |what: &str, text: &str| parse_span(text).map_err(|e| Error::config(format!("window {what}: {e}")));
         let zone = calendar::named(timezone)?;
@@ -77,15 +78,15 @@ impl WindowSpec {
             Kind::Calendar(w) => (w.size, w.slide),
         };
         if size <= 0 || slide <= 0 {
-            return Err(Error::config("a window's size and slide must be longer than nothing"));
+            return Err(Error::config("the size and the slide of a window must be longer than zero"));
         }
         if slide > size {
             return Err(Error::config(
-                "a window's slide must not be longer than its size: rows between windows would be lost",
+                "the slide of a window must not be longer than its size, because rows between windows would be lost",
             ));
         }
         if size / slide > 10_000 {
-            return Err(Error::config("each row would belong to more than 10,000 windows: use a longer slide"));
+            return Err(Error::config("each row would belong to more than 10,000 windows. Use a longer slide."));
         }
         Ok(Self { column: column.into(), kind })
     }
@@ -97,7 +98,7 @@ impl WindowSpec {
         }
     }
 
-    /// The start of the last window that `time` belongs to.
+    /// The start of the last window that contains `time`.
     #[inline]
     pub fn last_start(&self, time: i64) -> i64 {
         match &self.kind {
@@ -115,7 +116,7 @@ impl WindowSpec {
         }
     }
 
-    /// The starts of all windows that `time` belongs to, latest first.
+    /// The starts of all windows that contain `time`, latest first.
     pub fn starts(&self, time: i64) -> impl Iterator<Item = i64> + '_ {
         let mut next = match &self.kind {
             Kind::Fixed(w) => Some(w.last_start(time)),
@@ -135,7 +136,7 @@ impl WindowSpec {
         })
     }
 
-    /// What state is of: windows with the same text are the same windows.
+    /// The text that identifies the state: windows with the same text are the same windows.
     pub fn describe(&self) -> String {
         match &self.kind {
             Kind::Fixed(w) => format!("window({}, {} µs, {} µs, {} µs)", self.column, w.size, w.slide, w.offset),
@@ -158,7 +159,7 @@ impl WindowSpec {
         }
     }
 
-    /// None when it is the size.
+    /// None if it equals the size.
     pub fn slide_text(&self) -> Option<String> {
         match &self.kind {
             _ if self.is_tumbling() => None,
@@ -167,7 +168,7 @@ impl WindowSpec {
         }
     }
 
-    /// None when there is none.
+    /// None if there is no offset.
     pub fn offset_text(&self) -> Option<String> {
         let (Kind::Fixed(Fixed { offset, .. }) | Kind::Calendar(Calendar { offset, .. })) = &self.kind;
         (*offset != 0).then(|| length(*offset))
@@ -204,20 +205,20 @@ impl fmt::Display for WindowSpec {
 }
 
 fn other_kind(wanted: &str) -> Error {
-    Error::config(format!("a window's slide must be of the same kind as its size: write it as {wanted}"))
+    Error::config(format!("the slide of a window must be of the same kind as its size. Write it as {wanted}."))
 }
 
 fn not_of_a_calendar(size: Duration, zone: &str) -> Error {
     let size = format_duration(size);
     if size.ends_with("day") || size.ends_with("days") {
         return Error::config(format!(
-            "a window of {size} given as a fixed length does not follow the calendar of {zone}, whose days have 23 to 25 hours: write \
-             it as text in days, weeks or months, as in \"1 day\""
+            "a window of {size} given as a fixed length does not follow the calendar of {zone}, whose days have 23 \
+             to 25 hours. Write it as text in days, weeks or months, for example \"1 day\""
         ));
     }
     Error::config(format!(
-        "windows of {size} do not depend on the time zone: leave timezone=\"{zone}\" out, and shift them with offset= if they should \
-         start elsewhere. Days, weeks, months, quarters and years follow a zone's calendar."
+        "windows of {size} do not depend on the time zone. Leave timezone=\"{zone}\" out, and use offset= to move \
+         their starts. Days, weeks, months, quarters and years follow a zone's calendar."
     ))
 }
 
@@ -440,7 +441,7 @@ mod tests {
         refused("1 hour", Some("1 month"), "UTC", &["same kind", "1 hour"]);
         refused("1 day", Some("2 days"), "Asia/Tokyo", &["slide", "longer than its size"]);
         refused("1 month 2 days", None, "UTC", &["1 month 2 days", "months"]);
-        refused("0 days", None, "Asia/Tokyo", &["longer than nothing"]);
+        refused("0 days", None, "Asia/Tokyo", &["longer than zero"]);
         refused("soon", None, "UTC", &["'soon'", "10 seconds"]);
     }
 }

@@ -1,4 +1,4 @@
-//! From rows to what accumulators take: keys, arguments, filters; rows that fail are found by bisection.
+//! Converts rows to the input of accumulators: keys, arguments, filters. Failing rows are found by bisection.
 
 use super::AggregateSpec;
 use crate::batch::FailedRow;
@@ -6,7 +6,7 @@ use crate::state::normalize_key;
 use crate::{Kind, Result};
 use arrow::array::*;
 
-/// What the aggregates take of some rows.
+/// The input of the aggregates for some rows.
 pub(super) struct Computed {
     pub keys: Vec<ArrayRef>,
     pub arguments: Vec<Vec<ArrayRef>>,
@@ -20,8 +20,9 @@ fn compute(spec: &AggregateSpec, rows: &RecordBatch) -> Result<Computed> {
     Ok(Computed { keys, arguments, filters })
 }
 
-/// Computes `rows` and hands them to `take`, whole if they can be, else in the parts that hold no failing row. `take` is told
-/// where the part lies in `rows`; `origin` names each row's place in the batch that it came from.
+/// Computes `rows` and passes them to `take`: all together if possible, otherwise in the parts that do not contain a
+/// failing row. `take` gets the place of the part in `rows`. `origin` is the place of each row in the batch that it
+/// came from.
 pub(super) fn compute_rows(
     spec: &AggregateSpec,
     rows: &RecordBatch,
@@ -48,7 +49,7 @@ fn part(
         Ok(computed) => take(computed, from, n),
         Err(e) if e.kind == Kind::Malformed && n == 1 => {
             let row = origin.map_or(from as u32, |o| o.value(from));
-            // A row of several windows fails once.
+            // A row that is in several windows fails once.
             if failed.last().is_none_or(|f| f.row != row) {
                 failed.push(FailedRow { row, error: e.message });
             }

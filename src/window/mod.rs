@@ -1,9 +1,9 @@
-//! Event time: which windows a row belongs to, how far time has come, and aggregates over both.
+//! Event time: the windows of a row, the progress of time, and aggregates over both.
 //!
 //! ```text
-//! assign      which windows a time is in (pure)   watermark   how far time has come (pure)
+//! assign      the windows of a time (pure)        watermark   the progress of event time (pure)
 //! calendar    days and months of a zone (pure)
-//! spec        what an aggregation computes        input       rows to what accumulators take
+//! spec        the definition of an aggregation    input       rows to the input of accumulators
 //! aggregate   over windows of a size, or none     session     over sessions
 //! store       live groups by window, in memory and on disk
 //! ```

@@ -1,14 +1,16 @@
 //! Sessions: rows of one key that follow each other within a gap.
 //!
-//! A row at `t` is the session `[t, t + gap]`; sessions of one key that meet or touch are one, as in Spark. A session is closed
-//! when the watermark has passed its end: a row exactly at its end still belongs to it, and the watermark only says that
-//! nothing before it comes. So without late rows the sessions do not depend on how the stream was cut into epochs.
+//! A row at `t` is the session `[t, t + gap]`. Sessions of one key that overlap or touch become one, as in Spark. A
+//! session is closed when the watermark has passed its end. A row exactly at its end still belongs to it, and the
+//! watermark only says that no row before it will arrive. So without late rows, the sessions do not depend on how the
+//! stream was divided into epochs.
 //!
-//! Which session a row belongs to is known when the epoch's rows are all there: they are held until its end, as columns that
-//! the aggregates take, and sorted once. A row is late when the session it belongs to, merged with its neighbours and with the
-//! open ones, is closed by the watermark with which the epoch began.
+//! The session of a row is known only when all rows of the epoch have arrived. So the rows are kept until the end of
+//! the epoch, as columns that the aggregates take, and sorted once. A row is late if its session, merged with its
+//! neighbours and with the open sessions, is closed by the watermark with which the epoch began.
 //!
-//! An increment holds the sessions that changed, whole, and for each that another has taken in a row without an end.
+//! An increment contains the changed sessions as a whole. For each session that was merged into a different one, it has
+//! a row without an end.
 
 use super::aggregate::columns;
 use super::input::compute_rows;
@@ -32,20 +34,20 @@ pub struct Sessions {
     spec: AggregateSpec,
     gap: i64,
     emit: Emit,
-    /// This epoch's rows, as the aggregates take them.
+    /// The rows of this epoch, in the form that the aggregates take.
     held: Vec<Held>,
     codec: Option<KeyCodec>,
     open: Open,
     state_schema: SchemaRef,
 }
 
-/// Some of the epoch's rows.
+/// Some of the rows of the epoch.
 struct Held {
     times: Vec<i64>,
     keys: Vec<ArrayRef>,
     arguments: Vec<Vec<ArrayRef>>,
     filters: Vec<Option<BooleanArray>>,
-    /// Rows that are late unless their session turns out longer: their place here, and the row itself.
+    /// Rows that are late unless their session becomes longer: their place here, and the row itself.
     suspects: Vec<u32>,
     rows: Option<Batch>,
 }
@@ -67,7 +69,7 @@ struct Slot {
     end: i64,
 }
 
-/// A session of this epoch, merged.
+/// A session of this epoch, after merging.
 struct Merged {
     key: Key,
     start: i64,
@@ -101,7 +103,7 @@ impl Open {
         self.free.push(slot);
     }
 
-    /// Adds sessions whose states are the rows of `states`.
+    /// Adds sessions. Their states are the rows of `states`.
     fn add(&mut self, new: Vec<Slot>, states: &[ArrayRef]) -> Result<()> {
         let (mut reused, mut reused_rows, mut appended) = (vec![], vec![], vec![]);
         for (row, session) in new.into_iter().enumerate() {
@@ -159,13 +161,13 @@ impl Sessions {
         }
     }
 
-    /// The epoch's rows by session: the sessions, and for each row (in the order of `held`) the one that it belongs to.
+    /// The rows of the epoch by session: the sessions, and the session of each row (in the order of `held`).
     fn merge_rows(&self, before: Option<Watermark>) -> Result<(Vec<Merged>, Vec<u32>)> {
         let times: Vec<i64> = self.held.iter().flat_map(|h| h.times.iter().copied()).collect();
         let keys = columns(self.held.iter().map(|h| h.keys.clone()).collect())?;
         let rows = self.codec.as_ref().map(|c| c.encode(&keys)).transpose()?;
         let bytes = |row: u32| rows.as_ref().map_or(&[][..], |r| r.row(row as usize).data());
-        // Rows by key first, so that only numbers are sorted.
+        // Rows are ordered by key first, so that only numbers are sorted.
         let mut numbers: HashMap<&[u8], u32> = HashMap::new();
         let of_row: Vec<u32> = (0..times.len() as u32)
             .map(|row| {
@@ -193,7 +195,7 @@ impl Sessions {
             open.sort_unstable_by_key(|s| self.open.slots[*s as usize].start);
             let mut open = open.into_iter().peekable();
             let first = merged.len();
-            // A sweep over this key's rows and open sessions, by their start.
+            // A sweep over the rows and open sessions of this key, by their start.
             for row in mine {
                 let time = times[*row as usize];
                 while let Some(slot) = open.next_if(|s| self.open.slots[*s as usize].start <= time) {
@@ -215,7 +217,7 @@ impl Sessions {
         Ok((merged, session_of))
     }
 
-    /// The partial states of the merged sessions, in their order; what is late has none.
+    /// The partial states of the merged sessions, in their order. Late ones have none.
     fn accumulate(&mut self, merged: &[Merged], session_of: &[u32], number: &[u32]) -> Result<Vec<ArrayRef>> {
         let total = number.iter().filter(|n| **n != u32::MAX).count();
         let numbered = || merged.iter().zip(number).filter(|(_, n)| **n != u32::MAX);
@@ -242,7 +244,7 @@ impl Sessions {
                     true => kept(&held.arguments[i], held.filters[i].as_ref(), groups)?,
                 };
                 let groups: Vec<usize> = groups;
-                // No more than what has had a row: DataFusion takes every group below for seen.
+                // Only groups up to the last one that had a row: DataFusion counts every lower group as seen.
                 seen = seen.max(groups.iter().max().map_or(0, |g| g + 1));
                 acc.update_batch(&arguments, &groups, filter.as_ref(), seen)?;
             }
@@ -254,7 +256,7 @@ impl Sessions {
         Ok(states)
     }
 
-    /// Hands sessions out; one whose result cannot be computed is set aside.
+    /// Emits sessions. A session whose result cannot be computed is set aside.
     fn hand_out(&self, sessions: &[&Slot], states: &[ArrayRef], out: &mut Finished) -> Result<()> {
         let keys: Vec<&Key> = sessions.iter().map(|s| &s.key).collect();
         let window = (sessions.iter().map(|s| s.start).collect(), sessions.iter().map(|s| s.end).collect());
@@ -280,7 +282,7 @@ impl Sessions {
         Ok(RecordBatch::try_new(self.state_schema.clone(), columns)?)
     }
 
-    /// The sessions whose end the watermark has passed; they are forgotten.
+    /// The sessions whose end the watermark has passed. They are forgotten.
     fn take_closed(&mut self, watermark: Option<Watermark>) -> Result<Option<(Vec<Slot>, Vec<ArrayRef>)>> {
         let due = self.open.by_end.iter().take_while(|(end, _)| self.is_closed(*end, watermark));
         let slots: Vec<u32> = due.map(|(_, slot)| *slot).collect();
@@ -294,7 +296,7 @@ impl Sessions {
     }
 }
 
-/// The session that `[start, end]` belongs to: the last one of this key, or a new one. Starts come in order.
+/// The session of `[start, end]`: the last one of this key, or a new one. Starts arrive in order.
 fn join<'a>(merged: &'a mut Vec<Merged>, first: usize, key: &Key, start: i64, end: i64) -> &'a mut Merged {
     let touches = merged.len() > first && merged.last().is_some_and(|m| start <= m.end);
     if !touches {
@@ -379,7 +381,8 @@ impl Stateful for Sessions {
                     out.changed.push(RecordBatch::try_new(Arc::new(schema), columns)?);
                 }
             }
-            // A session that starts where one of its members did takes its place; for others the place is cleared.
+            // A session that starts where one of its members started replaces that member. The rows of the other
+            // members are cleared.
             let starts: hashbrown::HashSet<(&Key, i64)> = shown.iter().map(|s| (&s.key, s.start)).collect();
             let cleared: Vec<Slot> = gone.iter().filter(|s| !starts.contains(&(&s.key, s.start))).cloned().collect();
             if !sessions.is_empty() {
@@ -461,7 +464,7 @@ impl Stateful for Sessions {
         if self.emit == Emit::Complete {
             return None;
         }
-        // A cleared place is that of a session within one that changed in the same epoch, and ends with it.
+        // A cleared row belongs to a session within one that changed in the same epoch, and ends with it.
         let ends = state.column(1).as_primitive::<TimestampMicrosecondType>();
         arrow::compute::max(ends).map(|e| EventTime(e.saturating_add(1)))
     }
@@ -526,8 +529,8 @@ impl Sessions {
     }
 }
 
-/// A number for each session that has rows and is not late, in the order of their first rows: an accumulator takes every
-/// number below the highest that it has seen for seen. `MAX` for the others.
+/// A number for each session that has rows and is not late, in the order of their first rows, because an accumulator
+/// counts every number below the highest one as seen. `MAX` for the others.
 fn number(merged: &[Merged], session_of: &[u32]) -> Vec<u32> {
     let mut out = vec![u32::MAX; merged.len()];
     let mut next = 0;

@@ -1,4 +1,4 @@
-//! What an aggregation computes, and what its rows look like.
+//! The definition of an aggregation, and the columns of its rows.
 
 use super::WindowSpec;
 use crate::batch::Batch;
@@ -22,7 +22,7 @@ impl SessionSpec {
     pub fn new(column: &str, gap: &str) -> Result<Self> {
         let gap = crate::time::parse_duration(gap).map_err(|e| Error::config(format!("session_window gap: {e}")))?;
         if gap.is_zero() {
-            return Err(Error::config("a session's gap must be longer than nothing"));
+            return Err(Error::config("the gap of a session must be longer than zero"));
         }
         Ok(Self { column: column.into(), gap: crate::time::micros(gap) })
     }
@@ -30,7 +30,7 @@ impl SessionSpec {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Windowing {
-    /// One group a key.
+    /// One group for each key.
     None,
     Fixed(WindowSpec),
     Session(SessionSpec),
@@ -46,11 +46,11 @@ impl Windowing {
     }
 }
 
-/// What an aggregation computes.
+/// The definition of an aggregation.
 #[derive(Clone)]
 pub struct AggregateSpec {
     pub window: Windowing,
-    /// The event time is this input column's value plus `shift` microseconds.
+    /// The event time is the value of this input column plus `shift` microseconds.
     pub time: usize,
     pub shift: i64,
     pub keys: Vec<Bound>,
@@ -59,15 +59,15 @@ pub struct AggregateSpec {
     pub schema: SchemaRef,
 }
 
-/// When groups are handed out.
+/// When groups are emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Emit {
     /// Once, when their window closes.
     OnClose,
-    /// Those that changed, at each epoch's end.
+    /// The changed groups, at the end of each epoch.
     Update,
-    /// All of them at each epoch's end; no group is ever forgotten, so no row is late.
+    /// All groups at the end of each epoch. No group is ever forgotten, so no row is late.
     Complete,
 }
 
@@ -90,7 +90,7 @@ impl AggregateSpec {
         for (i, f) in fields.iter().enumerate() {
             if fields[..i].iter().any(|g| g.name().eq_ignore_ascii_case(f.name())) {
                 return Err(Error::schema(format!(
-                    "the column '{}' appears twice in the aggregate's result; name one with AS",
+                    "the column '{}' appears twice in the result of the aggregate. Rename one with AS.",
                     f.name()
                 )));
             }
@@ -109,7 +109,7 @@ impl AggregateSpec {
         self.window != Windowing::None
     }
 
-    /// The column that the window is over.
+    /// The index of the column that the window is over.
     pub fn window_column(&self) -> Option<&str> {
         match &self.window {
             Windowing::None => None,
@@ -118,8 +118,8 @@ impl AggregateSpec {
         }
     }
 
-    /// The result's columns that tell its rows apart: what an update is merged by. A session's end is one of them, since a
-    /// session that has grown takes the place of the shorter one.
+    /// The columns of the result that identify its rows. An update is merged by them. The end of a session is one of
+    /// them, because a longer session replaces the shorter one.
     pub fn merge_keys(&self) -> Vec<usize> {
         let first = if self.is_windowed() { 2 } else { 0 };
         let window = match self.window {
@@ -149,7 +149,7 @@ impl AggregateSpec {
         Ok(fields)
     }
 
-    /// The columns of a snapshot: the window (a session's end is NULL where it is no more), keys, partial states.
+    /// The columns of a snapshot: the window (the end of a removed session is NULL), keys, partial states.
     pub fn state_schema(&self) -> Result<SchemaRef> {
         let mut fields = match self.window {
             Windowing::None => vec![],
@@ -161,7 +161,7 @@ impl AggregateSpec {
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    /// What a snapshot is of; two aggregations with the same text can read each other's.
+    /// The text that identifies a snapshot. Two aggregations with the same text can read each other's.
     pub fn description(&self) -> String {
         let keys: Vec<_> =
             self.keys.iter().map(|k| format!("{} {}", k.identity(), crate::expr::type_to_ddl(&k.data_type))).collect();
@@ -186,7 +186,7 @@ impl AggregateSpec {
         if by.is_empty() { "everything".into() } else { by.join(", ") }
     }
 
-    /// The event times of a batch, shifted; NULLs as they are.
+    /// The event times of a batch, shifted. NULLs stay NULL.
     pub(super) fn event_times(&self, rows: &RecordBatch) -> TimestampMicrosecondArray {
         let times = rows.column(self.time).as_primitive::<TimestampMicrosecondType>();
         if self.shift == 0 {
@@ -196,9 +196,9 @@ impl AggregateSpec {
         times.unary::<_, TimestampMicrosecondType>(|t| t.saturating_add(shift)).with_timezone("UTC")
     }
 
-    /// The result's rows: windows, keys and inner results.
-    /// The rows of some groups. A group whose result cannot be computed is set aside, and the others go on; `inner` computes what some of the
-    /// groups hold.
+    /// The rows of the result: windows, keys and inner results.
+    /// The rows of some groups. A group whose result cannot be computed is set aside, and the others continue. `inner`
+    /// computes some of the groups.
     pub(super) fn rows(
         &self,
         window: Option<(Vec<i64>, Vec<i64>)>,
@@ -217,7 +217,7 @@ impl AggregateSpec {
                 Err(e) if e.kind != Kind::Malformed => return Err(e),
                 Err(e) if len == 1 => out.failed.push((Batch::new(self.group(window, keys)?, None), e.message)),
                 Err(_) => {
-                    // The first half is taken next, so that rows stay in order.
+                    // The first half is processed next, so that rows stay in order.
                     pieces.push((from + len / 2, len - len / 2));
                     pieces.push((from, len / 2));
                 }
@@ -226,7 +226,7 @@ impl AggregateSpec {
         Ok(())
     }
 
-    /// A group's window and keys: the first columns of the output.
+    /// The window and the keys of a group: the first columns of the output.
     fn group(&self, window: Option<(Vec<i64>, Vec<i64>)>, keys: Vec<ArrayRef>) -> Result<RecordBatch> {
         let mut columns: Vec<ArrayRef> = vec![];
         if let Some((starts, ends)) = window {

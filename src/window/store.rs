@@ -1,9 +1,9 @@
-//! Live groups by window, in memory and, beyond a limit, on local disk.
+//! Live groups by window, in memory and, above a limit, on local disk.
 //!
-//! A window's groups are one table until they are many; then they are cut into shards by the hash of their key, so that
-//! what is moved to disk and back is never all of a window at once. A shard on disk is a list of runs: partial states that
-//! were moved there at different times. Those add up like increments, so a run is read again only when its window is handed
-//! out, or when groups must be looked up (output mode update).
+//! The groups of a window are one table until there are many. Then they are divided into shards by the hash of their
+//! key. So never a whole window is moved to disk and back at once. A shard on disk is a list of runs: partial states
+//! that were moved there at different times. They add up like increments. So a run is read again only when its window
+//! is emitted, or when groups must be looked up (output mode update).
 
 use super::spec::AggregateSpec;
 use crate::expr::Aggregate;
@@ -17,10 +17,10 @@ use hashbrown::DefaultHashBuilder;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// From how many groups on a window's table is cut, and into how many.
+/// The number of groups from which on the table of a window is divided, and the number of shards.
 const SPLIT: usize = 1 << 18;
 const SHARDS: usize = 16;
-/// Rows in one piece of a run.
+/// The number of rows in one piece of a run.
 const PIECE: usize = 1 << 16;
 
 fn shard_of(hash: u64) -> usize {
@@ -30,7 +30,7 @@ fn shard_of(hash: u64) -> usize {
 struct Shard {
     table: Table,
     runs: Vec<Run>,
-    /// When it was last changed.
+    /// The time of its last change.
     touched: u64,
 }
 
@@ -96,8 +96,8 @@ impl Store {
         self.windows.values().flatten().map(|s| s.table.memory()).sum()
     }
 
-    /// Merges rows `rows` of some partial states into a window. With `read` it returns the states that they have now, and for
-    /// which of the rows (in another order).
+    /// Merges the rows `rows` of some partial states into a window. With `read`, it returns the new states of these
+    /// rows, and the rows they belong to (in a different order).
     pub fn merge(
         &mut self,
         start: i64,
@@ -136,7 +136,7 @@ impl Store {
         Ok(out)
     }
 
-    /// A window's groups, shard by shard; they are forgotten.
+    /// The groups of a window, shard by shard. They are forgotten.
     pub fn take(&mut self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         for mut shard in self.windows.remove(&start).unwrap_or_default() {
             load(&mut shard, &self.aggregates, &self.hasher)?;
@@ -149,7 +149,7 @@ impl Store {
         self.windows.remove(&start);
     }
 
-    /// All groups of a window, shard by shard; they stay.
+    /// All groups of a window, shard by shard. They stay.
     pub fn read(&self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         for shard in self.windows.get(&start).into_iter().flatten() {
             if shard.runs.is_empty() {
@@ -179,7 +179,7 @@ impl Store {
         each(Piece { start, keys, states: table.states(&table.all())?, rows: table.len() })
     }
 
-    /// Moves shards to disk, those that were changed longest ago first, until `to` bytes are left.
+    /// Moves shards to disk until `to` bytes are left. Shards that were not changed for the longest time come first.
     pub fn shrink(&mut self, to: usize) -> Result<()> {
         let mut left = self.memory();
         if left <= to {
@@ -211,7 +211,7 @@ fn shard(table: Table) -> Shard {
     Shard { table, runs: vec![], touched: 0 }
 }
 
-/// Brings a shard's runs back into memory.
+/// Reads the runs of a shard back into memory.
 fn load(shard: &mut Shard, aggregates: &[Aggregate], hasher: &DefaultHashBuilder) -> Result<()> {
     for run in std::mem::take(&mut shard.runs) {
         read_run(&run, &mut shard.table, aggregates, hasher)?;
@@ -221,7 +221,7 @@ fn load(shard: &mut Shard, aggregates: &[Aggregate], hasher: &DefaultHashBuilder
 
 fn spill_error(e: &dyn std::fmt::Display) -> Error {
     Error::storage(format!(
-        "state beyond memory_limit could not be moved to local disk ({}): {e}. Make room there, point TMPDIR elsewhere, or raise memory_limit.",
+        "state beyond memory_limit could not be moved to local disk ({}): {e}. Free some space there, set TMPDIR to a different folder, or increase memory_limit.",
         std::env::temp_dir().display()
     ))
 }

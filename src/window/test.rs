@@ -1,4 +1,5 @@
-//! The aggregation against rows that are simply kept: over random epochs, with state moved to disk, compacted, and restored.
+//! Compares the aggregation with rows that are simply kept: over random epochs, with state moved to disk, compacted,
+//! and restored.
 
 use super::{AggregateSpec, Emit, SessionSpec, WindowSpec, Windowing, operator};
 use crate::batch::Batch;
@@ -92,7 +93,7 @@ fn add(groups: &mut Groups, key: (i64, i64, Option<String>), row: &Row) {
     };
 }
 
-/// Restores an operator from its increments, of which some neighbours were compacted.
+/// Restores an operator from its increments. Some neighbouring increments were compacted.
 fn restored(op: &dyn Stateful, increments: &[RecordBatch], rng: &mut Rng, at: Option<Watermark>) -> Box<dyn Stateful> {
     let (schema, description) = (op.state_schema(), op.description());
     let through_a_file = |b: &RecordBatch| {
@@ -111,7 +112,7 @@ fn restored(op: &dyn Stateful, increments: &[RecordBatch], rng: &mut Rng, at: Op
         fresh.restore(&through_a_file(b)).unwrap();
     }
     fresh.forget(at).unwrap();
-    // A group of which parts lie on disk is counted with each part.
+    // A group with parts on disk is counted once for each part.
     assert!(fresh.groups() <= op.groups());
     fresh
 }

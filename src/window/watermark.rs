@@ -1,4 +1,4 @@
-//! How far event time has come. Pure: clock and idleness are passed in.
+//! The progress of event time. Pure: the clock and the idle partitions are passed in.
 
 use crate::position::TopicPartition;
 use crate::time::{EventTime, Watermark, micros};
@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What becomes of the watermark while all partitions are idle.
+/// The behaviour of the watermark while all partitions are idle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnIdle {
-    /// It stays at the highest event time less the delay: a backlog that comes after a silence is not late.
+    /// It stays at the highest event time minus the delay. A backlog after a silence is not late.
     #[default]
     Hold,
-    /// It follows the clock, less `idle_timeout` and the delay: the last windows of a topic that fell silent close.
+    /// It follows the clock minus `idle_timeout` and minus the delay. The last windows of a topic that became silent
+    /// close.
     Advance,
 }
 
@@ -23,13 +24,13 @@ pub struct WatermarkSpec {
     pub delay: Duration,
     pub idle_timeout: Duration,
     pub max_future: Duration,
-    /// Late rows are kept aside; otherwise only counted.
+    /// True: late rows go to quarantine. False: they are only counted.
     pub quarantine_late: bool,
     #[serde(default)]
     pub on_idle: OnIdle,
 }
 
-/// Streams are told apart by this text, so that of a watermark without the newer option stays what it was.
+/// This text distinguishes streams. So the text of a watermark without the newer option must stay as it was.
 impl std::fmt::Debug for WatermarkSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_struct("WatermarkSpec");
@@ -42,20 +43,20 @@ impl std::fmt::Debug for WatermarkSpec {
     }
 }
 
-/// A partition's part in the watermark.
+/// The state of one partition in the watermark.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionTime {
-    /// The highest event time seen, as far as it counts.
+    /// The highest event time seen, if it is not too far in the future.
     pub highest: Option<EventTime>,
     pub idle: bool,
-    /// The clock at the end of the epoch in which `highest` last rose; None while there is none.
+    /// The clock at the end of the epoch in which `highest` last rose. None while there is no event time.
     #[serde(default)]
     pub since: Option<EventTime>,
     #[serde(skip)]
     rose: bool,
 }
 
-/// What a seal keeps of a tracker.
+/// The part of a tracker that a seal keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackerState {
     pub watermark: Option<Watermark>,
@@ -68,7 +69,7 @@ pub struct Tracker {
     pub spec: WatermarkSpec,
     pub watermark: Option<Watermark>,
     partitions: BTreeMap<TopicPartition, PartitionTime>,
-    /// Where it may not go beyond, if anywhere: `Some(None)` is nowhere at all.
+    /// A limit for the watermark: None is no limit, `Some(None)` means that the watermark cannot advance at all.
     limit: Option<Option<Watermark>>,
 }
 
@@ -77,7 +78,7 @@ impl Tracker {
         Self { spec, watermark: None, partitions: BTreeMap::new(), limit: None }
     }
 
-    /// Goes on from what a seal kept.
+    /// Continues from a seal.
     pub fn restore(
         &mut self,
         spec: WatermarkSpec,
@@ -96,17 +97,17 @@ impl Tracker {
         }
     }
 
-    /// A partition that belongs to the stream, whether or not it has said anything yet.
+    /// Adds a partition of the stream, whether or not it has had a row.
     pub fn know(&mut self, partition: &TopicPartition) {
         self.partitions.entry(partition.clone()).or_default();
     }
 
-    /// The event times later than this do not move the watermark.
+    /// Event times later than this do not move the watermark.
     pub fn future_limit(&self, now: EventTime) -> EventTime {
         now.plus(self.spec.max_future)
     }
 
-    /// `time` was seen in `partition`.
+    /// Records that `time` was seen in `partition`.
     pub fn see(&mut self, partition: &TopicPartition, time: EventTime) {
         match self.partitions.get_mut(partition) {
             Some(p) if p.highest >= Some(time) => {}
@@ -118,7 +119,7 @@ impl Tracker {
         }
     }
 
-    /// Advances at the end of an epoch; `is_idle` tells of each partition whether it is caught up and silent.
+    /// Advances at the end of an epoch. `is_idle` says for each partition whether it is read to its end and silent.
     pub fn advance(&mut self, is_idle: impl Fn(&TopicPartition) -> bool, now: EventTime) -> Option<Watermark> {
         for (partition, time) in &mut self.partitions {
             time.idle = is_idle(partition);
@@ -130,7 +131,7 @@ impl Tracker {
         let less_delay = |t: EventTime| EventTime(t.0.saturating_sub(delay));
         let awake = || self.partitions.values().filter(|p| !p.idle);
         let candidate = if awake().next().is_some() {
-            // A partition that is awake and has shown nothing yet holds the watermark.
+            // A partition that is not idle and has had no event time holds the watermark.
             awake().map(|p| p.highest).min().flatten()
         } else {
             self.partitions.values().filter_map(|p| p.highest).max()
@@ -147,20 +148,20 @@ impl Tracker {
         self.watermark
     }
 
-    /// The same, with its partitions as idle as they are now.
+    /// The same, with the partitions as idle as they are now.
     pub fn looked_at(&self, is_idle: impl Fn(&TopicPartition) -> bool) -> Self {
         let mut out = self.clone();
         out.partitions.iter_mut().for_each(|(partition, time)| time.idle = is_idle(partition));
         out
     }
 
-    /// Whether all partitions were idle when it last advanced. One that may not go beyond another's watermark goes by that, and not by its own
-    /// partitions.
+    /// Whether all partitions were idle when the watermark last advanced. A tracker with a limit follows that limit,
+    /// and not its own partitions.
     pub fn is_idle(&self) -> bool {
         self.limit.is_none() && !self.partitions.is_empty() && self.partitions.values().all(|p| p.idle)
     }
 
-    /// Never goes beyond another watermark; None where there is none to wait for.
+    /// Never advances beyond a different watermark. None if there is no other one.
     pub fn hold_at(&mut self, limit: Option<Option<Watermark>>) {
         self.limit = limit;
     }
@@ -169,7 +170,7 @@ impl Tracker {
         self.watermark = self.watermark.max(self.limit.flatten());
     }
 
-    /// The partition that holds the watermark back.
+    /// The partition that holds the watermark.
     pub fn holder(&self) -> Option<(&TopicPartition, &PartitionTime)> {
         self.partitions.iter().filter(|(_, p)| !p.idle).min_by_key(|(_, p)| p.highest)
     }

@@ -1,5 +1,6 @@
-//! The protocol under faults of the store: every durable call of a run fails once, before and after its effect, and the
-//! tables are exact after a restart. Tables are read by a replay of the Delta log that shares no code with the product.
+//! The protocol under faults of the store. Every durable call of a run fails once, before and after its effect, and the
+//! tables are exact after a restart. A replay of the Delta log reads the tables; it does not share code with the
+//! product.
 
 use crate::support::{kafka, name, topic};
 use arrow::array::{ArrayRef, Int64Array};
@@ -32,7 +33,7 @@ use std::time::Duration;
 pub const ROWS: i64 = 900;
 pub const EPOCH: u64 = 300;
 
-/// Row n: one per second from a fixed time on, model m{n % 3}; every tenth model is 'undef'.
+/// Row n: one for each second from a fixed time on, model m{n % 3}. Every tenth model is 'undef'.
 pub fn numbered(from: i64, rows: i64) -> RecordBatch {
     let n: Vec<i64> = (from..from + rows).collect();
     let model: StringArray =
@@ -135,7 +136,7 @@ pub fn run(job: Job) -> Result<(), (Kind, String)> {
     query.exception().map_or(Ok(()), |f| Err((f.kind, f.message)))
 }
 
-/// The files that the log names: adds less removes, in version order.
+/// The files that the log names: adds minus removes, in the order of versions.
 fn live_files(table: &Path) -> BTreeSet<String> {
     let mut versions: Vec<_> = std::fs::read_dir(table.join("_delta_log"))
         .unwrap()
@@ -162,7 +163,7 @@ fn live_files(table: &Path) -> BTreeSet<String> {
 pub fn rows(table: &Path) -> Vec<RecordBatch> {
     let read = |file: String| {
         let file = std::fs::File::open(table.join(file)).unwrap();
-        // As the file has it, not as its writer had it in memory: joined files were views of text there.
+        // With the types of the file, not those of the writer's memory: compacted files were views of text there.
         let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         ParquetRecordBatchReaderBuilder::try_new_with_options(file, plain).unwrap().build().unwrap()
     };
@@ -176,7 +177,7 @@ pub fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
         .collect()
 }
 
-/// What the definitions say, from the row numbers alone.
+/// The result by the definitions, from the row numbers alone.
 pub fn check(root: &Path, rows_published: i64, what: &str) {
     let good: Vec<i64> = (0..rows_published).filter(|n| n % 10 != 0).collect();
     let mut clean = longs(&rows(&root.join("clean")), "n");
@@ -204,7 +205,7 @@ pub fn check(root: &Path, rows_published: i64, what: &str) {
         *entry = (entry.0 + 1, entry.1 + n);
     }
     assert_eq!(by_model, want, "{what}: merged groups");
-    // Windows whose end the watermark (the highest good event time) has reached.
+    // The windows whose end the watermark (the highest good event time) has reached.
     let second = |n: i64| 1_700_000_000 + n;
     let watermark = second(*good.last().unwrap());
     let mut want: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
@@ -275,7 +276,7 @@ fn every_durable_call_may_fail_before_or_after_its_effect_and_a_restart_makes_th
             let hit: Arc<parking_lot::Mutex<String>> = Arc::default();
             let seen = hit.clone();
             let hook: Hook = Arc::new(move |operation, path| {
-                // The heartbeat beats on its own clock, and its loss is nothing.
+                // The heartbeat has a clock of its own, and losing one has no effect.
                 if path.as_ref().ends_with("heartbeat.json") {
                     return None;
                 }

@@ -1,4 +1,4 @@
-//! A store on local disk that spoils one of the calls that it gets, and remembers all of them.
+//! A store on local disk that spoils one of its calls, and records all of them.
 
 use async_trait::async_trait;
 use bayou::storage::local::LocalStore;
@@ -11,10 +11,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is asked of a store.
+/// The kinds of calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
-    /// A put that only makes what is not there.
+    /// A put that only creates a file that does not exist.
     Create,
     Put,
     Multipart,
@@ -30,29 +30,29 @@ pub enum Call {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// An error, and nothing has happened.
+    /// An error, and the call has no effect.
     Before,
-    /// An error, although it has happened; what is read breaks off in the middle.
+    /// An error, although the call has its effect. A read ends in the middle.
     After,
-    /// No answer, and nothing has happened.
+    /// No answer, and the call has no effect.
     Hang,
-    /// No answer, although it has happened; what is read stands still in the middle.
+    /// No answer, although the call has its effect. A read hangs in the middle.
     HangAfter,
-    /// The answer takes its time.
+    /// The answer is slow.
     Slow,
     /// Three calls in a row are told to come back later.
     Throttled,
-    /// Somebody else was there first, says the store; nobody was.
+    /// The store says that somebody else was first, which is not true.
     Conflict,
     Precondition,
-    /// The store takes a part of the file and no more.
+    /// The store accepts only a part of the file.
     Short,
-    /// What is there is not there, says the store.
+    /// The store says that an existing file does not exist.
     Missing,
-    /// An error, although it has happened, and nor does the next look at it succeed.
+    /// An error, although the call has its effect, and the next check of it fails, too.
     Blind,
     BlindHang,
-    /// An error, although it has happened, and nothing works from then on.
+    /// An error, although the call has its effect, and nothing works after it.
     Gone,
 }
 
@@ -79,15 +79,16 @@ impl Call {
 }
 
 impl Fault {
-    /// Whether a store could fail this call so.
+    /// Whether a store could fail this call in this way.
     pub fn applies(self, (call, file): &Seen) -> bool {
         match self {
             Fault::Before | Fault::Hang | Fault::Slow | Fault::Throttled => true,
             Fault::After | Fault::HangAfter => !matches!(call, Call::Head | Call::Folders | Call::Multipart),
             Fault::Conflict | Fault::Precondition => matches!(call, Call::Create | Call::Put | Call::Complete),
-            // What is created only if absent is never torn: a cloud store shows an object when all of it is there, and on local disk it
-            // is written under another name and linked into place. Nor is what readers look for by its name, as a log's checkpoint,
-            // for it is renamed into place. Files whose names nobody knows yet are torn, as other stores might.
+            // A file that is created by put-if-absent is never torn: a cloud store shows an object only when it is
+            // complete, and on local disk it is written under a different name and linked into place. A file that
+            // readers find by its name, for example a log's checkpoint, is not torn either, because it is renamed into
+            // place. Files whose names nobody knows yet can be torn, as in other stores.
             Fault::Short => matches!(call, Call::Put | Call::Complete) && !file.starts_with('_'),
             Fault::Missing => matches!(call, Call::Get | Call::Head),
             Fault::Blind | Fault::BlindHang => matches!(call, Call::Create | Call::Put | Call::Complete),
@@ -96,7 +97,7 @@ impl Fault {
     }
 }
 
-/// A call, and what kind of file it is about: `epoch/*.json`.
+/// A call, and the kind of its file: `epoch/*.json`.
 pub type Seen = (Call, String);
 
 #[derive(Default)]
@@ -104,12 +105,13 @@ struct State {
     calls: Vec<Seen>,
     shots: usize,
     hit: Vec<Seen>,
-    /// Reads of this folder fail next, or hang.
+    /// The next reads of this folder fail or hang.
     blind: Option<(Path, bool)>,
     gone: bool,
 }
 
-/// Spoils the first call, from the `at`-th on, that can fail in this way. Only calls that are `among` these are counted and spoiled.
+/// Spoils the first call, starting at the `at`-th, that can fail in this way. Only calls that are `among` these are
+/// counted and spoiled.
 #[derive(Clone)]
 pub struct Faulty {
     inner: Arc<LocalStore>,
@@ -130,14 +132,14 @@ impl fmt::Display for Faulty {
     }
 }
 
-/// What every error says that comes from here.
+/// Every error from here contains this text.
 pub const INJECTED: &str = "injected:";
 
 fn generic(text: &str) -> Error {
     Error::Generic { store: "faulty", source: format!("{INJECTED} {text}").into() }
 }
 
-/// The kind of a file: its name, or where names are numbers its folder and what it ends in.
+/// The kind of a file: its name. If names are numbers, its folder and its extension.
 fn family(path: &Path) -> String {
     let name = path.filename().unwrap_or_default();
     if !name.contains(|c: char| c.is_ascii_digit()) {
@@ -148,7 +150,7 @@ fn family(path: &Path) -> String {
     format!("{folder}/*{}", name.find('.').map_or("", |dot| &name[dot..]))
 }
 
-/// The same, by what is written: what joins small files is told from what the stream writes.
+/// The same, by content: files of the compaction are distinguished from files of the stream.
 fn family_of(path: &Path, data: &PutPayload) -> String {
     let contains = |text: &str| data.iter().any(|b| b.windows(text.len()).any(|w| w == text.as_bytes()));
     let family = family(path);
@@ -188,7 +190,7 @@ async fn leave<T>(fault: Option<Fault>, done: T) -> Result<T> {
     }
 }
 
-/// What is read piece by piece, and ends or stands still after the first.
+/// A call that is read piece by piece, and ends or hangs after the first piece.
 fn pieces<T: Send + 'static>(
     fault: Option<Fault>,
     path: String,
@@ -207,7 +209,7 @@ impl Faulty {
         let state = State { shots: if fault == Fault::Throttled { 3 } else { 1 }, ..State::default() };
         Self { inner: LocalStore::shared(), fault, at, among, state: Arc::new(Mutex::new(state)) }
     }
-    /// Only remembers.
+    /// Only records calls.
     pub fn honest(among: fn(&Seen) -> bool) -> Self {
         Self::new(Fault::Before, usize::MAX, among)
     }
@@ -215,13 +217,13 @@ impl Faulty {
     pub fn calls(&self) -> Vec<Seen> {
         self.state.lock().calls.clone()
     }
-    /// What was spoiled; nothing if the run was over before.
+    /// The spoiled call. None if the run ended before it.
     pub fn hit(&self) -> Vec<Seen> {
         self.state.lock().hit.clone()
     }
 
     fn next(&self, call: Call, path: &Path, family: String) -> Option<Fault> {
-        // The heartbeat beats on its own clock, and its loss is nothing.
+        // The heartbeat has a clock of its own, and losing one has no effect.
         if path.as_ref().ends_with("heartbeat.json") {
             return None;
         }
@@ -258,7 +260,7 @@ impl Faulty {
         self.next(call, path, family(path))
     }
 
-    /// A part of the file lies under its name, and the store says that it could not take the rest.
+    /// A part of the file exists under its name, and the store says that it could not accept the rest.
     async fn tear(&self, path: &Path, bytes: &[u8]) -> Result<PutResult> {
         self.inner.put(path, bytes[..bytes.len() / 2].to_vec().into()).await?;
         Err(generic("the rest of the file was not taken"))
@@ -291,7 +293,7 @@ impl ObjectStore for Faulty {
             return Ok(got);
         }
         let (meta, range, attributes) = (got.meta.clone(), got.range.clone(), got.attributes.clone());
-        // Cut in two, so that there is a middle to break off in.
+        // Cut in two pieces, so that it can break off in the middle.
         let bytes = got.bytes().await?;
         let halves = [bytes.slice(..bytes.len() / 2), bytes.slice(bytes.len() / 2..)];
         let payload = GetResultPayload::Stream(pieces(fault, path.to_string(), stream::iter(halves.map(Ok)).boxed()));

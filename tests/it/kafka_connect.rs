@@ -1,4 +1,4 @@
-//! Reaching a broker, or saying quickly and plainly why not.
+//! Connecting to a broker, or a fast and clear error.
 
 use crate::support::{env, from_start, kafka, name, new_topic, read};
 use bayou::{
@@ -38,7 +38,7 @@ fn nothing_that_names_no_broker_is_taken_for_the_embedded_one() {
 
 #[test]
 fn a_dead_or_misspelt_broker_is_named_within_ten_seconds() {
-    // 192.0.2.0/24 is set aside for documentation: packets to it vanish or are refused on the way.
+    // 192.0.2.0/24 is reserved for documentation: packets to it vanish, or are refused on the way.
     for address in ["127.0.0.1:1", "no-such-host.invalid:9092", "192.0.2.1:9092"] {
         let start = Instant::now();
         let error = Connection::open(Target::Address(address.into())).unwrap_err();
@@ -124,7 +124,7 @@ fn an_address_that_is_none_is_refused_at_once() {
     assert!(!pasted.message.contains("hunter2"), "{pasted}");
 }
 
-/// Keeps every log line of the process.
+/// Records every log line of the process.
 struct Log(std::sync::Mutex<String>);
 static LOG: Log = Log(std::sync::Mutex::new(String::new()));
 

@@ -1,4 +1,4 @@
-//! The broker in memory: shared by processes, gone with the last, and loud at its limits.
+//! The embedded broker: shared by processes, ends with its last user, and reports its limits.
 
 use crate::support::{from_start, name, new_topic, read};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// This binary again, as the helper: the directory is the last argument.
+/// This binary as the helper. The directory is the last argument.
 fn launcher() -> BrokerLauncher {
     let me = std::env::current_exe().unwrap().display().to_string();
     let arguments = ["--ignored", "--exact", "--nocapture", "kafka_embedded::helper_process"].map(String::from);
@@ -55,7 +55,7 @@ fn open(name: &str) -> Connection {
     Connection::open(Target::Embedded { name: name.into() }).unwrap()
 }
 
-/// Starts another kernel and waits until it has joined: its process, and what it said.
+/// Starts a second kernel and waits until it has joined. Returns its process and its output.
 fn other(name: &str) -> (Child, String) {
     let launcher = launcher();
     let mut child = Command::new(&launcher.command[0])
@@ -74,7 +74,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// The helper's process id, from the error that it would be named in: the scratch directory tells it apart.
+/// The process id of the helper, from an error that names it. The scratch directory identifies the helper.
 fn helper_pids() -> Vec<u32> {
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -120,7 +120,7 @@ fn kernels_of_one_user_share_a_broker_that_ends_after_the_last_of_them() {
     let (child, said) = other(&name);
     assert_eq!(said, format!("joined {id} 1"));
     drop(kafka);
-    // The other one still needs it, well past the time after which it would end.
+    // The other kernel still needs it, long after the time at which it would end.
     std::thread::sleep(Duration::from_secs(7));
     let kafka = open(&name);
     assert_eq!(kafka.cluster_id().unwrap(), id);
@@ -223,7 +223,7 @@ fn a_full_broker_refuses_loudly_and_keeps_every_row_that_it_took() {
     let name = name("full");
     let kafka = open(&name);
     kafka.create_topic(&new_topic("t", 2)).unwrap();
-    // Two kernels fill it at once, with far more than it takes.
+    // Two kernels fill it at the same time, with far more than it accepts.
     let fill = |seed: u64| {
         let kafka = open(&name);
         let batch = noise(2_000, 50_000, seed);
@@ -255,7 +255,7 @@ fn a_full_broker_refuses_loudly_and_keeps_every_row_that_it_took() {
     });
     for (_, error) in [&a, &b] {
         assert_eq!(error.kind, Kind::Storage);
-        for word in ["is full", &name, "MiB", "Nothing that it holds was dropped", "real Kafka"] {
+        for word in ["is full", &name, "MiB", "Its messages were not dropped", "real Kafka"] {
             assert!(error.message.contains(word), "{word}: {error}");
         }
     }
@@ -318,7 +318,7 @@ fn other_clients_make_no_topics_by_accident() {
     assert_eq!(read(&kafka, &from_start("t", 1)).len(), 1);
 }
 
-/// Addresses of TCP on which a process listens.
+/// The TCP addresses on which a process listens.
 fn listens_at(pid: u32) -> Vec<u16> {
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let names = files.filter_map(|f| std::fs::read_link(f.path()).ok());
@@ -364,14 +364,14 @@ fn who_does_not_know_the_secret_gets_nothing_from_the_embedded_broker() {
         producer.send(BaseRecord::<(), str>::to("t").payload("forged")).unwrap();
         let _ = producer.flush(Duration::from_secs(3));
     }
-    // Requests of Kafka before the proof, and bytes that are none.
+    // Kafka requests before the proof, and bytes that are not requests.
     for bytes in [&b"\0\0\0\x10\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\0"[..], b"GET / HTTP/1.1\r\n\r\n", &[0xff; 64]] {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(kafka.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = vec![];
-        // Closed, cleanly or not, without a word.
+        // The connection is closed without an answer, cleanly or not.
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty(), "{answer:?}");
     }

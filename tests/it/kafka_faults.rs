@@ -1,7 +1,9 @@
-//! librdkafka's mock cluster says every error that makes sense to every request that bayou makes. After each, a bounded run ends
-//! exact, or with an error that has a kind, and is exact after a restart. It never hangs, and skips nothing silently.
+//! librdkafka's mock cluster answers every request of bayou with every error that makes sense. After each error, a
+//! bounded run ends and is exact, or it ends with an error that has a kind and is exact after a restart. It never
+//! hangs, and it never skips anything silently.
 //!
-//! By default each request meets a few errors; `BAYOU_TEST_FAULTS=all` says every error to every request, once and many times.
+//! By default each request meets a few errors. `BAYOU_TEST_FAULTS=all` answers every request with every error, once and
+//! many times.
 
 use crate::exactly_once::{ROWS, check, job, publish, run, runtime};
 use crate::support::{from_start, read};
@@ -18,11 +20,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// No run may take longer, whatever the brokers say.
+/// No run may take longer, whatever the brokers answer.
 const LIMIT: Duration = Duration::from_secs(60);
 const TOPIC: &str = "t";
 
-/// What passes by itself: brokers that move, are late, or go away.
+/// Temporary errors: brokers that move, are late, or disappear.
 const PASSING: [Code; 16] = [
     RD_KAFKA_RESP_ERR__TRANSPORT,
     RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -41,7 +43,7 @@ const PASSING: [Code; 16] = [
     RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
     RD_KAFKA_RESP_ERR_NOT_CONTROLLER,
 ];
-/// What somebody has to look at.
+/// Errors that need a person.
 const LASTING: [Code; 8] = [
     RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
     RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
@@ -67,7 +69,7 @@ fn cases(apis: &[Api]) -> Vec<Case> {
     for (i, api) in apis.iter().enumerate() {
         for (k, code) in PASSING.into_iter().chain(LASTING).enumerate() {
             for times in [1, 4] {
-                // A diagonal of the whole: each request and each error is met.
+                // A diagonal of all combinations: each request and each error occurs.
                 if all || (times == 4 && (k + i) % apis.len() == 0) || code == RD_KAFKA_RESP_ERR__TRANSPORT {
                     cases.push(Case { api: *api, code, times });
                 }
@@ -88,7 +90,7 @@ fn location(dir: &Path) -> Location {
     Location::local(url::Url::from_directory_path(dir).unwrap(), LocalStore::shared()).unwrap()
 }
 
-/// Eight at a time, for most of each is waiting.
+/// Eight at the same time, because most of the time is waiting.
 fn each(cases: Vec<Case>, one: impl Fn(&Case) -> String + Sync) {
     let began = Instant::now();
     let (count, left) = (cases.len(), Mutex::new(cases));
@@ -109,11 +111,11 @@ fn each(cases: Vec<Case>, one: impl Fn(&Case) -> String + Sync) {
     said.iter().filter(|s| !s.ends_with("exact")).for_each(|s| eprintln!("  {s}"));
 }
 
-/// What an error of a broker may be told as.
+/// The kinds of errors that can result from an error of a broker.
 const KINDS: [Kind; 5] = [Kind::Connection, Kind::Auth, Kind::Acl, Kind::Topic, Kind::Config];
 
-/// The outcome of a run under a fault: exact, or an error with a kind, and exact in any case by running it again. `left`: so many answers
-/// may still be errors; each run that fails has met one at least.
+/// The outcome of a run under a fault: exact, or an error with a kind, and always exact after running it again. At most
+/// `left` answers can still be errors, and each failed run has met at least one of them.
 fn outcome(
     first: Result<(), (Kind, String)>,
     began: Instant,
@@ -123,7 +125,8 @@ fn outcome(
     what: &str,
 ) -> String {
     assert!(began.elapsed() < LIMIT, "{what}: took {:?}", began.elapsed());
-    // Nothing is lost and nobody else is there; only a broker that calls its own record damaged is believed, by design.
+    // No data is lost, and nobody else is running. A broker that calls its own record damaged is believed; this is by
+    // design.
     let typed = |kind: Kind, message: &str| {
         let allowed = KINDS.contains(&kind) || kind == Kind::DataLoss && believed && message.contains("damaged");
         assert!(allowed && !message.is_empty(), "{what}: {kind:?}: {message}");
@@ -152,13 +155,13 @@ fn every_error_of_every_request_leaves_a_bounded_run_exact_or_ended_with_a_kind_
         let root = location(dir.path());
         let what = format!("{:?} {:?} {}×", case.api, case.code, case.times);
         run(job(&connection, TOPIC, &root, &rt)).unwrap_or_else(|e| panic!("{what}: before: {e:?}"));
-        // Another leader: what was read is asked for by its leader epoch.
+        // A new leader: the read offset is checked by its leader epoch.
         mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
         publish(&connection, TOPIC, ROWS / 2, ROWS - ROWS / 2);
         mock.request_errors(case.api, &vec![case.code; case.times]);
         let began = Instant::now();
         let first = run(job(&connection, TOPIC, &root, &rt));
-        // The errors that are left are met by the runs that follow.
+        // The remaining errors are met by the following runs.
         let again = || run(job(&connection, TOPIC, &root, &rt));
         let believed = case.api == Api::Fetch && case.code == RD_KAFKA_RESP_ERR_INVALID_MSG;
         let said = outcome(first, began, case.times, believed, again, &what);
@@ -174,7 +177,7 @@ fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind()
         let what = format!("producing, {:?} {:?} {}×", case.api, case.code, case.times);
         mock.request_errors(case.api, &vec![case.code; case.times]);
         let began = Instant::now();
-        // In three requests at least, so that some rows may be taken and others not.
+        // In at least three requests, so that some rows can be accepted and others not.
         let mut rows = (0..3).map(|third| {
             std::thread::sleep(Duration::from_millis(60 * third as u64));
             Ok(crate::exactly_once::numbered(third * ROWS / 3, ROWS / 3))
@@ -196,10 +199,10 @@ fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind()
                 assert!(there.len() as u64 >= known, "{what}: {known} rows were delivered, {} are there", there.len());
                 format!("{:?}: {}; {} rows are there", e.kind, e.message, there.len())
             }
-            // What was not taken is counted, and the user is told.
+            // Rows that were not accepted are counted, and the user is told.
             Ok(report) => {
                 assert_eq!(report.delivered + report.failed, ROWS as u64, "{what}");
-                // The mock takes nothing that it answers with an error, so that a row is either there or has failed.
+                // The mock accepts nothing that it answers with an error. So a row is in the topic, or it has failed.
                 assert_eq!(there.len() as u64, report.delivered, "{what}: {report:?}");
                 match report.failed {
                     0 => "exact".into(),
@@ -239,7 +242,7 @@ fn brokers_that_go_away_and_come_back_or_answer_late_hold_a_bounded_run_up_and_n
                 (_, false) => mock.broker_round_trip_time(-1, Duration::ZERO).unwrap(),
             };
             let first = scope.spawn(|| run(job(&connection, TOPIC, &root, &rt)));
-            // In the middle of the run; where exactly is of no importance.
+            // In the middle of the run. The exact place does not matter.
             std::thread::sleep(Duration::from_millis(150));
             fault(true);
             std::thread::sleep(Duration::from_secs(seconds));

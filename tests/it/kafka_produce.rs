@@ -177,7 +177,7 @@ fn two_hundred_thousand_events_a_second_from_an_arrow_table_of_seven_columns() {
     let rows = 600_000;
     let options =
         FitnessOptions { batch_rows: 50_000, ..FitnessOptions::new(rows, 1, EventTime(1_700_000_000_000_000)) };
-    // Made before the clock starts: what is measured is publishing.
+    // Built before the clock starts, because the test measures only publishing.
     let batches: Vec<_> = Fitness::new(options)
         .unwrap()
         .map(|b| b.map(|b| b.project(&[0, 1, 2, 3, 4, 5, 6]).unwrap()))
@@ -196,7 +196,7 @@ fn two_hundred_thousand_events_a_second_from_an_arrow_table_of_seven_columns() {
             report.failed
         );
         assert_eq!((report.delivered, report.failed), (rows, 0));
-        // A tenth of the 200,000 that are promised: on a machine that is shared a test cannot hold to more.
+        // A tenth of the promised 200,000: on a shared machine, a test cannot demand more.
         assert!(rate > 20_000.0, "{rate:.0} events/s");
     }
     let read = read(&kafka(), &from_start(&name, 6));

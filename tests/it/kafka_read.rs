@@ -1,4 +1,4 @@
-//! The reader against a real broker: what was written comes out, to the byte and to the last offset.
+//! The reader with a real broker: it returns what was written, to the byte and to the last offset.
 
 use crate::support::{env, from_start, kafka, name as fresh_name, new_topic, read, read_with, topic};
 use bayou::{
@@ -240,7 +240,7 @@ fn a_damaged_message_is_data_loss_that_names_its_place() {
         producer.send(BaseRecord::<(), str>::to(&name).payload(value)).unwrap();
         producer.flush(Duration::from_secs(10)).unwrap();
     }
-    // The broker hands out its file as it lies on the disk.
+    // The broker sends the file as it is on disk.
     let log = std::path::Path::new(&env("BAYOU_TEST_KAFKA_DATA")).join(format!("{name}-0/00000000000000000000.log"));
     let mut bytes = std::fs::read(&log).unwrap();
     let at = bytes.windows(6).position(|w| w == b"second").unwrap();

@@ -2,7 +2,8 @@
 //!
 //! `python tests/kafka/server.py run -- cargo test --release --locked --test it` runs all of them.
 
-// A helper that unwraps fails the test that called it, which is what it should do; clippy.toml allows it in tests only by attribute.
+// A helper that unwraps fails the test that calls it, which is intended. clippy.toml allows this in tests only by an
+// attribute.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod exactly_once;

@@ -1,7 +1,8 @@
-//! A store that fails its k-th call, for every k of a five-epoch run, reads included, in each way that stores fail. After each the run
-//! ends exact or with an error that has a kind, and is exact after a restart.
+//! A store fails its k-th call, for every k of a run with five epochs, including reads, in each way in which stores
+//! fail. After each failure the run ends and is exact, or it ends with an error that has a kind and is exact after a
+//! restart.
 //!
-//! By default each kind of call meets some of the faults; `BAYOU_TEST_FAULTS=all` tries every call.
+//! By default each kind of call meets some of the faults. `BAYOU_TEST_FAULTS=all` tries every call.
 
 use crate::exactly_once::{check, job, longs, publish, rows, run, runtime};
 use crate::faulty_store::{ALL, Call, Fault, Faulty, INJECTED, Seen};
@@ -22,14 +23,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const ROWS: i64 = 1500; // five epochs of 300
-/// Longer than `Slow`, and than any honest call here.
+/// Longer than `Slow`, and longer than any normal call here.
 const LIMIT: Duration = Duration::from_millis(1500);
 
 fn every() -> bool {
     std::env::var("BAYOU_TEST_FAULTS").is_ok_and(|v| v == "all")
 }
 
-/// Where syncs cost nothing: what is tested is what the protocol does, not the disk.
+/// On a file system where syncs cost nothing, because the test is about the protocol and not the disk.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     match memory.is_dir() {
@@ -54,13 +55,13 @@ fn any(_: &Seen) -> bool {
     true
 }
 
-/// Every call in the ways that it can fail; or, of each kind of call, one call in each `nth` of the ways.
+/// Every call in all ways in which it can fail. Or, for each kind of call, one call in each `nth` of the ways.
 fn cases(calls: &[Seen], nth: usize) -> Vec<(usize, Fault)> {
     let mut by_kind: BTreeMap<&Seen, Vec<usize>> = BTreeMap::new();
     calls.iter().enumerate().for_each(|(k, seen)| by_kind.entry(seen).or_default().push(k));
     let mut cases = vec![];
     for (i, (seen, at)) in by_kind.into_iter().enumerate() {
-        // What is read so often that it is much the same each time fails in a third of the ways each time.
+        // Frequent reads that are similar each time fail in a third of the ways each time.
         let often = seen.0.reads() && at.len() > 40;
         for (j, fault) in ALL.into_iter().filter(|f| f.applies(seen)).enumerate() {
             match every() {
@@ -73,7 +74,7 @@ fn cases(calls: &[Seen], nth: usize) -> Vec<(usize, Fault)> {
     cases
 }
 
-/// Several at a time, for much of each is waiting.
+/// Several at the same time, because much of each is waiting.
 fn each<T: Send>(cases: Vec<T>, one: impl Fn(T) + Sync) {
     let left = parking_lot::Mutex::new(cases);
     std::thread::scope(|scope| {
@@ -88,7 +89,7 @@ fn each<T: Send>(cases: Vec<T>, one: impl Fn(T) + Sync) {
     });
 }
 
-/// What went wrong, in words: a run that ends for another reason than the fault has made it up.
+/// The failure in words. A run that ends for a reason other than the fault is a failure of the test.
 const REASONS: [&str; 8] = [
     INJECTED,
     "did not answer within",
@@ -96,13 +97,13 @@ const REASONS: [&str; 8] = [
     " is gone",
     "File not found",
     "says that a new name exists",
-    // What deltalake says of a table that somebody else has made in the same moment.
+    // deltalake's text if somebody else has created the table in the same moment.
     "Invalid table version",
-    // What object_store says when giving an upload up fails after its end did.
+    // object_store's text if aborting an upload fails after the upload has ended.
     "Upload aborted",
 ];
 
-/// Counts what was tried, and says it.
+/// Counts what was tried, and prints it.
 #[derive(Default)]
 struct Tally {
     tried: AtomicUsize,
@@ -110,8 +111,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// The first run's end, if it was an error: one of the store, for nothing else is wrong. Nobody else runs the query, no table was made
-    /// anew, and no message is lost.
+    /// Checks the error of the first run: it must be an error of the store, because nothing else is wrong. Nobody else
+    /// runs the query, no table was recreated, and no message is lost.
     fn look(&self, first: &Result<(), (Kind, String)>, what: &str) {
         self.tried.fetch_add(1, Ordering::Relaxed);
         if let Err((kind, message)) = first {
@@ -134,7 +135,7 @@ impl Tally {
     }
 }
 
-/// The run after one with a fault.
+/// The run after a run with a fault.
 fn restart(job: Job, first: &Result<(), (Kind, String)>, what: &str) {
     run(job).unwrap_or_else(|e| panic!("{what}: the restart failed: {e:?}; the first run: {first:?}"));
 }
@@ -159,7 +160,7 @@ fn whatever_way_a_store_fails_the_run_ends_exact_or_with_a_typed_error_and_is_ex
         }
         let what = format!("{fault:?} call {k} ({:?})", store.hit());
         tally.look(&first, &what);
-        // What was put and is only not known to be is read back; but for the probe, which is there to be sceptical.
+        // A put with an unknown outcome is read back, except the probe, which only tests the store.
         let settled = matches!(fault, Fault::After | Fault::HangAfter)
             && store.hit().iter().all(|(call, file)| *call == Call::Create && file != "q/*");
         assert!(first.is_ok() || !settled && fault != Fault::Slow, "{what}: {first:?}");
@@ -188,28 +189,29 @@ fn optimizing(mut job: Job) -> Job {
     job
 }
 
-/// What happens beside the stream: checkpoints of tables' logs, small files joined, state files compacted, old files deleted.
+/// Work beside the stream: checkpoints of tables' logs, compaction of small files and of state files, deletion of old
+/// files.
 fn beside((call, file): &Seen) -> bool {
     let named = ["_last_checkpoint", "checkpoint.parquet", "(joining)", "(joined)", "(compacted)"];
     *call == Call::Delete
         || !matches!(call, Call::Get | Call::Head | Call::List) && named.iter().any(|n| file.contains(n))
 }
 
-/// Rows of twenty epochs: at the twentieth old files are cleaned up.
+/// The rows of twenty epochs. At the twentieth, old files are cleaned up.
 const OLD: i64 = 20 * 300;
 
-/// A lake where all of that is due with the next epoch.
+/// A lake in which all of this work is due in the next epoch.
 fn old_lake(connection: &Connection, topic: &str, rt: &tokio::runtime::Runtime) -> tempfile::TempDir {
     let dir = folder();
     let at = honest(dir.path());
     publish(connection, topic, 0, 13 * 300);
     run(job(connection, topic, &at, rt)).unwrap();
-    // In runs of one epoch each, for what is compacted in one is not taken on by the next.
+    // In runs of one epoch each, because the next run does not use the compaction of the previous one.
     for n in 13..20 {
         publish(connection, topic, n * 300, 300);
         run(job(connection, topic, &at, rt)).unwrap();
     }
-    // Fifty versions are due for a checkpoint; the rest is somebody else's, and changes nothing.
+    // After fifty versions a checkpoint is due. The other versions belong to somebody else, and change nothing.
     let log = dir.path().join("clean/_delta_log");
     for version in 0..50 {
         let file = log.join(format!("{version:020}.json"));
@@ -239,7 +241,7 @@ fn whatever_way_work_beside_the_stream_fails_the_stream_goes_on_and_is_exact() {
     }
     assert!(seen.iter().any(|(call, _)| *call == Call::Delete), "nothing is cleaned up: {seen:?}");
     let tally = Tally::default();
-    // Where nothing works from then on the stream does not either, and the next look at a table may be the stream's.
+    // If nothing works after the fault, the stream does not work either, and the stream can be the first to notice.
     let theirs = |fault: &Fault| matches!(fault, Fault::Gone | Fault::Blind | Fault::BlindHang);
     let cases = cases(&seen, 3).into_iter().filter(|(_, fault)| !theirs(fault)).collect();
     each(cases, |(k, fault): (usize, Fault)| {
@@ -266,7 +268,7 @@ const LARGE: usize = 64;
 fn publish_large(connection: &Connection, topic: &str) {
     let mut seed = 1u64;
     let mut text = || -> String {
-        // Nothing that compression makes small.
+        // Content that compression does not make small.
         let mut next = || {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             format!("{:08x}", seed >> 32)

@@ -1,4 +1,5 @@
-//! No call to a store takes longer than its limit: each of them hangs here, and each ends in time with an error that says so.
+//! No call to a store takes longer than its limit. Here each of them hangs, and each ends in time with an error that
+//! says so.
 
 use async_trait::async_trait;
 use bayou::Kind;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_millis(50);
 
-/// Answers nothing; or, once it has `begun`, begins to answer and stands still.
+/// Answers nothing. Or, after `begun`, it begins to answer and hangs.
 #[derive(Debug, Clone)]
 struct Hanging {
     begun: bool,
@@ -79,7 +80,7 @@ fn lake(begun: bool) -> Location {
     Location::local(url, Arc::new(Hanging { begun })).unwrap().with_timeout(LIMIT)
 }
 
-/// Ends, and not before the limit, with an error that says what to look at.
+/// The call ends, not before the limit, with an error that says what to check.
 async fn late<T>(what: &str, call: impl Future<Output = Result<T>>) {
     let began = Instant::now();
     let ended = tokio::time::timeout(Duration::from_secs(10), call).await;
@@ -88,7 +89,7 @@ async fn late<T>(what: &str, call: impl Future<Output = Result<T>>) {
     assert!(began.elapsed() >= LIMIT, "{what}");
 }
 
-/// The same of what the protocol calls: the error is one of the store, and names the file.
+/// The same for the calls of the protocol: the error is a storage error and names the file.
 async fn typed<T>(what: &str, call: impl Future<Output = bayou::Result<T>>) {
     let ended = tokio::time::timeout(Duration::from_secs(10), call).await;
     let error = ended.unwrap_or_else(|_| panic!("{what} hangs")).err().unwrap_or_else(|| panic!("{what} succeeds"));

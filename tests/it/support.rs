@@ -1,4 +1,4 @@
-//! What the tests share: the real broker's address, fresh topics, and a reader run to its end.
+//! The common part of the tests: the address of the real broker, new topics, and a reader that runs to the end.
 
 use bayou::{
     batch::Messages,
@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A variable that `tests/kafka/server.py run` sets. Tests that need it fail without it: skipping would look like passing.
+/// A variable that `tests/kafka/server.py run` sets. Tests that need it fail without it, because skipping would look
+/// like passing.
 pub fn env(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run `python tests/kafka/server.py run -- cargo test …`"))
@@ -30,7 +31,7 @@ pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
     NewTopic { name: name.into(), partitions, replication_factor: 1, config: BTreeMap::new(), exist_ok: false }
 }
 
-/// A fresh topic's name.
+/// The name of a new topic.
 pub fn topic(connection: &Connection, what: &str, partitions: i32) -> String {
     let name = name(what);
     connection.create_topic(&new_topic(&name, partitions)).unwrap();

@@ -343,7 +343,7 @@ def test_column_names_match_without_case_and_nested_fields_by_name(
     wide.write_delta(path, partition_by="p", schema_mode="merge", progress=False)
     rows = shell.sql(f"SELECT Id, s.x, s.y, s.z, P FROM delta.`{path}` ORDER BY Id")
     assert rows == [{"Id": 1, "y": 2, "P": "a"}, {"Id": 2, "y": 4, "z": 5, "P": "a"}]
-    with pytest.raises(bayou.SchemaError, match=r"'s' is STRUCT.*Read it as the table has it"):
+    with pytest.raises(bayou.SchemaError, match=r"'s' is STRUCT.*Read it with the type of the table"):
         broker.read_stream("t", schema="id BIGINT, s STRING, p STRING").write_delta(
             path, partition_by="p", progress=False
         )

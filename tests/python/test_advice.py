@@ -111,7 +111,7 @@ def test_a_target_that_cannot_be_a_table_is_told_so(broker: bayou.Connection, tm
     file.write_text("x")
     for target in (file, file / "below"):
         text = said(lambda target=target: stream.write_delta(target, progress=False), bayou.ConfigError)
-        assert "is a file" in text and "Name another folder" in text
+        assert "is a file" in text and "Name a different folder" in text
     # Foreign files are not taken into a table that does not name them: VACUUM would delete them.
     for names in (["old.parquet"], ["day=1/old.parquet"], ["2024/01/old.parquet"]):
         folder = tmp_path / re.sub("[=/]", "-", names[0])
@@ -138,7 +138,7 @@ def test_a_stores_answer_is_a_remedy_and_no_xml(broker: bayou.Connection) -> Non
             f"s3://{name}/t", storage_options=options, progress=False
         )
         text = said(lambda: write(bucket.options, "nowhere"))
-        assert "The bucket does not exist: create it" in text and "<" not in text, text
+        assert "The bucket does not exist. Create it" in text and "<" not in text, text
         bucket.client.create_bucket(Bucket="nowhere")
         write(bucket.options, "nowhere")
         nameless = {k: v for k, v in bucket.options.items() if "key" not in k}

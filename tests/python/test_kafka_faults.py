@@ -135,7 +135,7 @@ def test_without_brokers_a_run_waits_with_a_warning_stops_at_once_and_goes_on_la
     until(lambda: len(seals(path)) >= 2, say="two epochs")
     for n in (1, 2, 3):
         cluster.kill(n)
-    told = ("no broker of", "cannot be reached", "trying again is safe")
+    told = ("no broker of", "cannot be reached", "You can safely try again")
     until(lambda: any(t in w for w in live.warnings for t in told), 30, "a warning that no broker answers")
     assert live.is_active
     began = time.monotonic()

@@ -99,7 +99,7 @@ def test_maintenance_that_fails_is_a_warning_and_never_fails_the_stream(
     query = lake.run(progress=False, optimize_every=10)
     said = "\n".join(query.warnings)
     assert "checkpoints of the log were not written, and are tried again" in said, said
-    assert "small files were not joined, and are tried again" in said
+    assert "small files were not compacted, and are tried again" in said
     assert "r" in said and len(query.warnings) < 10, "each once, not with each epoch"
     # Old epochs cannot be removed.
     at = tmp_path / "_bayou/p/1"

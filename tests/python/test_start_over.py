@@ -99,7 +99,7 @@ def test_a_checkpoint_without_its_query_json_is_refused_and_a_full_refresh_reads
     address: str, name: str, run: Run, tmp_path: pathlib.Path, generation: int
 ) -> None:
     (tmp_path / f"_bayou/{NAME}/{generation}/query.json").unlink()
-    is_refused(run, tmp_path, bayou.StorageError, rf"{generation}/query\.json is gone.*full_refresh=True")
+    is_refused(run, tmp_path, bayou.StorageError, rf"{generation}/query\.json is missing.*full_refresh=True")
     publish(address, name, 60, 80)
     query = run(full_refresh=True)
     assert sum(p["numInputRows"] for p in query.recent_progress) == 80

@@ -1,9 +1,10 @@
-//! Where a partition's log parts from the one that was read before.
+//! Finds the offset from which a partition's log differs from the log that was read before.
 //!
-//! Under `unclean.leader.election`, or when disks are lost, a leader may come up whose log is shorter than its predecessor's. What it
-//! then writes takes offsets that have been read already, so that offsets alone do not tell. Leader epochs do (KIP-320): asked for
-//! the end of the epoch that the last record was written in, the leader names an offset; if it is below ours, the logs part there.
-//! librdkafka asks this when it is sent to an offset with an epoch, and puts the answer into the text of an error.
+//! After `unclean.leader.election` or a lost disk, the new leader can have a shorter log than the previous leader. It
+//! then writes new records at offsets that have been read already. Offsets alone do not show this. Leader epochs do
+//! (KIP-320). The leader is asked for the end of the epoch in which the last read record was written. If this end is
+//! below our offset, the logs differ from there on. librdkafka asks this question when it is told to continue at an
+//! offset with an epoch. It puts the answer into the text of an error.
 
 use super::{
     ReaderOptions,
@@ -20,15 +21,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Up to where a partition was read, and the leader epoch of its last record.
+/// The offset up to which a partition was read, and the leader epoch of its last record.
 pub type Mark = (TopicPartition, Offset, i32);
 
 impl Connection {
-    /// The partitions whose logs have changed below these offsets, each with the first offset that may be another record now.
+    /// The partitions whose logs have changed below these offsets, each with the first offset that may now be a
+    /// different record.
     pub fn divergence(&self, marks: &[Mark]) -> Result<BTreeMap<TopicPartition, Offset>> {
         self.check_fork()?;
         let mut found = BTreeMap::new();
-        // At offset 0 nothing has been read.
+        // At offset 0, nothing has been read.
         let mut open: Vec<&Mark> = marks.iter().filter(|(_, at, epoch)| at.0 > 0 && *epoch >= 0).collect();
         if open.is_empty() {
             return Ok(found);
@@ -39,7 +41,8 @@ impl Connection {
         client.assign(&from, false)?;
         let wanted: Vec<(TopicPartition, i64, i32)> = open.iter().map(|(tp, at, e)| (tp.clone(), at.0, *e)).collect();
         let start = Instant::now();
-        // What is fetched between the two calls is thrown away by librdkafka: nothing is polled before the question is asked.
+        // librdkafka discards messages that it fetches between the two calls. So nothing is polled before the question
+        // is asked.
         while !client.seek(&wanted, REQUEST)? {
             self.within(start, &open)?;
             std::thread::sleep(Duration::from_millis(5));
@@ -51,7 +54,7 @@ impl Connection {
                 let Some(topic) = entry.topic_name() else { return Ok(()) };
                 let tp = TopicPartition::new(topic, entry.partition());
                 match entry.error() {
-                    // A record, or the end: it is read, so the leader's log is the one that was read.
+                    // A record or the end was read, so the leader's log is the one that was read before.
                     None | Some(Code::PartitionEOF) => open.retain(|(p, ..)| *p != tp),
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
                         let text = entry.error_text();
@@ -60,7 +63,7 @@ impl Connection {
                         {
                             found.insert(tp.clone(), end_in(&text).map_or(Offset(0), |end| end.min(*at)));
                         }
-                        // Out of range otherwise: that is seen by the offsets.
+                        // The other case is "out of range". The check of offsets handles it.
                         open.retain(|(p, ..)| *p != tp);
                     }
                     Some(_) => {}
@@ -79,7 +82,7 @@ impl Connection {
             .first()
             .map_or_else(String::new, |(tp, at, epoch)| format!(" {tp} offset {} (leader epoch {epoch})", at.0));
         Err(Error::connection(format!(
-            "{} does not say whether its log is still the one that was read up to{which}. The broker may be gone or overloaded; trying again is safe.",
+            "{} does not say whether its log is still the one that was read up to{which}. The broker may be gone or overloaded. You can safely try again.",
             self.address()
         )))
     }
@@ -91,7 +94,7 @@ pub(super) fn is_truncation(text: &str) -> bool {
     text.contains("log truncation detected") || text.contains("No epoch found")
 }
 
-/// The offset in such a text; none where nothing of the log is known to be the same.
+/// The offset in such a text. None if no part of the log is known to be the same.
 fn end_in(text: &str) -> Option<Offset> {
     let rest = text.split("broker end offset is ").nth(1)?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

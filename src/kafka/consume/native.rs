@@ -1,4 +1,4 @@
-//! librdkafka's consumer behind a safe face: nothing of its memory is seen outside a call.
+//! librdkafka's consumer with a safe interface. No memory of librdkafka is visible outside a call.
 
 #![allow(unsafe_code)]
 
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-/// What the error callback collects, under the client's opaque pointer.
+/// The error callback collects its texts here. The client's opaque pointer points to it.
 struct Spoken {
     said: Mutex<Vec<(Code, String)>>,
     secrets: Secrets,
@@ -37,13 +37,14 @@ pub(super) struct NativeClient {
     spoken: *const Spoken,
 }
 
-// SAFETY: librdkafka's client and queues may be used from any thread; `Spoken` is Sync.
+// SAFETY: any thread may use librdkafka's client and queues, and `Spoken` is Sync.
 unsafe impl Send for NativeClient {}
 // SAFETY: as above.
 unsafe impl Sync for NativeClient {}
 
 unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
-    // SAFETY: `opaque` is the `Spoken` that lives until the client is destroyed; the code comes from librdkafka's own enum.
+    // SAFETY: `opaque` is the `Spoken`, which lives until the client is destroyed. The code comes from librdkafka's own
+    // enum.
     let (spoken, reason) = unsafe { (&*opaque.cast::<Spoken>(), text_of(reason)) };
     let code = code_of(code);
     let text = tidy(&spoken.secrets.scrub(&reason));
@@ -53,7 +54,7 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     }
 }
 
-/// The callback gets an `int`: only the codes that the reader tells apart are turned back into the enum.
+/// The callback gets an `int`. Only the codes that the reader distinguishes are converted back to the enum.
 fn code_of(code: c_int) -> Code {
     const TOLD_APART: [Code; 9] = [
         Code::AllBrokersDown,
@@ -73,7 +74,7 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, fac: *const
     if !log::log_enabled!(target: "bayou::kafka", log::Level::Debug) {
         return;
     }
-    // SAFETY: both are C strings for the time of the call; the opaque pointer is null or the client's `Spoken`.
+    // SAFETY: both are C strings during the call. The opaque pointer is null or the client's `Spoken`.
     let (fac, text) = unsafe {
         let spoken = rd::rd_kafka_opaque(rk).cast::<Spoken>();
         let text = text_of(text);
@@ -85,25 +86,30 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, fac: *const
 impl NativeClient {
     pub fn new(connection: &Connection, options: &ReaderOptions) -> Result<Self> {
         let defaults = [
-            // A leader that is there and says nothing is given up after this, and the next one looked for; a minute by default.
+            // A leader that accepts the connection and does not answer is given up after this time, and the new leader
+            // is looked up. The default is a minute.
             ("socket.timeout.ms", "10000"),
-            // Required for assignments; no group is ever joined. A name that is given is kept: its ACL may be the only one.
+            // librdkafka requires a group for assignments, but the reader never joins it. If the user gives a name, it
+            // is kept, because the ACL may allow only this name.
             ("group.id", "bayou"),
-            // What librdkafka holds beyond our own queue. More is slower (what waits has left the cache when it is copied) and
-            // takes memory that is not counted here, some 400 bytes per message: 110 MB in all at 3 M messages/s, against 270 MB
-            // at 1.7 M with twice the queue and larger fetches.
+            // The limit of what librdkafka keeps in front of our own queue. A larger value is slower, because waiting
+            // messages have left the CPU cache when they are copied. It also needs memory that is not counted here,
+            // about 400 bytes for each message: 110 MB in total at 3 M messages/s, compared with 270 MB at 1.7 M with
+            // twice the queue and larger fetches.
             ("queued.max.messages.kbytes", "32768"),
             ("queued.min.messages", "100000"),
             ("fetch.message.max.bytes", "1048576"),
-            // Also how much a batch may unpack to that is compressed with zstd; the other codecs know no limit.
+            // This is also the limit of the decompressed size of a batch with zstd. The other codecs do not have a
+            // limit.
             ("receive.message.max.bytes", "536870912"),
-            // The last end-of-partition of a bounded run waits for this: 500 ms by default, half the speed on small topics.
+            // The last end-of-partition of a bounded run waits for this time. The default of 500 ms halves the speed on
+            // small topics.
             ("fetch.wait.max.ms", "10"),
             ("fetch.error.backoff.ms", "100"),
             ("fetch.queue.backoff.ms", "5"),
             ("reconnect.backoff.max.ms", "1000"),
             ("socket.nagle.disable", "true"),
-            // So long a topic may be missing before it is gone; it was there when the reader started.
+            // A topic can be missing for this time before it counts as deleted. It existed when the reader started.
             ("topic.metadata.propagation.max.ms", "10000"),
         ];
         let mut over = vec![
@@ -116,13 +122,13 @@ impl NativeClient {
             ("isolation.level", "read_committed"),
         ];
         over.extend(options.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let what = format!("Reading from {}", connection.address());
+        let what = format!("reading from {}", connection.address());
         let config = connection.config_with_defaults(&defaults, &over);
         let config = config.create_native_config().map_err(|e| connection.error(&what, &e))?;
         let spoken = Box::into_raw(Box::new(Spoken { said: Mutex::default(), secrets: connection.secrets().clone() }));
         let mut text = [0 as c_char; 512];
-        // SAFETY: the configuration is alive; rd_kafka_new takes it over when it succeeds, and then it must not be dropped.
-        // `spoken` is freed after the client, or here when there is none.
+        // SAFETY: the configuration is alive. rd_kafka_new takes ownership if it succeeds, and then the configuration
+        // must not be dropped. `spoken` is freed after the client, or here if the client was not created.
         unsafe {
             rd::rd_kafka_conf_set_opaque(config.ptr(), spoken.cast());
             rd::rd_kafka_conf_set_error_cb(config.ptr(), Some(on_error));
@@ -132,18 +138,18 @@ impl NativeClient {
             if rk.is_null() {
                 drop(Box::from_raw(spoken));
                 let text = connection.secrets().scrub(&text_of(text.as_ptr()));
-                return Err(Error::config(format!("{what}: librdkafka refuses the properties: {text}.")));
+                return Err(Error::config(format!("{what}: librdkafka refuses the properties: {text}")));
             }
-            // The client owns it now.
+            // The client owns the configuration now.
             let _ = std::mem::ManuallyDrop::new(config);
             rd::rd_kafka_poll_set_consumer(rk);
             Ok(Self { rk, queue: rd::rd_kafka_queue_get_consumer(rk), spoken })
         }
     }
 
-    /// Starts (or restarts, when `again`) reading these partitions.
+    /// Starts to read these partitions, or restarts if `again` is true.
     pub fn assign(&self, positions: &[(TopicPartition, i64)], again: bool) -> Result<()> {
-        // SAFETY: the list is ours and librdkafka copies it; errors are freed after reading.
+        // SAFETY: the list is ours and librdkafka copies it. Errors are freed after reading.
         unsafe {
             let list = rd::rd_kafka_topic_partition_list_new(positions.len() as c_int);
             for (tp, offset) in positions {
@@ -163,14 +169,15 @@ impl NativeClient {
             }
             let (code, text) = (rd::rd_kafka_error_code(error), text_of(rd::rd_kafka_error_string(error)));
             rd::rd_kafka_error_destroy(error);
-            Err(failed("Assigning partitions to the reader", code.into(), &text))
+            Err(failed("assigning partitions to the reader", code.into(), &text))
         }
     }
 
-    /// Goes on at these offsets once the leaders have said that their logs agree up to there with what was read in these leader
-    /// epochs; where they do not, an error entry comes. False: the partitions are not being read yet.
+    /// Continues at these offsets after the leaders have confirmed that their logs agree, up to there, with what was
+    /// read in these leader epochs. If a log differs, an error entry arrives. Returns false if the partitions are not
+    /// being read yet.
     pub fn seek(&self, positions: &[(TopicPartition, i64, i32)], wait: Duration) -> Result<bool> {
-        // SAFETY: the list is ours until the call returns; errors are freed after reading.
+        // SAFETY: the list is ours until the call returns. Errors are freed after reading.
         unsafe {
             let list = rd::rd_kafka_topic_partition_list_new(positions.len() as c_int);
             for (tp, offset, epoch) in positions {
@@ -188,19 +195,19 @@ impl NativeClient {
             }
             let (code, text) = (rd::rd_kafka_error_code(error), text_of(rd::rd_kafka_error_string(error)));
             rd::rd_kafka_error_destroy(error);
-            Err(failed("Going to an offset", code.into(), &text))
+            Err(failed("seeking to an offset", code.into(), &text))
         }
     }
 
-    /// Hands out what comes within `wait`, or until `room` is full; returns how many there were. After an error from `each` the
-    /// rest is thrown away.
+    /// Hands out the messages that arrive within `wait`, until `room` is full. Returns how many there were. After an
+    /// error from `each`, the rest is discarded.
     pub fn poll<E>(
         &self,
         room: &mut Room,
         wait: Duration,
         mut each: impl FnMut(&Entry<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
-        // SAFETY: the queue lives with the client, and there is room for as many messages as it says.
+        // SAFETY: the queue lives as long as the client, and the buffer has room for as many messages as it says.
         let count = unsafe {
             rd::rd_kafka_consume_batch_queue(self.queue, wait.as_millis() as c_int, room.0.as_mut_ptr(), room.0.len())
         };
@@ -208,16 +215,17 @@ impl NativeClient {
         let mut result = Ok(());
         for &message in &room.0[..count] {
             if result.is_ok() {
-                // SAFETY: librdkafka handed us the message; it is alive until destroyed below.
+                // SAFETY: librdkafka gave us the message. It is alive until it is destroyed below.
                 result = each(&Entry { message: unsafe { &*message }, client: self });
             }
-            // SAFETY: every message of the batch is destroyed once, and an `Entry` cannot outlive the loop's turn.
+            // SAFETY: every message of the batch is destroyed once, and an `Entry` cannot outlive its iteration of the
+            // loop.
             unsafe { rd::rd_kafka_message_destroy(message) };
         }
         result.map(|()| count)
     }
 
-    /// What librdkafka said about brokers since the last time.
+    /// The texts of librdkafka about brokers since the last call.
     pub fn spoken(&self) -> Vec<(Code, String)> {
         // SAFETY: freed only in `drop`.
         std::mem::take(&mut *unsafe { &*self.spoken }.said.lock())
@@ -226,8 +234,8 @@ impl NativeClient {
 
 impl Drop for NativeClient {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, destroyed once, and the callbacks' data after the client. No group was joined, so there is
-        // nothing to leave: closing would only wait for the coordinator.
+        // SAFETY: made in `new` and destroyed once, and the data of the callbacks is freed after the client. No group
+        // was joined, so there is nothing to leave: closing would only wait for the coordinator.
         unsafe {
             rd::rd_kafka_queue_destroy(self.queue);
             rd::rd_kafka_destroy_flags(self.rk, rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
@@ -248,7 +256,7 @@ impl Room {
     }
 }
 
-/// librdkafka's name for a topic: the same for all its messages, and cheaper to compare than the name.
+/// librdkafka's handle of a topic. It is the same for all messages of the topic, and cheaper to compare than the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TopicHandle(usize);
 
@@ -256,7 +264,7 @@ impl TopicHandle {
     pub const NONE: TopicHandle = TopicHandle(0);
 }
 
-/// A message, or news about a partition: end, error.
+/// A message, or an event of a partition: end or error.
 pub(super) struct Entry<'a> {
     message: &'a rd::rd_kafka_message_t,
     client: &'a NativeClient,
@@ -279,7 +287,7 @@ impl<'a> Entry<'a> {
     pub fn offset(&self) -> i64 {
         self.message.offset
     }
-    /// Of the leader that wrote it; below 0 where the broker does not say.
+    /// The epoch of the leader that wrote the record. Below 0 if the broker does not say.
     #[inline]
     pub fn leader_epoch(&self) -> i32 {
         // SAFETY: the message is alive.
@@ -291,7 +299,7 @@ impl<'a> Entry<'a> {
     }
     /// An error's text, without secrets.
     pub fn error_text(&self) -> String {
-        // An error entry's payload is its text.
+        // The payload of an error entry is its text.
         let text = self.value().map(|b| String::from_utf8_lossy(b).into_owned());
         let text = text.unwrap_or_else(|| code_text(self.message.err));
         // SAFETY: freed only when the client is dropped.
@@ -299,7 +307,7 @@ impl<'a> Entry<'a> {
     }
     #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
-        // SAFETY: null, or as long as the message says, which the entry borrows.
+        // SAFETY: null, or as long as the message says. The entry borrows the message.
         unsafe { bytes(self.message.key, self.message.key_len) }
     }
     #[inline]
@@ -320,11 +328,11 @@ impl<'a> Entry<'a> {
         (millis, kind)
     }
     #[inline]
-    /// The headers and their bytes; more than `limit` are not copied.
+    /// The headers and their size in bytes. Headers above `limit` are not copied.
     pub fn headers(&self, limit: usize) -> (Headers, usize) {
         let (mut headers, mut total) = (Headers::new(), 0);
         let mut native = std::ptr::null_mut();
-        // SAFETY: the message is alive; names and values are copied.
+        // SAFETY: the message is alive. Names and values are copied.
         unsafe {
             if rd::rd_kafka_message_headers(self.message, &mut native) != Native::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return (headers, 0);
@@ -348,12 +356,12 @@ impl<'a> Entry<'a> {
 }
 
 /// # Safety
-/// `start` is null or points to `len` bytes that live as long as the caller uses them.
+/// `start` is null, or points to `len` bytes that live as long as the caller uses them.
 #[inline]
 unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
     if start.is_null() {
         return None;
     }
-    // SAFETY: by this function's contract.
+    // SAFETY: by the contract of this function.
     Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) })
 }

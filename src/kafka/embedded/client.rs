@@ -1,4 +1,5 @@
-//! A kernel's place at its user's broker: joins it or starts it, and keeps it alive by an open socket.
+//! A kernel's connection to its user's broker. The kernel joins the broker or starts it, and keeps it alive by an open
+//! socket.
 
 use super::{
     LAUNCHER,
@@ -22,24 +23,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A Python interpreter that imports bayou from a cold disk takes a while.
+/// A Python interpreter that imports bayou from a cold disk needs some time.
 const START: Duration = Duration::from_secs(20);
 const ANSWER: Duration = Duration::from_secs(10);
 const TURN: Duration = Duration::from_millis(20);
 
-/// The broker lives at least as long as this.
+/// The broker lives at least as long as this value.
 pub(in crate::kafka) struct Client {
     name: String,
     broker: Broker,
     control: Mutex<BufReader<UnixStream>>,
-    /// Nothing is ever said on it: it ends when the helper does.
+    /// Nothing is ever sent on this socket. It ends when the helper ends.
     alive: UnixStream,
 }
 
-/// What helpers that did not end by themselves have left behind.
+/// Directories that helpers left behind because they did not end by themselves.
 static LEFT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Removes what helpers left behind that were killed while this process used them. Called when what wrote there has ended.
+/// Removes directories of helpers that were killed while this process used them. Called after everything that wrote
+/// there has ended.
 pub fn remove_what_is_left() {
     for left in LEFT.lock().iter() {
         let _ = fs::remove_dir_all(left);
@@ -47,13 +49,13 @@ pub fn remove_what_is_left() {
 }
 
 impl Client {
-    /// Joins this user's broker of that name; the first one starts it.
+    /// Joins this user's broker of that name. The first kernel starts it.
     pub fn join(name: &str) -> Result<Self> {
         if let Some(client) = Self::connect(name, &Place::of(name)?)? {
             return Ok(client);
         }
         let (place, lock) = Self::lock(name)?;
-        // Whoever held the lock before may have started it.
+        // A previous holder of the lock can have started the broker.
         let client = match Self::connect(name, &place)? {
             Some(client) => client,
             None => Self::start(name, &place)?,
@@ -66,7 +68,7 @@ impl Client {
         let start = Instant::now();
         loop {
             let place = Place::of(name)?;
-            // A helper that ends takes the directory along, lock and all: then it is made again.
+            // A helper that ends removes the directory with the lock. The directory is then created again.
             if let Ok(lock) = place.lock_file()
                 && lock.try_lock().is_ok()
                 && place.is_locked_by(&lock)
@@ -82,7 +84,7 @@ impl Client {
         }
     }
 
-    /// None when nobody listens there (any more).
+    /// None if nobody listens there (any more).
     fn connect(name: &str, place: &Place) -> Result<Option<Self>> {
         let Ok(stream) = UnixStream::connect(place.socket()) else { return Ok(None) };
         let timeouts = stream.set_read_timeout(Some(ANSWER)).and_then(|()| stream.set_write_timeout(Some(ANSWER)));
@@ -95,8 +97,8 @@ impl Client {
         };
         if broker.protocol != PROTOCOL {
             return Err(Error::config(format!(
-                "The embedded broker '{name}' was started by another version of bayou (process {}). Close that version's kernels, or \
-                 use another name: bayou.connect(name=\"…\").",
+                "the embedded broker '{name}' was started by a different version of bayou (process {}). Close the kernels of that \
+                 version, or use a different name: bayou.connect(name=\"…\").",
                 broker.pid
             )));
         }
@@ -108,19 +110,20 @@ impl Client {
     /// Starts the helper and joins it. The caller holds the lock.
     fn start(name: &str, place: &Place) -> Result<Self> {
         let launcher = LAUNCHER.lock().clone();
-        let launcher = launcher.ok_or_else(|| cannot_start(name, "nobody said how to start its process"))?;
+        let launcher = launcher.ok_or_else(|| cannot_start(name, "the command that starts its process is not set"))?;
         let (program, arguments) =
             launcher.command.split_first().ok_or_else(|| cannot_start(name, "its command is empty"))?;
         let log = File::create(place.log()).map_err(|e| cannot_start(name, &e.to_string()))?;
         let mut child = Command::new(program)
             .args(arguments)
             .arg(place.directory())
-            // Python looks into the working directory for modules, which is anybody's.
+            // Python searches the working directory for modules, and anybody can write files there.
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            // A group of its own from the first instant: an interrupt that is meant for the kernel does not hit it.
+            // A process group of its own from the beginning, so that an interrupt for the kernel does not reach the
+            // helper.
             .process_group(0)
             .spawn()
             .map_err(|e| cannot_start(name, &format!("{program}: {e}")))?;
@@ -142,7 +145,7 @@ impl Client {
         Ok(client)
     }
 
-    /// librdkafka's properties to reach it, its secret among them.
+    /// The librdkafka properties to connect to the broker, including its secret.
     pub fn properties(&self) -> BTreeMap<String, String> {
         let all = [
             ("bootstrap.servers", self.broker.address.as_str()),
@@ -165,26 +168,26 @@ impl Client {
 
     pub fn create_topic(&self, new: &NewTopic) -> Result<()> {
         if new.replication_factor != 1 && new.replication_factor != -1 {
-            return Err(self.cannot("replicate topics", "it is a single broker, so use replication_factor=1"));
+            return Err(self.cannot("replicate topics", "it is a single broker. Use replication_factor=1"));
         }
         if !new.config.is_empty() {
             let names: Vec<_> = new.config.keys().map(String::as_str).collect();
-            let instead = format!("leave out config={{{}}}", names.join(", "));
+            let instead = format!("it does not have settings. Leave out config={{{}}}", names.join(", "));
             return Err(self.cannot("configure topics", &instead));
         }
         match self.ask(&Request::CreateTopic { name: new.name.clone(), partitions: new.partitions })? {
             Reply::Created => Ok(()),
             Reply::Exists => {
-                Err(Error::topic(format!("Topic '{}' exists already. Pass exist_ok=True to go on with it.", new.name)))
+                Err(Error::topic(format!("topic '{}' exists already. To use it, pass exist_ok=True.", new.name)))
             }
             Reply::Refused(why) => {
-                Err(Error::config(format!("Creating topic '{}' on {}: {why}.", new.name, self.label())))
+                Err(Error::config(format!("creating topic '{}' on {}: {why}", new.name, self.label())))
             }
             other => Err(self.unexpected(&other)),
         }
     }
 
-    /// An error when the helper has ended. Asks nobody: it costs one look at a socket.
+    /// Returns an error if the helper has ended. It asks nobody; the cost is one look at a socket.
     pub fn check_alive(&self) -> Result<()> {
         match (&self.alive).read(&mut [0; 1]) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
@@ -195,21 +198,21 @@ impl Client {
         }
     }
 
-    /// An error when the helper is gone.
+    /// Returns an error if the helper is gone.
     pub fn check(&self) -> Result<()> {
         self.ask(&Request::Usage).map(drop)
     }
 
-    /// The error for what only a real Kafka can do.
+    /// The error for a feature that only a real Kafka has.
     pub fn cannot(&self, what: &str, instead: &str) -> Error {
-        Error::config(format!("The embedded broker '{}' cannot {what}: {instead}; a real Kafka can.", self.name))
+        Error::config(format!("the embedded broker '{}' cannot {what}: {instead}, or use a real Kafka.", self.name))
     }
 
-    /// The error for a broker that no longer answers.
+    /// The error for a broker that does not answer any more.
     pub fn gone(&self) -> Error {
         Error::connection(format!(
-            "The {} (process {}) is gone. It was in memory and cannot come back: its topics and its scratch directory are gone with it. \
-             bayou.connect() starts a new, empty one.",
+            "the {} (process {}) is gone. It was in memory and cannot come back, and its topics and its scratch directory are lost. \
+             bayou.connect() starts a new, empty broker.",
             self.label(),
             self.broker.pid
         ))
@@ -236,8 +239,8 @@ impl Client {
             )
         });
         Error::storage(format!(
-            "The {} is full: {here}all topics together {} of {} (compressed). Nothing that it holds was dropped; of {rows} rows taken \
-             {delivered} were published and the rest refused. It lives in memory and cannot delete: go on with a new one \
+            "the {} is full: {here}all topics together {} of {} (compressed). Its messages were not dropped. Of {rows} rows taken, \
+             {delivered} were published and the rest was refused. It is in memory and cannot delete messages. Use a new broker \
              (bayou.connect(name=\"…\"), or close all its kernels for a few seconds), publish less, or use a real Kafka.",
             self.label(),
             mib(total),
@@ -255,8 +258,8 @@ impl Client {
 
     fn unexpected(&self, reply: &Reply) -> Error {
         match reply {
-            Reply::Refused(why) => Error::config(format!("The {} refuses: {why}.", self.label())),
-            other => Error::internal(format!("The {} answered {other:?} to another question.", self.label())),
+            Reply::Refused(why) => Error::config(format!("the {} refuses: {why}", self.label())),
+            other => Error::internal(format!("the {} gave an unexpected answer: {other:?}", self.label())),
         }
     }
 }
@@ -282,7 +285,7 @@ fn ask(control: &mut BufReader<UnixStream>, request: &Request) -> std::io::Resul
 
 fn cannot_start(name: &str, why: &str) -> Error {
     Error::connection(format!(
-        "The embedded broker '{name}' does not start: {why}. bayou.connect(\"host:port\") uses a real Kafka instead."
+        "the embedded broker '{name}' does not start: {why}. To use a real Kafka instead, call bayou.connect(\"host:port\")."
     ))
 }
 
@@ -292,8 +295,8 @@ fn last_lines(log: &Path) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }
 
-/// The helper usually outlives this kernel; when it does not, it must not stay as a zombie.
+/// The helper usually outlives this kernel. If it does not, it must not stay as a zombie process.
 fn reap(mut child: Child) {
-    // Without the thread the zombie is only untidy.
+    // Without the thread, the zombie process stays, which does no harm.
     let _ = std::thread::Builder::new().name("bayou-reaper".into()).spawn(move || child.wait());
 }

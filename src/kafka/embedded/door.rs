@@ -1,4 +1,5 @@
-//! Who may come in: before anything else a client proves that it knows the broker's secret, by SASL as any Kafka client speaks it.
+//! Admission: before anything else, a client proves that it knows the broker's secret, by SASL as every Kafka client
+//! implements it.
 
 use super::scram::{Login, MECHANISM, Verifier};
 use std::{
@@ -8,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-/// What comes before the proof is small.
+/// Requests before the proof are small.
 const FRAME_BYTES: usize = 16 << 10;
-/// Who does not prove it within this time is sent away.
+/// A client that does not prove it within this time is disconnected.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const API_VERSIONS: i16 = 18;
@@ -21,11 +22,11 @@ const UNSUPPORTED_VERSION: i16 = 35;
 const UNSUPPORTED_MECHANISM: i16 = 33;
 const REFUSED: i16 = 58;
 
-/// Lets the client in, or fails. `broker` is asked for nothing but the versions that it speaks.
+/// Admits the client, or fails. `broker` is only asked for the versions that it supports.
 pub(super) fn admit(client: &mut TcpStream, broker: &mut UnixStream, verifier: &Verifier) -> io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     let mut login = Login::default();
-    // Since version 1 of the handshake the proof has Kafka's header around it; before, only its length.
+    // Since version 1 of the handshake, the proof has Kafka's header. Before, it has only its length.
     let mut bare = false;
     while !login.done {
         let request = frame(client)?;
@@ -41,7 +42,7 @@ pub(super) fn admit(client: &mut TcpStream, broker: &mut UnixStream, verifier: &
                 let versions = with_sasl(frame(broker)?).ok_or_else(|| io::Error::other("no versions"))?;
                 reply(client, &[&versions])?;
             }
-            // As version 0, which everybody reads: then the client asks again.
+            // Answers as version 0, which every client can read. The client then asks again.
             (API_VERSIONS, _) => {
                 let mut out = header.id.to_vec();
                 put(&mut out, &[UNSUPPORTED_VERSION, 0, 1, API_VERSIONS, 0, 2]);
@@ -64,7 +65,7 @@ pub(super) fn admit(client: &mut TcpStream, broker: &mut UnixStream, verifier: &
                 match &answer {
                     Some(_) => put(&mut out, &[0, -1]),
                     None => {
-                        let why = "this broker is its user's alone: its secret is missing or wrong";
+                        let why = "this broker is only for its user, and the secret is missing or wrong";
                         put(&mut out, &[REFUSED, why.len() as i16]);
                         out.extend_from_slice(why.as_bytes());
                     }
@@ -109,7 +110,7 @@ fn reply(to: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
     to.write_all(&out)
 }
 
-/// Two numbers (error, count's upper half) and so on: everything here is a row of 16-bit numbers.
+/// The error, the upper half of the count, and so on: everything here is a sequence of 16-bit numbers.
 fn put(out: &mut Vec<u8>, numbers: &[i16]) {
     numbers.iter().for_each(|n| out.extend_from_slice(&n.to_be_bytes()));
 }
@@ -135,14 +136,15 @@ impl Header {
         rest.get(..usize::from(u16::from_be_bytes(*length)))
     }
 
-    /// Bytes with their length in four.
+    /// Bytes with their length in four bytes.
     fn bytes<'a>(&self, request: &'a [u8]) -> Option<&'a [u8]> {
         let (length, rest) = request.get(self.body..)?.split_first_chunk::<4>()?;
         rest.get(..u32::from_be_bytes(*length) as usize)
     }
 }
 
-/// The broker's answer (correlation id, error, count, entries of key, lowest and highest version, …) with the two of SASL.
+/// The broker's answer (correlation id, error, count, entries of key, lowest and highest version, …), with the two
+/// entries of SASL added.
 fn with_sasl(mut answer: Vec<u8>) -> Option<Vec<u8>> {
     let count = answer.get_mut(6..10)?;
     let more = i32::from_be_bytes(count.try_into().ok()?).checked_add(2)?;

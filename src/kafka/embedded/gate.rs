@@ -1,5 +1,5 @@
-//! In front of the mock cluster: lets in who knows the secret, counts what the partitions hold, and refuses what they would have to
-//! evict something for.
+//! In front of the mock cluster: admits clients that know the secret, counts what the partitions hold, and refuses
+//! batches for which the mock would have to evict others.
 
 use super::{
     door,
@@ -18,14 +18,14 @@ use std::{
     sync::Arc,
 };
 
-/// All partitions together, as they are kept (compressed). Some ten million fitness events.
+/// The limit for all partitions together, in bytes as they are kept (compressed). About ten million fitness events.
 const TOTAL_BYTES: usize = 512 << 20;
-/// The mock looks for a batch by walking from the first: many more would make reading slow.
+/// The mock finds a batch by walking from the first one. Many more batches would make reading slow.
 const LIFTED_BATCHES: usize = MOCK_BATCHES;
-/// No request is larger than this; librdkafka's limit for a message is 1 GB, its default 1 MB.
+/// No request is larger than this. librdkafka's limit for a message is 1 GB, its default is 1 MB.
 const FRAME_BYTES: usize = 256 << 20;
 
-/// What the partitions hold.
+/// The content of the partitions.
 #[derive(Default)]
 pub(super) struct Ledger(Mutex<Books>);
 
@@ -33,7 +33,7 @@ pub(super) struct Ledger(Mutex<Books>);
 struct Books {
     partitions: BTreeMap<(String, i32), (usize, usize)>,
     total: usize,
-    /// A topic whose limits the mock would not let us lift.
+    /// A topic for which the mock's limits could not be raised.
     strict: bool,
 }
 
@@ -48,7 +48,7 @@ impl Books {
 }
 
 impl Ledger {
-    /// A new topic; `lifted` tells whether the mock's own limits are out of the way.
+    /// A new topic. `lifted` says whether the mock's own limits were raised.
     pub fn open(&self, topic: &str, partitions: i32, lifted: bool) {
         let mut books = self.0.lock();
         books.strict |= !lifted;
@@ -72,7 +72,8 @@ impl Ledger {
         Usage { partitions: books.partitions.iter().map(held).collect(), limits: books.limits() }
     }
 
-    /// Whether a batch of this size fits; if so it is counted. A topic that does not exist is left to the mock to refuse.
+    /// Whether a batch of this size fits. If it fits, it is counted. For a topic that does not exist, the mock refuses
+    /// the batch.
     fn admit(&self, topic: &str, partition: i32, bytes: usize) -> bool {
         let mut books = self.0.lock();
         let (limits, total) = (books.limits(), books.total);
@@ -89,9 +90,9 @@ impl Ledger {
     }
 }
 
-/// What lies behind the gate.
+/// The connection to the mock cluster.
 pub(super) struct Behind {
-    /// The mock's socket, in the user's own directory.
+    /// The socket of the mock, in the user's own directory.
     pub mock: PathBuf,
     pub verifier: Verifier,
     pub ledger: Arc<Ledger>,
@@ -148,7 +149,7 @@ fn requests(client: &mut TcpStream, broker: &mut UnixStream, ledger: &Ledger) ->
 fn look(request: &mut [u8], ledger: &Ledger) -> io::Result<()> {
     match wire::api_key(request) {
         Some(wire::PRODUCE) => {
-            // What cannot be counted must not come in.
+            // A request that cannot be counted must not be passed on.
             let batches =
                 wire::batches(request).ok_or_else(|| io::Error::other("a Produce request that cannot be read"))?;
             for batch in batches {

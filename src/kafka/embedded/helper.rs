@@ -1,4 +1,4 @@
-//! The helper process: holds the cluster, and knows which kernels still need it.
+//! The helper process. It holds the cluster and knows which kernels still need it.
 
 use super::{
     gate::{self, Behind, Ledger},
@@ -21,47 +21,50 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So long after its last client the helper ends: a kernel that restarts finds its broker again.
+/// The helper ends this long after its last client, so a kernel that restarts finds its broker again.
 const LINGER: Duration = Duration::from_secs(5);
-/// So long it waits for its first client.
+/// The helper waits this long for its first client.
 const FIRST_CLIENT: Duration = Duration::from_secs(20);
-/// Between two looks at the clock and the socket.
+/// The interval between two checks of the clock and the socket.
 const TURN: Duration = Duration::from_millis(50);
 
 struct Helper {
     mock: Mock,
     ledger: Arc<Ledger>,
     broker: Broker,
-    /// Topics are made one at a time: whether one exists and making it must not come apart.
+    /// Topics are created one at a time, because the check for existence and the creation must be one step.
     creating: Mutex<()>,
     clients: Mutex<Clients>,
 }
 
 struct Clients {
     count: usize,
-    /// When nobody is there any more.
+    /// The time since nobody is connected any more.
     alone_since: Option<Instant>,
 }
 
-/// Serves kernels and returns a few seconds after the last one is gone. `directory` is what the launcher was given.
+/// Serves kernels, and returns a few seconds after the last one is gone. `directory` is the argument that the launcher
+/// got.
 pub fn run_broker(directory: &Path) -> Result<()> {
     ffi::leave_session();
     let place = Place::at(directory);
     let start = |what: &str, e: &dyn std::fmt::Display| {
-        Error::connection(format!("The embedded broker does not start: {what}: {e}."))
+        Error::connection(format!("the embedded broker does not start: {what}: {e}"))
     };
 
     let mock = Mock::new().map_err(|f| start("the cluster", &f.text))?;
     let gate = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| start("a port", &e))?;
     let address = gate.local_addr().map_err(|e| start("a port", &e))?;
-    // librdkafka opens a port of its own, and anybody may talk to it: its socket is put into the user's directory instead.
+    // librdkafka opens a port, and anybody on the machine can connect to it. So its socket is replaced by one in the
+    // user's directory.
     let inside = place.mock_socket();
     let _ = fs::remove_file(&inside);
     let behind = UnixListener::bind(&inside).map_err(|e| start("the cluster's socket", &e))?;
-    // A connection to the old port while it is still held must not make the mock wait for one to the new socket.
+    // If a client is connected to the old port while it is still held, the mock must not wait for one on the new
+    // socket.
     behind.set_nonblocking(true).map_err(|e| start("the cluster's socket", &e))?;
     mock.listen_at(&behind).map_err(|f| start("the cluster's socket", &f.text))?;
-    // This wakes the mock's thread up as well, which lets go of the port only then.
+    // This also wakes up the mock's thread. Only then it releases the port.
     mock.advertise(address.port());
     let id = uuid::Uuid::new_v4();
     let broker = Broker {
@@ -77,14 +80,14 @@ pub fn run_broker(directory: &Path) -> Result<()> {
     let behind = Behind { mock: inside, verifier, ledger: ledger.clone() };
     std::thread::spawn(move || gate::serve(gate, behind));
 
-    // The starter holds the lock: a socket that lies here belongs to a helper that was killed.
+    // The starter holds the lock. So a socket that exists here belongs to a helper that was killed.
     let _ = fs::remove_file(place.socket());
     let listener = UnixListener::bind(place.socket()).map_err(|e| start("its control socket", &e))?;
     listener.set_nonblocking(true).map_err(|e| start("its control socket", &e))?;
     let scratch = broker.scratch.clone();
     let clients = Mutex::new(Clients { count: 0, alone_since: Some(Instant::now() + FIRST_CLIENT - LINGER) });
     let helper = Arc::new(Helper { mock, ledger, broker, creating: Mutex::new(()), clients });
-    // A kernel's directory could not be unmounted or removed while this process stood in it.
+    // While this process has a kernel's directory as its working directory, it could not be unmounted or removed.
     let _ = std::env::set_current_dir("/");
     let _lock = loop {
         helper.accept(&listener);
@@ -95,13 +98,13 @@ pub fn run_broker(directory: &Path) -> Result<()> {
         }
         std::thread::sleep(TURN);
     };
-    // Nothing can be done about what cannot be removed.
+    // If something cannot be removed, nothing more can be done.
     let _ = fs::remove_dir_all(scratch);
     let _ = fs::remove_dir_all(place.directory());
     Ok(())
 }
 
-/// A directory that others cannot look into, in the temporary directory: the runtime directory is often small and in memory.
+/// A directory that others cannot read, in the temporary directory. The runtime directory is often small and in memory.
 fn scratch(place: &Place, id: &uuid::Uuid) -> std::io::Result<PathBuf> {
     if let Ok(left) = fs::read_to_string(place.scratch_note()) {
         let _ = fs::remove_dir_all(left);
@@ -123,7 +126,7 @@ impl Helper {
             }
             let helper = self.clone();
             std::thread::spawn(move || {
-                // However it ends (a closed socket, a kill), the client is gone.
+                // The client is gone, for any reason (a closed socket, a kill).
                 let _ = helper.serve(stream);
                 let mut clients = helper.clients.lock();
                 clients.count -= 1;
@@ -139,8 +142,8 @@ impl Helper {
         self.clients.lock().alone_since.is_some_and(|since| since.elapsed() >= LINGER)
     }
 
-    /// The lock, if nobody came: under it nobody starts another helper or waits for this one. Who has connected without it is
-    /// served, or finds the socket closed and tries again.
+    /// Takes the lock if nobody has connected. While the lock is held, nobody starts a new helper or waits for this
+    /// one. A kernel that has connected without the lock is served, or it finds the socket closed and tries again.
     fn may_end(self: &Arc<Self>, place: &Place, listener: &UnixListener) -> Option<File> {
         let lock = place.lock_file().ok()?;
         lock.try_lock().ok()?;

@@ -7,10 +7,11 @@
 //! kernel ── … ────────────────────────────>└──────────────────────────────────────────┘
 //! ```
 //!
-//! librdkafka's mock cluster evicts what is over its limit without a word. So nobody talks to it directly: the gate in front of it
-//! counts what each partition holds and makes the mock refuse a batch that would not fit, whoever sends it. It lets in who knows a
-//! secret, which the control socket hands out: other users of the machine reach the port, but not that socket. The kernel that
-//! comes first starts the helper; it ends a few seconds after the last one's socket closed, however that came about.
+//! librdkafka's mock cluster silently evicts messages above its limit. So no client talks to it directly. The gate in front of
+//! it counts the content of each partition and makes the mock refuse a batch that would not fit, from any client. The gate admits
+//! clients that know a secret, and the control socket gives this secret out: other users of the machine can reach the port, but
+//! not that socket. The first kernel starts the helper. The helper ends a few seconds after the socket of the last kernel has
+//! closed, for any reason.
 
 mod client;
 mod door;
@@ -28,10 +29,11 @@ pub use helper::run_broker;
 use parking_lot::Mutex;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// What a producer gets for a batch that the gate has not let through.
+/// The error of a producer for a batch that the gate has refused.
 pub(super) const FULL: Code = Code::UnsupportedVersion;
 
-/// The command that starts a process which calls `run_broker(directory)`; the directory is appended as the last argument.
+/// The command that starts a process which calls `run_broker(directory)`. The directory is appended as the last
+/// argument.
 #[derive(Debug, Clone)]
 pub struct BrokerLauncher {
     pub command: Vec<String>,
@@ -39,8 +41,8 @@ pub struct BrokerLauncher {
 
 static LAUNCHER: Mutex<Option<BrokerLauncher>> = Mutex::new(None);
 
-/// Set once, by the binding: Python's executable and a line that calls `_core._run_broker(directory)`.
-/// The library cannot know how to start itself.
+/// The binding sets this once: Python's executable and a line that calls `_core._run_broker(directory)`. The library
+/// cannot know how to start itself.
 pub fn set_launcher(launcher: BrokerLauncher) {
     *LAUNCHER.lock() = Some(launcher);
 }

@@ -1,4 +1,4 @@
-//! Where a user's brokers are found.
+//! The directories of a user's brokers.
 
 use crate::{
     error::{Error, Result},
@@ -10,20 +10,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A broker's directory: a lock, the control socket, the cluster's own, the helper's log.
+/// The directory of a broker: a lock, the control socket, the cluster's socket, the helper's log.
 #[derive(Debug, Clone)]
 pub(super) struct Place(PathBuf);
 
-/// A Unix socket's path has at most 107 bytes.
+/// The path of a Unix socket has at most 107 bytes.
 const SOCKET_PATH: usize = 107;
 
 impl Place {
-    /// Makes the directory, for this user's eyes only.
+    /// Creates the directory so that only this user can read it.
     pub fn of(name: &str) -> Result<Self> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 40 || name.starts_with('.') || !name.chars().all(legal) {
             return Err(Error::config(format!(
-                "'{name}' cannot be an embedded broker's name: 1 to 40 letters, digits, dots, underscores and hyphens."
+                "'{name}' is not a valid name for an embedded broker. Use 1 to 40 letters, digits, dots, underscores and hyphens."
             )));
         }
         let root = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
@@ -49,24 +49,24 @@ impl Place {
     pub fn socket(&self) -> PathBuf {
         self.0.join("control.sock")
     }
-    /// Behind the gate.
+    /// The socket behind the gate.
     pub fn mock_socket(&self) -> PathBuf {
         self.0.join("mock.sock")
     }
     pub fn log(&self) -> PathBuf {
         self.0.join("helper.log")
     }
-    /// Says where the last helper's scratch directory was, in case it could not remove it.
+    /// Contains the scratch directory of the last helper, in case the helper could not remove it.
     pub fn scratch_note(&self) -> PathBuf {
         self.0.join("scratch.path")
     }
 
-    /// Held by whoever starts or ends the helper. Closing the file unlocks it, a crash included.
+    /// The process that starts or ends the helper holds it. Closing the file releases the lock, also after a crash.
     pub fn lock_file(&self) -> std::io::Result<File> {
         File::options().create(true).truncate(false).write(true).open(self.0.join("lock"))
     }
 
-    /// Whether the lock is still the one that others will find.
+    /// Whether the lock is still the file that other processes will find.
     pub fn is_locked_by(&self, lock: &File) -> bool {
         let there = fs::metadata(self.0.join("lock"));
         there
@@ -81,7 +81,7 @@ fn owned(directory: &Path) -> bool {
 fn private_directory(directory: &Path) -> Result<()> {
     let wrong = |why: String| {
         Error::connection(format!(
-            "The embedded broker needs the directory {} for this user alone: {why}. Remove it, or set XDG_RUNTIME_DIR.",
+            "the embedded broker needs the directory {} for this user only: {why}. Remove it, or set XDG_RUNTIME_DIR.",
             directory.display()
         ))
     };
@@ -90,13 +90,13 @@ fn private_directory(directory: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(wrong(e.to_string())),
     }
-    // /tmp is everyone's: another user may have been there first, and could read along.
+    // Everybody can write to /tmp. A different user can have created the directory first, and could read in it.
     let metadata = fs::symlink_metadata(directory).map_err(|e| wrong(e.to_string()))?;
     if !metadata.is_dir() || metadata.uid() != ffi::user_id() {
-        return Err(wrong("it belongs to someone else".into()));
+        return Err(wrong("it belongs to a different user".into()));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Err(wrong("others may enter it".into()));
+        return Err(wrong("other users can enter it".into()));
     }
     Ok(())
 }

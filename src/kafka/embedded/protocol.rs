@@ -1,9 +1,9 @@
-//! What kernels and the helper say to each other: one JSON document per line, each request answered once.
+//! The protocol between kernels and the helper: one JSON document on each line, and one answer to each request.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Kernels with different versions of bayou may meet at one broker; they must speak the same protocol.
+/// Kernels with different versions of bayou can meet at one broker. They must use the same protocol.
 pub(super) const PROTOCOL: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,10 +28,11 @@ pub(super) enum Reply {
 pub(super) struct Broker {
     pub protocol: u32,
     pub pid: u32,
-    /// Like a cluster id.
+    /// Has the form of a cluster id.
     pub id: String,
     pub address: String,
-    /// What clients of Kafka prove that they know. The control socket, which hands it out, lies in the user's own directory.
+    /// The secret that Kafka clients prove to know. The control socket gives it out, and is in the user's own
+    /// directory.
     pub secret: String,
     pub scratch: PathBuf,
 }
@@ -52,7 +53,7 @@ pub(super) struct Usage {
 pub(super) struct Held {
     pub topic: String,
     pub partition: i32,
-    /// As they are kept: compressed.
+    /// The sizes are compressed sizes.
     pub bytes: usize,
     pub batches: usize,
 }

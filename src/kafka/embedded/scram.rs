@@ -1,13 +1,13 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677), the broker's side: both sides prove that they know the secret, and it never crosses the wire.
-//! So a client also notices when somebody else has taken the port of a broker that is gone.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677), the side of the broker. Both sides prove that they know the secret, and the
+//! secret is never sent. So a client also notices if somebody else has taken the port of a broker that is gone.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
 pub(super) const MECHANISM: &str = "SCRAM-SHA-256";
-/// The name is the same for all: the secret is what counts.
+/// The name is the same for all clients, because only the secret matters.
 pub(super) const USER: &str = "bayou";
-/// As few as clients accept: the secret is 122 random bits, not a password that could be guessed.
+/// The smallest number that clients accept. The secret is 122 random bits, not a password that could be guessed.
 const ITERATIONS: u32 = 4096;
 
 type Hash = [u8; 32];
@@ -36,7 +36,7 @@ fn xor(a: &Hash, b: &Hash) -> Hash {
     std::array::from_fn(|i| a[i] ^ b[i])
 }
 
-/// What the broker keeps of the secret.
+/// What the broker stores of the secret.
 pub(super) struct Verifier {
     salt: String,
     stored: Hash,
@@ -56,16 +56,16 @@ impl Verifier {
     }
 }
 
-/// One client's login.
+/// The login of one client.
 #[derive(Default)]
 pub(super) struct Login {
-    /// Both first messages, once they were exchanged.
+    /// Both first messages, after they were exchanged.
     said: Option<(String, String)>,
     pub done: bool,
 }
 
 impl Login {
-    /// The answer to a client's message; None: it does not know the secret, or does not speak SCRAM.
+    /// The answer to a client's message. None if the client does not know the secret or does not use SCRAM.
     pub fn answer(&mut self, verifier: &Verifier, message: &[u8]) -> Option<Vec<u8>> {
         let message = std::str::from_utf8(message).ok()?;
         match self.said.take() {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_7677_is_followed() {
-        // Its secret and salt, and its exchange with the broker's nonce put in by hand.
+        // The example of the RFC: its secret and salt, with the broker's nonce inserted.
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = Verifier::new("pencil", &salt);
         let server = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";

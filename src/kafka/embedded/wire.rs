@@ -1,6 +1,7 @@
-//! As much of Kafka's protocol as the gate needs: where a Produce request's batches lie, and the flag that makes topics.
+//! The part of Kafka's protocol that the gate needs: where the batches are in a Produce request, and the flag that
+//! creates topics.
 
-/// One partition's batch within a request.
+/// The batch of one partition within a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchAt {
     pub topic: String,
@@ -12,11 +13,11 @@ pub(super) struct BatchAt {
 pub(super) const PRODUCE: i16 = 0;
 pub(super) const METADATA: i16 = 3;
 
-/// From this version on a request has compact lengths and tagged fields.
+/// From this version on, a request has compact lengths and tagged fields.
 const FLEXIBLE: i16 = 9;
-/// Where a batch says its format.
+/// The byte of a batch that has its format.
 const MAGIC: usize = 16;
-/// A format that does not exist: the mock answers UNSUPPORTED_VERSION for this partition and appends nothing.
+/// A format that does not exist. The mock answers UNSUPPORTED_VERSION for this partition and appends nothing.
 const NO_SUCH_FORMAT: u8 = 127;
 
 pub(super) fn api_key(request: &[u8]) -> Option<i16> {
@@ -30,7 +31,7 @@ pub(super) fn spoil(request: &mut [u8], batch: &BatchAt) {
     }
 }
 
-/// The batches of a Produce request; None when it cannot be read, and then it must not be passed on.
+/// The batches of a Produce request. None if it cannot be read; then it must not be passed on.
 pub(super) fn batches(request: &[u8]) -> Option<Vec<BatchAt>> {
     let mut c = Cursor::new(request);
     let version = c.header()?;
@@ -56,13 +57,13 @@ pub(super) fn batches(request: &[u8]) -> Option<Vec<BatchAt>> {
     Some(batches)
 }
 
-/// Turns off "make topics that do not exist" in a Metadata request.
+/// Turns off "create topics that do not exist" in a Metadata request.
 pub(super) fn forbid_auto_create(request: &mut [u8]) -> Option<()> {
     let mut c = Cursor::new(request);
     let version = c.header()?;
     c.flexible = version >= FLEXIBLE;
     if version < 4 {
-        // No such flag yet: versions that old always make topics. librdkafka and today's clients are newer.
+        // Old versions do not have this flag and always create topics. librdkafka and current clients are newer.
         return None;
     }
     for _ in 0..c.count()? {
@@ -114,7 +115,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// Past key, version, correlation id, client id and the header's tags; returns the version.
+    /// Skips key, version, correlation id, client id and the tags of the header. Returns the version.
     fn header(&mut self) -> Option<i16> {
         self.i16()?;
         let version = self.i16()?;
@@ -126,21 +127,21 @@ impl<'a> Cursor<'a> {
         Some(version)
     }
 
-    /// The number of an array's elements; none for a null array.
+    /// The number of elements of an array. Zero for a null array.
     fn count(&mut self) -> Option<usize> {
         if self.flexible {
             return Some(self.varint()?.saturating_sub(1));
         }
         Some(usize::try_from(self.i32()?).unwrap_or(0))
     }
-    /// The length of bytes, or of none.
+    /// The length of bytes. Zero for null.
     fn length(&mut self) -> Option<Option<usize>> {
         if self.flexible {
             return Some(self.varint()?.checked_sub(1));
         }
         Some(usize::try_from(self.i32()?).ok())
     }
-    /// A text; a null one is empty.
+    /// A text. A null text is empty.
     fn text(&mut self) -> Option<String> {
         let len =
             if self.flexible { self.varint()?.saturating_sub(1) } else { usize::try_from(self.i16()?).unwrap_or(0) };

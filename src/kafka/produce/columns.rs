@@ -1,4 +1,4 @@
-//! Which column becomes which part of a message.
+//! Finds the column for each part of a message.
 
 use super::ProduceOptions;
 use crate::{
@@ -12,7 +12,7 @@ use arrow::{
 };
 use rdkafka::message::{Header, OwnedHeaders};
 
-/// What is found out once per schema.
+/// Computed once for each schema.
 pub(super) struct Plan {
     schema: SchemaRef,
     json: JsonEncoder,
@@ -75,11 +75,11 @@ fn column(schema: &Schema, what: &str, name: &str) -> Result<usize> {
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let hint = did_you_mean(name, names.clone());
         let all = names.collect::<Vec<_>>().join(", ");
-        Error::schema(format!("There is no column '{name}' for the {what}.{hint} The columns are {all}."))
+        Error::schema(format!("there is no column '{name}' for the {what}.{hint} The columns are {all}."))
     })
 }
 
-/// A batch's messages, part by part.
+/// The messages of a batch, by part.
 pub(super) struct Messages<'a> {
     json: Vec<u8>,
     ends: Vec<usize>,
@@ -115,7 +115,7 @@ impl Messages<'_> {
         self.timestamp.as_ref().filter(|t| t.is_valid(row)).map(|t| t.value(row))
     }
 
-    /// The headers that every message gets, then the row's own.
+    /// The headers for every message, then the headers of the row.
     pub fn headers(&self, row: usize, fixed: &[(String, Option<Vec<u8>>)]) -> Result<Option<OwnedHeaders>> {
         if fixed.is_empty() && self.headers.is_none() {
             return Ok(None);
@@ -134,7 +134,7 @@ impl Messages<'_> {
 fn partitions(array: &ArrayRef, field: &Field) -> Result<Int32Array> {
     if !array.data_type().is_integer() {
         return Err(Error::schema(format!(
-            "Column '{}' is to say the partition and must hold whole numbers, not {}.",
+            "column '{}' for the partition must contain whole numbers, not {}",
             field.name(),
             array.data_type()
         )));
@@ -142,7 +142,7 @@ fn partitions(array: &ArrayRef, field: &Field) -> Result<Int32Array> {
     Ok(strict_cast(array, field, &DataType::Int32)?.as_primitive::<Int32Type>().clone())
 }
 
-/// Milliseconds; a finer time is cut, because that is all that Kafka keeps.
+/// Milliseconds. A finer time is cut, because Kafka stores only milliseconds.
 fn timestamps(array: &ArrayRef, field: &Field) -> Result<Int64Array> {
     let millis = match array.data_type() {
         DataType::Timestamp(_, zone) => {
@@ -151,7 +151,7 @@ fn timestamps(array: &ArrayRef, field: &Field) -> Result<Int64Array> {
         t if t.is_integer() => array.clone(),
         other => {
             return Err(Error::schema(format!(
-                "Column '{}' is to be the timestamp and must be TIMESTAMP or a number of milliseconds, not {other}.",
+                "column '{}' for the timestamp must be TIMESTAMP or a number of milliseconds, not {other}",
                 field.name()
             )));
         }
@@ -161,7 +161,7 @@ fn timestamps(array: &ArrayRef, field: &Field) -> Result<Int64Array> {
 
 fn strict_cast(array: &ArrayRef, field: &Field, to: &DataType) -> Result<ArrayRef> {
     let strict = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, to, &strict).map_err(|e| Error::malformed(format!("Column '{}': {e}.", field.name())))
+    cast_with_options(array, to, &strict).map_err(|e| Error::malformed(format!("column '{}': {e}", field.name())))
 }
 
 /// A column of maps, or of lists of (key, value).
@@ -177,7 +177,7 @@ impl<'a> HeadersColumn<'a> {
     fn new(array: &'a ArrayRef, field: &'a Field) -> Result<Self> {
         let wrong = || {
             Error::schema(format!(
-                "Column '{}' is to hold headers and must be a MAP<STRING, …> or an ARRAY<STRUCT<key STRING, value …>>, not {}.",
+                "column '{}' for headers must be a MAP<STRING, …> or an ARRAY<STRUCT<key STRING, value …>>, not {}",
                 field.name(),
                 array.data_type()
             ))
@@ -205,7 +205,7 @@ impl<'a> HeadersColumn<'a> {
         for entry in self.offsets[row] as usize..self.offsets[row + 1] as usize {
             let name = self.keys.get(entry, &mut key)?.and_then(|name| std::str::from_utf8(name).ok());
             let name = name.ok_or_else(|| {
-                Error::malformed(format!("Column '{}': a header without a name in row {row} of the batch.", self.name))
+                Error::malformed(format!("column '{}': a header without a name in row {row} of the batch", self.name))
             })?;
             headers = headers.insert(Header { key: name, value: self.values.get(entry, &mut value)? });
         }

@@ -1,7 +1,9 @@
-//! What a table takes, row by row. Rows that it does not take are found before the seal: nothing is sealed that cannot be committed.
+//! Checks which rows a table accepts. Rows that it does not accept are found before the seal, so that everything that
+//! is sealed can be committed.
 //!
-//! NULL where a column, or a field within one, is NOT NULL; years that readers do not know; a text that is too long for VARCHAR(n); a
-//! partition value that readers take for NULL; and a CHECK constraint that does not hold, which as in Delta is one that is not TRUE.
+//! A row is refused for: NULL in a NOT NULL column or in a NOT NULL field within a column; a year that readers do not
+//! know; a text that is too long for VARCHAR(n); a partition value that readers take for NULL; and a broken CHECK
+//! constraint. As in Delta, a constraint is broken if it is not TRUE.
 
 use super::files::null_text;
 use super::fit::{find, fit, relaxed};
@@ -20,29 +22,29 @@ struct Constraint {
     condition: Bound,
 }
 
-/// What the table's schema and properties ask of a row.
+/// The requirements of the table's schema and properties for a row.
 #[derive(Clone)]
 pub struct Admission {
-    /// By column of the stream: the table's field.
+    /// The table's field for each column of the stream.
     fields: Vec<FieldRef>,
-    /// Those of them that say anything about values.
+    /// The fields that require anything of their values.
     watched: Vec<usize>,
-    /// Text columns that the table is partitioned by.
+    /// Text columns that are partition columns.
     texts: Vec<usize>,
-    /// All columns of the table, which constraints may speak of.
+    /// All columns of the table. Constraints can use them.
     table: SchemaRef,
     constraints: Vec<Constraint>,
-    /// Tells it from what the table asks after its schema or properties have changed.
+    /// Changes when the schema or the properties of the table change the requirements.
     pub fingerprint: String,
 }
 
-/// A CHECK constraint of the table, or a column's invariant.
+/// A CHECK constraint of the table, or the invariant of a column.
 pub(super) struct Check {
     pub name: String,
     pub text: String,
 }
 
-/// The first and last day, and microsecond, that Delta's readers know.
+/// The first and last day, and the first and last microsecond, that Delta's readers know.
 const DAYS: (i32, i32) = (-719_162, 2_932_896);
 const MICROS: (i64, i64) = (-62_135_596_800_000_000, 253_402_300_799_999_999);
 
@@ -59,7 +61,7 @@ impl Admission {
         for field in stream.fields() {
             let found = find(table.fields(), field.name());
             let found = found.ok_or_else(|| {
-                Error::schema(format!("{place}: the table has no column '{}' any more", field.name()))
+                Error::schema(format!("{place}: the table does not have the column '{}' any more", field.name()))
             })?;
             fields.push(Arc::new(with_lengths(found)));
         }
@@ -69,14 +71,15 @@ impl Admission {
                 && partition_by.contains(fields[*i].name())
         };
         let texts = (0..fields.len()).filter(is_text).collect();
-        // Bound to columns that can be NULL: what a constraint says of a NULL is its own affair.
+        // Bound to nullable columns, because the constraint itself decides about NULL.
         let nullable = |f: &FieldRef| Field::new(f.name(), plain(&relaxed(f.data_type())), true);
         let all: SchemaRef = Arc::new(Schema::new(table.fields().iter().map(nullable).collect::<Vec<_>>()));
         let bind = |check: &Check| {
             let condition = bind_predicate(&check.text, &all, Dialect::Databricks).map_err(|e| {
                 Error::storage(format!(
-                    "{place}: the table has the constraint '{}' ({}), which bayou cannot evaluate ({}), so it cannot write rows that keep it. \
-                     Drop the constraint, and use an expectation instead; or write to another table.",
+                    "{place}: the table has the constraint '{}' ({}), which bayou cannot evaluate ({}), so it cannot \
+                     check rows against it. Drop the constraint and use an expectation instead, or write to a \
+                     different table.",
                     check.name, check.text, e.message
                 ))
             })?;
@@ -86,7 +89,8 @@ impl Admission {
         Ok(Self { fields, watched, texts, table: all, constraints, fingerprint })
     }
 
-    /// The rows that the table does not take, in order; of several reasons the first. `rows` has the stream's columns.
+    /// The rows that the table does not accept, in order, each with its first reason. `rows` has the columns of the
+    /// stream.
     pub fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
         let mut found: Vec<Refused> = vec![];
         for i in &self.watched {
@@ -103,8 +107,7 @@ impl Admission {
             let texts = fit(rows.column(*i), &DataType::Utf8)?;
             let texts = texts.as_string::<i32>();
             for row in (0..texts.len()).filter(|r| texts.is_valid(*r) && null_text(texts.value(*r))) {
-                let error =
-                    format!("column '{name}': readers take this text for NULL where a table is partitioned by it");
+                let error = format!("column '{name}': readers take this text for NULL in a partition column");
                 found.push(Refused { row: row as u32, rules: vec![], error: error.into() });
             }
         }
@@ -112,7 +115,7 @@ impl Admission {
             found.extend(self.constraints(rows)?);
         }
         if found.len() > 1 {
-            // Stable: of a row's reasons the first is kept, with the constraints that it breaks as well.
+            // Stable sort: the first reason of a row is kept, together with the constraints that it breaks.
             found.sort_by_key(|f| f.row);
             found.dedup_by(|later, first| {
                 let same = later.row == first.row;
@@ -149,7 +152,7 @@ impl Admission {
     }
 }
 
-/// What tells one state of the table's demands from another.
+/// A text that identifies one state of the table's requirements.
 pub(super) fn fingerprint(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -159,7 +162,7 @@ pub(super) fn fingerprint(parts: &[&str]) -> String {
     hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Types that expressions know.
+/// Types that expressions support.
 fn plain(t: &DataType) -> DataType {
     match t {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
@@ -168,10 +171,11 @@ fn plain(t: &DataType) -> DataType {
     }
 }
 
-/// Where Spark keeps VARCHAR(n) and CHAR(n), beside the type STRING: at the column, also for what lies within it.
+/// Spark stores VARCHAR(n) and CHAR(n) in this metadata, and the type is STRING. The metadata is at the column, also
+/// for nested types.
 const LENGTHS: &str = "__CHAR_VARCHAR_TYPE_STRING";
 
-/// The column with the lengths of what lies within it where they belong: at the fields of structs, lists and maps.
+/// The column, with the lengths of nested types moved to their places: to the fields of structs, lists and maps.
 fn with_lengths(field: &Field) -> Field {
     let Some(kept) = field.metadata().get(LENGTHS).filter(|_| field.data_type().is_nested()) else {
         return field.clone();
@@ -180,7 +184,7 @@ fn with_lengths(field: &Field) -> Field {
     lengths(&mut kept.as_str(), field).unwrap_or_else(|| field.clone())
 }
 
-/// Reads one type, such as `array<struct<a:varchar(3),b:int>>`, off the front of `text`.
+/// Reads one type, for example `array<struct<a:varchar(3),b:int>>`, from the beginning of `text`.
 fn lengths(text: &mut &str, field: &Field) -> Option<Field> {
     let mut eat = |word: &str| text.strip_prefix(word).map(|rest| *text = rest).is_some();
     if eat("array<") {
@@ -233,7 +237,7 @@ fn lengths(text: &mut &str, field: &Field) -> Option<Field> {
     Some(field.clone().with_metadata(metadata))
 }
 
-/// The most characters of VARCHAR(n) or CHAR(n).
+/// The largest number of characters of VARCHAR(n) or CHAR(n).
 fn most_characters(field: &Field) -> Option<usize> {
     let kept = field.metadata().get(LENGTHS)?.trim_matches('"').to_lowercase();
     let inner = kept.strip_prefix("varchar(").or_else(|| kept.strip_prefix("char("))?;
@@ -245,7 +249,7 @@ fn is_watched(field: &Field) -> bool {
         DataType::Struct(fields) => fields.iter().any(|f| is_watched(f)),
         DataType::List(f) | DataType::LargeList(f) => is_watched(f),
         DataType::Map(entries, _) => match entries.data_type() {
-            // A key is never NULL, and may be a time.
+            // A key is never NULL, but it can be a time.
             DataType::Struct(f) if f.len() == 2 => {
                 is_watched(&f[0].as_ref().clone().with_nullable(true)) || is_watched(&f[1])
             }
@@ -257,12 +261,12 @@ fn is_watched(field: &Field) -> bool {
     inner || !field.is_nullable() || most_characters(field).is_some()
 }
 
-/// Places of `array` that do not fit `field`, in any order, each with the reason.
+/// The places of `array` that do not fit `field`, in any order, each with the reason.
 fn look(array: &ArrayRef, field: &Field, path: &str, bad: &mut Vec<(usize, String)>) {
     if !field.is_nullable() && array.logical_null_count() > 0 {
         let nulls = array.logical_nulls();
         let places = (0..array.len()).filter(|i| nulls.as_ref().is_some_and(|n| n.is_null(*i)));
-        bad.extend(places.map(|i| (i, format!("column '{path}' is NULL, and NOT NULL in the table"))));
+        bad.extend(places.map(|i| (i, format!("column '{path}' is NULL, but NOT NULL in the table"))));
     }
     let inside = |name: &str| format!("{path}.{name}");
     match (array.data_type(), field.data_type()) {
@@ -283,7 +287,7 @@ fn look(array: &ArrayRef, field: &Field, path: &str, bad: &mut Vec<(usize, Strin
         (DataType::Utf8, _) => {
             if let Some(most) = most_characters(field) {
                 let a = array.as_string::<i32>();
-                // No text has more characters than bytes.
+                // A text never has more characters than bytes.
                 let long = |i: &usize| a.is_valid(*i) && a.value(*i).len() > most && a.value(*i).chars().count() > most;
                 let text = format!("column '{path}' takes at most {most} characters in the table");
                 bad.extend((0..a.len()).filter(long).map(|i| (i, text.clone())));
@@ -316,10 +320,10 @@ fn look(array: &ArrayRef, field: &Field, path: &str, bad: &mut Vec<(usize, Strin
 }
 
 fn out_of_calendar(path: &str) -> String {
-    format!("column '{path}' lies outside the years 0001 to 9999, which readers of Delta do not know")
+    format!("column '{path}' is outside the years 0001 to 9999, which readers of Delta do not know")
 }
 
-/// What is wrong with elements, told of the rows that have them.
+/// The faults of elements, reported for the rows that contain the elements.
 fn rows_of(
     offsets: &arrow::buffer::OffsetBuffer<i32>,
     rows: &dyn Array,
@@ -331,7 +335,7 @@ fn rows_of(
     inner.sort_by_key(|(i, _)| *i);
     let mut told = None;
     for (place, error) in inner {
-        // The last row that begins at or before it; rows before it that are empty begin there, too.
+        // The last row that begins at or before this element. Empty rows before it begin at the same place.
         let row = offsets.partition_point(|o| (*o as usize) <= place).wrapping_sub(1);
         let holds = row < rows.len() && (offsets[row] as usize) <= place && place < (offsets[row + 1] as usize);
         if holds && rows.is_valid(row) && told != Some(row) {
@@ -354,7 +358,7 @@ mod tests {
         Admission::new("t", &stream, &Arc::new(table), &by, &checks, String::new()).unwrap()
     }
 
-    /// Rows of JSON documents in nullable columns.
+    /// The rows of JSON documents in nullable columns.
     fn rows(ddl: &str, json: &str) -> RecordBatch {
         let schema = Arc::new(parse_ddl(ddl).unwrap());
         arrow::json::ReaderBuilder::new(schema).build(json.as_bytes()).unwrap().next().unwrap().unwrap()
@@ -381,7 +385,7 @@ mod tests {
             {"a": 1, "l": [null], "m": {"k": null}}"#;
         let found: Vec<u32> = refused(&a, &rows(ddl, json)).iter().map(|f| f.0).collect();
         assert_eq!(found, vec![1, 2, 5, 6]);
-        // The same rows further on in an array.
+        // The same rows at a later offset of an array.
         let found: Vec<u32> = refused(&a, &rows(ddl, json).slice(2, 5)).iter().map(|f| f.0).collect();
         assert_eq!(found, vec![0, 3, 4]);
     }

@@ -1,4 +1,4 @@
-//! Looking before writing: features that cannot be written, and what others did to a table in between.
+//! Checks before writing: features that bayou cannot write, and changes of others since the last commit.
 
 use super::admission::Check;
 use super::commit::NONCE;
@@ -22,7 +22,8 @@ const WRITABLE: [&str; 9] = [
 ];
 
 impl Table {
-    /// Refuses tables whose features a plain commit would violate, by the feature's name. The constraints that rows must keep.
+    /// Refuses tables with a feature that a plain commit would violate, with the name of the feature. Returns the
+    /// constraints for rows.
     pub(super) fn check_usable(&self) -> Result<Vec<Check>> {
         let place = self.spec.location.display();
         let snapshot = self.snapshot()?;
@@ -44,7 +45,7 @@ impl Table {
                 return refused("column mapping".into(), "Write to a table without it.");
             }
             if key == "delta.enableDeletionVectors" && on && self.spec.mode == OutputMode::Update {
-                return refused("deletion vectors".into(), "Use another table for output_mode=\"update\".");
+                return refused("deletion vectors".into(), "Use a different table for output_mode=\"update\".");
             }
             if key == "delta.appendOnly"
                 && value.as_str().is_some_and(|v| v.eq_ignore_ascii_case("true"))
@@ -62,7 +63,7 @@ impl Table {
             }
         }
         let checks = checks(&metadata);
-        // Those of fields within a column are not among them.
+        // The invariants of nested fields are not among them.
         if schema.matches("\"delta.invariants\"").count()
             > checks.iter().filter(|c| c.name.starts_with("invariant of ")).count()
         {
@@ -71,15 +72,15 @@ impl Table {
         Ok(checks)
     }
 
-    /// Reads the commits after `known` up to the version now loaded and refuses what would make the table disagree with
-    /// the log of epochs. `app` marks our own commits; epoch `txn` of them is known to be in the table.
+    /// Reads the commits after `known` up to the loaded version. Refuses changes that would make the table disagree
+    /// with the log of epochs. `app` marks our own commits; epoch `txn` of them is known to be in the table.
     pub(super) async fn check_others(&self, known: u64, txn: Option<i64>, app: &str, accept: bool) -> Result<()> {
         let place = self.spec.location.display();
         let now = self.version();
         if now < known {
             return Err(Error::data_loss(format!(
-                "{place}: the table is at version {now}, and bayou has committed version {known}. It was recreated, or its log was cut. \
-                 Use another table, or start over with reset(confirm=True)."
+                "{place}: the table is at version {now}, but bayou has committed version {known}. The table was \
+                 recreated, or its log was truncated. Use a different table, or start over with reset(confirm=True)."
             )));
         }
         if accept {
@@ -88,9 +89,9 @@ impl Table {
         let held = self.transaction(app).await?;
         if held < txn {
             return Err(Error::data_loss(format!(
-                "{place}: epoch {} had been committed, and the table's log now tells of {}: its newest commits are empty or cut off (a power \
-                 cut?), or an older copy was put in its place. Restore the newer one, or start over with full_refresh=True, or run with \
-                 accept_changes=True to go on without what is missing.",
+                "{place}: epoch {} had been committed, but the table's log now has {}: its newest commits are empty \
+                 or truncated (a power cut?), or an older copy replaced it. Restore the newer log, or start over \
+                 with full_refresh=True, or run with accept_changes=True to continue without what is missing.",
                 txn.unwrap_or_default(),
                 held.map_or("none".to_string(), |n| format!("epoch {n}")),
             )));
@@ -98,8 +99,8 @@ impl Table {
         for version in known + 1..=now {
             let Some(found) = self.entry(version).await? else {
                 return Err(Error::data_loss(format!(
-                    "{place}: version {version} of the table's log was cleaned up before this query has seen it, so nobody can tell whether \
-                     it changed rows of bayou. If it did not, run with accept_changes=True."
+                    "{place}: version {version} of the table's log was cleaned up before this query has seen it, so \
+                     bayou cannot tell whether it changed rows of bayou. If it did not, run with accept_changes=True."
                 )));
             };
             if found.apps.iter().any(|a| a == app) {
@@ -111,12 +112,12 @@ impl Table {
             };
             if !harmless {
                 let owner = match self.spec.mode {
-                    OutputMode::Append => "which took rows away that bayou had written",
-                    OutputMode::Update | OutputMode::Complete => "and a table in this mode is bayou's alone",
+                    OutputMode::Append => "which removed rows that bayou had written",
+                    OutputMode::Update | OutputMode::Complete => "and in this mode only bayou may write to the table",
                 };
                 return Err(Error::data_loss(format!(
-                    "{place}: version {version} was a {} by another writer, {owner}. Undo it, or run with accept_changes=True to \
-                     go on from the table as it is, or start over with reset(confirm=True).",
+                    "{place}: version {version} was a {} by another writer, {owner}. Undo it, or run with \
+                     accept_changes=True to continue with the table as it is, or start over with reset(confirm=True).",
                     found.operation
                 )));
             }
@@ -125,19 +126,19 @@ impl Table {
     }
 }
 
-/// What a commit did, as far as it matters here.
+/// The effects of a commit that matter here.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entry {
     pub operation: String,
     pub apps: Vec<String>,
     pub txns: Vec<(String, i64)>,
-    /// It changes the table's schema, properties or protocol.
+    /// It changes the schema, the properties or the protocol of the table.
     pub is_new_table: bool,
     /// It is empty, or ends in the middle.
     pub is_damaged: bool,
     pub adds_data: bool,
     pub removes_data: bool,
-    /// Of the seal that it commits.
+    /// The nonce of the seal that it commits.
     pub nonce: Option<String>,
 }
 
@@ -168,7 +169,7 @@ impl Entry {
                 out.removes_data |= changes(remove);
             }
         }
-        // RESTORE brings old files back and takes newer ones away, or only one of the two.
+        // RESTORE adds old files and removes newer ones, or does only one of the two.
         if out.operation.eq_ignore_ascii_case("RESTORE") {
             out.removes_data = true;
         }

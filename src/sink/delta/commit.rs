@@ -1,4 +1,4 @@
-//! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, until it is known what became of it.
+//! The commit: compare-and-set on a loaded snapshot, with the epoch as `txn`, repeated until the outcome is known.
 
 use super::merge::{conform, present};
 use super::{Merge, Table, within};
@@ -13,7 +13,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use std::time::Duration;
 
-/// What is to be committed: exactly what the seal says.
+/// The content of a commit: exactly what the seal says.
 #[derive(Clone)]
 pub(super) struct Commit {
     /// `bayou/<query name>/<table>`
@@ -21,28 +21,27 @@ pub(super) struct Commit {
     pub epoch: i64,
     pub mode: OutputMode,
     pub adds: Vec<Add>,
-    /// What mode update merges.
+    /// The rows that mode update merges.
     pub merge: Option<Merge>,
-    /// The table's id, version and newest epoch of ours when we last knew it.
+    /// The id, the version and our newest epoch of the table when we last knew them.
     pub table_id: String,
     pub known_version: u64,
-    /// The version after which a commit of this epoch can lie; 0 where that is not known.
+    /// A commit of this epoch can only be after this version. 0 if the version is not known.
     pub committed_after: u64,
     pub known_txn: Option<i64>,
     pub accept_changes: bool,
-    /// The seal's, which tells its commit from that of another query with the same name.
+    /// The nonce of the seal. It distinguishes the commit from that of a different query with the same name.
     pub nonce: String,
-    /// The state of the table's demands (`Admission`) that the rows were looked at by; None where that is not known.
+    /// The state of the table's requirements (`Admission`) against which the rows were checked. None if it is not
+    /// known.
     pub admitted: Option<String>,
-    /// The table was brought up to date a moment ago.
+    /// The table was loaded a moment ago.
     pub looked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Committed {
     pub version: u64,
-    /// It had been committed before, by us or by another runner of the same sealed epoch.
-    pub already: bool,
 }
 
 /// Delta's action for a file that a seal names.
@@ -56,33 +55,35 @@ pub(super) fn waiting(add: &Add) -> Result<WaitingFile> {
 }
 
 const ATTEMPTS: u32 = 20;
-/// In a commit's info: the nonce of the seal that it commits.
+/// The key in `commitInfo` of the nonce of the seal.
 pub(super) const NONCE: &str = "bayouSeal";
-/// So many files are looked for at once.
+/// At most this many files are looked up at the same time.
 const LOOKS: usize = 32;
 
 impl Table {
-    /// Commits once and only once. An error from a commit never settles anything: the table is loaded again and its `txn`
-    /// read from the snapshot that the next attempt is based on.
+    /// Commits exactly once. An error from a commit never decides anything. The table is loaded again, and its `txn` is
+    /// read from the snapshot on which the next attempt is based.
     pub(super) async fn commit_once(&mut self, commit: &Commit) -> Result<Committed> {
         let place = self.spec.location.display();
         let mut checked = commit.known_version;
         let mut last = None;
         for attempt in 0..ATTEMPTS {
             if attempt == 0 && commit.looked {
-                // A commit of somebody else's in between makes this attempt lose.
+                // If somebody else commits in between, this attempt loses.
             } else if attempt == 0 {
                 self.advance().await?;
             } else {
-                // Jitter, so that two writers do not meet again.
+                // Jitter, so that two writers do not collide again.
                 let wait = (10u64 << attempt.min(6)) + u64::from(rand::random::<u8>());
                 tokio::time::sleep(Duration::from_millis(wait)).await;
-                // The newer commits tell who won; now and then everything is read, whatever went wrong.
+                // The newer commits show who won. From time to time everything is read, because anything can have gone
+                // wrong.
                 if attempt % 4 == 0 { self.refresh().await? } else { self.advance().await? }
             }
             if self.id()? != commit.table_id {
                 return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id changed). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True."
+                    "{place}: the table was recreated by somebody else (its id changed). Write to a different table. Or, to \
+                     empty this one and read everything again, run with full_refresh=True, accept_changes=True."
                 )));
             }
             self.check_others(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
@@ -90,7 +91,7 @@ impl Table {
             let done = self.know_transaction(&commit.app).await?;
             if done.is_some_and(|n| n >= commit.epoch) {
                 self.refuse_namesake(commit, done).await?;
-                return Ok(Committed { version: self.version(), already: true });
+                return Ok(Committed { version: self.version() });
             }
             self.learn()?;
             if commit.admitted.as_deref() != Some(self.admission.fingerprint.as_str()) {
@@ -98,8 +99,9 @@ impl Table {
             }
             self.verify(commit).await?;
             match self.try_commit(commit).await {
-                Ok(version) => return Ok(Committed { version, already: false }),
-                // A full disk stays full for longer than all attempts take, and what is not the store's is the same each time.
+                Ok(version) => return Ok(Committed { version }),
+                // A full disk stays full for longer than all attempts. An error that is not from the store is the same
+                // each time.
                 Err(e) if is_full(&e.message) || !matches!(e.kind, Kind::Storage | Kind::Connection) => {
                     last = Some(e);
                     break;
@@ -107,42 +109,40 @@ impl Table {
                 Err(e) => last = Some(e),
             }
         }
-        // The last attempt's outcome is not known yet either.
+        // The outcome of the last attempt is not known yet either.
         self.refresh().await?;
         let done = self.transaction(&commit.app).await?;
         if done.is_some_and(|n| n >= commit.epoch) {
             self.refuse_namesake(commit, done).await?;
-            return Ok(Committed { version: self.version(), already: true });
+            return Ok(Committed { version: self.version() });
         }
         let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
         let way = match why.kind {
-            Kind::Storage | Kind::Connection | Kind::Auth => "running the query again commits it".to_string(),
-            _ => {
-                "repair() tells which of its rows the table does not take, and repair(confirm=True) commits the others"
-                    .into()
-            }
+            Kind::Storage | Kind::Connection | Kind::Auth => "Run the query again to commit it".to_string(),
+            _ => "repair() lists the rows that the table refuses, and repair(confirm=True) commits the others".into(),
         };
         Err(Error::new(
             why.kind,
             format!(
-                "{place}: epoch {} could not be committed: {}. Nothing is lost: the epoch is sealed, and {way}.",
+                "{place}: epoch {} could not be committed: {}. Nothing is lost, because the epoch is sealed. {way}.",
                 commit.epoch, why.message
             ),
         ))
     }
 
-    /// An epoch that the table has taken already is that of this seal, and not one of another query with the same name and another checkpoint.
+    /// If the table has taken this epoch already, it was for this seal, and not for a different query with the same
+    /// name and a different checkpoint.
     async fn refuse_namesake(&self, commit: &Commit, done: Option<i64>) -> Result<()> {
         let mut foreign = !commit.nonce.is_empty();
         for version in (commit.committed_after + 1..=self.version()).rev() {
-            // What was cleaned away is long done, and nobody else's.
+            // A commit that was cleaned away is old, and belongs to this query.
             let entry = if foreign { self.entry(version).await? } else { break };
             let Some(found) = entry else {
                 foreign = false;
                 break;
             };
             if found.txns.iter().any(|(app, epoch)| *app == commit.app && *epoch == commit.epoch) {
-                // Commits of older versions of bayou say nothing of their seal.
+                // Commits of older versions of bayou do not name their seal.
                 foreign = found.nonce.is_some_and(|n| n != commit.nonce);
                 break;
             }
@@ -151,8 +151,9 @@ impl Table {
             return Ok(());
         }
         Err(Error::concurrent_query(format!(
-            "{}: another query writes this table under the same name (transaction {} is at epoch {}), from another checkpoint. Nothing of epoch {} \
-             was written to it, and nothing is lost: give one of them a name of its own (query_name=, or the pipeline's name), and run it again.",
+            "{}: a different query writes this table under the same name (transaction {} is at epoch {}), with a \
+             different checkpoint. Nothing of epoch {} was written to the table, and nothing is lost. Give one of \
+             the queries a different name (query_name=, or the name of the pipeline), and run it again.",
             self.spec.location.display(),
             commit.app,
             done.unwrap_or_default(),
@@ -160,7 +161,7 @@ impl Table {
         )))
     }
 
-    /// Rows that were sealed by what the table asked for then, by what it asks for now.
+    /// Checks rows again that were sealed under earlier requirements of the table.
     async fn verify_rows(&self, commit: &Commit) -> Result<()> {
         let (mut count, mut first) = (0, None);
         let mut note = |refused: &[Refused]| {
@@ -183,15 +184,15 @@ impl Table {
         }
         let Some(why) = first else { return Ok(()) };
         Err(Error::schema(format!(
-            "{}: the table has changed since epoch {} was sealed, and does not take {count} of its rows ({why}). Nothing is lost: repair() lists \
-             them, and repair(confirm=True) moves them to quarantine and commits the others; or undo the change of the table and run the \
-             query again.",
+            "{}: the table has changed since epoch {} was sealed, and does not accept {count} of its rows ({why}). \
+             Nothing is lost. repair() lists these rows, and repair(confirm=True) moves them to quarantine and \
+             commits the others. Or undo the change of the table and run the query again.",
             self.spec.location.display(),
             commit.epoch
         )))
     }
 
-    /// The rows of a staged file, batch by batch in the written columns, with those that the table does not take.
+    /// The rows of a staged file in the written columns, batch by batch, with the rows that the table refuses.
     pub(super) async fn judge_add(
         &self,
         add: &Add,
@@ -212,7 +213,7 @@ impl Table {
         Ok(())
     }
 
-    /// As `judge_add`, for a file as a seal keeps it.
+    /// As `judge_add`, for a file in the form that a seal keeps.
     pub async fn judge_file(
         &self,
         file: &WaitingFile,
@@ -221,14 +222,14 @@ impl Table {
         self.judge_add(&add_of(file)?, each).await
     }
 
-    /// Moves to the newest version. True: what the table asks of rows has changed.
+    /// Advances to the newest version. Returns true if the requirements of the table have changed.
     pub(super) async fn catch_up(&mut self) -> Result<bool> {
         self.advance().await?;
         self.learn()
     }
 
     async fn try_commit(&mut self, commit: &Commit) -> Result<u64> {
-        // `Transaction::new` sets no lastUpdated: with one, retention might expire it.
+        // `Transaction::new` does not set lastUpdated: with it, retention could expire the transaction.
         let mut actions = vec![Action::Txn(Transaction::new(&commit.app, commit.epoch))];
         if commit.mode != OutputMode::Append {
             self.load_files().await?;
@@ -257,7 +258,8 @@ impl Table {
         tokio::time::timeout(most, committing).await.unwrap_or_else(|_| Err(Error::storage("the commit took too long")))
     }
 
-    /// The staged files are still there. Between the seal and now a VACUUM with a short retention may have been, or a long pause.
+    /// Checks that the staged files still exist. Between the seal and now, there can have been a VACUUM with a short
+    /// retention, or a long pause.
     async fn verify(&self, commit: &Commit) -> Result<()> {
         let store = self.table.log_store().object_store(None);
         let gone = |add: &Add| {

@@ -1,4 +1,5 @@
-//! A stream's columns in the types of a table's: names without case, struct fields by name, and which changes of the table that takes.
+//! Converts a stream's columns to the types of a table: names case-insensitively, struct fields by name. Also says
+//! which changes the table needs for this.
 
 use crate::{Error, Result};
 use arrow::array::*;
@@ -6,10 +7,10 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::*;
 use std::sync::Arc;
 
-/// How a stream's column goes into a table's.
+/// How a column of the stream fits a column of the table.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fit {
-    /// As it is; fields that the stream does not have are NULL.
+    /// It fits. Fields that the stream does not have become NULL.
     Same,
     /// The table needs new fields within the column.
     Wider,
@@ -27,7 +28,7 @@ impl Fit {
     }
 }
 
-/// Finds a field as SQL does: without case, but the same spelling first.
+/// Finds a field as SQL does: case-insensitively, and an exact match wins.
 pub(super) fn find<'a>(fields: impl IntoIterator<Item = &'a FieldRef> + Clone, name: &str) -> Option<&'a FieldRef> {
     let exact = fields.clone().into_iter().find(|f| f.name() == name);
     exact.or_else(|| {
@@ -37,7 +38,7 @@ pub(super) fn find<'a>(fields: impl IntoIterator<Item = &'a FieldRef> + Clone, n
     })
 }
 
-/// Types that Delta stores alike are the same.
+/// Types that Delta stores in the same way are the same.
 pub(super) fn fits(stream: &DataType, table: &DataType) -> Fit {
     use DataType::*;
     let alike = |same: bool| if same { Fit::Same } else { Fit::Not };
@@ -47,7 +48,7 @@ pub(super) fn fits(stream: &DataType, table: &DataType) -> Fit {
         (Timestamp(_, Some(_)), Timestamp(_, Some(_))) => Fit::Same,
         (List(x) | LargeList(x), List(y) | LargeList(y)) => fits(x.data_type(), y.data_type()),
         (Map(x, _), Map(y, _)) => match (x.data_type(), y.data_type()) {
-            // The names of a map's two columns are the writer's own.
+            // The names of the two columns of a map depend on the writer.
             (Struct(x), Struct(y)) => {
                 x.iter().zip(y).fold(Fit::Same, |fit, (x, y)| fit.and(fits(x.data_type(), y.data_type())))
             }
@@ -58,7 +59,7 @@ pub(super) fn fits(stream: &DataType, table: &DataType) -> Fit {
             for field in x {
                 fit = fit.and(find(y, field.name()).map_or(Fit::Wider, |t| fits(field.data_type(), t.data_type())));
             }
-            // What the stream does not have must be able to be NULL.
+            // A field that the stream does not have must be nullable.
             let missing = y.iter().any(|t| !t.is_nullable() && find(x, t.name()).is_none());
             if missing { Fit::Not } else { fit }
         }
@@ -66,7 +67,8 @@ pub(super) fn fits(stream: &DataType, table: &DataType) -> Fit {
     }
 }
 
-/// The type that a column is written in: the table's fields, in the table's spelling and order, as nullable as rows have been looked at.
+/// The type in which a column is written: the fields of the table, in their spelling and order, and nullable where the
+/// rows were not checked.
 pub(super) fn written_type(stream: &DataType, table: &DataType) -> DataType {
     use DataType::*;
     let nullable = |field: &FieldRef, data_type: DataType| {
@@ -97,7 +99,7 @@ pub(super) fn written_type(stream: &DataType, table: &DataType) -> DataType {
     }
 }
 
-/// The same type with everything in it nullable, but for a map's keys.
+/// The same type with everything nullable, except the keys of a map.
 pub(crate) fn relaxed(data_type: &DataType) -> DataType {
     let inner = |f: &FieldRef| Arc::new(f.as_ref().clone().with_data_type(relaxed(f.data_type())).with_nullable(true));
     match data_type {
@@ -116,13 +118,13 @@ pub(crate) fn relaxed(data_type: &DataType) -> DataType {
     }
 }
 
-/// The same columns with everything in them nullable: rows are looked at apart.
+/// The same columns with everything nullable. Rows are checked separately.
 pub(super) fn relaxed_schema(schema: &Schema) -> SchemaRef {
     let field = |f: &FieldRef| Field::new(f.name(), relaxed(f.data_type()), true);
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-/// An array in another type that it fits: fields by name, NULL where there is none.
+/// An array in a different type that it fits: fields by name, NULL for missing fields.
 pub(crate) fn fit(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(array.clone());
@@ -159,7 +161,7 @@ pub(crate) fn fit(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             let DataType::Struct(fields) = entries.data_type() else {
                 return Err(Error::internal("a map without entries"));
             };
-            // By place: their names are the writer's own.
+            // By position, because the names depend on the writer.
             let from = map.entries();
             let columns =
                 fields.iter().zip(from.columns()).map(|(f, c)| fit(c, f.data_type())).collect::<Result<Vec<_>>>()?;

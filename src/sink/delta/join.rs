@@ -1,4 +1,4 @@
-//! Small files made into large ones. Rows stay as they are, so the commit says that no data changed.
+//! Compacts small files into large ones. Rows do not change, so the commit says that no data changed.
 
 use super::files::{FileWriter, Properties, null_text, read};
 use super::fit::relaxed_schema;
@@ -18,19 +18,19 @@ use object_store::path::Path;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-/// Files below half of this are small; they are made into ones of about this size.
+/// A file below half of this size is small. Compacted files have about this size.
 const TARGET: u64 = 128 << 20;
-/// A commit that loses a race is made on the newer version, so many times.
+/// A commit that loses a race is repeated on the newer version, at most this many times.
 const ATTEMPTS: u32 = 10;
 
-/// A small file that may be joined with others.
+/// A small file that can be compacted with others.
 struct Small {
     path: Path,
     partition: HashMap<String, Option<String>>,
     remove: Remove,
 }
 
-/// Joins small files once there are `every` of them, and says how many are left.
+/// Compacts small files if there are at least `every` of them. Returns how many are left.
 pub(super) async fn join_small(location: &Location, every: usize, clock: &SharedClock) -> Result<usize> {
     let Some(mut table) = open(location).await? else { return Ok(0) };
     let (groups, small) = small_files(location, &table).await?;
@@ -71,9 +71,9 @@ pub(super) async fn join_small(location: &Location, every: usize, clock: &Shared
                 .await?;
             prepared.await.map(drop)
         };
-        let Err(lost) = within(location, "joining small files", committing).await else { return Ok(left) };
+        let Err(lost) = within(location, "compacting small files", committing).await else { return Ok(left) };
         tokio::time::sleep(Duration::from_millis((10u64 << attempt) + u64::from(rand::random::<u8>()))).await;
-        // Appends do not matter to what was joined; a change of its files, or of what the table is, does.
+        // Appends do not affect the compacted files. A change of these files, or of the table itself, does.
         let Some(newer) = open(location).await? else { return Err(lost) };
         let state = newer.snapshot().map_err(delta_error)?.snapshot();
         let log = newer.log_store();
@@ -86,7 +86,7 @@ pub(super) async fn join_small(location: &Location, every: usize, clock: &Shared
         }
         table = newer;
     }
-    Err(Error::storage("others commit again and again"))
+    Err(Error::storage("others keep committing"))
 }
 
 fn identity(of: &impl serde::Serialize) -> String {
@@ -102,12 +102,12 @@ async fn small_files(location: &Location, table: &DeltaTable) -> Result<(Vec<Vec
     let views = within(location, "listing the table's files", views).await?;
     let mut groups: BTreeMap<Vec<(String, Option<String>)>, Vec<Small>> = BTreeMap::new();
     for view in &views {
-        // Rows that a deletion vector takes out would come back.
+        // Rows that a deletion vector removes would come back.
         if view.size() as u64 >= TARGET / 2 || view.deletion_vector_descriptor().is_some() {
             continue;
         }
         let partition = view.partition_values_map();
-        // Readers do not agree on these: the file stays as its writer left it.
+        // Readers disagree about these values, so the file stays as its writer left it.
         let is_text = |name: &String| schema.field_with_name(name).is_ok_and(|f| *f.data_type() == DataType::Utf8);
         if partition.iter().any(|(name, value)| is_text(name) && value.as_deref().is_some_and(null_text)) {
             continue;
@@ -117,7 +117,7 @@ async fn small_files(location: &Location, table: &DeltaTable) -> Result<(Vec<Vec
         let file = Small { path: view.object_store_path(), partition, remove: view.remove_action(false) };
         groups.entry(key).or_default().push(file);
     }
-    // A file that is alone in its partition has nothing to be joined with.
+    // A single file of a partition cannot be compacted.
     let groups: Vec<Vec<Small>> = groups.into_values().filter(|g| g.len() > 1).collect();
     let small = groups.iter().map(Vec::len).sum();
     Ok((groups, small))

@@ -1,5 +1,5 @@
-//! What need not happen: checkpoints of a table's log, and small files made into large ones. It works on a table of its own, opened for
-//! it, beside the stream; a failure is only told.
+//! Optional work: checkpoints of a table's log, and the compaction of small files. It runs beside the stream, on a
+//! table that it opens itself. A failure is only reported.
 
 use super::join::join_small;
 use super::{open, within_time};
@@ -10,35 +10,36 @@ use crate::{Error, Result};
 use async_trait::async_trait;
 use std::time::{Duration, Instant};
 
-/// A checkpoint is written when the table has had so many versions since the last one,
+/// A checkpoint is written when the table has had this many versions since the last one,
 const CHECKPOINT_EVERY: u64 = 50;
-/// and one for so many of its entries, each of which every checkpoint holds again: otherwise the checkpoints of a table of many files would
-/// grow with the square of its age. No more than the last, for a start reads the commits since.
+/// and one more version for each of this many entries of the last checkpoint, because every checkpoint contains all entries again. Otherwise
+/// the checkpoints of a table with many files would grow with the square of its age. There is an upper limit, because a
+/// start reads the commits since the last checkpoint.
 const ENTRIES_PER_VERSION: u64 = 20;
 const CHECKPOINT_AFTER: u64 = 1000;
-/// The log is cleaned no more often than this: each time lists it as a whole.
+/// The log is cleaned at most this often, because each time lists it as a whole.
 const CLEAN_EVERY: Duration = Duration::from_secs(3600);
-/// What Delta keeps of a log where the table does not say.
+/// Delta's retention of a log, if the table does not set one.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What a writer that was killed left half written is nobody's after so long.
+/// An unfinished file of a killed writer is removed after this time.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
-/// After a failure it is tried again so many versions later.
+/// After a failure, the next attempt is this many versions later.
 const AGAIN: u64 = 10;
 
-/// How long joining files, or a checkpoint of a long log, may take: it grows with the table. Nothing waits for it.
+/// The time limit for compaction, or for a checkpoint of a long log. It grows with the table, and nothing waits for it.
 const MOST: Duration = Duration::from_secs(3600);
 
-/// The upkeep of one table, and what is known of it from one look to the next.
+/// The maintenance of one table, and what is known of the table from the previous check.
 pub(super) struct Upkeep {
     location: Location,
     clock: SharedClock,
-    /// A complete result is written again with each epoch, and has no small files to join.
+    /// False for a complete result: each epoch writes the whole table, so there are no small files to compact.
     joins: bool,
-    /// The version of the last checkpoint and its number of entries, once they are known.
+    /// The version and the number of entries of the last checkpoint, as soon as they are known.
     checkpoint: Option<(u64, u64)>,
-    /// When the log was cleaned last.
+    /// When the log was last cleaned.
     cleaned: Option<Instant>,
-    /// The version from which on its files are counted again.
+    /// The version from which on the files are counted again.
     count_from: u64,
 }
 
@@ -55,7 +56,7 @@ impl Maintain for Upkeep {
     }
 }
 
-/// Looks at a table and does what is due; returns what went wrong.
+/// Checks a table and does the work that is due. Returns what went wrong.
 async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
     let Round { version, optimize_every, clean_log, oldest } = round;
     let (location, optimize_every) = (&upkeep.location.clone(), optimize_every.filter(|_| upkeep.joins));
@@ -63,7 +64,8 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
     let mut tell = |what: &str, e: Error| {
         wrong.push(format!("{}: {what}, and are tried again: {}", location.display(), e.message));
     };
-    // Not by the version's number: joining files takes versions, too, and a round may be left out.
+    // The number of the version alone does not decide, because compaction makes versions too, and a check can be left
+    // out.
     let (last, entries) = match upkeep.checkpoint {
         Some(last) => last,
         None => last_checkpoint(location).await,
@@ -79,7 +81,7 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
         if let Err(e) = written {
             tell("checkpoints of the log were not written", e);
         }
-        // After a checkpoint, which is what there must be before anything goes.
+        // After a checkpoint, because a checkpoint must exist before anything is removed.
         if upkeep.cleaned.is_none_or(|at| at.elapsed() >= CLEAN_EVERY)
             && let needed = oldest.await
             && needed > 0
@@ -90,7 +92,8 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
             }
         }
     }
-    // Counting opens the table: its whole log, and with each version would be most of what a quick query does.
+    // Counting opens the table and reads its whole log. If it were done for each version, it would be most of the work
+    // of a fast query.
     if let Some(every) = optimize_every.map(|n| n.max(2))
         && version >= upkeep.count_from
     {
@@ -99,19 +102,20 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
             .unwrap_or_else(|_| Err(Error::storage("it took longer than an hour")))
         {
             Ok(small) => upkeep.count_from = version + until_next_count(every, small),
-            Err(e) => tell("small files were not joined", e),
+            Err(e) => tell("small files were not compacted", e),
         }
     }
     wrong
 }
 
-/// How many versions may go by until small files are counted again, of which there are `small`: with one more by each, the one that makes
-/// them `every` is not missed, and there are few counts on the way.
+/// The number of versions until small files are counted again, if there are `small` now. If each version adds one, the
+/// version that reaches `every` is not missed, and there are few counts before it.
 fn until_next_count(every: usize, small: usize) -> u64 {
     every.saturating_sub(small).div_ceil(2).max(1) as u64
 }
 
-/// The version and the number of entries, as `_last_checkpoint` has them, which is a hint and may be wrong: then there is one more.
+/// The version and the number of entries in `_last_checkpoint`. This file is a hint and can be wrong; then one more
+/// checkpoint is written.
 async fn last_checkpoint(location: &Location) -> (u64, u64) {
     let hint = location.get("_delta_log/_last_checkpoint").await.ok().flatten();
     let hint = hint.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
@@ -119,14 +123,14 @@ async fn last_checkpoint(location: &Location) -> (u64, u64) {
     (number("version"), number("size"))
 }
 
-/// Takes away what the table's own retention (`delta.logRetentionDuration`) lets go of, but nothing that a kept epoch needs; and files that
-/// killed writers have left half written.
+/// Removes entries that the table's own retention (`delta.logRetentionDuration`) allows to remove, except those that a
+/// kept epoch needs. Also removes unfinished files of killed writers.
 async fn clean(location: &Location, version: u64, clean_log: Option<bool>, needed: u64, now: EventTime) -> Result<()> {
     location.sweep(LEFT_BEHIND).await?;
     let Some(table) = open(location).await? else { return Ok(()) };
     let state = table.snapshot().map_err(super::delta_error)?.snapshot();
     let property = state.metadata().configuration().get(super::CLEAN_LOG).map(|v| v.eq_ignore_ascii_case("true"));
-    // The table's word counts where there is one, unless this query is told not to.
+    // The property of the table decides, unless this query has an option of its own.
     if clean_log == Some(false) || !property.or(clean_log).unwrap_or(false) {
         return Ok(());
     }

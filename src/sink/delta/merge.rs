@@ -1,9 +1,9 @@
-//! Output mode update: rows take the place of those with the same keys.
+//! Output mode update: rows replace the rows with the same keys.
 //!
-//! What is sealed are keys and values, not files. A commit finds the data files that may hold one of the keys (by the
-//! statistics of the window's start, and by partition values), and writes their other rows anew together with the
-//! rows that are merged. Files whose windows are closed are not touched. deltalake's MERGE joins with the whole table and compares NULL
-//! keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
+//! Keys and values are sealed, not files. A commit finds the data files that can contain one of the keys, by the
+//! statistics of the start of the window and by partition values. It writes the other rows of these files again,
+//! together with the merged rows. Files whose windows are closed are not touched. deltalake's MERGE joins with the
+//! whole table and compares NULL keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
 use super::files::{FileWriter, partition_value};
 use super::fit::{find, fit, relaxed_schema};
@@ -21,17 +21,18 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use std::sync::Arc;
 
-/// The column that marks keys whose row is to go.
+/// The column that marks keys whose row is deleted.
 const DELETE: &str = "_bayou_delete";
 
-/// Rows to be merged, as they were staged: `merge_schema`.
+/// The rows to merge, in the form in which they were staged: `merge_schema`.
 #[derive(Clone)]
 pub struct Merge {
     pub keys: Vec<String>,
     pub rows: Vec<RecordBatch>,
 }
 
-/// The columns of staged rows: the mark, then the table's, all of which may be NULL where a row is to go.
+/// The columns of staged rows: the mark, then the columns of the table. If a row is deleted, the table's columns can be
+/// NULL.
 pub fn merge_schema(table: &Schema) -> SchemaRef {
     let mark = Arc::new(Field::new(DELETE, DataType::Boolean, false));
     let columns = table.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true)));
@@ -42,7 +43,7 @@ fn codec(schema: &Schema, keys: &[usize]) -> Result<KeyCodec> {
     KeyCodec::new(keys.iter().map(|k| schema.field(*k).data_type()))
 }
 
-/// The key of a table without keys: it has one row at most.
+/// The key of a table without keys. Such a table has at most one row.
 const ONE: &[u8] = &[];
 
 fn bytes(rows: &Option<arrow::row::Rows>, row: usize) -> &[u8] {
@@ -56,8 +57,8 @@ fn encode(codec: &KeyCodec, batch: &RecordBatch, keys: &[usize]) -> Result<Optio
     }
 }
 
-/// What an epoch stages: the rows that came out (of several with one key the last), and a mark for each key that changed and
-/// has no row any more. `keys` are columns of `schema`; `changed` has just those.
+/// The staged rows of an epoch: the emitted rows (of several with one key the last one), and a mark for each changed
+/// key that has no row any more. `keys` are columns of `schema`. `changed` has only the key columns.
 pub fn merge_rows(
     schema: &SchemaRef,
     keys: &[usize],
@@ -107,14 +108,14 @@ pub fn merge_rows(
     Ok(out)
 }
 
-/// The rows to be merged that are there, without those that mark a key whose row is to go, and without the mark.
+/// The existing rows to merge, without the marks for deleted rows, and without the mark column.
 pub fn present(staged: &RecordBatch) -> Result<RecordBatch> {
     let columns: Vec<usize> = (1..staged.num_columns()).collect();
     let there = arrow::compute::not(staged.column(0).as_boolean())?;
     Ok(filter_record_batch(staged, &there)?.project(&columns)?)
 }
 
-/// The same rows to be merged, with those in `refused` (places among `present`) marked as gone.
+/// The same rows to merge, with the rows in `refused` (places among `present`) marked as deleted.
 pub fn without(staged: &RecordBatch, refused: &[u32]) -> Result<RecordBatch> {
     let gone = staged.column(0).as_boolean();
     let mut place = 0;
@@ -130,7 +131,7 @@ pub fn without(staged: &RecordBatch, refused: &[u32]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(staged.schema(), columns)?)
 }
 
-/// Timestamps of a file's statistics are cut to milliseconds by some writers.
+/// Some writers cut the timestamps of a file's statistics to milliseconds.
 const SLACK: i64 = 1000;
 
 impl Merge {
@@ -153,17 +154,15 @@ struct DataFile {
 }
 
 impl Table {
-    /// Removes of the files that hold one of the keys, and adds of what takes their place.
+    /// The Remove actions of files that contain one of the keys, and the Add actions of the files that replace them.
     pub(super) async fn merge_actions(&self, merge: &Merge) -> Result<Vec<Action>> {
         let place = self.spec.location.display();
         let existing = self.arrow_schema()?;
-        // Rows were looked at before the seal; where one is to go only its keys are there.
+        // Rows were checked before the seal. For a deleted row, only the keys are set.
         let schema = relaxed_schema(&existing);
         let index = |k: &String| {
             let found = find(schema.fields(), k).and_then(|f| schema.index_of(f.name()).ok());
-            found.ok_or_else(|| {
-                Error::schema(format!("{place}: the column '{k}' that rows are merged by is not in the table"))
-            })
+            found.ok_or_else(|| Error::schema(format!("{place}: the key column '{k}' is not in the table")))
         };
         let keys: Vec<usize> = merge.keys.iter().map(index).collect::<Result<_>>()?;
         let codec = codec(&schema, &keys)?;
@@ -210,8 +209,8 @@ impl Table {
             }
             if view.deletion_vector_descriptor().is_some() {
                 return Err(Error::storage(format!(
-                    "{place}: rows of {} were deleted by a deletion vector, which output_mode=\"update\" does not read. Have Spark write the file \
-                     anew (REORG TABLE … APPLY (PURGE)), then run the query again.",
+                    "{place}: rows of {} were deleted by a deletion vector, which output_mode=\"update\" does not \
+                     read. Let Spark rewrite the file (REORG TABLE … APPLY (PURGE)), then run the query again.",
                     file.path
                 )));
             }
@@ -228,7 +227,7 @@ impl Table {
         Ok(actions)
     }
 
-    /// A file's rows without those whose key is merged; and whether there were any of those.
+    /// The rows of a file without those whose key is merged, and whether there were any of those.
     async fn rows_without(
         &self,
         file: &DataFile,
@@ -273,7 +272,7 @@ fn is_time(schema: &Schema, column: usize) -> bool {
     matches!(schema.field(column).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
 }
 
-/// The values of the first key, a time: with them files are told apart by their statistics.
+/// The values of the first key, a time. With them, files are selected by their statistics.
 struct Starts {
     name: String,
     values: Vec<i64>,
@@ -291,7 +290,7 @@ impl Starts {
         self.values.extend(column.iter().flatten());
     }
 
-    /// Whether a file may hold a row with one of the (sorted) values. Without statistics it may.
+    /// Whether a file can contain a row with one of the (sorted) values. Without statistics, it can.
     fn may_be_in(&self, stats: Option<String>) -> bool {
         let stats = stats.as_deref().and_then(|s| serde_json::from_str::<serde_json::Value>(s).ok());
         let of = |which: &str| stats.as_ref()?.get(which)?.get(&self.name);
@@ -307,7 +306,7 @@ impl Starts {
     }
 }
 
-/// The values of a key that the table is partitioned by.
+/// The values of a key that is a partition column.
 struct Folders {
     at: usize,
     name: String,
@@ -334,7 +333,7 @@ impl Folders {
         Ok(())
     }
 
-    /// By value, not by text: other writers spell times and numbers otherwise.
+    /// By value and not by text, because other writers spell times and numbers differently.
     fn may_hold(&self, file: &DataFile) -> Result<bool> {
         let Some(text) = file.partition.get(&self.name) else { return Ok(true) };
         let value = partition_value(text.as_deref(), &self.data_type, 1)?;
@@ -342,7 +341,8 @@ impl Folders {
     }
 }
 
-/// Rows in the table's columns: by name, NULL where they have none, partition values from the file's entry in the log.
+/// The rows in the columns of the table: by name, NULL for missing columns, partition values from the file's entry in
+/// the log.
 pub(super) fn conform(
     batch: &RecordBatch,
     schema: &SchemaRef,
@@ -376,7 +376,7 @@ mod tests {
         let day = 1_704_067_200_000_000;
         assert!(starts(&[day], false).may_be_in(file(0)));
         assert!(!starts(&[day - 2_000], false).may_be_in(file(1)));
-        // A NULL has no place between the bounds.
+        // NULL is not between the bounds.
         assert!(starts(&[day - 2_000], true).may_be_in(file(1)));
         assert!(!starts(&[day - 2_000], true).may_be_in(file(0)));
         assert!(starts(&[], true).may_be_in(None));

@@ -1,7 +1,7 @@
 //! Delta tables: create, stage data files, commit them exactly once.
 //!
-//! deltalake's own write operations are not used: they stage and commit in one call, retry without looking at `txn`, and
-//! report an error after a commit that is durable. See `docs/decisions/0004-deltalake-staged-commits.md`.
+//! deltalake's own write operations are not used, because they stage and commit in one call, retry without checking
+//! `txn`, and return an error after a durable commit. See `docs/decisions/0004-deltalake-staged-commits.md`.
 
 mod admission;
 mod check;
@@ -47,13 +47,13 @@ pub struct DeltaOptions {
     pub merge_schema: bool,
 }
 
-/// What a table is to be.
+/// The requested properties of a table.
 #[derive(Debug, Clone)]
 pub struct TableSpec {
     pub location: Location,
-    /// The stream's.
+    /// The schema of the stream.
     pub schema: SchemaRef,
-    /// That of a table that is made new: NOT NULL only where the user said so.
+    /// The schema of a new table: NOT NULL only for columns for which the user asked for it.
     pub declared: SchemaRef,
     pub partition_by: Vec<String>,
     pub mode: OutputMode,
@@ -61,7 +61,7 @@ pub struct TableSpec {
     pub keys: Vec<usize>,
     pub name: Option<String>,
     pub comment: Option<String>,
-    /// New columns may be added to a table that exists (`schema_mode="merge"`).
+    /// New columns can be added to an existing table (`schema_mode="merge"`).
     pub merge_schema: bool,
     pub clock: SharedClock,
 }
@@ -78,9 +78,9 @@ impl TableSpec {
             let name = field.name();
             if !is_name(name) {
                 return Err(Error::schema(format!(
-                    "{place}: '{name}' is not a column name that Delta takes (none of \" ,;{{}}()=\"). \
-                     Name it with AS, as in \"{} AS {}\".",
-                    // A name with parentheses is an expression's, which is typed as it is.
+                    "{place}: '{name}' is not a valid column name in Delta (none of \" ,;{{}}()=\"). Rename it with \
+                     AS, for example \"{} AS {}\".",
+                    // A name with parentheses is the text of an expression, and is shown as it was written.
                     if name.contains('(') { name.clone() } else { crate::expr::quoted(name) },
                     suggestion(name)
                 )));
@@ -105,7 +105,7 @@ impl TableSpec {
             check_partition(column, field.data_type()).map_err(|e| e.context(&place))?;
         }
         if !self.partition_by.is_empty() && self.partition_by.len() == self.schema.fields().len() {
-            return Err(Error::schema(format!("{place}: partition_by names every column; leave one out")));
+            return Err(Error::schema(format!("{place}: partition_by names every column. Leave one out.")));
         }
         Ok(())
     }
@@ -143,16 +143,18 @@ fn suggestion(name: &str) -> String {
     plain.trim_matches('_').replace("__", "_")
 }
 
-/// Types whose values a partition's entry in the log can say, such that all readers read them back.
+/// Types whose values can be written to the partition entry of the log in a form that all readers read back.
 fn check_partition(name: &str, t: &DataType) -> Result<()> {
     let instead = match t {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            format!("Partition by its text, as in hex(`{name}`) AS {}_hex", suggestion(name))
+            format!("Partition by its text, for example hex(`{name}`) AS {}_hex", suggestion(name))
         }
         DataType::Struct(_) => {
-            format!("Partition by one of its fields, selected as a column of its own, as in `{name}`.field AS field")
+            format!(
+                "Partition by one of its fields, selected as a separate column, for example `{name}`.field AS field"
+            )
         }
-        DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => "Partition by another column".into(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => "Partition by a different column".into(),
         _ => return Ok(()),
     };
     Err(Error::schema(format!(
@@ -164,15 +166,15 @@ fn check_partition(name: &str, t: &DataType) -> Result<()> {
 fn check_type(name: &str, t: &DataType) -> Result<()> {
     match t {
         DataType::Null => Err(Error::schema(format!(
-            "column '{name}' is always NULL and has no type. Give it one, as in CAST(NULL AS STRING) AS {name}."
+            "column '{name}' is always NULL and has no type. Give it one, for example CAST(NULL AS STRING) AS {name}."
         ))),
         DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 | DataType::Float16 => {
             Err(Error::schema(format!(
-                "column '{name}' has the type {t}, which Delta has not. CAST it to BIGINT or DOUBLE."
+                "column '{name}' has the type {t}, which Delta does not have. CAST it to BIGINT or DOUBLE."
             )))
         }
         DataType::Timestamp(_, None) => Err(Error::schema(format!(
-            "column '{name}' is a timestamp without time zone, which plain Delta has not. CAST it to TIMESTAMP."
+            "column '{name}' is a timestamp without time zone, which plain Delta does not have. CAST it to TIMESTAMP."
         ))),
         DataType::List(f) | DataType::LargeList(f) => check_type(&format!("{name}[]"), f.data_type()),
         DataType::Map(entries, _) => match entries.data_type() {
@@ -185,31 +187,31 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
         }
         DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => {
             Err(Error::schema(format!(
-                "column '{name}' has the type {t}, which Delta has not. CAST it to STRING or BIGINT."
+                "column '{name}' has the type {t}, which Delta does not have. CAST it to STRING or BIGINT."
             )))
         }
         _ => Ok(()),
     }
 }
 
-/// The table property by which bayou cleans the table's log.
+/// The table property that allows bayou to clean the log of the table.
 pub(crate) const CLEAN_LOG: &str = "bayou.cleanLog";
 
-/// So many versions are read one by one before a table is loaded anew.
+/// At most this many versions are read one by one. For more, the table is loaded again.
 const ANEW: u32 = 100;
 
-/// A table that exists, at the version last looked at.
+/// An existing table, at the version of the last check.
 pub struct Table {
-    /// The newest versions of the log, which the loaded table may be behind of.
+    /// The newest versions of the log. The loaded table can be older.
     tail: Tail,
-    /// How often the list of files was brought up to date since the table was loaded.
+    /// How often the list of files was updated since the table was loaded.
     advanced: u32,
     pub spec: TableSpec,
-    /// What a row must be, by the table's schema and properties at that version.
+    /// The requirements for a row by the schema and properties of that version.
     admission: Arc<Admission>,
-    /// The stream's columns in the table's spelling and types.
+    /// The columns of the stream in the spelling and types of the table.
     written: SchemaRef,
-    /// What users should know of how the stream goes into the table.
+    /// Notes for the user about how the stream fits the table.
     pub notes: Vec<String>,
     pub(crate) table: DeltaTable,
 }
@@ -220,7 +222,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// A commit or a checkpoint. What a writer that died has left beside them makes no table.
+/// A commit or a checkpoint. Other files of a writer that died do not make a table.
 fn is_log(name: &str) -> bool {
     let number = name.split('.').next().unwrap_or_default();
     number.len() == 20
@@ -247,17 +249,18 @@ pub(crate) async fn open(location: &Location) -> Result<Option<DeltaTable>> {
     }
 }
 
-/// The error of a log that can be read and not understood, with what to do about it.
+/// The error for a log that can be read but not understood, with the remedy.
 async fn damaged(location: &Location, e: Error) -> Error {
-    let out = "restore the file; or move the table away and start over with reset(confirm=True)";
+    let out = "restore the file, or move the table away and start over with reset(confirm=True)";
     let advice = if e.message.contains("Json error") {
         format!("A commit of the table's log is damaged, perhaps the newest one by a power cut: {out}")
     } else if ["Parquet error", "Arrow error", "Invalid Checkpoint"].iter().any(|text| e.message.contains(text)) {
         let names = location.list("_delta_log").await.unwrap_or_default();
         let newest = names.into_iter().filter(|n| n.contains(".checkpoint.")).max();
         format!(
-            "A checkpoint of the table's log is damaged or missing{}. Where every commit from version 0 on is still in _delta_log, move the \
-             checkpoints and _last_checkpoint away, and the log is read without them. Otherwise {out}",
+            "A checkpoint of the table's log is damaged or missing{}. If every commit from version 0 on still exists \
+             in _delta_log, move the checkpoints and _last_checkpoint away; the log is then read without them. \
+             Otherwise {out}",
             newest.map_or_else(String::new, |n| format!(", perhaps {n}"))
         )
     } else {
@@ -266,7 +269,7 @@ async fn damaged(location: &Location, e: Error) -> Error {
     Error::storage(format!("{}. {advice}.", e.message)).with_source(e)
 }
 
-/// Runs a deltalake call with a time limit and bayou's errors.
+/// Runs a deltalake call with a time limit and returns bayou's errors.
 pub(crate) async fn within<T>(
     location: &Location,
     doing: &str,
@@ -275,7 +278,7 @@ pub(crate) async fn within<T>(
     within_time(location.timeout(), location, doing, call).await
 }
 
-/// As `within`, for what makes many calls to the store, each of which has its own limit.
+/// Like `within`, for operations with many calls to the store, each of which has its own limit.
 pub(crate) async fn within_time<T>(
     most: Duration,
     location: &Location,
@@ -293,7 +296,8 @@ pub(crate) async fn within_time<T>(
     }
 }
 
-/// deltalake's error as ours; the kind by the chain of sources, for a failing put may arrive as a Parquet error.
+/// Converts deltalake's error. The chain of sources decides its kind, because a failed put can arrive as a Parquet
+/// error.
 pub(crate) fn delta_error(e: DeltaTableError) -> Error {
     let mut kind = Kind::Storage;
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&e);
@@ -306,18 +310,18 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
         source = s.source();
     }
     let text = e.to_string();
-    // With RUST_BACKTRACE set the kernel's errors bring theirs along.
+    // If RUST_BACKTRACE is set, the errors of the kernel contain a backtrace.
     let said = text.split("\n   0: ").next().unwrap_or_default().trim_end_matches("stack backtrace:").trim();
     Error::new(kind, explained(said)).with_source(e)
 }
 
-/// Commits that run no hooks: checkpoints and clean-up happen apart, where their failure hurts nobody.
+/// Commits do not run hooks. Checkpoints and clean-up run separately, where their failure has no effect on the commit.
 pub(crate) fn quiet() -> CommitProperties {
     CommitProperties::default().with_max_retries(0).with_create_checkpoint(false).with_cleanup_expired_logs(Some(false))
 }
 
 impl Table {
-    /// Opens the table, or makes it by a commit without data. Says whether it is new.
+    /// Opens the table, or creates it by a commit without data. Returns whether it is new.
     pub async fn ensure(spec: TableSpec) -> Result<(Self, bool)> {
         spec.check_columns()?;
         let mut created = false;
@@ -328,7 +332,8 @@ impl Table {
             created = true;
             refuse_foreign_files(&spec.location).await?;
             if let Err(e) = Self::create(&spec).await {
-                // Somebody else may have made it in the same moment; or the put landed all the same.
+                // Somebody else can have created it in the same moment. Or our put was written although it returned an
+                // error.
                 if open(&spec.location).await?.is_none() {
                     return Err(e);
                 }
@@ -348,7 +353,7 @@ impl Table {
             .with_log_store(spec.location.log_store())
             .with_columns(kernel.fields().cloned())
             .with_partition_columns(spec.partition_by.clone())
-            // Whether bayou cleans the table's log is the table's own property, which the user can change.
+            // Whether bayou cleans the log of the table is a property of the table, which the user can change.
             .with_raise_if_key_not_exists(false)
             .with_configuration([(CLEAN_LOG, Some("true"))])
             .with_commit_properties(quiet());
@@ -370,7 +375,8 @@ impl Table {
     }
 
     pub async fn refresh(&mut self) -> Result<()> {
-        // A fresh load, not an update: after RESTORE, recreation or clean-up by others an increment may mislead.
+        // Loads the table again instead of updating it, because after RESTORE, recreation or clean-up by others an
+        // update can be wrong.
         let mut table = DeltaTable::new(self.spec.location.log_store());
         within(&self.spec.location, "reloading the table", table.load()).await?;
         self.tail = Tail::new(table.version().unwrap_or_default());
@@ -388,7 +394,7 @@ impl Table {
     }
 }
 
-/// A table made around files that it does not name would take them for leftovers: VACUUM deletes those.
+/// A table created around files that it does not name would take them for leftovers, and VACUUM would delete them.
 async fn refuse_foreign_files(location: &Location) -> Result<()> {
     let names = location.list("").await?;
     let tables: Vec<&str> = names.iter().filter_map(|n| n.split_once("/_delta_log/")).map(|(t, _)| t).collect();
@@ -398,15 +404,15 @@ async fn refuse_foreign_files(location: &Location) -> Result<()> {
     let foreign = names.iter().find(|n| n.ends_with(".parquet") && !hidden(n) && !within_table(n));
     foreign.map_or(Ok(()), |file| {
         Err(Error::config(format!(
-            "{}: there are Parquet files ({file}) and no Delta table. One that is made around them would take them for leftovers, and VACUUM \
-             would delete them. Write to another folder; or make them a table first, with deltalake.convert_to_deltalake(\"…\"). Where \
-             _delta_log was lost, restore it.",
+            "{}: there are Parquet files ({file}) but no Delta table. A table created around them would take them \
+             for leftovers, and VACUUM would delete them. Write to a different folder. Or make them a table first, \
+             with deltalake.convert_to_deltalake(\"…\"). If _delta_log was lost, restore it.",
             location.display()
         )))
     })
 }
 
-/// An error of the store below deltalake or Parquet.
+/// The error of the store below an error of deltalake or Parquet.
 pub(crate) fn store_error(e: object_store::Error) -> Error {
     let kind = match e {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Auth,

@@ -1,4 +1,5 @@
-//! The table's columns against the stream's: which go into which, what the stream may not bring, and what `schema_mode="merge"` changes.
+//! Compares the columns of the table with those of the stream: how they fit, what is refused, and what
+//! `schema_mode="merge"` changes.
 
 use super::admission::{Admission, Check, fingerprint};
 use super::commit::waiting;
@@ -20,24 +21,24 @@ use deltalake::protocol::DeltaOperation;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// A change of the schema that loses a race is made on the newer one, so many times.
+/// A schema change that loses a race is repeated on the newer version, at most this many times.
 const ATTEMPTS: usize = 10;
 
-/// What the stream asks of the table's schema.
+/// The differences between the schema of the stream and that of the table.
 #[derive(Default)]
 struct Wanted {
     /// Columns of the stream that the table does not have.
     columns: Vec<FieldRef>,
     /// Columns that need new fields within them.
     wider: Vec<FieldRef>,
-    /// Columns that are NOT NULL in the table, and can be NULL in the stream.
+    /// Columns that are NOT NULL in the table and can be NULL in the stream.
     nullable: Vec<String>,
-    /// Columns that are NOT NULL in the table, and not in the stream.
+    /// Columns that are NOT NULL in the table and not in the stream.
     missing: Vec<String>,
 }
 
 impl Table {
-    /// A table that has just been loaded, with the stream's columns brought into line with it.
+    /// A table that has just been loaded, with its schema changed for the stream if necessary.
     pub(super) async fn reconciled(spec: TableSpec, table: DeltaTable) -> Result<Self> {
         let nothing = Admission::new("", &Schema::empty(), &Arc::new(Schema::empty()), &[], &[], String::new())?;
         let written = spec.schema.clone();
@@ -46,7 +47,7 @@ impl Table {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             this.check_usable()?;
-            // Worked out anew each time: the table may have moved.
+            // Computed again each time, because the table can have changed.
             let wanted = this.compare()?;
             if !this.spec.merge_schema || wanted.is_empty() {
                 this.learn()?;
@@ -56,11 +57,12 @@ impl Table {
             this.refresh().await?;
         }
         Err(last.unwrap_or_else(|| {
-            Error::storage(format!("{}: the table's columns change again and again", this.spec.location.display()))
+            Error::storage(format!("{}: the columns of the table keep changing", this.spec.location.display()))
         }))
     }
 
-    /// Takes in what the loaded version asks of rows, after its schema or properties have changed. Says whether they had.
+    /// Updates the requirements for rows after the schema or the properties of the table have changed. Returns whether
+    /// they differ.
     pub(super) fn learn(&mut self) -> Result<bool> {
         let now = self.state();
         if now == self.admission.fingerprint {
@@ -73,7 +75,10 @@ impl Table {
         let mut fields = vec![];
         for field in self.spec.schema.fields() {
             let Some(old) = find(existing.fields(), field.name()) else {
-                return Err(Error::schema(format!("{place}: the table has no column '{}' any more", field.name())));
+                return Err(Error::schema(format!(
+                    "{place}: the table does not have the column '{}' any more",
+                    field.name()
+                )));
             };
             fields.push(Field::new(old.name(), written_type(field.data_type(), old.data_type()), true));
         }
@@ -89,7 +94,7 @@ impl Table {
         Ok(true)
     }
 
-    /// The partition columns in the table's spelling.
+    /// The partition columns in the spelling of the table.
     pub(super) fn partition_columns(&self) -> Result<Vec<String>> {
         Ok(self.snapshot()?.metadata().partition_columns().to_vec())
     }
@@ -98,17 +103,17 @@ impl Table {
         self.snapshot().ok().and_then(|s| serde_json::to_value(s.metadata()).ok()).unwrap_or_default()
     }
 
-    /// The state of the table's demands that rows are looked at by.
+    /// Identifies the requirements against which rows are checked.
     pub fn fingerprint(&self) -> String {
         self.admission.fingerprint.clone()
     }
 
-    /// Rows in the stream's columns that the table does not take.
+    /// The rows, in the columns of the stream, that the table does not accept.
     pub fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
         self.admission.judge(rows)
     }
 
-    /// Data files of these rows, which no version names yet.
+    /// Data files of these rows. No version refers to them yet.
     pub async fn write(&self, rows: &[RecordBatch]) -> Result<Vec<WaitingFile>> {
         let mut writer = FileWriter::new(self.properties(self.written.clone())?);
         for batch in rows.iter().filter(|b| b.num_rows() > 0) {
@@ -117,7 +122,7 @@ impl Table {
         writer.close().await?.iter().map(waiting).collect()
     }
 
-    /// Tells the table's demands on rows from those of another version.
+    /// Identifies the table's requirements for rows in this version.
     fn state(&self) -> String {
         let metadata = self.metadata_json();
         let protocol = self.snapshot().ok().and_then(|s| serde_json::to_string(s.protocol()).ok()).unwrap_or_default();
@@ -131,7 +136,8 @@ impl Table {
         fingerprint(&[&text("schemaString"), &text("partitionColumns"), &properties.join("\n"), &protocol])
     }
 
-    /// What the stream needs of the table. An error where it does not fit, or would only with `schema_mode="merge"`.
+    /// What the stream needs of the table. An error if the stream does not fit, or fits only with
+    /// `schema_mode="merge"`.
     fn compare(&self) -> Result<Wanted> {
         let place = self.spec.location.display();
         let existing = self.arrow_schema()?;
@@ -166,20 +172,20 @@ impl Table {
         }
         if let Some(name) = wanted.missing.first() {
             return Err(Error::schema(format!(
-                "{place}: the table's column '{name}' is NOT NULL, and the stream does not have it. Add it to the stream, or say \
-                 schema_mode=\"merge\" to make the column nullable."
+                "{place}: the table's column '{name}' is NOT NULL, and the stream does not have it. Add it to the \
+                 stream, or use schema_mode=\"merge\" to make the column nullable."
             )));
         }
         let names: Vec<&str> = wanted.columns.iter().map(|f| f.name().as_str()).collect();
         if !names.is_empty() {
             return Err(Error::schema(format!(
-                "{place}: the stream has new columns {names:?}. Say schema_mode=\"merge\" to add them to the table."
+                "{place}: the stream has new columns {names:?}. To add them to the table, use schema_mode=\"merge\"."
             )));
         }
         if let Some(field) = wanted.wider.first() {
             return Err(Error::schema(format!(
-                "{place}: the stream's column '{}' has fields that the table's does not have: it is {} in the stream. Say \
-                 schema_mode=\"merge\" to add them to the table.",
+                "{place}: the stream's column '{}' has fields that the table's column does not have: it is {} in the \
+                 stream. To add them to the table, use schema_mode=\"merge\".",
                 field.name(),
                 type_to_ddl(field.data_type())
             )));
@@ -191,16 +197,17 @@ impl Table {
         let (name, place) = (field.name(), self.spec.location.display());
         let (theirs, ours) = (type_to_ddl(old.data_type()), type_to_ddl(field.data_type()));
         let way = match old.data_type().is_nested() || field.data_type().is_nested() {
-            true => format!("Read it as the table has it, with schema=\"… {name} {theirs}\""),
-            false => format!("Convert it, as in with_columns(\"CAST(`{name}` AS {theirs}) AS `{name}`\")"),
+            true => format!("Read it with the type of the table: schema=\"… {name} {theirs}\""),
+            false => format!("Convert it with with_columns(\"CAST(`{name}` AS {theirs}) AS `{name}`\")"),
         };
         Error::schema(format!(
-            "{place}: column '{}' is {theirs} in the table and {ours} in the stream. {way}; or write to another table.",
+            "{place}: column '{}' is {theirs} in the table and {ours} in the stream. {way}. Or write to a different table.",
             old.name()
         ))
     }
 
-    /// Changes the table's schema by a commit of its own: new columns and fields at the end, and NOT NULL taken off where the stream needs it.
+    /// Changes the schema of the table by a commit of its own: new columns and fields at the end, and NOT NULL removed
+    /// where the stream needs it.
     async fn merge_schema(&self, wanted: &Wanted) -> Result<()> {
         let place = self.spec.location.display();
         let failed = |e: &dyn std::fmt::Display| Error::schema(format!("{place}: merging the columns: {e}"));
@@ -254,7 +261,7 @@ impl Wanted {
     }
 }
 
-/// A column as Delta's schema has it. Rows that are there already have no value for it.
+/// A column in Delta's schema. Existing rows do not have a value for it.
 fn field_json(field: &Field) -> Result<Value> {
     let field = Field::new(field.name(), relaxed(field.data_type()), true);
     let kernel: StructType = (&Schema::new(vec![field])).try_into_kernel()?;
@@ -312,7 +319,7 @@ fn merge_type(t: &mut Value, stream: &DataType) -> Result<()> {
     Ok(())
 }
 
-/// The constraints among the table's properties and columns, or what stands against writing it.
+/// The constraints in the table's properties and columns, or the reason why it cannot be written.
 pub(super) fn checks(metadata: &Value) -> Vec<Check> {
     let mut out = vec![];
     let configuration = metadata.get("configuration").and_then(Value::as_object);

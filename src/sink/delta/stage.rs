@@ -1,4 +1,4 @@
-//! Staging: an epoch's rows become data files in the table's folder that no version names yet.
+//! Staging: the rows of an epoch become data files in the folder of the table. No version refers to them yet.
 
 use super::commit::waiting;
 use super::files::{FileWriter, Properties};
@@ -158,7 +158,7 @@ impl Part for Merging {
     }
 }
 
-/// A stream's rows in the columns that are written, which stand in the same order.
+/// The rows of a stream in the written columns, which have the same order.
 pub(super) fn in_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
     let columns = rows.columns().iter().zip(schema.fields()).map(|(c, f)| fit(c, f.data_type()));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));

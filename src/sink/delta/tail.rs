@@ -1,5 +1,6 @@
-//! The end of a table's log. What a commit needs to know (the version, our own transaction, what the table asks of rows) is kept from what was
-//! read and written, and only newer commits are read, each by its name: a commit costs the same however long the log is.
+//! The end of a table's log. A commit needs the version, our own transaction, and the table's requirements for rows.
+//! These are remembered from what was read and written, and only newer commits are read, each by its name. So the cost
+//! of a commit does not depend on the length of the log.
 
 use super::check::Entry;
 use super::{Table, within};
@@ -11,16 +12,16 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 
-/// So many entries are kept for those who ask what others did since.
+/// This many entries are kept, to find out what others did since.
 const KEPT: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Tail {
-    /// The newest version that has been read, or written by us.
+    /// The newest version that was read, or written by us.
     pub version: u64,
-    /// Tells that version's commit from another one of the same number; None: not looked at yet.
+    /// Distinguishes the commit of that version from a different one with the same number. None: not checked yet.
     mark: Option<[u8; 32]>,
-    /// By application id, as of that version; None: the table has none.
+    /// By application id, in that version. None: the table does not have one.
     txns: HashMap<String, Option<i64>>,
     entries: BTreeMap<u64, Entry>,
 }
@@ -52,12 +53,13 @@ impl Tail {
 }
 
 impl Table {
-    /// Moves to the newest version by reading only the commits since. After a change of the table itself, and where the newest commit that
-    /// was known is gone or another one, everything is read anew.
+    /// Advances to the newest version by reading only the commits since. Everything is read again after a change of the
+    /// table itself, and if the newest known commit is gone or different.
     pub async fn advance(&mut self) -> Result<()> {
         let location = self.spec.location.clone();
         let (known, newer) = (commit_name(self.tail.version), commit_name(self.tail.version + 1));
-        // Also in a table without news: it may have been taken away, or made anew, and have as many versions again by now.
+        // Also if the table has no new versions: it can have been deleted, or recreated with as many versions as
+        // before.
         let (there, next) = (location.get(&known), location.get(&newer));
         let (there, mut next) = match futures::future::try_join(there, next).await {
             Ok(found) => found,
@@ -69,7 +71,7 @@ impl Table {
         }
         while let Some(bytes) = next {
             let entry = Entry::parse(&bytes);
-            // A commit that is empty or cut off is for those to judge who read the whole log.
+            // For an empty or truncated commit, the code that reads the whole log decides.
             if entry.is_new_table || entry.is_damaged {
                 return self.refresh().await;
             }
@@ -79,7 +81,7 @@ impl Table {
         Ok(())
     }
 
-    /// The newest epoch that `app` has committed to this table, at the version last looked at.
+    /// The newest epoch that `app` has committed to this table, in the version of the last check.
     pub async fn transaction(&self, app: &str) -> Result<Option<i64>> {
         if let Some(known) = self.tail.txns.get(app) {
             return Ok(*known);
@@ -89,14 +91,14 @@ impl Table {
         within(&self.spec.location, "reading the table's txn", reading).await
     }
 
-    /// As `transaction`, and kept for the next time.
+    /// Like `transaction`, and remembered for the next time.
     pub(super) async fn know_transaction(&mut self, app: &str) -> Result<Option<i64>> {
         let found = self.transaction(app).await?;
         self.tail.txns.insert(app.to_string(), found);
         Ok(found)
     }
 
-    /// What a version's commit did; None where its entry is not in the log any more.
+    /// What the commit of a version did. None if its entry is not in the log any more.
     pub(super) async fn entry(&self, version: u64) -> Result<Option<Entry>> {
         if let Some(entry) = self.tail.entries.get(&version) {
             return Ok(Some(entry.clone()));
@@ -105,12 +107,13 @@ impl Table {
         Ok(bytes.map(|bytes| Entry::parse(&bytes)))
     }
 
-    /// The list of files, at the version last looked at: for those who take files out.
+    /// The list of files in the version of the last check, for operations that remove files.
     pub(super) async fn load_files(&mut self) -> Result<()> {
         if self.table.version() == Some(self.tail.version) {
             return Ok(());
         }
-        // Each update leaves some kilobytes of its own in the snapshot; from time to time it is read anew, from the last checkpoint on.
+        // Each update leaves some kilobytes in the snapshot. So from time to time it is read again, starting at the
+        // last checkpoint.
         self.advanced += 1;
         let version = self.tail.version;
         let updated = match self.advanced >= super::ANEW {
@@ -123,12 +126,15 @@ impl Table {
             self.refresh().await?;
         }
         if self.table.version() != Some(version) {
-            return Err(Error::storage(format!("{}: others commit at this moment", self.spec.location.display())));
+            return Err(Error::storage(format!(
+                "{}: others are committing at the moment",
+                self.spec.location.display()
+            )));
         }
         Ok(())
     }
 
-    /// Writes the commit after the version last looked at, unless somebody else has.
+    /// Writes the commit after the version of the last check, unless somebody else has written it.
     pub(super) async fn put_commit(
         &mut self,
         actions: &[Action],
@@ -147,7 +153,7 @@ impl Table {
             "isBlindAppend": blind,
             "engineInfo": concat!("bayou/", env!("CARGO_PKG_VERSION")),
         });
-        // A put that failed may have landed all the same: this tells ours.
+        // A put that failed can have been written all the same. The nonce identifies ours.
         let mark = uuid::Uuid::new_v4().to_string();
         info["txnId"] = mark.clone().into();
         if !nonce.is_empty() {
@@ -170,9 +176,7 @@ impl Table {
                     _ if ours => {}
                     Err(e) if !matches!(found, Ok(Some(_))) => return Err(e),
                     _ => {
-                        return Err(Error::storage(format!(
-                            "somebody else has committed version {version} at this moment"
-                        )));
+                        return Err(Error::storage(format!("somebody else has just committed version {version}")));
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Who has written a table: the transactions in its log, and commits of rows that no query of bayou's made.
+//! Finds who has written a table: the transactions in its log, and commits of rows that no query of bayou made.
 
 use super::check::Entry;
 use super::{Table, within};
@@ -12,7 +12,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 impl Table {
-    /// Whether the table has any rows at the version last looked at.
+    /// Whether the table has any rows in the version of the last check.
     pub(super) async fn any_rows(&self) -> Result<bool> {
         let state = self.snapshot()?;
         let log = self.table.log_store();
@@ -21,7 +21,7 @@ impl Table {
     }
 }
 
-/// Reads the whole log that is there: for a first run, and before a table is emptied.
+/// Reads the whole existing log: for a first run, and before a table is emptied.
 pub(super) async fn writers(location: &Location) -> Result<Writers> {
     let mut out = Writers::default();
     let names = location.list("_delta_log").await?;
@@ -44,7 +44,7 @@ pub(super) async fn writers(location: &Location) -> Result<Writers> {
     Ok(out)
 }
 
-/// The application ids in a checkpoint of the log; of its columns only that one is read.
+/// The application ids in a checkpoint of the log. Only that column is read.
 fn apps_of(file: Bytes) -> std::result::Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let Some(txn) = builder.schema().fields().iter().position(|f| f.name() == "txn") else { return Ok(vec![]) };

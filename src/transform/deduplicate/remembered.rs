@@ -1,4 +1,4 @@
-//! The kept rows' keys and times, as long as they matter.
+//! The keys and times of kept rows, as long as they are needed.
 
 use super::super::keys::KeyTable;
 use crate::Result;
@@ -7,22 +7,22 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Fewer dead keys than this are not worth making the table anew.
+/// For fewer dead keys than this, the table is not rebuilt.
 const FEW: usize = if cfg!(test) { 8 } else { 1024 };
 
-/// A key that was kept may be kept again once the time between is more than `within`. So it has at most one time in each bucket
-/// of `within` + 1 µs, and what may make a row a duplicate lies in the row's bucket or beside it: three look-ups, however many
-/// times the key has.
+/// A key can be kept again when the distance in time is more than `within`. So it has at most one time in each bucket
+/// of `within` + 1 µs. A time that makes a row a duplicate is in the row's bucket or in one of the two neighbours. So
+/// three look-ups are enough, for any number of times of a key.
 ///
-/// About 60 bytes for each, and the key's own.
+/// Each entry needs about 60 bytes and the bytes of the key.
 pub(super) struct Remembered {
     within: Duration,
     within_us: i64,
     bucket_us: i64,
     keys: KeyTable,
-    /// By the numbers of `keys`.
+    /// Indexed by the numbers of `keys`.
     times: Vec<EventTime>,
-    /// Those that are alive, the earliest first.
+    /// The live entries, earliest first.
     queue: BinaryHeap<Reverse<(EventTime, u32)>>,
 }
 
@@ -47,7 +47,7 @@ impl Remembered {
         time.0.div_euclid(self.bucket_us)
     }
 
-    /// Whether a row with this key at this time is a duplicate.
+    /// Whether a row with this key and this time is a duplicate.
     pub fn holds(&self, key: &[u8], time: EventTime) -> bool {
         if self.queue.is_empty() {
             return false;
@@ -60,10 +60,10 @@ impl Remembered {
         })
     }
 
-    /// Remembers a row that is no duplicate.
+    /// Remembers a row that is not a duplicate.
     pub fn insert(&mut self, key: &[u8], time: EventTime) -> Result<()> {
         let (id, new) = self.keys.intern(key, self.bucket(time))?;
-        // An old one is this very row, read from two files of state.
+        // The existing entry is the same row, read from two state files.
         if new {
             self.times.push(time);
             self.queue.push(Reverse((time, id)));
@@ -71,7 +71,7 @@ impl Remembered {
         Ok(())
     }
 
-    /// Whether no row that is still to come can duplicate one with this time.
+    /// Whether no row that can still arrive is a duplicate of a row with this time.
     pub fn is_over(&self, time: EventTime, watermark: Option<Watermark>) -> bool {
         watermark.is_some_and(|w| time.plus(self.within) < w)
     }

@@ -4,7 +4,7 @@ use crate::position::Offset;
 use rand::RngExt;
 use std::collections::BTreeSet;
 
-/// By the definition, over all rows that were ever kept.
+/// Computed from the definition, over all rows that were ever kept.
 #[derive(Default)]
 struct Oracle {
     kept: Vec<(Vec<String>, i64)>,
@@ -135,7 +135,7 @@ fn of_rows_of_one_message_the_same_is_kept_whatever_their_order() {
 #[test]
 fn keys_that_are_none_are_refused_with_the_way_out() {
     let none = Deduplicator::new(DeduplicateSpec { keys: vec![], ..spec(&["k"], 1) }).err().unwrap();
-    assert!(none.message.contains("name at least one column"), "{none}");
+    assert!(none.message.contains("Name at least one column"), "{none}");
     let time = Deduplicator::new(DeduplicateSpec { time: 3, ..spec(&["k"], 1) }).err().unwrap();
     assert!(time.message.contains("CAST(`s` AS TIMESTAMP)"), "{time}");
 }

@@ -1,4 +1,4 @@
-//! One side's rows: columns in chunks, found by key and time, forgotten by time.
+//! The rows of one side: columns in chunks. Rows are found by key and time, and forgotten by time.
 
 use super::super::keys::{KeyTable, number};
 use crate::time::{EventTime, Watermark};
@@ -9,16 +9,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Fewer dead rows than this are not worth copying the others.
+/// For fewer dead rows than this, the live rows are not copied.
 const FEW: usize = if cfg!(test) { 8 } else { 1024 };
 
 #[derive(Clone, Copy)]
 struct Row {
     time: EventTime,
     id: i64,
-    /// Its number in `keys`; NONE for a row whose keys have a NULL.
+    /// The number of its key in `keys`. NONE for a row with NULL in its keys.
     key: u32,
-    /// The row before it with the same key and bucket.
+    /// The previous row with the same key and bucket.
     next: u32,
     chunk: u32,
     at: u32,
@@ -28,29 +28,30 @@ struct Row {
 
 struct Chunk {
     columns: Vec<ArrayRef>,
-    /// Its rows are `rows[first..]`, up to the first of the next chunk.
+    /// The rows of the chunk are `rows[first..]`, up to the first row of the next chunk.
     first: usize,
     alive: usize,
     bytes: usize,
 }
 
-/// Rows are numbered in the order in which they came, and so are their ids. A number stays the same until `settle`.
+/// Rows are numbered in the order in which they arrived, and their ids have the same order. A number stays the same
+/// until `settle`.
 pub(super) struct Side {
-    /// One more than what the other side's ranges span, so that a range touches two buckets at most.
+    /// One more than the length of the other side's ranges, so that a range touches at most two buckets.
     bucket_us: i64,
-    /// A row matches nothing that is still to come once its time and this are below the watermark.
+    /// A row cannot match a row that still arrives when its time plus this is below the watermark.
     reach: Duration,
     width: usize,
-    /// Rows in a chunk, at most, once the epoch has ended.
+    /// The most rows in a chunk after the end of the epoch.
     chunk_rows: usize,
     rows: Vec<Row>,
     chunks: Vec<Chunk>,
     keys: KeyTable,
-    /// By key and bucket, the newest row.
+    /// The newest row for each key and bucket.
     heads: Vec<u32>,
-    /// Rows that are alive, the earliest first.
+    /// The live rows, earliest first.
     queue: BinaryHeap<Reverse<(EventTime, u32)>>,
-    /// What this epoch added begins here.
+    /// The first row that this epoch has added.
     epoch_row: usize,
     epoch_chunk: usize,
     /// Rows of earlier epochs that matched first in this one.
@@ -58,7 +59,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// `range_us` is what the ranges span from their first to their last time; `width` is the number of columns.
+    /// `range_us` is the length of the ranges, from their first to their last time. `width` is the number of columns.
     pub fn new(range_us: i64, reach: Duration, width: usize, chunk_rows: usize) -> Self {
         Self {
             bucket_us: range_us.saturating_add(1),
@@ -92,14 +93,14 @@ impl Side {
         time.0.div_euclid(self.bucket_us)
     }
 
-    /// Columns whose rows are inserted next.
+    /// The columns whose rows are inserted next.
     pub fn add_chunk(&mut self, columns: Vec<ArrayRef>) -> Result<u32> {
         let n = number(self.chunks.len())?;
         self.chunks.push(Chunk::new(columns, self.rows.len()));
         Ok(n)
     }
 
-    /// A row at `place` (chunk, row in it).
+    /// Inserts the row at `place` (chunk, row in the chunk).
     pub fn insert(
         &mut self,
         place: (u32, u32),
@@ -111,8 +112,8 @@ impl Side {
         let n = number(self.rows.len())?;
         if self.rows.last().is_some_and(|last| last.id >= id) {
             return Err(Error::storage(
-                "a state file of a join of two streams has its rows in another order than they were written in; it is damaged. \
-                 Start over with reset(confirm=True).",
+                "a state file of a join of two streams is damaged: its rows are not in the order in which they were \
+                 written. Start over with reset(confirm=True).",
             ));
         }
         let (key, next) = match key {
@@ -132,7 +133,7 @@ impl Side {
         Ok(n)
     }
 
-    /// The rows with that key whose time lies in the range, its ends included.
+    /// The rows with this key whose time is in the range, including its ends.
     pub fn find(&self, key: &[u8], (from, to): (EventTime, EventTime), found: &mut Vec<u32>) {
         if self.queue.is_empty() {
             return;
@@ -156,7 +157,7 @@ impl Side {
         }
     }
 
-    /// Marks from a file. A row that is not here is forgotten already, or of the other side.
+    /// Applies marks from a file. A row that is not here is forgotten already, or belongs to the other side.
     pub fn mark_id(&mut self, id: i64) {
         if let Ok(row) = self.rows.binary_search_by_key(&id, |row| row.id) {
             self.rows[row].matched = true;
@@ -167,8 +168,8 @@ impl Side {
         watermark.is_some_and(|w| time.plus(self.reach) < w)
     }
 
-    /// Forgets the rows that match nothing that is still to come, and gives those that never matched. They can be gathered until
-    /// `settle`.
+    /// Forgets the rows that cannot match a row that still arrives. Returns those that never matched; they can be
+    /// gathered until `settle`.
     pub fn close(&mut self, watermark: Option<Watermark>) -> Vec<u32> {
         let mut unmatched = vec![];
         while let Some(Reverse((time, n))) = self.queue.peek().copied() {
@@ -186,7 +187,8 @@ impl Side {
         unmatched
     }
 
-    /// Whether `close` would give any row. Looks only at those that it would forget: in a heap, they are its top.
+    /// Whether `close` would return any row. It checks only the rows that `close` would forget, which are the top of a
+    /// heap.
     pub fn would_close(&self, watermark: Option<Watermark>) -> bool {
         let heap = self.queue.as_slice();
         let mut open = vec![0];
@@ -202,7 +204,7 @@ impl Side {
         false
     }
 
-    /// Rows that this epoch added and that are alive.
+    /// The live rows that this epoch added.
     pub fn added(&self) -> Vec<u32> {
         self.alive_from(self.epoch_row)
     }
@@ -213,7 +215,7 @@ impl Side {
         (first..self.rows.len()).filter(|i| self.rows[*i].alive).map(|i| i as u32).collect()
     }
 
-    /// Ids and times of rows of earlier epochs that matched first in this one and are alive.
+    /// The ids and times of live rows of earlier epochs that matched first in this epoch.
     pub fn marked(&self) -> impl Iterator<Item = (i64, EventTime)> {
         self.marked.iter().map(|n| &self.rows[*n as usize]).filter(|r| r.alive).map(|r| (r.id, r.time))
     }
@@ -227,7 +229,7 @@ impl Side {
     pub fn is_matched(&self, row: u32) -> bool {
         self.rows[row as usize].matched
     }
-    /// Nothing for a row whose keys have a NULL.
+    /// Does nothing for a row with NULL in its keys.
     pub fn key(&self, row: u32) -> Option<&[u8]> {
         let key = self.rows[row as usize].key;
         (key != KeyTable::NONE).then(|| self.keys.key(key))
@@ -254,7 +256,7 @@ impl Side {
         (0..self.width).map(column).collect()
     }
 
-    /// Ends the epoch: numbers may change, and dead rows are let go of.
+    /// Ends the epoch. Numbers can change, and dead rows are removed.
     pub fn settle(&mut self) -> Result<()> {
         self.marked.clear();
         let dead = self.rows.len() - self.queue.len();
@@ -271,7 +273,7 @@ impl Side {
         Ok(())
     }
 
-    /// Copies the rows that are alive: rows, keys and columns of the dead go.
+    /// Copies the live rows. The rows, keys and columns of dead ones are removed.
     fn compact(&mut self) -> Result<()> {
         let mut new = Self::new(self.bucket_us - 1, self.reach, self.width, self.chunk_rows);
         for part in self.alive().chunks(self.chunk_rows) {
@@ -285,8 +287,9 @@ impl Side {
         Ok(())
     }
 
-    /// Makes larger chunks of this epoch's small ones, and of earlier ones that are no larger than what would join them: so
-    /// a row is copied a few times in its life, and a stream that brings ten rows an epoch does not end up with a chunk for each.
+    /// Makes larger chunks from the small chunks of this epoch, and from earlier chunks that are not larger than the
+    /// chunks added to them. So a row is copied only a few times, and a stream with ten rows in each epoch does not end
+    /// up with a chunk for each epoch.
     fn coalesce(&mut self) -> Result<()> {
         let mut from = self.epoch_chunk;
         let mut total: usize = self.chunks[from..].iter().map(|c| c.alive).sum();

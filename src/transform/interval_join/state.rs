@@ -1,6 +1,7 @@
-//! What a join of two streams writes: rows of both sides in one schema, and marks.
+//! The state files of a join of two streams: rows of both sides in one schema, and marks.
 //!
-//! `_side` 0 is a left row, 1 a right one; 2 is a mark, which says that the row with that `_id`, written before, has matched.
+//! `_side` is 0 for a left row, 1 for a right row, and 2 for a mark. A mark says that the earlier written row with that
+//! `_id` has matched.
 
 use super::side::Side;
 use super::{IntervalJoinSpec, LEFT};
@@ -17,16 +18,16 @@ const MARK: i8 = 2;
 /// `_side`, `_id`, `_matched`, `_time`.
 const OWN: usize = 4;
 
-/// Where what stands in a state row.
+/// The places of values in a state row.
 pub(super) struct Layout {
     schema: SchemaRef,
     left: SchemaRef,
     right_columns: usize,
-    /// The column of each right key: a kept one where it is that, else one behind them.
+    /// The column of each right key: a kept column, or an added one after the kept columns.
     right_keys: Vec<usize>,
 }
 
-/// Rows of one side, as they were written.
+/// The written rows of one side.
 pub(super) struct ReadRows {
     pub ids: Vec<i64>,
     pub times: Vec<i64>,
@@ -83,7 +84,7 @@ impl Layout {
         OWN + self.left.fields().len()
     }
 
-    /// State rows of some rows of a side.
+    /// The state rows for some rows of a side.
     pub fn rows(&self, input: usize, side: &Side, rows: &[u32], codec: &KeyCodec) -> Result<RecordBatch> {
         if rows.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
@@ -100,7 +101,7 @@ impl Layout {
         for (i, column) in side.gather(rows)?.into_iter().enumerate() {
             columns[first + i] = Some(column);
         }
-        // Left keys can be computed from the left columns, which are all here.
+        // Left keys can be computed from the left columns, which are all kept.
         if input != LEFT && self.right_keys.iter().any(|place| columns[*place].is_none()) {
             let keys = codec.decode(rows.iter().filter_map(|n| side.key(*n)))?;
             for (place, key) in self.right_keys.iter().zip(keys) {
@@ -110,7 +111,8 @@ impl Layout {
         self.fill(columns, rows.len())
     }
 
-    /// State rows that say which rows have matched, and when those were, so that it is known until when the mark is needed.
+    /// State rows that say which rows have matched. They contain the times of these rows, so that it is known how long
+    /// the mark is needed.
     pub fn marks(&self, marks: &[(i64, EventTime)]) -> Result<RecordBatch> {
         let times: TimestampMicrosecondArray = marks.iter().map(|(_, time)| Some(time.0)).collect();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
@@ -121,7 +123,7 @@ impl Layout {
         self.fill(columns, marks.len())
     }
 
-    /// The latest time of a left row, of a right one and of a mark; nothing for what is no state of ours.
+    /// The latest time of a left row, of a right row and of a mark. Nothing if the batch is not such a state.
     pub fn latest(&self, state: &RecordBatch) -> Option<[Option<EventTime>; 3]> {
         let sides = state.column(0).as_primitive_opt::<Int8Type>()?;
         let times = state.column(3).as_primitive_opt::<TimestampMicrosecondType>()?;
@@ -156,7 +158,7 @@ impl Layout {
             LEFT => {
                 let columns: Vec<ArrayRef> = (OWN..self.first_right()).map(column).collect();
                 let rows = RecordBatch::try_new(self.left.clone(), columns.clone())
-                    .map_err(|e| damaged("left columns that are not what they were").with_source(e))?;
+                    .map_err(|e| damaged("left columns that have changed").with_source(e))?;
                 let keys = left_keys.iter().map(|k| k.evaluate(&rows)).collect::<Result<_>>();
                 (columns, keys.map_err(|e| damaged("left keys that cannot be computed").with_source(e))?)
             }
@@ -183,7 +185,7 @@ impl Layout {
 
     fn part(&self, state: &RecordBatch, side: i8) -> Result<RecordBatch> {
         if state.num_columns() != self.schema.fields().len() {
-            return Err(damaged("its columns are others"));
+            return Err(damaged("its columns differ"));
         }
         let sides = state.column(0).as_primitive_opt::<Int8Type>().ok_or_else(|| damaged("no sides"))?;
         let mask: BooleanArray = sides.iter().map(|s| Some(s == Some(side))).collect();

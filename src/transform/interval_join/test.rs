@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Rows of both sides, and the watermark with which each epoch began; the last one is where the stream stands.
+/// Rows of both sides, and the watermark with which each epoch began. The last one is the current watermark.
 struct Oracle {
     rows: [Vec<Row>; 2],
     watermarks: Vec<Option<Watermark>>,
@@ -17,7 +17,7 @@ struct Oracle {
     after: i64,
 }
 
-/// By (left, right) row, how often.
+/// For each (left, right) row, how often the pair was emitted.
 type Pairs = BTreeMap<(i32, Option<i32>), usize>;
 
 impl Oracle {
@@ -41,7 +41,7 @@ impl Oracle {
             && rt >= lt.saturating_sub(self.before)
             && rt <= lt.saturating_add(self.after)
     }
-    /// Whether it matches a row of an epoch up to `until`.
+    /// Whether the row matches a row of an epoch up to `until`.
     fn matched(&self, side: usize, row: &Row, until: usize) -> bool {
         let others = self.rows[1 - side].iter().filter(|r| r.epoch <= until);
         others.into_iter().any(|other| if side == LEFT { self.match_of(row, other) } else { self.match_of(other, row) })
@@ -54,7 +54,7 @@ impl Oracle {
     fn waits(&self, side: usize, row: &Row) -> bool {
         !self.has_null(side, row) || side == LEFT && self.how == JoinKind::Left
     }
-    /// Whether this is the epoch in which the row is forgotten.
+    /// Whether the row is forgotten in this epoch.
     fn forgotten_in(&self, side: usize, row: &Row, epoch: usize) -> bool {
         let first = (row.epoch..)
             .find(|e| !self.waits(side, row) || *e > epoch || self.is_over(side, row, self.watermarks[e + 1]));
@@ -63,7 +63,7 @@ impl Oracle {
     fn participants(&self, side: usize) -> impl Iterator<Item = &Row> {
         self.rows[side].iter().filter(move |row| self.takes_part(side, row))
     }
-    /// What an epoch hands out: a row counts as unmatched only if no row of the whole stream ever matches it.
+    /// The rows that an epoch emits. A row counts as unmatched only if no row of the whole stream ever matches it.
     fn epoch(&self, epoch: usize) -> (Pairs, [u64; 2]) {
         let mut pairs = Pairs::new();
         for l in self.participants(LEFT) {
@@ -86,7 +86,7 @@ impl Oracle {
         }
         (pairs, unmatched)
     }
-    /// Rows that are remembered after an epoch, and whether one of them would be handed out at `watermark`.
+    /// The rows that are remembered after an epoch, and whether one of them would be emitted at `watermark`.
     fn remembered(&self, epoch: usize, watermark: Option<Watermark>) -> (usize, bool) {
         let (mut count, mut emits) = (0, false);
         for side in [LEFT, RIGHT] {
@@ -118,7 +118,8 @@ fn spec(rng: &mut Rng, on: &[(&str, &str)], how: JoinKind, before: i64, after: i
         .collect();
     let (mut right_columns, full) = join_schema(&left, &right, &on, how, "_right").unwrap();
     let mut fields = full.fields().to_vec();
-    // Without some columns, perhaps without that of the key or of the time: those are needed within all the same.
+    // Without some columns, possibly without the columns of the key or of the time. The join needs those inside all the
+    // same.
     while right_columns.len() > 1 && rng.random_bool(0.3) {
         let gone = rng.random_range(1..right_columns.len());
         right_columns.remove(gone);
@@ -140,7 +141,7 @@ fn spec(rng: &mut Rng, on: &[(&str, &str)], how: JoinKind, before: i64, after: i
     }
 }
 
-/// Every value of a row that came out is the one that it had.
+/// Every value of an emitted row is the original one.
 fn check_values(spec: &IntervalJoinSpec, out: &RecordBatch, rows: &[Vec<Row>; 2]) {
     let width = spec.left_schema.fields().len();
     let (left, right) = (numbers(out, 0), numbers(out, width));
@@ -169,7 +170,7 @@ fn stream(seed: u64) {
     let spec = spec(&mut rng, on, how, before, after);
     let mut oracle = Oracle { rows: [vec![], vec![]], watermarks: vec![None], on: on.to_vec(), how, before, after };
     let epochs = rng.random_range(1..12);
-    // With a few rows an epoch, what it writes may be nothing but marks.
+    // With a few rows in each epoch, an increment can contain only marks.
     let most = [3, 30][rng.random_range(0..2)];
     let mut first = 0;
     for epoch in 0..epochs {

@@ -1,8 +1,8 @@
-//! Data files: rows to Parquet, a file or more per partition, with the log's entry of each (an Add action).
+//! Data files: rows to Parquet, one or more files for each partition, each with its entry for the log (an Add action).
 //!
-//! deltalake's own writer is not used: its statistics of DECIMAL are 64-bit floats, which make readers skip rows that are there; its file
-//! statistics ignore NaN; a long partition value makes a folder name that no store takes; and it holds a file for every open
-//! partition. See `docs/decisions/0015-own-data-files.md`.
+//! deltalake's own writer is not used, for these reasons. Its statistics of DECIMAL are 64-bit floats, which make
+//! readers skip existing rows. Its file statistics ignore NaN. A long partition value makes a folder name that no store
+//! accepts. It keeps a file open for each partition. See `docs/decisions/0015-own-data-files.md`.
 
 mod partition;
 mod read;

@@ -1,4 +1,4 @@
-//! Partition columns: their values as the log's text, the folder of a value, and batches split by value.
+//! Partition columns: their values as text for the log, the folder of a value, and batches split by value.
 
 use crate::{Error, Result};
 use arrow::array::*;
@@ -10,26 +10,26 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// The folder of NULL, which readers of Hive's layout know by this name.
+/// The folder of NULL. Readers of Hive's layout know this name.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Whether readers take this text for NULL: the protocol's empty string, and Hive's name of the folder of NULL.
+/// Whether readers take this text for NULL: the protocol's empty string, and the name of Hive's folder of NULL.
 pub(crate) fn null_text(text: &str) -> bool {
     text.is_empty() || text == NULL_FOLDER
 }
 
-/// The table's partition columns within the schema of all columns.
+/// The partition columns of the table within the schema of all columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Partitions {
     names: Vec<String>,
     columns: Vec<usize>,
-    /// The columns that are in the files.
+    /// The columns that are stored in the files.
     rest: Vec<usize>,
 }
 
-/// The rows of a batch with one partition's values.
+/// The rows of a batch with one partition value.
 pub(crate) struct Part {
-    /// One text by partition column; None is NULL.
+    /// One text for each partition column. None is NULL.
     pub values: Vec<Option<String>>,
     pub rows: RecordBatch,
 }
@@ -45,12 +45,12 @@ impl Partitions {
         &self.names
     }
 
-    /// The columns that are in the files.
+    /// The columns that are stored in the files.
     pub fn file_schema(&self, schema: &Schema) -> Result<SchemaRef> {
         Ok(SchemaRef::new(schema.project(&self.rest)?))
     }
 
-    /// The rows by partition, in the order in which the partitions first come.
+    /// The rows by partition, in the order in which the partitions first occur.
     pub fn split(&self, batch: &RecordBatch) -> Result<Vec<Part>> {
         if self.columns.is_empty() {
             return Ok(vec![Part { values: vec![], rows: batch.clone() }]);
@@ -81,10 +81,10 @@ impl Partitions {
         rows.into_iter().map(part).collect()
     }
 
-    /// The folder of these values, with a slash at its end; empty without partitions. Readers take the values from the log and never
-    /// from here, so a name that is too long for a file system is cut and told apart by a hash.
+    /// The folder of these values, with a slash at its end. Empty without partitions. Readers take the values from the
+    /// log and never from the folder. So a name that is too long for a file system is cut and gets a hash.
     pub fn folder(&self, values: &[Option<String>]) -> String {
-        // 255 bytes is what file systems take; a store's whole key has 1,024.
+        // File systems allow 255 bytes. The whole key of a store has at most 1,024.
         let most = (600 / self.names.len().max(1)).clamp(60, 200);
         let mut out = String::new();
         for (name, value) in self.names.iter().zip(values) {
@@ -93,7 +93,7 @@ impl Partitions {
             if segment.len() > most {
                 let hash: String =
                     Sha256::digest(segment.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect();
-                // Spark's VACUUM knows a partition's folder by what stands before the equals sign.
+                // Spark's VACUUM recognises a partition's folder by the text before the equals sign.
                 let name = escape(name);
                 let name = if name.len() < most { name } else { name.chars().take(20).collect() };
                 segment = format!("{name}={hash}");
@@ -105,7 +105,7 @@ impl Partitions {
     }
 }
 
-/// Percent-encoded but for what every store and file system takes as it is.
+/// Percent-encoded, except characters that every store and file system accepts.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -116,7 +116,7 @@ fn escape(text: &str) -> String {
             }
         }
     }
-    // Names that a store takes for folders, and a blank or point at the end, are nobody's friend.
+    // Stores take these names for folders. A blank or point at the end causes trouble.
     match out.as_str() {
         "." => "%2E".into(),
         ".." => "%2E%2E".into(),
@@ -124,7 +124,7 @@ fn escape(text: &str) -> String {
     }
 }
 
-/// A value as the log holds it (Delta's protocol, "Partition Value Serialization"); None is NULL.
+/// A value in the form of the log (Delta's protocol, "Partition Value Serialization"). None is NULL.
 fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
     if array.is_null(row) {
         return Ok(None);
@@ -147,7 +147,7 @@ fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
             let day = within_calendar(date(at.div_euclid(DAY)))?;
             let time = time_of_day(at.rem_euclid(DAY));
             match zone {
-                // Without the Z, Spark takes it for a time in the zone of whoever reads.
+                // Without the Z, Spark takes it for a time in the zone of the reader.
                 Some(_) => format!("{day}T{time}Z"),
                 None => format!("{day} {time}"),
             }
@@ -156,9 +156,10 @@ fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
     }))
 }
 
-/// What a text of the log says, `rows` times. Times without a zone are in UTC.
+/// The value of a text of the log, `rows` times. Times without a zone are UTC.
 pub(crate) fn partition_value(text: Option<&str>, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
-    // By Delta's protocol an empty text is NULL. Spark keeps that of a STRING, and so do tables that older versions of bayou wrote.
+    // By Delta's protocol an empty text is NULL. Spark keeps the empty text of a STRING, and so do tables of older
+    // versions of bayou.
     let Some(text) = text.filter(|t| !t.is_empty() || *data_type == DataType::Utf8) else {
         return Ok(new_null_array(data_type, rows));
     };
@@ -187,7 +188,7 @@ pub(super) fn decimal(unscaled: i128, scale: i8) -> String {
     }
 }
 
-/// Days since 1970 as `YYYY-MM-DD`; None outside the years 0001 to 9999, which is what Delta's readers know.
+/// Days since 1970 as `YYYY-MM-DD`. None outside the years 0001 to 9999, which Delta's readers do not know.
 pub(super) fn date(days: i64) -> Option<String> {
     let date = chrono::NaiveDate::from_epoch_days(i32::try_from(days).ok()?)?;
     let year = chrono::Datelike::year(&date);
@@ -195,7 +196,7 @@ pub(super) fn date(days: i64) -> Option<String> {
 }
 
 fn within_calendar(date: Option<String>) -> Result<String> {
-    // Such rows were set aside before.
+    // Such rows have been set aside before.
     date.ok_or_else(|| Error::internal("a partition's date is outside the years 0001 to 9999"))
 }
 

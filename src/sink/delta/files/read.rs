@@ -1,4 +1,4 @@
-//! Reading a data file, also one that Spark wrote.
+//! Reads a data file, also one that Spark wrote.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::*;
@@ -8,11 +8,11 @@ use parquet::basic::Type;
 use parquet::errors::Result;
 use std::sync::Arc;
 
-/// Rows that are read at a time.
+/// The number of rows that are read at a time.
 const ROWS: usize = 1 << 16;
 
-/// The rows of a file. Timestamps that Spark keeps in 96 bits come as microseconds: as nanoseconds, which is what Arrow takes them for, those
-/// outside the years 1677 to 2262 would become other times.
+/// The rows of a file. Spark's 96-bit timestamps are read as microseconds. Arrow would take them for nanoseconds, and
+/// those outside the years 1677 to 2262 would become different times.
 pub(crate) fn read(
     file: Bytes,
 ) -> Result<impl Iterator<Item = std::result::Result<RecordBatch, arrow::error::ArrowError>>> {

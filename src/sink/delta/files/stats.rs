@@ -1,8 +1,10 @@
-//! What readers skip a file by: its rows, and the lowest and highest value and number of NULLs of each column, as the log holds them
-//! (Delta's protocol, "Per-file Statistics"). A bound is exact or lies further out, never further in; where that cannot be said there is none.
+//! The statistics by which readers skip a file, in the form of the log (Delta's protocol, "Per-file Statistics"): the
+//! number of rows, and for each column the lowest and highest value and the number of NULLs. A bound is exact or
+//! further out, never further in. If this is not possible, the bound is missing.
 //!
-//! The values come from Parquet's own statistics, which are exact, but for floating-point numbers: these are looked at here, since a NaN
-//! is above all numbers for Spark and in no minimum or maximum of Parquet's. Parquet's own statistics of such columns are left out.
+//! The values come from Parquet's own statistics, which are exact, except for floating-point numbers. These are
+//! computed here, because for Spark a NaN is greater than all numbers, and Parquet's minimum and maximum ignore it.
+//! Parquet's own statistics of such columns are left out.
 
 use super::partition::{DAY, date, decimal};
 use arrow::array::*;
@@ -14,10 +16,10 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::{ColumnDescriptor, ColumnPath};
 use std::fmt::Write;
 
-/// Readers and writers of Delta look at so many columns unless the table says otherwise.
+/// Readers and writers of Delta use this many columns, unless the table has a different setting.
 const COLUMNS: usize = 32;
 
-/// Lowest and highest number of a floating-point column so far.
+/// The lowest and highest number of a floating-point column so far.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     low: f64,
@@ -26,7 +28,7 @@ struct Span {
     nulls: u64,
 }
 
-/// A floating-point column, as the way to it through structs.
+/// The path to a floating-point column through structs.
 #[derive(Debug, Clone)]
 struct Float {
     way: Vec<usize>,
@@ -69,18 +71,18 @@ impl Floats {
         }
     }
 
-    /// Within a struct a NULL may also be the struct's.
+    /// Within a struct, a NULL can also be the struct's.
     fn nulls(&self, path: &[String]) -> Option<u64> {
         self.0.iter().find(|f| f.path == path && path.len() == 1).map(|f| f.span.nulls)
     }
 
     fn bounds(&self, path: &[String]) -> Option<(String, String)> {
         let span = self.0.iter().find(|f| f.path == path)?.span;
-        // JSON has neither NaN nor Infinity.
+        // JSON does not have NaN or Infinity.
         if span.nan || !span.low.is_finite() || !span.high.is_finite() {
             return None;
         }
-        // Readers that order by bits have −0.0 below 0.0, and a file may hold both.
+        // Readers that order by bits have −0.0 below 0.0, and a file can contain both.
         let low = if span.low == 0.0 { -0.0 } else { span.low };
         let high = if span.high == 0.0 { 0.0 } else { span.high };
         Some((serde_json::to_string(&low).ok()?, serde_json::to_string(&high).ok()?))
@@ -109,7 +111,7 @@ fn find(field: &Field, way: Vec<usize>, path: Vec<String>, out: &mut Vec<Float>)
 fn widen(span: &mut Span, values: impl Iterator<Item = f64>, nulls: Option<&arrow::buffer::NullBuffer>) {
     let mut one = |v: f64| {
         span.nan |= v.is_nan();
-        // A NaN compares as false, and changes neither.
+        // A comparison with NaN is false, so NaN changes neither bound.
         span.low = if v < span.low { v } else { span.low };
         span.high = if v > span.high { v } else { span.high };
     };
@@ -119,7 +121,7 @@ fn widen(span: &mut Span, values: impl Iterator<Item = f64>, nulls: Option<&arro
     }
 }
 
-/// Parquet's own statistics are left out where a NaN would be missing in them.
+/// Parquet's own statistics are left out, because they would not show a NaN.
 pub(super) fn without_floats(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropertiesBuilder {
     let Ok(columns) = parquet::arrow::ArrowSchemaConverter::new().convert(schema) else { return builder };
     for column in columns.columns() {
@@ -131,7 +133,7 @@ pub(super) fn without_floats(mut builder: WriterPropertiesBuilder, schema: &Sche
     builder
 }
 
-/// Names with values or names below them, in the order of the columns.
+/// Names with values, or with names below them, in the order of the columns.
 enum Tree {
     Leaf(String),
     Object(Vec<(String, Tree)>),
@@ -171,14 +173,14 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The log's statistics of a file that has been written.
+/// The statistics for the log of a written file.
 pub(super) fn stats(metadata: &ParquetMetaData, floats: &Floats) -> String {
     let (mut low, mut high, mut nulls) = (Tree::Object(vec![]), Tree::Object(vec![]), Tree::Object(vec![]));
     let columns = metadata.file_metadata().schema_descr();
     let mut tops: Vec<&str> = vec![];
     for (index, column) in columns.columns().iter().enumerate() {
         let path = column.path().parts();
-        // Lists and maps have none.
+        // Lists and maps do not have bounds.
         if column.max_rep_level() > 0 {
             continue;
         }
@@ -220,7 +222,7 @@ pub(super) fn stats(metadata: &ParquetMetaData, floats: &Floats) -> String {
 
 /// The lowest and the highest of the row groups' bounds, as JSON.
 fn bounds(column: &ColumnDescriptor, groups: &[&Statistics]) -> Option<(String, String)> {
-    // A row group of NULLs only has no bounds, and takes none away.
+    // A row group that contains only NULL does not have bounds, and does not remove any.
     let rows = |s: &&&Statistics| s.min_bytes_opt().is_some() && s.max_bytes_opt().is_some();
     let some: Vec<&Statistics> = groups.iter().filter(rows).copied().collect();
     let logical = column.logical_type_ref();
@@ -257,7 +259,7 @@ fn bounds(column: &ColumnDescriptor, groups: &[&Statistics]) -> Option<(String, 
             let ends = ends(&some, |s| Some((signed(s.min_bytes_opt()?)?, signed(s.max_bytes_opt()?)?)))?;
             both(ends, |v| Some(decimal(v, scale)))
         }
-        // Cut to a prefix, which is no more than the value; the upper one has its last character raised.
+        // Cut to a prefix, which is not greater than the value. In the upper bound, the last character is increased.
         Type::BYTE_ARRAY if matches!(logical, Some(LogicalType::String)) => {
             let ends = ends(&some, |s| Some((s.min_bytes_opt()?, s.max_bytes_opt()?)))?;
             both(ends, |v| std::str::from_utf8(v).ok().map(quoted))
@@ -285,7 +287,7 @@ fn signed(bytes: &[u8]) -> Option<i128> {
     Some(i128::from_be_bytes(out))
 }
 
-/// Microseconds as Delta's statistics hold them: in milliseconds, which some readers cut to, rounded outwards.
+/// Microseconds as Delta's statistics store them: in milliseconds, because some readers cut them, rounded outwards.
 fn instant(micros: i64, up: bool) -> Option<String> {
     let millis =
         if up { micros.div_euclid(1000) + i64::from(micros.rem_euclid(1000) > 0) } else { micros.div_euclid(1000) };
@@ -305,7 +307,7 @@ mod tests {
         assert_eq!(instant(1, true).unwrap(), "\"1970-01-01T00:00:00.001Z\"");
         assert_eq!(instant(-1, false).unwrap(), "\"1969-12-31T23:59:59.999Z\"");
         assert_eq!(instant(-1, true).unwrap(), "\"1970-01-01T00:00:00.000Z\"");
-        // There is no later year: no bound.
+        // There is no later year, so there is no bound.
         assert_eq!(instant(253_402_300_799_999_999, true), None);
     }
 

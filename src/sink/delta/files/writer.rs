@@ -1,4 +1,4 @@
-//! Writes rows to data files: one at a time per partition, of a bounded size, in row groups of a bounded size.
+//! Writes rows to data files: one at a time for each partition, of limited size, in row groups of limited size.
 
 use super::partition::Partitions;
 use super::stats::{self, Floats};
@@ -21,22 +21,23 @@ use parquet::file::properties::WriterProperties;
 use std::collections::HashMap;
 use tokio::io::AsyncWriteExt;
 
-/// A file ends when it has about so many bytes.
+/// A file ends when it has about this many bytes.
 const FILE: usize = 128 << 20;
-/// A row group is in memory while it is made.
+/// A row group is in memory while it is written.
 const GROUP_BYTES: usize = 32 << 20;
 const GROUP_ROWS: usize = 256 * 1024;
-/// Rows of a partition wait for so many bytes before its file is begun: a file that is open costs memory of its own, and there may be a
-/// partition for every row.
+/// The rows of a partition wait for this many bytes before its file is opened. An open file needs memory of its own,
+/// and each row can have a different partition.
 const WAIT: usize = 1 << 20;
-/// All rows that wait, and all files that are open, may take so many bytes; then the largest partition's file is begun, or ended.
+/// The limit in bytes for all waiting rows and all open files. Above it, the file of the largest partition is opened or
+/// ended.
 const OPEN: usize = 128 << 20;
-/// Bytes that are sent to the store at a time.
+/// This many bytes are sent to the store at a time.
 const PART: usize = 5 << 20;
-/// So many files are ended at a time.
+/// At most this many files are ended at the same time.
 const ENDS: usize = 4;
 
-/// What the files of one table have in common.
+/// The common part of the files of one table.
 #[derive(Clone)]
 pub(crate) struct Properties {
     pub store: ObjectStoreRef,
@@ -62,7 +63,7 @@ impl Properties {
         Ok(Self { store, schema, partitions, file_schema, parquet, floats, clock })
     }
 
-    /// For files that are made of others: who looks at a file sees which it is.
+    /// Marks compacted files, so that a person who looks at a file can see it.
     pub fn joining(mut self) -> Self {
         let made_by = concat!("bayou ", env!("CARGO_PKG_VERSION"), " (joined)");
         self.parquet = self.parquet.into_builder().set_created_by(made_by.into()).build();
@@ -70,7 +71,7 @@ impl Properties {
     }
 }
 
-/// Sends to the store without copying once more.
+/// Sends to the store without one more copy.
 struct Upload(BufWriter);
 
 impl AsyncFileWriter for Upload {
@@ -88,7 +89,7 @@ struct OpenFile {
     floats: Floats,
 }
 
-/// One partition: rows that wait, and the file that they go to.
+/// One partition: waiting rows, and the file for them.
 struct Partition {
     values: Vec<Option<String>>,
     waiting: Vec<RecordBatch>,
@@ -106,7 +107,7 @@ pub(crate) struct FileWriter {
     properties: Properties,
     partitions: HashMap<Vec<Option<String>>, usize>,
     all: Vec<Partition>,
-    /// Bytes of rows that wait.
+    /// The size of the waiting rows in bytes.
     waiting: usize,
     adds: Vec<Add>,
     id: uuid::Uuid,
@@ -114,7 +115,7 @@ pub(crate) struct FileWriter {
 }
 
 fn failed(e: ParquetError) -> Error {
-    // A store's error arrives inside Parquet's, and there inside an I/O error.
+    // A store's error arrives inside a Parquet error, which contains an I/O error.
     let inner = match e {
         ParquetError::External(inner) => inner,
         other => return Error::storage(other.to_string()).with_source(other),
@@ -122,7 +123,7 @@ fn failed(e: ParquetError) -> Error {
     let inner = match inner.downcast::<std::io::Error>() {
         Ok(io) if io.get_ref().is_some() => match io.into_inner() {
             Some(inner) => inner,
-            None => return Error::storage("the store does not take the file"),
+            None => return Error::storage("the store does not accept the file"),
         },
         Ok(io) => return super::super::store_error(object_store::Error::Generic { store: "store", source: io }),
         Err(inner) => inner,
@@ -146,7 +147,7 @@ impl FileWriter {
         }
     }
 
-    /// Rows in the order of the schema's columns.
+    /// The rows with their columns in the order of the schema.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         for part in self.properties.partitions.split(batch)? {
             let next = self.all.len();
@@ -176,11 +177,12 @@ impl FileWriter {
     }
 
     fn held(&self) -> usize {
-        // Rows that wait are counted as they come; open files are few where there are many partitions.
+        // The sizes of waiting rows are added as they arrive. For open files, of which there are few with many
+        // partitions, the sizes are computed each time.
         self.waiting + self.all.iter().filter_map(|p| p.file.as_ref()).map(|f| f.writer.memory_size()).sum::<usize>()
     }
 
-    /// Hands the rows that wait to the partition's file, and ends a file that is large enough.
+    /// Writes the waiting rows to the file of the partition. Ends a file that is large enough.
     async fn flush(&mut self, at: usize) -> Result<()> {
         let partition = &mut self.all[at];
         let rows = std::mem::take(&mut partition.waiting);
@@ -217,7 +219,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Ends all files; their entries of the log, in the order in which they were begun.
+    /// Ends all files. Returns their entries for the log, in the order in which the files were opened.
     pub async fn close(mut self) -> Result<Vec<Add>> {
         let (properties, id) = (&self.properties, self.id);
         let mut count = self.count;

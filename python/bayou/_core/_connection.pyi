@@ -1,0 +1,331 @@
+"""A Kafka cluster: topics, publishing, subscribing."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, final
+
+from bayou._core._stream import Stream
+from bayou._core._table import Table
+from bayou._core._types import _Offsets, _OnMalformed, _OnTombstone, _Rows, _SchemaLike, _TimestampUnit
+
+@final
+class Connection:
+    """A Kafka cluster. `bayou.connect` returns it.
+
+    Its repr shows the address, but no secrets.
+
+    Example:
+        >>> kafka = bayou.connect("localhost:9092")
+        >>> kafka.topics()
+    """
+
+    @property
+    def address(self) -> str:
+        """The bootstrap servers, "host:port" separated by commas.
+
+        Example:
+            >>> kafka.address
+            'localhost:9092'
+        """
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the embedded broker. It is in memory and ends a few seconds after its last user.
+
+        Example:
+            >>> bayou.connect().is_embedded
+            True
+        """
+    @property
+    def cluster_id(self) -> str:
+        """The id of the cluster. Checkpoints record it, so that a table is never filled from two clusters.
+
+        Raises:
+            ConnectionError: The cluster does not answer.
+
+        Example:
+            >>> kafka.cluster_id
+            'yq8Zp0mRQgq…'
+        """
+    @property
+    def scratch_dir(self) -> Path:
+        """A directory that exists as long as the embedded broker, for temporary tables.
+
+        Raises:
+            ConfigError: This is not the embedded broker.
+
+        Example:
+            >>> lake = bayou.Pipeline("demo", f"{kafka.scratch_dir}/lake")
+        """
+    @property
+    def client_properties(self) -> dict[str, str]:
+        """librdkafka properties with which a different client, for example confluent-kafka, can connect to the embedded broker.
+
+        The embedded broker listens on the loopback address of this machine and accepts only clients that know its secret
+        (SASL/SCRAM). The properties contain this secret, and other users of the machine do not know it. Do not print the properties.
+
+        Raises:
+            ConfigError: This is not the embedded broker.
+
+        Example:
+            >>> producer = confluent_kafka.Producer(kafka.client_properties)
+        """
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = 1,
+        replication_factor: int | None = None,
+        config: Mapping[str, object] | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """Create a topic.
+
+        Args:
+            name: The name of the topic.
+            partitions: The number of partitions.
+            replication_factor: The number of replicas of each partition. Default: the default of the broker.
+            config: Kafka's topic properties, for example {"retention.ms": "86400000"}. The embedded broker does not take any.
+            exist_ok: If the topic exists, leave it unchanged instead of raising an error.
+
+        Raises:
+            TopicError: The topic exists, or the broker refuses the name or the numbers.
+            AclError: The credentials do not allow it.
+            ConfigError: The embedded broker does not support what is asked.
+
+        Example:
+            >>> kafka.create_topic("fitness-tracker", partitions=6, exist_ok=True)
+        """
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with all its messages.
+
+        Raises:
+            TopicError: The topic does not exist.
+            AclError: The credentials do not allow it.
+            ConfigError: The embedded broker cannot delete topics.
+
+        Example:
+            >>> kafka.delete_topic("fitness-tracker")
+        """
+    def topics(self) -> Table:
+        """All topics except Kafka's internal ones. Columns: topic STRING, partitions BIGINT.
+
+        Raises:
+            ConnectionError: The cluster does not answer.
+
+        Example:
+            >>> kafka.topics().column("topic")
+            ['fitness-tracker']
+        """
+    def describe_topic(self, name: str) -> dict[str, Any]:
+        """Name, id, partitions (leader, replicas, in-sync replicas, earliest and latest offset) and configuration of a topic.
+
+        The latest offset is the one after the last message that `read_committed` can see.
+
+        Raises:
+            TopicError: The topic does not exist.
+
+        Example:
+            >>> kafka.describe_topic("fitness-tracker")["partitions"][0]["latest"]
+            33341
+        """
+    def produce(
+        self,
+        topic: str,
+        rows: _Rows | Iterable[Mapping[str, Any]],
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+        headers_column: str | None = None,
+        partition: int | None = None,
+        partition_column: str | None = None,
+        timestamp: str | None = None,
+        value: str | None = None,
+        compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] | None = None,
+        acks: Literal["all", "1", "0", 1, 0] | None = None,
+        rate: float | None = None,
+        include_key_in_value: bool = True,
+        progress: bool = True,
+    ) -> ProduceReport:
+        """Publish each row as one JSON message, and wait until the broker has acknowledged all of them.
+
+        bayou's JSON reader reads back exactly what is written: times are RFC 3339 in UTC with microseconds, decimals are numbers,
+        binary is base64. A value is written exactly or not at all. A time finer than a microsecond, NaN, or a type without a JSON
+        form is an error that names the column and the row. The rows before it are published, and the error says how many arrived.
+        A pandas index is left out.
+
+        Args:
+            topic: The topic. It must exist.
+            rows: An Arrow stream or array (PyCapsule), a pandas frame, or any iterable of dicts. An endless iterable is possible.
+            key: The column whose value is the message key. The key decides the partition.
+            headers: Headers of every message. Values are str, bytes or None.
+            headers_column: A column with headers: a map, or a list of structs (key, value). The column is removed from the value.
+            partition: One partition for all rows.
+            partition_column: A column with the partition. For NULL the key decides. The column is removed from the value.
+            timestamp: A column with the timestamp of the message: TIMESTAMP, or a number of milliseconds. NULL means now.
+            value: A column whose text or bytes become the value, unchanged. NULL makes a tombstone. Default: the row as JSON.
+            compression: The compression of batches. Default: the property of the connection; zstd for the embedded broker.
+            acks: How many replicas acknowledge. Default "all", with idempotence. Any other value turns idempotence off.
+            rate: At most this many rows per second. Default: as fast as possible.
+            include_key_in_value: Whether the key column stays in the value.
+            progress: Show progress after two seconds.
+
+        Returns:
+            A report with the number of delivered and failed rows, and the reasons of the first ten failures.
+
+        Raises:
+            TopicError: The topic or partition does not exist.
+            SchemaError: A column does not exist or does not have a JSON form.
+            MalformedError: A value does not have a JSON form. The message names the column and the row (counted from 0).
+            FunctionError: Your iterator raised an exception. The exception is the `__cause__`.
+            ConfigError: Options contradict each other, or the embedded broker is full. It never evicts messages.
+
+        Example:
+            >>> kafka.produce("fitness-tracker", bayou.simulate("fitness", rows=200_000), key="ip")
+            >>> kafka.produce("alerts", [{"model": "Pulse 3", "bpm": 220}])
+        """
+    def peek(self, topic: str, n: int = 20) -> Table:
+        """The newest messages, not decoded, newest first. Works for any format.
+
+        Columns: key, value (bytes), topic, partition, offset, timestamp, timestampType, headers, and framing. The framing is a guess:
+        "json", "text", "binary", "schema registry (…)", "tombstone", "empty", or "too large to show: …" (more than 64 MB; the value
+        is then NULL).
+
+        Args:
+            topic: The topic.
+            n: At most this many messages.
+
+        Raises:
+            TopicError: The topic does not exist.
+
+        Example:
+            >>> kafka.peek("fitness-tracker", n=1).row(0)["framing"]
+            'json'
+        """
+    def read_stream(
+        self,
+        topics: str | list[str] | None = None,
+        *,
+        schema: _SchemaLike | None = None,
+        format: Literal["json", "raw"] | None = None,
+        starting_offsets: _Offsets | None = None,
+        ending_offsets: _Offsets | None = None,
+        max_offsets_per_trigger: int | None = None,
+        fail_on_data_loss: bool | None = None,
+        on_malformed: _OnMalformed | None = None,
+        max_malformed: float = 0.5,
+        on_tombstone: _OnTombstone | None = None,
+        timezone: str | None = None,
+        timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
+        include_metadata: bool = False,
+        max_message_bytes: str | int | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> Stream:
+        """Subscribe to topics. One message becomes one row. This call reads no messages yet; it checks topics, schema and options.
+
+        A value that does not fit its column makes the message malformed: 1.9 into INT, 300 into TINYINT, a quoted number into a
+        number. It never silently becomes a different value. 1.0 and 1e3 fit an INT. A missing field is NULL. Unknown fields are
+        ignored and counted. If a field is repeated, the last one counts. BINARY is base64. JSON fields match columns exactly. If a
+        STRING column gets a value that is not a string, it gets the JSON text of the value, unchanged.
+
+        Args:
+            topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
+            schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), an Arrow schema (PyCapsule), or {name: type}. TIMESTAMP is
+                microseconds in UTC. Required for "json".
+            format: "json" (the default) or "raw". "raw" gives Spark's row: key, value, topic, partition, offset, timestamp,
+                timestampType, headers. With `options=` and without a schema the default is "raw".
+            starting_offsets: Where the first run of a query begins: "earliest" (the default), "latest", an aware datetime, or
+                {"topic": {0: 42}} with every partition (-2 is earliest, -1 is latest). Later runs continue where they stopped.
+            ending_offsets: Where a bounded run ends, in the same forms. Only with trigger="available_now". Default: the end of each
+                partition when the run starts.
+            max_offsets_per_trigger: At most this many messages in an epoch. Default: only the general limits of 5 million rows,
+                256 MB of messages and 60 seconds.
+            fail_on_data_loss: Stop if offsets that are still needed do not exist any more. Default True. False records the loss.
+            on_malformed: What happens to messages that cannot be decoded, and to rows for which an expression fails: "fail",
+                "drop" or "quarantine". Default: "fail" for iterators, "quarantine" for tables. They are always counted.
+            max_malformed: A share from 0 to 1. If more of the last 1,000 messages (at least 100) are malformed, the query stops with
+                a SchemaError. If an expression fails for more of the rows, it stops with a ConfigError. 1.0 means never.
+            on_tombstone: What happens to messages with a null value: "skip" (the default), "null_row" (a row of NULLs, which NOT
+                NULL columns do not accept) or "quarantine". They are counted.
+            timezone: The zone of timestamp strings without an offset, for example "Europe/Berlin". Default "UTC".
+            timestamp_unit: The unit of numbers in TIMESTAMP columns, with or without quotes: "s", "ms", "us" or "ns", or for each
+                column {"time": "ms", "after.created_at": "us"}. Without a unit such a message is malformed. A time outside the years
+                0001 to 9999 is malformed, too. Digits finer than a microsecond are cut, as in Spark.
+            include_metadata: Add the columns _topic, _partition, _offset, _timestamp, _key, _headers.
+            max_message_bytes: The largest size of a value, key or headers: "500 KB" or a number of bytes; default "64 MB". A larger
+                message is malformed and is not copied into memory. The quarantine table gets NULL for the part that is too large.
+            options: The same options in Spark's spelling ({"subscribe": "t", "startingOffsets": "earliest"}), for pasted cells.
+
+        Raises:
+            TopicError: A topic does not exist.
+            SchemaError: The schema cannot be read.
+            ConfigError: An option is wrong, or is not in this version (Avro, Protobuf, CSV).
+            TypeError: An argument does not exist. If it is the word of a similar system, the message has bayou's word.
+
+        Example:
+            >>> raw = kafka.read_stream("fitness-tracker", schema="ip STRING, time TIMESTAMP, model STRING, heart_bpm INT")
+        """
+    def _repr_html_(self) -> str: ...
+
+@final
+class ProduceReport:
+    """The result of `produce`.
+
+    Example:
+        >>> report = kafka.produce("t", rows)
+        >>> assert report.failed == 0, report.failures
+    """
+
+    @property
+    def topic(self) -> str:
+        """The topic of the messages.
+
+        Example:
+            >>> report.topic
+            'fitness-tracker'
+        """
+    @property
+    def rows(self) -> int:
+        """The number of rows that were taken from the source.
+
+        Example:
+            >>> report.rows
+            200000
+        """
+    @property
+    def delivered(self) -> int:
+        """The number of messages that the broker has acknowledged.
+
+        Example:
+            >>> report.delivered
+            200000
+        """
+    @property
+    def failed(self) -> int:
+        """The number of messages that were not delivered.
+
+        Example:
+            >>> report.failed
+            0
+        """
+    @property
+    def bytes(self) -> int:
+        """The size of keys and values before compression, in bytes.
+
+        Example:
+            >>> report.bytes
+            29871544
+        """
+    @property
+    def seconds(self) -> float:
+        """The duration of the call in seconds.
+
+        Example:
+            >>> report.delivered / report.seconds
+        """
+    @property
+    def failures(self) -> list[str]:
+        """The reasons of the first ten failures.
+
+        Example:
+            >>> report.failures
+            []
+        """

@@ -1,0 +1,40 @@
+"""Reading Delta tables, and SQL over them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bayou._core._table import Table
+from bayou._core._types import _Rows
+
+def read_delta(
+    target: str | Path, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
+) -> Table:
+    """Read a whole Delta table.
+
+    Args:
+        target: A path or URL.
+        version: The version of the table. Default: the newest.
+        storage_options: Options of a cloud store, with the names of delta-rs.
+
+    Raises:
+        StorageError: The table or the version does not exist.
+
+    Example:
+        >>> bayou.read_delta("lake/bpm_cleansed").to_pandas()
+    """
+
+def sql(query: str, *, storage_options: Mapping[str, object] | None = None, **tables: str | _Rows) -> Table:
+    """Run a SELECT over tables that are given by name.
+
+    Args:
+        query: SQL. Only reading is possible.
+        storage_options: Options of a cloud store, for the paths.
+        tables: Names and tables. A table is the path or URL of a Delta table, an Arrow stream (PyCapsule), or a pandas frame.
+
+    Raises:
+        SchemaError: The SQL cannot be planned or run.
+        StorageError: A table cannot be read.
+
+    Example:
+        >>> bayou.sql("SELECT model, count(*) AS n FROM t GROUP BY model", t="lake/bpm_cleansed")
+    """
