@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Stages never import each other; they share `error`, `batch`, `position`, `time`, `calendar`, `expr`, `state` and `storage`.
-//! `query` is the only module that names every stage. See `docs/architecture.md`.
+//! `flow` is what is wanted, `engine` how, `run` durably. See `docs/architecture.md`.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
