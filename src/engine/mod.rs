@@ -43,23 +43,48 @@ pub struct EpochCounts {
     pub failed_rows: u64,
     /// By dataset and rule.
     pub rules: BTreeMap<(Arc<str>, Arc<str>), (Action, Counts)>,
-    /// By operator.
-    pub late: Vec<u64>,
-    pub updated: Vec<u64>,
-    pub metrics: Vec<BTreeMap<&'static str, u64>>,
+    /// By operator, in the order of the plan.
+    pub operators: Vec<OperatorCounts>,
     pub event_time_min: Option<EventTime>,
     pub event_time_max: Option<EventTime>,
 }
 
+#[derive(Debug, Clone, Default)]
+pub struct OperatorCounts {
+    pub late: u64,
+    /// Groups that changed.
+    pub updated: u64,
+    pub metrics: BTreeMap<&'static str, u64>,
+}
+
 impl EpochCounts {
     fn new(operators: usize) -> Self {
-        Self {
-            late: vec![0; operators],
-            updated: vec![0; operators],
-            metrics: vec![BTreeMap::new(); operators],
-            ..Self::default()
-        }
+        Self { operators: vec![OperatorCounts::default(); operators], ..Self::default() }
     }
+}
+
+/// How an epoch ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct End {
+    /// Windows that are open are closed too: for backfills.
+    pub close: bool,
+    /// Watermarks that are held go to where they are held at: the end of filling a new output.
+    pub catch_up: bool,
+}
+
+/// What the end of an epoch has made, beside the rows for the outputs.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// By operator, in the order of the plan.
+    pub operators: Vec<OperatorOutcome>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct OperatorOutcome {
+    /// What the epoch added to the operator's state.
+    pub increment: Vec<RecordBatch>,
+    /// The keys of the groups that changed, of an operator that hands out changed groups.
+    pub changed: Vec<RecordBatch>,
 }
 
 pub struct Engine {
@@ -85,16 +110,12 @@ pub struct Engine {
     pub admissions: HashMap<Arc<str>, Arc<dyn Staging>>,
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
-    /// Rows for each target since they were last taken.
-    pub outputs: Vec<Vec<Batch>>,
-    pub rejects: Vec<Reject>,
+    /// Rows for each output since they were last taken.
+    outputs: Vec<Vec<Batch>>,
+    rejects: Vec<Reject>,
     /// Rows of complete results that were set aside.
     pub set_aside: SetAside,
     pub counts: EpochCounts,
-    /// The operators' increments of the epoch that has just ended.
-    pub increments: Vec<Vec<RecordBatch>>,
-    /// The keys that changed in operators that hand out changed groups.
-    pub changed: Vec<Vec<RecordBatch>>,
 }
 
 /// The watermark behind a node, and whether all the partitions that it comes from are idle.
@@ -151,8 +172,6 @@ impl Engine {
             rejects: vec![],
             set_aside: SetAside::default(),
             counts: EpochCounts::new(operators.len()),
-            increments: vec![vec![]; operators.len()],
-            changed: vec![vec![]; operators.len()],
             before: vec![],
             floors: vec![None; operators.len()],
             epoch: None,
@@ -165,6 +184,21 @@ impl Engine {
         engine.counts = engine.no_counts();
         engine.begin();
         Ok(engine)
+    }
+
+    /// The rows for an output since they were last taken.
+    pub fn take_rows(&mut self, output: usize) -> Vec<Batch> {
+        std::mem::take(&mut self.outputs[output])
+    }
+
+    /// What was set aside since it was last taken.
+    pub fn take_rejects(&mut self) -> Vec<Reject> {
+        std::mem::take(&mut self.rejects)
+    }
+
+    /// Of what was set aside and not taken yet, the first `most` are kept.
+    pub fn keep_rejects(&mut self, most: usize) {
+        self.rejects.truncate(most);
     }
 
     /// These partitions belong to the streams of their topics, whether or not they have said anything yet.
@@ -378,37 +412,35 @@ impl Engine {
     pub fn finish_epoch(
         &mut self,
         is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool,
-        close: bool,
+        end: End,
         now: EventTime,
-    ) -> Result<()> {
+    ) -> Result<Outcome> {
+        let mut out = Outcome { operators: vec![OperatorOutcome::default(); self.operators.len()] };
         for t in &mut self.trackers {
             let view = t.clone();
             t.advance(|p| is_idle(&view, p), now);
         }
-        self.pass(now)?;
-        if close {
+        self.pass(now, &mut out)?;
+        if end.close {
             // What one operator hands out may open windows of the next.
             for _ in 0..=2 * self.operators.len() {
                 if !self.raise_watermarks(now) {
                     break;
                 }
-                self.pass(now)?;
+                self.pass(now, &mut out)?;
             }
         }
         self.begin();
-        Ok(())
-    }
-
-    /// Brings watermarks to where they are held at.
-    pub fn catch_up(&mut self, now: EventTime) -> Result<()> {
-        self.trackers.iter_mut().for_each(Tracker::catch_up);
-        self.pass(now)?;
-        self.begin();
-        Ok(())
+        if end.catch_up {
+            self.trackers.iter_mut().for_each(Tracker::catch_up);
+            self.pass(now, &mut out)?;
+            self.begin();
+        }
+        Ok(out)
     }
 
     /// Every operator's end of the epoch, inputs before their users.
-    fn pass(&mut self, now: EventTime) -> Result<()> {
+    fn pass(&mut self, now: EventTime, ended: &mut Outcome) -> Result<()> {
         let after = self.now_watermarks();
         let mut values: Vec<Vec<Batch>> = self.plan.nodes.iter().map(|_| vec![]).collect();
         for node in 0..self.plan.nodes.len() {
@@ -423,14 +455,16 @@ impl Engine {
                 }
                 _ => e,
             })?;
-            self.counts.updated[operator] += out.updated as u64;
+            let counts = &mut self.counts.operators[operator];
+            counts.updated += out.updated as u64;
             for (name, n) in out.metrics {
-                *self.counts.metrics[operator].entry(name).or_default() += n;
+                *counts.metrics.entry(name).or_default() += n;
             }
             self.late_rows(node, operator, &out.late.iter().map(|(b, l)| (b, l)).collect::<Vec<_>>());
             self.failed_groups(node, operator, out.failed)?;
-            self.increments[operator].extend(out.increment);
-            self.changed[operator].append(&mut out.changed);
+            let of_operator = &mut ended.operators[operator];
+            of_operator.increment.extend(out.increment);
+            of_operator.changed.append(&mut out.changed);
             values[node].append(&mut out.batches);
         }
         self.collect(&values);

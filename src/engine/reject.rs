@@ -106,7 +106,7 @@ impl Engine {
 
     /// Counts rows that came too late, and keeps them aside where the watermark's owner wants that.
     pub(super) fn late_rows(&mut self, node: usize, operator: usize, late: &[(&Batch, &LateRow)]) {
-        self.counts.late[operator] += late.len() as u64;
+        self.counts.operators[operator].late += late.len() as u64;
         if !self.plan.nodes[node].trackers.iter().any(|t| self.trackers[*t].spec.quarantine_late) {
             return;
         }

@@ -242,7 +242,7 @@ fn run_all(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult
     result?;
     let rows = Rows { schema: it.schema(), batches };
     let hints = it.engine.hints();
-    Ok(Ran { rows, counts: it.engine.take_counts(), rejects: std::mem::take(&mut it.engine.rejects), hints })
+    Ok(Ran { rows, counts: it.engine.take_counts(), rejects: it.engine.take_rejects(), hints })
 }
 
 pub fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<(PyTable, RuleTotals)> {

@@ -1,7 +1,7 @@
 //! State files: each epoch's increments, and in the background what takes the place of many of them.
 
 use super::runner::Runner;
-use crate::engine::SetAside;
+use crate::engine::{Outcome, SetAside};
 use crate::epoch::{EpochLog, StateFiles};
 use crate::state::{self, Stateful};
 use crate::time::{EventTime, Watermark};
@@ -74,11 +74,11 @@ impl Runner<'_> {
 
     /// Writes what the epoch added to each operator's state. `last`: this run seals no other epoch, so that nobody would take what is
     /// compacted beside it.
-    pub(super) fn write_state(&mut self, epoch: i64, last: bool) -> Result<()> {
+    pub(super) fn write_state(&mut self, epoch: i64, last: bool, outcome: Outcome) -> Result<()> {
         self.write_set_aside(epoch)?;
-        for operator in 0..self.at.engine.operators.len() {
+        for (operator, ended) in outcome.operators.into_iter().enumerate() {
             let name = self.at.engine.plan.operators[operator].name.clone();
-            let increments = std::mem::take(&mut self.at.engine.increments[operator]);
+            let increments = ended.increment;
             let watermark = self.at.engine.watermark_of(operator);
             let op = &mut self.at.engine.operators[operator];
             let infos = &mut self.at.files;

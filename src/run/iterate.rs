@@ -3,8 +3,8 @@
 use super::feed::{Fed, Feed};
 use super::rebatch::Rebatch;
 use crate::batch::Messages;
-use crate::engine::Engine;
 use crate::engine::plan::{Plan, Target};
+use crate::engine::{End, Engine};
 use crate::epoch::{PositionMap, position_map, positions};
 use crate::flow::mode::parse_mode;
 use crate::flow::source::OnMalformed;
@@ -263,7 +263,9 @@ impl BatchIterator {
         let now = self.clock.now();
         let feed = &self.feed;
         let idle = |t: &Tracker, p: &TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
-        self.engine.finish_epoch(&idle, last && self.options.close_windows, now)?;
+        // An iterator keeps no state on disk: what was added to it is let go.
+        let end = End { close: last && self.options.close_windows, catch_up: false };
+        self.engine.finish_epoch(&idle, end, now)?;
         self.changed = false;
         self.collect_rows();
         if !last {
@@ -274,8 +276,8 @@ impl BatchIterator {
 
     fn collect_rows(&mut self) {
         // Each holds its whole chunk of messages in memory.
-        self.engine.rejects.truncate(self.options.keep_rejects);
-        for batch in std::mem::take(&mut self.engine.outputs[0]) {
+        self.engine.keep_rejects(self.options.keep_rejects);
+        for batch in self.engine.take_rows(0) {
             if self.mode == OutputMode::Complete || !batch.is_empty() {
                 self.out.push(batch.rows);
             }

@@ -20,7 +20,7 @@ pub struct Durations {
 /// What a seal says of an epoch, and of all epochs so far.
 pub fn counts(engine: &Engine, c: &EpochCounts, totals: &RuleTotals) -> Value {
     let late: BTreeMap<&str, u64> =
-        engine.plan.operators.iter().map(|o| o.name.as_str()).zip(c.late.iter().copied()).collect();
+        engine.plan.operators.iter().map(|o| o.name.as_str()).zip(c.operators.iter().map(|o| o.late)).collect();
     json!({
         "messages": c.messages,
         "rows": c.rows,
@@ -83,10 +83,10 @@ pub fn epoch(
             json!({
                 "operatorName": operator.name.split('+').next(),
                 "numRowsTotal": state.groups(),
-                "numRowsUpdated": c.updated[i],
-                "numRowsDroppedByWatermark": c.late[i],
+                "numRowsUpdated": c.operators[i].updated,
+                "numRowsDroppedByWatermark": c.operators[i].late,
                 "memoryUsedBytes": state.memory(),
-                "customMetrics": c.metrics[i],
+                "customMetrics": c.operators[i].metrics,
             })
         })
         .collect();
@@ -146,7 +146,7 @@ pub fn publish(
     r.malformed += c.malformed;
     r.quarantined += c.quarantined;
     r.dropped += c.dropped;
-    r.late += c.late.iter().sum::<u64>();
+    r.late += c.operators.iter().map(|o| o.late).sum::<u64>();
     r.lag = Some(lag(at));
     r.watermark = at.engine.trackers.iter().filter_map(|t| t.watermark).min().map(|w| w.rfc3339());
     r.seconds = began.elapsed().as_secs_f64();

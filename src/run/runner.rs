@@ -392,7 +392,7 @@ impl<'a> Runner<'a> {
     pub(super) fn stage(&mut self, work: &mut Work) -> Result<()> {
         let runtime = &self.job.runtime;
         for (i, t) in self.job.flow.outputs.iter().enumerate() {
-            let batches = std::mem::take(&mut self.at.engine.outputs[i]);
+            let batches = self.at.engine.take_rows(i);
             if batches.is_empty() {
                 continue;
             }
@@ -411,7 +411,7 @@ impl<'a> Runner<'a> {
             }
             work.held_bytes += part.held() - before;
         }
-        let rejects = std::mem::take(&mut self.at.engine.rejects);
+        let rejects = self.at.engine.take_rejects();
         if !rejects.is_empty() {
             if work.quarantine.is_none() {
                 let staging = runtime.block_on(self.at.committer.quarantine(self.job))?;

@@ -5,7 +5,7 @@ use super::control::{Stop, TURN};
 use super::report;
 use super::runner::{Runner, Work};
 use super::start::{Looked, Started};
-use crate::engine::EpochCounts;
+use crate::engine::{End, EpochCounts};
 use crate::epoch::*;
 use crate::error::Kind;
 use crate::flow::QUARANTINE;
@@ -34,15 +34,13 @@ impl Runner<'_> {
         let now = self.job.clock.now();
         // Everything of this epoch is read: asked now, and answered while the files are written.
         let mut confirmed = self.at.feed.confirm_topics(Duration::ZERO)?;
-        {
+        let outcome = {
             let Started { engine, feed, filling, .. } = &mut self.at;
             let close = last && self.job.flow.close_windows && self.shared.stopping() == Stop::No;
-            engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), close, now)?;
-            if read_all && filling.is_some() {
-                // From here on the tables go by the others' watermark: what that closes is handed out now.
-                engine.catch_up(now)?;
-            }
-        }
+            // Once it is filled a new table goes by the watermark of the others: the windows that this closes are emitted now.
+            let end = End { close, catch_up: read_all && filling.is_some() };
+            engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), end, now)?
+        };
         self.stage(&mut work)?;
         let counts = self.at.engine.take_counts();
         let mut totals = self.at.totals.clone();
@@ -61,10 +59,10 @@ impl Runner<'_> {
             let engine = &self.at.engine;
             // By its last aggregate: those below it may have changed without any of their windows being closed.
             let top = engine.plan.top_operator(i);
-            let changed = top.map(|o| engine.changed[o].as_slice()).unwrap_or_default();
+            let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
             let staged = rt.block_on(part.finish(changed))?;
             // A complete result that has become empty must show as such.
-            let emptied = t.mode == OutputMode::Complete && top.is_some_and(|o| counts.updated[o] > 0);
+            let emptied = t.mode == OutputMode::Complete && top.is_some_and(|o| counts.operators[o].updated > 0);
             let commit = staged.rows > 0 || emptied && t.to.place().is_some();
             written.insert(t.name.clone(), staged.rows);
             let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).display();
@@ -72,14 +70,13 @@ impl Runner<'_> {
             tables.insert(t.name.clone(), sealed);
             staged_rows.extend(whole.map(|rows| (t.name.clone(), rows)));
         }
-        self.at.engine.changed.iter_mut().for_each(Vec::clear);
         if let Some(part) = work.quarantine.take() {
             let staged = rt.block_on(part.finish(&[]))?;
             let (place, commit) = (self.job.flow.quarantine.display(), staged.rows > 0);
             let (sealed, _) = self.sealed(QUARANTINE, place, "append", commit, staged, work.epoch)?;
             tables.insert(QUARANTINE.into(), sealed);
         }
-        self.write_state(work.epoch, last)?;
+        self.write_state(work.epoch, last, outcome)?;
         let staged = staging.elapsed();
 
         // N+1 is sealed only after N is done.
