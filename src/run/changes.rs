@@ -2,8 +2,8 @@
 
 use super::Job;
 use super::commit::Committer;
-use super::compact::{FileInfo, SET_ASIDE, needed_until};
 use super::control::Shared;
+use super::files::{FileInfo, SET_ASIDE, needed_until};
 use crate::engine::{Engine, SetAside};
 use crate::epoch::*;
 use crate::flow::Output;
@@ -80,6 +80,18 @@ pub(super) fn made_anew(
         anew.push(Topic::new(topic));
     }
     Ok(anew)
+}
+
+pub async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
+    let name = format!("definition/{hash}.json");
+    log.read(&name).await?.ok_or_else(|| gone(log, &name))
+}
+
+pub(super) fn gone(log: &EpochLog, what: &str) -> Error {
+    Error::storage(format!(
+        "{what} is gone from the checkpoint {}. Restore it from a copy; or start over with full_refresh=True.",
+        log.at.display()
+    ))
 }
 
 /// What changed between the runs, as far as it is allowed.
@@ -221,7 +233,7 @@ pub(super) fn restore(
         let op = &mut engine.operators[operator];
         let (description, schema) = (op.description(), op.state_schema());
         for file in files.base.iter().chain(&files.increments) {
-            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| gone(log, file, job))?;
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| state_gone(log, file, job))?;
             let batches = state::decode(&bytes, &description, &schema, file)?;
             batches.iter().try_for_each(|b| op.restore(b))?;
             let rows = batches.iter().map(|b| b.num_rows()).sum();
@@ -234,7 +246,7 @@ pub(super) fn restore(
     }
     if let Some(files) = seal.state.get(SET_ASIDE) {
         for file in files.base.iter().chain(&files.increments) {
-            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| gone(log, file, job))?;
+            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| state_gone(log, file, job))?;
             for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), file)? {
                 engine.set_aside.restore(&batch)?;
             }
@@ -244,7 +256,7 @@ pub(super) fn restore(
     Ok((kept, infos))
 }
 
-fn gone(log: &EpochLog, file: &str, job: &Job) -> Error {
+fn state_gone(log: &EpochLog, file: &str, job: &Job) -> Error {
     Error::storage(format!(
         "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
         log.at.display(),

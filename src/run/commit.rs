@@ -1,7 +1,6 @@
 //! From a seal to what is committed.
 
 use super::Job;
-use super::seal::STAGED;
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
 use crate::flow::QUARANTINE;
 use crate::sink::{Commit, Known, Staged, StagedRows, Staging, Writer};
@@ -11,6 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
+
+/// What staged files say they are.
+pub const STAGED: &str = "staged rows";
 
 /// The application id of an output's transactions.
 pub fn app(query: &str, output: &str) -> String {

@@ -1,12 +1,13 @@
 //! State files: each epoch's increments, and in the background what takes the place of many of them.
 
-use super::runner::Runner;
+use super::Job;
+use super::files::{FileInfo, SET_ASIDE, needed_until};
+use super::start::Started;
 use crate::engine::{Outcome, SetAside};
 use crate::epoch::{EpochLog, StateFiles};
 use crate::state::{self, Stateful};
-use crate::time::{EventTime, Watermark};
+use crate::time::Watermark;
 use crate::{Error, Result};
-use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
@@ -16,19 +17,6 @@ const MANY: usize = 8;
 const FEW_RUNS: usize = 24;
 /// No operator keeps more than about so many.
 const TOO_MANY: usize = 64;
-
-/// What is known of a state file, beside its name.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FileInfo {
-    pub rows: usize,
-    /// The watermark from which on nothing in it is needed.
-    pub needed_until: Option<EventTime>,
-}
-
-/// None as soon as one of them is always needed.
-pub fn needed_until(op: &dyn Stateful, batches: &[RecordBatch]) -> Option<EventTime> {
-    batches.iter().map(|b| op.needed_until(b)).try_fold(EventTime(i64::MIN), |max, until| Some(max.max(until?)))
-}
 
 /// What has been compacted, or is being.
 #[derive(Default)]
@@ -50,20 +38,17 @@ fn due(rows: &[usize], anywhere: bool) -> Option<usize> {
     found.or((rows.len() >= TOO_MANY).then_some(0))
 }
 
-/// The name of `SetAside` among the state of a seal; no operator has it, for theirs begin with a table's.
-pub(super) const SET_ASIDE: &str = "+set-aside";
-
-impl Runner<'_> {
+impl Compactor {
     /// Writes which rows of complete results this epoch has set aside.
-    fn write_set_aside(&mut self, epoch: i64) -> Result<()> {
-        let files = self.at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
-        let remembered = &mut self.at.engine.set_aside;
+    fn write_set_aside(at: &mut Started, job: &Job, epoch: i64) -> Result<()> {
+        let files = at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
+        let remembered = &mut at.engine.set_aside;
         let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(()) };
         let bytes = state::encode(&SetAside::schema(), &[written.rows], SetAside::DESCRIPTION)?;
         let kind = if written.whole { "base" } else { "increment" };
-        let writing = self.at.log.write_file("state/set-aside".into(), epoch, kind, bytes);
-        let file = self.job.runtime.block_on(writing)?;
-        let files = self.at.state.entry(SET_ASIDE.into()).or_default();
+        let writing = at.log.write_file("state/set-aside".into(), epoch, kind, bytes);
+        let file = job.runtime.block_on(writing)?;
+        let files = at.state.entry(SET_ASIDE.into()).or_default();
         files.groups = remembered.len() as u64;
         match written.whole {
             true => (files.base, files.increments) = (Some(file), vec![]),
@@ -74,22 +59,30 @@ impl Runner<'_> {
 
     /// Writes what the epoch added to each operator's state. `last`: this run seals no other epoch, so that nobody would take what is
     /// compacted beside it.
-    pub(super) fn write_state(&mut self, epoch: i64, last: bool, outcome: Outcome) -> Result<()> {
-        self.write_set_aside(epoch)?;
+    pub fn write_state(
+        &mut self,
+        at: &mut Started,
+        job: &Job,
+        memory: usize,
+        epoch: i64,
+        last: bool,
+        outcome: Outcome,
+    ) -> Result<()> {
+        Self::write_set_aside(at, job, epoch)?;
         for (operator, ended) in outcome.operators.into_iter().enumerate() {
-            let name = self.at.engine.plan.operators[operator].name.clone();
+            let name = at.engine.plan.operators[operator].name.clone();
             let increments = ended.increment;
-            let watermark = self.at.engine.watermark_of(operator);
-            let op = &mut self.at.engine.operators[operator];
-            let infos = &mut self.at.files;
-            let files = self.at.state.entry(name.clone()).or_default();
+            let watermark = at.engine.watermark_of(operator);
+            let op = &mut at.engine.operators[operator];
+            let infos = &mut at.files;
+            let files = at.state.entry(name.clone()).or_default();
             files.groups = op.groups() as u64;
             files.watermark = watermark;
             if files.groups == 0 && increments.is_empty() {
                 *files = StateFiles { watermark, ..StateFiles::default() };
                 continue;
             }
-            self.compactor.take(operator, files, infos);
+            self.take(operator, files, infos);
             forget_files(files, infos, watermark);
             if !increments.is_empty() && files.increments.len() >= FEW_RUNS {
                 // Nothing has compacted them, as where each run is one epoch: all of the state, which is at hand.
@@ -99,8 +92,8 @@ impl Runner<'_> {
                     needed_until: needed_until(&**op, &pieces),
                 };
                 let bytes = state::encode(&schema, &pieces, &op.description())?;
-                let writing = self.at.log.write_file(format!("state/{name}"), epoch, "base", bytes);
-                let file = self.job.runtime.block_on(writing)?;
+                let writing = at.log.write_file(format!("state/{name}"), epoch, "base", bytes);
+                let file = job.runtime.block_on(writing)?;
                 infos.insert(file.clone(), info);
                 (files.base, files.increments) = (Some(file), vec![]);
                 continue;
@@ -112,21 +105,21 @@ impl Runner<'_> {
                     needed_until: needed_until(&**op, &increments),
                 };
                 let bytes = state::encode(&schema, &increments, &op.description())?;
-                let writing = self.at.log.write_file(format!("state/{name}"), epoch, "increment", bytes);
-                let file = self.job.runtime.block_on(writing)?;
+                let writing = at.log.write_file(format!("state/{name}"), epoch, "increment", bytes);
+                let file = job.runtime.block_on(writing)?;
                 infos.insert(file.clone(), info);
                 files.increments.push(file);
             }
             if last {
                 continue;
             }
-            self.compactor.start(
+            self.start(
                 operator,
                 &**op,
                 files,
                 infos,
                 watermark,
-                Place { log: self.at.log.clone(), name, runtime: self.job.runtime.clone(), memory: self.memory_limit },
+                Place { log: at.log.clone(), name, runtime: job.runtime.clone(), memory },
             )?;
         }
         Ok(())

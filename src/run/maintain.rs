@@ -1,9 +1,9 @@
 //! What happens beside the stream and never fails it: checkpoints of the tables' logs, small files joined, old epochs cleaned up.
 
 use super::Job;
+use super::commit::Committer;
 use super::control::{Shared, Stop};
 use super::memory::{self, GiveBack};
-use super::runner::Runner;
 use crate::epoch::EpochLog;
 use crate::flow::QUARANTINE;
 use crate::sink::{Maintain, Round};
@@ -68,52 +68,60 @@ impl Maintenance {
     }
 }
 
-impl Runner<'_> {
+/// What a round is about.
+pub struct Of<'a> {
+    pub job: &'a Job,
+    pub shared: &'a Shared,
+    pub log: &'a EpochLog,
+    pub committer: &'a Committer,
+}
+
+impl Maintenance {
     /// At a run's end: rounds may have been left out because the one before was still at work.
-    pub(super) fn maintain_at_end(&mut self) {
-        let patience = if self.shared.stopping() == Stop::Now { Duration::ZERO } else { PATIENCE };
-        self.maintenance.settle(self.job, self.shared, patience);
-        let due = |last: i64| self.maintenance.cleaned.is_some_and(|c| last / CLEAN_EVERY > c / CLEAN_EVERY);
-        if let Some(last) = self.last_done.filter(|last| due(*last))
+    pub fn at_end(&mut self, of: &Of<'_>, last_done: Option<i64>) {
+        let patience = if of.shared.stopping() == Stop::Now { Duration::ZERO } else { PATIENCE };
+        self.settle(of.job, of.shared, patience);
+        let due = |last: i64| self.cleaned.is_some_and(|c| last / CLEAN_EVERY > c / CLEAN_EVERY);
+        if let Some(last) = last_done.filter(|last| due(*last))
             && !patience.is_zero()
         {
-            self.maintain(last);
-            self.maintenance.settle(self.job, self.shared, patience);
+            self.after(of, last);
+            self.settle(of.job, of.shared, patience);
         }
     }
 
     /// After an epoch is done, unless the round before is still at work.
-    pub(super) fn maintain(&mut self, epoch: i64) {
-        if !self.maintenance.is_idle() {
+    pub fn after(&mut self, of: &Of<'_>, epoch: i64) {
+        if !self.is_idle() {
             return;
         }
-        self.maintenance.settle(self.job, self.shared, Duration::from_secs(1));
-        let (optimize_every, clean_log) = (self.job.flow.optimize_every, self.job.flow.clean_log);
-        let due = self.at.committer.at_versions();
+        self.settle(of.job, of.shared, Duration::from_secs(1));
+        let (optimize_every, clean_log) = (of.job.flow.optimize_every, of.job.flow.clean_log);
+        let due = of.committer.at_versions();
         for (name, _) in &due {
-            let sink = match self.job.flow.outputs.iter().find(|o| o.name == *name) {
-                Some(output) => output.sink(&self.job.clock).ok(),
-                None if name == QUARANTINE => Some(self.job.flow.quarantine_sink(&self.job.clock)),
+            let sink = match of.job.flow.outputs.iter().find(|o| o.name == *name) {
+                Some(output) => output.sink(&of.job.clock).ok(),
+                None if name == QUARANTINE => Some(of.job.flow.quarantine_sink(&of.job.clock)),
                 None => None,
             };
-            if !self.maintenance.upkeep.contains_key(name)
+            if !self.upkeep.contains_key(name)
                 && let Some(upkeep) = sink.and_then(|s| s.upkeep())
             {
-                self.maintenance.upkeep.insert(name.clone(), upkeep);
+                self.upkeep.insert(name.clone(), upkeep);
             }
         }
-        let (log, name): (EpochLog, String) = (self.at.log.clone(), self.job.flow.name.clone());
+        let (log, name): (EpochLog, String) = (of.log.clone(), of.job.flow.name.clone());
         // Not by the epoch's number alone: a round may be left out because the one before is still at work.
-        let cleaned = self.maintenance.cleaned.get_or_insert(epoch - 1);
+        let cleaned = self.cleaned.get_or_insert(epoch - 1);
         let clean = epoch / CLEAN_EVERY > *cleaned / CLEAN_EVERY;
         if clean {
             *cleaned = epoch;
         }
-        let clock = self.job.clock.clone();
-        let give_back = self.maintenance.give_back.is_due();
-        let mut upkeep = std::mem::take(&mut self.maintenance.upkeep);
-        let mut oldest = self.maintenance.oldest;
-        self.maintenance.round = Some(self.job.runtime.spawn(async move {
+        let clock = of.job.clock.clone();
+        let give_back = self.give_back.is_due();
+        let mut upkeep = std::mem::take(&mut self.upkeep);
+        let mut oldest = self.oldest;
+        self.round = Some(of.job.runtime.spawn(async move {
             let mut wrong = vec![];
             if clean {
                 match log.clean(epoch, clock.now(), oldest).await {

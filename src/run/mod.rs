@@ -5,7 +5,7 @@
 //! start      what a run finds, and finishes first  runner     the epoch loop
 //! feed       reading, positions, bounds            seal       an epoch's end
 //! commit     from a seal to what is committed      changes    what changed since the run before
-//! compact    state files                           backfill   new outputs that begin at the earliest offset
+//! compact    state files, and files what is known    backfill   new outputs that begin at the earliest offset
 //! statics    joined tables                         maintain   what happens beside the stream
 //! iterate    the engine without outputs            rebatch    rows cut into batches
 //! report     progress in Spark's words             open       why windows are still open
@@ -22,6 +22,7 @@ mod commit;
 mod compact;
 pub mod control;
 pub mod feed;
+mod files;
 mod heartbeat;
 pub mod iterate;
 mod job;

@@ -3,10 +3,9 @@
 //! `repair/N.json`, created only if absent, says what is committed in place of what the seal says: the same rows without those that a table
 //! refuses, which go to quarantine. Whoever finishes the epoch commits that; nothing else may change a sealed outcome.
 
-use super::commit::{Committer, seal_to_commits};
+use super::changes::read_definition;
+use super::commit::{Committer, STAGED, seal_to_commits};
 use super::heartbeat;
-use super::seal::STAGED;
-use super::start::read_definition;
 use crate::epoch::*;
 use crate::flow::QUARANTINE;
 use crate::sink::delta::{Table, TableSpec, present, without};

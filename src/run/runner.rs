@@ -6,7 +6,7 @@ use super::compact::Compactor;
 use super::control::{Query, Shared, Stop, TURN, let_go, take_over};
 use super::feed::Fed;
 use super::heartbeat::{self, Heartbeat};
-use super::maintain::Maintenance;
+use super::maintain::{self, Maintenance};
 use super::start::{self, GRACE, Started};
 use crate::epoch::*;
 use crate::error::Kind;
@@ -232,7 +232,9 @@ impl<'a> Runner<'a> {
         let result = runner.epochs();
         runner.at.feed.stop();
         let settled = runner.settle();
-        runner.maintain_at_end();
+        let (maintenance, at) = (&mut runner.maintenance, &runner.at);
+        let of = maintain::Of { job, shared, log: &at.log, committer: &at.committer };
+        maintenance.at_end(&of, runner.last_done);
         let ended = result?;
         settled.map(|()| (ended, runner.run_totals))
     }
@@ -460,7 +462,13 @@ impl<'a> Runner<'a> {
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 self.at.committer.take_on(newer);
-                self.maintain(epoch);
+                let of = maintain::Of {
+                    job: self.job,
+                    shared: self.shared,
+                    log: &self.at.log,
+                    committer: &self.at.committer,
+                };
+                self.maintenance.after(&of, epoch);
                 Ok(())
             }
         }

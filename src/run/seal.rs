@@ -1,6 +1,6 @@
 //! The end of an epoch: stage, seal, and hand the commit over.
 
-use super::commit::seal_to_commits;
+use super::commit::{STAGED, seal_to_commits};
 use super::control::{Stop, TURN};
 use super::report;
 use super::runner::{Runner, Work};
@@ -23,9 +23,6 @@ enum Looks {
     /// They do not fit any more, and why.
     Changed(String),
 }
-
-/// What staged files say they are.
-pub const STAGED: &str = "staged rows";
 
 impl Runner<'_> {
     /// Stage, seal, and hand the commit over. False: what was read is not of the topics that it was to be of.
@@ -76,7 +73,7 @@ impl Runner<'_> {
             let (sealed, _) = self.sealed(QUARANTINE, place, "append", commit, staged, work.epoch)?;
             tables.insert(QUARANTINE.into(), sealed);
         }
-        self.write_state(work.epoch, last, outcome)?;
+        self.compactor.write_state(&mut self.at, self.job, self.memory_limit, work.epoch, last, outcome)?;
         let staged = staging.elapsed();
 
         // N+1 is sealed only after N is done.

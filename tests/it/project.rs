@@ -196,6 +196,21 @@ fn heavy_crates_are_named_only_in_their_homes() {
     assert!(wrong.is_empty(), "{}", wrong.join(", "));
 }
 
+/// deltalake's types are passed on by inference too, so their methods are looked for, and the function that hands out a table.
+#[test]
+fn no_table_of_deltalake_leaves_its_homes() {
+    let homes = HOMES.iter().find(|(name, _)| *name == "deltalake").map(|(_, homes)| *homes).unwrap_or_default();
+    let signs =
+        ["DeltaTable", "delta::open(", ".log_store()", ".transaction_version(", ".file_views(", ".arrow_schema()"];
+    let mut wrong = vec![];
+    for path in files("src", &[".rs"]) {
+        let (name, code) = (named(&path), code(&path));
+        let home = homes.iter().any(|h| name.starts_with(&format!("src/{h}/")) || name == format!("src/{h}.rs"));
+        wrong.extend(signs.iter().filter(|s| !home && code.contains(**s)).map(|s| format!("{name} has {s}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join(", "));
+}
+
 #[test]
 fn unsafe_code_stays_in_the_files_that_are_named_here() {
     let has = |path: &PathBuf| code(path).split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe");
@@ -256,4 +271,100 @@ fn the_feature_python_changes_nothing_in_the_crates_it_does_not_bring() {
     let changed: Vec<&String> = core.difference(&with_python).collect();
     assert!(changed.is_empty(), "these would be compiled twice; name their features in Cargo.toml: {changed:?}");
     assert!(with_python.iter().any(|c| c.starts_with("pyo3 ")) && !core.iter().any(|c| c.starts_with("pyo3 ")));
+}
+
+/// The file of a path such as `crate::run::feed::Fed` or, in a file of `src/run/start/`, `super::Started`; None: of another crate or floor.
+fn file_of(from: &str, path: &str) -> Option<String> {
+    let mut at: Vec<String> = match path.strip_prefix("crate::") {
+        Some(rest) => rest.split("::").map(str::to_string).collect(),
+        None => {
+            let mut folder: Vec<&str> =
+                from.trim_end_matches(".rs").trim_end_matches("/mod").split('/').skip(1).collect();
+            let mut rest = path;
+            while let Some(after) = rest.strip_prefix("super::") {
+                folder.pop();
+                rest = after;
+            }
+            folder.into_iter().chain(rest.split("::")).map(str::to_string).collect()
+        }
+    };
+    while !at.is_empty() {
+        let stem = format!("src/{}", at.join("/"));
+        for file in [format!("{stem}.rs"), format!("{stem}/mod.rs")] {
+            if root().join(&file).is_file() {
+                return Some(file);
+            }
+        }
+        at.pop();
+    }
+    None
+}
+
+/// What the `use` lines of a file name, groups written out.
+fn used(code: &str) -> Vec<String> {
+    fn spread(prefix: &str, rest: &str, out: &mut Vec<String>) {
+        let Some((head, group)) = rest.split_once('{') else {
+            let name = rest.split(" as ").next().unwrap_or_default().trim();
+            out.push(format!("{prefix}{}", name.trim_end_matches("::self").trim_end_matches("self")));
+            return;
+        };
+        let group = group.trim_end().strip_suffix('}').unwrap_or(group);
+        let (mut depth, mut item) = (0, 0);
+        for (i, c) in group.char_indices().chain([(group.len(), ',')]) {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    let one = group[item..i].trim();
+                    if !one.is_empty() {
+                        spread(&format!("{prefix}{}", head.trim()), one, out);
+                    }
+                    item = i + 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut out = vec![];
+    for (at, _) in code.match_indices("use ") {
+        let whole = code[at + 4..].split(';').next().unwrap_or_default();
+        if whole.starts_with("crate::") || whole.starts_with("super::") {
+            spread("", whole, &mut out);
+        }
+    }
+    out
+}
+
+#[test]
+fn no_files_of_flow_engine_and_run_import_each_other_in_a_circle() {
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for floor in ["src/flow", "src/engine", "src/run"] {
+        for path in files(floor, &[".rs"]) {
+            let (name, text) = (named(&path), code(&path));
+            // Tests look at what they test, and a module's own parts are part of it.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let own = name.trim_end_matches("mod.rs").to_string();
+            let inside = |other: &String| name.ends_with("/mod.rs") && other.starts_with(&own);
+            let above = |other: &String| other.strip_suffix("mod.rs").is_some_and(|folder| name.starts_with(folder));
+            let found = used(text).into_iter().filter_map(|p| file_of(&name, &p));
+            let found = found.filter(|o| *o != name && !inside(o) && !above(o)).collect();
+            imports.insert(name, found);
+        }
+    }
+    assert!(imports["src/run/runner.rs"].contains("src/run/compact.rs"), "{:?}", imports["src/run/runner.rs"]);
+    // Files that import nothing that is left are taken away; what remains is in a circle, or above one.
+    loop {
+        let left: BTreeSet<String> = imports.keys().cloned().collect();
+        let free: Vec<String> =
+            imports.iter().filter(|(_, to)| to.iter().all(|t| !left.contains(t))).map(|(n, _)| n.clone()).collect();
+        if free.is_empty() {
+            break;
+        }
+        free.iter().for_each(|n| drop(imports.remove(n)));
+    }
+    let left: Vec<String> = imports
+        .iter()
+        .map(|(n, to)| format!("{n} -> {:?}", to.iter().filter(|t| imports.contains_key(*t)).collect::<Vec<_>>()))
+        .collect();
+    assert!(left.is_empty(), "in a circle, or above one:\n{}", left.join("\n"));
 }

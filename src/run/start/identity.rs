@@ -1,11 +1,10 @@
 //! Which query this is: its cluster and topics, and the generation of its checkpoint that goes on or begins.
 
-use super::gone;
 use crate::epoch::*;
 use crate::flow::QUARANTINE;
 use crate::flow::source::KafkaSource;
 use crate::position::Topic;
-use crate::run::changes::check_identity;
+use crate::run::changes::{check_identity, gone};
 use crate::run::commit::app;
 use crate::run::control::Shared;
 use crate::run::feed::{Feed, one_connection};

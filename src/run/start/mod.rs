@@ -8,9 +8,9 @@ use super::Job;
 use super::backfill::{Filling, check_start};
 use super::changes::check_tables;
 use super::commit::Committer;
-use super::compact::FileInfo;
 use super::control::Shared;
 use super::feed::Feed;
+use super::files::FileInfo;
 use crate::engine::Engine;
 use crate::engine::plan::{Plan, Target};
 use crate::epoch::*;
@@ -20,7 +20,6 @@ use crate::progress::RuleTotals;
 use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result, state};
 pub use open::probe;
-pub(super) use recover::read_definition;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -162,11 +161,4 @@ fn definition(job: &Job, engine: &Engine, filled: &HashSet<String>) -> Definitio
         signatures: engine.plan.operators.iter().map(|o| (o.name.clone(), o.signature.clone())).collect(),
         state_version: state::STATE_VERSION.into(),
     }
-}
-
-fn gone(log: &EpochLog, what: &str) -> Error {
-    Error::storage(format!(
-        "{what} is gone from the checkpoint {}. Restore it from a copy; or start over with full_refresh=True.",
-        log.at.display()
-    ))
 }

@@ -1,6 +1,5 @@
 //! What runs before this one have left: the newest seal, its epoch where it is not done yet, and the state that goes on.
 
-use super::gone;
 use super::identity::{Cluster, Generation};
 use crate::engine::Engine;
 use crate::epoch::*;
@@ -8,10 +7,10 @@ use crate::flow::source::KafkaSource;
 use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::progress::{RuleCount, RuleTotals};
 use crate::run::backfill::{Filling, filling};
-use crate::run::changes::{made_anew, restore};
+use crate::run::changes::{gone, made_anew, read_definition, restore};
 use crate::run::commit::{Committer, seal_to_commits};
-use crate::run::compact::FileInfo;
 use crate::run::control::Shared;
+use crate::run::files::FileInfo;
 use crate::run::{Job, repair};
 use crate::time::EventTime;
 use crate::{Error, Result};
@@ -103,11 +102,6 @@ pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found
     }
     committer.known(done.as_ref());
     Ok(committer)
-}
-
-pub async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
-    let name = format!("definition/{hash}.json");
-    log.read(&name).await?.ok_or_else(|| gone(log, &name))
 }
 
 /// An engine that stands where the newest seal left it.
