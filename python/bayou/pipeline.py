@@ -328,27 +328,26 @@ def repair(
     return _core._repair(None, os.fspath(target), query_name, checkpoint_location, storage_options, confirm)
 
 
-_NEIGHBOURS = {
-    "mode": "output_mode",
-    "outputMode": "output_mode",
-    "partition_cols": "partition_by",
-    "partitionBy": "partition_by",
-    "mergeSchema": "schema_mode",
-    "name": "the first argument",
-    "processingTime": "trigger",
-    "availableNow": "trigger",
-}
+# What is said where a query runs and where the pipeline is made; everything else belongs to the definition of a table.
+_OF_RUN = {"trigger"}
+_OF_PIPELINE = {"checkpoint_location"}
+_OF_STREAM = {"starting_offsets", "ending_offsets", "max_offsets_per_trigger", "fail_on_data_loss", "include_metadata"}
 
 
 def _hint(word: str, value: object = None, call: str = "table") -> str:
-    if word in ("mode", "outputMode", "output_mode"):
-        if value == "overwrite":
-            return " To write everything again, use lake.run(full_refresh=True)."
-        if call == "run":
-            return ' Give it to the definition of a table: lake.table("name", stream, output_mode=…).'
-    right = _NEIGHBOURS.get(word)
-    if right is None:
+    """What bayou calls a word of Spark's or deltalake's, and where to give it."""
+    if word in ("mode", "outputMode", "output_mode") and value == "overwrite":
+        return " To write everything again, use lake.run(full_refresh=True)."
+    elsewhere = {*_OPTIONS} | _OF_PIPELINE | _OF_STREAM | _OF_RUN
+    right = word if word in elsewhere else _core._neighbour(word)
+    if right is None or word == "path":
         return ""
-    if call == "run" and right != "trigger":
+    if right in _OF_STREAM:
+        return f' Give it to the stream: read_stream("topic", {right}=…).'
+    if right in _OF_PIPELINE:
+        return f' Give it to the pipeline: Pipeline("name", root, {right}=…).'
+    if call == "run" and right in _OPTIONS:
         return f' Give it to the definition of a table: lake.table("name", stream, {right}=…).'
+    if call == "table" and right in _OF_RUN:
+        return f" Give it to the run: lake.run({right}=…)."
     return f" Here it is called {right}."

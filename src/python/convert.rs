@@ -243,7 +243,7 @@ pub fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTre
 }
 
 /// Words from neighbouring systems, and bayou's own for them.
-const NEIGHBOURS: [(&str, &str); 22] = [
+const NEIGHBOURS: [(&str, &str); 23] = [
     ("mode", "output_mode"),
     ("outputMode", "output_mode"),
     ("checkpointLocation", "checkpoint_location"),
@@ -256,6 +256,7 @@ const NEIGHBOURS: [(&str, &str); 22] = [
     ("includeHeaders", "include_metadata"),
     ("partitionBy", "partition_by"),
     ("partition_columns", "partition_by"),
+    ("partition_cols", "partition_by"),
     ("mergeSchema", "schema_mode"),
     ("processingTime", "trigger"),
     ("availableNow", "trigger"),

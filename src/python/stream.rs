@@ -421,7 +421,10 @@ impl PyStream {
         iterate::start(py, &self.0, options, true)
     }
 
-    #[pyo3(signature = (limit=None, *, timeout=None, output_mode=None, close_windows=false))]
+    #[pyo3(
+        signature = (limit=None, *, timeout=None, output_mode=None, close_windows=false, **unknown),
+        text_signature = "($self, limit=None, *, timeout=None, output_mode=None, close_windows=False)"
+    )]
     fn collect(
         &self,
         py: Python<'_>,
@@ -429,7 +432,9 @@ impl PyStream {
         timeout: Option<&Bound<'_, PyAny>>,
         output_mode: Option<String>,
         close_windows: bool,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyTable> {
+        refuse_unknown(unknown, "collect", &["limit", "timeout", "output_mode", "close_windows"])?;
         let options = iterate::options(None, output_mode, limit, timeout, None, close_windows, Default::default())?;
         Ok(iterate::collect(py, &self.0, options)?.0)
     }
@@ -578,6 +583,12 @@ impl PyGrouped {
     }
 }
 
+/// What bayou calls a word of a neighbouring system.
+#[pyfunction]
+fn _neighbour(name: &str) -> Option<&'static str> {
+    neighbour(name)
+}
+
 /// The rows of a stream that the pipeline's table of this name takes.
 #[pyfunction]
 fn _of_table(stream: PyRef<'_, PyStream>, name: &str) -> PyResult<PyStream> {
@@ -603,6 +614,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(window, m)?)?;
     m.add_function(wrap_pyfunction!(session_window, m)?)?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
+    m.add_function(wrap_pyfunction!(_neighbour, m)?)?;
     m.add_function(wrap_pyfunction!(_of_table, m)?)?;
     m.add_function(wrap_pyfunction!(_functions, m)?)
 }

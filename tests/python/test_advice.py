@@ -261,3 +261,28 @@ def test_a_name_that_is_twice_in_a_result_is_refused_where_a_column_is_chosen_by
         stream.map_batches(lambda _: struct, "s STRUCT<x: BIGINT>").collect()
     with pytest.raises(bayou.SchemaError, match="n"):
         bayou.from_batches(twice).select("n")
+
+
+def test_words_of_spark_and_deltalake_are_answered_with_bayous_and_with_the_place_where_to_say_them(
+    tmp_path: pathlib.Path,
+) -> None:
+    stream = bayou.from_messages(['{"n":1}'], schema="n INT")
+    lake = bayou.Pipeline("p", tmp_path)
+    table: Callable[..., object] = lambda **more: lake.table("t", stream, **more)  # noqa: E731
+    for call, word, says in [
+        (lake.run, "checkpointLocation", 'Pipeline("name", root, checkpoint_location=…)'),
+        (lake.run, "checkpoint_location", 'Pipeline("name", root, checkpoint_location=…)'),
+        (lake.run, "partition_columns", 'lake.table("name", stream, partition_by=…)'),
+        (lake.run, "output_mode", 'lake.table("name", stream, output_mode=…)'),
+        (lake.run, "processingTime", "Here it is called trigger"),
+        (lake.run, "startingOffsets", 'read_stream("topic", starting_offsets=…)'),
+        (table, "partition_columns", "Here it is called partition_by"),
+        (table, "partition_cols", "Here it is called partition_by"),
+        (table, "trigger", "lake.run(trigger=…)"),
+        (table, "checkpointLocation", 'Pipeline("name", root, checkpoint_location=…)'),
+        (stream.collect, "outputMode", "Here it is called output_mode"),
+        (stream.collect, "limitt", "Did you mean 'limit'?"),
+    ]:
+        with pytest.raises(TypeError) as e:
+            call(**{word: "x"})
+        assert says in str(e.value) and f"no argument '{word}'" in str(e.value), e.value

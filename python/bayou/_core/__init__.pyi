@@ -31,6 +31,7 @@ from bayou._core._internal import (
     _encode_row as _encode_row,
     _functions as _functions,
     _is_complete as _is_complete,
+    _neighbour as _neighbour,
     _of_table as _of_table,
     _pause_at as _pause_at,
     _pipeline_expectations as _pipeline_expectations,
