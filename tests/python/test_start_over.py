@@ -116,3 +116,22 @@ def test_a_checkpoint_that_was_copied_in_part_empties_no_table_unasked(
     is_refused(run, tmp_path, bayou.ConfigError, r"start\.json.*full_refresh=True")
     run(full_refresh=True)
     check(tmp_path, 60)
+
+
+def test_a_function_takes_columns_that_delta_would_not(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"i": 1}, {"i": 2}], progress=False)
+    raw = broker.read_stream("t", schema="i INT")
+    got: list[list[dict[str, object]]] = []
+    take = lambda rows, epoch: got.append(rows.to_pylist())  # noqa: E731
+    at = {"checkpoint_location": tmp_path / "c", "progress": False}
+    raw.select("i AS `a b`").foreach_batch(take, query_name="q1", **at)
+    raw.group_by().agg("count(*)").foreach_batch(take, query_name="q2", output_mode="complete", **at)
+    lake = bayou.Pipeline("p", tmp_path)
+    lake.foreach_batch("x", raw.select("i AS `a;b`"), take)
+    query = lake.run(progress=False)
+    assert got == [[{"a b": 1}, {"a b": 2}], [{"count(1)": 2}], [{"a;b": 1}, {"a;b": 2}]]
+    assert not (tmp_path / "x").exists(), "a function has no folder"
+    assert [s["numOutputRows"] for s in query.last_progress["sinks"]] == [2]
+    with pytest.raises(bayou.SchemaError, match="a b"):
+        raw.select("i AS `a b`").write_delta(tmp_path / "t", progress=False)
