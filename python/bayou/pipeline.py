@@ -127,6 +127,7 @@ class Pipeline:
         self._define(name, stream, options)
 
     def _define(self, name: str, stream: _core.Stream | _Definition, options: dict[str, Any]) -> None:
+        _core._check_table_name(name)
         self._definitions[name] = (stream, options)
 
     def read_stream(self, name: str) -> _core.Stream:

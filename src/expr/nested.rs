@@ -83,7 +83,8 @@ pub(super) fn subscript(operand: Typed, index: Typed) -> Result<Typed> {
     }
 }
 
-pub(super) const OUT_OF_RANGE: &str = "an array index is out of range";
+pub(super) const OUT_OF_RANGE: &str =
+    "an array index is out of range; get(array, index) and try_element_at(array, index) give NULL there";
 
 /// The element at the position `pick(length, index)`.
 pub(super) fn list_item(

@@ -6,7 +6,7 @@ use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyList, PyString, PyTuple, PyTzInfoAccess};
+use pyo3::types::{PyBool, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyList, PyString, PyTuple, PyTzInfoAccess};
 use pyo3_arrow::PySchema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,6 +73,8 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
         return Ok(format!("{us} us"));
     }
     if let Ok(seconds) = value.extract::<f64>()
+        // True is a number to Python.
+        && !value.is_instance_of::<PyBool>()
         && seconds >= 0.0
     {
         return Ok(format!("{} us", (seconds * 1e6).round()));
@@ -224,6 +226,10 @@ pub fn strings(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<Vec<String>> {
 fn one_string(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     value.extract::<String>().map_err(|_| {
         let kind = value.get_type().name().map(|n| n.to_string()).unwrap_or_default();
+        if what == "agg" && value.is_instance_of::<PyDict>() {
+            let text = "agg takes SQL expressions as strings, not dict. Write agg(\"sum(n) AS n\"), or agg(n=\"sum(n)\").";
+            return Error::schema(text).into();
+        }
         Error::schema(format!("{what} takes SQL expressions as strings, not {kind}; write \"heart_bpm AS bpm\" rather than col(\"heart_bpm\")")).into()
     })
 }

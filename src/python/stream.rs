@@ -204,6 +204,18 @@ impl PyStream {
             "toPandas" | "to_pandas" => {
                 " A stream has no end: use collect().to_pandas() or pandas_batches().".to_string()
             }
+            "dropDuplicates" | "dropDuplicatesWithinWatermark" | "distinct" => {
+                " Write drop_duplicates(keys, within=\"10 minutes\"), after with_watermark.".to_string()
+            }
+            "selectExpr" => " Here it is called select; it takes SQL expressions.".to_string(),
+            "limit" | "show" | "display" | "head" | "take" => " Look at rows with preview(20) or collect(20).".to_string(),
+            "count" => " A stream has no end: use group_by().agg(\"count(*) AS n\").".to_string(),
+            "orderBy" | "order_by" | "sort" => {
+                " A stream has no order of rows: sort the table that it is written to, as in lake.sql(\"… ORDER BY …\").".to_string()
+            }
+            "unionAll" | "unionByName" => " Here it is called union; columns go by name.".to_string(),
+            "foreachBatch" => " Here it is called foreach_batch.".to_string(),
+            "mapInPandas" | "mapInArrow" => " Here it is called map_batches.".to_string(),
             _ => neighbour(name).map(|n| format!(" Here it is called {n}.")).unwrap_or_default(),
         };
         Err(PyAttributeError::new_err(format!("'Stream' has no attribute '{name}'.{hint}")))
@@ -583,6 +595,12 @@ impl PyGrouped {
     }
 }
 
+/// Refuses a name that a table cannot have.
+#[pyfunction]
+fn _check_table_name(name: &str) -> PyResult<()> {
+    Ok(crate::flow::stream::check_name(name, "a table")?)
+}
+
 /// What bayou calls a word of a neighbouring system.
 #[pyfunction]
 fn _neighbour(name: &str) -> Option<&'static str> {
@@ -614,6 +632,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(window, m)?)?;
     m.add_function(wrap_pyfunction!(session_window, m)?)?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
+    m.add_function(wrap_pyfunction!(_check_table_name, m)?)?;
     m.add_function(wrap_pyfunction!(_neighbour, m)?)?;
     m.add_function(wrap_pyfunction!(_of_table, m)?)?;
     m.add_function(wrap_pyfunction!(_functions, m)?)

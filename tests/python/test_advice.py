@@ -286,3 +286,24 @@ def test_words_of_spark_and_deltalake_are_answered_with_bayous_and_with_the_plac
         with pytest.raises(TypeError) as e:
             call(**{word: "x"})
         assert says in str(e.value) and f"no argument '{word}'" in str(e.value), e.value
+
+
+def test_methods_of_spark_and_wrong_arguments_are_told_what_to_write_when_the_line_is_typed(
+    tmp_path: pathlib.Path,
+) -> None:
+    stream = bayou.from_messages(['{"n":1,"a":[]}'], schema="n INT, a ARRAY<INT>")
+    for word, says in [
+        ("dropDuplicates", "drop_duplicates("),
+        ("selectExpr", "called select"),
+        ("limit", "preview(20)"),
+        ("orderBy", "ORDER BY"),
+        ("count", "count(*)"),
+        ("mapInPandas", "map_batches"),
+        ("foreachBatch", "foreach_batch"),
+    ]:
+        assert says in said(lambda word=word: getattr(stream, word), AttributeError)  # type: ignore[misc]
+    assert 'agg(n="sum(n)")' in said(lambda: stream.group_by().agg({"n": "sum"}))  # type: ignore[arg-type]
+    assert "size" in said(lambda: bayou.window("t", True))
+    assert "'with space' cannot name a table" in said(lambda: bayou.Pipeline("p", tmp_path).table("with space", stream))
+    assert "get(array, index)" in said(lambda: stream.select("a[0] AS x").collect())
+    assert stream.select("get(a, 0) AS x", "try_element_at(a, 1) AS y").collect().to_dicts() == [{"x": None, "y": None}]

@@ -23,6 +23,7 @@ from bayou._core._errors import (
     TopicError as TopicError,
 )
 from bayou._core._internal import (
+    _check_table_name as _check_table_name,
     _clean as _clean,
     _connect as _connect,
     _crash_at as _crash_at,
