@@ -1,8 +1,8 @@
-//! What state is called on disk. The names of operators and watermarks in seals are made here and nowhere else, from named fields: a struct that
-//! gets one more field, or a library that prints a type differently, renames nothing.
+//! The names of state on disk. The names of operators and watermarks in seals are made only here, from named fields. So a new field in a struct
+//! does not change a name, and a library that prints a type differently does not change a name.
 //!
-//! A name must be the same in every run of a query, whatever stands around its stream, and it must differ for steps that lead to different
-//! rows. Python functions count by their names.
+//! A name must be the same in every run of a query, even if the plan around the stream changes. Steps that produce different rows must have
+//! different names. A Python function is identified by its name.
 
 use super::stream::describe::{describe, identity as within_a_process};
 use super::stream::{Op, Stream};
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// The version of the texts below. A change of any of them is a new version, and the names of the one before are found by code that stays as
-/// it is (`operator_before`).
+/// The version of the texts below. A change of any text needs a new version. Names of the previous version are found by code that must not
+/// change (`operator_before`).
 pub const VERSION: u32 = 2;
 
 fn micros(d: Duration) -> u64 {
@@ -25,7 +25,7 @@ fn keys(on: &[(Bound, Bound)]) -> Value {
     on.iter().map(|(l, r)| json!([l.name, r.name])).collect()
 }
 
-/// One step. None for steps that change no row.
+/// One step. None for steps that do not change rows.
 fn step(op: &Op) -> Option<Value> {
     Some(match op {
         Op::Kafka(s) => json!({
@@ -96,13 +96,13 @@ fn short(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect()
 }
 
-/// A stateful step: the table that it was first made for, and a hash of the steps that lead to it. '+' stands in no table's name.
+/// The name of a stateful step: the table that the step was first made for, and a hash of the steps that lead to it. No table name contains '+'.
 pub fn operator(table: &str, stream: &Stream, emit: Option<Emit>) -> String {
     let text = json!({ "version": VERSION, "steps": steps(stream), "emit": emitted(emit) }).to_string();
     format!("{table}+{}", short(&text))
 }
 
-/// The name of the same step in version 1, which was made of Rust's debug text. Only for finding state that was written under it.
+/// The name of the same step in version 1, which was made from Rust's debug text. This name is only used to find state that was written under it.
 pub fn operator_before(table: &str, stream: &Stream, emit: Option<Emit>) -> String {
     fn steps(stream: &Stream) -> Vec<String> {
         let mut out: Vec<String> = vec![];
@@ -125,12 +125,12 @@ pub fn operator_before(table: &str, stream: &Stream, emit: Option<Emit>) -> Stri
     format!("{table}+{}", short(&format!("{:?} {emit}", steps(stream))))
 }
 
-/// A watermark: by what it is, never by where it stands in the plan. Tables come, go and change places.
+/// The name of a watermark. The name does not depend on the position in the plan, because tables are added, removed and reordered.
 pub fn watermark(spec: &WatermarkSpec, topics: &[String]) -> String {
     format!("{}@{} after {}", spec.column, topics.join("+"), format_duration(spec.delay))
 }
 
-/// The stateful steps, with what they are of, without the others: those may change between runs.
+/// The stateful steps with their inputs. Other steps are left out, because they may change between runs.
 pub fn signature(stream: &Stream) -> String {
     let inputs: Vec<String> = stream.0.inputs.iter().map(signature).collect();
     let inputs = inputs.join(", ");

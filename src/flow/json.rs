@@ -1,5 +1,5 @@
-//! A flow as JSON, complete: every step in the user's own words. What JSON cannot hold is named: functions by their names, rows at hand by
-//! schema, count and hash, clusters by address and places by URL. Secrets are in none of it.
+//! A complete flow as JSON: every step in the user's own words. JSON only names what it cannot hold: functions by their names, rows in memory by
+//! schema, count and hash, clusters by address, and locations by URL. The JSON contains no secrets.
 
 use super::output::{Flow, Output};
 use super::said::{Said, SaidAggregate, SaidWindow};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// The version of the JSON.
 pub const FORMAT: u64 = 1;
 
-/// What JSON only names, given back by whoever reads it.
+/// Supplies the parts that JSON only names. The reader of the JSON implements this trait.
 pub trait Parts {
     fn connection(&self, address: &str) -> Result<Connection>;
 
@@ -34,7 +34,7 @@ pub trait Parts {
         Location::parse(url, &StorageOptions::new())
     }
 
-    /// A function of `map_batches`. Without an answer it is a name that cannot be called.
+    /// A function of `map_batches`. The default is a function that has only a name and cannot be called.
     fn batch_function(&self, name: &str) -> Arc<dyn BatchFunction> {
         Arc::new(Named(name.into()))
     }
@@ -48,12 +48,12 @@ pub trait Parts {
     }
 }
 
-/// A function that is only known by its name.
+/// A function of which only the name is known.
 struct Named(String);
 
 impl Named {
     fn missing(&self) -> Error {
-        Error::config(format!("the function '{}' is known by its name only", self.0))
+        Error::config(format!("only the name of the function '{}' is known, so it cannot be called", self.0))
     }
 }
 
@@ -95,7 +95,7 @@ fn value<T: serde::Serialize>(of: &T) -> Result<Value> {
     serde_json::to_value(of).map_err(|e| Error::internal(e.to_string()))
 }
 
-/// A field, in its type.
+/// Reads a field of the JSON in its type.
 fn field<T: DeserializeOwned>(of: &Value, name: &str) -> Result<T> {
     serde_json::from_value(of.get(name).cloned().unwrap_or_default()).map_err(|e| damaged(format!("{name}: {e}")))
 }
@@ -109,7 +109,7 @@ fn ddl(of: &Value, name: &str) -> Result<SchemaRef> {
     optional_ddl(of, name)?.ok_or_else(|| damaged(format!("there is no {name}")))
 }
 
-/// The streams that are written out so far; a step that several outputs share is one.
+/// The streams that are written so far. A step that several outputs share is written once.
 #[derive(Default)]
 struct Writer {
     steps: Vec<Value>,
@@ -234,7 +234,7 @@ fn read_to(of: &Value, parts: &dyn Parts) -> Result<To> {
     if let Some(o) = of.get("function") {
         return Ok(To::Function(FunctionOptions { function: parts.for_each(&field::<String>(o, "name")?) }));
     }
-    Err(damaged("an output goes to nothing that is known"))
+    Err(damaged("the target of an output is of an unknown kind"))
 }
 
 fn window(said: &SaidWindow) -> Result<Windowing> {
@@ -264,7 +264,7 @@ fn item(said: &SaidAggregate, parts: &dyn Parts) -> Result<AggregateItem> {
     })
 }
 
-/// One step again, by what its user said.
+/// Builds one step again from the user's words.
 fn read_step(step: &Value, done: &[Stream], parts: &dyn Parts) -> Result<Stream> {
     let said: Said = serde_json::from_value(step.clone()).map_err(damaged)?;
     let places: Vec<usize> = field(step, "inputs")?;
@@ -286,7 +286,7 @@ fn read_step(step: &Value, done: &[Stream], parts: &dyn Parts) -> Result<Stream>
                     told: Some(field(s, "told")?),
                 });
             }
-            let s = step.get("rows").ok_or_else(|| damaged("a source of no kind that is known"))?;
+            let s = step.get("rows").ok_or_else(|| damaged("a source is of an unknown kind"))?;
             Ok(Stream::rows(RowsSource::known(ddl(s, "schema")?, field(s, "told")?)))
         }
         Said::Union => input(0)?.union(input(1)?),
@@ -350,12 +350,12 @@ impl Flow {
         }))
     }
 
-    /// The flow that `to_json` wrote, each step checked again as when its line was typed.
+    /// Reads the flow that `to_json` wrote. Each step is checked again, as when the user typed its line.
     pub fn from_json(of: &Value, parts: &dyn Parts) -> Result<Flow> {
         let format: u64 = field(of, "format")?;
         if format != FORMAT {
             return Err(Error::config(format!(
-                "the JSON of a flow has format {format}, and this version reads format {FORMAT}. Write it again with this version."
+                "the JSON of a flow has format {format}, and this version reads format {FORMAT}. Write the JSON again with this version."
             )));
         }
         let mut streams: Vec<Stream> = vec![];
@@ -368,8 +368,8 @@ impl Flow {
             let mode: String = field(o, "mode")?;
             Ok(Output {
                 name: field(o, "name")?,
-                stream: streams.get(place).cloned().ok_or_else(|| damaged("an output without its stream"))?,
-                mode: OutputMode::parse(&mode).ok_or_else(|| damaged(format!("the mode '{mode}'")))?,
+                stream: streams.get(place).cloned().ok_or_else(|| damaged("an output has no stream"))?,
+                mode: OutputMode::parse(&mode).ok_or_else(|| damaged(format!("'{mode}' is not an output mode")))?,
                 start: field(o, "start")?,
                 to: read_to(&o["to"], parts)?,
             })

@@ -1,9 +1,9 @@
-//! What is wanted: streams and outputs as the user describes them. No client is asked, no file is opened, nothing runs.
+//! What the user wants: streams and outputs as the user describes them. No client is asked, no file is opened, nothing runs.
 //!
 //! ```text
 //! stream       steps from a source to rows      source       where rows come from
 //! static_join  tables that rows are joined with mode         how rows are written
-//! output       a query and its outputs          trigger      when a run takes its next epoch
+//! output       a query and its outputs          trigger      when a run starts its next epoch
 //! ```
 
 pub mod identity;

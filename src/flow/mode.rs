@@ -1,4 +1,4 @@
-//! How a stream's rows are written: appended, merged by their keys, or as a whole.
+//! Output modes: rows are appended, merged by their keys, or replace the whole table.
 
 use super::stream::{Op, Stream};
 use crate::sink::OutputMode;
@@ -17,22 +17,24 @@ pub fn parse_mode(text: Option<&str>, stream: &Stream) -> Result<OutputMode> {
         None => default_mode(stream),
         Some("overwrite") => {
             return Err(Error::config(
-                "output_mode=\"overwrite\" is no output mode. To replace the whole result each time: \"complete\".",
+                "output_mode=\"overwrite\" is not an output mode. To replace the whole result each time, use \"complete\".",
             ));
         }
         Some("upsert" | "merge") => {
-            return Err(Error::config("to merge changed groups into the table by their keys: output_mode=\"update\""));
+            return Err(Error::config(
+                "to merge changed groups into the table by their keys, use output_mode=\"update\"",
+            ));
         }
         Some(other) => OutputMode::parse(other).ok_or_else(|| {
             let hint = crate::error::did_you_mean(other, ["append", "complete", "update"]);
-            Error::config(format!("output_mode='{other}' is no output mode.{hint}"))
+            Error::config(format!("output_mode='{other}' is not an output mode.{hint}"))
         })?,
     };
     check_mode(mode, stream)?;
     Ok(mode)
 }
 
-/// Whether the stream's rows can be written in this mode.
+/// Returns an error if the stream's rows cannot be written in this mode.
 pub fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
     if mode == OutputMode::Append {
         return check_append(stream);
@@ -40,12 +42,12 @@ pub fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
     let name = mode.name();
     let Some((spec, _)) = stream.top_aggregate() else {
         return Err(Error::config(format!(
-            "output_mode=\"{name}\" needs an aggregation as its last step but for row by row ones; rows are appended (output_mode=\"append\")"
+            "output_mode=\"{name}\" needs an aggregation that only row by row steps follow. For a stream without one, use output_mode=\"append\"."
         )));
     };
     if spec.aggregation.has_functions() {
         return Err(Error::config(format!(
-            "output_mode=\"{name}\": a Python aggregate is computed once, when its window is closed: use output_mode=\"append\""
+            "output_mode=\"{name}\": a Python aggregate is computed once, when its window closes. Use output_mode=\"append\"."
         )));
     }
     if mode == OutputMode::Update {
@@ -54,7 +56,7 @@ pub fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
     Ok(())
 }
 
-/// What is appended must be final: each aggregate in the stream needs a window and a watermark that closes it.
+/// Appended rows must be final. So each aggregate in the stream needs a window, and a watermark that closes the window.
 fn check_append(stream: &Stream) -> Result<()> {
     if let Op::Aggregate(spec) = &stream.0.op {
         match spec.window_column() {
@@ -65,7 +67,7 @@ fn check_append(stream: &Stream) -> Result<()> {
             }
             Some(column) if stream.0.inputs[0].0.event_time.is_none() => {
                 return Err(Error::config(format!(
-                    "a window is appended when it closes, and only a watermark tells when: put with_watermark(\"{column}\", \"10 seconds\") \
+                    "a window is appended when it closes, and only a watermark closes it. Put with_watermark(\"{column}\", \"10 seconds\") \
                      before group_by, or use output_mode=\"complete\" or \"update\"."
                 )));
             }

@@ -1,4 +1,4 @@
-//! What a query is to do: its outputs, and how it runs.
+//! What a query does: its outputs, and how it runs.
 
 use super::stream::Stream;
 use super::trigger::Trigger;
@@ -10,19 +10,19 @@ use crate::time::SharedClock;
 /// The name of the quarantine among a query's outputs.
 pub const QUARANTINE: &str = "_quarantine";
 
-/// One result that is written.
+/// One output of a query.
 #[derive(Clone)]
 pub struct Output {
     pub name: String,
     pub stream: Stream,
     pub mode: OutputMode,
-    /// Where an output begins that is new in a query that has run before: "now" or "earliest".
+    /// For an output that is new in a query that has run before: where it begins, "now" or "earliest".
     pub start: Option<String>,
     pub to: To,
 }
 
 impl Output {
-    /// The mode as seals and definitions name it.
+    /// The name of the mode in seals and definitions.
     pub fn mode_name(&self) -> &'static str {
         self.to.mode_name(self.mode)
     }
@@ -40,7 +40,7 @@ impl Output {
     }
 }
 
-/// A query as its user describes it.
+/// A query, as the user describes it.
 #[derive(Clone)]
 pub struct Flow {
     pub name: String,
@@ -52,11 +52,11 @@ pub struct Flow {
     pub full_refresh: bool,
     pub accept_changes: bool,
     pub close_windows: bool,
-    /// From this many small files of a table on they are joined; None: never.
+    /// Small files of a table are joined when there are at least this many. None: never.
     pub optimize_every: Option<usize>,
-    /// Whether the tables' logs are cleaned; None: as each table's property says.
+    /// Whether the tables' logs are cleaned. None: the property of each table decides.
     pub clean_log: Option<bool>,
-    /// Bytes of state that stay in memory; None: half of the machine's.
+    /// At most this many bytes of state stay in memory. None: half of the machine's memory.
     pub memory_limit: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ impl Flow {
         quarantine_sink(self.quarantine.clone(), &self.name, clock)
     }
 
-    /// The outputs that have a folder of their own, with it.
+    /// The outputs that have their own folder, each with its folder.
     pub fn places(&self) -> impl Iterator<Item = (&Output, &Location)> {
         self.outputs.iter().filter_map(|o| Some((o, o.to.place()?)))
     }

@@ -1,5 +1,5 @@
-//! What the user said of each step, beside what it was bound to: the text of expressions, the names, the options. Another engine can be given
-//! the same flow by it.
+//! Each step in the user's words: the text of expressions, the names, the options. The bound form of a step is kept beside it. A different
+//! engine can be given the same flow from these words.
 
 use crate::expect::Action;
 use crate::expr::{AggregateItem, Dialect, type_to_ddl};
@@ -8,7 +8,7 @@ use crate::window::{WatermarkSpec, Windowing};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A step in the user's words. Sources say what they are themselves (`source::KafkaSource` and the like).
+/// A step in the user's words. Sources describe themselves (`source::KafkaSource`, for example).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Said {
@@ -54,7 +54,7 @@ pub enum Said {
     Table {
         name: String,
     },
-    /// The function by its name only. `schema` as DDL; None: the columns stay as they are.
+    /// Only the name of the function is kept. `schema` is DDL. None: the columns do not change.
     MapBatches {
         function: String,
         schema: Option<String>,
@@ -77,7 +77,7 @@ pub enum Said {
     },
 }
 
-/// The window that was given as such, not as one of the keys.
+/// The window that was given as the window argument, not as one of the keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SaidWindow {
@@ -112,7 +112,7 @@ pub enum SaidAggregate {
         alias: Option<String>,
         text: String,
     },
-    /// The function by its name only; the type as DDL.
+    /// Only the name of the function is kept. The type is DDL.
     Function {
         alias: Option<String>,
         function: String,

@@ -1,4 +1,4 @@
-//! Where rows come from: topics, messages or rows at hand.
+//! Sources of rows: topics, or messages or rows in memory.
 
 use crate::batch::Messages;
 use crate::decode::{DecodeOptions, output_schema};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What becomes of a message or row that cannot be decoded or computed.
+/// What happens to a message that cannot be decoded, or a row that cannot be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMalformed {
@@ -23,7 +23,7 @@ pub enum OnMalformed {
     Quarantine,
 }
 
-/// Where to start or end, as users say it.
+/// The offsets where reading starts or ends, as users write them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Offsets {
@@ -74,7 +74,7 @@ impl KafkaSource {
         )
     }
 
-    /// All partitions there are now.
+    /// All partitions that exist now.
     pub fn partitions(&self) -> Result<Vec<TopicPartition>> {
         let mut out = vec![];
         for topic in &self.topics {
@@ -84,14 +84,14 @@ impl KafkaSource {
         Ok(out)
     }
 
-    /// Offsets as users say them to the offsets they stand for now.
+    /// Resolves the user's offsets to the offsets that they mean at this moment.
     pub fn resolve(&self, offsets: &Offsets, what: &str) -> Result<Positions> {
         let partitions = self.partitions()?;
         let wanted: Vec<(TopicPartition, OffsetSpec)> = match offsets {
             Offsets::Earliest => partitions.into_iter().map(|p| (p, OffsetSpec::Earliest)).collect(),
             Offsets::Latest => partitions.into_iter().map(|p| (p, OffsetSpec::Latest)).collect(),
             Offsets::Time(t) => {
-                // Rounded up: no message before the time is read.
+                // Rounded up, so that no message from before the time is read.
                 let ms = t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0);
                 partitions.into_iter().map(|p| (p, OffsetSpec::Timestamp(ms))).collect()
             }
@@ -111,13 +111,13 @@ impl KafkaSource {
         for (topic, offsets) in map {
             if !self.topics.iter().any(|t| t.as_str() == topic) {
                 return Err(Error::config(format!(
-                    "{what} names the topic '{topic}', which this stream does not read"
+                    "{what} names the topic '{topic}', and this stream does not read that topic"
                 )));
             }
             for (partition, offset) in offsets {
                 let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(*partition) };
                 if !partitions.contains(&tp) {
-                    return Err(Error::config(format!("{what} names {tp}, which does not exist")));
+                    return Err(Error::config(format!("{what} names {tp}, and that partition does not exist")));
                 }
                 match offset {
                     -2 => ask.push((tp, OffsetSpec::Earliest)),
@@ -127,13 +127,13 @@ impl KafkaSource {
                     }
                     n => {
                         return Err(Error::config(format!(
-                            "{what}: {tp}: {n} is no offset; −2 is earliest, −1 is latest"
+                            "{what}: {tp}: {n} is not an offset (−2 is earliest, −1 is latest)"
                         )));
                     }
                 }
             }
         }
-        // Offsets of an end have a check of their own, against the end at that time.
+        // Ending offsets are checked elsewhere, against the end at that time.
         if what != "ending_offsets" {
             self.check_not_behind_the_end(&out, what)?;
         }
@@ -142,7 +142,7 @@ impl KafkaSource {
         }
         if let Some(missing) = partitions.iter().find(|p| !out.contains_key(*p)) {
             return Err(Error::config(format!(
-                "{what} must name every partition, and {missing} is missing. Give it an offset, or −2 (earliest) or −1 (latest)."
+                "{what} must name every partition, and {missing} is missing. Give {missing} an offset, or −2 (earliest) or −1 (latest)."
             )));
         }
         Ok(out)
@@ -150,7 +150,7 @@ impl KafkaSource {
 }
 
 impl KafkaSource {
-    /// A first run from behind the end would be taken for one whose log was cut.
+    /// Refuses a start behind the end. Such a first run would look like a run whose log was truncated.
     fn check_not_behind_the_end(&self, given: &Positions, what: &str) -> Result<()> {
         if given.is_empty() {
             return Ok(());
@@ -159,7 +159,7 @@ impl KafkaSource {
         for (tp, end) in self.connection.list_offsets(&ask)? {
             if given[&tp] > end {
                 return Err(Error::config(format!(
-                    "{what}: {tp} ends at {}, and is to be read from {}. Give an offset up to {}, or -1 for what comes from now on.",
+                    "{what}: {tp} ends at {}, and reading is to start at {}. Give an offset up to {}, or -1 for messages that come from now on.",
                     end.0, given[&tp].0, end.0
                 )));
             }
@@ -168,17 +168,17 @@ impl KafkaSource {
     }
 }
 
-/// Messages at hand, decoded as if they came from a topic.
+/// Messages in memory, decoded as if they came from a topic.
 pub struct MessagesSource {
     pub messages: Arc<Messages>,
     pub schema: Option<SchemaRef>,
     pub decode: DecodeOptions,
     pub on_malformed: Option<OnMalformed>,
-    /// Of messages that are not at hand any more.
+    /// The count and hash of the messages, when the messages themselves are no longer in memory.
     pub told: Option<Told>,
 }
 
-/// Rows or messages by their count and a hash of what is in them.
+/// The count of rows or messages, and a hash of their contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     pub rows: usize,
@@ -215,12 +215,12 @@ impl MessagesSource {
     }
 }
 
-/// Rows at hand.
+/// Rows in memory.
 pub struct RowsSource {
     pub id: u64,
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
-    /// Of rows that are not at hand any more.
+    /// The count and hash of the rows, when the rows themselves are no longer in memory.
     told: Option<Told>,
 }
 
@@ -230,7 +230,7 @@ impl RowsSource {
         self.told.as_ref().map_or_else(at_hand, |t| t.rows)
     }
 
-    /// Rows that are known by their count and hash only.
+    /// Rows of which only the count and the hash are known.
     pub fn known(schema: SchemaRef, told: Told) -> Self {
         Self { told: Some(told), ..Self::new(schema, vec![]) }
     }

@@ -1,4 +1,4 @@
-//! Tables that rows are joined with, as the user named them.
+//! Static joins: the tables that a stream's rows are joined with, as the user named them.
 
 use super::source::Told;
 use crate::storage::Location;
@@ -12,7 +12,7 @@ pub enum StaticSide {
     Rows {
         rows: RecordBatch,
         identity: String,
-        /// Of rows that are not at hand any more.
+        /// The count and hash of the rows, when the rows themselves are no longer in memory.
         told: Option<Told>,
     },
     Delta(Location),
@@ -27,7 +27,7 @@ impl StaticSide {
             Self::Delta(at) => format!("the Delta table {}", at.display()),
         }
     }
-    /// Where a Delta table lies; rows at hand lie nowhere.
+    /// The location of a Delta table. Rows in memory have no location.
     pub fn place(&self) -> Option<&str> {
         match self {
             Self::Rows { .. } => None,
@@ -45,6 +45,6 @@ impl StaticSide {
 pub struct StaticJoin {
     pub spec: StaticJoinSpec,
     pub side: StaticSide,
-    /// The table's columns when the join was written down.
+    /// The table's columns when the stream was written.
     pub table: SchemaRef,
 }

@@ -1,4 +1,4 @@
-//! When a run takes its next epoch.
+//! When a run starts its next epoch.
 
 use crate::time::{format_duration, parse_duration};
 use crate::{Error, Result};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// All that is there when it starts, in epochs, then stop.
+    /// Reads everything that is there when the run starts, in epochs. Then the run ends.
     AvailableNow,
-    /// An epoch every so often, until stopped; zero is as fast as possible.
+    /// Starts an epoch after each interval, until the run is stopped. Zero means as fast as possible.
     Interval(Duration),
 }
 
@@ -18,10 +18,10 @@ impl std::str::FromStr for Trigger {
         match text {
             "available_now" => Ok(Self::AvailableNow),
             "availableNow" | "available-now" | "once" => {
-                Err(Error::config(format!("trigger='{text}': write trigger=\"available_now\"")))
+                Err(Error::config(format!("trigger='{text}' is not a trigger. Write trigger=\"available_now\".")))
             }
             "continuous" => Err(Error::config(
-                "trigger='continuous': write an interval, as in trigger=\"0 seconds\" (as fast as possible)",
+                "trigger='continuous' is not a trigger. Write an interval, as in trigger=\"0 seconds\" (as fast as possible).",
             )),
             other => parse_duration(other)
                 .map(Self::Interval)

@@ -1,4 +1,4 @@
-//! `connect`, and what a connection does besides reading.
+//! `connect`, and the methods of a connection except reading.
 
 use super::convert::{self, Count, refuse_unknown};
 use super::door;
@@ -27,15 +27,15 @@ pub struct PyConnection(pub Connection);
 #[pyo3(signature = (target, name))]
 fn _connect(py: Python<'_>, target: &Bound<'_, PyAny>, name: &str) -> PyResult<PyConnection> {
     let target = if target.is_instance_of::<pyo3::types::PyBool>() {
-        // Only what `connect()` without an argument passes.
+        // Python passes this only for `connect()` without an argument.
         crate::flow::stream::check_name(name, "an embedded broker")?;
         Target::Embedded { name: name.to_string() }
     } else if let Ok(address) = target.extract::<String>() {
         Target::Address(address)
     } else if target.is_none() {
         return Err(Error::config(
-            "connect(None): an unset variable must not read an empty broker. Pass an address such as \"host:9092\" or librdkafka's properties; \
-             for the embedded broker call connect() without an argument.",
+            "connect(None): an unset variable must not start an empty broker. Pass an address such as \"host:9092\", or librdkafka's properties. \
+             For the embedded broker call connect() without an argument.",
         )
         .into());
     } else {
@@ -171,7 +171,7 @@ impl PyConnection {
         super::produce::produce(py, &self.0, &topic, rows, options, progress)
     }
 
-    /// The newest messages, as they are.
+    /// The newest messages, not decoded.
     #[pyo3(signature = (topic, n=Count(20)), text_signature = "($self, topic, n=20)")]
     fn peek(&self, py: Python<'_>, topic: String, n: Count) -> PyResult<PyTable> {
         let c = self.0.clone();
@@ -247,7 +247,7 @@ impl PyConnection {
     }
 }
 
-/// Reads the last `n` messages of a topic: a few from each partition, then the newest of them.
+/// Reads the last `n` messages of a topic. It reads some messages of each partition, and keeps the newest of all.
 fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
     let topic = Topic::new(topic);
     let partitions: Vec<TopicPartition> =
@@ -309,7 +309,7 @@ fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
     Ok(Rows { schema, batches: vec![one] })
 }
 
-/// What a value looks like.
+/// Guesses the format of a value from its bytes.
 fn framing(value: Option<&[u8]>) -> &'static str {
     match value {
         None => "tombstone",

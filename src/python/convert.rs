@@ -1,4 +1,4 @@
-//! What users write, to what the core takes. Accept widely; refuse with the right word.
+//! Converts what users write to what the core takes. Many forms are accepted. An error names the right form.
 
 use crate::expr::{Dialect, parse_ddl, parse_type};
 use crate::flow::source::Offsets;
@@ -11,7 +11,7 @@ use pyo3_arrow::PySchema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A DDL string, an Arrow schema, or {name: type}.
+/// Reads a schema: a DDL string, an Arrow schema, or {name: type}.
 pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
     if let Ok(text) = value.extract::<String>() {
         return Ok(Arc::new(parse_ddl(&text)?));
@@ -28,7 +28,7 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
         return Ok(Arc::new(parse_ddl(&crate::expr::to_ddl(&Schema::new(fields)))?));
     }
     match value.extract::<PySchema>() {
-        // Through DDL and back: the types that bayou hands out, whatever the widths and zones of the original.
+        // The schema goes through DDL and back. So the types are those that bayou returns, whatever the widths and zones of the original are.
         Ok(s) => {
             let plain = crate::read::plain(&s.into_inner(), vec![])?;
             Ok(Arc::new(parse_ddl(&crate::expr::to_ddl(&plain.schema))?))
@@ -40,14 +40,14 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
     }
 }
 
-/// A path or a URL: a string, or anything that `os.fspath` takes.
+/// Reads a path or a URL: a string, or anything that `os.fspath` takes.
 pub fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(text) = value.extract::<String>() {
         return Ok(text);
     }
     match value.py().import("os")?.call_method1("fspath", (value,)) {
         Ok(text) => text.extract(),
-        Err(_) => Err(Error::config(format!("a path or URL is wanted, not {}", value.get_type().name()?)).into()),
+        Err(_) => Err(Error::config(format!("a path or URL is needed, not {}", value.get_type().name()?)).into()),
     }
 }
 
@@ -59,7 +59,7 @@ pub fn dialect(text: Option<&str>) -> Result<Dialect> {
     }
 }
 
-/// "10 seconds", a timedelta, or a number of seconds.
+/// Reads a duration: "10 seconds", a timedelta, or a number of seconds.
 pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     if let Ok(text) = value.extract::<String>() {
         return Ok(text);
@@ -82,14 +82,13 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     Err(Error::config(format!("{what}: write it as \"10 seconds\" or a timedelta")).into())
 }
 
-/// As `duration`, read.
+/// The same as `duration`, as a `Duration`.
 pub fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duration> {
     let text = duration(value, what)?;
     Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("{what}: {e}")))?)
 }
 
-/// "2 GB", "512 MiB", or a number of bytes.
-/// How many of something: Python's own text for a negative one is about unsigned integers.
+/// A count. It has its own error for negative numbers, because Python's error is about unsigned integers.
 pub struct Count(pub usize);
 
 /// A path or URL as an argument: text, or anything with `__fspath__`.
@@ -109,17 +108,18 @@ impl<'py> FromPyObject<'_, 'py> for Count {
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         match value.extract::<i128>() {
             Ok(n) => usize::try_from(n).map(Self).map_err(|_| {
-                Error::config(format!("{n} is no number of rows: give 0 or more; left out, there is no limit")).into()
+                Error::config(format!("{n} is not a number of rows. Give 0 or more, or leave it out for no limit."))
+                    .into()
             }),
             Err(_) => Err(pyo3::exceptions::PyTypeError::new_err(format!(
-                "a number of rows is wanted, not {}",
+                "a number of rows is needed, not {}",
                 value.get_type().name()?
             ))),
         }
     }
 }
 
-/// A number of bytes, at least `least`.
+/// Reads a number of bytes, at least `least`: "2 GB", "512 MiB", or an integer.
 pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str, least: usize) -> PyResult<Option<usize>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(None) };
     let wrong = || Error::config(format!("{what}: write it as \"2 GB\", \"512 MiB\" or a number of bytes"));
@@ -149,7 +149,7 @@ pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str, least: usize) -> PyRe
     Ok(Some(bytes as usize))
 }
 
-/// An aware datetime as event time.
+/// Reads an aware datetime as event time.
 fn instant(value: &Bound<'_, PyDateTime>, what: &str) -> PyResult<EventTime> {
     if value.get_tzinfo().is_none() {
         return Err(Error::config(format!(
@@ -169,7 +169,7 @@ pub fn event_time(value: &Bound<'_, PyAny>, what: &str) -> PyResult<EventTime> {
     }
 }
 
-/// earliest, latest, an aware datetime, {"topic": {0: 42}}, or Spark's JSON text for the last.
+/// Reads offsets: earliest, latest, an aware datetime, {"topic": {0: 42}}, or Spark's JSON text of such a dict.
 pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
     if let Ok(text) = value.cast::<PyString>() {
         let text = text.to_string();
@@ -178,7 +178,7 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
             "latest" => Ok(Offsets::Latest),
             json if json.starts_with('{') => {
                 let map: BTreeMap<String, BTreeMap<i32, i64>> = serde_json::from_str(json)
-                    .map_err(|e| Error::config(format!("{what}: {e}; write it as {{\"topic\": {{\"0\": 42}}}}")))?;
+                    .map_err(|e| Error::config(format!("{what}: {e}. Write it as {{\"topic\": {{\"0\": 42}}}}.")))?;
                 Ok(Offsets::Exact(map))
             }
             other => {
@@ -208,7 +208,7 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
         .into())
 }
 
-/// Positional arguments and lists of strings, flattened.
+/// Flattens positional arguments and lists of strings.
 pub fn strings(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<Vec<String>> {
     let mut out = vec![];
     for arg in args.iter() {
@@ -230,7 +230,7 @@ fn one_string(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
             let text = "agg takes SQL expressions as strings, not dict. Write agg(\"sum(n) AS n\"), or agg(n=\"sum(n)\").";
             return Error::schema(text).into();
         }
-        Error::schema(format!("{what} takes SQL expressions as strings, not {kind}; write \"heart_bpm AS bpm\" rather than col(\"heart_bpm\")")).into()
+        Error::schema(format!("{what} takes SQL expressions as strings, not {kind}. Write \"heart_bpm AS bpm\" instead of col(\"heart_bpm\").")).into()
     })
 }
 
@@ -248,7 +248,7 @@ pub fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTre
     Ok(out)
 }
 
-/// Words from neighbouring systems, and bayou's own for them.
+/// Words of neighbouring systems, and bayou's words for the same things.
 const NEIGHBOURS: [(&str, &str); 23] = [
     ("mode", "output_mode"),
     ("outputMode", "output_mode"),
@@ -279,18 +279,18 @@ pub fn neighbour(name: &str) -> Option<&'static str> {
     NEIGHBOURS.iter().find(|(n, _)| *n == name).map(|(_, right)| *right)
 }
 
-/// Refuses arguments that a call does not have, with the word it does have.
+/// Refuses arguments that a call does not have. The error names the argument that the call does have.
 pub fn refuse_unknown(unknown: Option<&Bound<'_, PyDict>>, call: &str, known: &[&str]) -> PyResult<()> {
     let Some((name, value)) = unknown.and_then(|u| u.iter().next()) else { return Ok(()) };
     let name: String = name.extract()?;
     let value = value.extract::<String>().unwrap_or_default();
     let hint = match neighbour(&name) {
-        // What is written in Spark's or deltalake's words: mode="overwrite".
+        // The user writes Spark's or deltalake's words: mode="overwrite".
         _ if matches!(name.as_str(), "mode" | "outputMode") && value == "overwrite" => {
-            " To write everything anew say full_refresh=True; each time only the latest result: output_mode=\"complete\".".into()
+            " To write everything again from the start, use full_refresh=True. To keep only the latest result, use output_mode=\"complete\".".into()
         }
         _ if name == "mode" && matches!(value.as_str(), "ignore" | "error" | "errorifexists") => {
-            " There is no such mode here: a run goes on where the last one stopped.".into()
+            " There is no such mode here: a run continues where the last one stopped.".into()
         }
         Some(right) => format!(" Here it is called {right}."),
         None => crate::error::did_you_mean(&name, known.iter().copied()),

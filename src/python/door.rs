@@ -1,4 +1,4 @@
-//! The one door for blocking work: it lets go of the GIL, looks for signals every 50 ms, and refuses after a fork.
+//! The only door for blocking work. It releases the GIL, checks for signals every 50 ms, and refuses calls after a fork.
 
 use super::functions;
 use crate::{Error, Result};
@@ -14,11 +14,11 @@ pub const TURN: Duration = Duration::from_millis(50);
 
 static PID: AtomicU32 = AtomicU32::new(0);
 
-// Never dropped: a runtime that is dropped while the interpreter ends waits for threads that wait for the GIL.
+// The runtime is never dropped. A runtime that is dropped while the interpreter ends would wait for threads that wait for the GIL.
 static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(2)
-        // SQL over tables is planned and run by recursion.
+        // A large stack, because SQL over tables is planned and run by recursion.
         .thread_stack_size(16 << 20)
         .thread_name("bayou-io")
         .enable_all()
@@ -34,7 +34,7 @@ pub fn runtime() -> Result<Handle> {
     }
 }
 
-/// The machine's clock, for everything that is started from Python.
+/// The machine's clock. Everything that is started from Python uses it.
 #[expect(clippy::disallowed_methods, reason = "the one place that asks for it")]
 pub fn clock() -> crate::time::SharedClock {
     crate::time::SharedClock::system()
@@ -51,15 +51,15 @@ pub fn check_fork() -> Result<()> {
     }
 }
 
-/// A panic is an error like any other: Python would see a BaseException, which no `except Exception` holds. What it says may quote a
-/// value, so that it is not repeated.
+/// Turns a panic into an ordinary error. Otherwise Python would get a BaseException, which `except Exception` does not catch. The text of the panic
+/// is not repeated, because it may quote a value.
 fn calm<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     let fault =
-        |_| Err(Error::internal("a fault of bayou ended the call; what it says is on the process's standard error"));
+        |_| Err(Error::internal("a fault of bayou ended the call. The details are on the process's standard error."));
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(fault)
 }
 
-/// Takes steps of at most 50 ms until one returns something.
+/// Repeats steps of at most 50 ms until one step returns a result.
 pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
     check_fork()?;
     loop {
@@ -70,7 +70,7 @@ pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Op
     }
 }
 
-/// Runs one call that cannot be cut into steps on a thread of its own. After an interrupt it is left to end by itself.
+/// Runs a call that cannot be cut into steps on a new thread. After an interrupt the call is left to end by itself.
 pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> + Send + 'static) -> PyResult<T> {
     check_fork()?;
     let (say, hear) = channel();
@@ -80,8 +80,8 @@ pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> +
         .spawn(move || {
             let _ = say.send(calm(call));
         })
-        .map_err(|e| Error::internal(format!("no thread: {e}")))?;
-    // A receiver may be moved into `detach`, not shared with it.
+        .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
+    // `detach` may take a receiver by move, but may not share it.
     let hear = std::sync::Mutex::new(hear);
     wait(py, |turn| {
         let hear = hear.lock().map_err(|_| Error::internal("a call ended badly"))?;
@@ -102,10 +102,10 @@ pub fn run_async<T: Send + 'static>(
     run(py, move || rt.block_on(call))
 }
 
-/// Called at the interpreter's exit: stops queries and waits for what is at work, for a bounded time.
+/// Called at the interpreter's exit. Stops queries and waits for running work, for a bounded time.
 #[pyfunction]
 fn _shutdown(py: Python<'_>) {
-    // A child of a fork has none of our threads, and nothing to end.
+    // A child of a fork has none of bayou's threads, so there is nothing to end.
     if check_fork().is_err() {
         return;
     }
@@ -114,7 +114,7 @@ fn _shutdown(py: Python<'_>) {
         crate::run::control::stop_all(Duration::from_millis(1000));
         functions::wait(Duration::from_millis(500));
     });
-    // A function that is still at work is told; one that does not hear it (it waits for something else) is left where it is.
+    // A function that is still running gets SystemExit. A function that does not notice it, because it waits for something else, is abandoned.
     functions::interrupt(py);
     py.detach(|| functions::wait(Duration::from_millis(1500)));
     super::guard::give_up();

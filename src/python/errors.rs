@@ -1,4 +1,4 @@
-//! bayou's exceptions, and the one match from kinds to classes.
+//! bayou's exceptions, and the only match from error kinds to exception classes.
 
 use crate::{Error, Kind};
 use pyo3::create_exception;
@@ -19,7 +19,7 @@ create_exception!(bayou, StorageError, BayouError);
 create_exception!(bayou, ConfigError, BayouError);
 create_exception!(bayou, FunctionError, BayouError);
 
-/// The message once more without credentials: it may have been put together since.
+/// Makes an exception. Credentials are removed from the message once more, because parts may have been added since the last time.
 pub fn to_python(kind: Kind, message: String) -> PyErr {
     let message = crate::error::clean(&message).into_owned();
     match kind {
@@ -43,7 +43,7 @@ pub fn to_python(kind: Kind, message: String) -> PyErr {
 impl From<Error> for PyErr {
     fn from(e: Error) -> Self {
         let made = to_python(e.kind, e.message);
-        // What a function of the user's raised.
+        // The exception that a user's function raised.
         if let Some(cause) = e.source.as_ref().and_then(|s| s.downcast_ref::<PyErr>()) {
             Python::attach(|py| made.set_cause(py, Some(cause.clone_ref(py))));
         }
@@ -51,7 +51,7 @@ impl From<Error> for PyErr {
     }
 }
 
-/// A text that Python's part makes of what users typed.
+/// Removes credentials from a text. The Python part of bayou calls this for texts that contain what users typed.
 #[pyfunction]
 fn _clean(text: &str) -> String {
     crate::error::clean(text).into_owned()
@@ -61,7 +61,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     m.add_function(wrap_pyfunction!(_clean, m)?)?;
     m.add("BayouError", py.get_type::<BayouError>())?;
-    // Set on an error that a query ended with.
+    // The attribute is set on an error that ended a query.
     py.get_type::<BayouError>().setattr("query", py.None())?;
     m.add("ConnectionError", py.get_type::<ConnectionError>())?;
     m.add("AuthError", py.get_type::<AuthError>())?;

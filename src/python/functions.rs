@@ -1,5 +1,5 @@
-//! Users' functions: `map_batches`, `foreach_batch`, `bayou.aggregate`. They run on a query's own thread, or on one made for
-//! the call, never on one of librdkafka's or tokio's.
+//! Users' functions: `map_batches`, `foreach_batch`, `bayou.aggregate`. A function runs on the query's own thread, or on a thread that is made
+//! for the call. It never runs on a thread of librdkafka or tokio.
 
 use super::table::{PyTable, batch as py_batch};
 use super::{guard, objects, values};
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the function is given: "arrow" (pyarrow), "pandas", "polars", "bayou".
+/// The type of the rows that the function gets: "arrow" (pyarrow), "pandas", "polars" or "bayou".
 fn check_kind(kind: &str, call: &str) -> Result<()> {
     match kind {
         "arrow" | "pandas" | "polars" | "bayou" => Ok(()),
@@ -33,7 +33,7 @@ fn check_kind(kind: &str, call: &str) -> Result<()> {
     }
 }
 
-/// A callable of the user's.
+/// A Python callable of the user.
 pub struct Function {
     callable: Py<PyAny>,
     kind: String,
@@ -48,12 +48,12 @@ impl Function {
             return Err(Error::config(format!("{call} takes a function, not {what}")).into());
         }
         let name = callable.getattr("__name__").and_then(|n| n.extract()).unwrap_or_else(|_| "function".to_string());
-        // What is missing is said when the line is typed.
+        // A missing package is reported now, when the line is typed.
         callable.py().import("bayou._frames")?.call_method1("check_input", (kind, call))?;
         Ok(Self { callable: callable.clone().unbind(), kind: kind.into(), name })
     }
 
-    /// All that is Python in one call: `bayou._frames.<how>(function, rows, kind, …)`.
+    /// Runs the Python part in one call: `bayou._frames.<how>(function, rows, kind, …)`.
     fn call<'py>(
         &self,
         py: Python<'py>,
@@ -69,11 +69,11 @@ impl Function {
     }
 }
 
-/// The calls of Python code that are under way on threads of ours.
+/// The calls of Python code that are running on bayou's threads.
 struct Calls {
     closed: bool,
     next: u64,
-    /// By a number of ours, the thread as Python counts it.
+    /// For each call, by a number of bayou's: the Python id of its thread.
     running: BTreeMap<u64, Option<u64>>,
 }
 
@@ -89,7 +89,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs Python code on a thread of ours; refused once the interpreter is about to end.
+/// Runs Python code on a thread of bayou. Refused when the interpreter is about to end.
 pub fn enter<T>(call: impl FnOnce(Python<'_>) -> T) -> Result<T> {
     let running = {
         let mut calls = CALLS.lock();
@@ -112,7 +112,7 @@ pub fn enter<T>(call: impl FnOnce(Python<'_>) -> T) -> Result<T> {
     }))
 }
 
-/// The interpreter is about to end: no function is called any more.
+/// The interpreter is about to end. From now on no function is called.
 pub fn close() {
     CALLS.lock().closed = true;
 }
@@ -121,14 +121,14 @@ pub fn are_running() -> bool {
     !CALLS.lock().running.is_empty()
 }
 
-/// Waits, at most so long, for the calls that are under way.
+/// Waits for the calls that are running, at most `at_most`.
 pub fn wait(at_most: Duration) {
     let deadline = Instant::now() + at_most;
     let mut calls = CALLS.lock();
     while !calls.running.is_empty() && !ENDED.wait_until(&mut calls, deadline).timed_out() {}
 }
 
-/// Raises `SystemExit` in the functions that are still at work.
+/// Raises `SystemExit` in the functions that are still running.
 pub fn interrupt(py: Python<'_>) {
     let running: Vec<u64> = CALLS.lock().running.values().flatten().copied().collect();
     running.into_iter().for_each(|thread| guard::raise_exit(py, thread));
@@ -138,20 +138,21 @@ fn attach<T>(call: impl FnOnce(Python<'_>) -> std::result::Result<T, Failure>) -
     enter(call).unwrap_or_else(|e| Err(Failure::Stop(e)))
 }
 
-/// What an exception means: one that is no `Exception` (the stop button, an exit), or no memory, is not about rows.
+/// Translates a Python exception. An exception that is not an `Exception` (the stop button, an exit) is not about rows. A MemoryError is not
+/// about rows either.
 fn failure(py: Python<'_>, e: &PyErr) -> Failure {
     let text = text_of(py, e);
     let about_rows = e.is_instance_of::<PyException>(py) && !e.is_instance_of::<PyMemoryError>(py);
     match about_rows {
         true => Failure::Rows(text),
         false if e.is_instance_of::<PyMemoryError>(py) => Failure::Stop(Error::internal(text)),
-        // The stop button, or the interpreter's end, which raises SystemExit in what is still at work.
+        // The stop button; or the interpreter's end, which raises SystemExit in functions that are still running.
         false if e.is_instance_of::<PyKeyboardInterrupt>(py) || CALLS.lock().closed => {
             Failure::Stop(Error::new(Kind::Interrupted, text))
         }
-        // sys.exit() and its like: the function's own end, not the user's wish to stop.
+        // sys.exit() and similar calls: the function ended itself, and the user did not ask for a stop.
         false => Failure::Stop(
-            Error::function(format!("a function ended with {text}; only an exception may end it early"))
+            Error::function(format!("a function ended with {text}. To end a function early, raise an Exception."))
                 .with_source(e.clone_ref(py)),
         ),
     }
@@ -162,7 +163,7 @@ pub fn text_of(py: Python<'_>, e: &PyErr) -> String {
     let kind = e.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string());
     let text = e.value(py).str().map_or_else(|_| String::new(), |s| s.to_string());
     let line = text.lines().next().unwrap_or_default();
-    // What bayou itself says of the values is no exception of the user's.
+    // An error of bayou about the values is not an exception of the user's code.
     if e.is_instance_of::<super::errors::BayouError>(py) {
         return line.to_string();
     }
@@ -175,7 +176,7 @@ fn traceback(py: Python<'_>, e: &PyErr) -> String {
     text.unwrap_or_else(|_| text_of(py, e))
 }
 
-/// Anything that holds rows, in the types that bayou hands out: an Arrow object, a pandas frame, a list of dicts, a dict of lists.
+/// Reads rows in any form (an Arrow object, a pandas frame, a list of dicts, a dict of lists) into the types that bayou returns.
 pub fn rows_of(rows: &Bound<'_, PyAny>) -> PyResult<Rows> {
     let py = rows.py();
     let arrow = py.import("bayou._frames")?.call_method1("as_arrow", (rows,))?;
@@ -187,7 +188,7 @@ fn arrow_rows(arrow: &Bound<'_, PyAny>) -> PyResult<Rows> {
         let kind = arrow.get_type().name().map_or_else(|_| "this".into(), |n| n.to_string());
         let why = e.value(arrow.py()).to_string();
         Error::schema(format!(
-            "{kind} is not rows with named columns, as a table, a frame or a list of dicts is ({why})"
+            "{kind} does not hold rows with named columns ({why}). Use a table, a frame or a list of dicts."
         ))
     };
     let reader = arrow.extract::<AnyRecordBatch>().map_err(no_rows)?.into_reader()?;
@@ -196,7 +197,8 @@ fn arrow_rows(arrow: &Bound<'_, PyAny>) -> PyResult<Rows> {
     Ok(Rows { schema, batches })
 }
 
-/// What a function returned (see `bayou._frames.columns`), in the columns that were announced: by name, and exactly.
+/// Reads the result of a function (see `bayou._frames.columns`) into the announced columns. Columns are matched by name, and values must fit
+/// exactly.
 fn conform(made: &Bound<'_, PyAny>, schema: &SchemaRef) -> PyResult<RecordBatch> {
     let (arrow, lists): (Bound<'_, PyAny>, Option<Bound<'_, PyDict>>) = made.extract()?;
     if arrow.is_none() && lists.is_none() {
@@ -214,7 +216,7 @@ fn conform(made: &Bound<'_, PyAny>, schema: &SchemaRef) -> PyResult<RecordBatch>
             let has = rows.iter().flat_map(|r| r.schema.fields().iter().map(|f| f.name().as_str()));
             let has: Vec<&str> = has.collect();
             let name = field.name();
-            Error::malformed(format!("it returned no column '{name}' (schema= announces it); it returned {has:?}"))
+            Error::malformed(format!("it returned no column '{name}' (schema= announces it). It returned {has:?}."))
         })??);
     }
     let count = columns.first().map_or(0, |c| c.len());
@@ -256,7 +258,7 @@ impl ForEach for Function {
                 self.call(py, "call_epoch", table, Some(epoch)).map(drop)
             };
             run().map_err(|e| {
-                // Where it happened is for the log; the query's error is one line.
+                // The traceback goes to the log. The query's error is one line.
                 log::error!("foreach_batch: {}", traceback(py, &e));
                 Error::function(text_of(py, &e)).with_source(e)
             })

@@ -1,9 +1,9 @@
-//! Calls of Python code on threads of ours, such that the interpreter may end meanwhile.
+//! Calls of Python code on bayou's threads. The interpreter may end during such a call.
 //!
-//! Before Python 3.14 a thread that asks for the GIL while the interpreter ends is ended by `pthread_exit`, which unwinds it; at the
-//! first frame of Rust that is not made for that the process aborts. So where Python code runs that we have not written, nothing lies
-//! between CPython's frames and a guard here that stops the unwinding by never letting go: the thread stays where it is, as Python
-//! 3.14 does it, and the process ends around it.
+//! Before Python 3.14, a thread that asks for the GIL while the interpreter ends is ended by `pthread_exit`, which unwinds its stack. The
+//! process aborts when the unwinding reaches a Rust frame that does not allow it. So for Python code that is not bayou's own, no other frame lies
+//! between CPython's frames and a guard in this file. The guard stops the unwinding by parking the thread for ever. Python 3.14 does the same.
+//! The process then ends while the thread is parked.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The interpreter does not wait for users' functions any longer.
+/// True when the interpreter no longer waits for users' functions.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 pub fn give_up() {
@@ -24,7 +24,7 @@ fn stay() -> ! {
     }
 }
 
-/// Armed while Python code runs.
+/// Parks the thread if it is dropped while Python code runs, which means that the stack unwinds.
 #[cfg(unix)]
 struct Stay(bool);
 
@@ -46,16 +46,16 @@ mod raw {
     }
 }
 
-/// `callable(*args)`, on whatever thread: also a daemon's of Python's that the interpreter leaves behind.
+/// `callable(*args)`, on any thread, including a Python daemon thread that the interpreter leaves behind.
 #[cfg(unix)]
 #[inline(never)]
 pub fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     let mut guard = Stay(true);
-    // SAFETY: both live for the time of the call, and this thread is attached.
+    // SAFETY: both objects live during the call, and this thread is attached.
     let made = unsafe { raw::PyObject_Call(callable.as_ptr(), args.as_ptr(), std::ptr::null_mut()) };
     guard.0 = false;
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: the result is a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, made) }
 }
 
@@ -64,18 +64,18 @@ pub fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) 
     callable.call1(args)
 }
 
-/// `callable(*args)` on a thread of ours, which does not come back from it when the interpreter has given up waiting.
+/// `callable(*args)` on a thread of bayou. The call does not return if the interpreter has given up waiting.
 pub fn call<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let made = call_here(callable, args);
     if GIVEN_UP.load(Ordering::Acquire) {
-        // SAFETY: this thread is attached; it lets go of the GIL, and never runs anything again.
+        // SAFETY: this thread is attached. It releases the GIL and never runs anything again.
         unsafe { pyo3::ffi::PyEval_SaveThread() };
         stay();
     }
     made
 }
 
-/// `object.name(*args)`, as `call_here`.
+/// `object.name(*args)`, with the guard of `call_here`.
 pub fn method<'py, A>(object: &Bound<'py, PyAny>, name: &str, args: A) -> PyResult<Bound<'py, PyAny>>
 where
     A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
@@ -83,14 +83,14 @@ where
     call_here(&object.getattr(name)?, &args.into_pyobject(object.py()).map_err(Into::into)?)
 }
 
-/// Imports a module, which may run its code.
+/// Imports a module. The import may run the module's code.
 pub fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     method(py.import("importlib")?.as_any(), "import_module", (name,))
 }
 
-/// Raises `SystemExit` in a thread of this number (`threading.get_ident()`), as soon as it runs Python code.
+/// Raises `SystemExit` in the thread of this number (`threading.get_ident()`), as soon as the thread runs Python code.
 pub fn raise_exit(py: Python<'_>, thread: u64) {
     let exit = py.get_type::<pyo3::exceptions::PySystemExit>();
-    // SAFETY: attached; a number that is no thread's is ignored.
+    // SAFETY: this thread is attached. A number that belongs to no thread is ignored.
     unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, exit.as_ptr()) };
 }

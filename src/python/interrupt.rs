@@ -1,6 +1,6 @@
-//! The stop button is never lost. Python raises KeyboardInterrupt in whatever runs on the main thread at that moment, and where that is a callback
-//! (of a weak reference, as `import` has them, or a finalizer) the exception ends there, unseen. While a query is waited for, a handler in
-//! front of Python's own remembers that it was called.
+//! Makes sure that no press of the stop button is lost. Python raises KeyboardInterrupt in the code that runs on the main thread at that moment. If
+//! that code is a callback of a weak reference (`import` has such callbacks) or a finalizer, the exception ends there and nobody sees it. So while
+//! a call waits for a query, a handler in front of Python's own handler records the interrupt.
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static HEARD: AtomicBool = AtomicBool::new(false);
 
-/// From here to `end`, interrupts are remembered. Not off the main thread, nor where the program has a handler of its own.
+/// Records interrupts from `begin` to `end`. It does nothing outside the main thread, or if the program has its own handler.
 pub struct Watch {
     previous: Option<Py<PyAny>>,
 }
@@ -38,7 +38,7 @@ impl Watch {
         Ok(Self { previous: Some(previous.unbind()) })
     }
 
-    /// An interrupt that came and was not raised where it could be seen.
+    /// Raises an interrupt that was recorded and not seen.
     pub fn check(&self) -> PyResult<()> {
         match self.previous.is_some() && HEARD.swap(false, Ordering::AcqRel) {
             true => Err(PyKeyboardInterrupt::new_err(())),

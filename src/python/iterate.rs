@@ -1,4 +1,4 @@
-//! Iterators and what is made of them: batches, collect, preview, validate.
+//! Iterators, and the calls that are built on them: batches, collect, preview, validate.
 
 use super::convert::{self, Count};
 use super::door;
@@ -72,24 +72,24 @@ pub fn options(
     })
 }
 
-/// Batches, one after another; leaving the loop or closing it releases the consumer.
+/// Batches, one after the other. The consumer is released when the loop is left or the iterator is closed.
 #[pyclass(frozen, module = "bayou", name = "BatchIterator")]
 pub struct PyBatchIterator {
     inner: Mutex<Inner>,
-    /// The iterator came back from where it worked.
+    /// Signals that a call has put the iterator back.
     back: Condvar,
     pandas: bool,
 }
 
 struct Inner {
-    /// Taken out while it works.
+    /// None while a call uses the iterator.
     it: Option<BatchIterator>,
-    /// A call of `next` is under way, in whatever thread.
+    /// A call of `next` is running, in any thread.
     read: bool,
     closed: bool,
 }
 
-/// The right to read; one thread at a time has it.
+/// The right to read. Only one thread has it at a time.
 struct Turn<'a>(&'a PyBatchIterator);
 
 impl Drop for Turn<'_> {
@@ -113,15 +113,15 @@ impl PyBatchIterator {
         let mut inner = self.inner.lock();
         if std::mem::replace(&mut inner.read, true) {
             return Err(Error::config(
-                "another thread is reading this iterator: one thread reads it, and hands batches on; or give each thread an \
-                 iterator of its own (each reads all rows).",
+                "a different thread is reading this iterator. Read it in one thread, which passes the batches on. Or give each thread its \
+                 own iterator (each iterator reads all rows).",
             ));
         }
         Ok(Turn(self))
     }
 
     fn poll(&self, turn: Duration) -> Result<Option<Polled>> {
-        // Taken out while it works, so that `close` need not wait for a lock with the GIL held.
+        // The iterator is taken out during the call, so that `close` need not wait for a lock while it holds the GIL.
         let mut it = {
             let mut inner = self.inner.lock();
             match inner.it.take() {
@@ -148,7 +148,7 @@ impl PyBatchIterator {
         }
     }
 
-    /// What is there is closed here; what works in another thread is closed there, as soon as it comes back, and waited for.
+    /// Closes the iterator. If a different thread uses the iterator, that thread closes it at the end of its call, and this call waits for that.
     fn end(&self) {
         let taken = {
             let mut inner = self.inner.lock();
@@ -187,7 +187,7 @@ impl PyBatchIterator {
     }
     fn close(&self, py: Python<'_>) {
         if door::check_fork().is_err() {
-            return; // what there is to release is the parent's
+            return; // only the parent process may release it
         }
         py.detach(|| self.end());
     }
@@ -206,14 +206,14 @@ impl PyBatchIterator {
 }
 
 impl Drop for PyBatchIterator {
-    /// Left without `close`, as a loop that is broken off leaves it: this happens with the GIL held, and must not wait for Kafka.
+    /// Closes an iterator that was left without `close`, for example by `break`. The GIL is held here, so this must not wait for Kafka.
     fn drop(&mut self) {
         let Some(it) = self.inner.get_mut().it.take() else { return };
         if door::check_fork().is_err() {
             let _never_closed = std::mem::ManuallyDrop::new(it);
             return;
         }
-        // Without the thread it is closed here.
+        // If the thread cannot be started, the iterator is closed here.
         let _ = std::thread::Builder::new().name("bayou-close".into()).spawn(move || drop(it));
     }
 }
@@ -225,7 +225,7 @@ struct Ran {
     hints: Vec<String>,
 }
 
-/// Runs an iterator to its end; the steps are short, so that the stop button is seen.
+/// Runs an iterator to its end. The steps are short, so that the stop button is noticed.
 fn run_all(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<Ran> {
     let (stream, rt) = (stream.clone(), door::runtime()?);
     let mut it = door::run(py, move || BatchIterator::new(&stream, options, rt, door::clock()))?;
@@ -270,7 +270,7 @@ pub fn expectations(rules: &[RuleCount]) -> Result<Rows> {
     Ok(Rows { schema: batch.schema(), batches: vec![batch] })
 }
 
-/// Raises for rules that too many rows break; without names all rules count.
+/// Raises an error for rules that too many rows break. If no names are given, all rules count.
 pub fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Result<()> {
     for name in names {
         if !rules.iter().any(|r| r.name == *name) {
@@ -301,7 +301,7 @@ pub fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Resul
     }
 }
 
-/// What `validate` finds.
+/// The result of `validate`.
 #[pyclass(frozen, module = "bayou", name = "Validation")]
 pub struct PyValidation {
     rules: Vec<RuleCount>,
@@ -356,7 +356,7 @@ impl PyValidation {
 pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
     let named = stream.rules();
     let mut stream = stream.clone();
-    // A rule that would stop the run is counted here instead: the point is to see all of them.
+    // A rule that would stop the run is only counted here, so that the user sees all broken rules.
     if stream.rules().iter().any(|r| r.action == Action::Fail) {
         stream = stream.without_failing();
     }
@@ -371,7 +371,7 @@ pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
     Ok(PyValidation { rules, rows_in: ran.counts.rows, rows_out, malformed: ran.counts.malformed })
 }
 
-/// What `preview` shows: rows, and what could not be decoded.
+/// The result of `preview`: rows, and messages that could not be decoded.
 #[pyclass(frozen, module = "bayou", name = "Preview")]
 pub struct PyPreview {
     rows: Rows,

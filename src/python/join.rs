@@ -1,4 +1,4 @@
-//! `join`: with another stream, with rows at hand, or with a Delta table.
+//! `join`: with a second stream, with rows in memory, or with a Delta table.
 
 use super::functions::rows_of;
 use super::stream::PyStream;
@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use sha2::{Digest, Sha256};
 
-/// "k", ["k", ("left", "right")] or {"left": "right"}.
+/// Reads `on=`: "k", ["k", ("left", "right")] or {"left": "right"}.
 fn pairs(on: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
     let wrong =
         || Error::config("join: on= takes a column, a list of columns or (left, right) pairs, or a dict {left: right}");
@@ -36,7 +36,7 @@ fn pairs(on: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
     Ok(out)
 }
 
-/// "10 minutes" either way, or (before, after).
+/// Reads `within=`: "10 minutes" in both directions, or (before, after).
 fn reach(within: &Bound<'_, PyAny>) -> PyResult<(std::time::Duration, std::time::Duration)> {
     if let Ok(pair) = within.cast::<PyTuple>() {
         if pair.len() != 2 {
@@ -64,15 +64,15 @@ pub fn join(
     if let Ok(other) = other.extract::<PyRef<'_, PyStream>>() {
         let within = within.ok_or_else(|| {
             Error::config(
-                "join: two streams are joined within a range of time, or each would be remembered for ever: say within=\"10 minutes\", or \
-                 within=(before, after) as seen from the left rows",
+                "join: two streams need a range of time, or all rows of both would be kept for ever. Use within=\"10 minutes\", or \
+                 within=(before, after) as seen from the left rows.",
             )
         })?;
         let (before, after) = reach(within)?;
         return Ok(stream.join_stream(&other.0, &options, before, after)?);
     }
     if within.is_some() {
-        return Err(Error::config("join: within= goes with another stream; a table has no event time").into());
+        return Err(Error::config("join: within= is only for a join with a stream: a table has no event time").into());
     }
     let is_path = other.extract::<String>().is_ok() || other.hasattr("__fspath__")?;
     let (side, schema) = if is_path {
@@ -89,7 +89,7 @@ pub fn join(
     Ok(stream.join_table(side, &schema, &options)?)
 }
 
-/// Equal rows are the same table, also when the cell is run again.
+/// The identity of a table of rows. Equal rows have the same identity, also when the cell is run again.
 fn identity(rows: &arrow::array::RecordBatch) -> Result<String> {
     let bytes = crate::state::encode(&rows.schema(), std::slice::from_ref(rows), "rows")?;
     Ok(Sha256::digest(&bytes).iter().take(8).map(|b| format!("{b:02x}")).collect())

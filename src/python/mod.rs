@@ -1,4 +1,4 @@
-//! The boundary to Python. Thin: arguments in, Arrow out, errors mapped, waiting done in one place.
+//! The boundary to Python. It is thin: it takes arguments, returns Arrow, maps errors, and waits in one place.
 
 mod connection;
 mod convert;
@@ -22,7 +22,7 @@ mod values;
 
 use pyo3::prelude::*;
 
-/// deltalake abandons a file that could not be written by a call that panics, and catches that: it is no news for a notebook.
+/// Hides one panic message from notebooks. When a file cannot be written, deltalake makes a call that panics, and catches the panic itself.
 fn no_word_of_caught_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,4 +1,4 @@
-//! Python's own values as JSON text, by the same writers as Arrow's columns: for published dicts, and for what functions return.
+//! Writes Python's own values as JSON text, with the same writers as for Arrow columns. Used for published dicts and for results of functions.
 
 use super::guard;
 use super::values::{self, Misfit};
@@ -10,14 +10,14 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-/// As deep as the reader reads.
+/// Values may be nested at most this deep. The reader has the same limit.
 const DEPTH: usize = 128;
 
-/// Why a value has no text, and where it is nested.
+/// The reason why a value cannot be written, and the path where the value is nested.
 pub struct Unfit {
     path: Vec<String>,
     why: String,
-    /// What Python raised, when that was not about the value.
+    /// The Python exception, if it was not about the value.
     raised: Option<PyErr>,
 }
 
@@ -33,10 +33,10 @@ impl Unfit {
 
 type Written<T = ()> = std::result::Result<T, Unfit>;
 
-/// Writes values; types that JSON does not know are told apart by `bayou._rows.scalar`.
+/// Writes values. `bayou._rows.scalar` names the types that JSON does not have.
 pub struct Writer<'py> {
     scalar: Bound<'py, PyAny>,
-    /// Whether NaN and Infinity are numbers: within the process, not on a topic.
+    /// Whether NaN and Infinity are written as numbers. They are within the process, and not on a topic.
     nan: bool,
 }
 
@@ -47,7 +47,7 @@ impl<'py> Writer<'py> {
         Ok(Self { scalar: SCALAR.get_or_try_init(py, find)?.bind(py).clone(), nan })
     }
 
-    /// `target` is the type that the text is for, if that is known: then what the text would hide is looked at.
+    /// Writes one value. `target` is the type that the text is for, if it is known. Then a loss that the text would hide is refused.
     pub fn write(&self, value: &Bound<'py, PyAny>, target: Option<&DataType>, out: &mut Vec<u8>) -> Written {
         self.at(value, target, 0, out)
     }
@@ -121,7 +121,7 @@ impl<'py> Writer<'py> {
         Ok(())
     }
 
-    /// `single`: of 32 bits, whose shortest text is shorter.
+    /// Writes a floating-point number. `single` means 32 bits, whose shortest text is shorter.
     fn float(&self, value: f64, single: bool, out: &mut Vec<u8>) -> Written {
         if self.nan && !value.is_finite() {
             let word: &[u8] = match value {
@@ -177,7 +177,7 @@ impl<'py> Writer<'py> {
             {
                 let has: Vec<&String> = fields.iter().map(|f| f.name()).collect();
                 return Err(Unfit::new(format!(
-                    "there is no field '{name}' in the STRUCT that schema= announces; it has {has:?}"
+                    "the STRUCT that schema= announces has no field '{name}' (its fields are {has:?})"
                 )));
             }
             text::string(&name, out);
@@ -188,13 +188,13 @@ impl<'py> Writer<'py> {
         Ok(())
     }
 
-    /// A field's name: text, or a whole number, as in Arrow's maps.
+    /// A field's name: text, or a whole number as in Arrow maps.
     fn name(&self, key: &Bound<'py, PyAny>) -> Written<String> {
         let mut name = vec![];
         if key.cast_exact::<PyString>().is_err() && key.cast_exact::<PyInt>().is_err() {
             match self.told(key)? {
                 (tag, payload) if tag == "text" || tag == "int" => return self.name(&payload),
-                _ => return Err(Unfit::new(format!("a field's name is text, not {}", type_name(key)))),
+                _ => return Err(Unfit::new(format!("a field's name must be text, not {}", type_name(key)))),
             }
         }
         match key.cast_exact::<PyString>() {
@@ -204,10 +204,10 @@ impl<'py> Writer<'py> {
             },
             Err(_) => self.at(key, None, 0, &mut name)?,
         }
-        String::from_utf8(name).map_err(|_| Unfit::new("a field's name that is no UTF-8"))
+        String::from_utf8(name).map_err(|_| Unfit::new("a field's name that is not UTF-8"))
     }
 
-    /// What a value of another type is: a tag, and the value in a type that is known here.
+    /// Describes a value of any other type by a tag, with the value in a type that is known here.
     fn told(&self, value: &Bound<'py, PyAny>) -> Written<(String, Bound<'py, PyAny>)> {
         let py = value.py();
         let call = || -> PyResult<(String, Bound<'py, PyAny>)> {
@@ -230,7 +230,7 @@ impl<'py> Writer<'py> {
             "none" | "bool" | "int" | "float" | "text" | "list" | "dict" => self.at(&payload, target, depth + 1, out),
             "float32" => self.float(payload.extract().map_err(|_| Unfit::new("no number"))?, true, out),
             "number" => {
-                // Digits of a Decimal, as they stand.
+                // The digits of a Decimal are written unchanged.
                 let digits: String = payload.extract().map_err(|_| Unfit::new("no number"))?;
                 out.extend_from_slice(digits.as_bytes());
                 Ok(())
@@ -254,7 +254,7 @@ impl<'py> Writer<'py> {
         }
     }
 
-    /// A key's bytes, as a column of Arrow's would have them; None for NULL.
+    /// The bytes of a key, the same as for an Arrow column. None for NULL.
     fn key(&self, value: &Bound<'py, PyAny>) -> Written<Option<Vec<u8>>> {
         if value.is_none() {
             return Ok(None);
@@ -301,7 +301,7 @@ fn error(column: &str, row: u64, unfit: Unfit) -> PyErr {
     encode::named(&path.join("."), row, &unfit.why).into()
 }
 
-/// A published row, a dict, as JSON; `row` is its number.
+/// Writes a published row, which is a dict, as JSON. `row` is the number of the row.
 #[pyfunction]
 fn _encode_row<'py>(py: Python<'py>, dict: &Bound<'py, PyDict>, row: u64) -> PyResult<Bound<'py, PyBytes>> {
     let writer = Writer::new(py, false)?;
@@ -320,7 +320,7 @@ fn _encode_row<'py>(py: Python<'py>, dict: &Bound<'py, PyDict>, row: u64) -> PyR
     Ok(PyBytes::new(py, &out))
 }
 
-/// A published row's key.
+/// The key of a published row.
 #[pyfunction]
 fn _encode_key<'py>(
     py: Python<'py>,
@@ -332,7 +332,7 @@ fn _encode_key<'py>(
     Ok(key.map(|k| PyBytes::new(py, &k)))
 }
 
-/// Values of a list as a column of this type.
+/// Converts the values of a list to a column of this type.
 pub fn column(list: &Bound<'_, PyList>, field: &Field) -> PyResult<Result<ArrayRef>> {
     let writer = Writer::new(list.py(), true)?;
     let (mut json, mut ends) = (vec![], Vec::with_capacity(list.len()));

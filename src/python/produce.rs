@@ -1,4 +1,4 @@
-//! Publishing: rows from any Arrow stream, frame or iterable of dicts; made-up rows.
+//! Publishing: rows from any Arrow stream, frame or iterable of dicts, and simulated rows.
 
 use super::convert;
 use super::door;
@@ -16,7 +16,7 @@ use pyo3_arrow::input::AnyRecordBatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What became of published rows.
+/// The result of publishing rows.
 #[pyclass(frozen, module = "bayou", name = "ProduceReport")]
 pub struct PyProduceReport(pub ProduceReport);
 
@@ -72,7 +72,7 @@ impl PyProduceReport {
 
 pub fn headers(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option<Vec<u8>>)>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(vec![]) };
-    let wrong = || Error::config("headers= takes a dict {\"name\": \"value\"}; values are str, bytes or None");
+    let wrong = || Error::config("headers= takes a dict {\"name\": \"value\"}. Values are str, bytes or None.");
     let mut out = vec![];
     for (k, v) in value.cast::<PyDict>().map_err(|_| wrong())?.iter() {
         let bytes = if v.is_none() {
@@ -89,7 +89,7 @@ pub fn headers(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
-/// Arrow (PyCapsule), a pandas frame, or an iterable of dicts, as batches.
+/// Reads rows as batches, from Arrow (PyCapsule), a pandas frame, or an iterable of dicts.
 pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOptions) -> PyResult<Batches> {
     let frames = py.import("bayou._frames")?;
     let arrow = frames.call_method1("handed_out", (rows,))?;
@@ -97,10 +97,10 @@ pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOpt
         let reader = arrow.extract::<AnyRecordBatch>()?.into_reader()?;
         return Ok(Box::new(reader.map(|b| b.map_err(|e| Error::schema(format!("the rows to be published: {e}"))))));
     }
-    // Dicts are encoded a batch at a time; the values then go out as they are.
+    // Dicts are encoded one batch at a time. The encoded values are published unchanged.
     if options.headers_column.is_some() {
         return Err(Error::config(
-            "headers_column= needs an Arrow table; for dicts give headers=, which every message gets",
+            "headers_column= needs an Arrow table. For dicts use headers=, which every message gets.",
         )
         .into());
     }
@@ -136,7 +136,7 @@ pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOpt
     })))
 }
 
-/// Why there are no more rows: one that cannot be published, or what the user's own iterator raised, which is kept as the cause.
+/// The error that ended the rows: a row that cannot be published, or an exception of the user's own iterator. That exception is kept as the cause.
 fn failure(py: Python<'_>, e: PyErr) -> Error {
     use super::errors::{BayouError, MalformedError};
     let text = e.value(py).to_string();
@@ -179,7 +179,7 @@ fn encoded_batch(columns: &Bound<'_, PyAny>) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter_with_nullable(out)?)
 }
 
-/// Publishes on a thread of its own; this one shows progress and answers the stop button.
+/// Publishes on a new thread. The calling thread shows progress and answers the stop button.
 pub fn produce(
     py: Python<'_>,
     connection: &Connection,
@@ -203,14 +203,14 @@ pub fn produce(
                 if their_stop.load(Ordering::Relaxed) { Err(Error::interrupted("stopped")) } else { Ok(()) }
             };
             let result = c.produce(&t, &mut *source, &options, &mut progress);
-            // The source may hold Python objects: they go while the interpreter is there, or not at all.
+            // The source may hold Python objects. These are dropped while the interpreter runs, or not at all.
             let mut source = Some(source);
             if functions::enter(|_| drop(source.take())).is_err() {
                 let _left_alone = std::mem::ManuallyDrop::new(source);
             }
             let _ = say.send(result);
         })
-        .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+        .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
     let hear = std::sync::Mutex::new(hear);
     let display = if show {
         Some(guard::method(&guard::import(py, "bayou._display")?, "Progress", (format!("publishing to '{topic}'"),))?)
@@ -232,7 +232,7 @@ pub fn produce(
         }
         if let Err(interrupt) = py.check_signals() {
             stop.store(true, Ordering::Relaxed);
-            // The rows that were taken are on their way or not; what is known is told.
+            // Rows that were taken may be delivered or not. A short wait lets the thread end.
             py.detach(|| hear.lock().ok().map(|h| h.recv_timeout(std::time::Duration::from_millis(150))));
             return Err(interrupt);
         }
@@ -240,7 +240,7 @@ pub fn produce(
             && began.elapsed().as_secs_f64() > 2.0
         {
             let r = seen.lock().clone();
-            // The stop button may be pressed while it draws, too.
+            // The stop button may also be pressed while the progress is drawn.
             let drawn = guard::method(d, "update", (r.delivered, began.elapsed().as_secs_f64()));
             drawn.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
         }

@@ -60,7 +60,7 @@ pub struct TableArgs {
     pub foreach: Option<Arc<dyn ForEach>>,
 }
 
-/// A column or a list of them.
+/// Reads a column or a list of columns.
 pub fn columns(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
     match value.filter(|v| !v.is_none()) {
         None => Ok(vec![]),
@@ -80,7 +80,7 @@ fn is_catalog(target: &str) -> bool {
 fn no_catalog(target: &str) -> Result<()> {
     match is_catalog(target) {
         true => Err(Error::config(format!(
-            "'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL; for a folder of that name write \"./{target}\"."
+            "'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL. For a folder of that name write \"./{target}\"."
         ))),
         false => Ok(()),
     }
@@ -92,14 +92,14 @@ fn output(name: &str, stream: &Stream, location: Option<Location>, args: TableAr
         Some("merge") => true,
         Some(other) => {
             return Err(Error::config(format!(
-                "schema_mode='{other}': the one mode is \"merge\" (new columns are added)"
+                "schema_mode='{other}': the only mode is \"merge\" (new columns are added)"
             )));
         }
     };
     let mode = parse_mode(args.output_mode.as_deref(), stream).map_err(|e| e.context(format!("table '{name}'")))?;
     if stream.kafka_sources().is_empty() {
         return Err(Error::config(format!(
-            "table '{name}': rows at hand have no position to go on from; write them with deltalake, or use collect() and validate()"
+            "table '{name}': rows in memory have no position to continue from. Write them with deltalake, or use collect() and validate()."
         )));
     }
     let partition_by = args
@@ -117,12 +117,12 @@ fn output(name: &str, stream: &Stream, location: Option<Location>, args: TableAr
             comment: args.comment,
             merge_schema,
         }),
-        (None, None) => return Err(Error::internal(format!("the output '{name}' has no place"))),
+        (None, None) => return Err(Error::internal(format!("the output '{name}' has no location"))),
     };
     Ok(Output { name: name.into(), stream: stream.clone(), mode, start: args.start, to })
 }
 
-/// Where `write_delta` keeps what belongs to a table.
+/// The locations of the files that `write_delta` keeps for a table.
 pub struct Places {
     pub name: String,
     pub checkpoint: Location,
@@ -134,7 +134,7 @@ pub fn places(at: &Location, options: &WriteOptions) -> Result<Places> {
     crate::flow::stream::check_name(&name, "a query").map_err(|e| match options.query_name {
         Some(_) => e.context("query_name"),
         None => Error::config(format!(
-            "{}. A query is called after its target unless query_name= gives it another name, which this one needs.",
+            "{}. A query is named after its target unless query_name= gives it a different name. Set query_name= for this query.",
             e.message
         )),
     })?;
@@ -143,7 +143,7 @@ pub fn places(at: &Location, options: &WriteOptions) -> Result<Places> {
         None => at.join("_bayou").join(&name),
     };
     let aside = format!("{}_quarantine", at.name());
-    // A table at the root of a bucket has nothing beside it: what else lies in the store is in other buckets.
+    // A table at the root of a bucket has no folder beside it, so its quarantine lies below it.
     let quarantine = at.parent().map_or_else(|| at.join("_bayou").join(&aside), |parent| parent.join(&aside));
     Ok(Places { name, checkpoint, quarantine })
 }
@@ -164,7 +164,7 @@ pub fn write_delta(
     start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
 }
 
-/// Hands each epoch's rows to a function.
+/// Passes each epoch's rows to a function.
 pub fn foreach_batch(
     py: Python<'_>,
     stream: &Stream,
@@ -176,8 +176,8 @@ pub fn foreach_batch(
 ) -> PyResult<Py<PyQuery>> {
     let missing = || {
         Error::config(
-            "foreach_batch needs query_name= and checkpoint_location=: the position, and the rows of an epoch until the function has taken \
-             them, are kept there",
+            "foreach_batch needs query_name= and checkpoint_location=. The checkpoint keeps the position, and the rows of an epoch until the \
+             function has taken them.",
         )
     };
     let name = options.query_name.clone().ok_or_else(missing)?;
@@ -247,7 +247,7 @@ fn watched(py: Python<'_>, job: Job, block: bool, progress: bool, watch: &Watch)
     Ok(query)
 }
 
-/// What is wrong at the start shows in the cell that started it, also without blocking.
+/// Waits until the query has started, so that an error at the start is raised in the cell that started the query, also with block=False.
 fn begin(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     let q = query.get().0.clone();
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -273,14 +273,14 @@ fn raise(py: Python<'_>, query: &Py<PyQuery>) -> PyResult<()> {
     Ok(())
 }
 
-/// Who presses the stop button waits so long for the query to end. What still goes on then (a put on its way to a slow store, a function
-/// of the user's, a file half written, a broker that does not answer) ends by itself, a put within `GRACE`, and commits nothing of an
-/// epoch that is not sealed.
+/// After the stop button, the call waits at most this long for the query to end. Work that is still running then ends by itself: a put to a slow
+/// store (within `GRACE`), a user's function, a half-written file, a request to a broker that does not answer. Such work commits nothing of an epoch
+/// that is not sealed.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// Nobody knows how long a function takes, and it may hold the GIL meanwhile.
+/// The wait while a user's function runs. It is shorter, because the time of a function is not bounded, and the function may hold the GIL.
 const PATIENCE_FOR_A_FUNCTION: Duration = Duration::from_millis(40);
 
-/// Ends the query; the error that ends the call then, which holds it.
+/// Stops the query and returns the error that ends the call. The error has the query as an attribute.
 fn interrupted(py: Python<'_>, query: &Py<PyQuery>, interrupt: PyErr) -> PyErr {
     let q = query.get().0.clone();
     q.stop(Stop::Now);
@@ -313,12 +313,12 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>,
             && shown.elapsed() >= Duration::from_millis(500)
         {
             shown = Instant::now();
-            // The stop button may be pressed while it draws, too.
+            // The stop button may also be pressed while the panel is drawn.
             heard = guard::method(p, "update", ()).map(drop);
         }
         if let Err(interrupt) = heard {
             let interrupt = interrupted(py, query, interrupt);
-            // That the panel cannot be drawn any more must not hide the interrupt.
+            // An error of the panel must not hide the interrupt.
             let _ = close();
             return Err(interrupt);
         }
@@ -328,7 +328,7 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>,
 }
 
 impl PyQuery {
-    /// In the process that runs it. In a fork's child its locks may be held by threads that are not there.
+    /// The query, in the process that runs it. Refused in a child of a fork, where threads that do not exist may hold its locks.
     fn here(&self) -> Result<&Query> {
         door::check_fork()?;
         Ok(&self.0)
@@ -339,7 +339,7 @@ fn shown(texts: &[String]) -> Vec<String> {
     texts.iter().map(|t| clean(t).into_owned()).collect()
 }
 
-/// Foreign texts may stand in warnings, too: without credentials, and without what a terminal would obey.
+/// Removes credentials and terminal control characters from all texts. Warnings, too, may contain texts from other systems.
 fn clean_all(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::String(text) => *text = clean(text).into_owned(),
@@ -459,7 +459,7 @@ impl PyQuery {
     }
     fn __repr__(&self) -> String {
         if door::check_fork().is_err() {
-            return format!("Query '{}' of the process that this one was forked from", self.0.0.name);
+            return format!("Query '{}' of the parent process, which was forked", self.0.0.name);
         }
         let r = self.0.0.report.lock();
         let mut out = format!("Query '{}': {}", self.0.0.name, r.status);
@@ -582,7 +582,7 @@ fn _run_pipeline(
     start(py, name, specs, quarantine, checkpoint, options, block, progress)
 }
 
-/// Starts a new generation of a query's checkpoint whose next run empties the tables; says which.
+/// Makes the next run of a query start a new generation, which empties the tables. Returns whether there was a checkpoint.
 #[pyfunction]
 fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     let storage = super::convert::string_map(storage_options, "storage_options")?;

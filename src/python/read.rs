@@ -24,7 +24,7 @@ fn read_delta(
     Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
 }
 
-/// SQL over tables given by name: paths of Delta tables, frames, Arrow.
+/// Runs SQL over named tables: paths of Delta tables, frames, Arrow.
 #[pyfunction]
 #[pyo3(signature = (query, *, storage_options=None, **tables))]
 fn sql(
@@ -60,7 +60,7 @@ async fn pipeline_tables(root: &Location, checkpoint: &Location) -> Result<BTree
         let at = root.join(&name);
         if at.folders("").await?.iter().any(|f| f == "_delta_log") {
             let version = done.as_ref().and_then(|d| {
-                // Other pipelines' quarantines below the same root are theirs, at their newest version.
+                // Quarantine tables of other pipelines may lie below the same root. They are read at their newest version.
                 let own = name.strip_suffix("_quarantine") == Some(&checkpoint.name());
                 let key = if own { "_quarantine" } else { &name };
                 d.tables.get(key).map(|t| t.version)
@@ -129,7 +129,7 @@ fn _pipeline_read(
             let hint = crate::error::did_you_mean(&name, tables.keys().map(String::as_str));
             let known: Vec<_> = tables.keys().cloned().collect();
             return Err(Error::storage(format!(
-                "{}: there is no table '{name}'.{hint} Tables: {}.",
+                "{}: there is no table '{name}'.{hint} The tables are: {}.",
                 root.display(),
                 known.join(", ")
             )));
@@ -139,7 +139,7 @@ fn _pipeline_read(
     Ok(PyTable::new(rows))
 }
 
-/// Counts of all runs, from the newest finished epoch.
+/// The counts of all runs, from the newest finished epoch.
 #[pyfunction]
 fn _pipeline_expectations(py: Python<'_>, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
     let storage = convert::string_map(storage, "storage_options")?;

@@ -13,7 +13,7 @@ use arrow::array::*;
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-/// The rows of a sealed epoch that its tables refuse; `root` is a pipeline's, `target` a table's.
+/// The rows of a sealed epoch that its tables refuse. `root` is the root of a pipeline. `target` is the target of a single table.
 #[pyfunction]
 #[pyo3(signature = (root, target, query_name, checkpoint_location, storage_options, confirm))]
 fn _repair(

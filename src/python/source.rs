@@ -1,4 +1,4 @@
-//! Where streams come from: topics, rows at hand, messages at hand.
+//! Sources of streams: topics, or rows or messages in memory.
 
 use super::convert;
 use super::door;
@@ -88,7 +88,7 @@ fn decode_options(
     Ok(out)
 }
 
-/// Spark's spelling of the source's options.
+/// Reads the source's options in Spark's spelling.
 fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, connection: &Connection) -> PyResult<()> {
     for (key, value) in convert::string_map(options, "options=")? {
         let wrong = |what: &str| Error::config(format!("options: {key}='{value}' is not {what}"));
@@ -110,7 +110,7 @@ fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, con
             "endingTimestamp" => asked.ending_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
             "subscribePattern" | "assign" => {
                 return Err(Error::config(format!(
-                    "options: '{key}' is not in this version; use subscribe with topic names"
+                    "options: '{key}' is not in this version. Use subscribe with topic names."
                 ))
                 .into());
             }
@@ -129,17 +129,17 @@ fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, con
             | "minOffsetsPerTrigger"
             | "maxTriggerDelay"
             | "kafkaConsumer.pollTimeoutMs" => {
-                return Err(Error::config(format!("options: '{key}' has no counterpart here; leave it out.")).into());
+                return Err(Error::config(format!("options: '{key}' has no counterpart here. Leave it out.")).into());
             }
             "kafka.group.id" | "groupIdPrefix" => {
-                return Err(Error::config(format!("options: '{key}': bayou keeps positions in its checkpoint and joins no consumer group; leave it out")).into());
+                return Err(Error::config(format!("options: '{key}' has no counterpart here: bayou keeps positions in its checkpoint and joins no consumer group. Leave it out.")).into());
             }
             k if k.starts_with("kafka.") => {
                 if let Some(advice) = crate::kafka::advice(&k[6..]) {
                     return Err(Error::config(format!("options: '{k}': {advice}.")).into());
                 }
                 return Err(Error::config(format!(
-                    "options: '{k}' belongs to the connection: bayou.connect({{\"{}\": …}})",
+                    "options: '{k}' belongs to the connection. Write bayou.connect({{\"{}\": …}}).",
                     &k[6..]
                 ))
                 .into());
@@ -178,19 +178,19 @@ struct SparkAsked {
     ending_ms: Option<i64>,
 }
 
-/// What is no list of topics is told as such, not as a topic that does not exist.
+/// Checks the list of topics. A text that cannot name a topic gets its own error, instead of "the topic does not exist".
 fn check_topics(topics: &[String]) -> Result<()> {
     if topics.is_empty() || topics.iter().any(|t| t.is_empty()) {
         return Err(Error::config("read_stream needs a topic"));
     }
     for (i, topic) in topics.iter().enumerate() {
         if topics[..i].contains(topic) {
-            return Err(Error::config(format!("read_stream names the topic '{topic}' twice; leave one out")));
+            return Err(Error::config(format!("read_stream names the topic '{topic}' twice. Leave one out.")));
         }
         if topic.contains(',') {
             let each: Vec<String> = topic.split(',').map(|t| format!("\"{}\"", t.trim())).collect();
             return Err(Error::config(format!(
-                "read_stream: '{topic}' is no topic's name. Several topics are a list: read_stream([{}])",
+                "read_stream: '{topic}' is not a topic name. For several topics give a list: read_stream([{}]).",
                 each.join(", ")
             )));
         }
@@ -198,11 +198,11 @@ fn check_topics(topics: &[String]) -> Result<()> {
             let pattern = topic.contains(|c| "*^$[]()|+?\\".contains(c));
             return Err(Error::config(match pattern {
                 true => format!(
-                    "read_stream: '{topic}' is no topic's name, and patterns are not in this version. Pick the names: \
+                    "read_stream: '{topic}' is not a topic name, and patterns are not in this version. Pick the names: \
                      read_stream([t[\"topic\"] for t in kafka.topics().to_dicts() if re.match(\"…\", t[\"topic\"])])"
                 ),
                 false => format!(
-                    "read_stream: '{topic}' is no topic's name: those have letters, digits, dots, underscores and hyphens only"
+                    "read_stream: '{topic}' is not a topic name. A topic name has only letters, digits, dots, underscores and hyphens."
                 ),
             }));
         }
@@ -241,7 +241,7 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
     let ending = side(asked.ending_offsets, spark.ending, spark.ending_ms, "ending_offsets")?;
     if ending == Some(Offsets::Earliest) {
         return Err(Error::config(
-            "ending_offsets=\"earliest\" would read nothing; use \"latest\", a datetime or offsets",
+            "ending_offsets=\"earliest\" would read nothing. Use \"latest\", a datetime or offsets.",
         )
         .into());
     }
@@ -249,7 +249,7 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         return Err(Error::config("max_offsets_per_trigger must be at least 1").into());
     }
     if !(0.0..=1.0).contains(&asked.max_malformed) {
-        return Err(Error::config("max_malformed is a share between 0 and 1").into());
+        return Err(Error::config("max_malformed must be a share between 0 and 1").into());
     }
     let format = asked.format.or_else(|| (asked.schema.is_none() && asked.options.is_some()).then(|| "raw".into()));
     let source = KafkaSource {
@@ -271,21 +271,21 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         max_offsets_per_trigger: asked.max_offsets_per_trigger.or(spark.max),
         fail_on_data_loss: asked.fail_on_data_loss.or(spark.fail).unwrap_or(true),
     };
-    // The decoder refuses types and zones that it cannot do; the broker, topics that are not there.
+    // The decoder refuses types and time zones that it does not support. The broker refuses topics that do not exist.
     crate::decode::Decoder::new(source.schema.as_ref(), &source.decode)?;
     let check = (connection.clone(), source.topics.clone());
     door::run(py, move || check.1.iter().try_for_each(|t| check.0.partitions(t).map(drop)))?;
     Ok(PyStream(Stream::kafka(source)?))
 }
 
-/// Rows at hand as a stream.
+/// A stream of rows in memory.
 #[pyfunction]
 fn from_batches(rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
     let plain = super::functions::rows_of(rows)?;
     Ok(PyStream(Stream::rows(RowsSource::new(plain.schema, plain.batches))))
 }
 
-/// Messages at hand, decoded as if they came from a topic.
+/// A stream of messages in memory, decoded as if they came from a topic.
 #[pyfunction]
 #[pyo3(signature = (messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=false, max_message_bytes=None))]
 #[allow(clippy::too_many_arguments)]

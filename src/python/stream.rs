@@ -1,4 +1,4 @@
-//! Streams as Python sees them.
+//! The Python class of streams.
 
 use super::convert::{self, Count, PathText, dialect, neighbour, refuse_unknown, strings};
 use super::functions::{Function, PyAggregate};
@@ -22,7 +22,7 @@ pub struct PyStream(pub Stream);
 #[pyclass(frozen, module = "bayou", name = "Window")]
 pub struct PyWindow(Windowing);
 
-/// A stream with keys, waiting for its aggregates.
+/// A stream with keys. Its aggregates are not given yet.
 #[pyclass(frozen, module = "bayou", name = "GroupedStream")]
 pub struct PyGrouped {
     stream: Stream,
@@ -85,7 +85,7 @@ fn named_items(
     Ok(out)
 }
 
-/// SQL texts, and functions made by `bayou.aggregate`.
+/// Reads aggregates: SQL texts, and functions that `bayou.aggregate` made.
 fn aggregate_items(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<AggregateItem>> {
     let function = |value: &Bound<'_, PyAny>, alias: Option<String>| {
         let a = value.extract::<PyRef<'_, PyAggregate>>().ok()?;
@@ -142,14 +142,14 @@ impl PyStream {
 }
 
 impl PyStream {
-    /// `with_columns("x", "bpm * 2")` is Spark's withColumn: what to write is said.
+    /// `with_columns("x", "bpm * 2")` has the form of Spark's withColumn. The error then says what to write.
     fn as_name_and_expression(&self, columns: &Bound<'_, PyTuple>, e: Error) -> Error {
         let Ok((name, expression)) = columns.extract::<(String, String)>() else { return e };
         let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
         if !is_name || self.0.schema().index_of(&name).is_ok() {
             return e;
         }
-        let hint = format!(" To make a column {name}: with_columns({name}=\"{expression}\").");
+        let hint = format!(" To make a column {name}, write with_columns({name}=\"{expression}\").");
         Error { message: format!("{}{hint}", e.message), ..e }
     }
 }
@@ -187,7 +187,7 @@ impl PyStream {
     }
     fn __iter__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(
-            "a Stream is a description and is not iterated itself: write `for batch in stream.batches():`",
+            "a Stream is a description and cannot be iterated. Write `for batch in stream.batches():`.",
         ))
     }
     fn __getattr__(&self, name: &str) -> PyResult<()> {
@@ -367,7 +367,7 @@ impl PyStream {
                 texts.extend(strings(&one, "group_by")?);
             }
         }
-        // Names and functions are checked when the line is typed.
+        // A trial aggregation checks names and functions when the line is typed.
         let probe = [(None, "count(*)".to_string())];
         self.0.aggregate(window.clone(), &texts, &probe, crate::expr::Dialect::Databricks)?;
         Ok(PyGrouped { stream: self.0.clone(), window, keys: texts })
@@ -607,13 +607,13 @@ fn _neighbour(name: &str) -> Option<&'static str> {
     neighbour(name)
 }
 
-/// The rows of a stream that the pipeline's table of this name takes.
+/// The rows of a stream that the pipeline's table of this name accepts.
 #[pyfunction]
 fn _of_table(stream: PyRef<'_, PyStream>, name: &str) -> PyResult<PyStream> {
     Ok(PyStream(stream.0.of_table(name)?))
 }
 
-/// Whether a stream is written as a whole unless something else is said.
+/// Whether a stream's default output mode is complete.
 #[pyfunction]
 fn _is_complete(stream: PyRef<'_, PyStream>) -> bool {
     crate::flow::mode::default_mode(&stream.0) == crate::sink::OutputMode::Complete

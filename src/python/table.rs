@@ -1,4 +1,4 @@
-//! What every call returns: rows, by Arrow's PyCapsule protocol and otherwise.
+//! The rows that every call returns. They are passed on by Arrow's PyCapsule protocol, or as Python values.
 
 use super::convert::Count;
 use super::door;
@@ -28,7 +28,7 @@ impl PyBayouSchema {
     fn ddl(&self) -> String {
         to_ddl(&self.0)
     }
-    /// Each column's type, as DDL has it.
+    /// The DDL type of each column.
     #[getter]
     fn types(&self) -> Vec<String> {
         self.0.fields().iter().map(|f| crate::expr::type_to_ddl(f.data_type())).collect()
@@ -127,7 +127,7 @@ impl PyTable {
         slf.py().import("bayou._frames")?.call_method1("to_polars", (slf,))
     }
 
-    /// At most `limit` rows as dicts.
+    /// At most `limit` rows, as dicts.
     #[pyo3(signature = (limit=None))]
     fn to_dicts<'py>(&self, py: Python<'py>, limit: Option<Count>) -> PyResult<Bound<'py, PyList>> {
         let out = PyList::empty(py);
@@ -145,7 +145,7 @@ impl PyTable {
         Ok(out)
     }
 
-    /// A column's values as a list.
+    /// The values of a column, as a list.
     fn column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
         let index = crate::expr::resolve_column(name, &self.rows.schema)?;
         let out = PyList::empty(py);
@@ -161,13 +161,13 @@ impl PyTable {
         match name.extract::<String>() {
             Ok(name) => self.column(py, &name),
             Err(_) => Err(PyTypeError::new_err(
-                "table[…] takes a column's name. A row is table.row(0); rows are table.to_dicts(), table.to_pandas() or table.to_arrow()",
+                "table[…] takes a column's name. For one row use table.row(0). For rows use table.to_dicts(), table.to_pandas() or table.to_arrow().",
             )),
         }
     }
     fn __iter__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(
-            "a table is not iterated itself: write `for row in table.to_dicts():`, or `for name in table.columns:`",
+            "a table cannot be iterated. Write `for row in table.to_dicts():`, or `for name in table.columns:`.",
         ))
     }
     fn __contains__(&self, what: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -177,12 +177,12 @@ impl PyTable {
         )))
     }
 
-    /// Counted from 0, or with a negative number from the end.
+    /// One row. Rows are counted from 0, or from the end with a negative number.
     fn row<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
         let count = self.count();
         let at = if index < 0 { count.checked_add_signed(index) } else { Some(index as usize) };
         let Some(mut at) = at.filter(|at| *at < count) else {
-            return Err(PyIndexError::new_err(format!("there is no row {index}: the table has {count}")));
+            return Err(PyIndexError::new_err(format!("there is no row {index}: the table has {count} rows")));
         };
         let mut batches = self.rows.batches.iter();
         let batch = batches.find(|b| {
@@ -214,13 +214,13 @@ impl PyTable {
     }
 }
 
-/// Names of columns as a terminal may be given them.
+/// The names of columns, safe to print on a terminal.
 fn names(schema: &Schema) -> SchemaRef {
     let shown = |f: &FieldRef| Field::new(printable(f.name()), DataType::Utf8, true);
     std::sync::Arc::new(Schema::new(schema.fields().iter().map(shown).collect::<Vec<_>>()))
 }
 
-/// Every cell as text that a terminal may be given: bytes that are text as text, and nothing that it would obey.
+/// Every cell as text that is safe to print on a terminal, without control characters. Bytes that are UTF-8 text become text.
 fn readable(batch: &RecordBatch) -> RecordBatch {
     let cell = |c: &ArrayRef, row: usize| -> Option<String> {
         if c.is_null(row) {
@@ -242,7 +242,7 @@ fn readable(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new_with_options(names(&batch.schema()), columns, &options).unwrap_or_else(|_| batch.clone())
 }
 
-/// A value as text; also one that the calendar of the library which formats it does not reach.
+/// A value as text. Dates and times outside the calendar of the formatting library are numbers.
 fn shown(array: &dyn Array, row: usize) -> String {
     arrow::util::display::array_value_to_string(array, row).unwrap_or_else(|_| match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
@@ -257,7 +257,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().take(64).map(|b| format!("{b:02x}")).collect()
 }
 
-/// One value as Python has it.
+/// One value as a Python object.
 pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bound<'py, PyAny>> {
     if array.is_null(row) {
         return Ok(py.None().into_bound(py));
@@ -282,7 +282,7 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
         DataType::Float64 => plain!(Float64Type),
         DataType::Utf8 => array.as_string::<i32>().value(row).into_pyobject(py)?.into_any(),
         DataType::Binary => PyBytes::new(py, array.as_binary::<i32>().value(row)).into_any(),
-        // Python has the years 1 to 9999; others are shown as text.
+        // Python has the years 1 to 9999. Other years are shown as text.
         DataType::Date32 if DAYS.contains(&array.as_primitive::<Date32Type>().value(row).into()) => {
             let days = array.as_primitive::<Date32Type>().value(row);
             let date = py.import("datetime")?.getattr("date")?;

@@ -1,4 +1,4 @@
-//! What `bayou.testing` needs of the core.
+//! The functions that `bayou.testing` needs from the core.
 
 use crate::storage::crash;
 use pyo3::prelude::*;

@@ -1,9 +1,9 @@
-//! Values from one type to another: exactly, or an error that says which row and why. The one rule for everything that comes from
-//! Python: what functions return, frames at hand, published rows.
+//! Converts values from one type to another. A conversion is exact, or it is an error that names the row and the reason. The same rule holds for
+//! everything that comes from Python: results of functions, frames in memory, published rows.
 //!
-//! What no type says by itself (text for a timestamp, a fraction for a DECIMAL) goes through JSON text, as it would if it were
-//! published and read: the encoder's and the reader's rules are the only ones. A FLOAT or DOUBLE takes the nearest number, as there; a
-//! whole number that it cannot hold is an error.
+//! Conversions that the types alone do not define (text to a timestamp, a fraction to a DECIMAL) go through JSON text, as if the value were
+//! published and read. So only the rules of the encoder and the reader apply. A FLOAT or DOUBLE takes the nearest number, as in JSON. A whole
+//! number that FLOAT or DOUBLE cannot hold is an error.
 
 use crate::decode::json;
 use crate::kafka::encode;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Misfit {
     pub row: usize,
-    /// Where it is nested, as "a.b"; empty for the column's own value.
+    /// The path of a nested value, as "a.b". Empty for the column's own value.
     pub path: String,
     pub why: String,
 }
@@ -36,7 +36,7 @@ impl Misfit {
         self
     }
 
-    /// Of this column, its first row being so much into the whole.
+    /// The error of this column. `first` is added to the row's number.
     pub fn into_error(self, column: &str, first: usize) -> Error {
         let name = if self.path.is_empty() { column.to_string() } else { format!("{column}.{}", self.path) };
         encode::named(&name, (first + self.row) as u64, &self.why)
@@ -48,7 +48,7 @@ pub const TIME_IN_DATE: &str = "a time of day does not fit DATE";
 pub const BYTES_IN_TEXT: &str = "bytes do not fit STRING: decode them";
 pub const NUMBER_IN_TIME: &str = "a number does not fit TIMESTAMP: return a time";
 
-/// The column in the type of `to`, or what does not fit.
+/// Converts the column to the type of `to`. The error is the first value that does not fit.
 pub fn exact(array: &ArrayRef, to: &Field) -> Fits<ArrayRef> {
     let made = convert(array, to.data_type())?;
     not_null(&made, to)?;
@@ -76,7 +76,7 @@ fn convert(array: &ArrayRef, to: &DataType) -> Fits<ArrayRef> {
     if from == to {
         return Ok(array.clone());
     }
-    // NULL is NULL in every type, and no value fits every type.
+    // A NULL fits every type, so a column without values fits every type.
     if array.logical_null_count() == array.len() {
         return Ok(new_null_array(to, array.len()));
     }
@@ -105,7 +105,7 @@ fn convert(array: &ArrayRef, to: &DataType) -> Fits<ArrayRef> {
         (T::Map(..), T::Map(entries, sorted)) => map(array, entries, *sorted),
         (T::Struct(_), T::Map(..)) => Err(first(
             array,
-            "a struct does not fit MAP: return the rows as a list of dicts, or the column as a map of pyarrow",
+            "a struct does not fit MAP. Return the rows as a list of dicts, or return the column as a pyarrow map.",
         )),
         _ => Err(first(array, &misfit(from, to))),
     }
@@ -115,7 +115,7 @@ fn misfit(from: &DataType, to: &DataType) -> String {
     format!("{} does not fit {}", crate::expr::type_to_ddl(from), crate::expr::type_to_ddl(to))
 }
 
-/// A misfit of types: of the first value that there is.
+/// A misfit of types. It is reported for the first value that is not NULL.
 fn first(array: &ArrayRef, why: &str) -> Misfit {
     Misfit::at((0..array.len()).find(|i| array.is_valid(*i)).unwrap_or(0), why)
 }
@@ -124,7 +124,7 @@ fn is_number(t: &DataType) -> bool {
     t.is_integer() || t.is_floating() || t.is_decimal()
 }
 
-/// As it would be published and read.
+/// Converts through JSON text, as if the value were published and read.
 fn by_text(array: &ArrayRef, to: &DataType) -> Fits<ArrayRef> {
     let field = Field::new("value", array.data_type().clone(), true);
     let (mut text, mut ends) = (vec![], vec![]);
@@ -132,7 +132,7 @@ fn by_text(array: &ArrayRef, to: &DataType) -> Fits<ArrayRef> {
     read(to, &text, &ends)
 }
 
-/// JSON text as a column of this type.
+/// Reads JSON text into a column of this type.
 pub fn read(to: &DataType, text: &[u8], ends: &[usize]) -> Fits<ArrayRef> {
     match json::column(&Field::new("value", to.clone(), true), text, ends) {
         Ok(Ok(made)) => Ok(made),
@@ -141,7 +141,7 @@ pub fn read(to: &DataType, text: &[u8], ends: &[usize]) -> Fits<ArrayRef> {
     }
 }
 
-/// Numbers as they are compared: whole ones and decimals as digits and a scale, others as DOUBLE.
+/// Numbers in the form in which they are compared. Whole numbers and decimals are digits and a scale. Other numbers are DOUBLE.
 enum Numbers {
     Exact(Decimal128Array, i8),
     Floats(Float64Array),
@@ -159,7 +159,7 @@ fn numbers(array: &ArrayRef) -> Fits<Numbers> {
     }
 }
 
-/// `digits * 10^-scale` in another scale, if it is one exactly.
+/// `digits * 10^-scale` in a different scale, if the result is exact.
 fn rescale(digits: i128, from: i8, to: i8) -> Option<i128> {
     let up = i32::from(to) - i32::from(from);
     let power = 10i128.checked_pow(up.unsigned_abs());
@@ -227,11 +227,11 @@ fn number(array: &ArrayRef, to: &DataType) -> Fits<ArrayRef> {
     }
 }
 
-/// A whole number as a DOUBLE, if that holds it.
+/// A whole number as a DOUBLE, if DOUBLE holds the number exactly.
 fn double(digits: i128, scale: i8) -> std::result::Result<f64, String> {
     let whole = rescale(digits, scale, 0);
     match whole.map(|w| (w, w as f64)) {
-        // 2^127 is where the way back would saturate.
+        // At 2^127 the conversion back to an integer would saturate.
         Some((w, d)) if d.abs() < 1.7e38 && d as i128 == w => Ok(d),
         _ => Err("a whole number that DOUBLE cannot hold exactly".into()),
     }
@@ -256,7 +256,7 @@ fn whole<T: ArrowPrimitiveType<Native: TryFrom<i128>>>(given: &Numbers, to: &Dat
     })
 }
 
-/// Value by value; NULL stays NULL.
+/// Converts value by value. NULL stays NULL.
 fn each<A: ArrowPrimitiveType, B: ArrowPrimitiveType>(
     array: &PrimitiveArray<A>,
     fit: impl Fn(A::Native) -> std::result::Result<B::Native, String>,
@@ -271,7 +271,7 @@ fn each<A: ArrowPrimitiveType, B: ArrowPrimitiveType>(
     Ok(out.finish())
 }
 
-/// Times of any unit and dates in microseconds.
+/// Converts dates, and times of any unit, to microseconds.
 fn micros(array: &ArrayRef) -> Fits<TimestampMicrosecondArray> {
     use TimeUnit as U;
     let times =
@@ -312,7 +312,7 @@ fn list(array: &ArrayRef, item: &FieldRef) -> Fits<ArrayRef> {
     };
     let plain = cast(array, &T::List(f.clone()))?;
     let lists = plain.as_list::<i32>();
-    // Only what the rows hold: a slice's values begin before it.
+    // Only the values of these rows are converted. The values array of a slice may begin before the slice.
     let offsets = lists.value_offsets();
     let (from, to) = (offsets[0], offsets[lists.len()]);
     let values = lists.values().slice(from as usize, (to - from) as usize);
@@ -333,20 +333,20 @@ fn list(array: &ArrayRef, item: &FieldRef) -> Fits<ArrayRef> {
     Ok(Arc::new(made.map_err(|e| Misfit::at(0, e.to_string()))?))
 }
 
-/// By name, never by place.
+/// Converts a struct. Fields are matched by name, never by position.
 fn structure(array: &ArrayRef, fields: &Fields) -> Fits<ArrayRef> {
     let given = array.as_struct();
     let mut columns = vec![];
     for field in fields {
         if given.column_names().iter().filter(|n| *n == field.name()).count() > 1 {
-            return Err(first(array, &format!("the field '{}' is twice in the struct", field.name())));
+            return Err(first(array, &format!("the struct has the field '{}' twice", field.name())));
         }
         let Some(column) = given.column_by_name(field.name()) else {
             let has: Vec<&str> = given.column_names();
-            let why = format!("there is no field '{}' in the struct; it has {has:?}", field.name());
+            let why = format!("the struct has no field '{}' (its fields are {has:?})", field.name());
             return Err(first(array, &why));
         };
-        // What lies below a NULL is no value.
+        // Fields below a NULL struct are NULL.
         let column = masked(column, given.nulls())?;
         let made = convert(&column, field.data_type()).map_err(|m| m.below(field.name()))?;
         if !field.is_nullable()
@@ -392,7 +392,7 @@ fn map(array: &ArrayRef, entries: &FieldRef, sorted: bool) -> Fits<ArrayRef> {
     Ok(Arc::new(made.map_err(|e| Misfit::at(0, e.to_string()))?))
 }
 
-/// A copy: the memory of what came from Python may be written to later on.
+/// Copies the data, because Python code may write to the original memory later.
 fn owned(array: &ArrayRef) -> Result<ArrayRef> {
     let data = array.to_data();
     let mut copy = MutableArrayData::new(vec![&data], false, data.len());
@@ -400,7 +400,7 @@ fn owned(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(make_array(copy.freeze()))
 }
 
-/// Rows from Python in the types that bayou hands out: no views, no dictionaries, times in microseconds; and a copy of them.
+/// A copy of rows from Python, in the types that bayou returns: no views, no dictionaries, times in microseconds.
 pub fn plain(rows: Rows) -> Result<Rows> {
     let fields = rows.schema.fields().iter();
     let fields: Vec<Field> = fields.map(|f| f.as_ref().clone().with_data_type(plain_type(f.data_type()))).collect();
@@ -420,12 +420,12 @@ pub fn plain(rows: Rows) -> Result<Rows> {
     Ok(Rows { schema, batches })
 }
 
-/// The columns of a result that are Arrow's, each in the type that was announced.
+/// The columns of an Arrow result, each in the announced type.
 pub fn announced(rows: &Rows, field: &Field) -> Option<Result<ArrayRef>> {
     let index = rows.schema.index_of(field.name()).ok()?;
     if rows.schema.fields().iter().filter(|f| f.name() == field.name()).count() > 1 {
         let name = field.name();
-        return Some(Err(Error::schema(format!("column '{name}' is twice in the result. Rename one of the two."))));
+        return Some(Err(Error::schema(format!("the result has the column '{name}' twice. Rename one of the two."))));
     }
     let (mut first, mut made) = (0, vec![]);
     for batch in &rows.batches {

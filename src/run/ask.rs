@@ -1,4 +1,4 @@
-//! Questions to Kafka that are asked on a thread of their own, so that a broker that is gone holds nobody up who wants to stop.
+//! Questions to Kafka. Each question is asked on its own thread, so that a dead broker does not delay a stop.
 
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -7,20 +7,20 @@ use std::time::Duration;
 pub struct Question<T>(Receiver<Result<T>>);
 
 impl<T: Send + 'static> Question<T> {
-    /// The thread ends by itself: every request has a deadline.
+    /// Asks the question on a new thread. The thread ends by itself, because every request has a deadline.
     pub fn ask(question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<Self> {
         let (say, answer) = channel();
         std::thread::Builder::new()
             .name("bayou-ask".into())
             .spawn(move || {
-                // Whoever asked may be gone by now.
+                // The receiver may have been dropped meanwhile.
                 let _ = say.send(question());
             })
-            .map_err(|e| Error::internal(format!("no thread: {e}")))?;
+            .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
         Ok(Self(answer))
     }
 
-    /// None: not yet.
+    /// The answer, or None if there is no answer yet after `wait`.
     pub fn answer(&self, wait: Duration) -> Option<Result<T>> {
         match self.0.recv_timeout(wait) {
             Ok(answer) => Some(answer),

@@ -1,8 +1,8 @@
-//! A new table that is to begin at the earliest offset is filled by epochs of its own, while the others wait.
+//! Backfill: a new table that begins at the earliest offset is filled by its own epochs, while the other tables wait.
 //!
-//! Such an epoch's seal names, beside what the others have (unchanged), the tables that are filled and their own ranges and
-//! watermarks. When those have reached the query's position the table goes on with the others. Its watermark is held at
-//! theirs: a window that it had closed earlier could be opened again by rows for which, to the others, it is not too late.
+//! The seal of such an epoch keeps the entries of the other tables unchanged. It adds the names of the tables that are filled, and their
+//! ranges and watermarks. When these ranges reach the query's position, the new table continues with the others. Until then its watermark may
+//! not pass theirs. Otherwise the new table could close a window, and a row that is not late for the other tables could open it again.
 
 use super::Job;
 use super::feed::Feed;
@@ -18,15 +18,15 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The filling of tables that is to be done now.
+/// A backfill that is to be done now.
 #[derive(Clone)]
 pub struct Filling {
     pub tables: Vec<String>,
     pub waiting: Vec<String>,
-    /// Where the other tables are.
+    /// The positions of the other tables.
     pub ranges: Vec<Range>,
     pub watermarks: BTreeMap<String, TrackerState>,
-    /// Where it goes on, from an earlier run's seal.
+    /// An unfinished backfill of an earlier run, from its seal. This backfill continues it.
     before: Option<Backfill>,
 }
 
@@ -34,12 +34,12 @@ fn key(r: &Range) -> TopicPartition {
     TopicPartition::new(&r.topic, r.partition)
 }
 
-/// Whether the tables have reached the query's position.
+/// Whether the backfill has reached the query's position.
 pub fn is_finished(b: &Backfill, ranges: &[Range]) -> bool {
     b.ranges.iter().all(|r| ranges.iter().find(|o| key(o) == key(r)).is_none_or(|o| r.until >= o.until))
 }
 
-/// What is to be filled before the query goes on.
+/// The backfill that is needed before the query continues.
 pub fn filling(job: &Job, seal: &Seal, before: &DefinitionFile) -> Option<Filling> {
     let defined = |name: &String| job.flow.outputs.iter().any(|t| t.name == *name);
     let new = job
@@ -60,7 +60,7 @@ pub fn filling(job: &Job, seal: &Seal, before: &DefinitionFile) -> Option<Fillin
 }
 
 impl Job {
-    /// The same query, as far as these tables are concerned.
+    /// The same query with only these tables.
     pub(super) fn only(&self, tables: &[String]) -> Self {
         let outputs = self.flow.outputs.iter().filter(|o| tables.contains(&o.name)).cloned().collect();
         let flow = Flow { outputs, trigger: Trigger::AvailableNow, close_windows: false, ..self.flow.clone() };
@@ -69,7 +69,7 @@ impl Job {
 }
 
 impl Filling {
-    /// The engine of just these tables, and the seal that their state is restored from.
+    /// The engine of only these tables, and the seal that their state is restored from.
     pub fn engine(&self, job: &Job, seal: &Seal) -> Result<(Engine, Seal)> {
         let target =
             |t: &Output| Target { name: t.name.as_str().into(), stream: t.stream.clone(), mode: t.mode, apart: true };
@@ -83,7 +83,7 @@ impl Filling {
             let of_others = self.watermarks.get(name);
             tracker.hold_at(of_others.map(|s| s.watermark));
         }
-        // Its own watermarks and ranges stand where the query's do.
+        // The watermarks and ranges of the backfill replace those of the query.
         let (watermarks, ranges) = match &self.before {
             Some(b) => (b.watermarks.clone(), b.ranges.clone()),
             None => (BTreeMap::new(), vec![]),
@@ -91,14 +91,14 @@ impl Filling {
         Ok((engine, Seal { watermarks, ranges, ..seal.clone() }))
     }
 
-    /// Reads from the earliest offset, or where an earlier run stopped, up to where the others are.
+    /// Reads from the earliest offset, or from where an earlier run stopped, up to the positions of the other tables.
     pub fn feed(&self, sources: Vec<Arc<KafkaSource>>, clock: SharedClock) -> Result<Feed> {
         let targets: Positions = self.ranges.iter().map(|r| (key(r), Offset(r.until))).collect();
         let mut positions = Feed::starts_at(&sources, &Offsets::Earliest)?;
         if let Some(b) = &self.before {
             positions.extend(b.ranges.iter().map(|r| (key(r), Offset(r.until))));
         }
-        // A partition that the query does not know yet is found by it, and read for all tables.
+        // A partition that is new to the query is left out. The query finds it later and reads it for all tables.
         positions.retain(|tp, _| targets.contains_key(tp));
         let mut feed = Feed::up_to(sources, positions, &targets, clock)?;
         feed.last_timestamp =
@@ -106,8 +106,8 @@ impl Filling {
         Ok(feed)
     }
 
-    /// What a seal says of it; with that the query's watermarks, which take on those that only these tables have once they
-    /// are filled.
+    /// The backfill's entry in a seal, and the query's watermarks. When the backfill is finished, watermarks that only these tables have are added
+    /// to the query's watermarks.
     pub fn seal(
         &self,
         ranges: Vec<Range>,
@@ -134,7 +134,7 @@ impl Filling {
     }
 }
 
-/// `start=` as users write it.
+/// Checks the user's `start=`.
 pub fn check_start(start: Option<&str>, table: &str) -> Result<()> {
     match start {
         None | Some("now" | "earliest") => Ok(()),

@@ -1,4 +1,4 @@
-//! What changed between runs: which query a checkpoint belongs to, which tables it had, and which state is whose.
+//! What changed since the last run: the identity of the query, its tables, and the mapping of saved state to operators.
 
 use super::Job;
 use super::commit::Committer;
@@ -22,7 +22,7 @@ pub(super) fn check_identity(
 ) -> Result<()> {
     let place = job.flow.checkpoint.display();
     let way_out =
-        "Use another checkpoint and other tables, or start over with reset(confirm=True) or full_refresh=True.";
+        "Use a different checkpoint and different tables, or start over with reset(confirm=True) or full_refresh=True.";
     if found.query_name != job.flow.name {
         return Err(Error::config(format!(
             "{place} is the checkpoint of the query '{}', not of '{}'. {way_out}",
@@ -31,7 +31,7 @@ pub(super) fn check_identity(
     }
     if found.cluster_id != cluster {
         let gone = match found.cluster_id.starts_with("embedded") {
-            true => " That was an embedded broker, which keeps its data in memory only: it is gone with its last user.",
+            true => " That was an embedded broker. Its data was only in memory and was lost when its last user ended.",
             false => "",
         };
         return Err(Error::config(format!(
@@ -50,15 +50,15 @@ pub(super) fn check_identity(
     Ok(())
 }
 
-/// Topics that were made anew under the same name since they were last read.
-pub(super) fn made_anew(
+/// Topics that were deleted and recreated under the same name since they were last read.
+pub(super) fn recreated_topics(
     known: &QueryFile,
     seal: Option<&Seal>,
     now: &BTreeMap<String, Option<String>>,
     positions: &Positions,
     sources: &[Arc<KafkaSource>],
 ) -> Result<Vec<Topic>> {
-    let mut anew = vec![];
+    let mut recreated = vec![];
     for (topic, id) in now {
         let before = seal.and_then(|s| s.topic_ids.get(topic)).or(known.topic_ids.get(topic).and_then(Option::as_ref));
         let (Some(old), Some(new)) = (before, id) else { continue };
@@ -71,15 +71,15 @@ pub(super) fn made_anew(
             let lost = positions.iter().filter(|(tp, _)| tp.topic.as_str() == topic);
             let lost: Vec<_> = lost.map(|(tp, at)| format!("{tp} from offset {} on", at.0)).collect();
             return Err(Error::data_loss(format!(
-                "the topic '{topic}' was deleted and made anew (its id was {old} and is {new}): its offsets start again, and what was not read is \
-                 lost: {}. To read the new one from its start and have that recorded, say fail_on_data_loss=False; to empty the tables and \
-                 start over, reset(confirm=True) or full_refresh=True.",
+                "the topic '{topic}' was deleted and recreated (its id was {old} and is {new}). Its offsets start again, and what was not read is \
+                 lost: {}. To read the new topic from its start and have the loss recorded, use fail_on_data_loss=False. To empty the tables and \
+                 start over, use reset(confirm=True) or full_refresh=True.",
                 lost.join(", ")
             )));
         }
-        anew.push(Topic::new(topic));
+        recreated.push(Topic::new(topic));
     }
-    Ok(anew)
+    Ok(recreated)
 }
 
 pub async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
@@ -89,12 +89,12 @@ pub async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFil
 
 pub(super) fn gone(log: &EpochLog, what: &str) -> Error {
     Error::storage(format!(
-        "{what} is gone from the checkpoint {}. Restore it from a copy; or start over with full_refresh=True.",
+        "{what} is gone from the checkpoint {}. Restore it from a copy, or start over with full_refresh=True.",
         log.at.display()
     ))
 }
 
-/// What changed between the runs, as far as it is allowed.
+/// Refuses changes of the tables that are not allowed, and adds notes about the others to the report.
 pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) -> Result<()> {
     let mut notes = vec![];
     for t in &job.flow.outputs {
@@ -106,8 +106,8 @@ pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) 
                 }
                 _ => {
                     return Err(Error::config(format!(
-                        "table '{}' is new in a pipeline that has run before. Say start=\"now\" (only what comes from now on) or \
-                         start=\"earliest\" (it is filled first), or run with full_refresh=True.",
+                        "table '{}' is new in a pipeline that has run before. Use start=\"now\" (only messages that come from now on) or \
+                         start=\"earliest\" (the table is filled first), or run with full_refresh=True.",
                         t.name
                     )));
                 }
@@ -117,13 +117,16 @@ pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) 
         let mode = t.mode_name().to_string();
         if old.mode != mode {
             return Err(Error::config(format!(
-                "table '{}' was written in output_mode=\"{}\" and is now to be \"{mode}\". Use another table, or full_refresh=True.",
+                "table '{}' was written in output_mode=\"{}\", and now output_mode is \"{mode}\". Use a different table, or full_refresh=True.",
                 t.name, old.mode
             )));
         }
         check_keys(t, old)?;
         if old.steps != t.stream.steps() {
-            notes.push(format!("table '{}': its steps have changed; rows written before stay as they are", t.name));
+            notes.push(format!(
+                "table '{}': its steps have changed. Rows that were written before do not change",
+                t.name
+            ));
         }
     }
     for name in before.tables.keys().filter(|n| !job.flow.outputs.iter().any(|t| t.name == **n)) {
@@ -133,7 +136,8 @@ pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) 
     Ok(())
 }
 
-/// In mode update rows are found by their keys: under another name they would not be, and each group would have a second row.
+/// In mode update, rows are found by their key columns. If a key column had a different name, no row would be found, and each group would get a
+/// second row.
 fn check_keys(t: &Output, old: &TableDefinition) -> Result<()> {
     if t.mode != crate::sink::OutputMode::Update || t.to.place().is_none() {
         return Ok(());
@@ -143,8 +147,8 @@ fn check_keys(t: &Output, old: &TableDefinition) -> Result<()> {
         let name = t.stream.schema().field(key).name();
         if crate::expr::resolve_column(&crate::expr::quoted(name), &known).is_err() {
             return Err(Error::config(format!(
-                "table '{}': its rows are merged by the key '{name}', which it did not have before ({}): rows that are there would not be found, and \
-                 stay beside the new ones. Keep the key's old name, write to another table, or run with full_refresh=True.",
+                "table '{}': its rows are merged by the key '{name}', which the table did not have before ({}). Existing rows would not be found, and \
+                 would stay beside the new ones. Keep the key's old name, write to a different table, or run with full_refresh=True.",
                 t.name, old.schema
             )));
         }
@@ -152,7 +156,7 @@ fn check_keys(t: &Output, old: &TableDefinition) -> Result<()> {
     Ok(())
 }
 
-/// A table that is new to the definition, and was written by this query before it was left out of it.
+/// Refuses a table, or warns about a table, that this query wrote before, that was then left out of the query, and that is now back.
 pub(super) async fn refuse_known_tables(
     job: &Job,
     committer: &Committer,
@@ -163,27 +167,28 @@ pub(super) async fn refuse_known_tables(
         let Some(epoch) = committer.newest_txn(&t.name).await? else { continue };
         if t.start.as_deref() == Some("earliest") {
             return Err(Error::config(format!(
-                "table '{}' was written by this query up to epoch {epoch} and then left out; filling it from the earliest offset would write \
-                 those rows twice. Give it another name, or delete {} first, or run with full_refresh=True.",
+                "table '{}' was written by this query up to epoch {epoch} and then left out. Filling the table from the earliest offset would write \
+                 those rows twice. Give the table a different name, or delete {} first, or run with full_refresh=True.",
                 t.name,
                 t.to.describe()
             )));
         }
         if t.mode != crate::sink::OutputMode::Append && t.to.place().is_some() {
             return Err(Error::config(format!(
-                "table '{}' was written by this query up to epoch {epoch} and then left out. In output_mode=\"{}\" it would begin at nothing again, \
-                 and its totals of before would be lost. Give it another name with start=\"earliest\", or run with full_refresh=True.",
+                "table '{}' was written by this query up to epoch {epoch} and then left out. In output_mode=\"{}\" the table would start again from \
+                 nothing, and its earlier totals would be lost. Give the table a different name with start=\"earliest\", or run with full_refresh=True.",
                 t.name,
                 t.mode.name()
             )));
         }
-        let text = format!("table '{}' was left out after epoch {epoch}: what came since then is not in it", t.name);
+        let text =
+            format!("table '{}' was left out after epoch {epoch}: messages that came since then are not in it", t.name);
         shared.report.lock().warnings.push(text);
     }
     Ok(())
 }
 
-/// Brings watermarks and groups back to where the seal left them.
+/// Restores watermarks and state from the seal.
 pub(super) fn restore(
     rt: &tokio::runtime::Handle,
     log: &EpochLog,
@@ -210,7 +215,7 @@ pub(super) fn restore(
         match found {
             Some((same_column, state)) => engine.trackers[tracker].restore(watermark, &state, |n| {
                 let known = partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone());
-                // Of another column only the watermark goes on.
+                // If the watermark was over a different column, only its value is kept.
                 known.filter(|_| same_column)
             }),
             None => continue,
@@ -227,7 +232,7 @@ pub(super) fn restore(
         };
         let files = &seal.state[&found];
         kept.insert(name, files.clone());
-        // Its own: what a plan's watermark that is ahead of it closes was not handed out yet.
+        // The operator's own watermark from the seal. The plan's watermark may be ahead of it, and windows between the two were not emitted yet.
         let watermark = files.watermark.or_else(|| engine.watermark_of(operator));
         engine.known_before(operator, watermark);
         let op = &mut engine.operators[operator];
@@ -258,19 +263,19 @@ pub(super) fn restore(
 
 fn state_gone(log: &EpochLog, file: &str, job: &Job) -> Error {
     Error::storage(format!(
-        "the state file {}{file} of '{}' is gone. Restore it, or start over with reset(confirm=True).",
+        "the state file {}{file} of '{}' is gone. Restore the file, or start over with reset(confirm=True).",
         log.at.display(),
         job.flow.name
     ))
 }
 
-/// The column and topics of a watermark's name.
+/// The part of a watermark's name that has the column and the topics.
 fn base(name: &str) -> &str {
     name.split([' ', '#', '\'']).next().unwrap_or(name)
 }
 
-/// What a seal kept of a watermark: the one of that name that its tables had; else another of theirs, the furthest, for a window that was
-/// closed must not be open again. The flag tells whether it is over the same column.
+/// The saved state of a watermark. First choice: the state of that name, if its tables had it. Otherwise: the furthest watermark that its tables
+/// had, because a closed window must not open again. The flag says whether the found watermark is over the same column.
 fn earlier_tracker(
     all: &BTreeMap<String, TrackerState>,
     name: &str,
@@ -284,7 +289,7 @@ fn earlier_tracker(
         .filter(|n| all.contains_key(*n))
         .collect();
     if of_users.is_empty() {
-        // New tables, or a definition that does not say.
+        // The tables are new, or the definition does not list watermarks.
         let silent =
             before.is_none_or(|b| users.iter().any(|u| b.tables.get(*u).is_some_and(|t| t.watermarks.is_empty())));
         let other =
@@ -301,7 +306,7 @@ fn earlier_tracker(
     furthest(true).or_else(|| furthest(false))
 }
 
-/// The state of a table that goes on must go on as well.
+/// Refuses a run that would continue a table without the state of its aggregation.
 fn refuse_lost_state(
     engine: &Engine,
     operator: usize,
@@ -324,7 +329,7 @@ fn refuse_lost_state(
         return Ok(());
     }
     Err(Error::config(format!(
-        "the aggregation of table '{}' is another one than before, and its state cannot be carried over: it was \"{}\" and is \"{}\". \
+        "the aggregation of table '{}' has changed, and its state cannot be carried over: the aggregation was \"{}\" and is \"{}\". \
          Write it to a new table, or start over with full_refresh=True.",
         table.name,
         had.join("\" and \""),
@@ -332,8 +337,8 @@ fn refuse_lost_state(
     )))
 }
 
-/// Under which name the seal keeps an operator's state: its own; that of the same steps under another table's name; or the one of its
-/// tables that is of the same stateful steps, where rules or columns have changed.
+/// The name under which the seal keeps an operator's state. Candidates, in this order: the operator's own name; the name of the same steps under
+/// a different table; and, if rules or columns have changed, the only state of its tables that has the same stateful steps.
 fn earlier_name(
     engine: &Engine,
     operator: usize,
@@ -361,7 +366,7 @@ fn earlier_name(
     let part = |name: &str, i: usize| name.split('+').nth(i).unwrap_or_default().to_string();
     let known = |table: &str| before.is_some_and(|b| b.tables.contains_key(table));
     let had = |name: &String| {
-        // What another operator of this plan goes on with is not this one's.
+        // State that belongs to a different operator of this plan is not taken.
         let taken = plan.iter().any(|o| o.name == *name || o.name_before == *name);
         !taken && same(name) && users.iter().any(|u| known(u))
     };
@@ -376,7 +381,7 @@ fn earlier_name(
     match (twin, &alike[..]) {
         (Some(twin), _) => Some(twin.clone()),
         (None, [one]) => Some((*one).clone()),
-        // Two of the same kind whose steps have both changed cannot be told apart.
+        // If two operators of the same kind have both changed, their states cannot be distinguished.
         (None, _) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! From a seal to what is committed.
+//! Commits what a seal records to the targets.
 
 use super::Job;
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
@@ -14,12 +14,12 @@ use tokio::sync::Mutex;
 /// What staged files say they are.
 pub const STAGED: &str = "staged rows";
 
-/// The application id of an output's transactions.
+/// The application id of an output's transactions in the Delta log.
 pub fn app(query: &str, output: &str) -> String {
     format!("bayou/{query}/{output}")
 }
 
-/// A query's targets, shared between the epoch that is being made and the one that is being committed.
+/// A query's targets. They are shared between the epoch that is being computed and the epoch that is being committed.
 #[derive(Clone)]
 pub struct Committer {
     query: String,
@@ -27,11 +27,11 @@ pub struct Committer {
     pub staging: BTreeMap<String, Arc<dyn Staging>>,
     done: BTreeMap<String, DoneTable>,
     accept_changes: bool,
-    /// Set while users' functions are called.
+    /// True while users' functions are called.
     pub calling: Arc<AtomicBool>,
 }
 
-/// What a seal asks of one target.
+/// What a seal tells one target to commit.
 pub struct OutputCommit {
     pub name: String,
     pub mode: String,
@@ -44,7 +44,7 @@ pub struct OutputCommit {
 pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
     let bytes = log.at.get(file).await?.ok_or_else(|| {
         Error::storage(format!(
-            "{}{file}: the staged rows of a sealed epoch are gone. Restore the file; or start over with reset(confirm=True).",
+            "{}{file}: the staged rows of a sealed epoch are gone. Restore the file, or start over with reset(confirm=True).",
             log.at.display()
         ))
     })?;
@@ -52,7 +52,7 @@ pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows
     Ok(StagedRows { schema, batches })
 }
 
-/// What is to be committed. Staged rows are read back where they are not at hand.
+/// Lists what is to be committed. Staged rows that are not in memory are read back from the checkpoint.
 pub async fn seal_to_commits(
     log: &EpochLog,
     seal: &Seal,
@@ -74,7 +74,7 @@ pub async fn seal_to_commits(
 
 fn undefined(epoch: i64, output: &str) -> Error {
     Error::config(format!(
-        "epoch {epoch} is sealed and has rows for the table '{output}', which this query no longer defines. Run it once more with the table, or start over with full_refresh=True.",
+        "epoch {epoch} is sealed and has rows for the table '{output}', which this query no longer defines. Run the query once more with the table, or start over with full_refresh=True.",
     ))
 }
 
@@ -95,7 +95,7 @@ impl Committer {
         Ok(out)
     }
 
-    /// Of targets that are open already.
+    /// A committer of targets that are open already.
     pub fn of(query: &str, writers: BTreeMap<String, Box<dyn Writer>>) -> Result<Self> {
         let staging = writers.iter().map(|(n, w)| Ok((n.clone(), w.staging()?))).collect::<Result<_>>()?;
         Ok(Self {
@@ -108,21 +108,21 @@ impl Committer {
         })
     }
 
-    /// How rows go to the quarantine table, which is created now if it is not there.
+    /// The staging of the quarantine table. The table is created now if it does not exist.
     pub async fn quarantine(&mut self, job: &Job) -> Result<Arc<dyn Staging>> {
         if let Some(staging) = self.staging.get(QUARANTINE) {
             return Ok(staging.clone());
         }
         let writer = job.flow.quarantine_sink(&job.clock).open().await?;
         let staging = writer.staging()?;
-        // Its id is a new one, also where somebody took an older one away.
+        // The table has a new id, even if an older quarantine table was deleted by somebody else.
         self.done.remove(QUARANTINE);
         self.staging.insert(QUARANTINE.into(), staging.clone());
         self.writers.insert(QUARANTINE.into(), Arc::new(Mutex::new(writer)));
         Ok(staging)
     }
 
-    /// Takes on targets that the newer copy has opened meanwhile.
+    /// Adds targets that the newer copy has opened meanwhile.
     pub fn take_on(&mut self, newer: Self) {
         for (name, writer) in newer.writers {
             if let std::collections::btree_map::Entry::Vacant(e) = self.writers.entry(name) {
@@ -135,17 +135,17 @@ impl Committer {
         }
     }
 
-    /// By output, what its target takes.
+    /// For each output, the staging, which knows the rows that its target accepts.
     pub fn admissions(&self) -> HashMap<Arc<str>, Arc<dyn Staging>> {
         self.staging.iter().map(|(name, s)| (name.as_str().into(), s.clone())).collect()
     }
 
-    /// Each target's version, as the newest finished epoch has it.
+    /// Each target's version in the newest finished epoch.
     pub fn versions(&self) -> impl Iterator<Item = (&str, u64)> {
         self.done.iter().map(|(n, t)| (n.as_str(), t.version))
     }
 
-    /// Whether a finished epoch of this query names the table.
+    /// Whether a finished epoch of this query has committed to the table.
     pub fn knows(&self, table: &str) -> bool {
         self.done.get(table).is_some_and(|d| d.txn.is_some())
     }
@@ -156,7 +156,7 @@ impl Committer {
         }
     }
 
-    /// Refuses targets that have gone on, or elsewhere, without this checkpoint.
+    /// Refuses targets that are newer than this checkpoint, or that were changed or recreated by others.
     pub async fn check(&mut self, job: &Job, newest: i64) -> Result<()> {
         for (name, writer) in &self.writers {
             let writer = writer.lock().await;
@@ -166,7 +166,7 @@ impl Committer {
             let epoch = writer.newest_epoch(&app).await?;
             if epoch.is_some_and(|e| e > newest) {
                 return Err(Error::config(format!(
-                    "{place}: the table holds epoch {} of '{}', and the checkpoint {} ends at {newest}: it is an older copy. Restore the newer one, or start over with full_refresh=True.",
+                    "{place}: the table holds epoch {} of '{}', and the checkpoint {} ends at {newest}: this checkpoint is an older copy. Restore the newer checkpoint, or start over with full_refresh=True.",
                     epoch.unwrap_or_default(),
                     job.flow.name,
                     job.flow.checkpoint.display()
@@ -175,18 +175,18 @@ impl Committer {
             let Some(done) = self.done.get_mut(name) else { continue };
             if id != done.id {
                 return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id was {}, and is {id}). Write to another table; or, to empty this one and read everything anew, run with full_refresh=True, accept_changes=True.",
+                    "{place}: the table was recreated by somebody else (its id was {}, and is {id}). Write to a different table. Or, to empty this table and read everything again from the start, run with full_refresh=True, accept_changes=True.",
                     done.id
                 )));
             }
             writer.check_since(done.version, done.txn, &app, self.accept_changes).await?;
-            // What was seen, or accepted, is not asked for again, also where this target gets no rows.
+            // Changes that were seen or accepted are not reported again, even if this target gets no rows.
             (done.version, done.txn) = (version, epoch);
         }
         Ok(())
     }
 
-    /// Empties the targets at the start of a new generation; `epoch` makes it happen once.
+    /// Empties the targets at the start of a new generation. The transaction of `epoch` makes sure that this happens once.
     pub async fn empty(&mut self, job: &Job, epoch: i64) -> Result<()> {
         for (name, writer) in &self.writers {
             writer.lock().await.empty(&app(&job.flow.name, name), epoch).await?;
@@ -194,7 +194,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits what is sealed to every target, then writes `done`.
+    /// Commits a sealed epoch to every target, then writes `done`.
     pub async fn commit(
         &mut self,
         log: &EpochLog,
@@ -261,7 +261,7 @@ impl Committer {
         Ok(done)
     }
 
-    /// The newest epoch of this query that a table has taken.
+    /// The newest epoch of this query that a table has committed.
     pub async fn newest_txn(&self, name: &str) -> Result<Option<i64>> {
         match self.writers.get(name) {
             Some(writer) => writer.lock().await.newest_epoch(&app(&self.query, name)).await,
@@ -269,7 +269,7 @@ impl Committer {
         }
     }
 
-    /// The targets, with the version that each is at.
+    /// The targets, each with its present version.
     pub fn at_versions(&self) -> Vec<(String, u64)> {
         self.done.iter().map(|(n, t)| (n.clone(), t.version)).collect()
     }

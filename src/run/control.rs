@@ -1,4 +1,4 @@
-//! A query as its user holds it: started, watched, stopped.
+//! The user's handle of a query: it can be watched, awaited and stopped.
 
 use super::ask::Question;
 use crate::error::Source;
@@ -10,38 +10,38 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// How a query is to end.
+/// The way in which a query is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Stop {
     No = 0,
-    /// Finish the epoch at hand.
+    /// Finish the current epoch.
     AfterEpoch = 1,
-    /// Abandon what is not sealed.
+    /// Abandon everything that is not sealed.
     Now = 2,
 }
 
 pub struct Shared {
     pub name: String,
-    /// The query's id, the same in all its runs; a fresh one until the checkpoint is read.
+    /// The query's id, the same in all its runs. Before the checkpoint is read, it is a new id.
     pub id: Mutex<String>,
     pub run_id: String,
     stop: AtomicU8,
-    /// A user's function has what is sealed: nobody knows how long it takes.
+    /// True while a user's function has the sealed rows. The time that a function takes is not bounded.
     pub calling: Arc<AtomicBool>,
     pub report: Mutex<Report>,
-    /// The run of the same query that this one waits for. One that gives up waiting leaves it to the next.
+    /// The earlier run of the same query that this run waits for. A run that gives up leaves the earlier run to the next one.
     before: Mutex<Option<Query>>,
     ended: Mutex<Option<Result<(), Failure>>>,
     changed: Condvar,
 }
 
-/// An error that can be told more than once.
+/// An error that can be raised more than once.
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub kind: Kind,
     pub message: String,
-    /// What a function of the user's raised stands here.
+    /// The exception that a user's function raised.
     pub source: Option<Source>,
 }
 
@@ -79,7 +79,7 @@ impl Shared {
         self.calling.load(Ordering::Acquire)
     }
 
-    /// Waits for what only Kafka can answer on a thread of its own: a stop does not wait for a dead broker.
+    /// Asks Kafka on a separate thread and waits for the answer, so that a stop does not wait for a dead broker.
     pub fn ask<T: Send + 'static>(&self, question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let question = Question::ask(question)?;
         loop {
@@ -92,7 +92,7 @@ impl Shared {
         }
     }
 
-    /// As long as nobody wants to stop, and `grace` longer. What is given up may have happened all the same.
+    /// Runs `work` until it is done, or until a stop is requested and `grace` has passed. Work that is given up may have taken effect nevertheless.
     pub async fn unless_stopped<T>(&self, grace: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
         let stopped = async {
             while self.stopping() != Stop::Now {
@@ -106,7 +106,7 @@ impl Shared {
         }
     }
 
-    /// True when it is to stop; false after so long.
+    /// Returns true when a stop is requested, and false after `at_most`.
     pub fn wait_for_stop(&self, at_most: Duration) -> bool {
         let began = Instant::now();
         while self.stopping() == Stop::No && began.elapsed() < at_most {
@@ -117,7 +117,7 @@ impl Shared {
     pub fn end(&self, result: Result<()>) {
         let mut report = self.report.lock();
         let stopped = self.stopping() != Stop::No;
-        // What a stop has cut off is no failure.
+        // An interruption by a stop is not a failure.
         let result = match result {
             Err(e) if stopped && e.kind == Kind::Interrupted => Ok(()),
             other => other,
@@ -136,7 +136,7 @@ impl Shared {
     }
 }
 
-/// How soon a stop is seen.
+/// A waiting loop checks for a stop after this long.
 pub const TURN: Duration = Duration::from_millis(25);
 
 /// A running or ended query.
@@ -150,7 +150,7 @@ impl Query {
     pub fn exception(&self) -> Option<Failure> {
         self.0.ended.lock().as_ref().and_then(|r| r.as_ref().err().cloned())
     }
-    /// Waits for the end, at most so long; true when it has ended.
+    /// Waits for the end, at most `at_most`. Returns true when the query has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
         let mut ended = self.0.ended.lock();
@@ -169,10 +169,10 @@ impl Query {
     }
 }
 
-/// The queries that run in this process, by where their checkpoint is.
+/// The queries that run in this process, by the location of their checkpoint.
 static ACTIVE: LazyLock<Mutex<HashMap<String, Query>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
-/// Takes a checkpoint over: older runs of it in this process end after their epochs first.
+/// Takes a checkpoint over. Earlier runs with this checkpoint in this process end first, each after its current epoch.
 pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
     let mut before = {
         let mut active = ACTIVE.lock();
@@ -188,16 +188,16 @@ pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
             if !stopped && began.elapsed() < Duration::from_secs(120) {
                 continue;
             }
-            // Who comes next has to wait for it too. Who has come already finds it in `before`.
+            // The next run has to wait for the old run too. A run that is waiting already finds the old run in `before`.
             let mut active = ACTIVE.lock();
             if active.get(checkpoint).is_some_and(|q| q.is(query)) {
                 active.insert(checkpoint.to_string(), old);
             }
             return Err(if stopped {
-                Error::interrupted("stopped while waiting for the run before it")
+                Error::interrupted("stopped while waiting for the earlier run of the same query")
             } else {
                 Error::concurrent_query(format!(
-                    "the query '{}' is running in this process and does not end. Stop it with query.stop().",
+                    "the query '{}' is running in this process and does not end. Stop the query with query.stop().",
                     query.0.name
                 ))
             });
@@ -215,7 +215,7 @@ pub fn let_go(checkpoint: &str, query: &Query) {
     }
 }
 
-/// Asks all queries of this process to stop; for the interpreter's exit.
+/// Stops all queries of this process and waits at most `at_most`. Used at the interpreter's exit.
 pub fn stop_all(at_most: Duration) {
     let mut all: Vec<Query> = ACTIVE.lock().values().cloned().collect();
     let waited_for: Vec<Query> = all.iter().filter_map(|q| q.0.before.lock().clone()).collect();

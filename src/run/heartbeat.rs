@@ -1,5 +1,5 @@
-//! A file that says "somebody runs this query". It makes a second runner's refusal early and friendly; what decides is the
-//! seal, which only one can put.
+//! A file that says "this query is being run". With this file a second runner is refused early and with a clear message. The
+//! file does not decide. The seal decides: it is written by put-if-absent, so only one runner can write it.
 
 use super::Job;
 use crate::storage::Location;
@@ -18,7 +18,7 @@ const FILE: &str = "heartbeat.json";
 struct Beat {
     host: String,
     pid: u32,
-    /// The process's start as the system counts it, so that a reused pid is told apart.
+    /// The start time of the process, in the system's units. It distinguishes a process from a later one with the same pid.
     process_start: Option<u64>,
     run: String,
     beat: u64,
@@ -29,11 +29,11 @@ struct Beat {
 fn host() -> String {
     let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    // The boot id tells containers of one name apart, and a machine from itself after a restart.
+    // The boot id distinguishes containers with the same name, and a machine before and after a restart.
     format!("{}/{}", named.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default().trim(), boot.trim())
 }
 
-/// Field 22 of /proc/<pid>/stat; None where there is no such process (or no /proc).
+/// Field 22 of /proc/<pid>/stat. None if there is no such process, or no /proc.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
@@ -43,12 +43,12 @@ async fn read(at: &Location) -> Result<Option<Beat>> {
     Ok(at.get(FILE).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Refuses when another process runs the query.
+/// Returns an error if a different process runs the query.
 pub async fn check(at: &Location, query: &str, clock: &SharedClock) -> Result<()> {
     check_after(BEAT * 2, at, query, clock.now()).await
 }
 
-/// What runs elsewhere is seen by its beat: one more within `wait`.
+/// A runner on a different machine is alive if it writes one more beat within `wait`.
 async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime) -> Result<()> {
     let Some(found) = read(at).await? else { return Ok(()) };
     if found.ended || found.pid == std::process::id() && found.host == host() {
@@ -56,7 +56,7 @@ async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime)
     }
     let refuse = |where_: String| {
         Err(Error::concurrent_query(format!(
-            "the query '{query}' is being run {where_} (checkpoint {}). Stop it there, or give this one another query_name and other tables.",
+            "the query '{query}' is being run {where_} (checkpoint {}). Stop that run, or give this query a different query_name and different tables.",
             at.display()
         )))
     };
@@ -68,7 +68,7 @@ async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime)
             _ => Ok(()),
         };
     }
-    // A damaged file may say any time.
+    // A damaged file may contain any time, so the subtraction saturates.
     let age = now.0.saturating_sub(found.at.0);
     if age > crate::time::micros(BEAT) * 12 {
         return Ok(());
@@ -82,7 +82,7 @@ async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime)
     }
 }
 
-/// Beats until dropped.
+/// Writes beats until it is dropped.
 pub struct Heartbeat {
     task: Option<tokio::task::JoinHandle<()>>,
     ended: Arc<Notify>,
@@ -124,18 +124,18 @@ impl Drop for Heartbeat {
         let (at, run, task) = (self.at.clone(), self.run.clone(), self.task.take());
         let clock = self.clock.clone();
         let last = async move {
-            // A beat that is on its way must not land after the last one, and say that the run goes on.
+            // A beat that is still being written must not arrive after the last beat: the file would say that the run goes on.
             if let Some(task) = task {
                 let _ = task.await;
             }
-            // Only our own: another runner may have taken over meanwhile.
+            // Only the file of this run is changed: a different runner may have taken over meanwhile.
             if read(&at).await.ok().flatten().is_some_and(|b| b.run == run)
                 && let Ok(bytes) = serde_json::to_vec(&beat(&run, u64::MAX, true, clock.now()))
             {
                 let _ = at.put(FILE, bytes).await;
             }
         };
-        // A store that takes longer is not waited for; the beat is still put, or the next run on this machine would be refused.
+        // The last beat is always written, or the next run would be refused. The wait is bounded, because a store may be slow.
         let putting = self.runtime.spawn(last);
         self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), putting).await.ok() });
     }
@@ -160,7 +160,7 @@ mod tests {
         (folder, at)
     }
 
-    /// The process that has started this one is another one, and at work.
+    /// The parent of this process is a different process that is alive.
     fn of_another_process() -> Beat {
         let pid = std::os::unix::process::parent_id();
         Beat { pid, process_start: process_start(pid), ..beat("theirs", 3, false, NOW) }
@@ -200,7 +200,7 @@ mod tests {
         let (_folder, at) = place();
         put(&at, &elsewhere("theirs", 100)).await;
         assert!(!is_refused(&at).await, "its heart has stopped");
-        // A new run begins to count anew.
+        // A new run counts its beats again from the start.
         for (run, n, refused) in [("theirs", 101, true), ("theirs", 100, false), ("another", 0, true)] {
             put(&at, &elsewhere("theirs", 100)).await;
             let (later, next) = (at.clone(), elsewhere(run, n));

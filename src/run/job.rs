@@ -1,4 +1,4 @@
-//! A flow with what it runs on.
+//! A flow, with the runtime and the clock that it runs on.
 
 use crate::flow::Flow;
 use crate::time::SharedClock;

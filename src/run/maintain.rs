@@ -1,4 +1,5 @@
-//! What happens beside the stream and never fails it: checkpoints of the tables' logs, small files joined, old epochs cleaned up.
+//! Maintenance beside the stream: it writes checkpoints of the tables' logs, joins small files and cleans up old epochs. Its errors never fail
+//! the query.
 
 use super::Job;
 use super::commit::Committer;
@@ -11,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Every so many epochs the epoch log is looked at.
+/// The epoch log is cleaned once in this many epochs.
 const CLEAN_EVERY: i64 = 20;
 
-/// How long a run that has ended waits for what happens beside it.
+/// A run that has ended waits at most this long for its maintenance.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a round hands back: what went wrong, and what is known of the tables.
+/// The result of a round: its errors, the upkeep of each table, and the oldest epoch that is kept.
 type Ended = (Vec<String>, BTreeMap<String, Box<dyn Maintain>>, Option<i64>);
 
 /// One round at a time.
@@ -25,9 +26,9 @@ type Ended = (Vec<String>, BTreeMap<String, Box<dyn Maintain>>, Option<i64>);
 pub struct Maintenance {
     round: Option<JoinHandle<Ended>>,
     told: BTreeSet<String>,
-    /// By output, while no round is at work.
+    /// By output. Empty while a round is running.
     upkeep: BTreeMap<String, Box<dyn Maintain>>,
-    /// The epoch at which old ones were cleaned up last, or before which this run began.
+    /// The epoch of the last clean-up; before the first clean-up, the epoch before this run.
     cleaned: Option<i64>,
     /// The oldest epoch that is kept.
     oldest: Option<i64>,
@@ -39,7 +40,7 @@ impl Maintenance {
         self.round.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// What went wrong is a warning of the query, each once: a store that is ill would repeat it with each epoch.
+    /// Adds errors to the query's warnings. Each text is added once, because a failing store would cause the same error in each epoch.
     fn tell(&mut self, shared: &Shared, wrong: Vec<String>) {
         for text in wrong {
             log::warn!("{text}");
@@ -49,7 +50,7 @@ impl Maintenance {
         }
     }
 
-    /// At a run's end: what is at work may end.
+    /// Waits for the round that is running, at most `patience`, and takes its result.
     pub fn settle(&mut self, job: &Job, shared: &Shared, patience: Duration) {
         if let Some(task) = self.round.take()
             && let Ok(ended) = job.runtime.block_on(async { tokio::time::timeout(patience, task).await })
@@ -61,14 +62,14 @@ impl Maintenance {
                     self.tell(shared, wrong);
                 }
                 Err(e) => {
-                    self.tell(shared, vec![format!("{}: what happens beside the stream ended: {e}", job.flow.name)])
+                    self.tell(shared, vec![format!("{}: the maintenance beside the stream ended: {e}", job.flow.name)])
                 }
             }
         }
     }
 }
 
-/// What a round is about.
+/// The parts of a run that a round works on.
 pub struct Of<'a> {
     pub job: &'a Job,
     pub shared: &'a Shared,
@@ -77,7 +78,7 @@ pub struct Of<'a> {
 }
 
 impl Maintenance {
-    /// At a run's end: rounds may have been left out because the one before was still at work.
+    /// Maintains the tables at a run's end. Earlier rounds may have been skipped because the round before them was still running.
     pub fn at_end(&mut self, of: &Of<'_>, last_done: Option<i64>) {
         let patience = if of.shared.stopping() == Stop::Now { Duration::ZERO } else { PATIENCE };
         self.settle(of.job, of.shared, patience);
@@ -90,7 +91,7 @@ impl Maintenance {
         }
     }
 
-    /// After an epoch is done, unless the round before is still at work.
+    /// Starts a round after an epoch is done, unless the last round is still running.
     pub fn after(&mut self, of: &Of<'_>, epoch: i64) {
         if !self.is_idle() {
             return;
@@ -111,7 +112,7 @@ impl Maintenance {
             }
         }
         let (log, name): (EpochLog, String) = (of.log.clone(), of.job.flow.name.clone());
-        // Not by the epoch's number alone: a round may be left out because the one before is still at work.
+        // The number of the epoch alone does not decide, because a round may be skipped while the round before it is still running.
         let cleaned = self.cleaned.get_or_insert(epoch - 1);
         let clean = epoch / CLEAN_EVERY > *cleaned / CLEAN_EVERY;
         if clean {
@@ -126,8 +127,10 @@ impl Maintenance {
             if clean {
                 match log.clean(epoch, clock.now(), oldest).await {
                     Ok(cleaned) => oldest = cleaned.oldest,
-                    Err(e) => wrong
-                        .push(format!("{name}: old epochs were not cleaned up, and are tried again: {}", e.message)),
+                    Err(e) => wrong.push(format!(
+                        "{name}: old epochs were not cleaned up, which is tried again later: {}",
+                        e.message
+                    )),
                 }
             }
             for (name, version) in due {
@@ -143,7 +146,7 @@ impl Maintenance {
     }
 }
 
-/// The table's version as of the oldest epoch that is kept; 0 where that is not known.
+/// The table's version at the oldest epoch that is kept. 0 if the version is not known.
 async fn oldest_version(log: &EpochLog, oldest: Option<i64>, table: &str) -> u64 {
     let Some(oldest) = oldest else { return 0 };
     let done = log.read_done(oldest).await.ok().flatten();

@@ -1,14 +1,14 @@
-//! How much memory there is, and memory that is free and not given back.
+//! How much memory the machine has, and how free memory is given back to the system.
 
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
-/// So often at most: it takes some milliseconds.
+/// Memory is given back at most once in this time, because the call takes some milliseconds.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Gives back to the system what glibc's allocator holds without need: that of librdkafka and of Python, with a heap for each few threads
-/// (Rust has its own, see allocator.rs). Without this a process grows for hours before it levels off: 1.6 MB a minute in a soak.
+/// Gives free memory of glibc's allocator back to the system. librdkafka and Python use that allocator, which has one heap for every few threads
+/// (Rust has its own allocator, see allocator.rs). Without this a process grows for hours before it levels off: 1.6 MB a minute in a soak test.
 #[derive(Clone, Copy)]
 pub struct GiveBack(Instant);
 
@@ -19,7 +19,7 @@ impl Default for GiveBack {
 }
 
 impl GiveBack {
-    /// Whether it is time; the next time is `EVERY` from now.
+    /// Whether memory is to be given back now. If so, the next time is `EVERY` from now.
     pub fn is_due(&mut self) -> bool {
         let due = self.0.elapsed() >= EVERY;
         if due {
@@ -31,18 +31,18 @@ impl GiveBack {
 
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: may be called at any time from any thread.
+    // SAFETY: malloc_trim may be called at any time from any thread.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Half of what this process may have.
+/// Half of the memory that this process may use.
 pub(super) fn half_of_memory() -> usize {
     let number = |text: String| text.split_whitespace().find_map(|w| w.parse::<usize>().ok());
     let read = |path: &str| std::fs::read_to_string(path).ok().and_then(number);
     let machine = read("/proc/meminfo").map(|kb| kb << 10);
     let group = read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-    // Where nothing is known, a small machine.
+    // If the size is unknown, a small machine is assumed.
     machine.into_iter().chain(group).min().unwrap_or(8 << 30) / 2
 }

@@ -1,18 +1,19 @@
-//! Durably: an engine's epochs, from a start to what is committed, and the same without tables for iterators.
+//! Runs a flow durably: the epochs of an engine, from the start of a run to the commits. Iterators run here too, without tables.
 //!
 //! ```text
-//! job        a flow with what it runs on           control    a query as its user holds it
-//! start      what a run finds, and finishes first  runner     the epoch loop
+//! job        a flow, with its runtime and clock    control    the user's handle of a query
+//! start      recovery at the start of a run        runner     the epoch loop
 //! feed       reading, positions, bounds            seal       an epoch's end
-//! commit     from a seal to what is committed      changes    what changed since the run before
-//! compact    state files, and files what is known    backfill   new outputs that begin at the earliest offset
-//! statics    joined tables                         maintain   what happens beside the stream
+//! commit     commits what a seal records           changes    what changed since the last run
+//! compact    state files                           files      what is known of state files
+//! backfill   new outputs, from the earliest offset statics    joined tables
+//! maintain   maintenance beside the stream
 //! iterate    the engine without outputs            rebatch    rows cut into batches
 //! report     progress in Spark's words             open       why windows are still open
-//! ownership  who has written a table's rows        places     places where rows are not as safe as they seem
-//! repair     the way out for a sealed epoch that a table does not take
-//! heartbeat  whether another runner is alive       ask        questions to Kafka beside the loop
-//! memory     what the C libraries' allocator holds without need
+//! ownership  which query wrote a table's rows      places     locations where rows are less safe than they seem
+//! repair     repairs a sealed epoch that a table refuses
+//! heartbeat  whether a different runner is alive   ask        questions to Kafka beside the loop
+//! memory     free memory that the C libraries' allocator keeps
 //! ```
 
 mod ask;

@@ -1,4 +1,4 @@
-//! Why windows are still open: which partition holds the watermark, since when, and what would close them.
+//! Explains why windows are still open: which partition holds the watermark, since when, and what would close the windows.
 
 use super::Job;
 use super::runner::Runner;
@@ -8,16 +8,16 @@ use crate::progress::OpenWindow;
 use crate::time::{EventTime, format_duration};
 use crate::window::{OnIdle, Tracker};
 
-/// So many of each operator are listed.
+/// At most this many windows of each operator are listed.
 const SHOWN: usize = 100;
 
-/// The trackers with their partitions as idle as they are now: an epoch that had nothing to tell has not looked.
+/// The trackers, with the idle partitions of this moment. An epoch without messages did not update them.
 fn looked_at(at: &Started) -> Vec<Tracker> {
     let now = at.clock.now();
     at.engine.trackers.iter().map(|t| t.looked_at(|p| at.feed.is_idle(t, p, now))).collect()
 }
 
-/// The slowest of an operator's trackers that are not idle: the one whose watermark counts. When all are idle, the furthest.
+/// The tracker whose watermark counts: the slowest of an operator's trackers that are not idle. If all are idle, the tracker that is furthest.
 fn slowest<'a>(engine: &Engine, trackers: &'a [Tracker], operator: usize) -> Option<&'a Tracker> {
     let node = engine.plan.operators[operator].node;
     let all = || engine.plan.nodes[node].trackers.iter().map(|t| &trackers[*t]);
@@ -72,7 +72,7 @@ fn closes(job: &Job, tracker: Option<&Tracker>, end: EventTime) -> String {
 }
 
 impl Runner<'_> {
-    /// A bounded run ends by saying which windows it leaves open, which partition holds them, and which rows of joins wait.
+    /// Adds notes to the report at the end of a bounded run: which windows stay open, which partition holds them open, and which rows of joins wait.
     pub(super) fn say_what_is_open(&mut self) {
         self.say_what_waits();
         let engine = &self.at.engine;
@@ -96,9 +96,9 @@ impl Runner<'_> {
             first.watermark.map_or("there is no watermark yet".into(), |w| format!("the watermark is {}", w.rfc3339()));
         let way = match self.job.flow.close_windows {
             true => {
-                "They lie further in the future than max_future allows events to, which close_windows=True does not close; later events do."
+                "These windows are further in the future than max_future allows, and close_windows=True does not close such windows. Later events close them."
             }
-            false => "Later events close them; close_windows=True closes them now.",
+            false => "Later events close these windows. close_windows=True closes them now.",
         };
         let text = format!(
             "{open} window{} still open: {at}.{holder} {way} open_windows() lists them.",
@@ -121,8 +121,8 @@ impl Runner<'_> {
             let holder = slowest(engine, &trackers, operator).and_then(Tracker::holder);
             let holder = holder.map_or(" (all partitions are idle)".to_string(), |(p, _)| format!(" (held by {p})"));
             notes.push(format!(
-                "a left join of '{}' keeps {rows} row{} that nothing has matched yet: {at}{holder}. Later events hand them out; \
-                 close_windows=True does now.",
+                "a left join of '{}' keeps {rows} row{} that nothing has matched yet: {at}{holder}. Later events emit these rows. \
+                 close_windows=True emits them now.",
                 plan.name.split('+').next().unwrap_or_default(),
                 if rows == 1 { "" } else { "s" }
             ));

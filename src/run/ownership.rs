@@ -1,5 +1,5 @@
-//! Whose a table's rows are: a query does not take those of others for its own, nor read a topic into a table a second time under another
-//! name, unless the user says so.
+//! Which query wrote a table's rows. Without the user's consent a query does not take over rows of other writers, and does not read a topic into
+//! the same table a second time under a different name.
 
 use super::Job;
 use super::commit::Committer;
@@ -10,12 +10,12 @@ use crate::storage::Location;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// The query and the table of a transaction of bayou's.
+/// The query and the table of a transaction that bayou wrote.
 fn of_bayou(app: &str) -> Option<(&str, &str)> {
     app.strip_prefix("bayou/")?.split_once('/')
 }
 
-/// Tables that this query writes for the first time.
+/// Checks tables that this query writes for the first time.
 pub(super) async fn check_first(
     job: &Job,
     committer: &Committer,
@@ -36,11 +36,11 @@ pub(super) async fn check_first(
         if t.mode != OutputMode::Append {
             let does = match t.mode {
                 OutputMode::Complete => "would remove them",
-                _ => "would replace those with the keys of its groups",
+                _ => "would replace the rows that have the keys of its groups",
             };
             return Err(Error::config(format!(
-                "{place}: the table has rows that '{}' has not written, and output_mode=\"{}\" {does}. Write to another table; or say \
-                 accept_changes=True to take it over as it is, or full_refresh=True with accept_changes=True to empty it first.",
+                "{place}: the table has rows that '{}' did not write, and output_mode=\"{}\" {does}. Write to a different table. Or use \
+                 accept_changes=True to take the table over unchanged, or full_refresh=True with accept_changes=True to empty it first.",
                 job.flow.name,
                 t.mode.name()
             )));
@@ -61,9 +61,9 @@ pub(super) async fn check_first(
                 None => "whose checkpoint is not found here".into(),
             };
             return Err(Error::config(format!(
-                "{place}: the table was filled by the query '{query}', {read}, and '{}' would write the same messages once more. If it is the same \
-                 query under another name, give it its old one (query_name=\"{query}\", or the pipeline's name); where two queries share a table \
-                 on purpose, say accept_changes=True.",
+                "{place}: the table was filled by the query '{query}', {read}, and '{}' would write the same messages once more. If this is the same \
+                 query under a different name, use its old name (query_name=\"{query}\", or the pipeline's name). If two queries share the table \
+                 on purpose, use accept_changes=True.",
                 job.flow.name
             )));
         }
@@ -71,7 +71,7 @@ pub(super) async fn check_first(
     Ok(())
 }
 
-/// The topics of another query, by its checkpoint in one of the places where it may be.
+/// The topics of a different query. They are read from its checkpoint, which is searched in the usual locations.
 async fn read_by(job: &Job, table: &Location, query: &str) -> Result<Option<Vec<String>>> {
     let beside = |l: &Location| l.parent().map(|p| p.join(query));
     let places = [
@@ -89,8 +89,8 @@ async fn read_by(job: &Job, table: &Location, query: &str) -> Result<Option<Vec<
     Ok(None)
 }
 
-/// The one table of `write_delta` is called after its folder. Where the folder was moved, with the checkpoint in it, the query goes on with
-/// the table under the name that it has in the checkpoint.
+/// The single table of `write_delta` is named after its folder. If the folder was moved together with the checkpoint in it, the query continues
+/// with the table's name from the checkpoint.
 pub(super) async fn under_its_old_name(job: &Job) -> Result<Option<Job>> {
     let [output] = &job.flow.outputs[..] else { return Ok(None) };
     let Some(place) = output.to.place() else { return Ok(None) };
@@ -111,7 +111,7 @@ pub(super) async fn under_its_old_name(job: &Job) -> Result<Option<Job>> {
     Ok(Some(job))
 }
 
-/// Tables that are about to be emptied.
+/// Checks tables that are about to be emptied.
 pub(super) async fn check_refresh(job: &Job) -> Result<()> {
     if job.flow.accept_changes {
         return Ok(());
@@ -129,12 +129,12 @@ pub(super) async fn check_refresh(job: &Job) -> Result<()> {
         let theirs = found.apps.iter().find(|a| a.starts_with("bayou/") && **a != own);
         let who = match (theirs.and_then(|a| of_bayou(a)), found.others) {
             (Some((query, _)), _) => format!("the query '{query}'"),
-            (None, true) => "another writer".into(),
+            (None, true) => "a different writer".into(),
             (None, false) => continue,
         };
         return Err(Error::config(format!(
-            "{}: full_refresh empties the table, and {who} has written rows to it as well. To empty it all the same, say \
-             full_refresh=True, accept_changes=True; or write to a table of its own.",
+            "{}: full_refresh empties the table, and {who} has written rows to it as well. To empty the table anyway, use \
+             full_refresh=True, accept_changes=True. Or write to a different table.",
             location.display()
         )));
     }

@@ -1,29 +1,29 @@
-//! What should be known of the places that a query writes to.
+//! Warnings about the locations that a query writes to.
 
 use super::Job;
 use crate::Result;
 use crate::storage::Location;
 
-/// Folders above a location that are looked into.
+/// At most this many folders above a location are examined.
 const LEVELS: usize = 8;
 
-/// Places where rows are not as safe as the user may think.
+/// Warnings about locations where rows are less safe than the user may think.
 pub(super) async fn warnings(job: &Job) -> Result<Vec<String>> {
     let mut out = vec![];
     let tables: Vec<&Location> = job.flow.places().map(|(_, location)| location).collect();
     for (what, location) in tables.iter().map(|l| ("table", *l)).chain([("checkpoint", &job.flow.checkpoint)]) {
         if let Some(outer) = inside_a_table(location).await? {
             out.push(format!(
-                "the {what} {} lies inside the folder of the table {outer}, whose VACUUM would delete its files. Move it out of there.",
+                "the {what} {} lies inside the folder of the table {outer}. A VACUUM of that table would delete the {what}'s files. Move the {what} out of that folder.",
                 location.display()
             ));
         }
     }
-    // Set on every Databricks cluster.
+    // This variable is set on every Databricks cluster.
     if std::env::var_os("DATABRICKS_RUNTIME_VERSION").is_some() {
         for location in tables.iter().filter(|l| l.is_local()) {
             out.push(format!(
-                "{} lies on the cluster's own disk, which is lost when the cluster ends. Use a cloud URL (s3://, abfss://, gs://).",
+                "{} lies on the cluster's own disk. The disk is lost when the cluster ends. Use a cloud URL (s3://, abfss://, gs://).",
                 location.display()
             ));
         }
@@ -31,7 +31,7 @@ pub(super) async fn warnings(job: &Job) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// The table whose VACUUM would see the folder. Names that begin with an underscore are hidden from it.
+/// The table whose VACUUM would see the folder. VACUUM does not see names that begin with an underscore or a dot.
 async fn inside_a_table(location: &Location) -> Result<Option<String>> {
     let mut at = location.clone();
     for _ in 0..LEVELS {

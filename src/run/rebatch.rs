@@ -1,4 +1,4 @@
-//! Rows that stay in memory, for iterators, previews and `collect`.
+//! Rows in memory, cut into batches for iterators, previews and `collect`.
 
 use crate::Result;
 use crate::expr::{MOST_BYTES, text_bytes};

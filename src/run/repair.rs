@@ -1,7 +1,7 @@
-//! The way out for a sealed epoch that a table does not take: others changed the table between the seal and the commit.
+//! Repairs a sealed epoch that a table refuses, because a different writer changed the table between the seal and the commit.
 //!
-//! `repair/N.json`, created only if absent, says what is committed in place of what the seal says: the same rows without those that a table
-//! refuses, which go to quarantine. Whoever finishes the epoch commits that; nothing else may change a sealed outcome.
+//! `repair/N.json` is written by put-if-absent. It replaces entries of the seal: the same rows without the rows that a table refuses. The refused
+//! rows go to quarantine. Every run that finishes the epoch commits what `repair/N.json` says. Nothing else may change a sealed epoch.
 
 use super::changes::read_definition;
 use super::commit::{Committer, STAGED, seal_to_commits};
@@ -24,10 +24,10 @@ use std::collections::BTreeMap;
 pub struct RepairFile {
     pub format_version: u32,
     pub epoch: i64,
-    /// The seal's.
+    /// The nonce of the seal.
     pub nonce: String,
     pub clock: EventTime,
-    /// What takes the place of the seal's entries of the same names.
+    /// These entries replace the seal's entries of the same names.
     pub tables: BTreeMap<String, SealedTable>,
 }
 
@@ -35,7 +35,7 @@ fn name(epoch: i64) -> String {
     format!("repair/{epoch:020}.json")
 }
 
-/// The seal as it is to be committed: as `repair/N.json` says, where that is.
+/// The seal that is to be committed, with the changes of `repair/N.json` if that file exists.
 pub(super) async fn effective(log: &EpochLog, seal: Seal) -> Result<Seal> {
     let found: Option<RepairFile> = log.read(&name(seal.epoch)).await?;
     Ok(match found {
@@ -57,7 +57,7 @@ pub struct RefusedRow {
     pub row: String,
 }
 
-/// Where the parts of a query are.
+/// The locations of a query's parts.
 pub struct Place {
     /// `_bayou/<query name>`
     pub checkpoint: Location,
@@ -66,19 +66,20 @@ pub struct Place {
     pub options: StorageOptions,
 }
 
-/// What became of one table's sealed rows.
+/// The result of the check of one table's sealed rows.
 struct Judged {
     rows: Vec<RefusedRow>,
     sealed: SealedTable,
 }
 
-/// The rows of the sealed epoch that is not done which its tables refuse. With `confirm` they go to quarantine, and the others are committed.
+/// Returns the rows of the newest sealed epoch that its tables refuse, if that epoch is not done. With `confirm` the refused rows go to
+/// quarantine, and the other rows are committed.
 pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result<Vec<RefusedRow>> {
     let display = place.checkpoint.display();
     let Some(generation) = newest_generation(&place.checkpoint).await? else {
         return Err(Error::config(format!(
-            "{display}: there is no checkpoint of a query '{}' here. repair() takes what the query was given: its target, and query_name= and \
-             checkpoint_location= where they were given.",
+            "{display}: there is no checkpoint of a query '{}' here. Give repair() the same arguments as the query: its target, and query_name= and \
+             checkpoint_location= if the query has them.",
             place.name
         )));
     };
@@ -92,13 +93,13 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
         heartbeat::check(&place.checkpoint, &place.name, clock).await?;
     }
     let definition = read_definition(&log, &seal.definition).await?;
-    // What was repaired before is looked at as it is by now.
+    // Rows that were repaired before are checked in their repaired form.
     let seal = effective(&log, seal).await?;
     let (mut tables, mut out) = (BTreeMap::<String, Box<dyn Writer>>::new(), vec![]);
     let mut changed = BTreeMap::new();
     for (name, sealed) in seal.tables.iter().filter(|(n, t)| *n != QUARANTINE && t.mode != function::MODE && t.commit) {
         let known = definition.tables.get(name).ok_or_else(|| {
-            Error::storage(format!("{display}: the definition of the query does not know the table '{name}'"))
+            Error::storage(format!("{display}: the definition of the query does not have the table '{name}'"))
         })?;
         let schema = std::sync::Arc::new(crate::expr::parse_ddl(&known.schema)?);
         let table = TableSpec {
@@ -139,7 +140,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     let aside = crate::flow::output::quarantine_sink(place.quarantine.clone(), &place.name, clock).open().await?;
     let mut part = aside.staging()?.begin(&tokio::runtime::Handle::current());
     let rows = quarantine::rows(&rejects, epoch)?;
-    // Pushing may wait for the writer of files, which runs on this runtime.
+    // A push may block until the file writer takes the rows, and the file writer runs on this runtime.
     let part = tokio::task::spawn_blocking(move || part.push(rows).map(|()| part)).await;
     let staged = part.map_err(|e| Error::internal(e.to_string()))??.finish(&[]).await?;
     let before = seal.tables.get(QUARANTINE);
@@ -168,7 +169,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     };
     let (file, _) = log.create(&name(epoch), &file).await?;
     let seal = applied(seal, file);
-    // A function's rows are handed over by the query itself, which knows the function.
+    // Only the query itself has the function, so the query passes the rows to the function.
     if seal.tables.values().any(|t| t.commit && t.mode == function::MODE) {
         return Ok(out);
     }
@@ -226,7 +227,7 @@ async fn judge(
                     Ok(())
                 })
                 .await?;
-            // Files without such rows stay as they are.
+            // Files without refused rows are kept unchanged.
             if any { kept.append(&mut good) } else { adds.push(value.clone()) }
         }
         if confirm && !rows.is_empty() {

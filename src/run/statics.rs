@@ -1,6 +1,6 @@
-//! Joined Delta tables, which are read again when their version has changed.
+//! Joined Delta tables. A table is read again when its version has changed.
 //!
-//! A version is looked up when an epoch begins, holds for the whole epoch, and is sealed with it.
+//! The version is looked up when an epoch begins. It is used for the whole epoch and is recorded in the epoch's seal.
 
 use crate::engine::{Engine, Held, Step};
 use crate::flow::static_join::{StaticJoin, StaticSide};
@@ -13,10 +13,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 fn gone(at: &Location) -> Error {
-    Error::storage(format!("{}: there is no Delta table here to join with", at.display()))
+    Error::storage(format!("{}: the join needs a Delta table here, and there is none", at.display()))
 }
 
-/// The columns of a Delta table that is to be joined.
+/// The columns of a joined Delta table.
 pub async fn delta_schema(at: Location) -> Result<SchemaRef> {
     let (_, schema) = delta::look_up(&at).await?.ok_or_else(|| gone(&at))?;
     Ok(read::plain(&schema, vec![])?.schema)
@@ -39,13 +39,13 @@ pub fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle) -> Result<
     Ok(())
 }
 
-/// The rows in the columns that the join was written for.
+/// The table's rows, in the columns that the join was written for.
 fn conform(join: &StaticJoin, rows: &read::Rows, at: &Location) -> Result<RecordBatch> {
     let all = concat_batches(&rows.schema, &rows.batches)?;
     let column = |f: &arrow::datatypes::FieldRef| match all.column_by_name(f.name()) {
         Some(c) if c.data_type() == f.data_type() => Ok(c.clone()),
         found => Err(Error::schema(format!(
-            "{}: the joined table's column '{}' was {} when the stream was written, and is {} now. Write the join anew.",
+            "{}: the joined table's column '{}' was {} when the stream was written, and is {} now. Write the join again for the new column.",
             at.display(),
             f.name(),
             crate::expr::type_to_ddl(f.data_type()),

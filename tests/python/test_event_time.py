@@ -147,7 +147,7 @@ def test_windows_of_windows_close_with_the_watermark_that_passes_through(broker:
     assert sum(r["c"] for r in fives.collect(close_windows=True).to_dicts()) == 58
     with pytest.raises(bayou.ConfigError, match="window_end"):
         minutes.group_by(bayou.window("window_start", "5 minutes"))
-    with pytest.raises(bayou.ConfigError, match="rows that are final"):
+    with pytest.raises(bayou.ConfigError, match="needs final rows"):
         stream(broker).group_by("k").agg("count(*) AS c").group_by("c")
 
 

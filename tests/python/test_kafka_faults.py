@@ -260,10 +260,10 @@ def test_a_topic_made_anew_between_runs(
     cluster.delete(topic)
     cluster.create(topic)
     send(cluster, topic, range(100, 100 + grown))
-    with pytest.raises(bayou.DataLossError, match=rf"made anew.*{topic}\[0\] from offset 10 on"):
+    with pytest.raises(bayou.DataLossError, match=rf"recreated.*{topic}\[0\] from offset 10 on"):
         write(kafka, topic, path)
     query = write(kafka, topic, path, fail_on_data_loss=False)
-    assert any("made anew" in w for w in query.warnings)
+    assert any("deleted and recreated" in w for w in query.warnings)
     assert lost(path) == [(0, 10, 0, "recreated")]
     assert numbers(path) == [*range(10), *range(100, 100 + grown)]
     # It is the topic of this query now, for those who are strict as well.
@@ -289,7 +289,7 @@ def test_a_topic_made_anew_while_a_run_looks_away(
         send(cluster, topic, range(100, 100 + grown))
         child.send_signal(brokers.CONT)
         if not tolerant:
-            ends_with(child, "made anew", f"{topic}[0] from offset 10 on")
+            ends_with(child, "deleted and recreated", f"{topic}[0] from offset 10 on")
             assert numbers(path) == [*range(10)]
             return
         until(lambda: position(path) == {0: grown} and len(numbers(path)) == 10 + grown, say="the new topic read")
@@ -313,7 +313,7 @@ def test_a_topic_made_anew_while_an_iterator_is_used(
     cluster.create(topic)
     send(cluster, topic, range(100, 100 + grown))
     if not tolerant:
-        with pytest.raises(bayou.DataLossError, match="made anew"):
+        with pytest.raises(bayou.DataLossError, match="deleted and recreated"):
             next(batches)
         return
     while len(found) < 10 + grown:

@@ -125,7 +125,7 @@ def test_an_append_table_takes_what_others_do_or_says_why_not(
         if case.final:
             # The way out that the error names.
             assert "full_refresh=True, accept_changes=True" in str(caught.value)
-            with pytest.raises(bayou.ConfigError, match="another writer has written rows"):
+            with pytest.raises(bayou.ConfigError, match="a different writer has written rows"):
                 stream.write_delta(path, progress=False, full_refresh=True)
             stream.write_delta(path, progress=False, full_refresh=True, accept_changes=True)
             assert rows(path) == list(range(30))

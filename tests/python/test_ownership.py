@@ -27,7 +27,7 @@ def test_a_first_run_does_not_take_the_rows_of_others_for_its_own(
     totals = put(broker, 3).group_by("k").agg("count(*) AS n")
     for _ in range(2):
         with pytest.raises(
-            bayou.ConfigError, match=r"has rows that 't' has not written.*accept_changes=True.*full_refresh"
+            bayou.ConfigError, match=r"has rows that 't' did not write.*accept_changes=True.*full_refresh"
         ):
             totals.write_delta(path, output_mode=mode, progress=False)
         assert deltalake.DeltaTable(path).to_pyarrow_table().num_rows == 2
@@ -36,7 +36,7 @@ def test_a_first_run_does_not_take_the_rows_of_others_for_its_own(
     totals.write_delta(path, output_mode=mode, accept_changes=True, progress=False)
     left = {r["k"]: r["n"] for r in bayou.read_delta(path).to_dicts()}
     assert left == ({"x": 3, "y": 200} if mode == "update" else {"x": 3})
-    with pytest.raises(bayou.ConfigError, match="another writer has written rows"):
+    with pytest.raises(bayou.ConfigError, match="a different writer has written rows"):
         totals.write_delta(taken, output_mode=mode, full_refresh=True, progress=False)
     totals.write_delta(taken, output_mode=mode, full_refresh=True, accept_changes=True, progress=False)
     assert bayou.read_delta(taken).to_dicts() == [{"k": "x", "n": 3}]
@@ -107,7 +107,7 @@ def test_totals_that_come_back_do_not_begin_at_nothing(broker: bayou.Connection,
         lake(True).run(progress=False)
         put(broker, 1)
         lake(False).run(progress=False)
-        with pytest.raises(bayou.ConfigError, match=r"would begin at nothing.*another name"):
+        with pytest.raises(bayou.ConfigError, match=r"would start again from nothing.*different name"):
             lake(True, start="now").run(progress=False)
         again = lake(False)
         again.table("totals2", stream.group_by("k").agg("count(*) AS n"), output_mode=mode, start="earliest")
@@ -129,7 +129,7 @@ def test_two_queries_with_one_quarantine_lose_no_row_of_it(broker: bayou.Connect
     count = len(bayou.read_delta(tmp_path / "lake" / "p_quarantine"))
     assert count == 3
     # The other one's epochs would stand under the same transaction.
-    with pytest.raises(bayou.BayouError, match=r"epochs up to 2 of a query 'p'.*name of its own"):
+    with pytest.raises(bayou.BayouError, match=r"epochs up to 2 of a query 'p'.*a different name"):
         lake("cb", "y").run(progress=False)
     put(broker, 1)
     lake("ca", "x").run(progress=False)
@@ -224,7 +224,7 @@ def test_a_key_under_another_name_does_not_give_each_group_a_second_row(
     totals.write_delta(tmp_path / "t", output_mode="update", progress=False)
     put(broker, 1)
     renamed = totals.select("k AS key", "n")
-    with pytest.raises(bayou.ConfigError, match="merged by the key 'key', which it did not have before"):
+    with pytest.raises(bayou.ConfigError, match="merged by the key 'key', which the table did not have before"):
         renamed.write_delta(tmp_path / "t", output_mode="update", schema_mode="merge", progress=False)
     totals.select("n", "k").write_delta(tmp_path / "t", output_mode="update", progress=False)
     assert bayou.read_delta(tmp_path / "t").to_dicts() == [{"k": "x", "n": 4}]

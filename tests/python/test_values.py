@@ -373,7 +373,7 @@ def test_rows_at_hand_are_read_exactly_or_refused_by_column_and_row(broker: bayo
         with pytest.raises(TypeError, match="not a collection of rows|not a dict"):
             bayou.from_batches(wrong)
     for column in (pd.Series([1]), pl.Series([1]), pa.array([1]), pa.chunked_array([[1]])):
-        with pytest.raises(bayou.SchemaError, match="not rows with named columns"):
+        with pytest.raises(bayou.SchemaError, match="does not hold rows with named columns"):
             bayou.from_batches(column)
 
 
@@ -635,7 +635,7 @@ def test_closing_an_iterator_ends_the_thread_that_waits_and_a_second_reader_is_r
         thread.start()
     # Nothing is there to read: one waits, whichever came first, and the other is told.
     assert eventually(lambda: len(ended) == 1)
-    assert "one thread reads it" in ended[0]
+    assert "a different thread is reading this iterator" in ended[0]
     began = time.monotonic()
     batches.close()
     for thread in threads:

@@ -17,8 +17,8 @@ impl Stream {
     ) -> Result<Self> {
         if self.is_running() {
             return Err(Error::config(
-                "an aggregate over an aggregate needs rows that are final: give the first one a window, and a watermark (with_watermark) that \
-                 closes it. Or write it to a table, and aggregate that.",
+                "an aggregate over an aggregate needs final rows. Give the first aggregate a window, and a watermark (with_watermark) that \
+                 closes the window. Or write the first aggregate to a table, and aggregate the table.",
             ));
         }
         if aggregates.is_empty() {
@@ -59,7 +59,7 @@ impl Stream {
         let items: Vec<AggregateItem> = items
             .into_iter()
             .map(|item| match item {
-                // A function sees its rows in the order of event time.
+                // A function gets its rows in the order of event time.
                 AggregateItem::Function { alias, function, columns, data_type, order_by } => AggregateItem::Function {
                     alias,
                     function,
@@ -83,10 +83,10 @@ impl Stream {
         Ok(made.with(event_time, Some(merge_keys)))
     }
 
-    /// The column that a window is over, and what is to be added to it.
+    /// The time column of a window, and the microseconds to add to its values.
     fn window_time(&self, column: &str) -> Result<(usize, i64)> {
         let event_time = self.0.event_time.as_ref();
-        // Windows of windows: their rows carry the last moment that belongs to them.
+        // A window over windows: the event time of a window's row is the last moment of that window.
         let of_windows = event_time.filter(|e| e.shift != 0);
         if let Some(e) = of_windows
             && (column.eq_ignore_ascii_case("window") || column.eq_ignore_ascii_case(&e.column))
@@ -104,12 +104,12 @@ impl Stream {
         }
         match event_time {
             Some(e) if e.shift != 0 => Err(Error::config(format!(
-                "the event time of a window's rows is the last moment of their window: write window(\"{}\", …) where '{}' stands",
+                "the event time of a window's rows is the last moment of their window. Write window(\"{}\", …) instead of '{}'.",
                 e.column,
                 field.name()
             ))),
             Some(e) if e.column != *field.name() => Err(Error::config(format!(
-                "the window is over '{}' and the watermark over '{}'; both must be over one column",
+                "the window is over '{}' and the watermark is over '{}'. Use the same column for both.",
                 field.name(),
                 e.column
             ))),

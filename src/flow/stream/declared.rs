@@ -1,4 +1,4 @@
-//! The columns of a table that is made for a stream: NOT NULL only where the user said so.
+//! The columns of a table that is created for a stream. A column is NOT NULL only if the user declared it so.
 
 use super::{Op, Stream};
 use crate::expr::resolve_column;
@@ -7,7 +7,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 impl Stream {
-    /// The stream's columns as a new table's. That an expression is never NULL is how it is written today; a table outlives that.
+    /// The stream's columns, as a new table declares them. An expression that is never NULL today may be NULL after a later change, and the table
+    /// must still accept it.
     pub fn declared_schema(&self) -> SchemaRef {
         let fields = self.schema().fields().iter().zip(self.declared());
         let field = |(f, declared): (&Arc<Field>, bool)| match declared {
@@ -17,11 +18,11 @@ impl Stream {
         Arc::new(Schema::new(fields.map(field).collect::<Vec<_>>()))
     }
 
-    /// By column: whether it is one of the user's own schema, carried through as it is.
+    /// For each column: whether it comes from the user's own schema and is passed on unchanged.
     fn declared(&self) -> Vec<bool> {
         let schema = self.schema();
         let inputs = &self.0.inputs;
-        // By name, for steps that carry columns of an input on.
+        // Looks the column up by name, for steps that pass columns of an input on.
         let of = |input: &Stream, name: &str| {
             let declared = input.declared();
             resolve_column(name, input.schema()).is_ok_and(|i| declared[i])
@@ -48,7 +49,7 @@ impl Stream {
                 let aggregates = spec.aggregation.outputs();
                 named(&|name| keys.contains(&name) && !aggregates.iter().any(|a| a.name() == name))
             }
-            // The right side of a join comes from a table, or can be NULL.
+            // Columns of the right side come from a table, or can be NULL.
             Op::IntervalJoin(_) | Op::StaticJoin(_) => named(&|name| of(&inputs[0], name)),
             Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::Table(_) | Op::Deduplicate(_) => {
                 inputs[0].declared()

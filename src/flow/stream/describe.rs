@@ -1,4 +1,4 @@
-//! Steps as text: for people, and to tell two steps apart.
+//! Steps as text: for people, and to distinguish two steps.
 
 use super::Op;
 use crate::expr::Bound;
@@ -47,7 +47,7 @@ pub(in crate::flow) fn describe(op: &Op, said: &Said) -> String {
     }
 }
 
-/// All that tells two steps apart within one process. Names on disk are `flow::identity`'s.
+/// Everything that distinguishes two steps within one process. The names on disk are made by `flow::identity`.
 pub(in crate::flow) fn identity(op: &Op, said: &Said) -> String {
     match op {
         Op::Kafka(s) => s.identity(),

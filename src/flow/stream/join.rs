@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How two sides are joined, as users write it.
+/// The options of a join, as users write them.
 pub struct JoinOptions {
     /// (left, right)
     pub on: Vec<(String, String)>,
@@ -35,7 +35,7 @@ pub fn parse_how(how: &str) -> Result<JoinKind> {
         "inner" => Ok(JoinKind::Inner),
         "left" | "left_outer" | "leftouter" => Ok(JoinKind::Left),
         "right" | "right_outer" | "rightouter" => {
-            Err(Error::config("join: how=\"right\" is how=\"left\" with the two sides exchanged"))
+            Err(Error::config("join: how=\"right\" is not a join. Exchange the two sides and use how=\"left\"."))
         }
         other => Err(Error::config(format!(
             "join: how='{other}': use \"inner\" or \"left\".{}",
@@ -49,8 +49,8 @@ impl Stream {
         match self.is_running() {
             false => Ok(()),
             true => Err(Error::config(format!(
-                "{what} takes rows that are final, and a running aggregate changes with every row: do it before group_by, or give the \
-                 aggregate a window and a watermark"
+                "{what} needs final rows, and a running aggregate changes with every row. Put {what} before group_by, or give the \
+                 aggregate a window and a watermark."
             ))),
         }
     }
@@ -59,13 +59,13 @@ impl Stream {
     fn time_column(&self, what: &str) -> Result<usize> {
         let e = self.0.event_time.as_ref().ok_or_else(|| {
             Error::config(format!(
-                "{what} goes by event time and forgets by the watermark: put with_watermark(column, delay) before it, and keep that column"
+                "{what} needs an event time and a watermark. Put with_watermark(column, delay) before {what}, and keep that column."
             ))
         })?;
         Ok(self.schema().index_of(&e.column)?)
     }
 
-    /// Without names all columns are keys.
+    /// If no keys are given, all columns are keys.
     pub fn drop_duplicates(&self, keys: &[String], within: Duration) -> Result<Self> {
         self.refuse_running("drop_duplicates")?;
         let time = self.time_column("drop_duplicates")?;
@@ -77,12 +77,12 @@ impl Stream {
         };
         let bound = bind_select(&names, self.schema(), Dialect::default()).map_err(|e| e.context("drop_duplicates"))?;
         let spec = DeduplicateSpec { keys: bound, time, within, schema: self.schema().clone() };
-        // What cannot be a key is said now.
+        // A column that cannot be a key is refused now, when the line is typed.
         crate::transform::Deduplicator::new(spec.clone())?;
         Ok(self.then(Op::Deduplicate(Arc::new(spec)), said, self.schema().clone(), self.0.event_time.clone()))
     }
 
-    /// With another stream: equal keys, and the other's time within [mine − before, mine + after].
+    /// Joins rows with equal keys whose time in the other stream lies within [this time − before, this time + after].
     pub fn join_stream(
         &self,
         other: &Stream,
@@ -124,7 +124,7 @@ impl Stream {
         ))
     }
 
-    /// With a table.
+    /// Joins with a table.
     pub fn join_table(&self, side: StaticSide, table: &SchemaRef, options: &JoinOptions) -> Result<Self> {
         let on = bind_on(&options.on, self.schema(), table)?;
         for (_, right) in &options.on {

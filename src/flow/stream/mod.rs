@@ -1,5 +1,5 @@
-//! A stream: an immutable, lazy description of where rows come from and what happens to them. Building one reads no
-//! messages, and checks what can be checked when the line is typed.
+//! A stream: an immutable, lazy description of the source of rows and of the steps that follow. Building a stream reads no
+//! messages. Every check that is possible is made when the line is typed.
 
 mod aggregate;
 mod declared;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub struct Stream(pub Arc<Node>);
 
 pub struct Node {
-    /// Equal for equal descriptions: equal streams built twice are one stream.
+    /// Equal for equal descriptions: the same stream, built twice, is one stream.
     pub id: String,
     pub op: Op,
     /// The step in the user's words.
@@ -34,7 +34,7 @@ pub struct Node {
     pub inputs: Vec<Stream>,
     pub schema: SchemaRef,
     pub event_time: Option<EventTimeColumn>,
-    /// Of an aggregate's rows: under which name each column of `AggregateSpec::merge_keys` is found by now.
+    /// For the rows of an aggregate: the present name of each column of `AggregateSpec::merge_keys`. None: the column was dropped.
     pub merge_keys: Option<Vec<Option<String>>>,
 }
 
@@ -42,9 +42,9 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventTimeColumn {
     pub column: String,
-    /// The event time is the column's value plus so many microseconds: a window's rows carry its end less one.
+    /// Microseconds to add to the column's value to get the event time. The rows of a window have −1: their event time is just before the window's end.
     pub shift: i64,
-    /// Ids of the `with_watermark` nodes; the lowest watermark counts.
+    /// Ids of the `with_watermark` nodes. The lowest watermark counts.
     pub trackers: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ pub enum Op {
     Watermark(WatermarkSpec),
     Aggregate(Arc<AggregateSpec>),
     Named(Arc<str>),
-    /// The rows as the pipeline's table of this name takes them.
+    /// The rows that the pipeline's table of this name accepts.
     Table(Arc<str>),
     Map(Arc<MapBatches>),
     Deduplicate(Arc<DeduplicateSpec>),
@@ -81,7 +81,7 @@ impl Stream {
             hash.update(&input.0.id);
         }
         let id = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-        // Steps that keep the columns keep the keys; those that do not say so.
+        // Steps that keep the columns keep the merge keys. Other steps set the merge keys themselves.
         let merge_keys = match &op {
             Op::Filter(_) | Op::Expect(_) | Op::Named(_) | Op::Table(_) | Op::Watermark(_) => {
                 inputs[0].0.merge_keys.clone()
@@ -91,7 +91,7 @@ impl Stream {
         Self(Arc::new(Node { id, op, said, inputs, schema, event_time, merge_keys }))
     }
 
-    /// The same with other traits; its id stays.
+    /// The same stream with a different event time and different merge keys. The id does not change.
     fn with(self, event_time: Option<EventTimeColumn>, merge_keys: Option<Vec<Option<String>>>) -> Self {
         let Node { id, op, said, inputs, schema, .. } = &*self.0;
         Self(Arc::new(Node {
@@ -132,7 +132,7 @@ impl Stream {
     fn project(&self, columns: Vec<Bound>, said: Said) -> Result<Self> {
         let project = Project::new(columns, self.schema());
         let schema = project.schema().clone();
-        // Event time stays where its column goes through as it is.
+        // The event time is kept if its column is passed on unchanged.
         let event_time = self.0.event_time.as_ref().and_then(|e| {
             let old = self.schema().index_of(&e.column).ok()?;
             let new = project.columns.iter().find(|b| b.as_column() == Some(old))?;
@@ -154,7 +154,7 @@ impl Stream {
         self.project(columns, Said::Select { items: items.to_vec(), dialect })
     }
 
-    /// Adds columns, or replaces those of the same name.
+    /// Adds columns, or replaces columns of the same name.
     pub fn with_columns(&self, items: &[String], dialect: Dialect) -> Result<Self> {
         let new = bind_select(items, self.schema(), dialect)?;
         let mut columns = bind_select(&["*".into()], self.schema(), dialect)?;
@@ -208,7 +208,7 @@ impl Stream {
         }
         if self.adjacent_rules().any(|r| &*r.name == name) {
             return Err(Error::config(format!(
-                "there is an expectation named '{name}' already; each needs a name of its own"
+                "an expectation named '{name}' exists already. Give each expectation a different name."
             )));
         }
         let said = Said::Expect { name: name.into(), condition: condition.into(), action, dialect };
@@ -229,11 +229,11 @@ impl Stream {
         })
     }
 
-    /// Batches through a function; `schema` None: the columns stay as they are.
+    /// Passes batches through a function. If `schema` is None, the columns do not change.
     pub fn map_batches(&self, function: Arc<dyn BatchFunction>, schema: Option<SchemaRef>) -> Result<Self> {
         if self.is_running() {
             return Err(Error::config(
-                "map_batches takes rows that are final, and a running aggregate changes with every row; put it before group_by, or give the aggregate a window and a watermark",
+                "map_batches needs final rows, and a running aggregate changes with every row. Put map_batches before group_by, or give the aggregate a window and a watermark.",
             ));
         }
         let said = Said::MapBatches {
@@ -241,7 +241,7 @@ impl Stream {
             schema: schema.as_ref().map(|s| expr::to_ddl(s)),
         };
         let schema = schema.unwrap_or_else(|| self.schema().clone());
-        // The event time stays where its column does.
+        // The event time is kept if its column is kept.
         let event_time = self
             .0
             .event_time
@@ -264,7 +264,7 @@ impl Stream {
         ))
     }
 
-    /// The rows that the table of this name takes of this stream: those that it refuses are set aside, and go no further.
+    /// The rows of this stream that the table of this name accepts. Rows that the table refuses go to quarantine and no further.
     pub fn of_table(&self, name: &str) -> Result<Self> {
         check_name(name, "a table")?;
         Ok(self.then(
@@ -295,14 +295,14 @@ impl Stream {
             )));
         }
         if self.0.event_time.is_some() {
-            return Err(Error::config("this stream has a watermark already; a stream has one event time"));
+            return Err(Error::config("this stream has a watermark already (a stream has one event time)"));
         }
         if self.has_aggregate() {
             return Err(Error::config("with_watermark belongs before the aggregation"));
         }
         if self.has_map() && !self.kafka_sources().is_empty() {
             return Err(Error::config(
-                "with_watermark belongs before map_batches: what a function returns does not tell which partition it came from, and a watermark goes by partitions",
+                "with_watermark belongs before map_batches: the rows that a function returns do not show their partition, and a watermark is computed from partitions",
             ));
         }
         let column = field.name().clone();
@@ -316,7 +316,7 @@ impl Stream {
     pub fn union(&self, other: &Stream) -> Result<Self> {
         if let Some(running) = [self, other].iter().find(|s| s.is_running()) {
             return Err(Error::config(format!(
-                "union() joins rows that are final, and a running aggregate changes with every row ({}). Union the streams first, then group_by.",
+                "union() needs final rows, and a running aggregate changes with every row ({}). Union the streams first, then group_by.",
                 running.steps().last().cloned().unwrap_or_default()
             )));
         }
@@ -337,7 +337,7 @@ impl Stream {
         }
         if let Some(extra) = b.fields().iter().find(|f| resolve_column(f.name(), a).is_err()) {
             return Err(Error::schema(format!(
-                "union: the second stream has a column '{}' that the first has not",
+                "union: the second stream has a column '{}' that the first stream does not have",
                 extra.name()
             )));
         }
@@ -360,7 +360,7 @@ impl Stream {
         ))
     }
 
-    /// Whether its rows change later: an aggregate without a window, or without a watermark that closes it.
+    /// Whether the stream's rows can change later: it has an aggregate without a window, or without a watermark that closes the window.
     pub fn is_running(&self) -> bool {
         match &self.0.op {
             Op::Aggregate(spec) => !spec.is_windowed() || self.0.inputs[0].0.event_time.is_none(),
@@ -368,7 +368,7 @@ impl Stream {
         }
     }
 
-    /// Whether a step remembers rows.
+    /// Whether a step of the stream has state.
     pub fn has_state(&self) -> bool {
         matches!(self.0.op, Op::Aggregate(_) | Op::Deduplicate(_) | Op::IntervalJoin(_))
             || self.0.inputs.iter().any(Stream::has_state)
@@ -378,7 +378,7 @@ impl Stream {
         matches!(self.0.op, Op::Aggregate(_)) || self.0.inputs.iter().any(Stream::has_aggregate)
     }
 
-    /// The last aggregation and its input, if only row by row steps follow it.
+    /// The last aggregation and its input, if only row by row steps follow the aggregation.
     pub fn top_aggregate(&self) -> Option<(&Arc<AggregateSpec>, &Stream)> {
         match &self.0.op {
             Op::Aggregate(spec) => Some((spec, &self.0.inputs[0])),
@@ -393,12 +393,12 @@ impl Stream {
         }
     }
 
-    /// The columns that tell an aggregate's rows apart, by index: what mode update merges by.
+    /// The indices of the key columns of an aggregate's rows. Mode update merges by these columns.
     pub fn merge_columns(&self) -> Result<Vec<usize>> {
         let (spec, _) = self.top_aggregate().ok_or_else(|| Error::config("only an aggregate's rows have keys"))?;
         let Some(merge_keys) = &self.0.merge_keys else {
             return Err(Error::config(
-                "output_mode=\"update\" merges rows by the keys of their groups, and a join after the aggregation may give one group several \
+                "output_mode=\"update\" merges rows by the keys of their groups, and after a join one group may have several \
                  rows. Join before group_by, or use output_mode=\"complete\".",
             ));
         };
@@ -406,7 +406,7 @@ impl Stream {
         let found = names.zip(merge_keys).map(|(name, now)| match now {
             Some(now) => Ok(self.schema().index_of(now)?),
             None => Err(Error::config(format!(
-                "output_mode=\"update\" merges rows by the keys of their groups, and '{name}' is not among the columns any more. Keep it in select(), or use output_mode=\"complete\"."
+                "output_mode=\"update\" merges rows by the keys of their groups, and the key '{name}' is no longer among the columns. Keep '{name}' in select(), or use output_mode=\"complete\"."
             ))),
         });
         found.collect()
@@ -419,7 +419,7 @@ impl Stream {
         }
     }
 
-    /// The ids of all its steps.
+    /// The ids of all steps of the stream.
     pub fn ids(&self) -> Vec<String> {
         let mut out: Vec<String> = self.0.inputs.iter().flat_map(Stream::ids).collect();
         out.push(self.0.id.clone());
@@ -445,7 +445,7 @@ impl Stream {
             out.extend(input.steps());
         }
         match &self.0.op {
-            // Those of a table are the steps that lead to it.
+            // A table's steps are the steps that lead to it, so the table itself is not a step.
             Op::Union | Op::Table(_) => {}
             other => out.push(describe(other, &self.0.said)),
         }
@@ -466,7 +466,7 @@ pub fn check_name(name: &str, what: &str) -> Result<()> {
     )))
 }
 
-/// "10 seconds" and the like for watermarks.
+/// Reads the texts of a watermark's options, such as "10 seconds".
 pub fn watermark_spec(
     column: &str,
     delay: &str,
@@ -500,7 +500,7 @@ impl Stream {
     fn rebuild(&self, change: &dyn Fn(&Op, &Said) -> Option<(Op, Said)>) -> Stream {
         let inputs = self.0.inputs.iter().map(|i| i.rebuild(change)).collect();
         let (op, said) = change(&self.0.op, &self.0.said).unwrap_or_else(|| (self.0.op.clone(), self.0.said.clone()));
-        // Ids stay: watermarks are found by them.
+        // Ids do not change, because watermarks are found by their ids.
         Stream(Arc::new(Node {
             id: self.0.id.clone(),
             op,
@@ -512,7 +512,7 @@ impl Stream {
         }))
     }
 
-    /// The same stream, with rules that would stop it only counted and their rows dropped.
+    /// The same stream without rules that stop the run. Such a rule drops its rows instead, and counts them.
     pub fn without_failing(&self) -> Stream {
         self.rebuild(&|op, said| match (op, said) {
             (Op::Expect(r), Said::Expect { name, condition, dialect, .. }) if r.action == Action::Fail => {
@@ -524,7 +524,7 @@ impl Stream {
         })
     }
 
-    /// The same stream with another rule for what is malformed.
+    /// The same stream with a different policy for malformed messages.
     pub fn with_policy(&self, policy: OnMalformed) -> Stream {
         self.rebuild(&|op, said| match op {
             Op::Kafka(s) => {

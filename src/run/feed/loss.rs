@@ -1,9 +1,9 @@
-//! What was to be read and is not there, and whether what was read still is.
+//! Detects lost and truncated offsets.
 //!
-//! Offsets below the log's start went by retention. A log that was cut (an unclean leader election, a lost disk) may have grown past our
-//! offset again: only leader epochs tell. They are looked at when a run starts, and whenever a record of a new leader comes. Within
-//! a run the answer to anything but retention is to start again from the newest seal (`Fed::Again`): what was read and not sealed is
-//! in no table, and the start finds out what is lost of the rest, exactly.
+//! Offsets below the log's start were removed by retention. A log that was truncated (by an unclean leader election or a lost disk) may have
+//! grown past our offset again. Only leader epochs show that. Leader epochs are checked when a run starts, and when a record of a new leader
+//! arrives. Within a run, every loss except retention makes the run start again from the newest seal (`Fed::Again`). Records that were read and
+//! not sealed are in no table, and the new start finds exactly which sealed offsets are lost.
 
 use super::{Fed, Feed};
 use crate::epoch::{Loss, LostRange};
@@ -15,17 +15,17 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A partition's last record that was handed out.
+/// The last record of a partition that was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRead {
     pub offset: Offset,
     pub leader_epoch: Option<i32>,
 }
 
-/// After a question that could not be answered the next one waits so long.
+/// After a question without an answer, the next question waits this long.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Something that has to be known before anything more is read.
+/// A doubt about the log that must be resolved before more is read.
 pub(super) struct Doubt {
     about: About,
     question: Option<Question<Finding>>,
@@ -34,11 +34,11 @@ pub(super) struct Doubt {
 
 #[derive(Clone)]
 enum About {
-    /// The offset is not there.
+    /// The offset does not exist in the log.
     Range { partition: TopicPartition, wanted: Offset },
-    /// A record of a later leader: is what was read up to `read` under an earlier one still in the log?
+    /// A record of a later leader arrived. Are the records below `read`, which were read under an earlier leader, still in the log?
     Leader { partition: TopicPartition, read: Offset, in_epoch: i32, now: i32 },
-    /// A record of an earlier leader than the last one.
+    /// A record of an earlier leader than that of the last record arrived.
     Earlier { partition: TopicPartition, id: Option<String> },
 }
 
@@ -69,8 +69,8 @@ impl About {
 }
 
 impl Feed {
-    /// Takes up a topic that was made anew at its start.
-    pub(super) fn begin_anew(&mut self, topics: &[Topic]) -> Result<()> {
+    /// Continues recreated topics at their start.
+    pub(super) fn restart_topics(&mut self, topics: &[Topic]) -> Result<()> {
         for topic in topics {
             let there = self.connection.partitions(topic)?;
             let there: Vec<_> =
@@ -91,7 +91,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Looks up the ends, and whether what is to be read still exists and what was read still stands.
+    /// Looks up the ends of the partitions. Checks that the offsets to be read still exist, and that the records that were read are still in the log.
     pub(super) fn look_at_ends(&mut self) -> Result<()> {
         let all: Vec<_> = self.positions.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
         let earliest = self.connection.list_offsets(&all)?;
@@ -101,11 +101,11 @@ impl Feed {
             let newest = ends.get(tp).and_then(|(_, epoch)| *epoch);
             let read_in = self.read.get(tp).and_then(|r| r.leader_epoch);
             let Some(newest) = newest else { continue };
-            // No later leader, no other log.
+            // Without a later leader the log is the same.
             if let Some(read_in) = read_in.filter(|read_in| newest > *read_in) {
                 marks.push((tp.clone(), *at, read_in));
             }
-            // Records of all leaders up to now may come without a question: what will be read is of this log.
+            // Records of all leaders up to the newest need no further question: they belong to this log.
             self.verified.insert(tp.clone(), newest);
         }
         let parts = self.connection.divergence(&marks)?;
@@ -113,7 +113,7 @@ impl Feed {
         let positions: Vec<_> = self.positions.iter().map(|(k, v)| (k.clone(), *v)).collect();
         for (tp, at) in positions {
             let (Some(first), Some(end)) = (earliest.get(&tp).copied(), self.ends.get(&tp).copied()) else { continue };
-            // The last record and what lies before it: behind it are only markers and the like.
+            // Only the offsets up to the last record count. Behind it are only transaction markers and similar entries.
             let read = self.read.get(&tp).map_or(at, |r| Offset(r.offset.0 + 1));
             match parts.get(&tp) {
                 Some(cut) if *cut < read => self.lose(&tp, at, (*cut).max(first).min(end), Loss::Truncated)?,
@@ -129,35 +129,38 @@ impl Feed {
         Ok(())
     }
 
-    /// Reading stands at `at` and can only go on at `until`: an error, or a loss on record and a new position.
+    /// Reading is at `at` and can only continue at `until`. This is an error, or the loss is recorded and the position changes.
     pub(super) fn lose(&mut self, tp: &TopicPartition, at: Offset, until: Offset, why: Loss) -> Result<()> {
         let what = match why {
             Loss::Retention => format!(
-                "{tp}: offsets {} to {} are lost: retention has removed them before they were read",
+                "{tp}: offsets {} to {} are lost: retention removed them before they were read",
                 at.0,
                 until.0 - 1
             ),
             Loss::Truncated if until >= at => {
-                format!("{tp}: the log below offset {} was written anew: what was read there is no longer in it", at.0)
+                format!(
+                    "{tp}: the log below offset {} was written again: the records that were read there are no longer in it",
+                    at.0
+                )
             }
             Loss::Truncated => format!(
-                "{tp}: offsets {} to {} were read and are no longer in the log: it was cut at {} (by a leader that had less of it, or the topic \
-                 was made anew); rows made of them stay in the tables",
+                "{tp}: offsets {} to {} were read and are no longer in the log. The log was truncated at {} (by a leader with a shorter log, or the \
+                 topic was recreated). Rows that were made from these offsets stay in the tables",
                 until.0,
                 at.0 - 1,
                 until.0
             ),
             Loss::Recreated | Loss::Markers | Loss::Unknown => {
-                format!("{tp}: from offset {} on all is lost: the topic was deleted and made anew", at.0)
+                format!("{tp}: everything from offset {} on is lost: the topic was deleted and recreated", at.0)
             }
         };
         if self.fails_on_loss(&tp.topic) {
             return Err(Error::data_loss(format!(
-                "{what}. To go on at {} and have the gap recorded, say fail_on_data_loss=False; to read everything anew, reset(confirm=True).",
+                "{what}. To continue at {} and have the gap recorded, use fail_on_data_loss=False. To read everything again from the start, use reset(confirm=True).",
                 until.0
             )));
         }
-        let text = format!("{what}. Reading goes on at {}.", until.0);
+        let text = format!("{what}. Reading continues at {}.", until.0);
         log::warn!("{text}");
         self.warnings.push(text);
         self.lost.push(LostRange {
@@ -174,11 +177,11 @@ impl Feed {
         Ok(())
     }
 
-    /// The first record that comes after only markers and the like were in doubt.
+    /// Checks the first record after a position that had only transaction markers and similar entries before it.
     pub(super) fn resume(&mut self, tp: &TopicPartition, first: Offset) {
         let Some(passed) = self.passed.remove(tp) else { return };
         if first < passed {
-            // The markers that had been passed are gone, and records stand there that have not been read.
+            // The markers that were passed are gone. In their place are records that have not been read.
             self.lost.push(LostRange {
                 topic: tp.topic.to_string(),
                 partition: tp.partition.0,
@@ -189,7 +192,7 @@ impl Feed {
         }
     }
 
-    /// Where a seal says that reading stands.
+    /// The positions that a seal records.
     pub fn sealed(&self) -> Positions {
         let passed = |tp: &TopicPartition| self.passed.get(tp).copied().unwrap_or(Offset(0));
         self.positions.iter().map(|(tp, at)| (tp.clone(), (*at).max(passed(tp)))).collect()
@@ -199,7 +202,7 @@ impl Feed {
         self.doubt(About::Range { partition, wanted });
     }
 
-    /// A record of this leader comes next.
+    /// The next record is from this leader.
     pub(super) fn doubt_leader(&mut self, partition: TopicPartition, epoch: i32) {
         let now = (epoch >= 0).then_some(epoch);
         self.leader_epochs.insert(partition.clone(), now);
@@ -219,7 +222,7 @@ impl Feed {
         self.doubt = Some(Doubt { about, question: None, asked: Instant::now() - AGAIN });
     }
 
-    /// None: settled, read on.
+    /// Resolves a doubt. None: there is no doubt, so reading continues.
     pub(super) fn settle_doubt(&mut self, wait: Duration) -> Result<Option<Fed>> {
         let Some(doubt) = &mut self.doubt else { return Ok(None) };
         let Some(question) = &doubt.question else {
@@ -248,28 +251,28 @@ impl Feed {
             (About::Range { partition, wanted }, Finding::Range { first, end }) => {
                 if wanted > end {
                     return Ok(Some(Fed::Again(format!(
-                        "{partition}: the log ends at {} and {} was to be read",
+                        "{partition}: the log ends at {}, and offset {} was to be read",
                         end.0, wanted.0
                     ))));
                 }
                 if wanted < first {
                     self.lose(&partition, wanted, first, Loss::Retention)?;
                 }
-                // Else it is there by now: a leader that was behind.
+                // Otherwise the offset exists by now: the leader was behind.
                 let again = [(partition.clone(), self.positions[&partition])].into();
                 self.start_reader()?.assign(&again)?;
             }
             (About::Leader { partition, read, now, .. }, Finding::Parts(parts)) => {
                 if let Some(cut) = parts.filter(|cut| *cut < read) {
-                    return Ok(Some(Fed::Again(format!("{partition}: the log was cut at {}", cut.0))));
+                    return Ok(Some(Fed::Again(format!("{partition}: the log was truncated at {}", cut.0))));
                 }
                 self.verified.insert(partition, now);
             }
             (About::Earlier { partition, .. }, Finding::Same(same)) => {
                 if !same {
-                    return Ok(Some(Fed::Again(format!("{}: the topic was made anew", partition.topic))));
+                    return Ok(Some(Fed::Again(format!("{}: the topic was recreated", partition.topic))));
                 }
-                // A log of an earlier leader has come back: nothing tells from which offset on it is another.
+                // The log of an earlier leader has come back. Nothing shows from which offset on it is different.
                 let at = self.read.get(&partition).map_or(Offset(0), |r| Offset(r.offset.0 + 1));
                 self.lose(&partition, at, at, Loss::Truncated)?;
                 self.read.remove(&partition);
@@ -279,8 +282,8 @@ impl Feed {
         Ok(None)
     }
 
-    /// Whether the topics are those that were read so far: one made anew under the same name is read on silently where its offsets
-    /// have grown past ours. None: no answer yet.
+    /// Whether the topics are the ones that were read so far. A topic that was recreated under the same name is not noticed otherwise, if its offsets
+    /// have grown past ours. None: there is no answer yet.
     pub fn confirm_topics(&mut self, wait: Duration) -> Result<Option<bool>> {
         let ids: BTreeMap<Topic, String> =
             self.topic_ids.iter().filter_map(|(t, id)| Some((t.clone(), id.clone()?))).collect();
@@ -293,7 +296,7 @@ impl Feed {
                 for (topic, id) in &ids {
                     match c.topic_id(topic) {
                         Ok(now) if now.as_ref().is_some_and(|now| now != id) => return Ok(false),
-                        // Gone, and not made anew: what was read was of the one that is gone.
+                        // The topic was deleted and not recreated, so everything was read from the old topic.
                         Err(e) if e.kind != Kind::Topic => return Err(e),
                         _ => {}
                     }

@@ -1,4 +1,4 @@
-//! Reading for a run: from positions, up to a bound or on and on. Keeps the positions itself, from the entries that come.
+//! Reading for a run: from given positions, up to a bound or without end. The feed keeps the positions itself and updates them with each record.
 
 mod loss;
 
@@ -19,23 +19,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub enum Fed {
-    /// Messages, and which of them count.
+    /// Messages, and the indices of those that are to be used.
     Messages(Arc<Messages>, Vec<u32>),
     Nothing,
-    /// A bounded run has everything.
+    /// A bounded run has read everything.
     Finished,
-    /// The log is not the one that was read: to be started again from the newest seal. Says why.
+    /// The log is not the one that was read. The run must start again from the newest seal. The text is the reason.
     Again(String),
 }
 
-/// What earlier runs know.
+/// What earlier runs recorded.
 #[derive(Default)]
 pub struct Before {
     pub positions: Positions,
-    /// By these a log that was cut shows.
+    /// The last record of each partition. A truncated log is detected by these.
     pub read: BTreeMap<TopicPartition, LastRead>,
-    /// Topics that were made anew since: they are read from their start.
-    pub anew: Vec<Topic>,
+    /// Topics that were recreated since then. They are read from their start.
+    pub recreated: Vec<Topic>,
 }
 
 impl From<Positions> for Before {
@@ -44,9 +44,9 @@ impl From<Positions> for Before {
     }
 }
 
-/// So often new partitions are looked for.
+/// New partitions are looked for once in this time.
 const LOOK: Duration = Duration::from_secs(5);
-/// More warnings than this nobody reads.
+/// At most this many warnings are kept.
 const WARNINGS: usize = 200;
 
 pub struct Feed {
@@ -55,14 +55,14 @@ pub struct Feed {
     sources: Vec<Arc<KafkaSource>>,
     reader: Option<Reader>,
     options: ReaderOptions,
-    /// The next offset of each partition, after what was handed out.
+    /// The next offset of each partition, after the records that were passed on.
     pub positions: Positions,
     /// Where a bounded run ends.
     pub targets: Option<Positions>,
     reached: BTreeSet<TopicPartition>,
-    /// The newest end of each partition that we know of.
+    /// The newest known end of each partition.
     pub ends: Positions,
-    /// Records handed out since `take_records`.
+    /// The count of records that were passed on since `take_records`.
     records: BTreeMap<TopicPartition, u64>,
     pub last_timestamp: BTreeMap<TopicPartition, EventTime>,
     last_arrival: BTreeMap<TopicPartition, Instant>,
@@ -76,14 +76,14 @@ pub struct Feed {
     /// Each partition's last record, and the leader epoch of the records that come next.
     pub read: BTreeMap<TopicPartition, LastRead>,
     leader_epochs: BTreeMap<TopicPartition, Option<i32>>,
-    /// Up to this leader epoch the log is known to agree with what was read.
+    /// Up to this leader epoch, the log is known to agree with the records that were read.
     verified: BTreeMap<TopicPartition, i32>,
     doubt: Option<Doubt>,
-    /// Where reading stood in an earlier run, and goes on a little further back: between are only markers, or what replaced them.
+    /// The position of an earlier run, if reading continues a little before it. Between the two are only markers, or records that replaced them.
     passed: Positions,
 }
 
-/// Partitions that are not known yet, and their earliest offsets.
+/// Partitions that are not known yet, with their earliest offsets.
 fn new_partitions(
     sources: &[Arc<KafkaSource>],
     connection: &Connection,
@@ -96,12 +96,12 @@ fn new_partitions(
     connection.list_offsets(&new.into_iter().map(|tp| (tp, OffsetSpec::Earliest)).collect::<Vec<_>>())
 }
 
-/// One cluster per query: its positions go by topic and partition.
+/// The connection of a query. A query reads one cluster, because its positions are stored by topic and partition.
 pub fn one_connection(sources: &[Arc<KafkaSource>]) -> Result<Connection> {
-    let first = sources.first().ok_or_else(|| Error::config("nothing is read from Kafka here"))?;
+    let first = sources.first().ok_or_else(|| Error::config("this query does not read from Kafka"))?;
     match sources.iter().find(|s| s.connection.identity() != first.connection.identity()) {
         Some(other) => Err(Error::config(format!(
-            "one query reads one cluster, and these streams read {} and {}. Write two pipelines.",
+            "one query reads one cluster, and the streams of this query read {} and {}. Write two pipelines.",
             first.connection.describe(),
             other.connection.describe()
         ))),
@@ -109,7 +109,7 @@ pub fn one_connection(sources: &[Arc<KafkaSource>]) -> Result<Connection> {
     }
 }
 
-/// What each topic's positions are, by the streams that read it; they must agree.
+/// The positions of each topic, from the streams that read it. Streams that read the same partition must agree.
 fn resolve(
     sources: &[Arc<KafkaSource>],
     what: &str,
@@ -122,7 +122,9 @@ fn resolve(
             if let Some(before) = out.insert(tp.clone(), offset)
                 && before != offset
             {
-                return Err(Error::config(format!("two streams read {tp} with different {what}")));
+                return Err(Error::config(format!(
+                    "two streams read {tp} with different {what}. Use the same {what} for both."
+                )));
             }
         }
     }
@@ -137,7 +139,7 @@ impl Feed {
         resolve(sources, "start", |_| Some(offsets.clone()))
     }
 
-    /// Of just these partitions, up to these offsets.
+    /// A feed of only these partitions, up to these offsets.
     pub fn up_to(
         sources: Vec<Arc<KafkaSource>>,
         positions: Positions,
@@ -153,7 +155,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// `bounded`: up to what is committed in Kafka now, or `ending_offsets`.
+    /// A bounded feed reads up to the records that are committed in Kafka now, or up to `ending_offsets`.
     pub fn new(sources: Vec<Arc<KafkaSource>>, before: Before, bounded: bool, clock: SharedClock) -> Result<Self> {
         let connection = one_connection(&sources)?;
         let mut feed = Self {
@@ -161,12 +163,12 @@ impl Feed {
             clock,
             reader: None,
             options: ReaderOptions {
-                // A bounded run wants its last end-of-partition soon; a live one need not ask 100 times a second.
+                // A bounded run needs its last end-of-partition event soon. A live run need not ask 100 times a second.
                 properties: (!bounded)
                     .then(|| ("fetch.wait.max.ms".to_string(), "250".to_string()))
                     .into_iter()
                     .collect(),
-                // What is too large for all who read it is not taken into memory.
+                // A message that is too large for all streams that read it is not loaded into memory.
                 max_message_bytes: sources
                     .iter()
                     .map(|s| s.decode.max_message_bytes)
@@ -197,10 +199,10 @@ impl Feed {
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
             return Err(Error::config(
-                "ending_offsets goes with trigger=\"available_now\" only: a run on an interval has no end",
+                "ending_offsets needs trigger=\"available_now\": a run on an interval has no end",
             ));
         }
-        feed.begin_anew(&before.anew)?;
+        feed.restart_topics(&before.recreated)?;
         feed.find_partitions()?;
         feed.look_at_ends()?;
         if bounded {
@@ -208,7 +210,7 @@ impl Feed {
             for (tp, target) in resolve(&feed.sources, "ending_offsets", |s| s.ending.clone())? {
                 if let Some(end) = targets.get(&tp).filter(|end| target > **end) {
                     return Err(Error::config(format!(
-                        "ending_offsets: {tp} ends at {} and is to be read up to {}; a bounded run would wait for ever",
+                        "ending_offsets: {tp} ends at {}, and is to be read up to {}. A bounded run would wait for ever. Give an offset up to {0}.",
                         end.0, target.0
                     )));
                 }
@@ -228,14 +230,14 @@ impl Feed {
         self.sources.iter().filter(|s| s.topics.contains(topic)).any(|s| s.fail_on_data_loss)
     }
 
-    /// Adds partitions that are new since the positions were made; they start at their earliest.
+    /// Adds partitions that are new since the positions were recorded. They start at their earliest offset.
     fn find_partitions(&mut self) -> Result<()> {
         let known = self.positions.keys().cloned().collect();
         self.positions.extend(new_partitions(&self.sources, &self.connection, &known)?);
         Ok(())
     }
 
-    /// The same text once.
+    /// Adds a warning. The same text is added once.
     pub(super) fn warn(&mut self, text: String) {
         log::warn!("{text}");
         if !self.warnings.contains(&text) && self.warnings.len() < WARNINGS {
@@ -243,7 +245,7 @@ impl Feed {
         }
     }
 
-    /// The topics' ids as they are now; without those that are gone.
+    /// The present ids of the topics. Topics that are gone are left out.
     pub fn ask_topic_ids(&self) -> Result<BTreeMap<Topic, Option<String>>> {
         let topics: BTreeSet<&Topic> = self.positions.keys().map(|tp| &tp.topic).collect();
         let mut ids = BTreeMap::new();
@@ -256,7 +258,7 @@ impl Feed {
         Ok(ids)
     }
 
-    /// For who has no seal to start again from: looks at the logs anew, where reading stands. Returns the topics that were made anew.
+    /// For a reader without a seal to start again from: checks the logs again at the present positions. Returns the topics that were recreated.
     pub fn look_again(&mut self) -> Result<Vec<Topic>> {
         self.stop();
         self.doubt = None;
@@ -265,25 +267,25 @@ impl Feed {
             let before = self.topic_ids.get(t).and_then(Option::as_ref);
             before.is_some_and(|before| Some(before) != id.as_ref()).then(|| t.clone())
         };
-        let anew: Vec<Topic> = ids.iter().filter_map(other).collect();
-        self.begin_anew(&anew)?;
+        let recreated: Vec<Topic> = ids.iter().filter_map(other).collect();
+        self.restart_topics(&recreated)?;
         self.topic_ids.extend(ids);
-        let is_anew = |tp: &TopicPartition| anew.contains(&tp.topic);
-        self.leader_epochs.retain(|tp, _| !is_anew(tp));
-        self.verified.retain(|tp, _| !is_anew(tp));
-        self.passed.retain(|tp, _| !is_anew(tp));
-        if !anew.is_empty() {
+        let is_recreated = |tp: &TopicPartition| recreated.contains(&tp.topic);
+        self.leader_epochs.retain(|tp, _| !is_recreated(tp));
+        self.verified.retain(|tp, _| !is_recreated(tp));
+        self.passed.retain(|tp, _| !is_recreated(tp));
+        if !recreated.is_empty() {
             self.find_partitions()?;
         }
         self.look_at_ends()?;
-        if let Some(targets) = self.targets.as_mut().filter(|_| !anew.is_empty()) {
-            targets.retain(|tp, _| !is_anew(tp));
-            targets.extend(self.ends.iter().filter(|(tp, _)| is_anew(tp)).map(|(tp, end)| (tp.clone(), *end)));
+        if let Some(targets) = self.targets.as_mut().filter(|_| !recreated.is_empty()) {
+            targets.retain(|tp, _| !is_recreated(tp));
+            targets.extend(self.ends.iter().filter(|(tp, _)| is_recreated(tp)).map(|(tp, end)| (tp.clone(), *end)));
             let reached = |tp: &TopicPartition| self.positions.get(tp).is_none_or(|at| *at >= targets[tp]);
-            self.reached.retain(|tp| !is_anew(tp));
-            self.reached.extend(targets.keys().filter(|tp| is_anew(tp) && reached(tp)).cloned());
+            self.reached.retain(|tp| !is_recreated(tp));
+            self.reached.extend(targets.keys().filter(|tp| is_recreated(tp) && reached(tp)).cloned());
         }
-        Ok(anew)
+        Ok(recreated)
     }
 
     fn start_reader(&mut self) -> Result<&mut Reader> {
@@ -303,7 +305,7 @@ impl Feed {
         self.pending.is_none() && self.targets.as_ref().is_some_and(|t| t.keys().all(|tp| self.reached.contains(tp)))
     }
 
-    /// At most `most` messages, within `wait`.
+    /// Returns at most `most` messages, within `wait`.
     pub fn next(&mut self, wait: Duration, most: Option<usize>) -> Result<Fed> {
         if let Some(found) = self.take_pending(most) {
             return Ok(found);
@@ -333,7 +335,7 @@ impl Feed {
                 }
                 Some(Event::EndOfPartition { partition, next }) => self.end_of(&partition, next),
                 Some(Event::OutOfRange { partition, truncated: true, .. }) => {
-                    return Ok(Fed::Again(format!("{partition}: the log was cut")));
+                    return Ok(Fed::Again(format!("{partition}: the log was truncated")));
                 }
                 Some(Event::OutOfRange { partition, wanted, truncated: false }) => self.doubt_offset(partition, wanted),
                 Some(Event::LeaderEpoch { partition, epoch }) => self.doubt_leader(partition, epoch),
@@ -345,7 +347,7 @@ impl Feed {
         }
     }
 
-    /// The messages of a chunk that lie before the bound, and the bounds that they show to be reached.
+    /// The messages of a chunk that lie before the bound. Also records the bounds that are reached.
     fn sift(&mut self, messages: &Messages) -> Vec<u32> {
         let n = messages.len() as u32;
         let Some(targets) = &self.targets else { return (0..n).collect() };
@@ -402,7 +404,7 @@ impl Feed {
             count[source] += 1;
         }
         for (source, tp) in messages.partitions.iter().enumerate().filter(|(s, _)| count[*s] > 0) {
-            // What lies between here and the bound (if it is reached) is left to the next run.
+            // Offsets between the last message and the bound are left to the next run, also if the bound is reached.
             self.positions.insert(tp.clone(), Offset(last[source] + 1));
             *self.records.entry(tp.clone()).or_default() += count[source];
             self.last_arrival.insert(tp.clone(), now);
@@ -421,7 +423,7 @@ impl Feed {
         std::mem::take(&mut self.records)
     }
 
-    /// Whether a partition is caught up and has been silent for the watermark's `idle_timeout`.
+    /// Whether a partition is idle: all of it is read, and no message came for the watermark's `idle_timeout`.
     pub fn is_idle(&self, tracker: &Tracker, tp: &TopicPartition, now: EventTime) -> bool {
         let Some(position) = self.positions.get(tp) else { return false };
         let caught_up = self.reached.contains(tp) || self.ends.get(tp).is_some_and(|end| position >= end);
@@ -437,8 +439,8 @@ impl Feed {
         }
     }
 
-    /// In a run without end: new partitions, every now and then. They are looked for beside: with a broker that is dead the answer
-    /// takes its time, and neither what has been read nor a stop waits for it.
+    /// In a run without end: looks for new partitions at intervals. The question is asked beside the loop, because a dead broker answers late, and
+    /// neither the records that were read nor a stop must wait for the answer.
     pub fn rediscover(&mut self) -> Result<Positions> {
         let nothing = Ok(Positions::new());
         if self.targets.is_some() {
@@ -462,7 +464,7 @@ impl Feed {
                 }
                 Ok(new)
             }
-            // Brokers come back, and a topic that is gone is the reader's to tell.
+            // A broker may come back. A topic that is gone is reported by the reader.
             Err(e) if matches!(e.kind, Kind::Connection | Kind::Topic) => {
                 self.warn(e.message);
                 nothing

@@ -1,4 +1,4 @@
-//! Which query this is: its cluster and topics, and the generation of its checkpoint that goes on or begins.
+//! The identity of a query: its cluster, its topics, and the generation of its checkpoint, which is continued or created.
 
 use crate::epoch::*;
 use crate::flow::QUARANTINE;
@@ -14,13 +14,13 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is read, as the cluster knows it.
+/// The ids of the cluster and of the topics that are read.
 pub struct Cluster {
     pub id: String,
     pub topic_ids: BTreeMap<String, Option<String>>,
 }
 
-/// The generation that this run goes on with.
+/// The generation that this run continues.
 pub struct Generation {
     pub log: EpochLog,
     pub start: StartFile,
@@ -50,7 +50,7 @@ pub fn ask(sources: &[Arc<KafkaSource>], shared: &Shared) -> Result<Cluster> {
 
 pub fn find(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Cluster) -> Result<Generation> {
     let rt = &job.runtime;
-    // Left by reset(), or by a run that was to start over and did not get to it; taken away once the new generation stands.
+    // The RESET file is left by reset(), or by a full refresh that did not finish. It is deleted when the new generation exists.
     let full_refresh = job.flow.full_refresh || rt.block_on(job.flow.checkpoint.exists(RESET))?;
     let generation = match full_refresh {
         true => rt.block_on(newest(&job.flow.checkpoint))?.map(|(generation, _)| generation),
@@ -63,7 +63,7 @@ pub fn find(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &
     }
 }
 
-/// The generation that runs before this one have made.
+/// Continues the generation that earlier runs created.
 fn go_on(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Cluster, g: u64) -> Result<Generation> {
     let rt = &job.runtime;
     let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
@@ -71,7 +71,7 @@ fn go_on(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Clu
     check_identity(job, &query, &cluster.id, &cluster.topic_ids)?;
     *shared.id.lock() = query.query_id.clone();
     let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
-    // A run that died between the two files has read nothing yet.
+    // If start.json is missing, a run died between the two files. Such a run has read nothing yet.
     let start = match start {
         Some(s) => s,
         None => {
@@ -79,7 +79,7 @@ fn go_on(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Clu
             if taken > sealed {
                 return Err(Error::config(format!(
                     "a table of '{}' holds epoch {taken} of this query, and the checkpoint {} has neither a seal nor a start.json: some of its \
-                     files are not there. Restore them; or, to empty the tables and read everything anew, run with full_refresh=True.",
+                     files are missing. Restore these files. Or, to empty the tables and read everything again from the start, run with full_refresh=True.",
                     job.flow.name,
                     log.at.display()
                 )));
@@ -90,7 +90,7 @@ fn go_on(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Clu
     Ok(Generation { log, start, query })
 }
 
-/// A new generation; `truncate`: the targets are emptied first.
+/// Creates a new generation. With `truncate` the targets are emptied first.
 fn begin(
     job: &Job,
     shared: &Shared,
@@ -102,7 +102,7 @@ fn begin(
     let (rt, now) = (&job.runtime, job.clock.now());
     if truncate {
         rt.block_on(ownership::check_refresh(job))?;
-        // From the fence on there is no way back, and this run may not get to its end.
+        // After the fence there is no way back. If this run does not finish, the RESET file makes the next run start over too.
         rt.block_on(start_over(&job.flow.checkpoint))?;
     }
     if generation > 1 {
@@ -113,9 +113,9 @@ fn begin(
     let first = sealed.max(taken) + 1;
     if !truncate && first > 0 {
         return Err(Error::config(format!(
-            "a table of '{}' holds epochs up to {} of a query '{0}', and its checkpoint {} is not there. Point checkpoint_location at it. Where \
-             those are another query's, which writes the same table or quarantine table, give this one a name of its own. Or, to \
-             empty the tables and read everything anew, run with full_refresh=True.",
+            "a table of '{}' holds epochs up to {} of a query '{0}', and its checkpoint {} is missing. If the checkpoint is in a different place, \
+             set checkpoint_location to that place. If the epochs come from a different query that writes the same table or quarantine table, give \
+             this query a different name. Or, to empty the tables and read everything again from the start, run with full_refresh=True.",
             job.flow.name,
             first - 1,
             job.flow.checkpoint.display()
@@ -141,7 +141,7 @@ fn begin(
     Ok(Generation { log, start, query: found })
 }
 
-/// The newest epoch that earlier generations sealed, and the newest that a table has taken; −1 where there is none.
+/// The newest epoch that earlier generations sealed, and the newest epoch that a table has committed. −1 if there is none.
 async fn epochs_before(job: &Job, generation: u64) -> Result<(i64, i64)> {
     let (mut sealed, mut taken) = (-1, -1);
     for g in 1..generation {
@@ -170,7 +170,7 @@ fn make_start(
     let positions = shared.ask(move || Feed::starts(&of))?;
     let start = StartFile {
         format_version: FORMAT_VERSION,
-        // The emptying of the tables takes a number of its own.
+        // Emptying the tables uses up one epoch number.
         first_epoch: first + i64::from(truncate),
         positions: position_map(&positions),
         starting_offsets: starting(sources),
@@ -186,7 +186,7 @@ fn starting(sources: &[Arc<KafkaSource>]) -> serde_json::Value {
 
 pub fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Shared) {
     if starting(sources) != start.starting_offsets {
-        let text = "starting_offsets differs from the first run's and is ignored: the query goes on where it stopped. To start over: reset(confirm=True).";
+        let text = "starting_offsets differs from the first run's and is ignored: the query continues where it stopped. To start over, use reset(confirm=True).";
         log::warn!("{text}");
         shared.report.lock().warnings.push(text.into());
     }

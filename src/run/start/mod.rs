@@ -1,4 +1,5 @@
-//! Starting: which query this is (`identity`), what earlier runs left (`recover`), and what this one works with (`open`).
+//! The start of a run: the identity of the query (`identity`), the recovery of what earlier runs left (`recover`), and the opening of targets and
+//! reader (`open`).
 
 mod identity;
 mod open;
@@ -24,7 +25,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-/// What a run begins with.
+/// Everything that a run needs after its start.
 pub struct Started {
     pub log: EpochLog,
     pub engine: Engine,
@@ -33,20 +34,20 @@ pub struct Started {
     pub definition: String,
     pub next_epoch: i64,
     pub state: BTreeMap<String, StateFiles>,
-    /// What is known of the state files, by name.
+    /// Facts about the state files, by name.
     pub files: HashMap<String, FileInfo>,
     pub totals: RuleTotals,
     pub topic_ids: BTreeMap<String, Option<String>>,
-    /// When it was last known which seal is the newest.
+    /// The last moment at which the newest seal was known for certain.
     pub looked: Looked,
     pub clock: SharedClock,
-    /// Those of topics that were made anew since the query's first run.
+    /// The ids of topics that were recreated since the query's first run.
     pub new_ids: BTreeMap<String, String>,
-    /// New tables are to be filled first; engine and feed are theirs.
+    /// A backfill that comes first. If there is one, engine and feed are those of the backfill.
     pub filling: Option<Filling>,
 }
 
-/// A moment by both clocks: one stands still while the machine is suspended, the other may be set back.
+/// A moment on two clocks. The monotonic clock stops while the machine is suspended. The wall clock may be set back.
 pub struct Looked(Instant, EventTime);
 
 impl Looked {
@@ -59,10 +60,10 @@ impl Looked {
     }
 }
 
-/// What is being committed when the user wants to stop gets so long.
+/// A commit that is running when the user stops the query may take at most this long.
 pub const GRACE: Duration = Duration::from_millis(900);
 
-/// Everything before the first read. Kafka's answers are awaited on this thread; storage's on the runtime.
+/// Does everything that comes before the first read. Answers of Kafka are awaited on this thread, answers of the storage on the runtime.
 pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     for output in &job.flow.outputs {
         check_start(output.start.as_deref(), &output.name)?;
@@ -81,7 +82,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     let filled = filled(job, found.definition.as_ref());
     let plan = if filled.is_empty() { plan } else { self::plan(job, &filled)? };
     let engine = Engine::new(plan, OnMalformed::Quarantine)?;
-    // What is not understood is left as it is: nothing is written before that is known.
+    // Nothing is written before all checks of the identity and the definition have passed. A query that is not understood is not changed.
     if let Some(n) = found.newest {
         job.runtime.block_on(open::refuse_lost_tables(job, &generation.log, n))?;
     }
@@ -111,7 +112,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     })
 }
 
-/// The tables that were filled from the earliest offset, or are to be.
+/// The tables that were backfilled from the earliest offset, or that are to be backfilled.
 fn filled(job: &Job, before: Option<&DefinitionFile>) -> HashSet<String> {
     let Some(before) = before else { return HashSet::new() };
     let is = |t: &&Output| match before.tables.get(&t.name) {
@@ -131,7 +132,7 @@ fn plan(job: &Job, filled: &HashSet<String>) -> Result<Plan> {
     Plan::new(job.flow.outputs.iter().map(target).collect())
 }
 
-/// Writes what this run is made of; its name is its hash.
+/// Writes the definition of this run. The name of the file is the hash of its contents.
 fn define(job: &Job, log: &EpochLog, engine: &Engine, filled: &HashSet<String>) -> Result<String> {
     let definition = definition(job, engine, filled);
     let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;

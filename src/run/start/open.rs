@@ -1,4 +1,4 @@
-//! The targets and the reader of a run.
+//! Opens the targets and the reader of a run.
 
 use super::identity::Cluster;
 use super::recover::{Found, Restored, last_timestamps};
@@ -13,8 +13,8 @@ use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 
-/// Says no, before anything is written, to a store without put-if-absent: that of a new checkpoint, and those of tables elsewhere, whose
-/// logs rest on it as much. Local disks have ours.
+/// Refuses a store without put-if-absent, before anything is written. The store of a new checkpoint is probed, and so are the stores of tables in
+/// other places, because Delta logs need put-if-absent as well. Local disks are not probed: bayou has its own put-if-absent for them.
 pub async fn probe(job: &Job) -> Result<()> {
     static PROBED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if newest(&job.flow.checkpoint).await?.is_none() {
@@ -31,7 +31,7 @@ pub async fn probe(job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// A table that this query has written and that is not there any more: one that is made in its place would be in the way of a copy of it.
+/// Refuses a run if a table that this query has written is gone. A new table in its place would prevent the user from restoring a copy.
 pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Result<()> {
     let done = match log.read_done(newest).await? {
         Some(done) => Some(done),
@@ -43,8 +43,8 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
         if !output.sink(&job.clock)?.exists().await? {
             let place = location.display();
             return Err(Error::data_loss(format!(
-                "{place}: the table, which epoch {newest} of '{}' has written or is to write, is gone: there is no _delta_log. Restore the folder \
-                 from a copy; or, to make the table again and read everything anew, run with full_refresh=True.",
+                "{place}: the table is gone: there is no _delta_log, and epoch {newest} of '{}' has written the table or is to write it. Restore the \
+                 folder from a copy. Or, to create the table again and read everything again from the start, run with full_refresh=True.",
                 job.flow.name
             )));
         }
@@ -52,7 +52,7 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
     Ok(())
 }
 
-/// Refuses targets that disagree with the checkpoint, and tells what should be known of the others.
+/// Refuses targets that disagree with the checkpoint, and adds notes and warnings about the others to the report.
 pub fn check(
     job: &Job,
     shared: &Shared,
@@ -67,7 +67,7 @@ pub fn check(
     }
     rt.block_on(committer.check(job, last))?;
     rt.block_on(ownership::check_first(job, committer, &cluster.topic_ids))?;
-    // Each run of a job says it; a store is asked once.
+    // On local disks each run warns. On a store only the first run asks, because the requests cost time.
     if found.newest.is_none() || job.flow.places().all(|(_, at)| at.is_local()) {
         let warnings = rt.block_on(places::warnings(job))?;
         shared.report.lock().warnings.extend(warnings);
@@ -79,15 +79,15 @@ pub fn check(
     Ok(())
 }
 
-/// The reader, from where the newest seal ends.
+/// The reader. It starts where the newest seal ends.
 pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, cluster: &Cluster) -> Result<Feed> {
     let (clock, sources) = (job.clock.clone(), restored.engine.plan.kafka_sources());
     let mut feed = match &restored.filling {
-        Some(_) if !found.anew.is_empty() => {
+        Some(_) if !found.recreated.is_empty() => {
             return Err(Error::data_loss(format!(
-                "the topic '{}' was deleted and made anew while a new table was to be filled from its earliest offset. Leave the table out, or \
+                "the topic '{}' was deleted and recreated before a new table was filled from its earliest offset. Leave the table out, or \
                  start over with full_refresh=True.",
-                found.anew[0]
+                found.recreated[0]
             )));
         }
         Some(filling) => {
@@ -96,7 +96,7 @@ pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, clus
         }
         None => {
             let mut known =
-                Before { positions: found.positions.clone(), anew: found.anew.clone(), ..Before::default() };
+                Before { positions: found.positions.clone(), recreated: found.recreated.clone(), ..Before::default() };
             for r in found.seal.iter().flat_map(|s| &s.ranges) {
                 if let Some(offset) = r.last_offset {
                     let read = LastRead { offset: Offset(offset), leader_epoch: r.leader_epoch };

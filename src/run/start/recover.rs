@@ -1,4 +1,4 @@
-//! What runs before this one have left: the newest seal, its epoch where it is not done yet, and the state that goes on.
+//! Recovery of what earlier runs left: the newest seal, its epoch if that is not done yet, and the saved state.
 
 use super::identity::{Cluster, Generation};
 use crate::engine::Engine;
@@ -7,7 +7,7 @@ use crate::flow::source::KafkaSource;
 use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::progress::{RuleCount, RuleTotals};
 use crate::run::backfill::{Filling, filling};
-use crate::run::changes::{gone, made_anew, read_definition, restore};
+use crate::run::changes::{gone, read_definition, recreated_topics, restore};
 use crate::run::commit::{Committer, seal_to_commits};
 use crate::run::control::Shared;
 use crate::run::files::FileInfo;
@@ -17,21 +17,21 @@ use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// The newest seal, with what it was made by.
+/// The newest seal, with its definition and positions.
 pub struct Found {
     pub newest: Option<i64>,
     pub seal: Option<Seal>,
     pub definition: Option<DefinitionFile>,
-    /// Where reading goes on.
+    /// The positions where reading continues.
     pub positions: Positions,
     /// Topics that were recreated since they were last read.
-    pub anew: Vec<Topic>,
+    pub recreated: Vec<Topic>,
     /// The ids of topics that were recreated since the query's first run.
     pub new_ids: BTreeMap<String, String>,
 }
 
 impl Found {
-    /// The newest epoch that is sealed, or taken before this generation.
+    /// The newest epoch that is sealed. If none is sealed, the last epoch before this generation.
     pub fn last(&self, start: &StartFile) -> i64 {
         self.newest.unwrap_or(start.first_epoch - 1)
     }
@@ -47,8 +47,8 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
     let definition = match &seal {
         Some(seal) if seal.definition == FENCE => {
             return Err(Error::concurrent_query(format!(
-                "'{}' was started over by another runner at this moment (checkpoint {}). Run it again; if it says so again, the other \
-                 one has not come to its end: run with full_refresh=True.",
+                "'{}' was started over by a different runner at this moment (checkpoint {}). Run the query again. If this error comes again, the \
+                 other runner did not finish its start: run with full_refresh=True.",
                 job.flow.name,
                 job.flow.checkpoint.display()
             )));
@@ -62,17 +62,17 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
             seal.ranges.iter().map(|r| (TopicPartition::new(&r.topic, r.partition), Offset(r.until))).collect()
         }
     };
-    let anew = made_anew(&generation.query, seal.as_ref(), topic_ids, &positions, sources)?;
+    let recreated = recreated_topics(&generation.query, seal.as_ref(), topic_ids, &positions, sources)?;
     let other = |(topic, id): (&String, &Option<String>)| {
         let id =
             id.as_ref().filter(|id| generation.query.topic_ids.get(topic).and_then(Option::as_ref) != Some(*id))?;
         Some((topic.clone(), id.clone()))
     };
     let new_ids = topic_ids.iter().filter_map(other).collect();
-    Ok(Found { newest, seal, definition, positions, anew, new_ids })
+    Ok(Found { newest, seal, definition, positions, recreated, new_ids })
 }
 
-/// The targets, with what an earlier run left sealed and not done committed to them.
+/// Opens the targets. If an earlier run left an epoch that is sealed and not done, that epoch is committed first.
 pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found) -> Result<Committer> {
     let (rt, log) = (&job.runtime, &generation.log);
     let mut committer = rt.block_on(Committer::open(job))?;
@@ -104,13 +104,13 @@ pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found
     Ok(committer)
 }
 
-/// An engine that stands where the newest seal left it.
+/// An engine with the state of the newest seal.
 pub struct Restored {
     pub engine: Engine,
     pub state: BTreeMap<String, StateFiles>,
     pub files: HashMap<String, FileInfo>,
     pub totals: RuleTotals,
-    /// New outputs that are filled first; the engine is theirs.
+    /// A backfill of new outputs that comes first. If there is one, the engine is that of the backfill.
     pub filling: Option<Filling>,
 }
 
@@ -133,14 +133,14 @@ pub fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Re
     let (mut theirs, from) = to_fill.engine(job, seal)?;
     let only = job.only(&to_fill.tables);
     let (mut state, files) = restore(&job.runtime, log, &mut theirs, &from, &only, before)?;
-    // The others' state stays as it is.
+    // The state of the other tables is kept unchanged.
     for (name, kept) in &seal.state {
         state.entry(name.clone()).or_insert_with(|| kept.clone());
     }
     Ok(Restored { engine: theirs, state, files, totals: out_totals, filling: Some(to_fill) })
 }
 
-/// By partition, the timestamp of the last record so far.
+/// For each partition, the timestamp of the last record so far.
 pub fn last_timestamps(seal: &Seal) -> BTreeMap<TopicPartition, EventTime> {
     let each = |r: &Range| Some((TopicPartition::new(&r.topic, r.partition), r.last_timestamp?));
     seal.ranges.iter().filter_map(each).collect()
