@@ -10,7 +10,7 @@ use crate::time::EventTime;
 use crate::{Error, Result};
 use std::sync::Arc;
 
-/// So many different errors are counted apart.
+/// At most this many different errors are counted separately.
 const ERRORS: usize = 1000;
 
 impl Engine {

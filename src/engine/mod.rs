@@ -102,7 +102,7 @@ pub struct Engine {
     /// By step, and by rule of a step: how many of the last rows failed.
     failing: Vec<watch::Recent>,
     failing_rules: BTreeMap<(usize, usize), watch::Recent>,
-    /// Steps whose rules and rejects were counted and kept aside already.
+    /// Steps whose rules and rejects are not counted: an earlier run counted them.
     silent: Vec<bool>,
     /// By node, the tables that rows are joined with.
     pub statics: Vec<Option<Held>>,
@@ -408,7 +408,7 @@ impl Engine {
         self.before_operator(&self.before, operator)
     }
 
-    /// Ends an epoch: watermarks advance, operators hand out what is due, and that flows on to the targets.
+    /// Ends an epoch: watermarks advance, operators emit the rows that are due, and these rows flow on to the outputs.
     pub fn finish_epoch(
         &mut self,
         is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool,

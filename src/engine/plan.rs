@@ -24,7 +24,7 @@ pub struct Target {
     pub name: Arc<str>,
     pub stream: Stream,
     pub mode: OutputMode,
-    /// Its operators are its own also where another table has the same: the other began elsewhere.
+    /// The table shares no operators with tables of the same steps: it began at a different offset.
     pub apart: bool,
 }
 
@@ -164,7 +164,7 @@ impl Plan {
         Self::beside(targets, &[])
     }
 
-    /// A plan whose steps are those that it would have together with `others`.
+    /// A plan with the same steps as a plan of these targets together with `others`.
     pub fn beside(targets: Vec<Target>, others: &[Target]) -> Result<Self> {
         let Some(first) = targets.first() else { return Err(Error::config("there is no table to write")) };
         let mut b = Builder {
@@ -286,7 +286,7 @@ impl Builder<'_> {
     }
 
     fn build_new(&mut self, stream: &Stream, emit: Emit) -> Result<usize> {
-        // What lies below an aggregate hands out only what is final.
+        // The steps below an aggregate emit only final rows.
         let below = if matches!(stream.0.op, Op::Aggregate(_)) { Emit::OnClose } else { emit };
         let inputs: Vec<usize> = match &stream.0.op {
             Op::Expect(_) => vec![],

@@ -6,7 +6,7 @@ use crate::flow::source::OnMalformed;
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
-/// Over so many rows at least, and about so many of the last.
+/// The share of failed rows is computed over at least this many rows, and over about this many of the last rows.
 const LEAST: usize = 100;
 const LAST: usize = 1000;
 
@@ -34,7 +34,7 @@ impl Recent {
 }
 
 impl Engine {
-    /// The greatest share of rows that may fail: what is said of malformed messages. Of data at hand all but the last.
+    /// The largest share of rows that may fail. It is the share for malformed messages; for data at hand every row but one may fail.
     fn share_of(&self, node: usize) -> Option<f64> {
         match &self.plan.nodes[node].step {
             Step::Kafka(source) => (source.max_malformed < 1.0).then_some(source.max_malformed),

@@ -11,11 +11,11 @@ use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-/// So many files are worth one in their place.
+/// From this many files on, one file replaces them.
 const MANY: usize = 8;
-/// So many increments mean that no run was long enough to compact them.
+/// At this many increments, write a full snapshot: no run lived long enough to compact in the background.
 const FEW_RUNS: usize = 24;
-/// No operator keeps more than about so many.
+/// An operator keeps at most about this many files.
 const TOO_MANY: usize = 64;
 
 /// What has been compacted, or is being.
@@ -57,8 +57,8 @@ impl Compactor {
         Ok(())
     }
 
-    /// Writes what the epoch added to each operator's state. `last`: this run seals no other epoch, so that nobody would take what is
-    /// compacted beside it.
+    /// Writes the increment of each operator's state. `last`: this run seals no other epoch, so nothing would use a file that is compacted in the
+    /// background.
     pub fn write_state(
         &mut self,
         at: &mut Started,

@@ -1,4 +1,4 @@
-//! What is known of state files, beside what is in them.
+//! Facts about state files: their rows, and until when they are needed.
 
 use crate::state::Stateful;
 use crate::time::EventTime;
@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 /// The name of `SetAside` among the state of a seal; no operator has it, for theirs begin with a table's.
 pub const SET_ASIDE: &str = "+set-aside";
 
-/// What is known of a state file, beside its name.
+/// Facts about one state file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileInfo {
     pub rows: usize,

@@ -21,7 +21,7 @@ use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So long an answer about the topics stands: a topic is not deleted, made anew, and filled past where we read, in less.
+/// An answer about topic ids is valid for this long: a topic cannot be deleted, recreated and filled beyond our position in less time.
 const CONFIRMED: Duration = Duration::from_millis(50);
 
 pub struct IterateOptions {
@@ -209,7 +209,7 @@ impl BatchIterator {
                     Fed::Messages(messages, wanted)
                 }
                 Some(false) => {
-                    // What has come of a topic that was made anew comes again, from its start.
+                    // A recreated topic is read again from its start, so its messages in this batch are dropped.
                     let anew = feed.look_again()?;
                     self.engine.know(feed.positions.keys());
                     let stands = |i: &u32| !anew.contains(&messages.source(*i as usize).topic);

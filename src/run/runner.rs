@@ -34,11 +34,11 @@ const MAX_EPOCH_BYTES: u64 = 256 << 20;
 const MAX_HELD_BYTES: usize = 64 << 20;
 const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
 
-/// A bounded run ends with an error when Kafka has not answered for so long; one without end waits on.
+/// A bounded run ends with an error after Kafka has not answered for this long. A run on an interval waits on.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Job {
-    /// Whether Kafka, which has not answered since then, is waited for.
+    /// Whether to wait on for Kafka, which has not answered since `since`.
     pub(super) fn patient(&self, since: Instant) -> bool {
         let come_back = |s: Arc<KafkaSource>| s.connection.check_alive().is_ok();
         (self.flow.trigger != Trigger::AvailableNow || since.elapsed() < PATIENCE)
@@ -279,7 +279,7 @@ impl<'a> Runner<'a> {
 
     fn begin(&self) -> Work {
         let trackers = self.at.engine.plan.trackers.iter().zip(&self.at.engine.trackers);
-        // Ranges join on to those before: what is lost lies within.
+        // Each range begins where the previous range ended, so lost offsets lie within a range.
         let mut from = self.at.feed.sealed();
         for lost in self.at.feed.lost.iter().rev() {
             from.insert(TopicPartition::new(&lost.topic, lost.partition), Offset(lost.from));
@@ -316,7 +316,7 @@ impl<'a> Runner<'a> {
                 Stop::AfterEpoch => return Ok(Worked::Full),
                 Stop::No => {}
             }
-            // Also while there is no end of messages: what is in a new partition may be gone by the time there is.
+            // Also while messages keep coming: retention may remove the messages of a new partition before they stop.
             let new = self.at.feed.rediscover()?;
             if !new.is_empty() {
                 self.at.engine.know(new.keys());
@@ -332,10 +332,10 @@ impl<'a> Runner<'a> {
                     elapsed >= every.min(MAX_EPOCH_TIME) && !every.is_zero() || elapsed >= MAX_EPOCH_TIME
                 }
             };
-            // An epoch's own groups cannot be moved to disk: what is too much for memory is two epochs.
+            // The groups of an epoch cannot be moved to disk, so an epoch that is too large for memory is cut into two.
             let memory = self.at.engine.memory() + work.held_bytes;
             let heavy = work.messages > 0 && memory > self.memory_limit / 4 * 5;
-            // As fast as possible: what is there goes as soon as the epoch before is committed.
+            // As fast as possible: an epoch ends as soon as the previous epoch is committed and there are messages.
             let at_once = self.job.flow.trigger == Trigger::Interval(Duration::ZERO) && self.committing.is_none();
             let large = work.bytes >= MAX_EPOCH_BYTES || work.held_bytes >= MAX_HELD_BYTES;
             if full
@@ -432,8 +432,8 @@ impl<'a> Runner<'a> {
         staging.ok_or_else(|| Error::internal(format!("the target of '{name}' is not open")))
     }
 
-    /// Waits for the commit of the epoch before until it ends, or until the user has wanted out for `GRACE`: how long a function or a merge
-    /// takes is nobody's to say, and an epoch that is not done must not be followed by another.
+    /// Waits until the commit of the previous epoch ends, or until `GRACE` after the user's stop. There is no other limit: nobody knows how long a
+    /// function or a merge takes, and the next epoch must not be sealed before this one is done.
     pub(super) fn settle(&mut self) -> Result<()> {
         let Some(mut task) = self.committing.take() else { return Ok(()) };
         let mut until: Option<Instant> = None;
@@ -443,14 +443,14 @@ impl<'a> Runner<'a> {
             }
             let turn = until.map_or(TURN, |u| TURN.min(u.saturating_duration_since(Instant::now())));
             let waited = self.job.runtime.block_on(async { tokio::time::timeout(turn, &mut task).await });
-            // Nor does a function hold up who wants out: the next start calls it again.
+            // A stop does not wait for a function: the next start calls it again.
             let given_up = self.shared.stopping() == Stop::Now && self.shared.is_calling();
             if waited.is_ok() || given_up || until.is_some_and(|u| Instant::now() >= u) {
                 break waited;
             }
         };
         match waited {
-            Err(_) => Ok(()), // left to the next start, which finishes what is sealed
+            Err(_) => Ok(()), // The next start finishes the sealed epoch.
             Ok(Err(e)) => Err(Error::internal(format!("the commit ended: {e}"))),
             Ok(Ok(Err(e))) => Err(e),
             Ok(Ok(Ok((committer, done)))) => {

@@ -25,7 +25,7 @@ enum Looks {
 }
 
 impl Runner<'_> {
-    /// Stage, seal, and hand the commit over. False: what was read is not of the topics that it was to be of.
+    /// Stages and seals the epoch, and starts its commit. Returns false if a topic was recreated while it was read.
     pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<bool> {
         let worked = work.began.elapsed();
         let now = self.job.clock.now();
@@ -97,7 +97,7 @@ impl Runner<'_> {
             self.warn();
         };
         if !same {
-            let text = "started again from the last epoch: a topic was deleted and made anew while it was read";
+            let text = "started again from the last epoch: a topic was deleted and recreated while it was read";
             self.shared.report.lock().warn(text.into());
             return Ok(false);
         }
@@ -107,7 +107,7 @@ impl Runner<'_> {
                 self.shared.report.lock().warn(text);
                 return Ok(false);
             }
-            // Not sealed: abandoned.
+            // The epoch is not sealed, so it is abandoned.
             Err(e) if e.kind == Kind::Interrupted => return Ok(true),
             Err(e) => return Err(e),
         };
@@ -273,7 +273,7 @@ impl Runner<'_> {
 
 impl Started {
     fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
-        // A runner that was away longer than a minute looks first: clean-up may have taken the seal that it would collide with.
+        // A runner that was suspended for more than a minute looks first: clean-up may have removed the seal that its put would collide with.
         const AWAY: Duration = Duration::from_secs(60);
         let away = self.looked.ago(&self.clock) > AWAY;
         self.looked = Looked::now(&self.clock);
@@ -281,8 +281,8 @@ impl Started {
             return Ok(Claim::Theirs);
         }
         let claim = rt.block_on(self.log.seal(seal))?;
-        // Away between the look and the answer: others may have gone on, be it from our seal, be it that they cleaned up and ours stands
-        // where theirs was. Then it is theirs to commit; the file is one of those that the next clean-up takes.
+        // The runner may also be suspended between the look and the answer. A different runner may have continued from our seal, or removed its own
+        // seal of this number before ours was put. In both cases that runner commits. The next clean-up removes our file.
         if claim == Claim::Ours && self.looked.ago(&self.clock) > AWAY {
             self.looked = Looked::now(&self.clock);
             if rt.block_on(self.log.newest_seal())?.is_some_and(|newest| newest > seal.epoch) {
