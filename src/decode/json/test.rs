@@ -534,7 +534,7 @@ fn local_times_follow_the_zone_as_in_sql_also_where_the_clock_skips_them_or_show
 
 /// Run by hand: `cargo test --release --lib decode::json::test::timing -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "not a test: a measurement"]
 fn timing_of_a_million_messages_with_timestamps() {
     let values: Vec<String> = (0..100_000u64)
         .map(|i| {
