@@ -99,15 +99,13 @@ impl Maintenance {
         self.settle(of.job, of.shared, Duration::from_secs(1));
         let (optimize_every, clean_log) = (of.job.flow.optimize_every, of.job.flow.clean_log);
         let due = of.committer.at_versions();
-        for (name, _) in &due {
+        for (name, _) in due.iter().filter(|(name, _)| !self.upkeep.contains_key(name)).collect::<Vec<_>>() {
             let sink = match of.job.flow.outputs.iter().find(|o| o.name == *name) {
                 Some(output) => output.sink(&of.job.clock).ok(),
                 None if name == QUARANTINE => Some(of.job.flow.quarantine_sink(&of.job.clock)),
                 None => None,
             };
-            if !self.upkeep.contains_key(name)
-                && let Some(upkeep) = sink.and_then(|s| s.upkeep())
-            {
+            if let Some(upkeep) = sink.and_then(|s| s.upkeep()) {
                 self.upkeep.insert(name.clone(), upkeep);
             }
         }

@@ -184,11 +184,9 @@ impl Runner<'_> {
         let mut jobs = vec![];
         for (name, sealed) in tables.iter().filter(|(_, t)| t.commit) {
             let Some(writer) = self.at.committer.writers.get(name).cloned() else { continue };
-            let staged =
-                Staged { rows: sealed.rows, files: sealed.adds.clone(), whole: whole.get(name).cloned(), keys: vec![] };
-            let admitted = sealed.admitted.clone();
+            let whole = whole.get(name);
             jobs.push(async move {
-                let found = writer.lock().await.look(&staged, admitted.as_deref()).await?;
+                let found = writer.lock().await.look(&sealed.adds, whole, sealed.admitted.as_deref()).await?;
                 Ok::<_, Error>((name.clone(), found))
             });
         }

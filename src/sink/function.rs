@@ -1,6 +1,6 @@
 //! Rows to a user's function: each epoch's, at least once, and the same rows for the same epoch.
 
-use super::{Commit, Part, Rows, Sink, Staged, StagedRows, Staging, Writer};
+use super::{Commit, HeldRows, Part, Rows, Sink, Staged, StagedRows, Staging, Writer};
 use crate::storage::crash;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -83,31 +83,29 @@ struct Whole {
 
 impl Staging for Whole {
     fn begin(&self, _runtime: &tokio::runtime::Handle) -> Box<dyn Part> {
-        Box::new(Held { schema: self.schema.clone(), batches: vec![], bytes: 0 })
+        Box::new(Held { schema: self.schema.clone(), held: HeldRows::default() })
     }
 }
 
 struct Held {
     schema: SchemaRef,
-    batches: Vec<RecordBatch>,
-    bytes: usize,
+    held: HeldRows,
 }
 
 #[async_trait]
 impl Part for Held {
     fn push(&mut self, rows: RecordBatch) -> Result<()> {
-        self.bytes += rows.get_array_memory_size();
-        self.batches.push(rows);
+        self.held.push(rows);
         Ok(())
     }
 
     fn held(&self) -> usize {
-        self.bytes
+        self.held.bytes
     }
 
     async fn finish(self: Box<Self>, _changed: &[RecordBatch]) -> Result<Staged> {
-        let rows = self.batches.iter().map(|b| b.num_rows() as u64).sum();
-        let whole = Some(StagedRows { schema: self.schema, batches: self.batches });
+        let rows = self.held.batches.iter().map(|b| b.num_rows() as u64).sum();
+        let whole = Some(StagedRows { schema: self.schema, batches: self.held.batches });
         Ok(Staged { rows, whole, ..Staged::default() })
     }
 }

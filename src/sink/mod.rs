@@ -191,7 +191,12 @@ pub trait Writer: Send + Sync {
 
     /// A last look before the seal: how rows are staged by now, and how many of the staged rows the target does not take any more. `None`: there
     /// is nothing to look at, or the target cannot be reached, and the commit tries again.
-    async fn look(&mut self, _staged: &Staged, _admitted: Option<&str>) -> Result<Option<(Arc<dyn Staging>, usize)>> {
+    async fn look(
+        &mut self,
+        _files: &[WaitingFile],
+        _whole: Option<&StagedRows>,
+        _admitted: Option<&str>,
+    ) -> Result<Option<(Arc<dyn Staging>, usize)>> {
         Ok(None)
     }
 }
@@ -228,6 +233,20 @@ pub trait Part: Send {
 
     /// Gives the epoch up.
     fn abort(self: Box<Self>) {}
+}
+
+/// Rows that a part holds in memory until the end of the epoch.
+#[derive(Debug, Default)]
+pub(in crate::sink) struct HeldRows {
+    pub batches: Vec<RecordBatch>,
+    pub bytes: usize,
+}
+
+impl HeldRows {
+    pub fn push(&mut self, rows: RecordBatch) {
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push(rows);
+    }
 }
 
 /// A row that a target does not take.

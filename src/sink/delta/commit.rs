@@ -11,6 +11,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use serde::Deserialize;
 use std::time::Duration;
 
 /// The content of a commit: exactly what the seal says.
@@ -46,7 +47,7 @@ pub(super) struct Committed {
 
 /// Delta's action for a file that a seal names.
 pub(super) fn add_of(file: &WaitingFile) -> Result<Add> {
-    serde_json::from_value(file.clone()).map_err(|e| Error::storage(format!("a file in a seal is damaged: {e}")))
+    Add::deserialize(file).map_err(|e| Error::storage(format!("a file in a seal is damaged: {e}")))
 }
 
 /// What a seal keeps of a file.

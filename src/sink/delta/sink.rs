@@ -5,7 +5,7 @@ use super::maintain::Upkeep;
 use super::merge::{Merge, present};
 use super::writers::writers;
 use super::{DeltaOptions, Table, TableSpec, delta_error, exists, open};
-use crate::sink::{Commit, Maintain, OutputMode, Rows, Sink, Staged, Staging, Writer, Writers};
+use crate::sink::{Commit, Maintain, OutputMode, Rows, Sink, StagedRows, Staging, WaitingFile, Writer, Writers};
 use crate::storage::Location;
 use crate::{Error, Kind, Result};
 use arrow::datatypes::SchemaRef;
@@ -110,7 +110,12 @@ impl Writer for Table {
         self.refresh().await
     }
 
-    async fn look(&mut self, staged: &Staged, admitted: Option<&str>) -> Result<Option<(Arc<dyn Staging>, usize)>> {
+    async fn look(
+        &mut self,
+        files: &[WaitingFile],
+        whole: Option<&StagedRows>,
+        admitted: Option<&str>,
+    ) -> Result<Option<(Arc<dyn Staging>, usize)>> {
         let changed = match self.catch_up().await {
             Ok(changed) => changed,
             // The commit tries more often.
@@ -120,14 +125,14 @@ impl Writer for Table {
         let staging = self.staging()?;
         let mut refused = 0;
         if changed || staging.fingerprint().as_deref() != admitted {
-            for file in &staged.files {
+            for file in files {
                 self.judge_file(file, |_, r| {
                     refused += r.len();
                     Ok(())
                 })
                 .await?;
             }
-            for batch in staged.whole.iter().flat_map(|w| &w.batches) {
+            for batch in whole.iter().flat_map(|w| &w.batches) {
                 refused += staging.judge(&present(batch)?)?.len();
             }
         }

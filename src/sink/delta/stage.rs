@@ -5,7 +5,7 @@ use super::files::{FileWriter, Properties};
 use super::fit::fit;
 use super::merge::{merge_rows, merge_schema};
 use super::{Admission, Table};
-use crate::sink::{OutputMode, Part, Refused, Staged, StagedRows, Staging};
+use crate::sink::{HeldRows, OutputMode, Part, Refused, Staged, StagedRows, Staging};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -59,7 +59,7 @@ impl Staging for DeltaStaging {
     fn begin(&self, runtime: &tokio::runtime::Handle) -> Box<dyn Part> {
         match &self.merge {
             Some((schema, keys)) => {
-                Box::new(Merging { schema: schema.clone(), keys: keys.clone(), batches: vec![], bytes: 0 })
+                Box::new(Merging { schema: schema.clone(), keys: keys.clone(), held: HeldRows::default() })
             }
             None => Box::new(Files {
                 staging: self.clone(),
@@ -133,24 +133,22 @@ impl Part for Files {
 struct Merging {
     schema: SchemaRef,
     keys: Vec<usize>,
-    batches: Vec<RecordBatch>,
-    bytes: usize,
+    held: HeldRows,
 }
 
 #[async_trait]
 impl Part for Merging {
     fn push(&mut self, rows: RecordBatch) -> Result<()> {
-        self.bytes += rows.get_array_memory_size();
-        self.batches.push(rows);
+        self.held.push(rows);
         Ok(())
     }
 
     fn held(&self) -> usize {
-        self.bytes
+        self.held.bytes
     }
 
     async fn finish(self: Box<Self>, changed: &[RecordBatch]) -> Result<Staged> {
-        let batches = merge_rows(&self.schema, &self.keys, changed, &self.batches)?;
+        let batches = merge_rows(&self.schema, &self.keys, changed, &self.held.batches)?;
         let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
         let keys = self.keys.iter().map(|k| self.schema.field(*k).name().clone()).collect();
         let whole = Some(StagedRows { schema: merge_schema(&self.schema), batches });
