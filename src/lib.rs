@@ -20,6 +20,7 @@ pub mod error;
 pub mod expect;
 pub mod expr;
 pub mod flow;
+mod hash;
 pub mod kafka;
 pub mod position;
 pub mod progress;

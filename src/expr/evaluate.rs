@@ -1,6 +1,7 @@
 //! A bound expression, and the rows for which it fails.
 
 use super::kernel::{TOO_LARGE, room, spread};
+use crate::hash::hex;
 use crate::stack::with_room;
 use crate::{Error, Kind, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
@@ -192,7 +193,7 @@ pub(super) fn identity(text: &str, exprs: &[Arc<dyn PhysicalExpr>]) -> String {
     let (mut leaves, mut strings) = (String::new(), false);
     exprs.iter().for_each(|e| walk(e, &mut leaves, &mut strings));
     if strings {
-        let hash: String = Sha256::digest(leaves.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+        let hash: String = hex(Sha256::digest(leaves.as_bytes()), 4);
         format!("{text} #{hash}")
     } else {
         text.to_string()

@@ -7,6 +7,7 @@
 use super::stream::describe::{describe, identity as within_a_process};
 use super::stream::{Op, Stream};
 use crate::expr::{Bound, to_ddl};
+use crate::hash::hex;
 use crate::time::format_duration;
 use crate::window::{Emit, OnIdle, WatermarkSpec};
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ fn emitted(emit: Option<Emit>) -> &'static str {
 }
 
 fn short(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex(Sha256::digest(text.as_bytes()), 4)
 }
 
 /// The name of a stateful step: the table that the step was first made for, and a hash of the steps that lead to it. No table name contains '+'.

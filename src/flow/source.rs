@@ -3,6 +3,7 @@
 use crate::batch::Messages;
 use crate::decode::{DecodeOptions, output_schema};
 use crate::expr;
+use crate::hash::hex;
 use crate::kafka::{Connection, OffsetSpec};
 use crate::position::{Offset, Partition, Positions, Topic, TopicPartition};
 use crate::time::EventTime;
@@ -187,7 +188,7 @@ pub struct Told {
 
 impl Told {
     fn new(rows: usize, hash: Sha256) -> Self {
-        Self { rows, hash: hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect() }
+        Self { rows, hash: hex(hash.finalize(), 16) }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     properties::{Secrets, check, client_config, is_safe},
 };
 use crate::error::{Error, Result};
+use crate::hash::hex;
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer},
@@ -186,7 +187,7 @@ impl Connection {
             hash.update((value.len() as u64).to_le_bytes());
             hash.update(value);
         }
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        hex(hash.finalize(), 32)
     }
 
     /// librdkafka's threads do not survive a fork: an error is better than a hang.

@@ -6,6 +6,7 @@ use super::{convert, door};
 use crate::flow::Stream;
 use crate::flow::static_join::StaticSide;
 use crate::flow::stream::{JoinOptions, parse_how};
+use crate::hash::hex;
 use crate::run::statics::delta_schema;
 use crate::storage::Location;
 use crate::{Error, Result};
@@ -92,5 +93,5 @@ pub fn join(
 /// The identity of a table of rows. Equal rows have the same identity, also when the cell is run again.
 fn identity(rows: &arrow::array::RecordBatch) -> Result<String> {
     let bytes = crate::state::encode(&rows.schema(), std::slice::from_ref(rows), "rows")?;
-    Ok(Sha256::digest(&bytes).iter().take(8).map(|b| format!("{b:02x}")).collect())
+    Ok(hex(Sha256::digest(&bytes), 8))
 }

@@ -11,6 +11,7 @@ use super::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
 use super::static_join::StaticJoin;
 use crate::expect::{Action, Rule};
 use crate::expr::{self, Bound, Dialect, bind_predicate, bind_select, resolve_column};
+use crate::hash::hex;
 use crate::time::parse_duration;
 use crate::transform::map::{BatchFunction, MapBatches};
 use crate::transform::{DeduplicateSpec, Filter, IntervalJoinSpec, Project};
@@ -80,7 +81,7 @@ impl Stream {
         for input in &inputs {
             hash.update(&input.0.id);
         }
-        let id = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let id = hex(hash.finalize(), 8);
         // Steps that keep the columns keep the merge keys. Other steps set the merge keys themselves.
         let merge_keys = match &op {
             Op::Filter(_) | Op::Expect(_) | Op::Named(_) | Op::Table(_) | Op::Watermark(_) => {

@@ -17,6 +17,7 @@ use crate::engine::plan::{Plan, Target};
 use crate::epoch::*;
 use crate::flow::Output;
 use crate::flow::source::OnMalformed;
+use crate::hash::hex;
 use crate::progress::RuleTotals;
 use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result, state};
@@ -136,7 +137,7 @@ fn plan(job: &Job, filled: &HashSet<String>) -> Result<Plan> {
 fn define(job: &Job, log: &EpochLog, engine: &Engine, filled: &HashSet<String>) -> Result<String> {
     let definition = definition(job, engine, filled);
     let bytes = serde_json::to_vec(&definition).map_err(|e| Error::internal(e.to_string()))?;
-    let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let hash: String = hex(Sha256::digest(&bytes), 16);
     job.runtime.block_on(log.create(&format!("definition/{hash}.json"), &definition))?;
     Ok(hash)
 }

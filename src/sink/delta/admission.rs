@@ -8,6 +8,7 @@
 use super::files::null_text;
 use super::fit::{find, fit, relaxed};
 use crate::expr::{Bound, Dialect, bind_predicate};
+use crate::hash::hex;
 use crate::sink::Refused;
 use crate::{Error, Result};
 use arrow::array::*;
@@ -159,7 +160,7 @@ pub(super) fn fingerprint(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+    hex(hash.finalize(), 8)
 }
 
 /// Types that expressions support.

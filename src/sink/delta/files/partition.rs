@@ -1,5 +1,6 @@
 //! Partition columns: their values as text for the log, the folder of a value, and batches split by value.
 
+use crate::hash::hex;
 use crate::{Error, Result};
 use arrow::array::*;
 use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
@@ -91,8 +92,7 @@ impl Partitions {
             let value = value.as_ref().map_or(NULL_FOLDER.to_string(), |v| escape(v));
             let mut segment = format!("{}={value}", escape(name));
             if segment.len() > most {
-                let hash: String =
-                    Sha256::digest(segment.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect();
+                let hash: String = hex(Sha256::digest(segment.as_bytes()), 16);
                 // Spark's VACUUM recognises a partition's folder by the text before the equals sign.
                 let name = escape(name);
                 let name = if name.len() < most { name } else { name.chars().take(20).collect() };
