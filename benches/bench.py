@@ -17,7 +17,7 @@ Each round runs, each in a process of its own, one after another so that a noisy
     g  bayou: hourly windows by 1,000,000 keys
     h  bayou: windows of 10 minutes that slide by 1, by 10 keys: 10 panes a row
     i  bayou: sessions of 100,000 keys
-    j  librdkafka's transactional producer alone: as many messages of the size of cleaned ones, with bayou's producer properties (produce.c)
+    j  librdkafka's transactional producer alone: as many messages of the size and with the headers of (k)'s, and its properties (produce.c)
     k  bayou: the cleaned append to a topic, exactly once
 
 e to i read topics of the same events whose ip is one of so many. (a)'s clock runs from the first message to the last end-of-partition; those of the others from the call to the

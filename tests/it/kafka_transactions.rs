@@ -29,7 +29,7 @@ fn location(dir: &Path) -> Location {
 /// The request, the error, and the kind and a word of the run's error. Without a kind the run is to succeed.
 type Case = (Api, Code, Option<(Kind, &'static str)>);
 
-const CASES: [Case; 31] = [
+const CASES: [Case; 30] = [
     (Api::InitProducerId, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, None),
     (Api::InitProducerId, RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, None),
     (Api::InitProducerId, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, None),
@@ -40,7 +40,6 @@ const CASES: [Case; 31] = [
         Some((Kind::Acl, "transactional ids that begin with \"bayou.\"")),
     ),
     (Api::InitProducerId, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, Some((Kind::Acl, "IdempotentWrite"))),
-    (Api::InitProducerId, RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION, Some((Kind::Config, "does not offer transactions"))),
     (
         Api::InitProducerId,
         RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT,

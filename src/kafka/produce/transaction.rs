@@ -373,6 +373,12 @@ impl Transactions {
         }
         let failure = *producer.context().failure.lock();
         if let Some((code, partition)) = failure {
+            // When a transaction fails, its messages are purged. Why it failed, says the refusal to begin another one.
+            if matches!(code, Code::PurgeQueue | Code::PurgeInflight)
+                && let Err(error) = producer.begin_transaction()
+            {
+                return Err(self.failed("sending", &error));
+            }
             return Err(self.of_code(&format!("sending to partition {partition}"), code, &code.to_string()));
         }
         Ok(())
@@ -458,5 +464,37 @@ impl From<KafkaError> for Attempt {
 impl From<Failed> for Attempt {
     fn from(failed: Failed) -> Self {
         Self::Ended(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_person_can_change_is_told_with_what_to_do_and_what_passes_is_tried_again() {
+        let of = |code| explained("sending", code, "text", "out", "bayou.q.out", "bayou.q.out.out");
+        for (code, kind, word) in [
+            (Code::UnsupportedFeature, Kind::Config, "does not offer transactions"),
+            (Code::UnsupportedVersion, Kind::Config, "does not offer transactions"),
+            (Code::InvalidTransactionTimeout, Kind::Config, "transaction.max.timeout.ms"),
+            (Code::MessageSizeTooLarge, Kind::Config, "max.message.bytes of the topic"),
+            (Code::InvalidRecord, Kind::Config, "key="),
+            (Code::UnknownTopicOrPartition, Kind::Topic, "'out' does not exist any more"),
+            (Code::TopicAuthorizationFailed, Kind::Acl, "Describe, Write and Read on the topic"),
+            (Code::TransactionalIdAuthorizationFailed, Kind::Acl, "'bayou.q.out.out'"),
+            (Code::GroupAuthorizationFailed, Kind::Acl, "'bayou.q.out'"),
+            (Code::ClusterAuthorizationFailed, Kind::Acl, "IdempotentWrite"),
+        ] {
+            let error = of(code);
+            assert!(error.kind == kind && error.message.contains(word), "{code:?}: {:?}: {error}", error.kind);
+            assert!(error.message.starts_with("sending: ") && !Failed::from(error).again, "{code:?}");
+        }
+        for code in [Code::RequestTimedOut, Code::CoordinatorNotAvailable, Code::BrokerTransportFailure] {
+            assert!(Failed::from(of(code)).again, "{code:?}");
+        }
+        for code in [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch] {
+            assert!(is_fenced(code));
+        }
     }
 }
