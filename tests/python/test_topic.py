@@ -107,7 +107,7 @@ def test_kills_at_any_moment_show_a_reader_each_row_once(lake: Lake) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        for _ in range(12):
+        for _ in range(9):
             lake.publish(400)
             process = lake.start()
             time.sleep(lake.rng.uniform(0.1, 1.2))  # the moment of the kill
@@ -128,7 +128,7 @@ def test_kills_at_any_moment_show_a_reader_each_row_once(lake: Lake) -> None:
 
 
 def test_update_and_complete_send_tombstones_for_what_leaves_the_result(lake: Lake) -> None:
-    for _ in range(6):
+    for _ in range(4):
         lake.publish(60)
         lake.finish()
         for output in ("changed", "whole"):
