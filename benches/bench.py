@@ -17,6 +17,8 @@ Each round runs, each in a process of its own, one after another so that a noisy
     g  bayou: hourly windows by 1,000,000 keys
     h  bayou: windows of 10 minutes that slide by 1, by 10 keys: 10 panes a row
     i  bayou: sessions of 100,000 keys
+    j  librdkafka's transactional producer alone: as many messages of the size and with the headers of (k)'s, and its properties (produce.c)
+    k  bayou: the cleaned append to a topic, exactly once
 
 e to i read topics of the same events whose ip is one of so many. (a)'s clock runs from the first message to the last end-of-partition; those of the others from the call to the
 finished table. Imports do not count. Machines differ and so do hours: the ratios, taken within a round, are what to
@@ -63,6 +65,17 @@ CONSUMER = {
     "isolation.level": "read_committed",
 }
 
+
+# As in src/kafka/produce/transaction.rs.
+PRODUCER = {
+    "compression.type": "lz4",
+    "linger.ms": "20",
+    "queue.buffering.max.messages": "300000",
+    "queue.buffering.max.kbytes": "131072",
+    "partitioner": "murmur2_random",
+    "acks": "all",
+    "enable.idempotence": "true",
+}
 
 KEYS = (10, 100_000, 1_000_000)
 
@@ -200,8 +213,31 @@ def sessions(address: str, topic: str, table: str, events: int) -> dict:
     return by_keys(address, topic, table, 100_000, lambda bayou: bayou.session_window("time", "20 minutes"))
 
 
+def cleaned_topic(address: str, topic: str, table: str, events: int) -> dict:
+    import bayou
+
+    out = f"{topic}-out-{uuid.uuid4().hex[:8]}"
+    kafka = bayou.connect(address)
+    kafka.create_topic(out, partitions=PARTITIONS, replication_factor=1)
+    began = time.perf_counter()
+    at = {"query_name": "bench", "checkpoint_location": table}
+    query = cleaned(bayou.connect(address), topic).write_kafka(out, progress=False, **at)
+    seconds = time.perf_counter() - began
+    rows = sum(p["sink"]["numOutputRows"] for p in query.recent_progress)
+    events = sum(p["numInputRows"] for p in query.recent_progress)
+    kafka.delete_topic(out)
+    return {"events": events, "seconds": seconds, "rows": rows, "epochs": len(query.recent_progress)}
+
+
 JOBS = {"publish": publish, "b": by_hand, "c": cleaned_append, "d": per_minute}
-JOBS |= {"e": tumbling(KEYS[0]), "f": tumbling(KEYS[1]), "g": tumbling(KEYS[2]), "h": sliding, "i": sessions}
+JOBS |= {
+    "e": tumbling(KEYS[0]),
+    "f": tumbling(KEYS[1]),
+    "g": tumbling(KEYS[2]),
+    "h": sliding,
+    "i": sessions,
+    "k": cleaned_topic,
+}
 NAMES = {
     "a": "librdkafka alone",
     "b": "by hand, cleaned append",
@@ -212,20 +248,22 @@ NAMES = {
     "g": "windows, 1,000,000 keys",
     "h": "sliding, 10 panes",
     "i": "sessions, 100,000 keys",
+    "j": "librdkafka, transactions",
+    "k": "bayou, append to a topic",
 }
 
 
-def compile_consumer(folder: pathlib.Path) -> pathlib.Path:
-    """consume.c, linked to the librdkafka inside the confluent-kafka wheel: the one that (b) runs on."""
+def compiled(source: str, folder: pathlib.Path) -> pathlib.Path:
+    """consume.c or produce.c, linked to the librdkafka inside the confluent-kafka wheel: the one that (b) runs on."""
     import importlib.util
 
     package = pathlib.Path(importlib.util.find_spec("confluent_kafka").origin).parent
     found = sorted((package.parent / "confluent_kafka.libs").glob("librdkafka*.so*"))
     if not found:
         raise SystemExit("benches/bench.py: the installed confluent-kafka carries no librdkafka; install its wheel")
-    program = folder / "consume"
+    program = folder / source.removesuffix(".c")
     link = [str(found[0]), f"-Wl,-rpath,{found[0].parent}"]
-    command = ["cc", "-O2", "-std=c11", "-Wall", "-o", str(program), str(HERE / "consume.c"), *link]
+    command = ["cc", "-O2", "-std=c11", "-Wall", "-o", str(program), str(HERE / source), *link]
     subprocess.run(command, check=True)
     return program
 
@@ -243,11 +281,25 @@ def run_child(command: list[str]) -> tuple[str, float]:
         return out.read(), usage.ru_maxrss / 1024
 
 
-def measure(what: str, program: pathlib.Path, address: str, topic: str, folder: pathlib.Path, events: int) -> dict:
+def measure(
+    what: str, programs: list[pathlib.Path], address: str, topic: str, folder: pathlib.Path, events: int
+) -> dict:
     table = folder / f"{what}-{uuid.uuid4().hex[:8]}"
     if what == "a":
         properties = [f"{k}={v}" for k, v in {"bootstrap.servers": address, **CONSUMER}.items()]
-        text, peak = run_child([str(program), topic, str(PARTITIONS), *properties])
+        text, peak = run_child([str(programs[0]), topic, str(PARTITIONS), *properties])
+        count, seconds, version = text.split()
+        done = {"events": int(count), "seconds": float(seconds), "librdkafka": version}
+    elif what == "j":
+        import bayou
+
+        out, kafka = f"{topic}-out-{uuid.uuid4().hex[:8]}", bayou.connect(address)
+        kafka.create_topic(out, partitions=PARTITIONS, replication_factor=1)
+        properties = [
+            f"{k}={v}" for k, v in {"bootstrap.servers": address, "transactional.id": out, **PRODUCER}.items()
+        ]
+        text, peak = run_child([str(programs[1]), out, str(events), *properties])
+        kafka.delete_topic(out)
         count, seconds, version = text.split()
         done = {"events": int(count), "seconds": float(seconds), "librdkafka": version}
     else:
@@ -264,7 +316,7 @@ def summary(rounds: list[dict[str, dict]]) -> dict:
     speed = {w: [r[w]["events_per_second"] for r in rounds] for w in NAMES}
     ratios = {
         f"{x}/{y}": statistics.median(r[x]["events_per_second"] / r[y]["events_per_second"] for r in rounds)
-        for x, y in [("c", "b"), ("c", "a"), *((w, "c") for w in "defghi")]
+        for x, y in [("c", "b"), ("c", "a"), *((w, "c") for w in "defghi"), ("k", "j")]
     }
     return {
         "events_per_second": {
@@ -289,6 +341,7 @@ def show(found: dict, events: int, size: float, rounds: int) -> None:
     expected = {"e": " (expected: at least 0.8)", "g": " (expected: at least 0.35)"}
     for what in "defghi":
         print(f"{what}/c {r[what + '/c']:.2f}  {NAMES[what]}{expected.get(what, '')}")
+    print(f"k/j {r['k/j']:.2f}  an append to a topic, to transactions by librdkafka alone (expected: at least 0.5)")
     print(f"peak of (c) {found['peak_mb']['c']:,.0f} MB (expected: under 500)")
 
 
@@ -296,7 +349,7 @@ def bench(address: str, events: int, rounds: int, out: str | None) -> None:
     topic = f"bench-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory(prefix="bayou-bench-") as name:
         folder = pathlib.Path(name)
-        program = compile_consumer(folder)
+        programs = [compiled(source, folder) for source in ("consume.c", "produce.c")]
         text, _ = run_child([sys.executable, __file__, "--job", "publish", address, topic, "-", str(events)])
         published = json.loads(text.splitlines()[-1])
         try:
@@ -304,13 +357,13 @@ def bench(address: str, events: int, rounds: int, out: str | None) -> None:
             for n in range(rounds):
                 done.append({})
                 for what in NAMES:
-                    one = done[-1][what] = measure(what, program, address, topic, folder, events)
+                    one = done[-1][what] = measure(what, programs, address, topic, folder, events)
                     speed, peak = one["events_per_second"], one["peak_mb"]
                     print(
                         f"round {n + 1} ({what}) {one['seconds']:8.2f} s {speed:12,.0f}/s {peak:6,.0f} MB", flush=True
                     )
-                if done[-1]["b"]["rows"] != done[-1]["c"]["rows"]:
-                    raise SystemExit(f"benches/bench.py: (b) and (c) wrote different tables: {done[-1]}")
+                if len({done[-1][w]["rows"] for w in "bck"}) > 1:
+                    raise SystemExit(f"benches/bench.py: (b), (c) and (k) wrote different rows: {done[-1]}")
         finally:
             forget = "import bayou, sys; k = bayou.connect(sys.argv[1]); [k.delete_topic(t) for t in sys.argv[2:]]"
             topics = [topic, *(f"{topic}-{keys}" for keys in KEYS)]

@@ -1,4 +1,4 @@
-"""Several tables from one pass over a topic."""
+"""Several tables and topics from one pass over a topic."""
 
 from __future__ import annotations
 
@@ -125,6 +125,64 @@ class Pipeline:
             raise TypeError(f"foreach_batch {name!r}: {type(function).__name__} is not a function")
         options = {"foreach": function, "input": input, "output_mode": output_mode, "start": start}
         self._define(name, stream, options)
+
+    def topic(
+        self,
+        name: str,
+        stream: _core.Stream,
+        /,
+        *,
+        topic: str | None = None,
+        to: _core.Connection | None = None,
+        key: str | Sequence[str] | None = None,
+        headers_column: str | None = None,
+        partition_column: str | None = None,
+        timestamp: str | None = None,
+        format: str = "json",
+        create: Mapping[str, object] | None = None,
+        output_mode: str | None = None,
+        start: str | None = None,
+    ) -> None:
+        """Write the rows of `stream` to a Kafka topic as JSON, exactly once, in the same pass as the tables.
+
+        Each epoch is one transaction. Readers with `isolation.level=read_committed` (bayou always reads so) see all messages of an
+        epoch, or none. Each message has the headers `bayou-epoch` and `bayou-query`. See `Stream.write_kafka` for output modes, permissions
+        and errors.
+
+        Args:
+            name: The name in the pipeline, like the name of a table.
+            stream: The rows.
+            topic: The name of the topic. Default: `name`.
+            to: The cluster. Default: the cluster that the stream reads.
+            key: The column of the key, as text. Several columns: the key is a JSON object. Default: no key; in the modes update and
+                complete the keys of the groups.
+            headers_column: A column of headers: a map, or a list of structs (key, value). It is left out of the value.
+            partition_column: A column of partitions. For NULL the key decides. It is left out of the value.
+            timestamp: The column of the message's timestamp (a number is milliseconds). Default: the time of sending.
+            format: "json".
+            create: Create the topic if it does not exist: the arguments of `create_topic`, for example {"partitions": 3}. {} is one
+                partition. Default: the topic must exist.
+            output_mode: "append", "update" or "complete", as in `Stream.write_kafka`.
+            start: As in `table`.
+
+        Example:
+            >>> alerts = clean.where("bpm > 180").select("device", "bpm", "ts")
+            >>> lake.topic("alerts", alerts, key="device", create={"partitions": 3})
+            >>> lake.run()
+        """
+        given = {
+            "topic": name if topic is None else topic,
+            "to": to,
+            "key": key,
+            "headers_column": headers_column,
+            "partition_column": partition_column,
+            "timestamp": timestamp,
+            "format": format,
+            "create": create,
+        }
+        if not isinstance(stream, _core.Stream):
+            raise TypeError(f"topic {name!r}: {type(stream).__name__} is not a Stream")
+        self._define(name, stream, {"topic": given, "output_mode": output_mode, "start": start})
 
     def _define(self, name: str, stream: _core.Stream | _Definition, options: dict[str, Any]) -> None:
         _core._check_table_name(name)

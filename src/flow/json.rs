@@ -11,6 +11,7 @@ use crate::expr::{AggregateItem, GroupFunction, parse_ddl, to_ddl};
 use crate::kafka::Connection;
 use crate::sink::delta::DeltaOptions;
 use crate::sink::function::{ForEach, FunctionOptions};
+use crate::sink::topic::TopicOptions;
 use crate::sink::{OutputMode, To};
 use crate::storage::{Location, StorageOptions};
 use crate::transform::map::{BatchFunction, Failure};
@@ -218,6 +219,15 @@ fn to(to: &To) -> Value {
             "schema_mode": o.merge_schema.then_some("merge"),
         }}),
         To::Function(o) => json!({ "function": { "name": o.function.name() } }),
+        To::Topic(o) => json!({ "topic": {
+            "cluster": o.cluster.address(),
+            "topic": o.topic,
+            "key": o.key,
+            "headers_column": o.headers_column,
+            "partition_column": o.partition_column,
+            "timestamp": o.timestamp,
+            "create": o.create,
+        }}),
     }
 }
 
@@ -233,6 +243,17 @@ fn read_to(of: &Value, parts: &dyn Parts) -> Result<To> {
     }
     if let Some(o) = of.get("function") {
         return Ok(To::Function(FunctionOptions { function: parts.for_each(&field::<String>(o, "name")?) }));
+    }
+    if let Some(o) = of.get("topic") {
+        return Ok(To::Topic(TopicOptions {
+            cluster: Arc::new(parts.connection(&field::<String>(o, "cluster")?)?),
+            topic: field(o, "topic")?,
+            key: field(o, "key")?,
+            headers_column: field(o, "headers_column")?,
+            partition_column: field(o, "partition_column")?,
+            timestamp: field(o, "timestamp")?,
+            create: field(o, "create")?,
+        }));
     }
     Err(damaged("the target of an output is of an unknown kind"))
 }

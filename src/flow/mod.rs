@@ -4,6 +4,7 @@
 //! stream       steps from a source to rows      source       where rows come from
 //! static_join  tables that rows are joined with mode         how rows are written
 //! output       a query and its outputs          trigger      when a run starts its next epoch
+//! topic        Kafka as the sink of topics needs it
 //! ```
 
 pub mod identity;
@@ -14,6 +15,7 @@ pub mod said;
 pub mod source;
 pub mod static_join;
 pub mod stream;
+pub mod topic;
 pub mod trigger;
 
 pub use output::{Flow, Output, QUARANTINE};

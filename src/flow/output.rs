@@ -33,7 +33,7 @@ impl Output {
             schema: self.stream.schema().clone(),
             declared: self.stream.declared_schema(),
             mode: self.mode,
-            keys: if self.mode == OutputMode::Update { self.stream.merge_columns()? } else { vec![] },
+            keys: if self.to.has_keys(self.mode) { self.stream.merge_columns()? } else { vec![] },
             clock: clock.clone(),
         };
         Ok(sink::make(&self.to, rows))

@@ -18,5 +18,7 @@ pub use connection::{Connection, Target};
 pub use consume::{Event, Mark, Reader, ReaderOptions};
 pub use embedded::{BrokerLauncher, run_broker, set_launcher};
 pub use encode::JsonEncoder;
-pub use produce::{ProduceOptions, ProduceReport};
+pub use produce::{
+    Failed, Found, MessageEncoder, MessageOptions, Number, ProduceOptions, ProduceReport, TopicLimits, Transactions,
+};
 pub use properties::advice;

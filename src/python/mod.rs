@@ -5,6 +5,7 @@ mod convert;
 mod door;
 mod errors;
 mod functions;
+mod group;
 mod guard;
 mod interrupt;
 mod iterate;
@@ -18,6 +19,7 @@ mod source;
 mod stream;
 mod table;
 mod testing;
+mod topic;
 mod values;
 
 use pyo3::prelude::*;
@@ -40,6 +42,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(m)?;
     connection::register(m)?;
     stream::register(m)?;
+    group::register(m)?;
     functions::register(m)?;
     objects::register(m)?;
     source::register(m)?;

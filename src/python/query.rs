@@ -22,6 +22,7 @@ use crate::run::control::{Query, Stop};
 use crate::sink::To;
 use crate::sink::delta::DeltaOptions;
 use crate::sink::function::{ForEach, FunctionOptions};
+use crate::sink::topic::TopicOptions;
 use crate::storage::{Location, StorageOptions};
 use crate::time::EventTime;
 use crate::{Error, Result};
@@ -50,6 +51,7 @@ pub struct WriteOptions {
     pub clean_log: Option<bool>,
 }
 
+#[derive(Default)]
 pub struct TableArgs {
     pub output_mode: Option<String>,
     pub partition_by: Vec<String>,
@@ -58,6 +60,7 @@ pub struct TableArgs {
     pub schema_mode: Option<String>,
     pub start: Option<String>,
     pub foreach: Option<Arc<dyn ForEach>>,
+    pub topic: Option<TopicOptions>,
 }
 
 /// Reads a column or a list of columns.
@@ -108,16 +111,17 @@ fn output(name: &str, stream: &Stream, location: Option<Location>, args: TableAr
         .map(|c| crate::expr::resolve_column(c, stream.schema()).map(|i| stream.schema().field(i).name().clone()))
         .collect::<Result<_>>()
         .map_err(|e| e.context("partition_by"))?;
-    let to = match (args.foreach, location) {
-        (Some(function), _) => To::Function(FunctionOptions { function }),
-        (None, Some(location)) => To::Delta(DeltaOptions {
+    let to = match (args.topic, args.foreach, location) {
+        (Some(topic), ..) => To::Topic(topic),
+        (None, Some(function), _) => To::Function(FunctionOptions { function }),
+        (None, None, Some(location)) => To::Delta(DeltaOptions {
             location,
             partition_by,
             table_name: args.table_name,
             comment: args.comment,
             merge_schema,
         }),
-        (None, None) => return Err(Error::internal(format!("the output '{name}' has no location"))),
+        (None, None, None) => return Err(Error::internal(format!("the output '{name}' has no location"))),
     };
     Ok(Output { name: name.into(), stream: stream.clone(), mode, start: args.start, to })
 }
@@ -164,33 +168,23 @@ pub fn write_delta(
     start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
 }
 
-/// Passes each epoch's rows to a function.
-pub fn foreach_batch(
+/// Writes to a target that has no folder: each epoch's rows go to a function or to a topic.
+pub fn write_elsewhere(
     py: Python<'_>,
     stream: &Stream,
-    function: Arc<dyn ForEach>,
-    output_mode: Option<String>,
+    call: &str,
+    args: TableArgs,
     options: WriteOptions,
     block: bool,
     progress: bool,
 ) -> PyResult<Py<PyQuery>> {
     let missing = || {
-        Error::config(
-            "foreach_batch needs query_name= and checkpoint_location=. The checkpoint keeps the position, and the rows of an epoch until the \
-             function has taken them.",
-        )
+        Error::config(format!(
+            "{call} needs query_name= and checkpoint_location=. The checkpoint keeps the position, and the rows of an epoch until they are delivered."
+        ))
     };
     let name = options.query_name.clone().ok_or_else(missing)?;
     let at = Location::parse(&options.checkpoint_location.clone().ok_or_else(missing)?, &options.storage_options)?;
-    let args = TableArgs {
-        output_mode,
-        partition_by: vec![],
-        table_name: None,
-        comment: None,
-        schema_mode: None,
-        start: None,
-        foreach: Some(function),
-    };
     let checkpoint = at.join(&name);
     let table = output(&name, stream, None, args)?;
     let quarantine = at.join(&format!("{name}_quarantine"));
@@ -560,6 +554,10 @@ fn _run_pipeline(
                     let input = text("input")?.unwrap_or_else(|| "arrow".into());
                     Some(Arc::new(Function::new(&function, &input, "foreach_batch")?) as Arc<dyn ForEach>)
                 }
+            },
+            topic: match get("topic")? {
+                None => None,
+                Some(given) => Some(super::topic::options(given.cast::<PyDict>()?, &stream)?),
             },
         };
         crate::flow::stream::check_name(&table_name, "a table")?;

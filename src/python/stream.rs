@@ -1,74 +1,22 @@
 //! The Python class of streams.
 
 use super::convert::{self, Count, PathText, dialect, neighbour, refuse_unknown, strings};
-use super::functions::{Function, PyAggregate};
+use super::functions::Function;
+use super::group::{PyGrouped, PyWindow};
 use super::iterate::{self, PyBatchIterator};
 use super::query::{PyQuery, WriteOptions};
 use super::table::{PyBayouSchema, PyTable};
 use crate::Error;
 use crate::expect::Action;
-use crate::expr::AggregateItem;
 use crate::flow::Stream;
 use crate::flow::stream::watermark_spec;
-use crate::window::{SessionSpec, WindowSpec, Windowing};
+use crate::window::Windowing;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 #[pyclass(frozen, module = "bayou", name = "Stream")]
 pub struct PyStream(pub Stream);
-
-/// A window for group_by.
-#[pyclass(frozen, module = "bayou", name = "Window")]
-pub struct PyWindow(Windowing);
-
-/// A stream with keys. Its aggregates are not given yet.
-#[pyclass(frozen, module = "bayou", name = "GroupedStream")]
-pub struct PyGrouped {
-    stream: Stream,
-    window: Windowing,
-    keys: Vec<String>,
-}
-
-#[pymethods]
-impl PyWindow {
-    fn __repr__(&self) -> String {
-        let d = |us: i64| crate::time::format_duration(std::time::Duration::from_micros(us.unsigned_abs()));
-        match &self.0 {
-            Windowing::None => "window()".into(),
-            Windowing::Fixed(w) => {
-                let timezone = w.timezone().map(str::to_string);
-                let options = [("slide", w.slide_text()), ("offset", w.offset_text()), ("timezone", timezone)];
-                let options: String =
-                    options.into_iter().filter_map(|(k, v)| v.map(|v| format!(", {k}={v:?}"))).collect();
-                format!("window({:?}, {:?}{options})", w.column, w.size_text())
-            }
-            Windowing::Session(s) => format!("session_window({:?}, {:?})", s.column, d(s.gap)),
-        }
-    }
-}
-
-#[pyfunction]
-#[pyo3(signature = (column, gap))]
-fn session_window(column: &str, gap: &Bound<'_, PyAny>) -> PyResult<PyWindow> {
-    Ok(PyWindow(Windowing::Session(SessionSpec::new(column, &convert::duration(gap, "gap")?)?)))
-}
-
-#[pyfunction]
-#[pyo3(signature = (column, size, slide=None, offset=None, timezone="UTC"))]
-fn window(
-    column: &str,
-    size: &Bound<'_, PyAny>,
-    slide: Option<&Bound<'_, PyAny>>,
-    offset: Option<&Bound<'_, PyAny>>,
-    timezone: &str,
-) -> PyResult<PyWindow> {
-    let size = convert::duration(size, "size")?;
-    let slide = slide.map(|s| convert::duration(s, "slide")).transpose()?;
-    let offset = offset.map(|o| convert::duration(o, "offset")).transpose()?;
-    let spec = WindowSpec::new(column, &size, slide.as_deref(), offset.as_deref(), timezone)?;
-    Ok(PyWindow(Windowing::Fixed(spec)))
-}
 
 fn named_items(
     args: &Bound<'_, PyTuple>,
@@ -81,44 +29,6 @@ fn named_items(
             .extract()
             .map_err(|_| Error::schema(format!("{what}: {name} must be a SQL expression as a string")))?;
         out.push((Some(name.extract()?), text));
-    }
-    Ok(out)
-}
-
-/// Reads aggregates: SQL texts, and functions that `bayou.aggregate` made.
-fn aggregate_items(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<AggregateItem>> {
-    let function = |value: &Bound<'_, PyAny>, alias: Option<String>| {
-        let a = value.extract::<PyRef<'_, PyAggregate>>().ok()?;
-        Some(AggregateItem::Function {
-            alias,
-            function: a.function.clone(),
-            columns: a.columns.clone(),
-            data_type: a.data_type.clone(),
-            order_by: None,
-        })
-    };
-    let mut out = vec![];
-    for arg in args.iter() {
-        match function(&arg, None) {
-            Some(item) => out.push(item),
-            None => {
-                let texts = strings(&PyTuple::new(arg.py(), [arg])?, "agg")?;
-                out.extend(texts.into_iter().map(|text| AggregateItem::Sql { alias: None, text }));
-            }
-        }
-    }
-    for (name, value) in kwargs.into_iter().flat_map(|k| k.iter()) {
-        let name: String = name.extract()?;
-        out.push(match (function(&value, Some(name.clone())), value.extract::<String>()) {
-            (Some(item), _) => item,
-            (None, Ok(text)) => AggregateItem::Sql { alias: Some(name), text },
-            (None, Err(_)) => {
-                return Err(Error::schema(format!(
-                    "agg: {name} must be a SQL aggregate as a string, or bayou.aggregate(function, returns=…)"
-                ))
-                .into());
-            }
-        });
     }
     Ok(out)
 }
@@ -524,6 +434,7 @@ impl PyStream {
             schema_mode,
             start,
             foreach: None,
+            topic: None,
         };
         super::query::write_delta(slf.py(), &slf.get().0, &convert::path(target)?, table, options, block, progress)
     }
@@ -560,38 +471,66 @@ impl PyStream {
             optimize_every: None,
             clean_log: None,
         };
-        super::query::foreach_batch(py, &self.0, function, output_mode, options, block, progress)
+        let args =
+            super::query::TableArgs { output_mode, foreach: Some(function), ..super::query::TableArgs::default() };
+        super::query::write_elsewhere(py, &self.0, "foreach_batch", args, options, block, progress)
     }
-}
 
-#[pymethods]
-impl PyGrouped {
-    #[pyo3(signature = (*aggregates, dialect=None, **named))]
-    fn agg(
+    #[pyo3(signature = (topic, *, query_name=None, checkpoint_location=None, to=None, key=None, headers_column=None, partition_column=None, timestamp=None,
+        format="json", create=None, output_mode=None, trigger=None, storage_options=None, full_refresh=false, accept_changes=false, close_windows=false,
+        memory_limit=None, block=true, progress=true))]
+    #[allow(clippy::too_many_arguments)]
+    fn write_kafka(
         &self,
-        aggregates: &Bound<'_, PyTuple>,
-        dialect: Option<&str>,
-        named: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<PyStream> {
-        let items = aggregate_items(aggregates, named)?;
-        Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, self::dialect(dialect)?)?))
-    }
-    fn count(&self) -> PyResult<PyStream> {
-        let items = [(Some("count".to_string()), "count(*)".to_string())];
-        Ok(PyStream(self.stream.aggregate(
-            self.window.clone(),
-            &self.keys,
-            &items,
-            crate::expr::Dialect::Databricks,
-        )?))
-    }
-    fn __repr__(&self) -> String {
-        let window = match &self.window {
-            Windowing::None => String::new(),
-            Windowing::Fixed(w) => format!("window({}), ", w.column),
-            Windowing::Session(s) => format!("session_window({}), ", s.column),
+        py: Python<'_>,
+        topic: &str,
+        query_name: Option<String>,
+        checkpoint_location: Option<PathText>,
+        to: Option<&Bound<'_, PyAny>>,
+        key: Option<&Bound<'_, PyAny>>,
+        headers_column: Option<&Bound<'_, PyAny>>,
+        partition_column: Option<&Bound<'_, PyAny>>,
+        timestamp: Option<&Bound<'_, PyAny>>,
+        format: &str,
+        create: Option<&Bound<'_, PyAny>>,
+        output_mode: Option<String>,
+        trigger: Option<&Bound<'_, PyAny>>,
+        storage_options: Option<&Bound<'_, PyAny>>,
+        full_refresh: bool,
+        accept_changes: bool,
+        close_windows: bool,
+        memory_limit: Option<&Bound<'_, PyAny>>,
+        block: bool,
+        progress: bool,
+    ) -> PyResult<Py<PyQuery>> {
+        let given = PyDict::new(py);
+        given.set_item("topic", topic)?;
+        given.set_item("format", format)?;
+        for (name, value) in [
+            ("to", to),
+            ("key", key),
+            ("headers_column", headers_column),
+            ("partition_column", partition_column),
+            ("timestamp", timestamp),
+            ("create", create),
+        ] {
+            given.set_item(name, value)?;
+        }
+        let options = WriteOptions {
+            query_name,
+            trigger: iterate::trigger(trigger)?,
+            checkpoint_location: checkpoint_location.map(|c| c.0),
+            storage_options: convert::string_map(storage_options, "storage_options")?,
+            full_refresh,
+            accept_changes,
+            close_windows,
+            memory_limit: convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
+            optimize_every: None,
+            clean_log: None,
         };
-        format!("GroupedStream by {window}{}: call .agg(\"count(*) AS n\")", self.keys.join(", "))
+        let topic = Some(super::topic::options(&given, &self.0)?);
+        let args = super::query::TableArgs { output_mode, topic, ..super::query::TableArgs::default() };
+        super::query::write_elsewhere(py, &self.0, "write_kafka", args, options, block, progress)
     }
 }
 
@@ -627,10 +566,6 @@ fn _functions<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyStream>()?;
-    m.add_class::<PyGrouped>()?;
-    m.add_class::<PyWindow>()?;
-    m.add_function(wrap_pyfunction!(window, m)?)?;
-    m.add_function(wrap_pyfunction!(session_window, m)?)?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
     m.add_function(wrap_pyfunction!(_check_table_name, m)?)?;
     m.add_function(wrap_pyfunction!(_neighbour, m)?)?;

@@ -139,7 +139,7 @@ pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) 
 /// In mode update, rows are found by their key columns. If a key column had a different name, no row would be found, and each group would get a
 /// second row.
 fn check_keys(t: &Output, old: &TableDefinition) -> Result<()> {
-    if t.mode != crate::sink::OutputMode::Update || t.to.place().is_none() {
+    if t.mode != crate::sink::OutputMode::Update || !t.to.keeps_rows() {
         return Ok(());
     }
     let known = crate::expr::parse_ddl(&old.schema)?;
@@ -173,7 +173,7 @@ pub(super) async fn refuse_known_tables(
                 t.to.describe()
             )));
         }
-        if t.mode != crate::sink::OutputMode::Append && t.to.place().is_some() {
+        if t.mode != crate::sink::OutputMode::Append && t.to.keeps_rows() {
             return Err(Error::config(format!(
                 "table '{}' was written by this query up to epoch {epoch} and then left out. In output_mode=\"{}\" the table would start again from \
                  nothing, and its earlier totals would be lost. Give the table a different name with start=\"earliest\", or run with full_refresh=True.",

@@ -1,9 +1,9 @@
 //! Commits what a seal records to the targets.
 
 use super::Job;
-use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, Seal};
+use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, QueryFile, Seal, newest_generation};
 use crate::flow::QUARANTINE;
-use crate::sink::{Commit, Known, Staged, StagedRows, Staging, Writer};
+use crate::sink::{Commit, Known, Owner, Staged, StagedRows, Staging, Writer};
 use crate::time::EventTime;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -72,6 +72,14 @@ pub async fn seal_to_commits(
     Ok(out)
 }
 
+/// The query and its generation, as the checkpoint has them.
+async fn owner(job: &Job) -> Result<Option<Owner>> {
+    let Some(generation) = newest_generation(&job.flow.checkpoint).await? else { return Ok(None) };
+    let log = EpochLog::new(job.flow.checkpoint.join(&generation.to_string()));
+    let query: Option<QueryFile> = log.read("query.json").await?;
+    Ok(query.map(|q| Owner { query: q.query_name, id: q.query_id, generation: q.generation }))
+}
+
 fn undefined(epoch: i64, output: &str) -> Error {
     Error::config(format!(
         "epoch {epoch} is sealed and has rows for the table '{output}', which this query no longer defines. Run the query once more with the table, or start over with full_refresh=True.",
@@ -89,6 +97,9 @@ impl Committer {
         let quarantine = job.flow.quarantine_sink(&job.clock);
         if quarantine.exists().await? {
             writers.insert(QUARANTINE.into(), quarantine.open().await?);
+        }
+        if let Some(owner) = owner(job).await? {
+            writers.values_mut().for_each(|w| w.belongs_to(&owner));
         }
         let mut out = Self::of(&job.flow.name, writers)?;
         out.accept_changes = job.flow.accept_changes;
@@ -160,25 +171,24 @@ impl Committer {
     pub async fn check(&mut self, job: &Job, newest: i64) -> Result<()> {
         for (name, writer) in &self.writers {
             let writer = writer.lock().await;
-            let Some((id, version)) = writer.version()? else { continue };
+            if writer.version()?.is_none() {
+                continue;
+            }
             let place = writer.describe();
             let app = app(&self.query, name);
             let epoch = writer.newest_epoch(&app).await?;
+            let Some((id, version)) = writer.version()? else { continue };
             if epoch.is_some_and(|e| e > newest) {
                 return Err(Error::config(format!(
-                    "{place}: the table holds epoch {} of '{}', and the checkpoint {} ends at {newest}: this checkpoint is an older copy. Restore the newer checkpoint, or start over with full_refresh=True.",
+                    "{place}: the target holds epoch {} of '{}', and the checkpoint {} ends at {newest}: this checkpoint is an older copy. Restore the newer checkpoint, or start over with full_refresh=True.",
                     epoch.unwrap_or_default(),
                     job.flow.name,
                     job.flow.checkpoint.display()
                 )));
             }
             let Some(done) = self.done.get_mut(name) else { continue };
-            if id != done.id {
-                return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id was {}, and is {id}). Write to a different table. Or, to empty this table and read everything again from the start, run with full_refresh=True, accept_changes=True.",
-                    done.id
-                )));
-            }
+            writer.check_id(&done.id, self.accept_changes)?;
+            done.id = id;
             writer.check_since(done.version, done.txn, &app, self.accept_changes).await?;
             // Changes that were seen or accepted are not reported again, even if this target gets no rows.
             (done.version, done.txn) = (version, epoch);
@@ -212,6 +222,7 @@ impl Committer {
                 name: c.name,
                 log: log.at.display(),
                 epoch: seal.epoch,
+                sealed: seal.clock,
                 mode: c.mode,
                 staged: c.staged,
                 nonce: seal.nonce.clone(),

@@ -10,7 +10,7 @@ use crate::epoch::*;
 use crate::flow::QUARANTINE;
 use crate::sink::delta::{Table, TableSpec, present, without};
 use crate::sink::quarantine::{self, Reject, RejectSource, Stage, row_as_json};
-use crate::sink::{OutputMode, Refused, StagedRows, Writer, function};
+use crate::sink::{Changes, OutputMode, Refused, StagedRows, Writer, is_table};
 use crate::storage::{Location, StorageOptions};
 use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result, state};
@@ -97,7 +97,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     let seal = effective(&log, seal).await?;
     let (mut tables, mut out) = (BTreeMap::<String, Box<dyn Writer>>::new(), vec![]);
     let mut changed = BTreeMap::new();
-    for (name, sealed) in seal.tables.iter().filter(|(n, t)| *n != QUARANTINE && t.mode != function::MODE && t.commit) {
+    for (name, sealed) in seal.tables.iter().filter(|(n, t)| *n != QUARANTINE && is_table(&t.mode) && t.commit) {
         let known = definition.tables.get(name).ok_or_else(|| {
             Error::storage(format!("{display}: the definition of the query does not have the table '{name}'"))
         })?;
@@ -142,7 +142,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     let rows = quarantine::rows(&rejects, epoch)?;
     // A push may block until the file writer takes the rows, and the file writer runs on this runtime.
     let part = tokio::task::spawn_blocking(move || part.push(rows).map(|()| part)).await;
-    let staged = part.map_err(|e| Error::internal(e.to_string()))??.finish(&[]).await?;
+    let staged = part.map_err(|e| Error::internal(e.to_string()))??.finish(Changes::default()).await?;
     let before = seal.tables.get(QUARANTINE);
     let mut all: Vec<serde_json::Value> = before.map(|t| t.adds.clone()).unwrap_or_default();
     all.extend(staged.files);
@@ -169,8 +169,8 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     };
     let (file, _) = log.create(&name(epoch), &file).await?;
     let seal = applied(seal, file);
-    // Only the query itself has the function, so the query passes the rows to the function.
-    if seal.tables.values().any(|t| t.commit && t.mode == function::MODE) {
+    // Only the query itself has the function and the connection to a topic, so the query commits to them.
+    if seal.tables.values().any(|t| t.commit && !is_table(&t.mode)) {
         return Ok(out);
     }
     let mut committer = Committer::of(&place.name, tables)?;

@@ -10,7 +10,7 @@ use crate::epoch::*;
 use crate::error::Kind;
 use crate::flow::QUARANTINE;
 use crate::progress::RuleTotals;
-use crate::sink::{OutputMode, Staged, StagedRows};
+use crate::sink::{Changes, OutputMode, Staged, StagedRows};
 use crate::time::EventTime;
 use crate::{Error, Result, state};
 use std::collections::BTreeMap;
@@ -57,9 +57,10 @@ impl Runner<'_> {
             // By its last aggregate: those below it may have changed without any of their windows being closed.
             let top = engine.plan.top_operator(i);
             let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
-            let staged = rt.block_on(part.finish(changed))?;
+            let any = top.is_some_and(|o| counts.operators[o].updated > 0);
+            let staged = rt.block_on(part.finish(Changes { any, keys: changed }))?;
             // A complete result that has become empty must show as such.
-            let emptied = t.mode == OutputMode::Complete && top.is_some_and(|o| counts.operators[o].updated > 0);
+            let emptied = t.mode == OutputMode::Complete && any;
             let commit = staged.rows > 0 || emptied && t.to.place().is_some();
             written.insert(t.name.clone(), staged.rows);
             let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).display();
@@ -68,7 +69,7 @@ impl Runner<'_> {
             staged_rows.extend(whole.map(|rows| (t.name.clone(), rows)));
         }
         if let Some(part) = work.quarantine.take() {
-            let staged = rt.block_on(part.finish(&[]))?;
+            let staged = rt.block_on(part.finish(Changes::default()))?;
             let (place, commit) = (self.job.flow.quarantine.display(), staged.rows > 0);
             let (sealed, _) = self.sealed(QUARANTINE, place, "append", commit, staged, work.epoch)?;
             tables.insert(QUARANTINE.into(), sealed);

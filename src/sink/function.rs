@@ -1,6 +1,6 @@
 //! Rows to a user's function: each epoch's, at least once, and the same rows for the same epoch.
 
-use super::{Commit, HeldRows, Part, Rows, Sink, Staged, StagedRows, Staging, Writer};
+use super::{Changes, Commit, HeldRows, Part, Rows, Sink, Staged, StagedRows, Staging, Writer};
 use crate::storage::crash;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -103,7 +103,7 @@ impl Part for Held {
         self.held.bytes
     }
 
-    async fn finish(self: Box<Self>, _changed: &[RecordBatch]) -> Result<Staged> {
+    async fn finish(self: Box<Self>, _changes: Changes<'_>) -> Result<Staged> {
         let rows = self.held.batches.iter().map(|b| b.num_rows() as u64).sum();
         let whole = Some(StagedRows { schema: self.schema, batches: self.held.batches });
         Ok(Staged { rows, whole, ..Staged::default() })

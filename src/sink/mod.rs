@@ -12,10 +12,11 @@
 pub mod delta;
 pub mod function;
 pub mod quarantine;
+pub mod topic;
 
-use crate::Result;
 use crate::storage::Location;
-use crate::time::SharedClock;
+use crate::time::{EventTime, SharedClock};
+use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -53,6 +54,7 @@ impl OutputMode {
 pub enum To {
     Delta(delta::DeltaOptions),
     Function(function::FunctionOptions),
+    Topic(topic::TopicOptions),
 }
 
 /// What every kind of sink is told of the rows that come.
@@ -64,7 +66,7 @@ pub struct Rows {
     /// The columns of a target that is created for the rows: NOT NULL only where the user declared it.
     pub declared: SchemaRef,
     pub mode: OutputMode,
-    /// Mode update: the columns that rows are merged by.
+    /// The columns that rows are merged by, where the mode goes by keys: update, and for a topic also complete.
     pub keys: Vec<usize>,
     pub clock: SharedClock,
 }
@@ -74,15 +76,24 @@ pub fn make(to: &To, rows: Rows) -> Box<dyn Sink> {
     match to {
         To::Delta(options) => Box::new(options.spec(rows)),
         To::Function(options) => Box::new(options.sink(rows)),
+        To::Topic(options) => Box::new(options.sink(rows)),
     }
 }
 
 impl To {
-    /// The folder that the output has for itself. A function has none.
+    /// The folder that the output has for itself. Only tables have one.
     pub fn place(&self) -> Option<&Location> {
         match self {
             Self::Delta(options) => Some(&options.location),
-            Self::Function(_) => None,
+            Self::Function(_) | Self::Topic(_) => None,
+        }
+    }
+
+    /// Whether what was written stays there and later epochs change it. What a function was given is its own.
+    pub fn keeps_rows(&self) -> bool {
+        match self {
+            Self::Delta(_) | Self::Topic(_) => true,
+            Self::Function(_) => false,
         }
     }
 
@@ -90,7 +101,7 @@ impl To {
     pub fn partition_by(&self) -> &[String] {
         match self {
             Self::Delta(options) => &options.partition_by,
-            Self::Function(_) => &[],
+            Self::Function(_) | Self::Topic(_) => &[],
         }
     }
 
@@ -99,6 +110,7 @@ impl To {
         match self {
             Self::Delta(options) => options.location.display(),
             Self::Function(options) => options.function.describe(),
+            Self::Topic(options) => options.describe(),
         }
     }
 
@@ -107,8 +119,22 @@ impl To {
         match self {
             Self::Delta(_) => mode.name(),
             Self::Function(_) => function::MODE,
+            Self::Topic(_) => topic::mode_name(mode),
         }
     }
+
+    /// Whether rows in this mode are told apart by keys.
+    pub fn has_keys(&self, mode: OutputMode) -> bool {
+        match self {
+            Self::Delta(_) | Self::Function(_) => mode == OutputMode::Update,
+            Self::Topic(_) => mode != OutputMode::Append,
+        }
+    }
+}
+
+/// Whether a seal's way of writing is that of a table. What other targets get, only the query itself can commit.
+pub fn is_table(mode: &str) -> bool {
+    OutputMode::parse(mode).is_some()
 }
 
 /// What the user asked for: nothing is opened yet.
@@ -130,6 +156,12 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
+    /// Refuses a target that has epochs of `app`, before a query without a checkpoint begins. Where that cannot be told from a lost checkpoint,
+    /// `newest_epoch` is what refuses.
+    async fn refuse_taken(&self, _app: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Who has written to the target.
     async fn writers(&self) -> Result<Writers> {
         Ok(Writers::default())
@@ -147,6 +179,9 @@ pub trait Writer: Send + Sync {
     /// How rows are staged for the target as it was last looked at.
     fn staging(&self) -> Result<Arc<dyn Staging>>;
 
+    /// The query that commits to the target from now on.
+    fn belongs_to(&mut self, _owner: &Owner) {}
+
     /// Commits what is sealed, once and only once: an epoch that the target has taken already is no error. `None` where the target has no
     /// versions.
     async fn commit(&mut self, commit: Commit) -> Result<Option<u64>>;
@@ -163,6 +198,16 @@ pub trait Writer: Send + Sync {
 
     /// The target as messages name it.
     fn describe(&self) -> String;
+
+    /// Refuses a target that is not the one that finished epochs were committed to.
+    fn check_id(&self, known: &str, _accept: bool) -> Result<()> {
+        let Some((id, _)) = self.version()?.filter(|(id, _)| id != known) else { return Ok(()) };
+        Err(Error::data_loss(format!(
+            "{}: the table was recreated by somebody else (its id was {known}, and is {id}). Write to a different table. Or, to empty this table and \
+             read everything again from the start, run with full_refresh=True, accept_changes=True.",
+            self.describe()
+        )))
+    }
 
     /// What users should know of how their rows go into the target.
     fn notes(&self) -> Vec<String> {
@@ -228,11 +273,19 @@ pub trait Part: Send {
         0
     }
 
-    /// What the seal is to say. `changed` are the keys of groups that changed, where the output's mode goes by keys.
-    async fn finish(self: Box<Self>, changed: &[RecordBatch]) -> Result<Staged>;
+    /// What the seal is to say.
+    async fn finish(self: Box<Self>, changes: Changes<'_>) -> Result<Staged>;
 
     /// Gives the epoch up.
     fn abort(self: Box<Self>) {}
+}
+
+/// What has changed in an aggregate's result since the epoch before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes<'a> {
+    pub any: bool,
+    /// Mode update: the keys of the groups that changed.
+    pub keys: &'a [RecordBatch],
 }
 
 /// Rows that a part holds in memory until the end of the epoch.
@@ -278,6 +331,14 @@ pub struct Staged {
     pub keys: Vec<String>,
 }
 
+/// The query that writes to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub query: String,
+    pub id: String,
+    pub generation: u64,
+}
+
 /// What is committed: exactly what the seal says, however the output is defined by now.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -287,6 +348,8 @@ pub struct Commit {
     /// The log of epochs that the seal is in.
     pub log: String,
     pub epoch: i64,
+    /// When the epoch was sealed.
+    pub sealed: EventTime,
     /// As the seal says it.
     pub mode: String,
     pub staged: Staged,

@@ -23,6 +23,7 @@ FAULTS = 1500
 # 24 errors, once and four times, to each of a reader's six requests and of a producer's three.
 CASES = 432
 CUTS = 1000
+TOPIC_KILLS = 100
 
 
 def least(figures: Figures, name: str, bound: float) -> Iterator[str]:
@@ -55,6 +56,13 @@ def brokers(f: Figures) -> Iterator[str]:
     yield from least(f, "epochs", 1)
     yield from least(f, "boundedRuns", 1)
     yield from nothing(f, "missing", "duplicated", "altered", "problems", "errors")
+
+
+def topics(f: Figures) -> Iterator[str]:
+    yield from least(f, "kills", TOPIC_KILLS)
+    yield from least(f, "tombstones", 1)
+    yield from least(f, "messagesOfAbortedTransactions", 1)
+    yield from nothing(f, "missing", "duplicated", "problems")
 
 
 def powercut(f: Figures) -> Iterator[str]:
@@ -112,6 +120,7 @@ JUDGES: dict[str, Callable[[Figures], Iterator[str]]] = {
     "store": store,
     "powercut": powercut,
     "brokers": brokers,
+    "topics": topics,
     "faults": passed,
     "requests": requests,
     "pauses": passed,

@@ -87,6 +87,11 @@ def campaigns(seed: int) -> dict[str, Campaign]:
             "Three Kafka nodes, a producer and a pipeline at work all the while.",
             script("brokers", "--seed", str(seed), "--rounds", "24"),
         ),
+        "topics": Campaign(
+            "Topics as outputs",
+            "Three Kafka nodes that die and hang, runs that are killed at each step of a transaction, and a reader of committed messages all the while.",
+            script("transactions", "--seed", str(seed), "--kills", "100"),
+        ),
         "faults": Campaign(
             "What Kafka loses",
             "Three nodes whose logs lose their beginning, their end, or all; transactions, compaction, new partitions; between runs and during one.",

@@ -16,6 +16,7 @@ use bayou::kafka::Connection;
 use bayou::position::{Topic, TopicPartition};
 use bayou::sink::delta::DeltaOptions;
 use bayou::sink::function::{ForEach, FunctionOptions};
+use bayou::sink::topic::{Create, TopicOptions};
 use bayou::sink::{OutputMode, To};
 use bayou::storage::{Location, StorageOptions};
 use bayou::transform::map::{BatchFunction, Failure};
@@ -188,6 +189,19 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         to,
     };
     let call = || To::Function(FunctionOptions { function: Arc::new(Twice) });
+    let alerts = To::Topic(TopicOptions {
+        cluster: Arc::new(connection.clone()),
+        topic: "alerts".into(),
+        key: vec!["model".into()],
+        headers_column: Some("h".into()),
+        partition_column: None,
+        timestamp: Some("time".into()),
+        create: Some(Create {
+            partitions: 3,
+            replication_factor: -1,
+            config: [("retention.ms".to_string(), "-1".to_string())].into(),
+        }),
+    });
     Flow {
         name: "q".into(),
         outputs: vec![
@@ -201,6 +215,7 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
             output("mapped", &mapped, OutputMode::Append, call()),
             output("at_hand", &at_hand, OutputMode::Append, delta("at_hand")),
             output("text", &text, OutputMode::Append, delta("text")),
+            output("alerts", &clean, OutputMode::Append, alerts),
         ],
         quarantine: root.join("q_quarantine"),
         checkpoint: root.join("_bayou").join("q"),

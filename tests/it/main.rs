@@ -15,6 +15,7 @@ mod kafka_embedded;
 mod kafka_faults;
 mod kafka_produce;
 mod kafka_read;
+mod kafka_transactions;
 mod project;
 mod storage_faults;
 mod storage_limits;

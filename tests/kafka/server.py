@@ -141,9 +141,9 @@ def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:
 
 
 class Server:
-    """One broker in a temporary folder. Use it as a context manager."""
+    """One broker in a temporary folder. Use it as a context manager. `more`: lines for its properties."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: str = "") -> None:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-kafka-"))
         self.password = secrets.token_urlsafe(16)
         plain, sasl, controller = free_ports(3)
@@ -178,6 +178,7 @@ log.retention.ms=-1
 log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=1000
 file.delete.delay.ms=500
+{more}
 """)
         self.log = self.folder / "kafka.log"
         self.process: subprocess.Popen[bytes] | None = None

@@ -203,6 +203,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "powercut": {"cuts": 1420, "problems": 0},
     "brokers": {"messages": 9, "epochs": 9, "boundedRuns": 1, "errors": [], "problems": []}
     | {"missing": 0, "duplicated": 0, "altered": 0},
+    "topics": {"kills": 100, "tombstones": 1, "messagesOfAbortedTransactions": 9}
+    | {"missing": 0, "duplicated": 0, "problems": []},
     "faults": {"tests passed": 23, "tests failed": 0, "tests skipped": 0},
     "requests": {"tests passed": 3, "cases": 432},
     "pauses": {"tests passed": 9, "tests failed": 0, "tests skipped": 0},
@@ -226,6 +228,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("store", {"faults": 0}),
     ("powercut", {"cuts": 3}),
     ("brokers", {"boundedRuns": 0}),
+    ("topics", {"kills": 99}),
+    ("topics", {"duplicated": 1}),
     ("brokers", {"errors": ["a bounded run hangs"]}),
     ("faults", {"tests passed": 0}),
     ("pauses", {"tests skipped": 1}),

@@ -268,4 +268,6 @@ def test_the_notebooks_run_on_a_real_cluster(tmp_path: pathlib.Path, encrypted: 
     for name in ALL:
         notebook = execute(name, environment)
     assert "outbreak in Bayern" in said(notebook, "rule")
+    # The embedded broker has no transactions: only here alerts are sent.
+    assert published(bayou.connect(os.environ["BAYOU_TEST_KAFKA"]), f"{environment['BAYOU_TOPIC']}-alerts") > 10
     assert "bpm_global" in bayou.Pipeline("heart_stream", str(tmp_path / "heart_stream")).tables()

@@ -63,7 +63,6 @@ from bayou._core._query import (
     Query as Query,
 )
 from bayou._core._stream import (
-    GroupedStream as GroupedStream,
     Stream as Stream,
 )
 from bayou._core._table import (
@@ -73,6 +72,7 @@ from bayou._core._table import (
 )
 from bayou._core._window import (
     Aggregate as Aggregate,
+    GroupedStream as GroupedStream,
     Window as Window,
     aggregate as aggregate,
     session_window as session_window,

@@ -1,15 +1,16 @@
 """Streams: what is read, how it is transformed, and where it is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, final
 
+from bayou._core._connection import Connection
 from bayou._core._iterate import BatchIterator, Preview, Validation
 from bayou._core._query import Query
 from bayou._core._table import Schema, Table
 from bayou._core._types import _ArrowSchema, _Dialect, _Duration, _OutputMode, _Rows
-from bayou._core._window import Aggregate, Window
+from bayou._core._window import GroupedStream, Window
 
 @final
 class Stream:
@@ -559,36 +560,80 @@ class Stream:
         Example:
             >>> alerts.foreach_batch(lambda rows, epoch: post(rows.to_pylist()), query_name="alerts", checkpoint_location="lake/_alerts")
         """
-    def __eq__(self, value: object, /) -> bool: ...
-    def __hash__(self) -> int: ...
 
-@final
-class GroupedStream:
-    """A stream with grouping keys. Call `agg` or `count` next.
+    def write_kafka(
+        self,
+        topic: str,
+        *,
+        query_name: str | None = None,
+        checkpoint_location: str | PathLike[str] | None = None,
+        to: Connection | None = None,
+        key: str | Sequence[str] | None = None,
+        headers_column: str | None = None,
+        partition_column: str | None = None,
+        timestamp: str | None = None,
+        format: Literal["json"] = "json",
+        create: Mapping[str, object] | None = None,
+        output_mode: _OutputMode | None = None,
+        trigger: _Duration | None = None,
+        storage_options: Mapping[str, object] | None = None,
+        full_refresh: bool = False,
+        accept_changes: bool = False,
+        close_windows: bool = False,
+        memory_limit: str | int | None = None,
+        block: bool = True,
+        progress: bool = True,
+    ) -> Query:
+        """Write the rows to a Kafka topic as JSON, exactly once.
 
-    Example:
-        >>> clean.group_by("model").agg("count(*) AS n")
-    """
+        The messages of an epoch are staged in the checkpoint before the epoch is sealed, and then sent in one transaction. The transaction
+        also commits the number of the epoch as the offset of the group `bayou.<query name>.<output>` on partition 0 of the topic, so a run
+        after a crash knows what was sent. Readers with `isolation.level=read_committed` see each message once. Others also see messages of
+        transactions that were aborted. Each message has the headers `bayou-epoch` and `bayou-query`.
 
-    def agg(
-        self, *aggregates: str | list[str] | Aggregate, dialect: _Dialect | None = None, **named: str | Aggregate
-    ) -> Stream:
-        """Aggregate the groups. The columns are window_start, window_end, the keys, and the aggregates, in this order.
+        Output modes: "append" sends each row. "update" sends the groups that changed, keyed by the keys of the groups: a newer message
+        replaces the older one, and a group that is no longer in the result gets a tombstone (a NULL value). "complete" keeps the topic equal
+        to the whole result: messages that changed, and tombstones. Use a compacted topic for the two, which is what `create` makes.
+
+        A row that cannot be a message (NaN in JSON, larger than the topic takes, a partition that does not exist) goes to the quarantine
+        table. The embedded broker is refused, because it has no real transactions.
 
         Args:
-            aggregates: SQL aggregates with a name ("count(bpm) AS events").
-            dialect: "databricks" (the default) or "datafusion".
-            named: Aggregates with their names: `highest="max(bpm)"`.
+            topic: The name of the topic.
+            query_name: The identity of the query. Required.
+            checkpoint_location: The folder of the checkpoint. Required.
+            to: The cluster. Default: the cluster that the stream reads.
+            key: The column of the key, as text. Several columns: the key is a JSON object. Default: no key; in the modes update and
+                complete the keys of the groups.
+            headers_column: A column of headers: a map, or a list of structs (key, value). It is left out of the value.
+            partition_column: A column of partitions. For NULL the key decides. It is left out of the value. Append only.
+            timestamp: The column of the message's timestamp (a number is milliseconds). Default: the time of sending.
+            format: "json": what `read_stream` reads back.
+            create: Create the topic if it does not exist: the arguments of `create_topic`, for example {"partitions": 3}. {} is one
+                partition. Default: the topic must exist.
+            output_mode: "append", "update" or "complete". Default: append; complete for an aggregate without a window.
+            trigger: As in write_delta.
+            storage_options: As in write_delta.
+            full_refresh: Read everything again. The messages of an append topic stay, and all rows are sent again. In the modes update and
+                complete, the topic's messages of this output get tombstones first.
+            accept_changes: Go on although the topic is a different one or was recreated, or although nobody knows whether the last epoch
+                was sent.
+            close_windows: As in write_delta.
+            memory_limit: As in write_delta.
+            block: As in write_delta.
+            progress: As in write_delta.
 
         Raises:
-            SchemaError: An aggregate does not have a name, or a column or function does not exist.
+            ConfigError: Options are missing, the broker does not offer transactions, or a message is too large by now.
+            TopicError: The topic does not exist.
+            AclError: The credentials need Write, Describe and Read on the topic, Write and Describe on transactional ids that begin with
+                "bayou.", and Read on groups that begin with "bayou.".
+            ConcurrentQueryError: Another query of this name writes to the topic.
+            DataLossError: The topic was deleted and recreated, or nobody knows any more whether the last epoch was sent.
 
         Example:
-            >>> clean.group_by("model").agg("avg(bpm) AS average", highest="max(bpm)")
+            >>> alerts = clean.where("bpm > 180").select("device", "bpm", "ts")
+            >>> alerts.write_kafka("alerts", key="device", query_name="alerts", checkpoint_location="lake/_alerts", create={"partitions": 3})
         """
-    def count(self) -> Stream:
-        """The number of rows of each group, in the column `count`.
-
-        Example:
-            >>> clean.group_by("model").count()
-        """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...

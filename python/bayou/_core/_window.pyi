@@ -1,9 +1,10 @@
-"""Windows and aggregates for `group_by`."""
+"""Windows, aggregates and grouped streams, for `group_by`."""
 
 from collections.abc import Callable
 from typing import Any, Literal, final
 
-from bayou._core._types import _Duration
+from bayou._core._stream import Stream
+from bayou._core._types import _Dialect, _Duration
 
 @final
 class Window:
@@ -98,3 +99,34 @@ def aggregate(
         >>> spread = bayou.aggregate(lambda df: df.bpm.quantile(0.95), returns="DOUBLE", columns="bpm", input="pandas")
         >>> clean.with_watermark("time", "10 seconds").group_by(bayou.window("time", "1 minute")).agg(p95=spread)
     """
+
+@final
+class GroupedStream:
+    """A stream with grouping keys. Call `agg` or `count` next.
+
+    Example:
+        >>> clean.group_by("model").agg("count(*) AS n")
+    """
+
+    def agg(
+        self, *aggregates: str | list[str] | Aggregate, dialect: _Dialect | None = None, **named: str | Aggregate
+    ) -> Stream:
+        """Aggregate the groups. The columns are window_start, window_end, the keys, and the aggregates, in this order.
+
+        Args:
+            aggregates: SQL aggregates with a name ("count(bpm) AS events").
+            dialect: "databricks" (the default) or "datafusion".
+            named: Aggregates with their names: `highest="max(bpm)"`.
+
+        Raises:
+            SchemaError: An aggregate does not have a name, or a column or function does not exist.
+
+        Example:
+            >>> clean.group_by("model").agg("avg(bpm) AS average", highest="max(bpm)")
+        """
+    def count(self) -> Stream:
+        """The number of rows of each group, in the column `count`.
+
+        Example:
+            >>> clean.group_by("model").count()
+        """

@@ -2,6 +2,7 @@
 
 use super::ProduceOptions;
 use crate::{
+    batch::Headers,
     error::{Error, Result, did_you_mean},
     kafka::encode::{BytesColumn, JsonEncoder},
 };
@@ -107,6 +108,23 @@ impl Messages<'_> {
         }
     }
 
+    /// The JSON of all rows; row i ends at the i-th number. Empty if a column is the value.
+    pub fn take_json(&mut self) -> (Vec<u8>, Vec<usize>) {
+        (std::mem::take(&mut self.json), std::mem::take(&mut self.ends))
+    }
+
+    pub fn has_headers(&self) -> bool {
+        self.headers.is_some()
+    }
+
+    /// The headers of the row's own column.
+    pub fn own_headers(&self, row: usize) -> Result<Option<Headers>> {
+        let Some(column) = self.headers.as_ref().filter(|c| c.array.is_valid(row)) else { return Ok(None) };
+        let mut out = Headers::new();
+        column.each(row, &mut |name, value| out.push((name.into(), value.map(<[u8]>::to_vec))))?;
+        Ok(Some(out))
+    }
+
     pub fn partition(&self, row: usize) -> Option<i32> {
         self.partition.as_ref().filter(|p| p.is_valid(row)).map(|p| p.value(row))
     }
@@ -197,9 +215,15 @@ impl<'a> HeadersColumn<'a> {
         Ok(Self { array, keys: part(0)?, values: part(1)?, offsets, name: field.name() })
     }
 
-    fn add(&self, row: usize, mut headers: OwnedHeaders) -> Result<OwnedHeaders> {
+    fn add(&self, row: usize, headers: OwnedHeaders) -> Result<OwnedHeaders> {
+        let mut headers = Some(headers);
+        self.each(row, &mut |key, value| headers = headers.take().map(|h| h.insert(Header { key, value })))?;
+        headers.ok_or_else(|| Error::internal("the headers of a message are gone"))
+    }
+
+    fn each(&self, row: usize, add: &mut dyn FnMut(&str, Option<&[u8]>)) -> Result<()> {
         if self.array.is_null(row) {
-            return Ok(headers);
+            return Ok(());
         }
         let (mut key, mut value) = (Vec::new(), Vec::new());
         for entry in self.offsets[row] as usize..self.offsets[row + 1] as usize {
@@ -207,8 +231,8 @@ impl<'a> HeadersColumn<'a> {
             let name = name.ok_or_else(|| {
                 Error::malformed(format!("column '{}': a header without a name in row {row} of the batch", self.name))
             })?;
-            headers = headers.insert(Header { key: name, value: self.values.get(entry, &mut value)? });
+            add(name, self.values.get(entry, &mut value)?);
         }
-        Ok(headers)
+        Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! Arrow rows to Kafka messages.
 
 mod columns;
+mod encoder;
+mod read_back;
+mod transaction;
 
 use super::{
     Connection,
@@ -12,6 +15,7 @@ use crate::{
 };
 use arrow::array::RecordBatch;
 use columns::Plan;
+pub use encoder::{MessageEncoder, MessageOptions};
 use parking_lot::Mutex;
 use rdkafka::{
     ClientContext,
@@ -21,10 +25,12 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
     types::RDKafkaErrorCode as Code,
 };
+pub use read_back::{Found, TopicLimits};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
+pub use transaction::{Failed, Number, Transactions};
 
 /// The options for turning rows into messages.
 #[derive(Debug, Clone)]

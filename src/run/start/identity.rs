@@ -109,6 +109,11 @@ fn begin(
         let old = EpochLog::new(job.flow.checkpoint.join(&(generation - 1).to_string()));
         rt.block_on(old.fence(now))?;
     }
+    if !truncate {
+        for output in &job.flow.outputs {
+            rt.block_on(output.sink(&job.clock)?.refuse_taken(&app(&job.flow.name, &output.name)))?;
+        }
+    }
     let (sealed, taken) = rt.block_on(epochs_before(job, generation))?;
     let first = sealed.max(taken) + 1;
     if !truncate && first > 0 {

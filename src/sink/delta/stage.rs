@@ -5,7 +5,7 @@ use super::files::{FileWriter, Properties};
 use super::fit::fit;
 use super::merge::{merge_rows, merge_schema};
 use super::{Admission, Table};
-use crate::sink::{HeldRows, OutputMode, Part, Refused, Staged, StagedRows, Staging};
+use crate::sink::{Changes, HeldRows, OutputMode, Part, Refused, Staged, StagedRows, Staging};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -112,7 +112,7 @@ impl Part for Files {
     }
 
     /// The files, written and flushed to disk.
-    async fn finish(self: Box<Self>, _changed: &[RecordBatch]) -> Result<Staged> {
+    async fn finish(self: Box<Self>, _changes: Changes<'_>) -> Result<Staged> {
         let mut out = Staged { rows: self.rows, ..Staged::default() };
         if let Some((batches, task)) = self.writing {
             drop(batches);
@@ -147,8 +147,8 @@ impl Part for Merging {
         self.held.bytes
     }
 
-    async fn finish(self: Box<Self>, changed: &[RecordBatch]) -> Result<Staged> {
-        let batches = merge_rows(&self.schema, &self.keys, changed, &self.held.batches)?;
+    async fn finish(self: Box<Self>, changes: Changes<'_>) -> Result<Staged> {
+        let batches = merge_rows(&self.schema, &self.keys, changes.keys, &self.held.batches)?;
         let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
         let keys = self.keys.iter().map(|k| self.schema.field(*k).name().clone()).collect();
         let whole = Some(StagedRows { schema: merge_schema(&self.schema), batches });

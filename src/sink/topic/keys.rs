@@ -1,0 +1,102 @@
+//! The keys that are on a topic: which messages have to be taken away.
+//!
+//! The topic itself is where they are kept. It is read once in a run, by the first epoch that needs it, when everything that was sealed before is
+//! sent. So nothing of its own has to be kept with the checkpoint, and what readers of the topic see is what counts, also after a start over.
+
+use super::{Cluster, QUERY};
+use crate::batch::Headers;
+use crate::{Error, Result};
+use arrow::array::{Array, AsArray, RecordBatch};
+use hashbrown::{HashMap, HashSet};
+use sha2::{Digest, Sha256};
+
+/// At most this many keys without a message are remembered. Then all are forgotten, and get one more tombstone.
+const MOST: usize = 100_000;
+
+/// Each key that is live, with a digest of its message.
+pub(super) type Live = HashMap<Box<[u8]>, u128>;
+
+#[derive(Default)]
+pub(super) struct LiveKeys {
+    /// Mode complete: None before the topic was read.
+    live: Option<Live>,
+    /// Mode update: keys that got their tombstone in this run.
+    gone: HashSet<Box<[u8]>>,
+}
+
+impl LiveKeys {
+    /// The live keys after the epoch before.
+    pub fn load(&mut self, cluster: &dyn Cluster, topic: &str, sender: &str) -> Result<&Live> {
+        if self.live.is_none() {
+            self.live = Some(on_topic(cluster, topic, sender)?);
+        }
+        self.live.as_ref().ok_or_else(|| Error::internal("the keys were not read"))
+    }
+
+    pub fn replace(&mut self, live: Live) {
+        self.live = Some(live);
+    }
+
+    pub fn is_there(&mut self, key: &[u8]) {
+        self.gone.remove(key);
+    }
+
+    /// Whether the key needs a tombstone.
+    pub fn take_away(&mut self, key: &[u8]) -> bool {
+        if self.gone.len() >= MOST {
+            self.gone.clear();
+        }
+        self.gone.insert(key.into())
+    }
+}
+
+fn of_message(value: &[u8], headers: &Headers) -> u128 {
+    let mut hash = Sha256::new();
+    hash.update((value.len() as u64).to_le_bytes());
+    hash.update(value);
+    for (name, value) in headers.iter().filter(|(name, _)| !name.starts_with("bayou-")) {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((value.as_ref().map_or(u64::MAX, |v| v.len() as u64)).to_le_bytes());
+        hash.update(value.as_deref().unwrap_or_default());
+    }
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash.finalize()[..16]);
+    u128::from_le_bytes(short)
+}
+
+/// Tells a message from one with the same key and a different content.
+pub(super) fn digest(messages: &RecordBatch, row: usize) -> Result<u128> {
+    let wrong = || Error::internal("not the columns of messages");
+    let value = messages.column_by_name("value").and_then(|c| c.as_binary_opt::<i32>()).ok_or_else(wrong)?;
+    let all = messages.column_by_name("headers").and_then(|c| c.as_list_opt::<i32>()).ok_or_else(wrong)?;
+    let mut headers = Headers::new();
+    if all.is_valid(row) {
+        let pairs = all.value(row);
+        let pairs = pairs.as_struct_opt().ok_or_else(wrong)?;
+        let names = pairs.column(0).as_string_opt::<i32>().ok_or_else(wrong)?;
+        let values = pairs.column(1).as_binary_opt::<i32>().ok_or_else(wrong)?;
+        for i in 0..pairs.len() {
+            headers.push((names.value(i).into(), values.is_valid(i).then(|| values.value(i).to_vec())));
+        }
+    }
+    Ok(of_message(value.value(row), &headers))
+}
+
+/// The keys whose newest message is of this output. Messages of others are left alone.
+pub(super) fn on_topic(cluster: &dyn Cluster, topic: &str, sender: &str) -> Result<Live> {
+    let mut live = Live::new();
+    cluster.read_back(topic, None, &mut |sent| {
+        let Some(key) = sent.key else { return Ok(true) };
+        let ours = |(name, value): &(String, Option<Vec<u8>>)| {
+            name == QUERY && value.as_ref().is_some_and(|v| v.starts_with(sender.as_bytes()))
+        };
+        let headers = sent.headers.filter(|h| h.iter().any(ours));
+        match (sent.value, headers) {
+            (Some(value), Some(headers)) => drop(live.insert(key.into(), of_message(value, headers))),
+            _ => drop(live.remove(key)),
+        }
+        Ok(true)
+    })?;
+    Ok(live)
+}
