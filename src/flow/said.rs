@@ -30,10 +30,10 @@ pub enum Said {
     Drop {
         names: Vec<String>,
     },
-    /// The schema is DDL.
+    /// The schema of the values is DDL.
     Decode {
         column: String,
-        schema: Option<String>,
+        values: Option<String>,
         format: Format,
         into: Option<String>,
     },

@@ -116,6 +116,20 @@ struct Call {
     text: String,
 }
 
+impl Call {
+    /// The error with the arguments in the user's words.
+    fn shown(&self, e: Error) -> Error {
+        let mut message = e.message;
+        for item in &self.items {
+            if let SelectItem::ExprWithAlias { expr, alias } = item {
+                let text = expr.to_string();
+                message = message.replace(&format!("`{}`", alias.value), &text).replace(&alias.value, &text);
+            }
+        }
+        Error { message, ..e }
+    }
+}
+
 fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result<Call> {
     let wrong = || Error::schema(format!("SQL: {name} takes plain arguments"));
     let args = match &function.args {
@@ -208,7 +222,7 @@ async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &s
     };
     let call = call.ok_or_else(|| Error::internal("a SELECT without a generator"))?;
     let rows = run(ctx, with, inner).await?;
-    let made = make(&rows, &call.text)?;
+    let made = make(&rows, &call.text).map_err(|e| call.shown(e))?;
     let memory = MemTable::try_new(made.schema, vec![made.batches])?;
     ctx.register_table(TableReference::bare(table), Arc::new(memory))?;
     select.from = from(table, alias_of(&select))?;

@@ -79,7 +79,7 @@ impl Stream {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let said = Said::Decode {
             column: column.into(),
-            schema: declared.as_ref().map(|s| to_ddl(s)),
+            values: declared.as_ref().map(|s| to_ddl(s)),
             format: options.format.clone(),
             into: Some(into.to_string()).filter(|i| *i != name),
         };
