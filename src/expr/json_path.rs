@@ -1,6 +1,6 @@
 //! Paths into JSON text: those of `get_json_object` (`$.a[0].b[*]`, as in Hive), and those behind a colon (`text:a.b[0]`).
 
-use super::json_text::{copy, copy_plain, reader};
+use super::json_text::{copy, copy_plain, ends_well, reader};
 use crate::json::{Cursor, Next, Scan, unescape};
 
 /// A step of a path.
@@ -107,7 +107,7 @@ pub(super) fn get(json: &str, path: &[Step], text: &mut Vec<u8>) -> bool {
     let start = text.len();
     let mut cursor = reader(json.as_bytes());
     let found = find(&mut cursor, 0, path, Style::Raw, &mut Out { text, listed: None });
-    let found = matches!(found, Ok(true));
+    let found = matches!(found, Ok(true)) && ends_well(json, &cursor);
     if !found {
         text.truncate(start);
     }
@@ -233,7 +233,8 @@ pub(super) fn value_at(json: &str, path: &[Step], plain: bool, text: &mut Vec<u8
     let style = if plain { Style::Raw } else { Style::Quoted };
     let null = |cursor: &mut Cursor<'_>| matches!(cursor.next(), Ok(Next::Null));
     let found = !(path.is_empty() && null(&mut cursor))
-        && matches!(find(&mut cursor, 0, path, style, &mut Out { text, listed: None }), Ok(true));
+        && matches!(find(&mut cursor, 0, path, style, &mut Out { text, listed: None }), Ok(true))
+        && ends_well(json, &cursor);
     if !found {
         text.truncate(start);
     }

@@ -113,7 +113,8 @@ fn settled(t: DataType) -> Option<DataType> {
         DataType::List(item) => list_of(settled(item.data_type().clone())?),
         DataType::Struct(fields) => {
             let one = |f: &Arc<Field>| Some(f.as_ref().clone().with_data_type(settled(f.data_type().clone())?));
-            let fields: Vec<Field> = fields.iter().filter_map(one).collect();
+            // Spark leaves out fields without a name.
+            let fields: Vec<Field> = fields.iter().filter(|f| !f.name().is_empty()).filter_map(one).collect();
             if fields.is_empty() {
                 return None;
             }

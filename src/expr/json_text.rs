@@ -11,6 +11,12 @@ pub(super) fn reader(text: &[u8]) -> Cursor<'_> {
     cursor
 }
 
+/// Whether the first value of a text ends as Spark's parser wants it: behind a number there is a blank, or the end.
+pub(super) fn ends_well(json: &str, cursor: &Cursor<'_>) -> bool {
+    let number = json.trim_start().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    !number || cursor.bytes.get(cursor.at).is_none_or(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
 /// Writes the value at the cursor without blanks. Numbers with a fraction or an exponent are written as DOUBLE.
 pub(super) fn copy(cursor: &mut Cursor<'_>, depth: u32, out: &mut Vec<u8>) -> Scan<()> {
     match cursor.next()? {

@@ -50,7 +50,7 @@ pub(super) fn parse(args: Vec<Typed>, sql: String, r#try: bool) -> Typed {
                 continue;
             };
             json.clear();
-            match whole(text, &mut json) {
+            match document(text, &mut json) {
                 Ok(()) => out.append_value(String::from_utf8_lossy(&json)),
                 Err(_) if r#try => out.append_null(),
                 Err(f) => return Err(row_error(format!("parse_json: {}", f.what))),
@@ -61,12 +61,11 @@ pub(super) fn parse(args: Vec<Typed>, sql: String, r#try: bool) -> Typed {
     Typed::call(args, VARIANT, r#try, sql, kernel)
 }
 
-/// One document and nothing else.
-fn whole(text: &str, out: &mut Vec<u8>) -> Scan<()> {
+/// One document. As in Spark, what follows it does not count.
+fn document(text: &str, out: &mut Vec<u8>) -> Scan<()> {
     let mut cursor = Cursor::new(text.as_bytes());
     canonical(&mut cursor, 0, out)?;
-    cursor.skip_space();
-    if cursor.at == text.len() { Ok(()) } else { fault("more than one JSON document", cursor.at) }
+    if json_text::ends_well(text, &cursor) { Ok(()) } else { fault("a broken number", cursor.at) }
 }
 
 /// Writes the value at the cursor in the one form of its value.
