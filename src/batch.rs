@@ -2,10 +2,11 @@
 
 use crate::position::{Offset, TopicPartition};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanArray, ListBuilder, RecordBatch, StringBuilder, StructBuilder, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, ListBuilder, RecordBatch, StringBuilder, StructBuilder,
+    UInt32Array,
 };
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, UInt32Type};
 use std::sync::Arc;
 
 /// A part of an arena. `NULL` is a null key or value (a tombstone), which differs from an empty one.
@@ -230,11 +231,29 @@ impl Messages {
 pub struct Origin {
     pub messages: Arc<Messages>,
     pub rows: UInt32Array,
+    /// The place of each row within its message: a column for each step so far that made several rows of one. NULL where the step made a
+    /// row of no element (`explode_outer`). No columns, and no cost, where there is no such step.
+    pub elements: Vec<UInt32Array>,
 }
 
 impl Origin {
+    pub fn new(messages: Arc<Messages>, rows: UInt32Array) -> Self {
+        Self { messages, rows, elements: vec![] }
+    }
     pub fn message(&self, row: usize) -> usize {
         self.rows.value(row) as usize
+    }
+    /// The place of the row within its message, the outermost step first.
+    pub fn element(&self, row: usize) -> impl Iterator<Item = Option<u32>> {
+        self.elements.iter().map(move |e| e.is_valid(row).then(|| e.value(row)))
+    }
+    /// The origins of other rows: `pick` gives for each column those of the rows that are wanted.
+    pub fn pick(&self, pick: impl Fn(&UInt32Array) -> crate::Result<ArrayRef>) -> crate::Result<Self> {
+        let of = |column: &UInt32Array| -> crate::Result<UInt32Array> {
+            Ok(AsArray::as_primitive::<UInt32Type>(&*pick(column)?).clone())
+        };
+        let elements = self.elements.iter().map(of).collect::<crate::Result<_>>()?;
+        Ok(Self { messages: self.messages.clone(), rows: of(&self.rows)?, elements })
     }
 }
 
@@ -262,29 +281,22 @@ impl Batch {
     }
     /// The rows for which `keep` is true.
     pub fn filter(&self, keep: &BooleanArray) -> crate::Result<Self> {
-        let origin = match &self.origin {
-            Some(o) => Some(Origin {
-                messages: o.messages.clone(),
-                rows: arrow::array::AsArray::as_primitive(&*arrow::compute::filter(&o.rows, keep)?).clone(),
-            }),
-            None => None,
-        };
+        let origin = self.origin.as_ref().map(|o| o.pick(|c| Ok(arrow::compute::filter(c, keep)?))).transpose()?;
         Ok(Self::new(filter_record_batch(&self.rows, keep)?, origin))
     }
     /// `len` rows, starting at `from`.
     pub fn slice(&self, from: usize, len: usize) -> Self {
-        let part = |o: &Origin| Origin { messages: o.messages.clone(), rows: o.rows.slice(from, len) };
+        let part = |o: &Origin| Origin {
+            messages: o.messages.clone(),
+            rows: o.rows.slice(from, len),
+            elements: o.elements.iter().map(|e| e.slice(from, len)).collect(),
+        };
         Self::new(self.rows.slice(from, len), self.origin.as_ref().map(part))
     }
     /// The rows at `indices`, in that order.
     pub fn take(&self, indices: &UInt32Array) -> crate::Result<Self> {
-        let origin = match &self.origin {
-            Some(o) => Some(Origin {
-                messages: o.messages.clone(),
-                rows: arrow::array::AsArray::as_primitive(&*arrow::compute::take(&o.rows, indices, None)?).clone(),
-            }),
-            None => None,
-        };
+        let origin =
+            self.origin.as_ref().map(|o| o.pick(|c| Ok(arrow::compute::take(c, indices, None)?))).transpose()?;
         Ok(Self::new(take_record_batch(&self.rows, indices)?, origin))
     }
 }

@@ -6,7 +6,7 @@
 //!            Arrow       union, join                aggregates   iterator
 //! ```
 //!
-//! Stages never import each other; they share `error`, `batch`, `position`, `time`, `calendar`, `expr`, `state` and `storage`.
+//! Stages never import each other; they share `error`, `batch`, `position`, `time`, `calendar`, `json`, `expr`, `state` and `storage`.
 //! `flow` is what is wanted, `engine` how, `run` durably. See `docs/architecture.md`.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -21,6 +21,7 @@ pub mod expect;
 pub mod expr;
 pub mod flow;
 mod hash;
+mod json;
 pub mod kafka;
 pub mod position;
 pub mod progress;

@@ -4,6 +4,7 @@
 //! and descriptions take the names from that list.
 
 use super::json::{JsonOptions, TimestampUnit};
+use super::jsonl::JsonlOptions;
 use super::raw::RawOptions;
 use super::{Malformed, Result};
 use crate::Error;
@@ -20,6 +21,8 @@ pub struct Given {
     pub timestamp_unit: Option<TimestampUnit>,
     /// By the path of a field, as "a.b".
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
+    /// `schema=` is one type, an ARRAY or a MAP, for the document as a whole. Its one column is `value`.
+    pub whole: bool,
 }
 
 /// What a factory is given besides the options of its format.
@@ -146,6 +149,7 @@ formats! {
     /// How messages are encoded, with the options of that format.
     pub enum Format {
         Json(JsonOptions),
+        Jsonl(JsonlOptions),
         Raw(RawOptions),
     }
 }

@@ -1,10 +1,11 @@
 //! Bytes to Arrow: one file per format, the list of formats, and the decoder that they share.
 //!
-//! One message, one row, or none. A message that cannot be decoded never changes its neighbours: it is reported with its
+//! One message, one row, or none (SQL may make several rows of one later). A message that cannot be decoded never changes its neighbours: it is reported with its
 //! place, and the query decides what becomes of it (`on_malformed`).
 
 mod format;
 pub mod json;
+pub mod jsonl;
 mod options;
 pub mod raw;
 #[cfg(test)]
@@ -148,7 +149,7 @@ impl Decoder {
             out.malformed.append(&mut large);
             out.malformed.sort_by_key(|m| m.message);
         }
-        let origin = Origin { messages: messages.clone(), rows: UInt32Array::from(out.messages) };
+        let origin = Origin::new(messages.clone(), UInt32Array::from(out.messages));
         Ok(Decoded {
             batch: Batch::new(rows, Some(origin)),
             malformed: out.malformed,

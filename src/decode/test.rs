@@ -173,13 +173,16 @@ fn a_format_is_one_file_and_one_line_in_a_list_and_asks_for_schemas_by_the_resol
 
 #[test]
 fn names_and_errors_of_formats_come_from_the_list() {
-    for (name, found) in [("json", "json"), ("JSON", "json"), ("raw", "raw"), ("binary", "raw"), ("Kafka", "raw")] {
+    for (name, found) in
+        [("json", "json"), ("JSON", "json"), ("NDJSON", "jsonl"), ("raw", "raw"), ("binary", "raw"), ("Kafka", "raw")]
+    {
         assert_eq!(Format::read(name, Given::default()).unwrap().name(), found);
     }
     let error = |e: Result<&str>| e.unwrap_err().message;
     assert_eq!(
         error(Format::read("Avro", Given::default()).map(|f| f.name())),
-        "format='Avro' is not a format that this version reads. Use format=\"json\" or format=\"raw\" (key and value as bytes)."
+        "format='Avro' is not a format that this version reads. Use format=\"json\", format=\"jsonl\" (several JSON \
+         documents in a message) or format=\"raw\" (key and value as bytes)."
     );
     let more = error(WithLines::read("avro", Given::default()).map(|f| f.name()));
     assert!(more.ends_with("or format=\"lines\" (values with commas between them)."), "{more}");

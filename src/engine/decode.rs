@@ -2,12 +2,15 @@
 
 use super::Engine;
 use super::Step;
-use crate::batch::{Batch, Messages};
+use crate::batch::{Batch, FailedRow, Message, Messages};
 use crate::decode::OnTombstone;
 use crate::flow::source::OnMalformed;
 use crate::sink::quarantine::{RejectSource, Stage};
 use crate::time::EventTime;
 use crate::{Error, Result};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StructArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::DataType;
 use std::sync::Arc;
 
 /// At most this many different errors are counted separately.
@@ -118,6 +121,50 @@ impl Engine {
         self.run(node, decoded.batch, now)
     }
 
+    /// Decodes a column as if its values were messages. A value that cannot be decoded fails its row; NULL stays NULL.
+    pub(super) fn decode_column(&mut self, node: usize, batch: Batch) -> Result<Batch> {
+        let Step::Decode(spec) = &self.plan.nodes[node].step else { return Ok(batch) };
+        let spec = spec.clone();
+        let Some(decoder) = &mut self.decoders[node] else { return Err(Error::internal("a column without a decoder")) };
+        let messages = Arc::new(messages_of(&spec.value.evaluate(&batch.rows)?)?);
+        let all: Vec<u32> = (0..batch.len() as u32).collect();
+        let decoded = decoder.decode(&messages, &all)?;
+        self.counts.unknown_fields += decoded.unknown_fields;
+        self.counts.malformed += decoded.malformed.len() as u64;
+        let failed: Vec<FailedRow> = decoded
+            .malformed
+            .iter()
+            .map(|m| FailedRow { row: m.message, error: format!("column '{}': {}", spec.value.name, m.error) })
+            .collect();
+        self.failed_at(node, Stage::Decode, &batch, &failed)?;
+        let mut columns = decoded.batch.rows.columns().to_vec();
+        let mut made: ArrayRef = match spec.schema.field(spec.into).data_type() {
+            _ if spec.whole => columns.remove(0),
+            DataType::Struct(fields) => {
+                Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, decoded.batch.len())?)
+            }
+            _ => return Err(Error::internal("a decoded column that is no struct")),
+        };
+        let mut kept = batch;
+        if decoded.batch.len() < kept.len() {
+            // The place of each row that is not malformed among those that were decoded; NULL values were not.
+            let mut place = vec![None; kept.len()];
+            let origin = decoded.batch.origin.as_ref().map(|o| o.rows.values().to_vec()).unwrap_or_default();
+            origin.iter().enumerate().for_each(|(at, row)| place[*row as usize] = Some(at as u32));
+            let mut keep = vec![true; kept.len()];
+            failed.iter().for_each(|f| keep[f.row as usize] = false);
+            let wanted: UInt32Array = place.into_iter().zip(&keep).filter(|(_, k)| **k).map(|(p, _)| p).collect();
+            made = take(&made, &wanted, None)?;
+            kept = kept.filter(&keep.into())?;
+        }
+        let mut columns = kept.rows.columns().to_vec();
+        match columns.get_mut(spec.into) {
+            Some(old) => *old = made,
+            None => columns.push(made),
+        }
+        Ok(kept.with_rows(RecordBatch::try_new(spec.schema.clone(), columns)?))
+    }
+
     /// Stops when too many of the last 1,000 messages are malformed: then the schema is wrong, not the messages.
     fn watch_malformed(
         &mut self,
@@ -155,6 +202,18 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The values of a column of text or bytes, as messages.
+fn messages_of(column: &ArrayRef) -> Result<Messages> {
+    let mut out = Messages::new(vec![].into());
+    let mut push = |value: Option<&[u8]>| out.push(Message { value, ..Message::default() }, usize::MAX);
+    match (column.as_string_opt::<i32>(), column.as_binary_opt::<i32>()) {
+        (Some(texts), _) => texts.iter().for_each(|t| push(t.map(str::as_bytes))),
+        (_, Some(bytes)) => bytes.iter().for_each(push),
+        _ => return Err(Error::internal("a column that is neither text nor bytes")),
+    }
+    Ok(out)
 }
 
 /// An error's text without the byte position or size, so that equal errors are counted together.

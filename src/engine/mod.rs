@@ -150,6 +150,7 @@ impl Engine {
             decoders.push(match &node.step {
                 Step::Kafka(s) => Some(Decoder::new(s.schema.as_ref(), &s.decode)?),
                 Step::Messages(s) => Some(Decoder::new(s.schema.as_ref(), &s.decode)?),
+                Step::Decode(d) => Some(Decoder::new(d.declared.as_ref(), &d.options)?),
                 _ => None,
             });
         }
@@ -264,6 +265,15 @@ impl Engine {
                 }
                 return Ok(());
             }
+            Step::Explode(e) => {
+                let out = e.clone().apply(&batch)?;
+                for (part, failed) in &out.failed {
+                    self.failed_rows(node, part, failed)?;
+                }
+                to.extend(out.batches);
+                return Ok(());
+            }
+            Step::Decode(_) => self.decode_column(node, batch)?,
             Step::Filter(f) => {
                 let out = f.clone().apply(&batch)?;
                 self.counts.filtered += (batch.len() - out.batch.len() - out.failed.len()) as u64;
@@ -316,7 +326,7 @@ impl Engine {
         let limit = t.future_limit(now).0;
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         match &batch.origin {
-            Some(Origin { messages, rows }) => {
+            Some(Origin { messages, rows, .. }) => {
                 let mut highest = vec![i64::MIN; messages.partitions.len()];
                 for (i, message) in rows.values().iter().enumerate() {
                     let time = times.value(i);

@@ -5,13 +5,13 @@ use crate::flow::identity;
 use crate::flow::mode::check_mode;
 use crate::flow::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
 use crate::flow::static_join::StaticJoin;
-use crate::flow::stream::{Op, Stream};
+use crate::flow::stream::{DecodeColumn, Op, Stream};
 use crate::position::Topic;
 use crate::sink::OutputMode;
 use crate::state::Stateful;
 use crate::time::Watermark;
 use crate::transform::map::MapBatches;
-use crate::transform::{DeduplicateSpec, Deduplicator, Filter, IntervalJoin, IntervalJoinSpec, Project};
+use crate::transform::{DeduplicateSpec, Deduplicator, Explode, Filter, IntervalJoin, IntervalJoinSpec, Project};
 use crate::window::{self, AggregateSpec, Emit, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -34,6 +34,8 @@ pub enum Step {
     Rows(Arc<RowsSource>),
     Union(Vec<Vec<usize>>),
     Project(Arc<Project>),
+    Explode(Arc<Explode>),
+    Decode(Arc<DecodeColumn>),
     Filter(Arc<Filter>),
     Map(Arc<MapBatches>),
     StaticJoin(Arc<StaticJoin>),
@@ -299,6 +301,8 @@ impl Builder<'_> {
             Op::Named(_) => return Ok(inputs[0]),
             Op::Table(name) => Step::Table(name.clone()),
             Op::Project(p) => Step::Project(p.clone()),
+            Op::Explode(e) => Step::Explode(e.clone()),
+            Op::Decode(d) => Step::Decode(d.clone()),
             Op::Filter(f) => Step::Filter(f.clone()),
             Op::Map(m) => Step::Map(m.clone()),
             Op::StaticJoin(j) => Step::StaticJoin(j.clone()),

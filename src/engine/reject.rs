@@ -6,7 +6,7 @@ use crate::batch::{Batch, FailedRow, LateRow};
 use crate::expect::Counts;
 use crate::flow::source::OnMalformed;
 use crate::sink::Refused;
-use crate::sink::quarantine::{Reject, RejectSource, Stage, row_as_json};
+use crate::sink::quarantine::{Reject, RejectSource, Stage, element_as_json, row_as_json};
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::AsArray;
@@ -32,19 +32,34 @@ impl Engine {
 
     pub(super) fn source_of(batch: &Batch, row: u32) -> RejectSource {
         match &batch.origin {
-            Some(o) => RejectSource::Message(o.messages.clone(), o.message(row as usize) as u32),
+            Some(o) if o.elements.is_empty() => {
+                RejectSource::Message(o.messages.clone(), o.message(row as usize) as u32)
+            }
+            Some(o) => {
+                let json = element_as_json(&batch.rows, row as usize, o.element(row as usize));
+                RejectSource::Element(o.messages.clone(), o.message(row as usize) as u32, json)
+            }
             None => RejectSource::Row(row_as_json(&batch.rows, row as usize)),
         }
     }
 
     pub(super) fn place(batch: &Batch, row: u32) -> String {
         match &batch.origin {
-            Some(o) => o.messages.place(o.message(row as usize)),
+            Some(o) if o.elements.is_empty() => o.messages.place(o.message(row as usize)),
+            Some(o) => {
+                let name = |place: Option<u32>| place.map_or("none".into(), |p| p.to_string());
+                let element: Vec<String> = o.element(row as usize).map(name).collect();
+                format!("{} element {}", o.messages.place(o.message(row as usize)), element.join("."))
+            }
             None => format!("row {row}"),
         }
     }
 
     pub(super) fn failed_rows(&mut self, node: usize, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
+        self.failed_at(node, Stage::Transform, batch, failed)
+    }
+
+    pub(super) fn failed_at(&mut self, node: usize, stage: Stage, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
         let said = failed.first().map_or("", |f| f.error.as_str());
         self.watch_failed(node, batch.len(), failed.len(), said)?;
         let Some(first) = failed.first() else { return Ok(()) };
@@ -60,7 +75,7 @@ impl Engine {
             OnMalformed::Quarantine => {
                 for f in failed {
                     let from = Self::source_of(batch, f.row);
-                    self.reject(node, Stage::Transform, vec![], f.error.as_str().into(), from);
+                    self.reject(node, stage, vec![], f.error.as_str().into(), from);
                 }
                 Ok(())
             }

@@ -132,6 +132,9 @@ fn bind_aggregates(
         }
         let mut outer = vec![];
         for item in parsed {
+            if !item.columns.is_empty() {
+                return Err(place(Error::schema("an aggregate has one name: AS name")));
+            }
             let mut take = |function: &Function| take_aggregate(function, schema, aggregates);
             let mut binder = Binder { schema, aggregates: Some(&mut take) };
             let typed = binder.expr(&item.ast).map_err(place)?;

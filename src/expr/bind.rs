@@ -7,12 +7,14 @@ use super::coerce::{canonical, is_interval};
 use super::compare;
 use super::ddl::type_to_ddl;
 use super::functions;
+use super::generate::{self, Selected, Selection};
+use super::json_path;
 use super::literal;
 use super::lookup;
 use super::node::Typed;
 use super::once::once;
 use super::parse::{self, Ast, Function, Item};
-use super::{Bound, Dialect, cast, datafusion_dialect, nested};
+use super::{Bound, Dialect, cast, datafusion_dialect, nested, variant};
 use crate::stack::with_room;
 use crate::{Error, Kind, Result};
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
@@ -52,38 +54,101 @@ pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Resul
     }
 }
 
-/// Binds a select list. A text may hold several items, separated by commas, and `*`.
+/// Binds a select list without generators. A text may hold several items, separated by commas, and `*`.
 pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
-    let mut out = vec![];
+    let selection = bind_selection(items, schema, dialect)?;
+    let column = |item| match (item, &selection.generator) {
+        (Selected::Column(bound), _) => Ok(bound),
+        (Selected::Generated(_), Some(g)) => Err(generate::misplaced(g.sql.split('(').next().unwrap_or_default())),
+        (Selected::Generated(_), None) => Err(Error::internal("a column of no generator")),
+    };
+    selection.items.into_iter().map(column).collect()
+}
+
+/// Binds a select list, which may have one generator. A text may hold several items, separated by commas, and `*`.
+pub fn bind_selection(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Selection> {
+    let mut out = Selection { items: vec![], generator: None };
     for text in items {
         let bound = with_room(|| match dialect {
-            Dialect::DataFusion => datafusion_dialect::bind_all(text, schema),
-            Dialect::Databricks => bind_items(text, schema),
+            Dialect::DataFusion => {
+                let bound = datafusion_dialect::bind_all(text, schema)?;
+                out.items.extend(bound.into_iter().map(Selected::Column));
+                Ok(())
+            }
+            Dialect::Databricks => bind_items(text, schema, &mut out),
         });
-        out.extend(bound.map_err(|e| hint(e, text, schema))?);
+        bound.map_err(|e| hint(e, text, schema))?;
     }
     let mut seen = HashSet::new();
-    for bound in &out {
-        if !seen.insert(bound.name.to_lowercase()) {
+    for name in out.items.iter().map(|item| out.name(item)) {
+        if !seen.insert(name.to_lowercase()) {
             return Err(Error::schema(format!(
-                "two columns would be named '{}' (upper and lower case are the same). Give one of them an alias with AS.",
-                bound.name
+                "two columns would be named '{name}' (upper and lower case are the same). Give one of them an alias with AS.",
             )));
         }
     }
     Ok(out)
 }
 
-fn bind_items(text: &str, schema: &SchemaRef) -> Result<Vec<Bound>> {
-    let mut out = vec![];
+fn bind_items(text: &str, schema: &SchemaRef, out: &mut Selection) -> Result<()> {
     for item in parse::items(text)? {
-        if item.ast == Ast::Star && item.alias.is_none() {
-            out.extend(star(schema)?);
-        } else {
-            out.push(bind_item(item, schema).map_err(|e| place(e, text))?);
+        if item.alias.is_none()
+            && let Some(all) = several(&item.ast, schema).map_err(|e| place(e, text))?
+        {
+            out.items.extend(without(all, &item.except)?.into_iter().map(Selected::Column));
+            continue;
+        }
+        match &item.ast {
+            Ast::Function(function) if generate::is_generator(&function.name) => {
+                let names: Vec<String> = item.columns.iter().chain(&item.alias).cloned().collect();
+                let made = generate::bind(function, &names, schema).map_err(|e| place(e, text))?;
+                if let Some(other) = &out.generator {
+                    return Err(generate::twice(&other.sql, &made.sql));
+                }
+                out.items.extend((0..made.fields.len()).map(Selected::Generated));
+                out.generator = Some(made);
+            }
+            _ => out.items.push(Selected::Column(bind_item(item, schema).map_err(|e| place(e, text))?)),
         }
     }
-    Ok(out)
+    Ok(())
+}
+
+/// The columns of `*`, and of `struct.*`.
+fn several(ast: &Ast, schema: &SchemaRef) -> Result<Option<Vec<Bound>>> {
+    let operand = match ast {
+        Ast::Star => return star(schema).map(Some),
+        Ast::Fields(operand) => operand,
+        _ => return Ok(None),
+    };
+    let whole = Binder::new(schema).expr(operand)?;
+    let DataType::Struct(fields) = whole.data_type.clone() else {
+        return Err(Error::schema(format!(
+            "{}.*: {} is {}, not a STRUCT. Of an ARRAY, explode or inline makes rows.",
+            whole.sql,
+            whole.sql,
+            type_to_ddl(&whole.data_type)
+        )));
+    };
+    let one =
+        |f: &std::sync::Arc<arrow::datatypes::Field>| finish(f.name().clone(), nested::field(whole.clone(), f.name())?);
+    fields.iter().map(one).collect::<Result<_>>().map(Some)
+}
+
+/// Columns but for some of them.
+fn without(mut all: Vec<Bound>, except: &[String]) -> Result<Vec<Bound>> {
+    for name in except {
+        let lower = name.to_lowercase();
+        let Some(at) = all.iter().position(|b| b.name.to_lowercase() == lower) else {
+            let names: Vec<&str> = all.iter().map(|b| b.name.as_str()).collect();
+            return Err(Error::schema(format!(
+                "EXCEPT: there is no column '{name}'.{}",
+                crate::error::did_you_mean(name, names)
+            )));
+        };
+        all.remove(at);
+    }
+    Ok(all)
 }
 
 /// Adds a hint to an error, where a column that must be in backticks seems to be meant.
@@ -111,6 +176,11 @@ fn place(e: Error, text: &str) -> Error {
 }
 
 fn bind_item(item: Item, schema: &SchemaRef) -> Result<Bound> {
+    if let [first, ..] = &item.columns[..] {
+        return Err(Error::schema(format!(
+            "only a generator such as explode has several columns: AS ({first}, …) does not go with one value"
+        )));
+    }
     let typed = Binder::new(schema).expr(&item.ast)?;
     let name = item.alias.unwrap_or_else(|| output_name(&item.ast, &typed));
     finish(name, typed)
@@ -122,11 +192,13 @@ pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
         Ast::Column(path) if path.len() > 1 && typed.expr.downcast_ref::<Column>().is_none() => {
             path.last().cloned().unwrap_or_default()
         }
-        Ast::Field(_, name) => name.clone(),
+        // As in Databricks, a path has the name of its last field.
+        Ast::Path(_, path) => json_path::last_name(path).map_or_else(|| typed.sql.clone(), str::to_string),
         // A cast of a column has the name of the column.
-        Ast::Cast { operand, .. } => match cast_of(operand) {
-            Some(path) => path.last().cloned().unwrap_or_default(),
-            None => typed.sql.clone(),
+        Ast::Cast { operand, .. } => match (cast_of(operand), &**operand) {
+            (Some(path), _) => path.last().cloned().unwrap_or_default(),
+            (None, Ast::Path(_, path)) => json_path::last_name(path).map_or_else(|| typed.sql.clone(), str::to_string),
+            (None, _) => typed.sql.clone(),
         },
         _ => typed.sql.clone(),
     }
@@ -143,6 +215,9 @@ fn cast_of(ast: &Ast) -> Option<&Vec<String>> {
 pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     if is_interval(&typed.data_type) {
         return Err(Error::schema(format!("{} is an INTERVAL, which no column can hold", typed.sql)));
+    }
+    if variant::is(&typed.data_type) {
+        return Err(variant::no_column(&typed.sql));
     }
     Ok(Bound::new(name, typed.sql, typed.data_type, typed.nullable, typed.expr))
 }
@@ -176,6 +251,7 @@ impl<'a> Binder<'a> {
         match ast {
             Ast::Column(path) => self.column(path),
             Ast::Star => Err(Error::schema("'*' stands alone or in count(*)")),
+            Ast::Fields(_) => Err(Error::schema("'.*' stands alone in select(…), as in \"after.*\"")),
             Ast::Null => Ok(Typed::literal(ScalarValue::Null, "NULL")),
             Ast::Bool(value) => Ok(Typed::literal((*value).into(), value.to_string())),
             Ast::Text(text) => Ok(Typed::literal(text.as_str().into(), text.clone())),
@@ -218,6 +294,12 @@ impl<'a> Binder<'a> {
             }
             Ast::Case { operand, branches, otherwise } => self.case(operand.as_deref(), branches, otherwise.as_deref()),
             Ast::Cast { operand, to, r#try } => cast::explicit(self.expr(operand)?, to, *r#try),
+            Ast::Path(operand, path) => {
+                let operand = self.expr(operand)?;
+                let shown: String = path.iter().map(json_path::shown).collect();
+                let sql = format!("{}:{}", operand.sql, shown.trim_start_matches('.'));
+                variant::at(operand, path.clone(), sql)
+            }
             Ast::Field(operand, name) => nested::field(self.expr(operand)?, name),
             Ast::Subscript(operand, index) => {
                 let (operand, index) = (self.expr(operand)?, self.expr(index)?);
@@ -326,9 +408,29 @@ impl<'a> Binder<'a> {
         if let Some(clause) = function.aggregate_clause() {
             return Err(Error::schema(format!("{}: {clause} goes with aggregate functions only", function.name)));
         }
+        if functions::takes_options(&function.name)
+            && let Some((Ast::Function(map), args)) = function.args.split_last()
+            && map.name == "map"
+        {
+            let options = options(map)?;
+            return functions::call_with_options(&function.name, self.exprs(args)?, options);
+        }
         let args = self.exprs(&function.args)?;
         functions::call(&function.name, args)
     }
+}
+
+/// The options of a call: `map('name', 'value', …)`.
+fn options(map: &Function) -> Result<Vec<(String, String)>> {
+    let text = |ast: &Ast| match ast {
+        Ast::Text(text) => Ok(text.clone()),
+        Ast::Bool(value) => Ok(value.to_string()),
+        _ => Err(Error::schema("options are constants: map('name', 'value', …)")),
+    };
+    if map.args.len() % 2 == 1 {
+        return Err(Error::schema("options are pairs: map('name', 'value', …)"));
+    }
+    map.args.chunks(2).map(|pair| Ok((text(&pair[0])?, text(&pair[1])?))).collect()
 }
 
 /// An operator on numbers, on their bits, or on times.

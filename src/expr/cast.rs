@@ -6,6 +6,7 @@ use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, binaries, bools, nums_as, strings};
 use super::node::Typed;
 use super::text;
+use super::variant;
 use crate::calendar::{DAY, SECOND, cast_date, cast_timestamp, date_text, timestamp_text};
 use crate::time::timestamp_type;
 use crate::{Error, Result};
@@ -19,6 +20,14 @@ use std::sync::Arc;
 /// `CAST(x AS t)` and `TRY_CAST(x AS t)` as the user writes them.
 pub(super) fn explicit(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     let sql = format!("{}({} AS {})", if r#try { "TRY_CAST" } else { "CAST" }, arg.sql, type_to_ddl(to));
+    if variant::is(&arg.data_type) {
+        let Some(kernel) = variant::cast_kernel(to, r#try) else {
+            return Err(Error::schema(format!("{sql}: a cast from VARIANT to {} is not supported", type_to_ddl(to))));
+        };
+        // A JSON null is NULL. As in Spark, a cast to an ARRAY, MAP or STRUCT has no name of its own.
+        let name = if to.is_nested() { arg.sql.clone() } else { sql.clone() };
+        return Ok(Typed::call(vec![arg], to.clone(), true, sql, kernel).named(name));
+    }
     // Also of a literal to its own type: Spark narrows the type of a literal, but not that of a cast.
     Ok(Typed { literal: false, ..convert(arg, to, r#try)?.named(sql) })
 }
@@ -134,6 +143,41 @@ fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         (T::Float32 | T::Float64 | T::Decimal128(..), _) if is_number(to) => from_fraction(from, to, r#try),
         (T::Boolean, T::Decimal128(..)) => via(from, &T::Int32, to, r#try),
         _ => by_arrow(from, to, r#try),
+    }
+}
+
+/// A cast of texts.
+pub(super) fn text_kernel(to: &DataType, r#try: bool) -> Option<Kernel> {
+    if *to == DataType::Utf8 {
+        return Some(Arc::new(|a: &Args| a.full(0)));
+    }
+    from_text(to, r#try)
+}
+
+/// A cast of texts that are numbers, where it differs from that of other texts: a fraction is cut, and a number is true unless it is 0.
+pub(super) fn number_kernel(to: &DataType, r#try: bool) -> Option<Kernel> {
+    fn whole<T: ArrowPrimitiveType>(to: &DataType, r#try: bool) -> Option<Kernel>
+    where
+        T::Native: TryFrom<i64>,
+    {
+        parsed::<T>(to, r#try, |t| {
+            let value = match t.split_once('.').map_or(t, |(whole, _)| whole).parse::<i64>() {
+                Ok(v) if !t.contains(['e', 'E']) => v,
+                _ => ranged(text::parse_double(t)?, i64::MIN as f64, i64::MAX as f64)? as i64,
+            };
+            value.try_into().ok()
+        })
+    }
+    match to {
+        DataType::Int8 => whole::<Int8Type>(to, r#try),
+        DataType::Int16 => whole::<Int16Type>(to, r#try),
+        DataType::Int32 => whole::<Int32Type>(to, r#try),
+        DataType::Int64 => whole::<Int64Type>(to, r#try),
+        DataType::Boolean => Some(Arc::new(|a: &Args| {
+            let s = a.str(0)?;
+            bools(a.rows, |row| Ok(s.get(row).and_then(text::parse_double).map(|v| v != 0.0)))
+        })),
+        _ => None,
     }
 }
 

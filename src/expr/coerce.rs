@@ -1,8 +1,9 @@
 //! The common type of two types, as in Spark's ANSI mode (`AnsiTypeCoercion`).
 
-use super::cast::implicit;
+use super::cast::{self, implicit};
 use super::ddl::{list_of, map_of, type_to_ddl};
 use super::node::Typed;
+use super::variant;
 use crate::time::timestamp_type;
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -197,9 +198,13 @@ impl Param {
     /// The implicit cast of an argument, as in Spark.
     pub fn take(self, function: &str, position: usize, arg: Typed) -> Result<Typed> {
         use DataType as T;
-        let atomic = !arg.data_type.is_nested() && !is_interval(&arg.data_type);
+        let atomic = !arg.data_type.is_nested() && !is_interval(&arg.data_type) && !variant::is(&arg.data_type);
         let text = arg.data_type == T::Utf8;
         let null = arg.data_type == T::Null;
+        if self == Self::Text && variant::is(&arg.data_type) {
+            let sql = arg.sql.clone();
+            return Ok(cast::explicit(arg, &T::Utf8, false)?.named(sql));
+        }
         let to = match self {
             Self::Any => return Ok(arg),
             Self::Text if atomic => Some(T::Utf8),
@@ -227,7 +232,7 @@ impl Param {
                 position + 1,
                 arg.sql,
                 self.describe(),
-                type_to_ddl(&arg.data_type)
+                if variant::is(&arg.data_type) { "VARIANT".into() } else { type_to_ddl(&arg.data_type) }
             ))),
         }
     }

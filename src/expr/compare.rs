@@ -22,7 +22,8 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     let shown = op;
     let sql = format!("({} {shown} {})", left.sql, right.sql).replace("(<>)", "<>");
     let sql = if op == "<>" { format!("(NOT ({} = {}))", left.sql, right.sql) } else { sql };
-    let to = common(&left.data_type, &right.data_type).ok_or_else(|| {
+    let comparable = |to: &DataType| !super::variant::is(to);
+    let to = common(&left.data_type, &right.data_type).filter(comparable).ok_or_else(|| {
         Error::schema(format!(
             "({} {op} {}): {} and {} cannot be compared. Use CAST.",
             left.sql,

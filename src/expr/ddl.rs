@@ -196,7 +196,13 @@ fn one_type(parser: &mut Parser<'_>) -> Result<DataType> {
             let fields = struct_fields(parser)?;
             DataType::Struct(fields)
         }
-        "INTERVAL" | "VARIANT" | "VOID" | "NULL" | "OBJECT" => {
+        "VARIANT" => {
+            return Err(Error::schema(
+                "type VARIANT is no type of a column: tables stay readable by Spark 3.5. Use STRING, which keeps the JSON text, and \
+                 parse_json(…) or a path (text:a.b) in expressions.",
+            ));
+        }
+        "INTERVAL" | "VOID" | "NULL" | "OBJECT" => {
             return Err(Error::schema(format!("type {upper} is not supported")));
         }
         _ => {

@@ -5,6 +5,7 @@ use arrow::array::{
     Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray,
     BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringArray, StringBuilder,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -131,6 +132,25 @@ pub(super) fn strings<S: AsRef<str>>(rows: usize, mut f: impl FnMut(usize) -> Re
         }
     }
     Ok(Arc::new(out.finish()))
+}
+
+/// Texts that are written one after the other into the memory of the column. False: NULL; what was written is taken back.
+pub(super) fn written(rows: usize, mut f: impl FnMut(usize, &mut Vec<u8>) -> Result<bool>) -> Result<ArrayRef> {
+    let mut text: Vec<u8> = Vec::with_capacity(rows * 8);
+    let (mut offsets, mut valid) = (Vec::with_capacity(rows + 1), Vec::with_capacity(rows));
+    offsets.push(0);
+    for row in 0..rows {
+        let before = text.len();
+        let some = f(row, &mut text)?;
+        if !some {
+            text.truncate(before);
+        }
+        room(0, text.len())?;
+        offsets.push(text.len() as i32);
+        valid.push(some);
+    }
+    let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
+    Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(offsets.into()), text.into(), nulls)?))
 }
 
 pub(super) fn binaries<S: AsRef<[u8]>>(rows: usize, mut f: impl FnMut(usize) -> Result<Option<S>>) -> Result<ArrayRef> {

@@ -2,14 +2,14 @@
 
 use super::cast::implicit;
 use super::coerce::{canonical, is_int};
-use super::ddl::type_to_ddl;
+use super::ddl::{list_of, type_to_ddl};
 use super::evaluate::row_error;
 use super::float_order::normalize;
 use super::kernel::{Args, Kernel};
 use super::node::Typed;
 use crate::error::did_you_mean;
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, UInt32Builder, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array, UInt32Builder, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int32Type};
@@ -44,6 +44,29 @@ pub(super) fn field(operand: Typed, name: &str) -> Result<Typed> {
                 Ok(make_array(child.to_data().into_builder().nulls(nulls).build()?))
             });
             Ok(Typed::call(vec![operand], data_type, nullable, sql, kernel))
+        }
+        // The field of each element.
+        DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => {
+            let element = Typed::null(item.data_type()).named(operand.sql.clone());
+            let of = field(element, name)?;
+            let DataType::Struct(fields) = item.data_type() else { return Ok(of) };
+            let lower = name.to_lowercase();
+            let exact = fields.iter().position(|f| f.name() == name);
+            let k = exact.or_else(|| fields.iter().position(|f| f.name().to_lowercase() == lower)).unwrap_or_default();
+            let to = list_of(of.data_type.clone());
+            let made = to.clone();
+            let kernel: Kernel = Arc::new(move |a| {
+                let array = a.full(0)?;
+                let list = array.as_list::<i32>();
+                let elements = list.values().as_struct();
+                let child = elements.column(k);
+                let nulls = NullBuffer::union(elements.nulls(), child.nulls());
+                let child = make_array(child.to_data().into_builder().nulls(nulls).build()?);
+                let DataType::List(item) = &made else { return Ok(array.clone()) };
+                Ok(Arc::new(ListArray::try_new(item.clone(), list.offsets().clone(), child, list.nulls().cloned())?))
+            });
+            let nullable = operand.nullable;
+            Ok(Typed::call(vec![operand], to, nullable, sql, kernel))
         }
         DataType::Map(..) => {
             let key = Typed::literal(name.into(), name);

@@ -100,6 +100,9 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
     check_clauses(function)?;
     let mut args =
         if star { vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")] } else { binder.exprs(&function.args)? };
+    if let Some(v) = args.iter().find(|a| super::variant::is(&a.data_type) && name != "count") {
+        return Err(Error::schema(format!("{name}: {} is VARIANT. Use to_json or CAST.", v.sql)));
+    }
     let keys = keys(function, &mut binder)?;
     let mut sql = text(function, &args, &keys);
     let filter = match &function.filter {

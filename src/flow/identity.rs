@@ -4,7 +4,7 @@
 //! A name must be the same in every run of a query, even if the plan around the stream changes. Steps that produce different rows must have
 //! different names. A Python function is identified by its name.
 
-use super::stream::describe::{describe, identity as within_a_process};
+use super::stream::describe::{describe, identity as within_a_process, selected};
 use super::stream::{Op, Stream};
 use crate::expr::{Bound, to_ddl};
 use crate::hash::hex;
@@ -40,6 +40,17 @@ fn step(op: &Op) -> Option<Value> {
         Op::Project(p) => {
             json!({ "columns": p.columns.iter().map(|c| json!([c.name, c.identity()])).collect::<Vec<_>>() })
         }
+        Op::Explode(e) => json!({
+            "columns": selected(&e.items),
+            "rows": e.generator.identity(),
+            "names": e.generator.fields.iter().map(|f| f.name()).collect::<Vec<_>>(),
+        }),
+        Op::Decode(d) => json!({
+            "decode": d.value.name,
+            "into": d.into_name(),
+            "schema": d.declared.as_ref().map(|s| to_ddl(s)),
+            "options": d.options.identity(),
+        }),
         Op::Filter(f) => json!({ "where": f.condition.identity() }),
         Op::Expect(r) => {
             json!({ "expect": &*r.name, "condition": r.condition.identity(), "action": r.action.name() })

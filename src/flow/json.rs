@@ -315,6 +315,10 @@ fn read_step(step: &Value, done: &[Stream], parts: &dyn Parts) -> Result<Stream>
         Said::WithColumns { items, dialect } => input(0)?.with_columns(items, *dialect),
         Said::Rename { names } => input(0)?.rename(names),
         Said::Drop { names } => input(0)?.drop(names),
+        Said::Decode { column, values, format, into } => {
+            let schema = values.as_deref().map(|t| parse_ddl(t).map(Arc::new)).transpose()?;
+            input(0)?.decode(column, schema, format.clone(), into.as_deref())
+        }
         Said::Where { condition, dialect } => input(0)?.filter(condition, *dialect),
         Said::Expect { name, condition, action, dialect } => input(0)?.expect(name, condition, *action, *dialect),
         Said::Watermark { spec } => input(0)?.with_watermark(spec.clone()),

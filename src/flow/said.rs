@@ -1,6 +1,7 @@
 //! Each step in the user's words: the text of expressions, the names, the options. The bound form of a step is kept beside it. A different
 //! engine can be given the same flow from these words.
 
+use crate::decode::Format;
 use crate::expect::Action;
 use crate::expr::{AggregateItem, Dialect, type_to_ddl};
 use crate::transform::JoinKind;
@@ -28,6 +29,13 @@ pub enum Said {
     },
     Drop {
         names: Vec<String>,
+    },
+    /// The schema of the values is DDL.
+    Decode {
+        column: String,
+        values: Option<String>,
+        format: Format,
+        into: Option<String>,
     },
     Where {
         condition: String,

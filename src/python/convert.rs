@@ -4,12 +4,29 @@ use crate::expr::{Dialect, parse_ddl, parse_type};
 use crate::flow::source::Offsets;
 use crate::time::EventTime;
 use crate::{Error, Result};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyList, PyString, PyTuple, PyTzInfoAccess};
 use pyo3_arrow::PySchema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Reads the schema of messages. True: it is one type, an ARRAY or a MAP, for the document as a whole; its one column is `value`.
+pub fn document(value: Option<&Bound<'_, PyAny>>) -> PyResult<(Option<SchemaRef>, bool)> {
+    let Some(value) = value.filter(|v| !v.is_none()) else { return Ok((None, false)) };
+    if let Ok(text) = value.extract::<String>()
+        && let Ok(of) = parse_type(&text)
+    {
+        match of {
+            DataType::List(_) | DataType::Map(..) => {
+                return Ok((Some(Arc::new(Schema::new(vec![Field::new("value", of, true)]))), true));
+            }
+            DataType::Struct(fields) => return Ok((Some(Arc::new(Schema::new(fields))), false)),
+            _ => {}
+        }
+    }
+    Ok((Some(schema(value)?), false))
+}
 
 /// Reads a schema: a DDL string, an Arrow schema, or {name: type}.
 pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {

@@ -52,8 +52,9 @@ fn unit(text: &str) -> Result<TimestampUnit> {
     }
 }
 
-fn decode_options(
+pub fn decode_options(
     format: Option<&str>,
+    whole: bool,
     timezone: Option<String>,
     timestamp_unit: Option<&Bound<'_, PyAny>>,
     on_tombstone: Option<&str>,
@@ -74,7 +75,7 @@ fn decode_options(
             );
         }
     };
-    let mut given = Given { timezone, ..Given::default() };
+    let mut given = Given { timezone, whole, ..Given::default() };
     match timestamp_unit.map(|v| (v, v.extract::<String>())) {
         None => {}
         Some((_, Ok(text))) => given.timestamp_unit = Some(unit(&text)?),
@@ -252,12 +253,14 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         return Err(Error::config("max_malformed must be a share between 0 and 1").into());
     }
     let format = asked.format.or_else(|| (asked.schema.is_none() && asked.options.is_some()).then(|| "raw".into()));
+    let (schema, whole) = convert::document(asked.schema)?;
     let source = KafkaSource {
         connection: connection.clone(),
         topics: topics.iter().map(Topic::new).collect(),
-        schema: asked.schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?,
+        schema,
         decode: decode_options(
             format.as_deref(),
+            whole,
             asked.timezone,
             asked.timestamp_unit,
             asked.on_tombstone,
@@ -300,8 +303,9 @@ fn from_messages(
     include_metadata: bool,
     max_message_bytes: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyStream> {
-    let schema = schema.map(convert::schema).transpose()?;
-    let decode = decode_options(format, timezone, timestamp_unit, on_tombstone, include_metadata, max_message_bytes)?;
+    let (schema, whole) = convert::document(schema)?;
+    let decode =
+        decode_options(format, whole, timezone, timestamp_unit, on_tombstone, include_metadata, max_message_bytes)?;
     crate::decode::Decoder::new(schema.as_ref(), &decode)?;
     let mut all = Messages::new(vec![TopicPartition::new("messages at hand", 0)].into());
     for (i, item) in messages.try_iter()?.enumerate() {

@@ -49,9 +49,7 @@ impl PyStream {
         }
         Ok(Self(at))
     }
-}
 
-impl PyStream {
     /// `with_columns("x", "bpm * 2")` has the form of Spark's withColumn. The error then says what to write.
     fn as_name_and_expression(&self, columns: &Bound<'_, PyTuple>, e: Error) -> Error {
         let Ok((name, expression)) = columns.extract::<(String, String)>() else { return e };
@@ -199,13 +197,26 @@ impl PyStream {
         let schema = schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?;
         Ok(Self(self.0.map_batches(std::sync::Arc::new(function), schema)?))
     }
+    #[pyo3(signature = (column, *, schema, format="json", into=None, timezone=None, timestamp_unit=None))]
+    fn decode(
+        &self,
+        column: &str,
+        schema: &Bound<'_, PyAny>,
+        format: &str,
+        into: Option<&str>,
+        timezone: Option<String>,
+        timestamp_unit: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let (schema, whole) = convert::document(Some(schema))?;
+        let options = super::source::decode_options(Some(format), whole, timezone, timestamp_unit, None, false, None)?;
+        Ok(Self(self.0.decode(column, schema, options.format, into)?))
+    }
     fn union(&self, other: &Self) -> PyResult<Self> {
         Ok(Self(self.0.union(&other.0)?))
     }
     fn named(&self, name: &str) -> PyResult<Self> {
         Ok(Self(self.0.named(name)?))
     }
-
     #[pyo3(signature = (name, condition, dialect=None))]
     fn expect(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_one(name, condition, Action::Keep, dialect)

@@ -49,6 +49,8 @@ pub enum RejectSource {
     Message(Arc<Messages>, u32),
     /// The message, without the parts that are larger than this.
     TooLarge(Arc<Messages>, u32, usize),
+    /// One of several rows that were made of a message: the message, and the row as JSON with its place in the message.
+    Element(Arc<Messages>, u32, String),
     /// The row as JSON, if there is no single message.
     Row(String),
 }
@@ -56,7 +58,9 @@ pub enum RejectSource {
 impl Reject {
     fn message(&self) -> Option<(&Messages, usize)> {
         match &self.from {
-            RejectSource::Message(m, i) | RejectSource::TooLarge(m, i, _) => Some((m, *i as usize)),
+            RejectSource::Message(m, i) | RejectSource::TooLarge(m, i, _) | RejectSource::Element(m, i, _) => {
+                Some((m, *i as usize))
+            }
             RejectSource::Row(_) => None,
         }
     }
@@ -137,7 +141,7 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
             rejects
                 .iter()
                 .map(|r| match &r.from {
-                    RejectSource::Row(json) => Some(json.as_str()),
+                    RejectSource::Row(json) | RejectSource::Element(_, _, json) => Some(json.as_str()),
                     RejectSource::Message(..) | RejectSource::TooLarge(..) => None,
                 })
                 .collect::<StringArray>(),
@@ -155,4 +159,17 @@ pub fn row_as_json(batch: &RecordBatch, row: usize) -> String {
         return String::new();
     }
     String::from_utf8_lossy(&out).trim_end().to_string()
+}
+
+/// The name of the place of a row in its message.
+const ELEMENT: &str = "_element";
+
+/// As `row_as_json`, with the place of the row in its message: `"_element":[3]`, or `[3,0]` where rows were made twice. `null` is a row that
+/// was made of no element.
+pub fn element_as_json(batch: &RecordBatch, row: usize, element: impl Iterator<Item = Option<u32>>) -> String {
+    let row = row_as_json(batch, row);
+    let fields = row.strip_suffix('}').unwrap_or("{");
+    let places: Vec<String> = element.map(|place| place.map_or("null".into(), |p| p.to_string())).collect();
+    let comma = if fields == "{" { "" } else { "," };
+    format!("{fields}{comma}\"{ELEMENT}\":[{}]}}", places.join(","))
 }

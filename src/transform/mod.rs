@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (here)          one by one: `select`, `with_columns`, `rename`, `drop`, `where`, `union`
+//! explode         several rows of one, with the places of these rows in it
 //! map             batches through a function of the user
 //! static_join     each row with the rows of a table in memory
 //! deduplicate     rows that repeat no earlier row     \  they remember rows between epochs: state::Stateful
@@ -12,6 +13,7 @@
 
 mod admit;
 pub mod deduplicate;
+mod explode;
 pub mod interval_join;
 pub mod join;
 mod keys;
@@ -23,6 +25,7 @@ pub mod static_join;
 mod test;
 
 pub use deduplicate::{DeduplicateSpec, Deduplicator};
+pub use explode::{Explode, Exploded};
 pub use interval_join::{IntervalJoin, IntervalJoinSpec};
 pub use join::{JoinKind, bind_on, join_schema};
 pub use static_join::{StaticJoinSpec, StaticTable};

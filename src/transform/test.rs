@@ -131,8 +131,8 @@ pub fn batch(rng: &mut Rng, rows: &[Row], schema: &SchemaRef) -> Batch {
         }
         origins.push(messages.len() as u32 - 1);
     }
-    let origin = (!rows.is_empty() && origins.len() == rows.len())
-        .then(|| Origin { messages: Arc::new(messages), rows: origins.into() });
+    let origin =
+        (!rows.is_empty() && origins.len() == rows.len()).then(|| Origin::new(Arc::new(messages), origins.into()));
     Batch::new(record_batch(rows, schema), origin)
 }
 

@@ -4,7 +4,7 @@ use crate::support::{kafka, name, new_topic};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use bayou::batch::Messages;
-use bayou::decode::DecodeOptions;
+use bayou::decode::{DecodeOptions, Format, Given};
 use bayou::expect::Action;
 use bayou::expr::{AggregateItem, Dialect, GroupFunction, parse_ddl};
 use bayou::flow::json::Parts;
@@ -88,7 +88,10 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         connection: connection.clone(),
         topics: vec![Topic::new(topic)],
         schema: Some(Arc::new(
-            parse_ddl("n BIGINT NOT NULL, `my time` TIMESTAMP, s STRUCT<a: INT, b: ARRAY<STRING>>").unwrap(),
+            parse_ddl(
+                "n BIGINT NOT NULL, `my time` TIMESTAMP, s STRUCT<a: INT, b: ARRAY<STRING>>, mm MAP<STRING, INT>",
+            )
+            .unwrap(),
         )),
         decode: DecodeOptions { include_metadata: true, ..DecodeOptions::default() },
         on_malformed: Some(OnMalformed::Drop),
@@ -113,6 +116,16 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         .with_watermark(watermark_spec("t", "1500 milliseconds", "5 minutes", "2 hours", "advance", "drop").unwrap())
         .unwrap()
         .named("clean")
+        .unwrap();
+    let lines = Format::read("jsonl", Given { timezone: Some("Europe/Berlin".into()), ..Given::default() }).unwrap();
+    let exploded = clean
+        .with_columns(&texts(&["posexplode_outer(s.b) AS (at, b)"]), d)
+        .unwrap()
+        .select(&texts(&["n", "t, explode(mm) AS (k, v)", "b"]), d)
+        .unwrap()
+        .decode("b", Some(Arc::new(parse_ddl("x INT, y ARRAY<INT>").unwrap())), lines, Some("d"))
+        .unwrap()
+        .drop_duplicates(&texts(&["n", "k"]), Duration::from_secs(5))
         .unwrap();
     let distinct = clean.drop_duplicates(&texts(&["n", "m"]), Duration::from_micros(1_500_001)).unwrap();
     let on = |l: &str, r: &str| JoinOptions {
@@ -206,6 +219,7 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         name: "q".into(),
         outputs: vec![
             output("clean", &clean, OutputMode::Append, delta("clean")),
+            output("exploded", &exploded, OutputMode::Append, delta("exploded")),
             output("joined", &joined, OutputMode::Append, delta("joined")),
             output("both", &both, OutputMode::Append, delta("both")),
             output("hourly", &hourly, OutputMode::Append, call()),
@@ -255,6 +269,7 @@ fn a_flow_with_every_step_is_equal_after_json_and_its_state_has_the_same_names()
     let found: BTreeSet<&str> = steps.iter().map(|s| s["step"].as_str().unwrap()).collect();
     let all = [
         "aggregate",
+        "decode",
         "drop",
         "drop_duplicates",
         "expect",

@@ -9,8 +9,8 @@ use std::{
 
 const STAGES: [&str; 6] = ["kafka", "decode", "transform", "expect", "window", "sink"];
 /// The shared modules of the stages. They import each other and nothing else.
-const SHARED: [&str; 10] =
-    ["error", "batch", "position", "time", "calendar", "hash", "expr", "state", "storage", "stack"];
+const SHARED: [&str; 11] =
+    ["error", "batch", "position", "time", "calendar", "hash", "json", "expr", "state", "storage", "stack"];
 /// The modules that each of the others may import besides the shared modules.
 const OTHERS: [(&str, &[&str]); 9] = [
     ("allocator", &[]),

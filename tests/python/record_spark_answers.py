@@ -79,15 +79,46 @@ TABLES = {
             "2024-02-29 12", "2024-03-31 02:30:00 Europe/Berlin", "epoch", "now", "1 2", None,
         ]],
     ),
+    "json": (
+        dict(j="STRING", f="STRING", n="INT"),
+        [
+            ['{"a":1,"b":"x","c":[1,2,3],"d":{"e":{"f":[{"g":1},{"g":2}]}},"n":null}', "a", "0"],
+            ['{ "a" : 1.50 , "b" : "q\\"\\u00e9\\n/", "c" : [ ], "d" : { } }', "b", "1"],
+            ['{"a":-0,"b":1e3,"c":[null,{"x":[1,[2,3]]},"s"],"d":{"e":null},"a":"again"}', "c", "2"],
+            ['[{"a":1},{"a":2,"b":[3]},{"b":null},5,"t",[6,7]]', "d", "3"],
+            ["[]", "", "-1"],
+            ["{}", "a", "0"],
+            ["null", "a", "0"],
+            ["5", "a", "0"],
+            ['"text"', "a", "0"],
+            ["", "a", "0"],
+            ["  ", "a", "0"],
+            ["not json", "a", "0"],
+            ['{"a":1', "a", "0"],
+            ['{"a":1} trailing', "a", "0"],
+            ['{"a":{"b":1}, "b" broken}', "a", "0"],
+            ["{'a':'single','b':1}", "a", "0"],
+            ['{"a":123456789012345678901234567890,"b":12345678901234567890.123456789,"c":true,"d":false}', "c", "0"],
+            ['{"a b":1,"a.b":2,"A":3,"":4,"é":5,"b":[[1,2],[3,[4]]]}', "a b", "0"],
+            ['{"a":[{"b":[1,2]},{"b":[3]},{"c":4}],"b":[{"a":"x"},{"a":"y"}],"c":[[{"d":1}],[{"d":2},{"d":3}]]}', None, None],
+            [None, "a", "0"],
+        ],
+    ),
 }
 NESTED = (
-    "a ARRAY<INT>, t ARRAY<STRING>, m MAP<STRING, INT>, st STRUCT<x: INT, Y: STRING, deep: STRUCT<z: DOUBLE>>, k STRING, i INT",
+    "a ARRAY<INT>, t ARRAY<STRING>, m MAP<STRING, INT>, st STRUCT<x: INT, Y: STRING, deep: STRUCT<z: DOUBLE>>, k STRING, i INT, "
+    "ss ARRAY<STRUCT<x: INT, y: STRING>>, nn ARRAY<ARRAY<INT>>, mm MAP<STRING, ARRAY<STRUCT<v: INT>>>",
     [
-        {"a": [1, 2, 3], "t": ["x", "y"], "m": {"p": 1, "q": 2}, "st": {"x": 1, "Y": "one", "deep": {"z": 1.5}}, "k": "p", "i": 1},
-        {"a": [], "t": [], "m": {}, "st": {"x": None, "Y": None, "deep": None}, "k": "p", "i": 0},
-        {"a": None, "t": None, "m": None, "st": None, "k": None, "i": None},
-        {"a": [5, None], "t": [None, "z"], "m": {"p": None}, "st": {"x": 7, "Y": "seven", "deep": {"z": None}}, "k": "q", "i": -1},
-        {"a": [9], "t": ["only"], "m": {"z": 26}, "st": {"x": 9, "Y": "", "deep": {"z": -2.0}}, "k": "z", "i": 5},
+        {"a": [1, 2, 3], "t": ["x", "y"], "m": {"p": 1, "q": 2}, "st": {"x": 1, "Y": "one", "deep": {"z": 1.5}}, "k": "p", "i": 1,
+         "ss": [{"x": 1, "y": "a"}, {"x": 2, "y": None}], "nn": [[1, 2], [], [3]], "mm": {"p": [{"v": 1}, {"v": 2}], "q": []}},
+        {"a": [], "t": [], "m": {}, "st": {"x": None, "Y": None, "deep": None}, "k": "p", "i": 0,
+         "ss": [], "nn": [], "mm": {}},
+        {"a": None, "t": None, "m": None, "st": None, "k": None, "i": None,
+         "ss": None, "nn": None, "mm": None},
+        {"a": [5, None], "t": [None, "z"], "m": {"p": None}, "st": {"x": 7, "Y": "seven", "deep": {"z": None}}, "k": "q", "i": -1,
+         "ss": [None, {"x": None, "y": "b"}], "nn": [None, [None, 4]], "mm": {"p": None}},
+        {"a": [9], "t": ["only"], "m": {"z": 26}, "st": {"x": 9, "Y": "", "deep": {"z": -2.0}}, "k": "z", "i": 5,
+         "ss": [{"x": 9, "y": "z"}], "nn": [[5]], "mm": {"z": [None]}},
     ],
 )
 
@@ -193,6 +224,32 @@ element_at(a, 1) | element_at(a, -1) | element_at(a, 0) | element_at(a, i) | ele
 array_contains(split('', ''), '') | size(split(k, ',')) | element_at(split('a\\nb', '$'), 1)
 """
 
+JSON = """
+get_json_object(j, '$') | get_json_object(j, '$.a') | get_json_object(j, '$.b') | get_json_object(j, '$.c') | get_json_object(j, '$.d') | get_json_object(j, '$.n') | get_json_object(j, '$.c[0]') | get_json_object(j, '$.c[1]') | get_json_object(j, '$.c[-1]') | get_json_object(j, '$.c[*]') | get_json_object(j, '$.d.e.f[0].g') | get_json_object(j, '$.d.e.f[*].g') | get_json_object(j, '$.d.e.f') | get_json_object(j, '$.d.*') | get_json_object(j, '$.*') | get_json_object(j, '$[0]') | get_json_object(j, '$[1].b[0]') | get_json_object(j, '$[*].a') | get_json_object(j, '$[*]') | get_json_object(j, '$[*].b[*]')
+get_json_object(j, '$[''a'']') | get_json_object(j, '$["a"]') | get_json_object(j, "$['a b']") | get_json_object(j, '$.a b') | get_json_object(j, "$['a.b']") | get_json_object(j, "$['']") | get_json_object(j, "$['a']['b']") | get_json_object(j, '$.A') | get_json_object(j, '$.é') | get_json_object(j, '$.b[0][1]') | get_json_object(j, '$.b[*][0]') | get_json_object(j, '$.b[*][*]') | get_json_object(j, '$.c[*][*].d') | get_json_object(j, '$.c[*].d') | get_json_object(j, '$.c[1][*].d') | get_json_object(j, '$.a[*].b') | get_json_object(j, '$.a[*].b[*]') | get_json_object(j, '$.a[0].b[*]') | get_json_object(j, '$.b[*].a') | get_json_object(j, '$.a[*]')
+get_json_object(j, 'a') | get_json_object(j, '') | get_json_object(j, '$.') | get_json_object(j, '$a') | get_json_object(j, '$.a.') | get_json_object(j, '$..a') | get_json_object(j, '$[a]') | get_json_object(j, '$.c[') | get_json_object(j, ' $.a') | get_json_object(j, '$ .a') | get_json_object(j, '$. a') | get_json_object(j, '$.a ') | get_json_object(j, NULL) | get_json_object(NULL, '$.a') | get_json_object(j, concat('$.', f)) | get_json_object(j, f) | get_json_object('{"a":{"b":[1,"x",null]}}', '$.a.b') | get_json_object('{"a":"\\\\u0041\\\\ud83d\\\\ude00"}', '$.a') | get_json_object(5, '$') | get_json_object('{"a":1.0,"b":1e400,"c":-1E-7,"d":100000000.5}', '$') | get_json_object(j, '$.c[99999999999]') | get_json_object('[1,[2],{"a":[3]}]', '$[2].a') | get_json_object('{"a":"x\\\\ty"}', '$')
+get_json_object('12{}', '$') | get_json_object('12 {}', '$') | get_json_object('-1}', '$') | get_json_object('"x"{}', '$') | get_json_object('1.5,2', '$') | to_json(parse_json('true{}')) | to_json(try_parse_json('12{}')) | to_json(parse_json('{"a":1} x')) | schema_of_json('{"":1,"a":{"":2},"b":[{"":3}]}')
+json_array_length(j) | json_array_length(get_json_object(j, '$.c')) | json_array_length('[1,[2,3],{"a":[4]}]') | json_array_length('[1,') | json_array_length('[1] x') | json_array_length(NULL) | json_array_length('{"a":[1]}') | json_array_length(5) | json_object_keys(j) | json_object_keys(get_json_object(j, '$.d')) | json_object_keys('{"a":1,"b":{"c":2},"a":3}') | json_object_keys('{"a":1') | json_object_keys('{} x') | json_object_keys('[1]') | json_object_keys(NULL) | json_object_keys('{"\\\\u0041":1}')
+schema_of_json('{"a":1}') | schema_of_json('{"b":[1,2.5],"a":{"x":"y","t":true,"n":null}}') | schema_of_json('[{"a":1},{"b":"x"}]') | schema_of_json('5') | schema_of_json('"x"') | schema_of_json('null') | schema_of_json('[]') | schema_of_json('{}') | schema_of_json('{"a":12345678901234567890,"b":1e400,"c":1.5e3,"d":"2024-01-01"}') | schema_of_json('{"a":[1,"x"],"b":[{"c":1},{"c":2.5}],"e":[[1],[2.0]]}') | schema_of_json('{"a b":1,"A":2}') | schema_of_json(j) | schema_of_json('not json') | schema_of_json('{"a":1,"a":"x"}')
+unbase64('aGVsbG8=') | unbase64('aGVsbG8') | unbase64('') | unbase64(NULL) | unbase64('a') | unbase64('aGVs bG8=') | unbase64('!!!!') | unbase64(base64(j)) | CAST(unbase64('w6k=') AS STRING) | decode(X'c3a9', 'UTF-8') | decode(X'e9', 'ISO-8859-1') | decode(X'c3a9', 'utf-8') | decode(X'ff41', 'UTF-8') | decode(X'41ff', 'US-ASCII') | decode(X'004100e9', 'UTF-16BE') | decode(X'4100e900', 'UTF-16LE') | decode(X'feff0041', 'UTF-16') | decode(CAST(j AS BINARY), 'UTF-8') | decode(NULL, 'UTF-8') | decode(X'41', NULL) | decode(X'41', 'klingon') | decode('abc', 'UTF-8') | encode('é', 'UTF-8') | encode('é', 'ISO-8859-1') | encode('é', 'UTF-16') | encode('é', 'UTF-16LE') | encode(j, 'utf-8') | encode('é', 'US-ASCII') | encode(NULL, 'UTF-8') | encode('a', 'klingon') | encode('😀', 'UTF-16BE')
+decode(n, 0, 'zero', 1, 'one') | decode(n, 0, 'zero', 1, 'one', 'more') | decode(n, NULL, 'null', 'other') | decode(f, 'a', n, -1)
+"""
+NESTED_JSON = """
+ss.x | ss.y | ss.Y | ss.x[0] | size(ss.x) | mm['p'].v | array_contains(ss.x, 2) | ss.nope | nn.x | a.x
+to_json(st) | to_json(m) | to_json(a) | to_json(t) | to_json(ss) | to_json(nn) | to_json(mm) | to_json(i) | to_json(k) | to_json(NULL) | get_json_object(to_json(st), '$.deep.z') | json_array_length(to_json(a)) | to_json(from_json('{"a":1,"t":"2024-02-29T12:34:56.789Z","d":"2024-02-29","x":1.50,"n":null,"b":"aGk="}', 'a INT, t TIMESTAMP, d DATE, x DECIMAL(5,2), n INT, b BINARY')) | to_json(from_json('{"x":0.1,"y":1.0,"z":1e10,"s":"q\\\\"\\\\u0007/é","l":9007199254740993,"o":true,"f":0.1}', 'x DOUBLE, y DOUBLE, z DOUBLE, s STRING, l BIGINT, o BOOLEAN, f FLOAT')) | to_json(from_json('[1,null]', 'ARRAY<INT>')) | to_json(from_json('{"a":null,"b":{"c":null}}', 'a INT, b STRUCT<c: INT>')) | to_json(from_json('{"a":null}', 'MAP<STRING, INT>')) | to_json(from_json('{"t":"2024-02-29T12:34:56.789012Z","u":"1969-12-31T23:59:59Z"}', 't TIMESTAMP, u TIMESTAMP'))
+from_json('{"a":1,"b":"x"}', 'a INT, b STRING') | from_json('{"a":1}', 'a INT, b STRING') | from_json('[1,2,3]', 'ARRAY<INT>') | from_json('{"k":1}', 'MAP<STRING, INT>') | from_json('[{"a":1},{"a":2}]', 'ARRAY<STRUCT<a: INT>>') | from_json('{"a":{"b":[1.5,2]}}', 'a STRUCT<b: ARRAY<DOUBLE>>') | from_json(k, 'a INT') | from_json(NULL, 'a INT') | from_json('{"a":"2024-02-29","b":"2024-02-29T01:02:03Z"}', 'a DATE, b TIMESTAMP') | from_json('{"a":1.25}', 'a DECIMAL(5,2)') | from_json('{"a":1}', 'STRUCT<a: BIGINT>') | from_json('{"a":{"x":1}}', 'a STRING') | from_json('{"a":true}', 'a BOOLEAN').a | from_json('{"a":[1,2]}', 'a ARRAY<INT>').a[1] | from_json('{"a":1}', schema_of_json('{"a":1}')) | from_json(to_json(st), 'x INT, Y STRING') | from_json(to_json(ss), 'ARRAY<STRUCT<x: INT, y: STRING>>') | from_json('{"a":1}', 'a INT', map('mode', 'PERMISSIVE')) | from_json('{"a":1}', 'a INT', map('mode', 'FAILFAST')) | from_json('{"a":1}', k) | from_json('{"a":1}', 'a NOPE') | from_json(i, 'a INT')
+to_json(parse_json('{"b":[1,2.50,1e3,null,true],"a":{"z":"q\\\\u0041","y":-0}}')) | to_json(parse_json('5')) | to_json(parse_json('1.0')) | to_json(parse_json('123456789012345678901234567890.5')) | to_json(parse_json('1e400')) | to_json(parse_json('{}')) | to_json(parse_json('null')) | to_json(parse_json('"x"')) | to_json(parse_json(k)) | to_json(try_parse_json(k)) | to_json(try_parse_json('[1')) | to_json(parse_json(NULL)) | to_json(parse_json('{"a":1,"a":2}')) | to_json(parse_json('[0.10,100,1.50e2,12345678901234567890123456789012345678901234567890]'))
+CAST(parse_json('5') AS INT) | CAST(parse_json('5.9') AS INT) | CAST(parse_json('-5.9') AS BIGINT) | CAST(parse_json('"5"') AS INT) | CAST(parse_json('"x"') AS INT) | TRY_CAST(parse_json('"x"') AS INT) | CAST(parse_json('300') AS TINYINT) | TRY_CAST(parse_json('300') AS TINYINT) | CAST(parse_json('null') AS INT) | CAST(parse_json('true') AS BOOLEAN) | CAST(parse_json('true') AS INT) | CAST(parse_json('1') AS BOOLEAN) | CAST(parse_json('"true"') AS BOOLEAN) | CAST(parse_json('1.5') AS DOUBLE) | CAST(parse_json('1e3') AS INT) | CAST(parse_json('1.005') AS DECIMAL(5,2)) | CAST(parse_json('"x"') AS STRING) | CAST(parse_json('{"a":1}') AS STRING) | CAST(parse_json('1.50') AS STRING) | CAST(parse_json('true') AS STRING) | CAST(parse_json('[1,2]') AS ARRAY<INT>) | CAST(parse_json('{"a":1,"b":"x"}') AS STRUCT<a: INT, b: STRING>) | CAST(parse_json('{"a":1}') AS MAP<STRING, INT>) | CAST(parse_json('{"a":1}') AS INT) | TRY_CAST(parse_json('{"a":1}') AS INT) | CAST(parse_json('"2024-02-29"') AS DATE) | CAST(parse_json('"2024-02-29T01:02:03Z"') AS TIMESTAMP) | CAST(parse_json('[1,"2"]') AS ARRAY<INT>) | parse_json('1') + 1 | parse_json('1') = parse_json('1') | upper(parse_json('"x"')) | parse_json('{"a":1}').a
+"""
+GENERATORS = """
+explode(a) | explode(t) | explode(m) | explode(ss) | explode(nn) | explode(mm) | explode_outer(a) | explode_outer(m) | explode_outer(nn) | posexplode(a) | posexplode(m) | posexplode_outer(t) | posexplode_outer(m) | posexplode_outer(ss) | inline(ss) | inline_outer(ss) | inline(mm['p']) | explode(a) AS x | explode(m) AS (x, y) | posexplode(a) AS (at, x) | posexplode_outer(m) AS (at, x, y) | inline(ss) AS (p, q) | explode(split(k, '')) | explode(map_keys(m)) | explode(nn[0]) | explode_outer(nn[0]) | explode(ss.x) | posexplode(mm['p'].v)
+explode(m) AS x | posexplode(a) AS x | explode(a) AS (x, y) | inline(ss) AS p | explode(i) | explode(st) | explode(k) | explode(NULL) | explode() | explode(a, t) | inline(a) | inline(m) | explode(explode(nn)) | explode(a) + 1 | upper(explode(t)) | posexplode(i) | explode(DISTINCT a)
+stack(2, i, 1, 2, 3) | stack(2, i, 1, 2) | stack(3, i) | stack(1, i, k) | stack(2, k, i, 'x', 5) AS (s, n) | stack(2, i, k) | stack(2, NULL, i) | stack(2, i, NULL) | stack(0, i) | stack(-1, i) | stack(i, 1) | stack(2) | stack(2, a, NULL) | stack(2, 1, 1.5) | stack(2, 1, 1L) | stack(2, i, i / 1) | stack(1, NULL) | stack('2', i, 1)
+"""
+GENERATORS_JSON = """
+json_tuple(j, 'a') | json_tuple(j, 'a', 'b') | json_tuple(j, 'a', 'b', 'c', 'd', 'n') | json_tuple(j, f) | json_tuple(j, f, 'b', f) | json_tuple(j, 'a', 'a') AS (x, y) | json_tuple(j, 'A', 'a b', 'a.b', '', 'é') | json_tuple(j, NULL, 'a') | json_tuple(NULL, 'a') | json_tuple('{"a":{"b":[1,{"c":"x"}]}}', 'a') | json_tuple(j) | json_tuple() | json_tuple(j, n) | json_tuple(5, 'a') | json_tuple(j, 'a', 'b') AS x
+explode(json_object_keys(j)) | posexplode_outer(json_object_keys(j)) AS (at, k)
+"""
 AGGREGATES = """
 count(*) | count(i) | count(1) | count(i, d) | count(DISTINCT i) | count(DISTINCT d) | count(DISTINCT e) | count_if(i > 0) | count_if(b) | sum(i) | sum(y) | sum(s) | sum(x) | sum(z) | sum(d) | sum(e) | sum(f) | sum(DISTINCT j) | sum(l) | avg(i) | avg(l) | avg(d) | avg(e) | avg(x) | avg(z) | avg(f) | mean(y) | avg(DISTINCT j)
 min(i) | max(i) | min(d) | max(d) | min(e) | max(e) | min(f) | max(f) | min(x) | max(w) | min(b) | max(b) | min(l) | max(y) | stddev(i) | stddev(j) | std(y) | stddev_samp(s) | stddev_pop(j) | variance(y) | var_samp(s) | var_pop(j) | covar_pop(j, y) | covar_samp(j, y) | corr(j, y) | corr(j, s)
@@ -288,6 +345,25 @@ def record_scalar(frames, table, text):
     return answer
 
 
+def record_generator(frames, table, text):
+    """For each row, the rows that are made of it."""
+    whole, rows = frames[table]
+    answer = {"table": table, "sql": text}
+    try:
+        selected = whole.selectExpr("__row", text)
+        answer["names"] = selected.columns[1:]
+        answer["types"] = [f.dataType.simpleString() for f in selected.schema][1:]
+    except Exception as e:
+        return answer | {"refused": error_of(e)}
+    answer["rows"] = []
+    for row in rows:
+        try:
+            answer["rows"].append([[encode(v) for v in r] for r in row.selectExpr(text).collect()])
+        except Exception as e:
+            answer["rows"].append({"error": error_of(e)})
+    return answer
+
+
 def record_aggregate(frames, table, where, text):
     from pyspark.sql.functions import expr
 
@@ -335,7 +411,8 @@ def main():
     frames["nested"] = (whole, [whole.where(f"__row = {k}") for k in range(len(rows))])
 
     answers, aggregates = [], []
-    for table, block in [("nums", NUMS), ("text", TEXT), ("time", TIME), ("casts", CASTS), ("nested", NESTED_EXPRESSIONS)]:
+    for table, block in [("nums", NUMS), ("text", TEXT), ("time", TIME), ("casts", CASTS), ("nested", NESTED_EXPRESSIONS),
+                         ("json", JSON), ("nested", NESTED_JSON)]:
         for text in expressions(block):
             answers.append(record_scalar(frames, table, text))
         print(table, len(answers), flush=True)
@@ -344,6 +421,10 @@ def main():
             for where in FILTERS[table]:
                 aggregates.append(record_aggregate(frames, table, where, text))
     print("aggregates", len(aggregates), flush=True)
+    generators = []
+    for table, block in [("nested", GENERATORS), ("json", GENERATORS_JSON)]:
+        generators += [record_generator(frames, table, text) for text in expressions(block)]
+    print("generators", len(generators), flush=True)
     for answer in answers + aggregates:
         if any(t in answer["sql"] for t in TOLERANT):
             answer["tolerance"] = 1e-12
@@ -353,6 +434,7 @@ def main():
         "nested": {"ddl": NESTED[0], "rows": NESTED[1]},
         "answers": answers,
         "aggregates": aggregates,
+        "generators": generators,
     }
     path = pathlib.Path(__file__).with_name("spark_answers.json")
     lines = json.dumps(out, ensure_ascii=False, separators=(",", ":")).replace('},{"table"', '},\n{"table"')

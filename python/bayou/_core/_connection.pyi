@@ -205,7 +205,7 @@ class Connection:
         topics: str | list[str] | None = None,
         *,
         schema: _SchemaLike | None = None,
-        format: Literal["json", "raw"] | None = None,
+        format: Literal["json", "jsonl", "raw"] | None = None,
         starting_offsets: _Offsets | None = None,
         ending_offsets: _Offsets | None = None,
         max_offsets_per_trigger: int | None = None,
@@ -229,8 +229,10 @@ class Connection:
         Args:
             topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
             schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), an Arrow schema (PyCapsule), or {name: type}. TIMESTAMP is
-                microseconds in UTC. Required for "json".
-            format: "json" (the default) or "raw". "raw" gives Spark's row: key, value, topic, partition, offset, timestamp,
+                microseconds in UTC. "ARRAY<…>" or "MAP<STRING, …>" is for messages whose document is a list, or a map by name: one
+                column `value`. Required for "json" and "jsonl".
+            format: "json" (the default), "jsonl" or "raw". "jsonl" is for several JSON documents in a message: one column `value`, the
+                list of them, all or none. "raw" gives Spark's row: key, value, topic, partition, offset, timestamp,
                 timestampType, headers. With `options=` and without a schema the default is "raw".
             starting_offsets: Where the first run of a query begins: "earliest" (the default), "latest", an aware datetime, or
                 {"topic": {0: 42}} with every partition (-2 is earliest, -1 is latest). Later runs continue where they stopped.

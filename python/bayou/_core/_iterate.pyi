@@ -145,7 +145,7 @@ def from_messages(
     messages: Iterable[bytes | str | None],
     *,
     schema: _SchemaLike | None = None,
-    format: Literal["json", "raw"] | None = None,
+    format: Literal["json", "jsonl", "raw"] | None = None,
     on_malformed: _OnMalformed | None = None,
     on_tombstone: _OnTombstone | None = None,
     timezone: str | None = None,

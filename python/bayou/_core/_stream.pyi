@@ -9,7 +9,7 @@ from bayou._core._connection import Connection
 from bayou._core._iterate import BatchIterator, Preview, Validation
 from bayou._core._query import Query
 from bayou._core._table import Schema, Table
-from bayou._core._types import _ArrowSchema, _Dialect, _Duration, _OutputMode, _Rows
+from bayou._core._types import _ArrowSchema, _Dialect, _Duration, _OutputMode, _Rows, _TimestampUnit
 from bayou._core._window import GroupedStream, Window
 
 @final
@@ -62,8 +62,13 @@ class Stream:
     def select(self, *columns: str | list[str], dialect: _Dialect | None = None, **named: str) -> Stream:
         """Keep only these columns and SQL expressions, in this order.
 
+        One of them may be a generator, which makes several rows of one: `explode`, `posexplode`, `inline`, the forms of these with
+        `_outer`, `stack`, `json_tuple`. The rows keep their message, so rules, quarantine and `with_watermark` work behind it. A row in
+        quarantine has its original message, and in `row` its place in the message: `"_element": [3]`.
+
         Args:
-            columns: Names or expressions ("heart_bpm AS bpm", "*").
+            columns: Names or expressions ("heart_bpm AS bpm", "*", "* EXCEPT (ip)", "after.*", "explode(readings) AS r",
+                "posexplode(m) AS (i, k, v)").
             dialect: "databricks" (the default) or "datafusion".
             named: Expressions with their names: `bpm="heart_bpm"` is "heart_bpm AS bpm".
 
@@ -72,13 +77,14 @@ class Stream:
 
         Example:
             >>> raw.select("time", "heart_bpm AS bpm", kilo="kcal / 1000")
+            >>> raw.select("device", "explode(readings) AS r").select("device", "r.time AS time", "r.value AS value")
         """
     def with_columns(self, *columns: str | list[str], dialect: _Dialect | None = None, **named: str) -> Stream:
         """Keep all columns and add some. A new column replaces an existing one with the same name. All expressions use the original
-        columns.
+        columns. One of them may be a generator, as in `select`.
 
         Args:
-            columns: Expressions with a name ("upper(model) AS model").
+            columns: Expressions with a name ("upper(model) AS model", "explode(readings) AS r").
             dialect: "databricks" (the default) or "datafusion".
             named: Expressions with their names: `day="to_date(time)"`.
 
@@ -87,6 +93,38 @@ class Stream:
 
         Example:
             >>> raw.with_columns(day="to_date(time)")
+        """
+    def decode(
+        self,
+        column: str,
+        *,
+        schema: str | _ArrowSchema | dict[str, str],
+        format: str = "json",
+        into: str | None = None,
+        timezone: str | None = None,
+        timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
+    ) -> Stream:
+        """Decode a column of text or bytes as if each value were a message: JSON within JSON, within a header, a key or raw bytes.
+
+        The result is a STRUCT; `select("after.name", ...)` or `select("after.*")` takes its fields. With schema="ARRAY<…>" or
+        "MAP<STRING, …>", or format="jsonl", it is the list or map itself. A value that cannot be decoded follows `on_malformed` as a
+        malformed message does: in a table's query the whole row goes to quarantine, with the original message and the stage "decode".
+        NULL stays NULL.
+
+        Args:
+            column: A STRING or BINARY column.
+            schema: The columns of the values, as in `read_stream`.
+            format: "json" or "jsonl".
+            into: The column of the result. Default: the column itself. A column of this name is replaced.
+            timezone: The zone of timestamps without an offset. Default "UTC".
+            timestamp_unit: The unit of numbers in TIMESTAMP columns, for all or by field.
+
+        Raises:
+            SchemaError: The column does not exist or is neither STRING nor BINARY, or the schema is wrong.
+            ConfigError: The format is unknown.
+
+        Example:
+            >>> raw.decode("after", schema="id BIGINT, amount DOUBLE").select("after.id AS id", "after.amount AS amount")
         """
     def where(self, condition: str, dialect: _Dialect | None = None) -> Stream:
         """Keep only the rows for which a condition is TRUE. Removed rows are not counted as failures; use `expect_or_drop` for that.
@@ -245,7 +283,8 @@ class Stream:
         """Drop rows that repeat an earlier one, by event time.
 
         A row is a duplicate if a row with the same keys was kept and their event times differ by at most `within`, in either
-        direction (NULL keys equal each other). Among the rows of an epoch, the one with the lowest topic, partition and offset is kept.
+        direction (NULL keys equal each other). Among the rows of an epoch, the one with the lowest topic, partition and offset is kept, and
+        among the rows of one message the first.
         So the order in which partitions answered makes no difference. A key is remembered until the watermark has passed its time
         plus `within`, so the state is bounded. Rows below the watermark are late.
 
@@ -464,7 +503,8 @@ class Stream:
 
         Rows that are set aside go to `<target>_quarantine`. This table is created when the first such row arrives. It also gets rows
         that the target does not accept (stage `table`): NULL in a NOT NULL column, a broken CHECK constraint, a year outside 0001 to
-        9999. If the same query is already active in this process, the old run is stopped after its epoch.
+        9999. Its column `row` has the row as JSON where there is no single message, and of a row that a generator made (with its place in
+        the message). If the same query is already active in this process, the old run is stopped after its epoch.
 
         Args:
             target: A path or URL. `catalog.schema.table` is refused in this version.

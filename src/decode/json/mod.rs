@@ -3,52 +3,44 @@
 //! This is own code because arrow-json decodes a byte stream: it can merge two messages into one row, one bad message spoils its
 //! neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
 
-mod column;
-mod number;
 mod options;
-mod scalar;
-mod scan;
 #[cfg(test)]
 mod test;
 
-pub use column::ColumnOptions;
+pub use crate::json::{ColumnOptions, TimestampUnit, column};
 pub use options::JsonOptions;
-pub use scalar::TimestampUnit;
 
 use super::{Decode, Malformed, Rows};
 use crate::Result;
 use crate::batch::Messages;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, SchemaRef};
-use column::{Column, Fields};
-use scan::{Cursor, Fault, Next, Scan, fault};
+use crate::json::{Cursor, Fault, Fields, Next, Scan, fault};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
 
 /// Decodes messages that hold one JSON object each.
 pub struct JsonDecoder {
     schema: SchemaRef,
     fields: Fields,
+    /// The document as a whole is the one column.
+    whole: bool,
     null_rows: bool,
 }
 
 impl JsonDecoder {
     /// `options` takes the path of a field. With `null_rows`, messages with a null value become rows of NULLs.
     pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
-        Ok(Self { schema: schema.clone(), fields: Fields::new(schema.fields(), "", options)?, null_rows })
+        let fields = Fields::new(schema.fields(), "", options)?;
+        Ok(Self { schema: schema.clone(), fields, whole: false, null_rows })
+    }
+
+    /// For messages whose document is a list or a map: the one column of the schema.
+    pub fn of_whole(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
+        Ok(Self { whole: true, ..Self::new(schema, options, null_rows)? })
     }
 
     #[inline]
     fn document(&mut self, value: &[u8], row: usize) -> Scan<u64> {
-        if value.is_empty() {
-            return fault("an empty value", 0);
-        }
-        if let Err(e) = simdutf8::basic::from_utf8(value) {
-            let at = simdutf8::compat::from_utf8(value).err().map_or(0, |e| e.valid_up_to());
-            return if value.starts_with(&[0x1f, 0x8b]) {
-                fault("compressed with gzip, not JSON: format=\"raw\" gives the bytes", 0)
-            } else {
-                fault(format!("not UTF-8 ({e})"), at)
-            };
-        }
+        check_text(value)?;
         let mut cursor = Cursor::new(value);
         let next = match cursor.next() {
             Err(_) if value[0] == 0 && value.len() > 5 => {
@@ -59,18 +51,23 @@ impl JsonDecoder {
             }
             next => next?,
         };
-        match next {
-            Next::Object => {}
+        let unknown = match next {
+            Next::Null if self.whole => return fault("null instead of a document", cursor.at),
+            _ if self.whole => {
+                self.fields.columns[0].read(&mut cursor, 0)?;
+                0
+            }
+            Next::Object => self.fields.read(&mut cursor, row, 0)?,
             Next::Array => {
-                let how = "an array instead of an object: format=\"raw\" and map_batches take it apart";
+                let how = "an array instead of an object: schema=\"ARRAY<STRUCT<…>>\" reads it as one column, which explode takes apart";
                 return fault(how, cursor.at);
             }
             other => return fault(format!("{} instead of an object", other.name()), cursor.at),
-        }
-        let unknown = self.fields.read(&mut cursor, row, 0)?;
+        };
         cursor.skip_space();
         if cursor.at != value.len() {
-            return fault("more than one JSON document in one message", cursor.at);
+            let how = "more than one JSON document in one message: format=\"jsonl\" reads them as a list";
+            return fault(how, cursor.at);
         }
         Ok(unknown)
     }
@@ -119,25 +116,25 @@ impl Decode for JsonDecoder {
     }
 }
 
-/// A column from the JSON text of its values; the value of row i ends at `ends[i]`. NaN and Infinity are numbers here. The error names
-/// the row of the first value that does not fit and, where the value is nested, its path.
-pub fn column(field: &Field, text: &[u8], ends: &[usize]) -> Result<std::result::Result<ArrayRef, (usize, String)>> {
-    let mut column = Column::new(field, "", &|_| ColumnOptions::default())?;
-    let mut start = 0;
-    for (row, end) in ends.iter().enumerate() {
-        let mut cursor = Cursor::new(&text[start..*end]);
-        cursor.nan = true;
-        if let Err(f) = column.read(&mut cursor, 0) {
-            let place = if f.field.is_empty() { String::new() } else { format!("{}: ", f.field) };
-            return Ok(Err((row, format!("{place}{}", f.what))));
-        }
-        start = *end;
+/// Text that can be JSON: not empty, and UTF-8.
+#[inline]
+pub(super) fn check_text(value: &[u8]) -> Scan<()> {
+    if value.is_empty() {
+        return fault("an empty value", 0);
     }
-    Ok(Ok(column.finish()?))
+    if let Err(e) = simdutf8::basic::from_utf8(value) {
+        let at = simdutf8::compat::from_utf8(value).err().map_or(0, |e| e.valid_up_to());
+        return if value.starts_with(&[0x1f, 0x8b]) {
+            fault("compressed with gzip, not JSON: format=\"raw\" gives the bytes", 0)
+        } else {
+            fault(format!("not UTF-8 ({e})"), at)
+        };
+    }
+    Ok(())
 }
 
 #[cold]
-fn describe(f: &Fault) -> String {
+pub(super) fn describe(f: &Fault) -> String {
     if f.field.is_empty() {
         format!("{} (byte {})", f.what, f.at)
     } else {

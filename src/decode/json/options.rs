@@ -1,7 +1,6 @@
 //! The options of `format="json"`.
 
-use super::column::ColumnOptions;
-use super::{JsonDecoder, TimestampUnit};
+use super::{ColumnOptions, JsonDecoder, TimestampUnit};
 use crate::decode::{Decode, FormatOptions, Given, Setup};
 use crate::{Error, Result, calendar};
 use arrow::datatypes::{DataType, Fields, SchemaRef};
@@ -16,6 +15,9 @@ pub struct JsonOptions {
     pub timestamp_unit: Option<TimestampUnit>,
     /// The same for single fields, by path, as "a.b". A struct's unit counts for its fields that have none.
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
+    /// The document is a list, or a map by name, and the one column `value`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 impl JsonOptions {
@@ -23,7 +25,8 @@ impl JsonOptions {
     pub(in crate::decode) fn check(&self, declared: Option<&SchemaRef>) -> Result<Option<Tz>> {
         let zone = self.timezone.as_deref().map_or(Ok(None), calendar::named)?;
         for column in self.timestamp_units.keys() {
-            if declared.is_none_or(|s| !has_path(s.fields(), column)) {
+            let inner = |s: &SchemaRef| inside(s.field(0).data_type()).is_some_and(|fields| has_path(fields, column));
+            if declared.is_none_or(|s| if self.whole { !inner(s) } else { !has_path(s.fields(), column) }) {
                 return Err(Error::config(format!(
                     "timestamp_unit names the column '{column}', which the schema does not have"
                 )));
@@ -44,10 +47,16 @@ impl JsonOptions {
         let each = |(path, unit): (&String, &TimestampUnit)| format!("{path:?}: {}", name(*unit));
         let units: Vec<String> = self.timestamp_units.iter().map(each).collect();
         format!(
-            "format: {format}, timezone: {:?}, timestamp_unit: {unit}, timestamp_units: {{{}}}",
+            "format: {format}, timezone: {:?}, timestamp_unit: {unit}, timestamp_units: {{{}}}{}",
             self.timezone,
-            units.join(", ")
+            units.join(", "),
+            if self.whole { ", whole: true" } else { "" }
         )
+    }
+
+    /// The unit of a field within a column that stands for the document as a whole.
+    pub(in crate::decode) fn unit_within(&self, column: &str, path: &str) -> Option<TimestampUnit> {
+        self.unit_of(path.strip_prefix(column).map_or(path, |rest| rest.trim_start_matches('.')))
     }
 
     fn unit_of(&self, path: &str) -> Option<TimestampUnit> {
@@ -72,8 +81,8 @@ impl FormatOptions for JsonOptions {
     }
 
     fn read(given: Given) -> Result<Self> {
-        let Given { timezone, timestamp_unit, timestamp_units } = given;
-        Ok(Self { timezone, timestamp_unit, timestamp_units })
+        let Given { timezone, timestamp_unit, timestamp_units, whole } = given;
+        Ok(Self { timezone, timestamp_unit, timestamp_units, whole })
     }
 
     fn schema(&self, declared: Option<&SchemaRef>) -> Result<SchemaRef> {
@@ -90,8 +99,13 @@ impl FormatOptions for JsonOptions {
 
     fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>> {
         let zone = self.check(setup.declared)?;
+        let schema = self.schema(setup.declared)?;
+        if self.whole {
+            let options = |path: &str| ColumnOptions { zone, unit: self.unit_within("value", path) };
+            return Ok(Box::new(JsonDecoder::of_whole(&schema, &options, setup.null_rows)?));
+        }
         let options = |path: &str| ColumnOptions { zone, unit: self.unit_of(path) };
-        Ok(Box::new(JsonDecoder::new(&self.schema(setup.declared)?, &options, setup.null_rows)?))
+        Ok(Box::new(JsonDecoder::new(&schema, &options, setup.null_rows)?))
     }
 
     fn identity(&self) -> String {
@@ -99,19 +113,21 @@ impl FormatOptions for JsonOptions {
     }
 }
 
-/// Whether there is a field with this path, such as "a.b". Lists and maps add nothing to a path.
-fn has_path(fields: &Fields, path: &str) -> bool {
-    fn inside(t: &DataType) -> Option<&Fields> {
-        match t {
-            DataType::Struct(fields) => Some(fields),
-            DataType::List(item) => inside(item.data_type()),
-            DataType::Map(entries, _) => match entries.data_type() {
-                DataType::Struct(kv) => kv.get(1).and_then(|v| inside(v.data_type())),
-                _ => None,
-            },
+/// The fields within a type. Lists and maps add nothing to a path.
+fn inside(t: &DataType) -> Option<&Fields> {
+    match t {
+        DataType::Struct(fields) => Some(fields),
+        DataType::List(item) => inside(item.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(kv) => kv.get(1).and_then(|v| inside(v.data_type())),
             _ => None,
-        }
+        },
+        _ => None,
     }
+}
+
+/// Whether there is a field with this path, such as "a.b".
+fn has_path(fields: &Fields, path: &str) -> bool {
     fields.iter().any(|f| {
         path == f.name()
             || path

@@ -2,7 +2,9 @@
 
 mod collections;
 mod conditional;
+mod encoding;
 mod interval;
+mod json;
 mod math;
 mod regex;
 mod round;
@@ -13,6 +15,7 @@ mod time_format;
 pub(super) use interval::moved;
 
 use super::coerce::Param;
+use super::generate;
 use super::kernel::Args;
 use super::node::Typed;
 use crate::error::near_miss;
@@ -23,21 +26,33 @@ use datafusion::error::Result as DfResult;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+/// What a function makes of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A value of each row.
+    Scalar,
+    /// A value of many rows.
+    Aggregate,
+    /// Several rows of each row.
+    Generator,
+}
+
 /// One entry of the allow list, for the documentation and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub name: &'static str,
-    pub aggregate: bool,
+    pub role: Role,
     /// How it is called.
     pub usage: &'static str,
 }
 
-/// All functions and aggregates, sorted by name.
+/// All functions, aggregates and generators, sorted by name.
 pub fn listed() -> Vec<Listed> {
-    let scalar = all().map(|s| Listed { name: s.name, aggregate: false, usage: s.usage });
+    let scalar = all().map(|s| Listed { name: s.name, role: Role::Scalar, usage: s.usage });
     let aggregates =
-        super::spark_aggregates::AGGREGATES.iter().map(|(name, usage)| Listed { name, aggregate: true, usage });
-    let mut out: Vec<Listed> = scalar.filter(|l| !l.name.starts_with("trim_")).chain(aggregates).collect();
+        super::spark_aggregates::AGGREGATES.iter().map(|(name, usage)| Listed { name, role: Role::Aggregate, usage });
+    let scalar = scalar.filter(|l| !l.name.starts_with("trim_"));
+    let mut out: Vec<Listed> = scalar.chain(aggregates).chain(generate::listed()).collect();
     out.sort_by_key(|l| l.name);
     out
 }
@@ -62,6 +77,8 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         time::LIST,
         time_format::LIST,
         collections::LIST,
+        json::LIST,
+        encoding::LIST,
     ]
     .into_iter()
     .flatten()
@@ -116,7 +133,6 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],
         "window functions (OVER) are not supported",
     ),
-    (&["explode", "posexplode", "inline", "stack", "explode_outer"], "it makes several rows of one"),
     (&["window", "session_window", "window_time"], "windows go into group_by"),
 ];
 
@@ -124,6 +140,9 @@ const REFUSED: &[(&[&str], &str)] = &[
 pub(super) fn check_listed(name: &str) -> Result<()> {
     if BY_NAME.contains_key(name) {
         return Ok(());
+    }
+    if generate::is_generator(name) {
+        return Err(generate::misplaced(name));
     }
     if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
         return Err(Error::schema(format!("function '{name}' is not one of bayou's SQL functions: {why}.")));
@@ -144,13 +163,27 @@ pub(super) fn is_aggregate(name: &str) -> bool {
     super::spark_aggregates::AGGREGATES.iter().any(|(n, _)| *n == name)
 }
 
+/// Whether a last argument `map('name', 'value', …)` has the options of the call.
+pub(super) fn takes_options(name: &str) -> bool {
+    matches!(name, "from_json" | "try_from_json" | "to_json" | "schema_of_json")
+}
+
+/// Binds a call that may have options.
+pub(super) fn call_with_options(name: &str, args: Vec<Typed>, options: Vec<(String, String)>) -> Result<Typed> {
+    bind(name, args, options)
+}
+
 /// Binds a call.
 pub(super) fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
+    bind(name, args, vec![])
+}
+
+fn bind(name: &str, args: Vec<Typed>, options: Vec<(String, String)>) -> Result<Typed> {
     check_listed(name)?;
     let spec = BY_NAME.get(name).ok_or_else(|| Error::internal(format!("function '{name}' is listed but missing")))?;
     let shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
     let sql = format!("{name}({})", shown.join(", "));
-    (spec.bind)(Call { name: spec.name, usage: spec.usage, sql, args })
+    (spec.bind)(Call { name: spec.name, usage: spec.usage, sql, args, options })
 }
 
 /// A call while it is bound.
@@ -159,6 +192,8 @@ pub(super) struct Call {
     pub usage: &'static str,
     pub sql: String,
     pub args: Vec<Typed>,
+    /// Only of functions that `takes_options` names.
+    pub options: Vec<(String, String)>,
 }
 
 impl Call {

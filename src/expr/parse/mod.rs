@@ -4,11 +4,14 @@
 //! precedences of NOT, `||`, the bit operators and DIV, and the rules of strings, are Spark's, which differ from sqlparser's.
 
 mod call;
+mod item;
 
 use super::ddl;
+use super::json_path::Step;
 use super::lex::{Spanned, Token, tokens};
 use crate::{Error, Result};
 use arrow::datatypes::DataType;
+pub(super) use item::{Item, item, items};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ast {
@@ -67,6 +70,10 @@ pub(super) enum Ast {
         r#try: bool,
     },
     Field(Box<Ast>, String),
+    /// `struct.*`: each field.
+    Fields(Box<Ast>),
+    /// `operand:a.b[0]`.
+    Path(Box<Ast>, Vec<Step>),
     Subscript(Box<Ast>, Box<Ast>),
     Function(Function),
 }
@@ -117,13 +124,6 @@ pub(super) struct Order {
     pub nulls_first: Option<bool>,
 }
 
-/// One item with its alias.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub ast: Ast,
-    pub alias: Option<String>,
-}
-
 const MAX_DEPTH: usize = 128;
 /// At most this many operators in one expression: `a AND b AND …` is parsed as deep as it is long.
 const MAX_OPERATORS: usize = 1000;
@@ -134,29 +134,6 @@ pub(super) struct Parser<'a> {
     at: usize,
     depth: usize,
     operators: usize,
-}
-
-/// "expr", "expr AS alias" and lists of them.
-pub(super) fn items(text: &str) -> Result<Vec<Item>> {
-    let mut parser = Parser::new(text)?;
-    if parser.peek() == &Token::End {
-        return Err(Error::schema("the expression is empty"));
-    }
-    let mut out = vec![parser.item()?];
-    while parser.symbol(",") {
-        out.push(parser.item()?);
-    }
-    parser.end()?;
-    Ok(out)
-}
-
-/// Exactly one.
-pub(super) fn item(text: &str) -> Result<Item> {
-    let mut all = items(text)?;
-    match (all.len(), all.pop()) {
-        (1, Some(item)) => Ok(item),
-        (n, _) => Err(Error::schema(format!("'{text}' has {n} expressions; exactly one is expected"))),
-    }
 }
 
 impl<'a> Parser<'a> {
@@ -252,16 +229,6 @@ impl<'a> Parser<'a> {
             }
             _ => Err(self.wrong("a name")),
         }
-    }
-
-    fn item(&mut self) -> Result<Item> {
-        let ast = self.expression()?;
-        let named = match self.peek() {
-            Token::Word(w) => !w.eq_ignore_ascii_case("over"),
-            other => matches!(other, Token::Quoted(_)),
-        };
-        let alias = if self.word("as") || named { Some(self.name()?) } else { None };
-        Ok(Item { ast, alias })
     }
 
     /// Goes one level deeper. Text that nests too deep is an error instead of an overflow of the stack.
@@ -460,7 +427,7 @@ impl<'a> Parser<'a> {
     fn postfix(&mut self) -> Result<Ast> {
         let mut ast = self.primary()?;
         loop {
-            if matches!(self.peek(), Token::Symbol("[" | "::" | ".")) {
+            if matches!(self.peek(), Token::Symbol("[" | "::" | "." | ":")) {
                 self.operator()?;
             }
             if self.symbol("[") {
@@ -469,6 +436,11 @@ impl<'a> Parser<'a> {
                 ast = Ast::Subscript(Box::new(ast), Box::new(index));
             } else if self.symbol("::") {
                 ast = Ast::Cast { operand: Box::new(ast), to: ddl::data_type(self)?, r#try: false };
+            } else if self.symbol(":") {
+                ast = Ast::Path(Box::new(ast), self.path()?);
+            } else if self.peek() == &Token::Symbol(".") && self.ahead(1) == &Token::Symbol("*") {
+                self.at += 2;
+                return Ok(Ast::Fields(Box::new(ast)));
             } else if self.symbol(".") {
                 let name = self.name()?;
                 ast = match ast {

@@ -1,9 +1,10 @@
 //! Tests of expressions: against the recorded answers of a real Spark (`recorded`), of names, types and refusals (`binding`), of
-//! limits and precision (`edge`), and of aggregates whose rows are cut and merged (`aggregates`).
+//! limits and precision (`edge`), of generators against Spark's rows (`generators`), and of aggregates whose rows are cut and merged (`aggregates`).
 
 mod aggregates;
 mod binding;
 mod edge;
+mod generators;
 mod recorded;
 
 use super::*;

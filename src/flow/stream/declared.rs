@@ -1,7 +1,7 @@
 //! The columns of a table that is created for a stream. A column is NOT NULL only if the user declared it so.
 
 use super::{Op, Stream};
-use crate::expr::resolve_column;
+use crate::expr::{Selected, resolve_column};
 use crate::sink::delta::relaxed;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -38,6 +38,14 @@ impl Stream {
                 let before = inputs[0].declared();
                 project.columns.iter().map(|c| c.as_column().is_some_and(|i| before[i])).collect()
             }
+            Op::Explode(explode) => {
+                let before = inputs[0].declared();
+                let declared = |item: &Selected| match item {
+                    Selected::Column(c) => c.as_column().is_some_and(|i| before[i]),
+                    Selected::Generated(_) => false,
+                };
+                explode.items.iter().map(declared).collect()
+            }
             Op::Aggregate(spec) => {
                 let before = inputs[0].declared();
                 let keys: Vec<&str> = spec
@@ -49,6 +57,7 @@ impl Stream {
                 let aggregates = spec.aggregation.outputs();
                 named(&|name| keys.contains(&name) && !aggregates.iter().any(|a| a.name() == name))
             }
+            Op::Decode(d) => named(&|name| name != d.into_name() && of(&inputs[0], name)),
             // Columns of the right side come from a table, or can be NULL.
             Op::IntervalJoin(_) | Op::StaticJoin(_) => named(&|name| of(&inputs[0], name)),
             Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::Table(_) | Op::Deduplicate(_) => {

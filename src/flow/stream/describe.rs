@@ -1,7 +1,7 @@
 //! Steps as text: for people, and to distinguish two steps.
 
 use super::Op;
-use crate::expr::Bound;
+use crate::expr::{Bound, Selected};
 use crate::flow::said::Said;
 use crate::time::format_duration;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(in crate::flow) fn describe(op: &Op, said: &Said) -> String {
         Op::Messages(s) => format!("{} messages at hand", s.count()),
         Op::Rows(s) => format!("{} rows at hand", s.count()),
         Op::Union => "union".into(),
-        Op::Project(_) => match said {
+        Op::Project(_) | Op::Explode(_) => match said {
             Said::Select { items, .. } => format!("select {}", items.join(", ")),
             Said::WithColumns { items, .. } => format!("with columns {}", items.join(", ")),
             Said::Rename { names } => {
@@ -22,6 +22,7 @@ pub(in crate::flow) fn describe(op: &Op, said: &Said) -> String {
             Said::Drop { names } => format!("drop {}", names.join(", ")),
             _ => "columns".into(),
         },
+        Op::Decode(d) => d.describe(),
         Op::Filter(f) => format!("where {}", f.condition.sql),
         Op::Expect(r) => format!("expect '{}': {} (else {})", r.name, r.condition.sql, r.action.name()),
         Op::Watermark(w) => format!("watermark {} after {}", w.column, format_duration(w.delay)),
@@ -56,6 +57,8 @@ pub(in crate::flow) fn identity(op: &Op, said: &Said) -> String {
         Op::Project(p) => {
             format!("project {:?}", p.columns.iter().map(|c| (&c.name, c.identity())).collect::<Vec<_>>())
         }
+        Op::Explode(e) => format!("explode {:?} {}", selected(&e.items), e.generator.identity()),
+        Op::Decode(d) => format!("{} {}", d.describe(), d.options.identity()),
         Op::Filter(f) => format!("where {}", f.condition.identity()),
         Op::Expect(r) => format!("expect {:?} {:?} {:?}", r.name, r.condition.identity(), r.action),
         Op::Watermark(w) => format!("watermark {w:?}"),
@@ -72,4 +75,13 @@ fn keys(on: &[(Bound, Bound)]) -> String {
     let pair =
         |(l, r): &(Bound, Bound)| if l.name == r.name { l.name.clone() } else { format!("{} = {}", l.name, r.name) };
     on.iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
+/// The items of a select list with a generator: the name and identity of each column. None: a column that the generator makes.
+pub(in crate::flow) fn selected(items: &[Selected]) -> Vec<Option<(String, String)>> {
+    let one = |item: &Selected| match item {
+        Selected::Column(c) => Some((c.name.clone(), c.identity())),
+        Selected::Generated(_) => None,
+    };
+    items.iter().map(one).collect()
 }

@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod declared;
+mod decode;
 pub(super) mod describe;
 mod join;
 
@@ -10,14 +11,17 @@ use super::said::Said;
 use super::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
 use super::static_join::StaticJoin;
 use crate::expect::{Action, Rule};
-use crate::expr::{self, Bound, Dialect, bind_predicate, bind_select, resolve_column};
+use crate::expr::{
+    self, Bound, Dialect, Generator, Selected, bind_predicate, bind_select, bind_selection, resolve_column,
+};
 use crate::hash::hex;
 use crate::time::parse_duration;
 use crate::transform::map::{BatchFunction, MapBatches};
-use crate::transform::{DeduplicateSpec, Filter, IntervalJoinSpec, Project};
+use crate::transform::{DeduplicateSpec, Explode, Filter, IntervalJoinSpec, Project};
 use crate::window::{AggregateSpec, OnIdle, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+pub use decode::DecodeColumn;
 use describe::{describe, identity};
 pub use join::{JoinOptions, parse_how};
 use sha2::{Digest, Sha256};
@@ -56,6 +60,10 @@ pub enum Op {
     Rows(Arc<RowsSource>),
     Union,
     Project(Arc<Project>),
+    /// A select list with a generator.
+    Explode(Arc<Explode>),
+    /// A column is decoded as if its values were messages.
+    Decode(Arc<DecodeColumn>),
     Filter(Arc<Filter>),
     Expect(Arc<Rule>),
     Watermark(WatermarkSpec),
@@ -130,15 +138,18 @@ impl Stream {
         Self::new(op, said, vec![self.clone()], schema, event_time)
     }
 
+    /// The event time is kept if its column is passed on unchanged.
+    fn event_time_in<'a>(&self, columns: impl IntoIterator<Item = &'a Bound>) -> Option<EventTimeColumn> {
+        let e = self.0.event_time.as_ref()?;
+        let old = self.schema().index_of(&e.column).ok()?;
+        let new = columns.into_iter().find(|b| b.as_column() == Some(old))?;
+        Some(EventTimeColumn { column: new.name.clone(), ..e.clone() })
+    }
+
     fn project(&self, columns: Vec<Bound>, said: Said) -> Result<Self> {
         let project = Project::new(columns, self.schema());
         let schema = project.schema().clone();
-        // The event time is kept if its column is passed on unchanged.
-        let event_time = self.0.event_time.as_ref().and_then(|e| {
-            let old = self.schema().index_of(&e.column).ok()?;
-            let new = project.columns.iter().find(|b| b.as_column() == Some(old))?;
-            Some(EventTimeColumn { column: new.name.clone(), ..e.clone() })
-        });
+        let event_time = self.event_time_in(&project.columns);
         let now = |name: &Option<String>| {
             let old = self.schema().index_of(name.as_ref()?).ok()?;
             project.columns.iter().find(|b| b.as_column() == Some(old)).map(|b| b.name.clone())
@@ -147,25 +158,41 @@ impl Stream {
         Ok(self.then(Op::Project(Arc::new(project)), said, schema, event_time.clone()).with(event_time, merge_keys))
     }
 
+    /// A select list; with a generator, several rows come of one.
+    fn selected(&self, items: Vec<Selected>, generator: Option<Generator>, said: Said) -> Result<Self> {
+        let columns = items.iter().filter_map(|item| match item {
+            Selected::Column(bound) => Some(bound),
+            Selected::Generated(_) => None,
+        });
+        let Some(generator) = generator else { return self.project(columns.cloned().collect(), said) };
+        let event_time = self.event_time_in(columns);
+        let explode = Explode::new(items, generator, self.schema());
+        let schema = explode.schema().clone();
+        Ok(self.then(Op::Explode(Arc::new(explode)), said, schema, event_time))
+    }
+
     pub fn select(&self, items: &[String], dialect: Dialect) -> Result<Self> {
         if items.is_empty() {
             return Err(Error::schema("select() needs at least one column or expression"));
         }
-        let columns = bind_select(items, self.schema(), dialect)?;
-        self.project(columns, Said::Select { items: items.to_vec(), dialect })
+        let selection = bind_selection(items, self.schema(), dialect)?;
+        self.selected(selection.items, selection.generator, Said::Select { items: items.to_vec(), dialect })
     }
 
     /// Adds columns, or replaces columns of the same name.
     pub fn with_columns(&self, items: &[String], dialect: Dialect) -> Result<Self> {
-        let new = bind_select(items, self.schema(), dialect)?;
-        let mut columns = bind_select(&["*".into()], self.schema(), dialect)?;
-        for column in new {
-            match columns.iter_mut().find(|c| c.name.eq_ignore_ascii_case(&column.name)) {
-                Some(old) => *old = column,
-                None => columns.push(column),
+        let new = bind_selection(items, self.schema(), dialect)?;
+        let mut columns = bind_selection(&["*".into()], self.schema(), dialect)?.items;
+        let old = columns.len();
+        for column in &new.items {
+            let name = new.name(column).to_lowercase();
+            let same = |c: &&mut Selected| matches!(c, Selected::Column(c) if c.name.to_lowercase() == name);
+            match columns[..old].iter_mut().find(same) {
+                Some(old) => *old = column.clone(),
+                None => columns.push(column.clone()),
             }
         }
-        self.project(columns, Said::WithColumns { items: items.to_vec(), dialect })
+        self.selected(columns, new.generator, Said::WithColumns { items: items.to_vec(), dialect })
     }
 
     pub fn rename(&self, names: &[(String, String)]) -> Result<Self> {
@@ -303,7 +330,8 @@ impl Stream {
         }
         if self.has_map() && !self.kafka_sources().is_empty() {
             return Err(Error::config(
-                "with_watermark belongs before map_batches: the rows that a function returns do not show their partition, and a watermark is computed from partitions",
+                "with_watermark belongs before map_batches: the rows that a function returns do not show their partition, and a watermark is computed from \
+                 partitions. Rows that select(\"explode(…)\") makes of a list keep their partition.",
             ));
         }
         let column = field.name().clone();
@@ -384,6 +412,8 @@ impl Stream {
         match &self.0.op {
             Op::Aggregate(spec) => Some((spec, &self.0.inputs[0])),
             Op::Project(_)
+            | Op::Explode(_)
+            | Op::Decode(_)
             | Op::Filter(_)
             | Op::Expect(_)
             | Op::Watermark(_)
@@ -399,8 +429,8 @@ impl Stream {
         let (spec, _) = self.top_aggregate().ok_or_else(|| Error::config("only an aggregate's rows have keys"))?;
         let Some(merge_keys) = &self.0.merge_keys else {
             return Err(Error::config(
-                "output_mode=\"update\" merges rows by the keys of their groups, and after a join one group may have several \
-                 rows. Join before group_by, or use output_mode=\"complete\".",
+                "output_mode=\"update\" merges rows by the keys of their groups, and after a join or explode one group may have \
+                 several rows. Put it before group_by, or use output_mode=\"complete\".",
             ));
         };
         let names = spec.merge_keys().into_iter().map(|i| spec.schema.field(i).name().clone());

@@ -1,8 +1,8 @@
 //! Drops rows that repeat an earlier row.
 //!
 //! A row is a duplicate if a row with the same keys was kept and their event times differ by at most `within`, in
-//! either direction. Within an epoch, rows are judged in the order of their origin (topic, partition, offset). Rows
-//! with the same origin, or without one, are judged by event time and then by the bytes of all their columns. So the
+//! either direction. Within an epoch, rows are judged in the order of their origin (topic, partition, offset, and the
+//! place in the message where a message has several rows). Rows with the same origin, or without one, are judged by event time and then by the bytes of all their columns. So the
 //! kept rows do not depend on the order in which partitions answered. Candidates wait for the end of the epoch. Only a
 //! row that repeats a row of an earlier epoch is dropped at once.
 //!
@@ -28,6 +28,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMi
 use arrow::row::{RowConverter, SortField};
 use remembered::Remembered;
 use rustc_hash::FxHashMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,16 @@ impl Candidate {
     fn order(&self) -> (u32, u32, i64, EventTime) {
         (self.key, self.partition, self.offset, self.time)
     }
+}
+
+/// As `Candidate::order`, with the places of rows in their messages in front of the times.
+fn order_in_message(held: &[Batch], a: &Candidate, b: &Candidate) -> Ordering {
+    fn element(held: &[Batch], c: Candidate) -> impl Iterator<Item = Option<u32>> {
+        let origin = held[c.batch as usize].origin.as_ref();
+        origin.into_iter().flat_map(move |o| o.element(c.row as usize))
+    }
+    let place = |c: &Candidate| (c.key, c.partition, c.offset);
+    place(a).cmp(&place(b)).then_with(|| element(held, *a).cmp(element(held, *b))).then_with(|| a.time.cmp(&b.time))
 }
 
 impl Deduplicator {
@@ -285,14 +296,21 @@ impl Epoch {
         for row in &mut self.candidates {
             row.partition = ranks.get(row.partition as usize).copied().unwrap_or(NO_ORIGIN);
         }
-        self.candidates.sort_unstable_by_key(Candidate::order);
+        if self.held.iter().any(|b| b.origin.as_ref().is_some_and(|o| !o.elements.is_empty())) {
+            let Self { held, candidates, .. } = self;
+            candidates.sort_unstable_by(|a, b| order_in_message(held, a, b));
+        } else {
+            self.candidates.sort_unstable_by_key(Candidate::order);
+        }
         self.break_ties()
     }
 
     /// Rows that do not differ in anything else are sorted by the bytes of their columns.
     fn break_ties(&mut self) -> Result<()> {
         let (mut tied, mut runs, mut at) = (vec![], vec![], 0);
-        for run in self.candidates.chunk_by(|a, b| a.order() == b.order()) {
+        let held = &self.held;
+        let tie = |a: &Candidate, b: &Candidate| a.order() == b.order() && order_in_message(held, a, b).is_eq();
+        for run in self.candidates.chunk_by(tie) {
             if run.len() > 1 {
                 runs.push((at, run.len()));
                 tied.extend(run.iter().map(|row| (row.batch as usize, row.row as usize)));

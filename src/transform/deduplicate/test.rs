@@ -133,6 +133,30 @@ fn of_rows_of_one_message_the_same_is_kept_whatever_their_order() {
 }
 
 #[test]
+fn of_rows_that_were_made_of_one_message_the_first_is_kept_whatever_their_times_and_batches() {
+    for seed in 0..50 {
+        let rng = &mut seeded(seed);
+        // Row n is element n % 3 of element n / 3; the later its place, the earlier its time.
+        let row =
+            |n| Row { n, k: Some(1), x: None, s: None, time: Some(9 - i64::from(n)), origin: Some((2, 7)), epoch: 0 };
+        let first = rng.random_range(0..6);
+        let rows: Vec<Row> = (first..9).map(row).collect();
+        let mut op = Deduplicator::new(spec(&["k"], 20)).unwrap();
+        for part in cut(rng, &rows).into_iter().filter(|part| !part.is_empty()) {
+            let mut batch = batch(rng, &part, &schema("t"));
+            let place = |f: fn(u32) -> u32| part.iter().map(|r| Some(f(r.n as u32))).collect::<UInt32Array>();
+            if let Some(origin) = &mut batch.origin {
+                origin.elements = vec![place(|n| n / 3), place(|n| n % 3)];
+            }
+            op.push(0, &batch, None).unwrap();
+        }
+        let kept = op.finish_epoch(None, None).unwrap().batches;
+        let kept: Vec<_> = kept.iter().flat_map(|b| numbers(&b.rows, 0)).collect();
+        assert_eq!(kept, [Some(first)], "seed {seed}");
+    }
+}
+
+#[test]
 fn keys_that_are_none_are_refused_with_the_way_out() {
     let none = Deduplicator::new(DeduplicateSpec { keys: vec![], ..spec(&["k"], 1) }).err().unwrap();
     assert!(none.message.contains("Name at least one column"), "{none}");

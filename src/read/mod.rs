@@ -1,5 +1,7 @@
 //! Reading tables, and SQL over them. DataFusion reads the files through our own stores.
 
+mod generators;
+
 use crate::epoch::{Done, EpochLog, newest_generation};
 use crate::sink::delta;
 use crate::storage::Location;
@@ -10,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{GroupByExpr, Select, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{GroupByExpr, Select, Statement as Parsed, TableFactor, Visit, Visitor};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -120,17 +122,41 @@ impl Visitor for LeftOut {
     }
 }
 
-fn refuse_left_out(ctx: &SessionContext, text: &str) -> Result<()> {
+/// The statement, if the text can be parsed. If not, the engine below reports the error.
+fn parsed(ctx: &SessionContext, text: &str) -> Result<Option<Box<Parsed>>> {
     let state = ctx.state();
-    // If the text cannot be parsed, the engine below reports the error.
     let Ok(Statement::Statement(read)) = state.sql_to_statement(text, &state.config().options().sql_parser.dialect)
     else {
-        return Ok(());
+        return Ok(None);
     };
     match read.visit(&mut LeftOut) {
         ControlFlow::Break((what, way)) => Err(Error::schema(format!("SQL: {what} not supported. {way}"))),
-        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Continue(()) => Ok(Some(read)),
     }
+}
+
+/// An error of a query in our words.
+fn explained(e: &datafusion::error::DataFusionError) -> Error {
+    let root = e.find_root().to_string().replace("datafusion.public.", "");
+    // Hints about settings of DataFusion do not help here.
+    Error::schema(format!("SQL: {}", root.split(" To implicitly").next().unwrap_or(&root).trim_end()))
+}
+
+/// The rows of a statement that only reads.
+async fn rows_of(ctx: &SessionContext, statement: Statement) -> Result<Rows> {
+    let plan = ctx.state().statement_to_plan(statement).await.map_err(|e| explained(&e))?;
+    reading().verify_plan(&plan).map_err(|e| explained(&e))?;
+    let frame = ctx.execute_logical_plan(plan).await.map_err(|e| explained(&e))?;
+    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await.map_err(|e| explained(&e))?;
+    Ok(Rows { schema, batches })
+}
+
+fn reading() -> datafusion::execution::context::SQLOptions {
+    datafusion::execution::context::SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
 }
 
 /// Runs SQL over named tables. Tables that the text does not use are not opened. Planning is recursive: it needs a
@@ -138,7 +164,7 @@ fn refuse_left_out(ctx: &SessionContext, text: &str) -> Result<()> {
 pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     crate::expr::check_statement(text)?;
     let ctx = context();
-    refuse_left_out(&ctx, text)?;
+    let read = parsed(&ctx, text)?;
     let names: Vec<String> = tables.keys().cloned().collect();
     let lower = text.to_lowercase();
     for (name, source) in tables {
@@ -146,23 +172,22 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
             register(&ctx, &name, source).await?;
         }
     }
-    let explain = |e: datafusion::error::DataFusionError| {
-        let root = e.find_root().to_string().replace("datafusion.public.", "");
-        // Hints about settings of DataFusion do not help here.
-        let root = root.split(" To implicitly").next().unwrap_or(&root).trim_end().to_string();
-        let known = match root.contains("not found") && root.contains("table") {
+    let explain = |e: Error| {
+        let known = match e.message.contains("not found") && e.message.contains("table") {
             true => format!(" Tables: {}.", names.join(", ")),
             false => String::new(),
         };
-        Error::schema(format!("SQL: {root}{known}"))
+        Error { message: format!("{}{known}", e.message), ..e }
     };
-    let options = datafusion::execution::context::SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
-    let frame = ctx.sql_with_options(text, options).await.map_err(explain)?;
+    if let Some(read) = read
+        && let Some(without) = generators::without(&ctx, &read).await.map_err(explain)?
+    {
+        let Rows { schema, batches } = rows_of(&ctx, Statement::Statement(Box::new(without))).await.map_err(explain)?;
+        return plain(&schema, batches);
+    }
+    let frame = ctx.sql_with_options(text, reading()).await.map_err(|e| explain(explained(&e)))?;
     let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(explain)?;
+    let batches = frame.collect().await.map_err(|e| explain(explained(&e)))?;
     plain(&schema, batches)
 }
 

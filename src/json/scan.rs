@@ -62,6 +62,8 @@ pub struct Cursor<'a> {
     pub at: usize,
     /// Whether NaN, Infinity and -Infinity are numbers, as Python's json module writes them.
     pub nan: bool,
+    /// Whether strings may be in single quotes and hold control characters, as in Spark's functions of JSON text.
+    pub lenient: bool,
 }
 
 const SPECIAL: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
@@ -69,7 +71,7 @@ const NOT_JSON: &str = "NaN or Infinity, which JSON does not have; null is to be
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, nan: false }
+        Self { bytes, at: 0, nan: false, lenient: false }
     }
 
     #[inline]
@@ -104,6 +106,7 @@ impl<'a> Cursor<'a> {
             Some(b'f') => Next::False,
             Some(b'n') => Next::Null,
             None => return fault("the JSON text ends too early", self.at),
+            Some(b'\'') if self.lenient => Next::String,
             Some(b'N' | b'I') if self.special().is_some() => {
                 if self.nan {
                     Next::Number
@@ -129,6 +132,9 @@ impl<'a> Cursor<'a> {
     /// Reads a string; the cursor is at its opening quote. Escapes are checked but not decoded.
     #[inline]
     pub fn string(&mut self) -> Scan<Text<'a>> {
+        if self.lenient {
+            return self.lenient_string();
+        }
         let start = self.at + 1;
         let mut at = start;
         let mut escaped = false;
@@ -144,6 +150,26 @@ impl<'a> Cursor<'a> {
                     at = self.escape(at)?;
                 }
                 Some(_) => return fault("a control character in a string", at),
+                None => return fault("the JSON text ends within a string", at),
+            }
+        }
+    }
+
+    fn lenient_string(&mut self) -> Scan<Text<'a>> {
+        let quote = self.bytes.get(self.at).copied().unwrap_or(b'"');
+        let start = self.at + 1;
+        let (mut at, mut escaped) = (start, false);
+        loop {
+            match self.bytes.get(at) {
+                Some(b) if *b == quote => {
+                    self.at = at + 1;
+                    return Ok(Text { raw: &self.bytes[start..at], escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    at = self.escape(at)?;
+                }
+                Some(_) => at += 1,
                 None => return fault("the JSON text ends within a string", at),
             }
         }
@@ -253,7 +279,7 @@ impl<'a> Cursor<'a> {
         }
         loop {
             self.skip_space();
-            if self.peek() != Some(b'"') {
+            if self.peek() != Some(b'"') && !(self.lenient && self.peek() == Some(b'\'')) {
                 return self.no_name();
             }
             let key = self.string()?;

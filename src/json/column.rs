@@ -489,6 +489,28 @@ impl Column {
         Ok(())
     }
 
+    /// Decodes all documents up to the end of the text as the elements of a list. After a fault the caller truncates the column.
+    pub fn read_documents(&mut self, cursor: &mut Cursor<'_>) -> Scan<()> {
+        let Values::List { offsets, item, .. } = &mut self.values else { return fault("several documents", cursor.at) };
+        let mut index = 0usize;
+        loop {
+            cursor.skip_space();
+            if cursor.at == cursor.bytes.len() {
+                break;
+            }
+            let read = match cursor.next() {
+                Ok(Next::Null) => fault("null instead of a document", cursor.at),
+                Ok(_) => item.read(cursor, 0),
+                Err(f) => Err(f),
+            };
+            read.map_err(|f| within(f, &index.to_string()))?;
+            index += 1;
+        }
+        offsets.push(item.validity.len as i32);
+        self.validity.push(true);
+        Ok(())
+    }
+
     fn misspelt(&self, above: &str, out: &mut Vec<(String, String)>) {
         match &self.values {
             Values::Struct(fields) => fields.misspelt(above, out),

@@ -1,0 +1,336 @@
+//! Generators (`explode` and its like) in SQL over tables, with the rows that they make in a stream.
+//!
+//! DataFusion plans no generator. So each SELECT with one is run by itself, the innermost first, without the generator and with its arguments as
+//! columns; the generator's rows become a table, and the SELECT reads that table instead. `LATERAL VIEW` is the same for the tables in FROM.
+
+use super::{Rows, plain};
+use crate::expr::{Dialect, Generator, bind_selection, is_generator, quoted};
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::TableReference;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Cte, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LateralView, Query,
+    Select, SelectItem, SetExpr, Statement as Parsed, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut, With,
+};
+use datafusion::sql::sqlparser::dialect::DatabricksDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The columns that hold what the generator takes.
+const ARGUMENT: &str = "__generator_";
+/// At most this many generators may be in one text.
+const MOST: usize = 100;
+
+/// The name of the function, if a generator is called.
+fn generator(expr: &Expr) -> Option<(String, &Function)> {
+    let Expr::Function(f) = expr else { return None };
+    let name = f.name.to_string().trim_matches('`').to_lowercase();
+    is_generator(&name).then_some((name, f))
+}
+
+fn of_item(item: &SelectItem) -> Option<(String, &Function)> {
+    match item {
+        SelectItem::UnnamedExpr(expr)
+        | SelectItem::ExprWithAlias { expr, .. }
+        | SelectItem::ExprWithAliases { expr, .. } => generator(expr),
+        _ => None,
+    }
+}
+
+fn makes_rows(select: &Select) -> bool {
+    !select.lateral_views.is_empty() || select.projection.iter().any(|item| of_item(item).is_some())
+}
+
+/// Finds the first SELECT that makes rows, with the tables that WITH gives it.
+#[derive(Default)]
+struct Find {
+    with: Vec<Vec<Cte>>,
+}
+
+impl Visitor for Find {
+    type Break = (Vec<Cte>, Box<Select>);
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        self.with.push(query.with.as_ref().map(|w| w.cte_tables.clone()).unwrap_or_default());
+        ControlFlow::Continue(())
+    }
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.with.pop();
+        ControlFlow::Continue(())
+    }
+    fn post_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        if !makes_rows(select) {
+            return ControlFlow::Continue(());
+        }
+        // What WITH defines later than this SELECT is not there for it.
+        let known =
+            self.with.iter().flatten().filter(|cte| Visit::visit(&cte.query, &mut Find::default()).is_continue());
+        ControlFlow::Break((known.cloned().collect(), Box::new(select.clone())))
+    }
+}
+
+/// Puts another SELECT in the place of the one that `Find` finds.
+struct Replace(Option<Box<Select>>);
+
+impl VisitorMut for Replace {
+    type Break = ();
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if !makes_rows(select) {
+            return ControlFlow::Continue(());
+        }
+        if let Some(new) = self.0.take() {
+            *select = *new;
+        }
+        ControlFlow::Break(())
+    }
+}
+
+/// The statement without generators, if it has any. Their rows are in tables of the context.
+pub async fn without(ctx: &SessionContext, statement: &Parsed) -> Result<Option<Parsed>> {
+    let mut now: Option<Parsed> = None;
+    for n in 0.. {
+        let at = now.as_ref().unwrap_or(statement);
+        let ControlFlow::Break((with, select)) = Visit::visit(at, &mut Find::default()) else { return Ok(now) };
+        if n == MOST {
+            return Err(Error::schema(format!("SQL: more than {MOST} generators in one text")));
+        }
+        let mut next = at.clone();
+        let table = format!("__generated_{n}");
+        let new = one(ctx, with, *select, &table).await?;
+        let _ = VisitMut::visit(&mut next, &mut Replace(Some(Box::new(new))));
+        now = Some(next);
+    }
+    Ok(now)
+}
+
+/// A call with its arguments as columns: the items that compute them, and the call over their names.
+struct Call {
+    items: Vec<SelectItem>,
+    text: String,
+}
+
+impl Call {
+    /// The error with the arguments in the user's words.
+    fn shown(&self, e: Error) -> Error {
+        let mut message = e.message;
+        for item in &self.items {
+            if let SelectItem::ExprWithAlias { expr, alias } = item {
+                let text = expr.to_string();
+                message = message.replace(&format!("`{}`", alias.value), &text).replace(&alias.value, &text);
+            }
+        }
+        Error { message, ..e }
+    }
+}
+
+fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result<Call> {
+    let wrong = || Error::schema(format!("SQL: {name} takes plain arguments"));
+    let args = match &function.args {
+        FunctionArguments::List(list) if list.clauses.is_empty() && list.duplicate_treatment.is_none() => &list.args,
+        FunctionArguments::None => &vec![],
+        _ => return Err(wrong()),
+    };
+    let (mut items, mut shown) = (vec![], vec![]);
+    for arg in args {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else { return Err(wrong()) };
+        shown.push(match expr {
+            Expr::Value(v) => match &v.value {
+                Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => {
+                    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+                }
+                other => other.to_string(),
+            },
+            _ => {
+                let alias = format!("{ARGUMENT}{}", items.len());
+                items.push(SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('`', &alias) });
+                format!("`{alias}`")
+            }
+        });
+    }
+    if items.is_empty() {
+        // It marks the place of the generator's columns.
+        let expr = Expr::value(Value::Boolean(true));
+        items.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', format!("{ARGUMENT}0")) });
+    }
+    let outer = if outer && !name.ends_with("_outer") { "_outer" } else { "" };
+    let names: Vec<String> = names.iter().map(|n| quoted(&n.value)).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" AS ({})", names.join(", ")) };
+    Ok(Call { items, text: format!("{name}{outer}({}){names}", shown.join(", ")) })
+}
+
+/// Runs one SELECT up to its generator, and gives the SELECT that reads the rows.
+async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &str) -> Result<Select> {
+    let mut inner = select.clone();
+    inner.distinct = None;
+    inner.lateral_views = vec![];
+    let call = if select.lateral_views.is_empty() {
+        let mut calls = vec![];
+        inner.projection = vec![];
+        for item in &select.projection {
+            let Some((name, function)) = of_item(item) else {
+                inner.projection.push(item.clone());
+                continue;
+            };
+            let names = match item {
+                SelectItem::ExprWithAlias { alias, .. } => vec![alias.clone()],
+                SelectItem::ExprWithAliases { aliases, .. } => aliases.clone(),
+                _ => vec![],
+            };
+            let call = call(function, &name, &names, false)?;
+            inner.projection.extend(call.items.iter().cloned());
+            calls.push(call);
+        }
+        if calls.len() > 1 {
+            return Err(Error::schema(
+                "SQL: one SELECT makes rows once: two generators cannot stand together. Put one of them into a subquery or a LATERAL VIEW.",
+            ));
+        }
+        select.projection = vec![SelectItem::Wildcard(Default::default())];
+        select.selection = None;
+        select.group_by = GroupByExpr::Expressions(vec![], vec![]);
+        select.having = None;
+        select.qualify = None;
+        calls.pop()
+    } else {
+        let view = select.lateral_views.remove(0);
+        let LateralView { lateral_view, lateral_col_alias, outer, .. } = &view;
+        let Some((name, function)) = generator(lateral_view) else {
+            return Err(Error::schema(format!(
+                "SQL: LATERAL VIEW takes a generator such as explode, not {lateral_view}"
+            )));
+        };
+        let call = call(function, &name, lateral_col_alias, *outer)?;
+        inner.projection = vec![SelectItem::Wildcard(Default::default())];
+        inner.projection.extend(call.items.iter().cloned());
+        inner.selection = None;
+        inner.group_by = GroupByExpr::Expressions(vec![], vec![]);
+        inner.having = None;
+        inner.qualify = None;
+        // The columns are those of one table now: names in front of them are left out.
+        let mut tables: Vec<String> = select.from.iter().flat_map(|f| names_of(&f.relation)).collect();
+        tables.extend(select.from.iter().flat_map(|f| f.joins.iter().flat_map(|j| names_of(&j.relation))));
+        tables.push(view.lateral_view_name.to_string().trim_matches('`').to_string());
+        let _ = VisitMut::visit(&mut select, &mut Unqualify(tables));
+        Some(call)
+    };
+    let call = call.ok_or_else(|| Error::internal("a SELECT without a generator"))?;
+    let rows = run(ctx, with, inner).await?;
+    let made = make(&rows, &call.text).map_err(|e| call.shown(e))?;
+    let memory = MemTable::try_new(made.schema, vec![made.batches])?;
+    ctx.register_table(TableReference::bare(table), Arc::new(memory))?;
+    select.from = from(table, alias_of(&select))?;
+    Ok(select)
+}
+
+/// The name by which the text calls its one table.
+fn alias_of(select: &Select) -> Option<String> {
+    match &select.from[..] {
+        [one] if one.joins.is_empty() => names_of(&one.relation).pop(),
+        _ => None,
+    }
+}
+
+/// The names that stand for a table, the alias last.
+fn names_of(table: &TableFactor) -> Vec<String> {
+    let (name, alias) = match table {
+        TableFactor::Table { name, alias, .. } => (Some(name.to_string()), alias),
+        TableFactor::Derived { alias, .. } => (None, alias),
+        _ => return vec![],
+    };
+    let plain = |n: String| n.trim_matches('`').to_string();
+    let alias = alias.as_ref().map(|a| a.name.value.clone());
+    name.into_iter().chain(alias).map(plain).collect()
+}
+
+/// Removes the names of tables in front of columns.
+struct Unqualify(Vec<String>);
+
+impl VisitorMut for Unqualify {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && parts.len() > 1
+            && self.0.iter().any(|t| t.eq_ignore_ascii_case(&parts[0].value))
+        {
+            parts.remove(0);
+            if let [one] = &parts[..] {
+                *expr = Expr::Identifier(one.clone());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn from(table: &str, alias: Option<String>) -> Result<Vec<datafusion::sql::sqlparser::ast::TableWithJoins>> {
+    let alias = alias.map(|a| format!(" AS {}", quoted(&a))).unwrap_or_default();
+    let parsed = Parser::parse_sql(&DatabricksDialect {}, &format!("SELECT * FROM {table}{alias}"));
+    match parsed.map_err(|e| Error::internal(e.to_string()))?.pop() {
+        Some(Parsed::Query(query)) => match *query.body {
+            SetExpr::Select(select) => Ok(select.from),
+            _ => Err(Error::internal("a SELECT that is none")),
+        },
+        _ => Err(Error::internal("a SELECT that is none")),
+    }
+}
+
+async fn run(ctx: &SessionContext, with: Vec<Cte>, select: Select) -> Result<Rows> {
+    let mut query = match Parser::parse_sql(&DatabricksDialect {}, "SELECT 1").ok().and_then(|mut all| all.pop()) {
+        Some(Parsed::Query(query)) => query,
+        _ => return Err(Error::internal("a SELECT that is none")),
+    };
+    query.body = Box::new(SetExpr::Select(Box::new(select)));
+    if !with.is_empty() {
+        query.with = Some(With {
+            with_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
+            recursive: false,
+            cte_tables: with,
+        });
+    }
+    super::rows_of(ctx, Statement::Statement(Box::new(Parsed::Query(query)))).await
+}
+
+/// The rows that the generator makes of each row.
+fn make(rows: &Rows, text: &str) -> Result<Rows> {
+    let Rows { schema, batches } = plain(&rows.schema, rows.batches.clone())?;
+    let selection = bind_selection(&[text.to_string()], &schema, Dialect::Databricks).map_err(|e| e.context("SQL"))?;
+    let generator = selection.generator.ok_or_else(|| Error::internal("a call that is no generator"))?;
+    let is_argument = |f: &Field| f.name().starts_with(ARGUMENT);
+    let place = schema.fields().iter().position(|f| is_argument(f)).unwrap_or(schema.fields().len());
+    let others: Vec<usize> = (0..schema.fields().len()).filter(|i| !is_argument(schema.field(*i))).collect();
+    let mut fields: Vec<Field> = others.iter().map(|i| schema.field(*i).clone()).collect();
+    let place = place.min(fields.len());
+    fields.splice(place..place, generator.fields.iter().cloned());
+    let out: SchemaRef = Arc::new(Schema::new(fields));
+    let made = batches.iter().map(|b| rows_of_batch(b, &generator, &others, place, &out)).collect::<Result<_>>()?;
+    Ok(Rows { schema: out, batches: made })
+}
+
+fn rows_of_batch(
+    batch: &RecordBatch,
+    generator: &Generator,
+    others: &[usize],
+    place: usize,
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let args: Vec<ArrayRef> = generator.args.iter().map(|a| a.evaluate(batch)).collect::<Result<_>>()?;
+    let (mut parents, mut places) = (vec![], vec![]);
+    for (row, length) in generator.lengths(&args, batch.num_rows()).into_iter().enumerate() {
+        for at in 0..length.unwrap_or(1) {
+            parents.push(row as u32);
+            places.push(length.map(|_| at));
+        }
+    }
+    let (parents, places) = (UInt32Array::from(parents), UInt32Array::from(places));
+    let mut columns = others.iter().map(|i| Ok(take(batch.column(*i), &parents, None)?)).collect::<Result<Vec<_>>>()?;
+    columns.splice(place..place, generator.columns(&args, &parents, &places)?);
+    let options = RecordBatchOptions::new().with_row_count(Some(parents.len()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
