@@ -1,21 +1,25 @@
-# Sourced by the other scripts: where things are kept that outlive a checkout. The environment wins.
+# The other scripts source this file. It sets the places of files that outlive a checkout. The environment overrides it.
 export BAYOU_CACHE="${BAYOU_CACHE:-$HOME/.cache/bayou}"
-# Outside the tree: a clean checkout must not compile the heavy crates again, which takes half an hour of two cores.
+# Outside the tree, so that a clean checkout does not compile the heavy crates again.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$BAYOU_CACHE/target}"
-# Where these are set for other projects, they would make every crate another one.
+# If these are set for other projects, every crate would be compiled again.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-# jemalloc takes the machine's page size for granted, and ARM's differ: made for 64 KiB it runs on smaller ones too.
+# Kafka's TLS needs OpenSSL. If the system has it as a static library, that one is linked in, because compiling OpenSSL takes minutes.
+if pkg-config --exists 'openssl >= 3' 2>/dev/null && [[ -e $(pkg-config --variable=libdir openssl)/libssl.a ]]; then
+  export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1
+fi
+# jemalloc is compiled for one page size, and ARM machines differ. Compiled for 64 KiB, it also runs with smaller pages.
 if [[ $(uname -m) == aarch64 ]]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi
 VENV="$BAYOU_CACHE/venv"
 export VIRTUAL_ENV="$VENV" PATH="$VENV/bin:$PATH"
-# Where tests/spark's jars are; the reader tests hand them to pyspark.
+# The jars of tests/spark. The reader tests give them to pyspark.
 export BAYOU_TEST_SPARK_JARS="$BAYOU_CACHE/delta-spark-4.0.0"
-# The one profile of tests, lints and wheel: heavy crates compile once. Rust's tests run without the feature `python`: that proves
-# that the core knows no Python, and pyo3 would be compiled anew at each change between maturin's environment and cargo's.
-# That the feature changes nothing in the crates it does not bring is a test (tests/it/project.rs).
+# Tests, lints and the wheel use one profile, so the heavy crates compile once. Rust's tests run without the feature `python`. This
+# proves that the core does not know Python, and pyo3 is not compiled again at each change between maturin's environment and cargo's.
+# A test shows that the feature changes nothing in the crates that it does not bring (tests/it/project.rs).
 CARGO_FLAGS=(--release --locked)
 
-# Cargo tells by times of files whether it has compiled them, and what another checkout compiled may be younger than the files here.
+# Cargo compares the times of files to find what it must compile. Files compiled from a different checkout can be newer than the files here.
 if [[ -e src/lib.rs && $(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null) != "$PWD" ]]; then
   touch src/lib.rs tests/it/main.rs
   mkdir -p "$CARGO_TARGET_DIR"

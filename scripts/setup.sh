@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what builds and tests bayou, each thing once; a second run looks at stamps and is quick.
+# Installs everything that builds and tests bayou, each thing once. A second run only checks stamps and is fast.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 mkdir -p "$BAYOU_CACHE"
 
-# --- packages of the system: command or file that shows it is there, package, what needs it
+# --- packages of the system: a command or file that exists if the package is installed, the package, and why it is needed
 missing=()
 need() {
   local found=$1 package=$2
@@ -13,12 +13,12 @@ need() {
   if [[ $found != /* ]] && command -v "$found" >/dev/null; then return; fi
   missing+=("$package")
 }
-need cc build-essential                # librdkafka, zstd, ring, aws-lc: C
+need cc build-essential                # librdkafka, zstd, ring, jemalloc: C
 need c++ build-essential               # librdkafka's configure looks for it
-need make build-essential              # librdkafka, OpenSSL
-need perl perl                         # OpenSSL's configure
+need make build-essential              # librdkafka, jemalloc
+need perl perl                         # OpenSSL's configure, where the system has no static OpenSSL
 need pkg-config pkg-config             # the -sys crates ask it first
-need cmake cmake                       # aws-lc
+need /usr/include/openssl/ssl.h libssl-dev # Kafka's TLS; otherwise OpenSSL is compiled from source (see env.sh)
 need java openjdk-17-jre-headless      # tests: Kafka, Spark
 need mvn maven                         # tests: fetches their jars
 need openssl openssl                   # tests: the broker's certificate
@@ -30,7 +30,7 @@ if ((${#missing[@]})); then
   [[ $(id -u) == 0 ]] || die "these are missing: ${missing[*]}. Run: sudo apt-get install ${missing[*]}"
   say "installing ${missing[*]}"
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 || {
-    # The lists of a fresh image are empty or old.
+    # In a fresh image the package lists are empty or old.
     apt-get update -q >&2
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
   }
@@ -50,7 +50,7 @@ done
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "the tools need Python 3.11 or later: $(python3 --version)"
 stamp="$VENV/.requirements"
 if ! cmp -s requirements-dev.txt "$stamp"; then
-  # A venv whose interpreter is gone is made anew.
+  # A venv whose interpreter is gone is recreated.
   "$VENV/bin/python" -c '' 2>/dev/null || python3 -m venv --clear "$VENV"
   say "installing requirements-dev.txt into $VENV"
   "$VENV/bin/python" -m pip install -q --disable-pip-version-check -r requirements-dev.txt >&2

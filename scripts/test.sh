@@ -12,6 +12,7 @@ python_checks() {
 }
 
 step "tools" scripts/setup.sh
+. scripts/env.sh # again, because setup.sh can have installed OpenSSL, and env.sh decides how it is linked
 step "Rust format" cargo fmt --check
 step "Python lint and format" python_checks
 # The wheel first, because it compiles everything that the tests share. So the time of each step is visible.
