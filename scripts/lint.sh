@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# clippy over the core alone and with the binding, without compiling anything but our own crate (see clippy-only.sh).
+# clippy over the core, the binding and the tests, without compiling anything but our own crate (see clippy-only.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 export RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/clippy-only.sh"
-cargo build --release --locked --lib --tests
 # pyo3 is compiled again for every change of these variables. maturin sets them like this.
-config=$(find "$CARGO_TARGET_DIR/maturin" -name 'pyo3-config-*.txt' 2>/dev/null | head -1)
+config=$(find "$CARGO_TARGET_DIR/maturin" -name 'pyo3-config-*.txt' 2>/dev/null | head -1 || true)
 if [[ $config ]]; then
   export PYO3_CONFIG_FILE="$config" PYO3_BUILD_EXTENSION_MODULE=1
 fi
-cargo build --release --locked --lib --features python
+cargo build --release --locked --lib --tests --features python

@@ -9,33 +9,117 @@
 //! Stages never import each other; they share `error`, `batch`, `position`, `time`, `calendar`, `json`, `expr`, `state` and `storage`.
 //! `flow` is what is wanted, `engine` how, `run` durably. See `docs/architecture.md`.
 
+// Without the Python binding, many of its callees have no caller.
+#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
-pub mod batch;
-pub mod calendar;
-pub mod decode;
-pub mod engine;
-pub mod epoch;
-pub mod error;
-pub mod expect;
-pub mod expr;
-pub mod flow;
+mod batch;
+mod calendar;
+mod decode;
+mod engine;
+mod epoch;
+mod error;
+mod expect;
+mod expr;
+mod flow;
 mod hash;
 mod json;
-pub mod kafka;
-pub mod position;
-pub mod progress;
+mod kafka;
+mod position;
+mod progress;
 #[cfg(feature = "python")]
 mod python;
-pub mod read;
-pub mod run;
-pub mod simulate;
-pub mod sink;
+mod read;
+mod run;
+mod simulate;
+mod sink;
 mod stack;
-pub mod state;
-pub mod storage;
-pub mod time;
-pub mod transform;
-pub mod window;
+mod state;
+mod storage;
+mod time;
+mod transform;
+mod window;
 
 pub use error::{Error, Kind, Result};
+
+/// The items that `tests/it` uses, at their places in the crate. Everything else is private to the crate, so the compiler finds code that nothing calls.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::error::{Error, Kind, Result};
+
+    pub mod batch {
+        pub use crate::batch::{Message, Messages, TimestampType};
+    }
+    pub mod decode {
+        pub use crate::decode::{DecodeOptions, Format, Given};
+    }
+    pub mod expect {
+        pub use crate::expect::Action;
+    }
+    pub mod expr {
+        pub use crate::expr::{AggregateItem, Dialect, GroupFunction, parse_ddl};
+    }
+    pub mod flow {
+        pub use crate::flow::{Flow, Output, Stream, Trigger, identity};
+        pub mod json {
+            pub use crate::flow::json::Parts;
+        }
+        pub mod source {
+            pub use crate::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
+        }
+        pub mod static_join {
+            pub use crate::flow::static_join::StaticSide;
+        }
+        pub mod stream {
+            pub use crate::flow::stream::{JoinOptions, parse_how, watermark_spec};
+        }
+    }
+    pub mod kafka {
+        pub use crate::kafka::{
+            BrokerLauncher, Connection, Event, NewTopic, OffsetSpec, ProduceOptions, ProduceReport, Reader,
+            ReaderOptions, Target, run_broker, set_launcher,
+        };
+    }
+    pub mod position {
+        pub use crate::position::{Offset, Partition, Positions, Topic, TopicPartition};
+    }
+    pub mod run {
+        pub use crate::run::Job;
+        pub mod control {
+            pub use crate::run::control::Query;
+        }
+    }
+    pub mod simulate {
+        pub use crate::simulate::{Fitness, FitnessOptions};
+    }
+    pub mod sink {
+        pub use crate::sink::{OutputMode, To};
+        pub mod delta {
+            pub use crate::sink::delta::DeltaOptions;
+        }
+        pub mod function {
+            pub use crate::sink::function::{ForEach, FunctionOptions};
+        }
+        pub mod topic {
+            pub use crate::sink::topic::{Create, TopicOptions};
+        }
+    }
+    pub mod storage {
+        pub use crate::storage::{Location, StorageOptions};
+        pub mod local {
+            pub use crate::storage::local::{Fault, Hook, LocalStore};
+        }
+    }
+    pub mod time {
+        pub use crate::time::{Clock, EventTime, SharedClock};
+    }
+    pub mod transform {
+        pub mod map {
+            pub use crate::transform::map::{BatchFunction, Failure};
+        }
+    }
+    pub mod window {
+        pub use crate::window::{Emit, SessionSpec, WindowSpec, Windowing};
+    }
+}

@@ -16,7 +16,7 @@ mod zone;
 pub use text::{
     cast_date, cast_timestamp, date_text, iso_date, iso_timestamp, put_date, put_time, timestamp_text, trim_all,
 };
-pub use zone::{Zone, first_moment, named, to_local, to_utc};
+pub use zone::{Zone, first_moment, named, to_local};
 
 use std::ops::RangeInclusive;
 

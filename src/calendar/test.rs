@@ -1,5 +1,6 @@
 //! The calendar against chrono, at random dates and at the changes of many zones' clocks.
 
+use super::zone::to_utc;
 use super::*;
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};

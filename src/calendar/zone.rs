@@ -81,18 +81,18 @@ impl Zone {
     }
 
     /// From the wall clock to the instant; see [`to_utc`].
-    pub fn to_utc(&self, local: i64) -> Option<i64> {
+    pub fn to_utc(self, local: i64) -> Option<i64> {
         match self {
-            Self::Fixed(offset) => local.checked_sub(*offset),
-            Self::Region(zone) => to_utc(*zone, local),
+            Self::Fixed(offset) => local.checked_sub(offset),
+            Self::Region(zone) => to_utc(zone, local),
         }
     }
 
     /// From the instant to the wall clock.
-    pub fn to_local(&self, instant: i64) -> Option<i64> {
+    pub fn to_local(self, instant: i64) -> Option<i64> {
         match self {
-            Self::Fixed(offset) => instant.checked_add(*offset),
-            Self::Region(zone) => to_local(*zone, instant),
+            Self::Fixed(offset) => instant.checked_add(offset),
+            Self::Region(zone) => to_local(zone, instant),
         }
     }
 }

@@ -43,7 +43,6 @@ pub enum Step {
     /// What the table of this name takes.
     Table(Arc<str>),
     Watermark {
-        spec: WatermarkSpec,
         tracker: usize,
     },
     Stateful {
@@ -328,7 +327,7 @@ impl Builder<'_> {
                 let tracker = self.plan.trackers.len();
                 self.plan.trackers.push((name, spec.clone()));
                 self.plan.tracker_topics.push(topics.iter().map(Topic::new).collect());
-                Step::Watermark { spec: spec.clone(), tracker }
+                Step::Watermark { tracker }
             }
             Op::Aggregate(spec) => self.operator(stream, OperatorKind::Aggregate(spec.clone(), emit)),
         };

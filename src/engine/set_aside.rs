@@ -65,10 +65,6 @@ impl SetAside {
         self.seen.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
-    }
-
     /// What has come since the last call; `whole`: all that is remembered.
     pub fn take(&mut self, whole: bool) -> Result<Option<Written>> {
         if self.new.is_empty() {

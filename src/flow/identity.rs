@@ -47,7 +47,7 @@ fn step(op: &Op) -> Option<Value> {
         }),
         Op::Decode(d) => json!({
             "decode": d.value.name,
-            "into": d.into_name(),
+            "into": d.result_name(),
             "schema": d.declared.as_ref().map(|s| to_ddl(s)),
             "options": d.options.identity(),
         }),

@@ -13,12 +13,11 @@ mod ffi;
 mod produce;
 mod properties;
 
-pub use admin::{NewTopic, OffsetSpec, PartitionDescription, TopicDescription, TopicSummary};
+pub use admin::{NewTopic, OffsetSpec, TopicSummary};
 pub use connection::{Connection, Target};
-pub use consume::{Event, Mark, Reader, ReaderOptions};
+pub use consume::{Event, Reader, ReaderOptions};
 pub use embedded::{BrokerLauncher, run_broker, set_launcher};
-pub use encode::JsonEncoder;
 pub use produce::{
-    Failed, Found, MessageEncoder, MessageOptions, Number, ProduceOptions, ProduceReport, TopicLimits, Transactions,
+    Failed, MessageEncoder, MessageOptions, Number, ProduceOptions, ProduceReport, TopicLimits, Transactions,
 };
 pub use properties::advice;

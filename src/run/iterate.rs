@@ -150,10 +150,6 @@ impl BatchIterator {
         self.engine.plan.targets[0].stream.schema().clone()
     }
 
-    pub fn warnings(&mut self) -> Vec<String> {
-        self.feed.as_mut().map_or(vec![], |f| std::mem::take(&mut f.warnings))
-    }
-
     /// Takes one step of at most about `wait`.
     pub fn poll(&mut self, wait: Duration) -> Result<Polled> {
         self.store_position()?;

@@ -61,14 +61,6 @@ impl Columns {
         Self { columns: schema.fields().iter().map(|f| column(f.data_type())).collect(), len: 0 }
     }
 
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub fn memory(&self) -> usize {
         let one = |c: &Column| {
             c.valid.as_ref().map_or(0, Vec::capacity)

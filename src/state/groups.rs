@@ -32,9 +32,6 @@ impl Groups {
     pub fn len(&self) -> usize {
         self.count
     }
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
     pub fn memory(&self) -> usize {
         self.values.as_ref().map_or(0, |v| v.size()) + self.accumulators.iter().map(|a| a.size()).sum::<usize>()
     }
@@ -72,6 +69,31 @@ impl Groups {
         Ok(())
     }
 
+    /// The keys and partial states of the groups. By value, because DataFusion's tables must not be used again after
+    /// they have emitted everything.
+    pub fn into_states(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let keys = self.take_keys()?;
+        let mut states = vec![];
+        for acc in &mut self.accumulators {
+            states.extend(acc.state(EmitTo::All)?);
+        }
+        Ok((keys, states))
+    }
+
+    fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
+        let Some(values) = &mut self.values else { return Ok(vec![]) };
+        let keys = values.emit(EmitTo::All)?;
+        // Some implementations return a different representation of the same values.
+        keys.iter()
+            .zip(self.key_schema.fields())
+            .map(|(k, f)| if k.data_type() == f.data_type() { Ok(k.clone()) } else { Ok(cast(k, f.data_type())?) })
+            .collect()
+    }
+}
+
+/// For tests of aggregates: states that are merged, and results.
+#[cfg(test)]
+impl Groups {
     /// Merges partial states: one row for each group, with the states of all aggregates one after the other.
     pub fn merge(
         &mut self,
@@ -93,17 +115,6 @@ impl Groups {
         Ok(())
     }
 
-    /// The keys and partial states of the groups. By value, because DataFusion's tables must not be used again after
-    /// they have emitted everything.
-    pub fn into_states(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
-        let keys = self.take_keys()?;
-        let mut states = vec![];
-        for acc in &mut self.accumulators {
-            states.extend(acc.state(EmitTo::All)?);
-        }
-        Ok((keys, states))
-    }
-
     /// The keys and results of the groups.
     pub fn into_results(mut self, aggregates: &[Aggregate]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
@@ -112,15 +123,5 @@ impl Groups {
             results.push(aggregate.finish(acc.evaluate(EmitTo::All)?)?);
         }
         Ok((keys, results))
-    }
-
-    fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
-        let Some(values) = &mut self.values else { return Ok(vec![]) };
-        let keys = values.emit(EmitTo::All)?;
-        // Some implementations return a different representation of the same values.
-        keys.iter()
-            .zip(self.key_schema.fields())
-            .map(|(k, f)| if k.data_type() == f.data_type() { Ok(k.clone()) } else { Ok(cast(k, f.data_type())?) })
-            .collect()
     }
 }

@@ -29,8 +29,4 @@ impl KeyCodec {
         let parser = self.converter.parser();
         Ok(self.converter.convert_rows(rows.into_iter().map(|r| parser.parse(r)))?)
     }
-
-    pub fn memory(&self) -> usize {
-        self.converter.size()
-    }
 }

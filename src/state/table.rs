@@ -39,12 +39,6 @@ impl KeyBytes {
         let hashes = (0..array.len()).map(|i| hash_of(hasher, array.value(i))).collect();
         Self { bytes: Bytes::Array(array), hashes }
     }
-    pub fn len(&self) -> usize {
-        self.hashes.len()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
-    }
     #[inline]
     pub fn get(&self, row: usize) -> &[u8] {
         match &self.bytes {

@@ -23,7 +23,7 @@ pub use aggregate::Aggregator;
 pub use assign::WindowSpec;
 pub use session::Sessions;
 pub use spec::{AggregateSpec, Emit, SessionSpec, Windowing};
-pub use watermark::{OnIdle, PartitionTime, Tracker, TrackerState, WatermarkSpec};
+pub use watermark::{OnIdle, Tracker, TrackerState, WatermarkSpec};
 
 use crate::Result;
 use crate::state::Stateful;

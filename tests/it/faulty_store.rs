@@ -1,7 +1,7 @@
 //! A store on local disk that spoils one of its calls, and records all of them.
 
 use async_trait::async_trait;
-use bayou::storage::local::LocalStore;
+use bayou::testing::storage::local::LocalStore;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;

@@ -3,24 +3,24 @@
 use crate::support::{kafka, name, new_topic};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
-use bayou::batch::Messages;
-use bayou::decode::{DecodeOptions, Format, Given};
-use bayou::expect::Action;
-use bayou::expr::{AggregateItem, Dialect, GroupFunction, parse_ddl};
-use bayou::flow::json::Parts;
-use bayou::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
-use bayou::flow::static_join::StaticSide;
-use bayou::flow::stream::{JoinOptions, parse_how, watermark_spec};
-use bayou::flow::{Flow, Output, Stream, Trigger, identity};
-use bayou::kafka::Connection;
-use bayou::position::{Topic, TopicPartition};
-use bayou::sink::delta::DeltaOptions;
-use bayou::sink::function::{ForEach, FunctionOptions};
-use bayou::sink::topic::{Create, TopicOptions};
-use bayou::sink::{OutputMode, To};
-use bayou::storage::{Location, StorageOptions};
-use bayou::transform::map::{BatchFunction, Failure};
-use bayou::window::{Emit, SessionSpec, WindowSpec, Windowing};
+use bayou::testing::batch::Messages;
+use bayou::testing::decode::{DecodeOptions, Format, Given};
+use bayou::testing::expect::Action;
+use bayou::testing::expr::{AggregateItem, Dialect, GroupFunction, parse_ddl};
+use bayou::testing::flow::json::Parts;
+use bayou::testing::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
+use bayou::testing::flow::static_join::StaticSide;
+use bayou::testing::flow::stream::{JoinOptions, parse_how, watermark_spec};
+use bayou::testing::flow::{Flow, Output, Stream, Trigger, identity};
+use bayou::testing::kafka::Connection;
+use bayou::testing::position::{Topic, TopicPartition};
+use bayou::testing::sink::delta::DeltaOptions;
+use bayou::testing::sink::function::{ForEach, FunctionOptions};
+use bayou::testing::sink::topic::{Create, TopicOptions};
+use bayou::testing::sink::{OutputMode, To};
+use bayou::testing::storage::{Location, StorageOptions};
+use bayou::testing::transform::map::{BatchFunction, Failure};
+use bayou::testing::window::{Emit, SessionSpec, WindowSpec, Windowing};
 use bayou::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -176,7 +176,10 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
     let mapped = both.map_batches(Arc::new(Twice), Some(Arc::new(parse_ddl("x DOUBLE").unwrap()))).unwrap();
     let at_hand = Stream::rows(RowsSource::new(rows().schema(), vec![rows()]));
     let mut messages = Messages::new(vec![TopicPartition::new("t", 0)].into());
-    messages.push(bayou::batch::Message { value: Some(b"{\"a\":1}"), ..bayou::batch::Message::default() }, 1 << 20);
+    messages.push(
+        bayou::testing::batch::Message { value: Some(b"{\"a\":1}"), ..bayou::testing::batch::Message::default() },
+        1 << 20,
+    );
     let text = Stream::messages(MessagesSource {
         messages: Arc::new(messages),
         schema: Some(Arc::new(parse_ddl("a INT").unwrap())),

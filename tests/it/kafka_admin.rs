@@ -1,7 +1,7 @@
 //! Topics and offsets, against a real broker.
 
 use crate::support::{env, kafka, name, new_topic, topic};
-use bayou::{
+use bayou::testing::{
     Kind,
     kafka::OffsetSpec,
     position::{Offset, Partition, Topic, TopicPartition},

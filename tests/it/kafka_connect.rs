@@ -1,7 +1,7 @@
 //! Connecting to a broker, or a fast and clear error.
 
 use crate::support::{env, from_start, kafka, name, new_topic, read};
-use bayou::{
+use bayou::testing::{
     Kind,
     kafka::{Connection, Target},
 };
@@ -150,11 +150,14 @@ fn no_log_line_shows_a_password_even_when_librdkafka_tells_everything() {
         if let Ok(kafka) = Connection::open(Target::Properties(properties)) {
             let name = name("logged");
             kafka.create_topic(&new_topic(&name, 1)).unwrap();
-            let rows =
-                bayou::simulate::Fitness::new(bayou::simulate::FitnessOptions::new(10, 1, bayou::time::EventTime(0)));
-            let topic = bayou::position::Topic::new(&name);
+            let rows = bayou::testing::simulate::Fitness::new(bayou::testing::simulate::FitnessOptions::new(
+                10,
+                1,
+                bayou::testing::time::EventTime(0),
+            ));
+            let topic = bayou::testing::position::Topic::new(&name);
             kafka
-                .produce(&topic, &mut rows.unwrap(), &bayou::kafka::ProduceOptions::default(), &mut |_| Ok(()))
+                .produce(&topic, &mut rows.unwrap(), &bayou::testing::kafka::ProduceOptions::default(), &mut |_| Ok(()))
                 .unwrap();
             assert_eq!(read(&kafka, &from_start(&name, 1)).len(), 10);
         }

@@ -2,7 +2,7 @@
 
 use crate::support::{from_start, name, new_topic, read};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use bayou::{
+use bayou::testing::{
     Kind,
     kafka::{
         BrokerLauncher, Connection, Event, OffsetSpec, ProduceOptions, Reader, ReaderOptions, Target, run_broker,
@@ -183,7 +183,7 @@ fn what_the_embedded_broker_cannot_do_it_refuses_by_name() {
     }
     let exists = kafka.create_topic(&new_topic("t", 1)).unwrap_err();
     assert!(exists.kind == Kind::Topic && exists.message.contains("exist_ok"));
-    kafka.create_topic(&bayou::kafka::NewTopic { exist_ok: true, ..new_topic("t", 1) }).unwrap();
+    kafka.create_topic(&bayou::testing::kafka::NewTopic { exist_ok: true, ..new_topic("t", 1) }).unwrap();
     let typo = kafka.partitions(&Topic::new("tt")).unwrap_err();
     assert!(typo.kind == Kind::Topic && typo.message.contains("'tt'"), "{typo}");
     assert_eq!(kafka.topics().unwrap().len(), 1, "asking for a topic does not make it");

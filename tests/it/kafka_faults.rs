@@ -8,9 +8,9 @@
 use crate::exactly_once::{ROWS, check, job, publish, run, runtime};
 use crate::support::{from_start, read};
 use bayou::Kind;
-use bayou::kafka::{Connection, Target};
-use bayou::storage::Location;
-use bayou::storage::local::LocalStore;
+use bayou::testing::kafka::{Connection, Target};
+use bayou::testing::storage::Location;
+use bayou::testing::storage::local::LocalStore;
 use rdkafka::bindings::rd_kafka_resp_err_t::{self as Code, *};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -182,10 +182,10 @@ fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind()
             std::thread::sleep(Duration::from_millis(60 * third as u64));
             Ok(crate::exactly_once::numbered(third * ROWS / 3, ROWS / 3))
         });
-        let options = bayou::kafka::ProduceOptions::default();
-        let to = bayou::position::Topic::new(TOPIC);
+        let options = bayou::testing::kafka::ProduceOptions::default();
+        let to = bayou::testing::position::Topic::new(TOPIC);
         let mut known = 0;
-        let mut count = |report: &bayou::kafka::ProduceReport| {
+        let mut count = |report: &bayou::testing::kafka::ProduceReport| {
             known = report.delivered;
             Ok(())
         };
@@ -257,7 +257,7 @@ fn brokers_that_go_away_and_come_back_or_answer_late_hold_a_bounded_run_up_and_n
 
 #[test]
 fn a_reader_says_that_no_broker_answers() {
-    use bayou::kafka::{Event, Reader, ReaderOptions};
+    use bayou::testing::kafka::{Event, Reader, ReaderOptions};
     let (mock, connection) = cluster();
     publish(&connection, TOPIC, 0, 10);
     let mut reader = Reader::start(&connection, &from_start(TOPIC, 1), &ReaderOptions::default()).unwrap();

@@ -4,7 +4,7 @@ use crate::support::{from_start, kafka, read, topic};
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
-use bayou::{
+use bayou::testing::{
     Error, Kind,
     kafka::{ProduceOptions, ProduceReport},
     position::Topic,

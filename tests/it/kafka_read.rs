@@ -1,7 +1,7 @@
 //! The reader with a real broker: it returns what was written, to the byte and to the last offset.
 
 use crate::support::{env, from_start, kafka, name as fresh_name, new_topic, read, read_with, topic};
-use bayou::{
+use bayou::testing::{
     batch::TimestampType,
     kafka::{Event, Reader, ReaderOptions},
     position::{Offset, Positions, TopicPartition},
@@ -296,10 +296,14 @@ fn idle_reader() {
 fn a_reader_whose_user_is_slow_stays_small() {
     let kafka = kafka();
     let name = topic(&kafka, "memory", 6);
-    let rows = bayou::simulate::FitnessOptions::new(2_000_000, 1, bayou::time::EventTime(1_700_000_000_000_000));
-    let mut rows = bayou::simulate::Fitness::new(rows).unwrap();
-    let to = bayou::position::Topic::new(&name);
-    kafka.produce(&to, &mut rows, &bayou::kafka::ProduceOptions::default(), &mut |_| Ok(())).unwrap();
+    let rows = bayou::testing::simulate::FitnessOptions::new(
+        2_000_000,
+        1,
+        bayou::testing::time::EventTime(1_700_000_000_000_000),
+    );
+    let mut rows = bayou::testing::simulate::Fitness::new(rows).unwrap();
+    let to = bayou::testing::position::Topic::new(&name);
+    kafka.produce(&to, &mut rows, &bayou::testing::kafka::ProduceOptions::default(), &mut |_| Ok(())).unwrap();
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", "kafka_read::idle_reader"])
         .env("BAYOU_TEST_TOPIC", &name)

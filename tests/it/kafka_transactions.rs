@@ -4,12 +4,12 @@
 
 use crate::exactly_once::{job, publish, run, runtime};
 use bayou::Kind;
-use bayou::flow::Output;
-use bayou::kafka::{Connection, Target};
-use bayou::sink::topic::TopicOptions;
-use bayou::sink::{OutputMode, To};
-use bayou::storage::Location;
-use bayou::storage::local::LocalStore;
+use bayou::testing::flow::Output;
+use bayou::testing::kafka::{Connection, Target};
+use bayou::testing::sink::topic::TopicOptions;
+use bayou::testing::sink::{OutputMode, To};
+use bayou::testing::storage::Location;
+use bayou::testing::storage::local::LocalStore;
 use rdkafka::bindings::rd_kafka_resp_err_t::{self as Code, *};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaApiKey as Api;

@@ -24,7 +24,7 @@ const OTHERS: [(&str, &[&str]); 9] = [
     // How, pure.
     ("engine", &["decode", "transform", "expect", "window", "sink", "flow"]),
     // Durably.
-    ("run", &["kafka", "window", "transform", "sink", "flow", "engine", "epoch", "progress", "read"]),
+    ("run", &["kafka", "decode", "window", "transform", "sink", "flow", "engine", "epoch", "progress", "read"]),
     (
         "python",
         &[

@@ -9,13 +9,13 @@ use crate::faulty_store::{ALL, Call, Fault, Faulty, INJECTED, Seen};
 use crate::support::{kafka, topic};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bayou::Kind;
-use bayou::flow::Stream;
-use bayou::flow::source::{KafkaSource, Offsets};
-use bayou::kafka::{Connection, ProduceOptions};
-use bayou::position::Topic;
-use bayou::run::Job;
-use bayou::storage::Location;
-use bayou::storage::local::LocalStore;
+use bayou::testing::flow::Stream;
+use bayou::testing::flow::source::{KafkaSource, Offsets};
+use bayou::testing::kafka::{Connection, ProduceOptions};
+use bayou::testing::position::Topic;
+use bayou::testing::run::Job;
+use bayou::testing::storage::Location;
+use bayou::testing::storage::local::LocalStore;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -288,7 +288,7 @@ fn large(connection: &Connection, topic: &str, root: &Location, rt: &tokio::runt
     let source = KafkaSource {
         connection: connection.clone(),
         topics: vec![Topic::new(topic)],
-        schema: Some(Arc::new(bayou::expr::parse_ddl("n BIGINT, text STRING").unwrap())),
+        schema: Some(Arc::new(bayou::testing::expr::parse_ddl("n BIGINT, text STRING").unwrap())),
         decode: Default::default(),
         on_malformed: None,
         max_malformed: 0.5,

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use bayou::Kind;
-use bayou::storage::Location;
+use bayou::testing::storage::Location;
 use futures::future::pending;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};

@@ -1,6 +1,6 @@
 //! The common part of the tests: the address of the real broker, new topics, and a reader that runs to the end.
 
-use bayou::{
+use bayou::testing::{
     batch::Messages,
     kafka::{Connection, Event, NewTopic, Reader, ReaderOptions, Target},
     position::{Offset, Positions, TopicPartition},

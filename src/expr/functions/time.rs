@@ -369,7 +369,7 @@ fn from_unix(c: Call, unit: i64) -> Result<Typed> {
     })
 }
 
-fn zoned(c: Call, f: fn(&Zone, i64) -> Option<i64>) -> Result<Typed> {
+fn zoned(c: Call, f: fn(Zone, i64) -> Option<i64>) -> Result<Typed> {
     let c = c.take(&[Time, Text], 2)?;
     if let Some(zone) = c.args[1].text() {
         if Zone::parse(zone).is_none() {
@@ -386,7 +386,7 @@ fn zoned(c: Call, f: fn(&Zone, i64) -> Option<i64>) -> Result<Typed> {
                 last = Some((name.to_string(), zone));
             }
             match &last {
-                Some((_, zone)) => f(zone, t).map(Some).ok_or_else(|| row_error(OVERFLOW)),
+                Some((_, zone)) => f(*zone, t).map(Some).ok_or_else(|| row_error(OVERFLOW)),
                 None => Ok(None),
             }
         })

@@ -57,7 +57,7 @@ impl Stream {
                 let aggregates = spec.aggregation.outputs();
                 named(&|name| keys.contains(&name) && !aggregates.iter().any(|a| a.name() == name))
             }
-            Op::Decode(d) => named(&|name| name != d.into_name() && of(&inputs[0], name)),
+            Op::Decode(d) => named(&|name| name != d.result_name() && of(&inputs[0], name)),
             // Columns of the right side come from a table, or can be NULL.
             Op::IntervalJoin(_) | Op::StaticJoin(_) => named(&|name| of(&inputs[0], name)),
             Op::Filter(_) | Op::Expect(_) | Op::Watermark(_) | Op::Named(_) | Op::Table(_) | Op::Deduplicate(_) => {

@@ -22,12 +22,12 @@ pub struct DecodeColumn {
 }
 
 impl DecodeColumn {
-    pub fn into_name(&self) -> &str {
+    pub fn result_name(&self) -> &str {
         self.schema.field(self.into).name()
     }
 
     pub fn describe(&self) -> String {
-        let into = if self.into_name() == self.value.name { "" } else { self.into_name() };
+        let into = if self.result_name() == self.value.name { "" } else { self.result_name() };
         let into = if into.is_empty() { String::new() } else { format!(" into {into}") };
         format!("decode {} as {}{into}", self.value.name, self.options.format.name())
     }

@@ -16,7 +16,6 @@ use crate::{
     error::{Error, Kind, Result},
     position::{Offset, Positions, TopicPartition},
 };
-pub use divergence::Mark;
 use native::{Entry, NativeClient, Room, TopicHandle};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;

@@ -25,7 +25,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
     types::RDKafkaErrorCode as Code,
 };
-pub use read_back::{Found, TopicLimits};
+pub use read_back::TopicLimits;
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},

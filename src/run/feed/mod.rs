@@ -473,10 +473,6 @@ impl Feed {
         }
     }
 
-    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.positions.keys()
-    }
-
     pub fn max_offsets_per_trigger(&self) -> Option<u64> {
         self.sources.iter().filter_map(|s| s.max_offsets_per_trigger).min()
     }

@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::expr::Bound;
 use crate::state::KeyCodec;
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 
@@ -120,12 +120,5 @@ impl StaticTable {
         let options = RecordBatchOptions::new().with_row_count(Some(right.len()));
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         Ok(Outcome { batch: batch.with_rows(rows), failed })
-    }
-
-    /// The approximate size in bytes.
-    pub fn memory(&self) -> usize {
-        self.keys.memory()
-            + (self.starts.capacity() + self.rows.capacity()) * size_of::<u32>()
-            + self.columns.iter().map(|c| c.get_array_memory_size()).sum::<usize>()
     }
 }
