@@ -21,6 +21,9 @@ pub struct Given {
     pub timestamp_unit: Option<TimestampUnit>,
     /// By the path of a field, as "a.b".
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
+    pub allow_quoted_numbers: bool,
+    pub allow_nan: bool,
+    pub missing_is_malformed: bool,
     /// `schema=` is one type, an ARRAY or a MAP, for the document as a whole. Its one column is `value`.
     pub whole: bool,
 }

@@ -1,9 +1,9 @@
 //! JSON lines: each message holds any number of documents, and becomes one row with the list of them, all or none.
 
-use super::json::{ColumnOptions, JsonOptions, check_text, describe};
+use super::json::{JsonOptions, check_text, describe};
 use super::{Decode, FormatOptions, Given, Malformed, Rows, Setup};
 use crate::batch::Messages;
-use crate::json::{Column, Cursor, Scan, fault};
+use crate::json::{Column, Cursor, Scan, Taken, fault};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -45,9 +45,9 @@ impl FormatOptions for JsonlOptions {
     fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>> {
         let zone = self.json.check(setup.declared)?;
         let schema = self.schema(setup.declared)?;
-        let options = |path: &str| ColumnOptions { zone, unit: self.json.unit_within("value", path) };
-        let column = Column::new(schema.field(0), "value", &options)?;
-        Ok(Box::new(JsonlDecoder { schema, column, null_rows: setup.null_rows }))
+        let column = Column::new(schema.field(0), "value", &self.json.within(zone))?;
+        let (null_rows, taken) = (setup.null_rows, self.json.taken());
+        Ok(Box::new(JsonlDecoder { schema, column, null_rows, taken }))
     }
 
     fn identity(&self) -> String {
@@ -59,12 +59,14 @@ struct JsonlDecoder {
     schema: SchemaRef,
     column: Column,
     null_rows: bool,
+    taken: Taken,
 }
 
 impl JsonlDecoder {
     fn documents(&mut self, value: &[u8]) -> Scan<()> {
         check_text(value)?;
         let mut cursor = Cursor::new(value);
+        cursor.taken = self.taken;
         cursor.skip_space();
         if cursor.at == value.len() {
             return fault("no JSON document", cursor.at);

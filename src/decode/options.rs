@@ -92,6 +92,14 @@ mod tests {
                  \"say \\\"c\\\"\": Us}, on_tombstone: Skip, include_metadata: false }",
             ),
             (
+                options(
+                    "json",
+                    Given { allow_quoted_numbers: true, allow_nan: true, missing_is_malformed: true, ..given() },
+                ),
+                "DecodeOptions { format: Json, timezone: None, timestamp_unit: None, timestamp_units: {}, allow_quoted_numbers: true, \
+                 allow_nan: true, missing_is_malformed: true, on_tombstone: Skip, include_metadata: false }",
+            ),
+            (
                 options("binary", given()),
                 "DecodeOptions { format: Raw, timezone: None, timestamp_unit: None, timestamp_units: {}, on_tombstone: Skip, \
                  include_metadata: false }",

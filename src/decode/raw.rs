@@ -78,6 +78,14 @@ impl FormatOptions for RawOptions {
     }
 
     fn read(given: Given) -> Result<Self> {
+        let of_json = [
+            (given.allow_quoted_numbers, "allow_quoted_numbers"),
+            (given.allow_nan, "allow_nan"),
+            (given.missing_is_malformed, "missing"),
+        ];
+        if let Some((_, name)) = of_json.iter().find(|(set, _)| *set) {
+            return Err(Error::config(format!("{name}= is an option of format=\"json\". Leave it out for raw bytes.")));
+        }
         Ok(Self { unused: JsonOptions::read(given)? })
     }
 

@@ -20,7 +20,7 @@ use crate::{Error, Kind, Result};
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::expressions::Column;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// Binds "expr" or "expr AS alias".
 pub fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
@@ -79,9 +79,12 @@ pub fn bind_selection(items: &[String], schema: &SchemaRef, dialect: Dialect) ->
         });
         bound.map_err(|e| hint(e, text, schema))?;
     }
-    let mut seen = HashSet::new();
+    // Columns of the stream that differ in case only stay as they are.
+    let is_column = |name: &str| schema.fields().iter().any(|f| f.name() == name);
+    let mut seen: HashMap<String, String> = HashMap::new();
     for name in out.items.iter().map(|item| out.name(item)) {
-        if !seen.insert(name.to_lowercase()) {
+        let Some(other) = seen.insert(name.to_lowercase(), name.clone()) else { continue };
+        if other == name || !is_column(&other) || !is_column(&name) {
             return Err(Error::schema(format!(
                 "two columns would be named '{name}' (upper and lower case are the same). Give one of them an alias with AS.",
             )));

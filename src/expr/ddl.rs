@@ -69,11 +69,9 @@ fn columns(parser: &mut Parser<'_>, close: Token) -> Result<Vec<Field>> {
     let mut seen = HashSet::new();
     loop {
         let field = column(parser)?;
-        if !seen.insert(field.name().to_lowercase()) {
-            return Err(Error::schema(format!(
-                "column '{}' occurs twice (upper and lower case are the same)",
-                field.name()
-            )));
+        // Names that differ in case are different fields of a message. A table, which does not tell them apart, refuses them.
+        if !seen.insert(field.name().clone()) {
+            return Err(Error::schema(format!("column '{}' occurs twice", field.name())));
         }
         fields.push(field);
         if parser.symbol(",") {
@@ -94,6 +92,11 @@ fn column(parser: &mut Parser<'_>) -> Result<Field> {
             w
         }
         Token::Number(_) => return Err(parser.wrong("a column name (one that starts with a digit goes in backticks)")),
+        Token::Symbol(_) => {
+            return Err(
+                parser.wrong("a column name (one with other signs than letters, digits and _ goes in backticks)")
+            );
+        }
         _ => return Err(parser.wrong("a column name")),
     };
     parser.symbol(":");
@@ -231,7 +234,7 @@ fn struct_fields(parser: &mut Parser<'_>) -> Result<Fields> {
     let mut seen = HashSet::new();
     loop {
         let field = column(parser)?;
-        if !seen.insert(field.name().to_lowercase()) {
+        if !seen.insert(field.name().clone()) {
             return Err(Error::schema(format!("field '{}' occurs twice in a STRUCT", field.name())));
         }
         fields.push(field);

@@ -4,7 +4,7 @@
 use super::evaluate::row_error;
 use super::parse::Parser;
 use super::{ddl, lex};
-use crate::json::{Column, ColumnOptions, Cursor, Fault, TimestampUnit, fault};
+use crate::json::{Column, ColumnOptions, Cursor, Fault, Taken, TimestampUnit, fault};
 use crate::stack::with_room;
 use crate::{Error, Result, calendar};
 use arrow::array::ArrayRef;
@@ -92,7 +92,7 @@ impl Reader {
 
     fn column(&self) -> Result<Column> {
         let Options { zone, unit, .. } = self.options;
-        Column::new(&self.field, "", &|_| ColumnOptions { zone, unit })
+        Column::new(&self.field, "", &|_| ColumnOptions { zone, unit, ..ColumnOptions::default() })
     }
 
     pub fn read<'a>(&self, rows: usize, text: impl Fn(usize) -> Option<&'a str>) -> DfResult<ArrayRef> {
@@ -116,7 +116,7 @@ impl Reader {
 
     fn one(&self, column: &mut Column, text: &str) -> Result<(), Box<Fault>> {
         let mut cursor = Cursor::new(text.as_bytes());
-        cursor.nan = self.options.nan;
+        cursor.taken = Taken { nan: self.options.nan, ..Taken::UNNAMED };
         column.read(&mut cursor, 0)?;
         cursor.skip_space();
         if cursor.at == text.len() { Ok(()) } else { fault("more than one JSON document in one text", cursor.at) }

@@ -2,12 +2,12 @@
 //! in strings), look no further than the value that they want, and write values without blanks.
 
 use super::text::java_double;
-use crate::json::{Cursor, Next, Scan, Text, unescape};
+use crate::json::{Cursor, Next, Scan, Taken, Text, unescape};
 
 /// A reader of a text that a user calls JSON.
 pub(super) fn reader(text: &[u8]) -> Cursor<'_> {
     let mut cursor = Cursor::new(text);
-    cursor.lenient = true;
+    cursor.taken = Taken { lenient: true, ..cursor.taken };
     cursor
 }
 

@@ -22,10 +22,18 @@ pub(super) fn field(operand: Typed, name: &str) -> Result<Typed> {
     match operand.data_type.clone() {
         DataType::Struct(fields) => {
             let lower = name.to_lowercase();
-            let found = fields
-                .iter()
-                .position(|f| f.name() == name)
-                .or_else(|| fields.iter().position(|f| f.name().to_lowercase() == lower));
+            let mut alike = fields.iter().enumerate().filter(|(_, f)| f.name().to_lowercase() == lower).map(|(k, _)| k);
+            let found = match (fields.iter().position(|f| f.name() == name), alike.next(), alike.next()) {
+                (Some(k), ..) => Some(k),
+                (None, Some(k), Some(other)) => {
+                    return Err(Error::schema(format!(
+                        "{sql} is ambiguous: it may be '{}' or '{}'. Write it exactly.",
+                        fields[k].name(),
+                        fields[other].name()
+                    )));
+                }
+                (None, found, _) => found,
+            };
             let Some(k) = found else {
                 let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
                 return Err(Error::schema(format!(

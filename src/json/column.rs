@@ -141,6 +141,8 @@ pub struct Fields {
     unseen: usize,
     /// For a column without a value: a field that differs from its name in case only.
     spelt: Vec<Option<String>>,
+    /// A message without one of the fields is malformed.
+    all_required: bool,
 }
 
 /// What a column needs to know besides its type.
@@ -148,6 +150,8 @@ pub struct Fields {
 pub struct ColumnOptions {
     pub zone: Option<Tz>,
     pub unit: Option<TimestampUnit>,
+    /// A struct without one of its fields is malformed.
+    pub all_required: bool,
 }
 
 impl Fields {
@@ -162,7 +166,8 @@ impl Fields {
         let quoted = fields.iter().map(|f| [f.name().as_bytes(), b"\""].concat()).collect();
         let n = columns.len();
         let (seen, spelt) = (vec![false; n], vec![None; n]);
-        Ok(Self { fields: fields.clone(), quoted, columns, scratch: Vec::new(), seen, unseen: n, spelt })
+        let all_required = options(above).all_required;
+        Ok(Self { fields: fields.clone(), quoted, columns, scratch: Vec::new(), seen, unseen: n, spelt, all_required })
     }
 
     /// Decodes the object at the cursor as row `row`. Returns the number of fields that the schema does not have.
@@ -171,7 +176,7 @@ impl Fields {
         let mut unknown = 0;
         let mut expected = 0;
         let mut faults: Vec<(usize, Box<Fault>)> = Vec::new(); // allocates only where there is a fault
-        let Self { fields, quoted, columns, scratch, seen, unseen, spelt } = self;
+        let Self { fields, quoted, columns, scratch, seen, unseen, spelt, all_required } = self;
         cursor.object(depth, |cursor, key, depth| {
             let found = find(quoted, &mut expected, key, scratch);
             let Some(index) = found else {
@@ -208,6 +213,12 @@ impl Fields {
             if column.validity.len == row {
                 if !column.nullable {
                     return fault(format!("field '{}' is NOT NULL and missing", field.name()), cursor.at);
+                }
+                if *all_required {
+                    return fault(
+                        format!("field '{}' is missing: missing=\"null\" takes such messages", field.name()),
+                        cursor.at,
+                    );
                 }
                 column.push_null();
             }
@@ -297,7 +308,7 @@ impl Column {
             DataType::Decimal128(p, s) => Values::Decimal { values: vec![], precision: *p, scale: *s },
             DataType::Date32 => Values::Date(vec![]),
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
-                let ColumnOptions { unit, zone } = options(path);
+                let ColumnOptions { unit, zone, .. } = options(path);
                 Values::Timestamp { values: vec![], unit, zone }
             }
             DataType::Utf8 => Values::Text { offsets: vec![0], data: vec![] },

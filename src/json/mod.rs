@@ -13,7 +13,7 @@ mod scan;
 
 pub use column::{Column, ColumnOptions, Fields};
 pub use scalar::TimestampUnit;
-pub use scan::{Cursor, Fault, Next, Scan, Text, fault, unescape};
+pub use scan::{Cursor, Fault, Next, Scan, Taken, Text, fault, unescape};
 
 use crate::Result;
 use arrow::array::ArrayRef;
@@ -26,7 +26,7 @@ pub fn column(field: &Field, text: &[u8], ends: &[usize]) -> Result<std::result:
     let mut start = 0;
     for (row, end) in ends.iter().enumerate() {
         let mut cursor = Cursor::new(&text[start..*end]);
-        cursor.nan = true;
+        cursor.taken = Taken { nan: true, ..Taken::UNNAMED };
         if let Err(f) = column.read(&mut cursor, 0) {
             let place = if f.field.is_empty() { String::new() } else { format!("{}: ", f.field) };
             return Ok(Err((row, format!("{place}{}", f.what))));

@@ -50,10 +50,34 @@ pub fn number<'a>(cursor: &mut Cursor<'a>, next: Next, wanted: &str) -> Scan<&'a
         }
         return Ok(text);
     }
-    if next == Next::String {
-        return fault(format!("a quoted value does not fit {wanted}: read it as STRING and CAST it"), cursor.at);
+    if next == Next::String { quoted_number(cursor, wanted) } else { misfit(next, wanted, cursor.at) }
+}
+
+/// The number in a string, where the reader takes such numbers.
+#[cold]
+fn quoted_number<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Scan<&'a [u8]> {
+    let (at, taken) = (cursor.at, cursor.taken);
+    let text = cursor.string()?.raw;
+    let mut inner = Cursor::new(text);
+    inner.taken.nan = taken.nan;
+    let is_number =
+        matches!(inner.next(), Ok(Next::Number)) && inner.at == 0 && inner.number().is_ok() && inner.at == text.len();
+    if !is_number {
+        return fault(format!("a string that is not a number does not fit {wanted}"), at);
     }
-    misfit(next, wanted, cursor.at)
+    if is_special(text) && !matches!(wanted, "DOUBLE" | "FLOAT") {
+        return fault(format!("NaN or Infinity does not fit {wanted}"), at);
+    }
+    match (taken.quoted_numbers, taken.named) {
+        (true, _) => Ok(text),
+        (false, true) => fault(
+            format!(
+                "a quoted number does not fit {wanted}: allow_quoted_numbers=True takes it, or read it as STRING and CAST it"
+            ),
+            at,
+        ),
+        (false, false) => fault(format!("a quoted value does not fit {wanted}: read it as STRING and CAST it"), at),
+    }
 }
 
 #[inline]

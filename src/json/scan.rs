@@ -60,18 +60,36 @@ pub struct Text<'a> {
 pub struct Cursor<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
-    /// Whether NaN, Infinity and -Infinity are numbers, as Python's json module writes them.
+    pub taken: Taken,
+}
+
+/// What is taken besides JSON as the standard has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// NaN, Infinity and -Infinity are numbers, as Python's json module writes them.
     pub nan: bool,
-    /// Whether strings may be in single quotes and hold control characters, as in Spark's functions of JSON text.
+    /// A string that holds a number is that number, in columns of numbers.
+    pub quoted_numbers: bool,
+    /// Strings may be in single quotes and hold control characters, as in Spark's functions of JSON text.
     pub lenient: bool,
+    /// These are options of the reader, so that an error can name them.
+    pub named: bool,
+}
+
+impl Taken {
+    /// What the reader of messages takes without options.
+    pub const STANDARD: Self = Self { nan: false, quoted_numbers: false, lenient: false, named: true };
+    /// JSON that is not read from messages.
+    pub const UNNAMED: Self = Self { named: false, ..Self::STANDARD };
 }
 
 const SPECIAL: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
-const NOT_JSON: &str = "NaN or Infinity, which JSON does not have; null is to be written instead";
+const NOT_JSON: &str = "NaN or Infinity, which JSON does not have: allow_nan=True takes it in FLOAT and DOUBLE columns, or the producer writes null";
+const NOT_JSON_HERE: &str = "NaN or Infinity, which JSON does not have";
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, nan: false, lenient: false }
+        Self { bytes, at: 0, taken: Taken::STANDARD }
     }
 
     #[inline]
@@ -106,12 +124,12 @@ impl<'a> Cursor<'a> {
             Some(b'f') => Next::False,
             Some(b'n') => Next::Null,
             None => return fault("the JSON text ends too early", self.at),
-            Some(b'\'') if self.lenient => Next::String,
+            Some(b'\'') if self.taken.lenient => Next::String,
             Some(b'N' | b'I') if self.special().is_some() => {
-                if self.nan {
+                if self.taken.nan {
                     Next::Number
                 } else {
-                    return fault(NOT_JSON, self.at);
+                    return fault(self.not_json(), self.at);
                 }
             }
             Some(_) => return fault("not JSON", self.at),
@@ -132,7 +150,7 @@ impl<'a> Cursor<'a> {
     /// Reads a string; the cursor is at its opening quote. Escapes are checked but not decoded.
     #[inline]
     pub fn string(&mut self) -> Scan<Text<'a>> {
-        if self.lenient {
+        if self.taken.lenient {
             return self.lenient_string();
         }
         let start = self.at + 1;
@@ -197,6 +215,11 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
+    fn not_json(&self) -> &'static str {
+        if self.taken.named { NOT_JSON } else { NOT_JSON_HERE }
+    }
+
+    #[cold]
     fn special(&self) -> Option<&'static [u8]> {
         SPECIAL.into_iter().find(|word| self.bytes[self.at..].starts_with(word))
     }
@@ -205,11 +228,11 @@ impl<'a> Cursor<'a> {
     #[cold]
     fn other_number(&mut self, start: usize) -> Scan<&'a [u8]> {
         match self.special() {
-            Some(word) if self.nan => {
+            Some(word) if self.taken.nan => {
                 self.at += word.len();
                 Ok(&self.bytes[start..self.at])
             }
-            Some(_) => fault(NOT_JSON, start),
+            Some(_) => fault(self.not_json(), start),
             None => fault("a broken number", start),
         }
     }
@@ -279,7 +302,7 @@ impl<'a> Cursor<'a> {
         }
         loop {
             self.skip_space();
-            if self.peek() != Some(b'"') && !(self.lenient && self.peek() == Some(b'\'')) {
+            if self.peek() != Some(b'"') && !(self.taken.lenient && self.peek() == Some(b'\'')) {
                 return self.no_name();
             }
             let key = self.string()?;

@@ -1,23 +1,20 @@
 //! `connect`, and the methods of a connection except reading.
 
+use super::arguments::Arguments;
 use super::convert::{self, Count, refuse_unknown};
 use super::door;
 use super::source;
+use super::source::PyInferredSchema;
 use super::stream::PyStream;
 use super::table::PyTable;
-use crate::batch::{MAX_MESSAGE_BYTES, TimestampType, TooLarge};
-use crate::decode::raw;
-use crate::kafka::{Connection, Event, NewTopic, OffsetSpec, Reader, ReaderOptions, Target};
-use crate::position::{Offset, Positions, Topic, TopicPartition};
+use crate::kafka::{Connection, NewTopic, Target};
 use crate::read::Rows;
 use crate::{Error, Result};
 use arrow::array::*;
-use arrow::datatypes::*;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A Kafka cluster.
 #[pyclass(frozen, module = "bayou", name = "Connection")]
@@ -175,68 +172,39 @@ impl PyConnection {
     #[pyo3(signature = (topic, n=Count(20)), text_signature = "($self, topic, n=20)")]
     fn peek(&self, py: Python<'_>, topic: String, n: Count) -> PyResult<PyTable> {
         let c = self.0.clone();
-        Ok(PyTable::new(door::run(py, move || peek(&c, &topic, n.0))?))
+        Ok(PyTable::new(door::run(py, move || crate::run::sample::peek(&c, &topic, n.0))?))
     }
 
-    #[pyo3(signature = (topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None,
-        fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None,
-        include_metadata=false, max_message_bytes=None, options=None, **unknown))]
+    #[pyo3(signature = (topics=None, **options))]
     #[pyo3(
-        text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=False, max_message_bytes=None, options=None)"
+        text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, \
+max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, \
+allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None, options=None)"
     )]
-    #[allow(clippy::too_many_arguments)]
     fn read_stream(
         &self,
         py: Python<'_>,
         topics: Option<&Bound<'_, PyAny>>,
-        schema: Option<&Bound<'_, PyAny>>,
-        format: Option<String>,
-        starting_offsets: Option<&Bound<'_, PyAny>>,
-        ending_offsets: Option<&Bound<'_, PyAny>>,
-        max_offsets_per_trigger: Option<u64>,
-        fail_on_data_loss: Option<bool>,
-        on_malformed: Option<&str>,
-        max_malformed: f64,
-        on_tombstone: Option<&str>,
-        timezone: Option<String>,
-        timestamp_unit: Option<&Bound<'_, PyAny>>,
-        include_metadata: bool,
-        max_message_bytes: Option<&Bound<'_, PyAny>>,
-        options: Option<&Bound<'_, PyAny>>,
-        unknown: Option<&Bound<'_, PyDict>>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyStream> {
-        refuse_unknown(
-            unknown,
-            "read_stream",
-            &[
-                "schema",
-                "format",
-                "starting_offsets",
-                "ending_offsets",
-                "on_malformed",
-                "max_message_bytes",
-                "timezone",
-                "options",
-            ],
-        )?;
-        let asked = source::Asked {
-            topics,
-            schema,
-            format,
-            starting_offsets,
-            ending_offsets,
-            max_offsets_per_trigger,
-            fail_on_data_loss,
-            on_malformed,
-            max_malformed,
-            on_tombstone,
-            timezone,
-            timestamp_unit,
-            include_metadata,
-            max_message_bytes,
-            options,
-        };
-        source::read_stream(py, &self.0, asked)
+        source::read_stream(py, &self.0, topics, Arguments::new("read_stream", &["topics"], options))
+    }
+
+    /// A schema for the JSON messages of a topic.
+    #[pyo3(signature = (topic, *, sample=Count(source::INFER_SAMPLE), format=None), text_signature = "($self, topic, *, sample=1000, format=None)")]
+    fn infer_schema(
+        &self,
+        py: Python<'_>,
+        topic: String,
+        sample: Count,
+        format: Option<&str>,
+    ) -> PyResult<PyInferredSchema> {
+        if format.is_some_and(|f| !f.eq_ignore_ascii_case("json")) {
+            return Err(Error::config("infer_schema looks at JSON messages: leave format= out").into());
+        }
+        let c = self.0.clone();
+        let found = door::run(py, move || crate::run::sample::infer(&c, &[topic], sample.0))?;
+        Ok(PyInferredSchema(found))
     }
 
     fn __repr__(&self) -> String {
@@ -244,82 +212,6 @@ impl PyConnection {
     }
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("bayou._display")?.call_method1("connection_html", (slf,))
-    }
-}
-
-/// Reads the last `n` messages of a topic. It reads some messages of each partition, and keeps the newest of all.
-fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
-    let topic = Topic::new(topic);
-    let partitions: Vec<TopicPartition> =
-        c.partitions(&topic)?.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
-    let ask = |spec: OffsetSpec| partitions.iter().map(|p| (p.clone(), spec)).collect::<Vec<_>>();
-    let (first, last) = (c.list_offsets(&ask(OffsetSpec::Earliest))?, c.list_offsets(&ask(OffsetSpec::Latest))?);
-    let from: Positions = partitions
-        .iter()
-        .map(|p| (p.clone(), Offset(last[p].0.saturating_sub_unsigned(n as u64).max(first[p].0))))
-        .collect();
-    let mut open: Vec<&TopicPartition> = partitions.iter().filter(|p| from[*p] < last[*p]).collect();
-    let mut found: Vec<(i64, crate::batch::Messages, usize)> = vec![];
-    let mut chunks = vec![];
-    if !open.is_empty() && n > 0 {
-        let mut reader = Reader::start(c, &from, &ReaderOptions::default())?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !open.is_empty() && Instant::now() < deadline {
-            match reader.next(Duration::from_millis(100))? {
-                Some(Event::Messages(m)) => chunks.push(m),
-                Some(Event::EndOfPartition { partition, .. }) => open.retain(|p| **p != partition),
-                _ => {}
-            }
-        }
-        reader.stop();
-    }
-    found.clear();
-    let mut order: Vec<(i64, usize, u32)> = vec![];
-    for (k, m) in chunks.iter().enumerate() {
-        order.extend((0..m.len()).map(|i| (m.timestamps[i], k, i as u32)));
-    }
-    order.sort_by(|a, b| b.cmp(a));
-    order.truncate(n);
-    let mut batches = vec![];
-    let mut fields: Vec<Field> = raw::raw_schema().fields().iter().map(|f| f.as_ref().clone()).collect();
-    fields.push(Field::new("framing", DataType::Utf8, false));
-    let schema = Arc::new(Schema::new(fields));
-    for (_, k, i) in order {
-        let (m, rows) = (&chunks[k], [i]);
-        let framing = match m.above(i as usize, MAX_MESSAGE_BYTES) {
-            Some(TooLarge { part, bytes }) => format!("too large to show: {bytes} bytes of {part}"),
-            None => framing(m.value(i as usize)).to_string(),
-        };
-        let framing: ArrayRef = Arc::new(StringArray::from(vec![framing]));
-        let columns = vec![
-            raw::keys(m, &rows),
-            raw::values(m, &rows),
-            raw::topics(m, &rows),
-            raw::partitions(m, &rows),
-            raw::offsets(m, &rows),
-            raw::timestamps(m, &rows),
-            raw::timestamp_types(m, &rows),
-            raw::headers(m, &rows),
-            framing,
-        ];
-        batches.push(RecordBatch::try_new(schema.clone(), columns)?);
-    }
-    let one = arrow::compute::concat_batches(&schema, &batches)?;
-    debug_assert!(matches!(TimestampType::default(), TimestampType::NotAvailable));
-    Ok(Rows { schema, batches: vec![one] })
-}
-
-/// Guesses the format of a value from its bytes.
-fn framing(value: Option<&[u8]>) -> &'static str {
-    match value {
-        None => "tombstone",
-        Some([]) => "empty",
-        Some([0, _, _, _, _, rest @ ..]) if !rest.is_empty() => "schema registry (Avro, Protobuf or JSON Schema)",
-        Some(v) => match (v.iter().find(|b| !b.is_ascii_whitespace()), std::str::from_utf8(v)) {
-            (Some(b'{' | b'['), Ok(text)) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => "json",
-            (_, Ok(_)) => "text",
-            _ => "binary",
-        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{Error, Kind};
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 
 create_exception!(bayou, BayouError, PyException);
@@ -42,13 +42,30 @@ pub fn to_python(kind: Kind, message: String) -> PyErr {
 
 impl From<Error> for PyErr {
     fn from(e: Error) -> Self {
+        let cause = e.source.as_deref().and_then(|source| cause(source, &e.message));
         let made = to_python(e.kind, e.message);
-        // The exception that a user's function raised.
-        if let Some(cause) = e.source.as_ref().and_then(|s| s.downcast_ref::<PyErr>()) {
-            Python::attach(|py| made.set_cause(py, Some(cause.clone_ref(py))));
+        if let Some(cause) = cause {
+            Python::attach(|py| made.set_cause(py, Some(cause)));
         }
         made
     }
+}
+
+/// The `__cause__` of an exception: the exception that a user's function raised, or the error of a library, where it says more than `message`.
+fn cause(source: &(dyn std::error::Error + 'static), message: &str) -> Option<PyErr> {
+    if let Some(raised) = source.downcast_ref::<PyErr>() {
+        return Some(Python::attach(|py| raised.clone_ref(py)));
+    }
+    let text = crate::error::clean(&source.to_string()).into_owned();
+    let below = source.source().and_then(|below| cause(below, &text));
+    if message.contains(&text) {
+        return below;
+    }
+    let made = PyRuntimeError::new_err(text);
+    if below.is_some() {
+        Python::attach(|py| made.set_cause(py, below));
+    }
+    Some(made)
 }
 
 /// Removes credentials from a text. The Python part of bayou calls this for texts that contain what users typed.

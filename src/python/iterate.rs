@@ -1,6 +1,7 @@
 //! Iterators, and the calls that are built on them: batches, collect, preview, validate.
 
-use super::convert::{self, Count};
+use super::arguments::Arguments;
+use super::convert::{self, Count, PathText};
 use super::door;
 use super::guard;
 use super::table::{PyTable, batch};
@@ -11,7 +12,7 @@ use crate::progress::{RuleCount, RuleTotals};
 use crate::read::Rows;
 use crate::run::iterate::{BatchIterator, IterateOptions, Polled};
 use crate::sink::quarantine;
-use crate::storage::{Location, StorageOptions};
+use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::array::*;
 use parking_lot::{Condvar, Mutex};
@@ -26,32 +27,20 @@ pub fn trigger(value: Option<&Bound<'_, PyAny>>) -> PyResult<Trigger> {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-pub fn options(
-    when: Option<&Bound<'_, PyAny>>,
-    output_mode: Option<String>,
-    limit: Option<Count>,
-    timeout: Option<&Bound<'_, PyAny>>,
-    batch_rows: Option<Count>,
-    close_windows: bool,
-    checkpoint: (Option<String>, Option<String>, StorageOptions),
-) -> PyResult<IterateOptions> {
-    let timeout = match timeout.filter(|t| !t.is_none()) {
-        None => None,
-        Some(t) => Some(
-            crate::time::parse_duration(&convert::duration(t, "timeout")?)
-                .map_err(|e| Error::config(format!("timeout: {e}")))?,
-        ),
-    };
-    let (limit, batch_rows) = (limit.map(|n| n.0), batch_rows.map(|n| n.0));
+/// The arguments of `batches`.
+pub fn options(mut arguments: Arguments<'_, '_>) -> PyResult<IterateOptions> {
+    let when = trigger(arguments.any("trigger")?.as_ref())?;
+    let batch_rows = arguments.any("batch_rows")?.map(|n| n.extract::<Count>()).transpose()?.map(|n| n.0);
     if batch_rows == Some(0) {
         return Err(Error::config("batch_rows must be at least 1").into());
     }
-    let checkpoint = match checkpoint {
-        (None, None, _) => None,
-        (Some(name), Some(at), storage) => {
+    let storage = convert::string_map(arguments.any("storage_options")?.as_ref(), "storage_options")?;
+    let at = arguments.any("checkpoint_location")?.map(|at| at.extract::<PathText>()).transpose()?;
+    let checkpoint = match (arguments.text("name")?, at) {
+        (None, None) => None,
+        (Some(name), Some(at)) => {
             crate::flow::stream::check_name(&name, "an iterator")?;
-            Some((Location::parse(&at, &storage)?, name))
+            Some((Location::parse(&at.0, &storage)?, name))
         }
         _ => {
             return Err(Error::config(
@@ -60,16 +49,26 @@ pub fn options(
             .into());
         }
     };
-    Ok(IterateOptions {
-        trigger: trigger(when)?,
-        output_mode,
-        limit,
-        timeout,
-        batch_rows,
-        close_windows,
-        checkpoint,
+    let limit = arguments.any("limit")?.map(|n| n.extract::<Count>()).transpose()?;
+    Ok(IterateOptions { trigger: when, batch_rows, checkpoint, ..bounds(arguments, limit)? })
+}
+
+/// The arguments of `collect`.
+pub fn bounds(mut arguments: Arguments<'_, '_>, limit: Option<Count>) -> PyResult<IterateOptions> {
+    let options = IterateOptions {
+        output_mode: arguments.text("output_mode")?,
+        limit: limit.map(|n| n.0),
+        timeout: arguments.any("timeout")?.map(|t| duration(&t)).transpose()?,
+        close_windows: arguments.flag("close_windows")?.unwrap_or(false),
         ..IterateOptions::default()
-    })
+    };
+    arguments.end()?;
+    Ok(options)
+}
+
+fn duration(timeout: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let text = convert::duration(timeout, "timeout")?;
+    Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("timeout: {e}")))?)
 }
 
 /// Batches, one after the other. The consumer is released when the loop is left or the iterator is closed.
@@ -413,10 +412,15 @@ impl PyPreview {
 }
 
 pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
-    let mut options = options(None, None, Some(Count(n)), timeout, None, true, Default::default())?;
-    options.on_malformed = OnMalformed::Quarantine;
-    options.keep_rejects = 100;
-    options.timeout = options.timeout.or(Some(Duration::from_secs(10)));
+    let timeout = timeout.filter(|t| !t.is_none()).map(duration).transpose()?;
+    let options = IterateOptions {
+        limit: Some(n),
+        timeout: timeout.or(Some(Duration::from_secs(10))),
+        close_windows: true,
+        on_malformed: OnMalformed::Quarantine,
+        keep_rejects: 100,
+        ..IterateOptions::default()
+    };
     let ran = run_all(py, &stream.with_policy(OnMalformed::Quarantine), options)?;
     let shown: Vec<_> = ran.rejects.into_iter().take(100).collect();
     let all = quarantine::rows(&shown, 0)?;

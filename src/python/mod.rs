@@ -1,5 +1,6 @@
 //! The boundary to Python. It is thin: it takes arguments, returns Arrow, maps errors, and waits in one place.
 
+mod arguments;
 mod connection;
 mod convert;
 mod door;

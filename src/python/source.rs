@@ -1,92 +1,114 @@
 //! Sources of streams: topics, or rows or messages in memory.
 
+use super::arguments::Arguments;
 use super::convert;
 use super::door;
 use super::stream::PyStream;
 use crate::batch::{Message, Messages};
-use crate::decode::json::TimestampUnit;
+use crate::decode::json::{self, Inferred, TimestampUnit};
 use crate::decode::{DecodeOptions, Format, Given, OnTombstone};
+use crate::expr::to_ddl;
 use crate::flow::Stream;
 use crate::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
 use crate::kafka::Connection;
 use crate::position::{Topic, TopicPartition};
 use crate::{Error, Result};
+use arrow::datatypes::SchemaRef;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::sync::Arc;
 
-pub struct Asked<'a, 'py> {
-    pub topics: Option<&'a Bound<'py, PyAny>>,
-    pub schema: Option<&'a Bound<'py, PyAny>>,
-    pub format: Option<String>,
-    pub starting_offsets: Option<&'a Bound<'py, PyAny>>,
-    pub ending_offsets: Option<&'a Bound<'py, PyAny>>,
-    pub max_offsets_per_trigger: Option<u64>,
-    pub fail_on_data_loss: Option<bool>,
-    pub on_malformed: Option<&'a str>,
-    pub max_malformed: f64,
-    pub on_tombstone: Option<&'a str>,
-    pub timezone: Option<String>,
-    pub timestamp_unit: Option<&'a Bound<'py, PyAny>>,
-    pub include_metadata: bool,
-    pub max_message_bytes: Option<&'a Bound<'py, PyAny>>,
-    pub options: Option<&'a Bound<'py, PyAny>>,
-}
+/// The number of messages that `schema="infer"` looks at.
+pub const INFER_SAMPLE: usize = 1000;
 
-fn on_malformed(text: Option<&str>) -> Result<Option<OnMalformed>> {
-    match text {
-        None => Ok(None),
-        Some("fail") => Ok(Some(OnMalformed::Fail)),
-        Some("drop") => Ok(Some(OnMalformed::Drop)),
-        Some("quarantine") => Ok(Some(OnMalformed::Quarantine)),
-        Some(other) => Err(Error::config(format!("on_malformed='{other}': use \"fail\", \"drop\" or \"quarantine\""))),
-    }
-}
+const UNITS: [(&str, TimestampUnit); 4] =
+    [("s", TimestampUnit::S), ("ms", TimestampUnit::Ms), ("us", TimestampUnit::Us), ("ns", TimestampUnit::Ns)];
 
-fn unit(text: &str) -> Result<TimestampUnit> {
-    match text {
-        "s" => Ok(TimestampUnit::S),
-        "ms" => Ok(TimestampUnit::Ms),
-        "us" => Ok(TimestampUnit::Us),
-        "ns" => Ok(TimestampUnit::Ns),
-        other => Err(Error::config(format!("timestamp_unit='{other}': use \"s\", \"ms\", \"us\" or \"ns\""))),
-    }
-}
-
-pub fn decode_options(
-    format: Option<&str>,
-    whole: bool,
-    timezone: Option<String>,
-    timestamp_unit: Option<&Bound<'_, PyAny>>,
-    on_tombstone: Option<&str>,
-    include_metadata: bool,
-    max_message_bytes: Option<&Bound<'_, PyAny>>,
-) -> PyResult<DecodeOptions> {
-    let mut out = DecodeOptions { include_metadata, ..DecodeOptions::default() };
-    if let Some(bytes) = convert::bytes(max_message_bytes, "max_message_bytes", 1)? {
-        out.max_message_bytes = bytes;
-    }
-    out.on_tombstone = match on_tombstone {
-        None | Some("skip") => OnTombstone::Skip,
-        Some("null_row") => OnTombstone::NullRow,
-        Some("quarantine") => OnTombstone::Quarantine,
-        Some(other) => {
-            return Err(
-                Error::config(format!("on_tombstone='{other}': use \"skip\", \"null_row\" or \"quarantine\"")).into()
-            );
-        }
+/// The options of formats.
+pub fn given(arguments: &mut Arguments<'_, '_>) -> PyResult<Given> {
+    let mut given = Given { timezone: arguments.text("timezone")?, ..Given::default() };
+    let unit = |text: &str| match UNITS.iter().find(|(word, _)| *word == text) {
+        Some((_, unit)) => Ok(*unit),
+        None => Err(Error::config(format!("timestamp_unit='{text}': use \"s\", \"ms\", \"us\" or \"ns\""))),
     };
-    let mut given = Given { timezone, whole, ..Given::default() };
-    match timestamp_unit.map(|v| (v, v.extract::<String>())) {
+    match arguments.any("timestamp_unit")?.map(|v| (v.extract::<String>(), v)) {
         None => {}
-        Some((_, Ok(text))) => given.timestamp_unit = Some(unit(&text)?),
-        Some((v, Err(_))) => {
-            for (column, text) in convert::string_map(Some(v), "timestamp_unit")? {
+        Some((Ok(text), _)) => given.timestamp_unit = Some(unit(&text)?),
+        Some((Err(_), units)) => {
+            for (column, text) in convert::string_map(Some(&units), "timestamp_unit")? {
                 given.timestamp_units.insert(column, unit(&text)?);
             }
         }
     }
-    out.format = Format::read(format.unwrap_or("json"), given)?;
-    Ok(out)
+    given.allow_quoted_numbers = arguments.flag("allow_quoted_numbers")?.unwrap_or(false);
+    given.allow_nan = arguments.flag("allow_nan")?.unwrap_or(false);
+    given.missing_is_malformed = arguments.word("missing", &[("null", false), ("malformed", true)])?.unwrap_or(false);
+    Ok(given)
+}
+
+/// How messages become rows, as `read_stream` and `from_messages` are told.
+pub struct Decoding {
+    pub schema: Option<SchemaRef>,
+    pub decode: DecodeOptions,
+    pub on_malformed: Option<OnMalformed>,
+}
+
+impl Decoding {
+    /// `infer` looks at messages, for `schema="infer"`. `format` is used where none was given.
+    pub fn read(
+        arguments: &mut Arguments<'_, '_>,
+        format: Option<&str>,
+        infer: impl FnOnce() -> PyResult<Inferred>,
+    ) -> PyResult<Self> {
+        let schema = arguments.any("schema")?;
+        let named = arguments.text("format")?;
+        let on_malformed = arguments.word(
+            "on_malformed",
+            &[("fail", OnMalformed::Fail), ("drop", OnMalformed::Drop), ("quarantine", OnMalformed::Quarantine)],
+        )?;
+        let on_tombstone = arguments.word(
+            "on_tombstone",
+            &[("skip", OnTombstone::Skip), ("null_row", OnTombstone::NullRow), ("quarantine", OnTombstone::Quarantine)],
+        )?;
+        let mut given = given(arguments)?;
+        let include_metadata = arguments.flag("include_metadata")?.unwrap_or(false);
+        let max_message_bytes = convert::bytes(arguments.any("max_message_bytes")?.as_ref(), "max_message_bytes", 1)?;
+
+        let is_infer = schema
+            .as_ref()
+            .is_some_and(|s| s.extract::<String>().is_ok_and(|s| s.trim().eq_ignore_ascii_case("infer")));
+        let format = named.as_deref().or_else(|| format.filter(|_| schema.is_none())).unwrap_or("json");
+        let schema = if is_infer {
+            if !format.eq_ignore_ascii_case("json") {
+                return Err(Error::config(
+                    "schema=\"infer\" looks at JSON messages. Give a schema, or say format=\"json\".",
+                )
+                .into());
+            }
+            let found = infer()?;
+            for (path, unit) in found.units {
+                given.timestamp_units.entry(path).or_insert(unit);
+            }
+            given.allow_nan |= found.has_nan;
+            Some(found.schema)
+        } else {
+            let (schema, whole) = convert::document(schema.as_ref())?;
+            given.whole = whole;
+            schema
+        };
+        let mut decode = DecodeOptions {
+            format: Format::read(format, given)?,
+            on_tombstone: on_tombstone.unwrap_or_default(),
+            include_metadata,
+            ..DecodeOptions::default()
+        };
+        if let Some(bytes) = max_message_bytes {
+            decode.max_message_bytes = bytes;
+        }
+        // The decoder refuses types and time zones that it does not support.
+        crate::decode::Decoder::new(schema.as_ref(), &decode)?;
+        Ok(Self { schema, decode, on_malformed })
+    }
 }
 
 /// Reads the source's options in Spark's spelling.
@@ -211,10 +233,16 @@ fn check_topics(topics: &[String]) -> Result<()> {
     Ok(())
 }
 
-pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>) -> PyResult<PyStream> {
+pub fn read_stream(
+    py: Python<'_>,
+    connection: &Connection,
+    topics: Option<&Bound<'_, PyAny>>,
+    mut arguments: Arguments<'_, '_>,
+) -> PyResult<PyStream> {
     let mut spark = SparkAsked::default();
-    spark_options(&mut spark, asked.options, connection)?;
-    let topics: Vec<String> = match asked.topics.filter(|t| !t.is_none()) {
+    let options = arguments.any("options")?;
+    spark_options(&mut spark, options.as_ref(), connection)?;
+    let topics: Vec<String> = match topics.filter(|t| !t.is_none()) {
         Some(t) => match t.extract::<String>() {
             Ok(one) => vec![one],
             Err(_) => t
@@ -223,59 +251,62 @@ pub fn read_stream(py: Python<'_>, connection: &Connection, asked: Asked<'_, '_>
         },
         None => spark.topics.clone().unwrap_or_default(),
     };
-    check_topics(&topics)?;
-    let side = |value: Option<&Bound<'_, PyAny>>,
+    let side = |value: Option<Bound<'_, PyAny>>,
                 text: Option<String>,
                 ms: Option<i64>,
                 what: &str|
      -> PyResult<Option<Offsets>> {
-        if let Some(v) = value.filter(|v| !v.is_none()) {
-            return Ok(Some(convert::offsets(v, what)?));
+        if let Some(v) = value {
+            return Ok(Some(convert::offsets(&v, what)?));
         }
         if let Some(ms) = ms {
             return Ok(Some(Offsets::Time(crate::time::EventTime::from_millis(ms))));
         }
         text.map(|t| convert::offsets(pyo3::types::PyString::new(py, &t).as_any(), what)).transpose()
     };
-    let starting = side(asked.starting_offsets, spark.starting, spark.starting_ms, "starting_offsets")?
-        .unwrap_or(Offsets::Earliest);
-    let ending = side(asked.ending_offsets, spark.ending, spark.ending_ms, "ending_offsets")?;
+    let starting = arguments.any("starting_offsets")?;
+    let starting = side(starting, spark.starting, spark.starting_ms, "starting_offsets")?.unwrap_or(Offsets::Earliest);
+    let ending = arguments.any("ending_offsets")?;
+    let ending = side(ending, spark.ending, spark.ending_ms, "ending_offsets")?;
+    let max_offsets_per_trigger = arguments.count("max_offsets_per_trigger")?.or(spark.max);
+    let fail_on_data_loss = arguments.flag("fail_on_data_loss")?.or(spark.fail).unwrap_or(true);
+    let max_malformed = arguments.number("max_malformed")?.unwrap_or(0.5);
+    let infer = || {
+        let (c, topics) = (connection.clone(), topics.clone());
+        door::run(py, move || crate::run::sample::infer(&c, &topics, INFER_SAMPLE))
+    };
+    // As in Spark, whose options= know no schema, the rows are raw then.
+    let decoding = Decoding::read(&mut arguments, options.is_some().then_some("raw"), || {
+        check_topics(&topics)?;
+        infer()
+    })?;
+    arguments.end()?;
+    check_topics(&topics)?;
     if ending == Some(Offsets::Earliest) {
         return Err(Error::config(
             "ending_offsets=\"earliest\" would read nothing. Use \"latest\", a datetime or offsets.",
         )
         .into());
     }
-    if asked.max_offsets_per_trigger.or(spark.max) == Some(0) {
+    if max_offsets_per_trigger == Some(0) {
         return Err(Error::config("max_offsets_per_trigger must be at least 1").into());
     }
-    if !(0.0..=1.0).contains(&asked.max_malformed) {
+    if !(0.0..=1.0).contains(&max_malformed) {
         return Err(Error::config("max_malformed must be a share between 0 and 1").into());
     }
-    let format = asked.format.or_else(|| (asked.schema.is_none() && asked.options.is_some()).then(|| "raw".into()));
-    let (schema, whole) = convert::document(asked.schema)?;
     let source = KafkaSource {
         connection: connection.clone(),
         topics: topics.iter().map(Topic::new).collect(),
-        schema,
-        decode: decode_options(
-            format.as_deref(),
-            whole,
-            asked.timezone,
-            asked.timestamp_unit,
-            asked.on_tombstone,
-            asked.include_metadata,
-            asked.max_message_bytes,
-        )?,
-        on_malformed: on_malformed(asked.on_malformed)?,
-        max_malformed: asked.max_malformed,
+        schema: decoding.schema,
+        decode: decoding.decode,
+        on_malformed: decoding.on_malformed,
+        max_malformed,
         starting,
         ending,
-        max_offsets_per_trigger: asked.max_offsets_per_trigger.or(spark.max),
-        fail_on_data_loss: asked.fail_on_data_loss.or(spark.fail).unwrap_or(true),
+        max_offsets_per_trigger,
+        fail_on_data_loss,
     };
-    // The decoder refuses types and time zones that it does not support. The broker refuses topics that do not exist.
-    crate::decode::Decoder::new(source.schema.as_ref(), &source.decode)?;
+    // The broker refuses topics that do not exist.
     let check = (connection.clone(), source.topics.clone());
     door::run(py, move || check.1.iter().try_for_each(|t| check.0.partitions(t).map(drop)))?;
     Ok(PyStream(Stream::kafka(source)?))
@@ -290,27 +321,17 @@ fn from_batches(rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
 
 /// A stream of messages in memory, decoded as if they came from a topic.
 #[pyfunction]
-#[pyo3(signature = (messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, include_metadata=false, max_message_bytes=None))]
-#[allow(clippy::too_many_arguments)]
-fn from_messages(
-    messages: &Bound<'_, PyAny>,
-    schema: Option<&Bound<'_, PyAny>>,
-    format: Option<&str>,
-    on_malformed: Option<&str>,
-    on_tombstone: Option<&str>,
-    timezone: Option<String>,
-    timestamp_unit: Option<&Bound<'_, PyAny>>,
-    include_metadata: bool,
-    max_message_bytes: Option<&Bound<'_, PyAny>>,
-) -> PyResult<PyStream> {
-    let (schema, whole) = convert::document(schema)?;
-    let decode =
-        decode_options(format, whole, timezone, timestamp_unit, on_tombstone, include_metadata, max_message_bytes)?;
-    crate::decode::Decoder::new(schema.as_ref(), &decode)?;
-    let mut all = Messages::new(vec![TopicPartition::new("messages at hand", 0)].into());
+#[pyo3(signature = (messages, **options))]
+#[pyo3(
+    text_signature = "(messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, \
+allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None)"
+)]
+fn from_messages(messages: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyStream> {
+    let mut arguments = Arguments::new("from_messages", &["messages"], options);
+    let mut values: Vec<Option<Vec<u8>>> = vec![];
     for (i, item) in messages.try_iter()?.enumerate() {
         let item = item?;
-        let value: Option<Vec<u8>> = if item.is_none() {
+        values.push(if item.is_none() {
             None
         } else if let Ok(text) = item.extract::<String>() {
             Some(text.into_bytes())
@@ -319,21 +340,82 @@ fn from_messages(
                 item.extract::<Vec<u8>>()
                     .map_err(|_| Error::schema(format!("from_messages: item {i} is neither bytes, str nor None")))?,
             )
-        };
+        });
+    }
+    let infer = || Ok(json::infer(values.iter().flatten().map(Vec::as_slice))?);
+    let Decoding { schema, decode, on_malformed } = Decoding::read(&mut arguments, None, infer)?;
+    arguments.end()?;
+    let mut all = Messages::new(vec![TopicPartition::new("messages at hand", 0)].into());
+    for (i, value) in values.iter().enumerate() {
         let message = Message { offset: i as i64, timestamp: -1, value: value.as_deref(), ..Message::default() };
         all.push(message, decode.max_message_bytes);
     }
-    let source = MessagesSource {
-        messages: Arc::new(all),
-        schema,
-        decode,
-        on_malformed: self::on_malformed(on_malformed)?,
-        told: None,
-    };
+    let source = MessagesSource { messages: Arc::new(all), schema, decode, on_malformed, told: None };
     Ok(PyStream(Stream::messages(source)?))
 }
 
+/// What `infer_schema` found.
+#[pyclass(frozen, module = "bayou", name = "InferredSchema")]
+pub struct PyInferredSchema(pub Inferred);
+
+#[pymethods]
+impl PyInferredSchema {
+    #[getter]
+    fn ddl(&self) -> String {
+        to_ddl(&self.0.schema)
+    }
+
+    /// The arguments of `read_stream` that read the messages so.
+    #[getter]
+    fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        out.set_item("schema", self.ddl())?;
+        if !self.0.units.is_empty() {
+            let units = PyDict::new(py);
+            for (path, unit) in &self.0.units {
+                let name = UNITS.iter().find(|(_, u)| u == unit).map_or("", |(name, _)| *name);
+                units.set_item(path, name)?;
+            }
+            out.set_item("timestamp_unit", units)?;
+        }
+        if self.0.has_nan {
+            out.set_item("allow_nan", true)?;
+        }
+        Ok(out)
+    }
+
+    #[getter]
+    fn messages(&self) -> usize {
+        self.0.messages
+    }
+
+    #[getter]
+    fn malformed(&self) -> usize {
+        self.0.malformed
+    }
+
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.0.notes.clone()
+    }
+
+    fn __str__(&self) -> String {
+        self.ddl()
+    }
+
+    /// What to paste, and what to know.
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let mut lines = vec![format!("# from {} messages", self.0.messages)];
+        for (name, value) in self.options(py)?.iter() {
+            lines.push(format!("{name}={},", value.repr()?));
+        }
+        lines.extend(self.0.notes.iter().map(|n| format!("# {n}")));
+        Ok(lines.join("\n"))
+    }
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<PyInferredSchema>()?;
     m.add_function(wrap_pyfunction!(from_batches, m)?)?;
     m.add_function(wrap_pyfunction!(from_messages, m)?)
 }

@@ -1,5 +1,6 @@
 //! The Python class of streams.
 
+use super::arguments::Arguments;
 use super::convert::{self, Count, PathText, dialect, neighbour, refuse_unknown, strings};
 use super::functions::Function;
 use super::group::{PyGrouped, PyWindow};
@@ -7,6 +8,7 @@ use super::iterate::{self, PyBatchIterator};
 use super::query::{PyQuery, WriteOptions};
 use super::table::{PyBayouSchema, PyTable};
 use crate::Error;
+use crate::decode::{Format, Given};
 use crate::expect::Action;
 use crate::flow::Stream;
 use crate::flow::stream::watermark_spec;
@@ -197,19 +199,19 @@ impl PyStream {
         let schema = schema.filter(|s| !s.is_none()).map(convert::schema).transpose()?;
         Ok(Self(self.0.map_batches(std::sync::Arc::new(function), schema)?))
     }
-    #[pyo3(signature = (column, *, schema, format="json", into=None, timezone=None, timestamp_unit=None))]
-    fn decode(
-        &self,
-        column: &str,
-        schema: &Bound<'_, PyAny>,
-        format: &str,
-        into: Option<&str>,
-        timezone: Option<String>,
-        timestamp_unit: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    #[pyo3(signature = (column, *, schema, **options))]
+    #[pyo3(
+        text_signature = "($self, column, *, schema, format='json', into=None, timezone=None, timestamp_unit=None, allow_quoted_numbers=False, allow_nan=False, missing='null')"
+    )]
+    fn decode(&self, column: &str, schema: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let mut arguments = Arguments::new("decode", &["column", "schema"], options);
         let (schema, whole) = convert::document(Some(schema))?;
-        let options = super::source::decode_options(Some(format), whole, timezone, timestamp_unit, None, false, None)?;
-        Ok(Self(self.0.decode(column, schema, options.format, into)?))
+        let format = arguments.text("format")?;
+        let into = arguments.text("into")?;
+        let given = Given { whole, ..super::source::given(&mut arguments)? };
+        arguments.end()?;
+        let format = Format::read(format.as_deref().unwrap_or("json"), given)?;
+        Ok(Self(self.0.decode(column, schema, format, into.as_deref())?))
     }
     fn union(&self, other: &Self) -> PyResult<Self> {
         Ok(Self(self.0.union(&other.0)?))
@@ -294,81 +296,28 @@ impl PyStream {
         Ok(PyGrouped { stream: self.0.clone(), window, keys: texts })
     }
 
-    #[pyo3(signature = (*, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=false, name=None, checkpoint_location=None, storage_options=None, **unknown))]
+    #[pyo3(signature = (**options))]
     #[pyo3(
         text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
     )]
-    #[allow(clippy::too_many_arguments)]
-    fn batches(
-        &self,
-        py: Python<'_>,
-        trigger: Option<&Bound<'_, PyAny>>,
-        output_mode: Option<String>,
-        limit: Option<Count>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        batch_rows: Option<Count>,
-        close_windows: bool,
-        name: Option<String>,
-        checkpoint_location: Option<PathText>,
-        storage_options: Option<&Bound<'_, PyAny>>,
-        unknown: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<PyBatchIterator> {
-        refuse_unknown(
-            unknown,
-            "batches",
-            &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"],
-        )?;
-        let checkpoint =
-            (name, checkpoint_location.map(|c| c.0), convert::string_map(storage_options, "storage_options")?);
-        let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
-        iterate::start(py, &self.0, options, false)
+    fn batches(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyBatchIterator> {
+        iterate::start(py, &self.0, iterate::options(Arguments::new("batches", &[], options))?, false)
     }
 
-    #[pyo3(signature = (*, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=false, name=None, checkpoint_location=None, storage_options=None, **unknown))]
+    #[pyo3(signature = (**options))]
     #[pyo3(
         text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
     )]
-    #[allow(clippy::too_many_arguments)]
-    fn pandas_batches(
-        &self,
-        py: Python<'_>,
-        trigger: Option<&Bound<'_, PyAny>>,
-        output_mode: Option<String>,
-        limit: Option<Count>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        batch_rows: Option<Count>,
-        close_windows: bool,
-        name: Option<String>,
-        checkpoint_location: Option<PathText>,
-        storage_options: Option<&Bound<'_, PyAny>>,
-        unknown: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<PyBatchIterator> {
-        refuse_unknown(
-            unknown,
-            "pandas_batches",
-            &["trigger", "output_mode", "limit", "timeout", "batch_rows", "close_windows"],
-        )?;
-        let checkpoint =
-            (name, checkpoint_location.map(|c| c.0), convert::string_map(storage_options, "storage_options")?);
-        let options = iterate::options(trigger, output_mode, limit, timeout, batch_rows, close_windows, checkpoint)?;
-        iterate::start(py, &self.0, options, true)
+    fn pandas_batches(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyBatchIterator> {
+        iterate::start(py, &self.0, iterate::options(Arguments::new("pandas_batches", &[], options))?, true)
     }
 
     #[pyo3(
-        signature = (limit=None, *, timeout=None, output_mode=None, close_windows=false, **unknown),
+        signature = (limit=None, **options),
         text_signature = "($self, limit=None, *, timeout=None, output_mode=None, close_windows=False)"
     )]
-    fn collect(
-        &self,
-        py: Python<'_>,
-        limit: Option<Count>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        output_mode: Option<String>,
-        close_windows: bool,
-        unknown: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<PyTable> {
-        refuse_unknown(unknown, "collect", &["limit", "timeout", "output_mode", "close_windows"])?;
-        let options = iterate::options(None, output_mode, limit, timeout, None, close_windows, Default::default())?;
+    fn collect(&self, py: Python<'_>, limit: Option<Count>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyTable> {
+        let options = iterate::bounds(Arguments::new("collect", &["limit"], options), limit)?;
         Ok(iterate::collect(py, &self.0, options)?.0)
     }
 

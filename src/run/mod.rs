@@ -14,6 +14,7 @@
 //! repair     repairs a sealed epoch that a table refuses
 //! heartbeat  whether a different runner is alive   ask        questions to Kafka beside the loop
 //! memory     free memory that the C libraries' allocator keeps
+//! sample     the newest messages of a topic, to look at
 //! ```
 
 mod ask;
@@ -36,6 +37,7 @@ mod rebatch;
 pub mod repair;
 mod report;
 mod runner;
+pub mod sample;
 mod seal;
 mod start;
 pub mod statics;

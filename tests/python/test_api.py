@@ -51,7 +51,7 @@ def test_messages_at_hand_are_decoded_as_from_a_topic() -> None:
     ).collect()
     assert [(r["a"], r["_offset"]) for r in rows.to_dicts()] == [(1, 0), (2, 1), (None, 3), (3, 4)]
     preview = bayou.from_messages(MESSAGES, schema="a INT", on_malformed="quarantine").preview()
-    assert len(preview) == 3 and "quoted" in preview.malformed.to_dicts()[0]["error"]
+    assert len(preview) == 3 and "a string that is not a number" in preview.malformed.to_dicts()[0]["error"]
 
 
 def test_expectations_are_checked_on_rows_at_hand() -> None:

@@ -116,7 +116,7 @@ def test_a_text_that_does_not_fit_sets_its_row_aside_or_is_null_as_told(
     assert sorted(str(r["n"]) for r in rows(tmp_path / "decoded")) == ["1", "None"]
     aside = sorted(rows(tmp_path / "decoded_quarantine"), key=lambda r: r["offset"])
     assert [(r["offset"], r["stage"]) for r in aside] == [(1, "decode"), (2, "decode"), (4, "decode"), (5, "decode")]
-    assert aside[0]["error"].startswith("column 'j': field 'n': a quoted value") and json.loads(
+    assert aside[0]["error"].startswith("column 'j': field 'n': a quoted number") and json.loads(
         bytes(aside[0]["value"])
     ) == {"j": texts[1]}
     with pytest.raises(bayou.MalformedError, match=r"t\[0\] offset 1: column 'j': field 'n'"):

@@ -5,6 +5,7 @@ Import the names from `bayou`, not from here. The folder contains only stubs. Th
 
 from bayou._core._connection import (
     Connection as Connection,
+    InferredSchema as InferredSchema,
     ProduceReport as ProduceReport,
 )
 from bayou._core._errors import (

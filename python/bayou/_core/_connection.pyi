@@ -215,6 +215,9 @@ class Connection:
         on_tombstone: _OnTombstone | None = None,
         timezone: str | None = None,
         timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
+        allow_quoted_numbers: bool = False,
+        allow_nan: bool = False,
+        missing: Literal["null", "malformed"] = "null",
         include_metadata: bool = False,
         max_message_bytes: str | int | None = None,
         options: Mapping[str, object] | None = None,
@@ -230,7 +233,8 @@ class Connection:
             topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
             schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), an Arrow schema (PyCapsule), or {name: type}. TIMESTAMP is
                 microseconds in UTC. "ARRAY<…>" or "MAP<STRING, …>" is for messages whose document is a list, or a map by name: one
-                column `value`. Required for "json" and "jsonl".
+                column `value`. Required for "json" and "jsonl". "infer" looks at the newest 1,000 messages (see `infer_schema`): for
+                notebooks; a job that runs again gets a schema to keep, because a table does not change with each sample.
             format: "json" (the default), "jsonl" or "raw". "jsonl" is for several JSON documents in a message: one column `value`, the
                 list of them, all or none. "raw" gives Spark's row: key, value, topic, partition, offset, timestamp,
                 timestampType, headers. With `options=` and without a schema the default is "raw".
@@ -251,6 +255,12 @@ class Connection:
             timestamp_unit: The unit of numbers in TIMESTAMP columns, with or without quotes: "s", "ms", "us" or "ns", or for each
                 column {"time": "ms", "after.created_at": "us"}. Without a unit such a message is malformed. A time outside the years
                 0001 to 9999 is malformed, too. Digits finer than a microsecond are cut, as in Spark.
+            allow_quoted_numbers: A string that holds a number ("12.5") is that number, in columns of numbers. Default False: such a
+                message is malformed.
+            allow_nan: NaN, Infinity and -Infinity, which Python's json module writes, are values of FLOAT and DOUBLE columns. Default
+                False: a message with one of them is malformed, because JSON does not have them.
+            missing: What a field of the schema is that a message does not have: "null" (the default) is NULL, "malformed" makes the
+                message malformed. A field that is there and is null is NULL either way.
             include_metadata: Add the columns _topic, _partition, _offset, _timestamp, _key, _headers.
             max_message_bytes: The largest size of a value, key or headers: "500 KB" or a number of bytes; default "64 MB". A larger
                 message is malformed and is not copied into memory. The quarantine table gets NULL for the part that is too large.
@@ -265,7 +275,80 @@ class Connection:
         Example:
             >>> raw = kafka.read_stream("fitness-tracker", schema="ip STRING, time TIMESTAMP, model STRING, heart_bpm INT")
         """
+    def infer_schema(self, topic: str, *, sample: int = 1000, format: Literal["json"] | None = None) -> InferredSchema:
+        """Guess a schema from the newest JSON messages of a topic.
+
+        Integers become BIGINT, or DECIMAL beyond it. Numbers with a fraction become DOUBLE. Texts that all are dates or timestamps become
+        DATE or TIMESTAMP. Numbers become TIMESTAMP if their name says so (`created_at`, `eventTime`, `ts`) and all of them are times since
+        1990 in one unit. Objects become STRUCT, or MAP if they have very many names. Where values of different kinds meet, or there
+        is no value, the column is a STRING, which takes any value as its JSON text. Every message of the sample can be read with the
+        schema, except those that are no JSON objects.
+
+        Args:
+            topic: The topic.
+            sample: The number of messages to look at.
+            format: "json", the default.
+
+        Raises:
+            TopicError: The topic does not exist, or has no messages.
+            SchemaError: No message is a JSON object.
+
+        Example:
+            >>> found = kafka.infer_schema("fitness-tracker")
+            >>> print(found)
+            ip STRING, time TIMESTAMP, version STRING, model STRING, color STRING, heart_bpm BIGINT, kcal BIGINT
+            >>> raw = kafka.read_stream("fitness-tracker", **found.options)
+        """
     def _repr_html_(self) -> str: ...
+
+@final
+class InferredSchema:
+    """What `infer_schema` found. Its text is the DDL. Its repr has the arguments to paste into `read_stream`, and the notes.
+
+    Example:
+        >>> print(kafka.infer_schema("fitness-tracker"))
+        ip STRING, time TIMESTAMP, version STRING, model STRING, color STRING, heart_bpm BIGINT, kcal BIGINT
+    """
+
+    @property
+    def ddl(self) -> str:
+        """The schema as a DDL string.
+
+        Example:
+            >>> kafka.infer_schema("t").ddl
+            'a BIGINT, s STRING'
+        """
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `read_stream` that read the messages so: schema, and timestamp_unit and allow_nan where they are needed.
+
+        Example:
+            >>> kafka.read_stream("t", **kafka.infer_schema("t").options)
+        """
+    @property
+    def messages(self) -> int:
+        """The number of messages that were looked at.
+
+        Example:
+            >>> kafka.infer_schema("t").messages
+            1000
+        """
+    @property
+    def malformed(self) -> int:
+        """How many of them are no JSON objects.
+
+        Example:
+            >>> kafka.infer_schema("t").malformed
+            0
+        """
+    @property
+    def notes(self) -> list[str]:
+        """What to know of the guess: fields without a value, values of different kinds, numbers in quotes, names that differ in case only.
+
+        Example:
+            >>> kafka.infer_schema("t").notes
+            ['note: no message has a value']
+        """
 
 @final
 class ProduceReport:

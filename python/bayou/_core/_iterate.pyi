@@ -150,6 +150,9 @@ def from_messages(
     on_tombstone: _OnTombstone | None = None,
     timezone: str | None = None,
     timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
+    allow_quoted_numbers: bool = False,
+    allow_nan: bool = False,
+    missing: Literal["null", "malformed"] = "null",
     include_metadata: bool = False,
     max_message_bytes: str | int | None = None,
 ) -> Stream:

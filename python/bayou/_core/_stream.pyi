@@ -103,6 +103,9 @@ class Stream:
         into: str | None = None,
         timezone: str | None = None,
         timestamp_unit: _TimestampUnit | Mapping[str, _TimestampUnit] | None = None,
+        allow_quoted_numbers: bool = False,
+        allow_nan: bool = False,
+        missing: Literal["null", "malformed"] = "null",
     ) -> Stream:
         """Decode a column of text or bytes as if each value were a message: JSON within JSON, within a header, a key or raw bytes.
 
@@ -118,6 +121,7 @@ class Stream:
             into: The column of the result. Default: the column itself. A column of this name is replaced.
             timezone: The zone of timestamps without an offset. Default "UTC".
             timestamp_unit: The unit of numbers in TIMESTAMP columns, for all or by field.
+            allow_quoted_numbers, allow_nan, missing: As in `read_stream`.
 
         Raises:
             SchemaError: The column does not exist or is neither STRING nor BINARY, or the schema is wrong.

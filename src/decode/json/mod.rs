@@ -3,17 +3,21 @@
 //! This is own code because arrow-json decodes a byte stream: it can merge two messages into one row, one bad message spoils its
 //! neighbours, 1.9 becomes 1, and a deeply nested value ends the process.
 
+mod infer;
+#[cfg(test)]
+mod infer_test;
 mod options;
 #[cfg(test)]
 mod test;
 
 pub use crate::json::{ColumnOptions, TimestampUnit, column};
+pub use infer::{Inferred, infer};
 pub use options::JsonOptions;
 
 use super::{Decode, Malformed, Rows};
 use crate::Result;
 use crate::batch::Messages;
-use crate::json::{Cursor, Fault, Fields, Next, Scan, fault};
+use crate::json::{Cursor, Fault, Fields, Next, Scan, Taken, fault};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 
@@ -24,24 +28,36 @@ pub struct JsonDecoder {
     /// The document as a whole is the one column.
     whole: bool,
     null_rows: bool,
+    taken: Taken,
 }
 
 impl JsonDecoder {
     /// `options` takes the path of a field. With `null_rows`, messages with a null value become rows of NULLs.
-    pub fn new(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
+    pub fn new(
+        schema: &SchemaRef,
+        options: &dyn Fn(&str) -> ColumnOptions,
+        null_rows: bool,
+        taken: Taken,
+    ) -> Result<Self> {
         let fields = Fields::new(schema.fields(), "", options)?;
-        Ok(Self { schema: schema.clone(), fields, whole: false, null_rows })
+        Ok(Self { schema: schema.clone(), fields, whole: false, null_rows, taken })
     }
 
     /// For messages whose document is a list or a map: the one column of the schema.
-    pub fn of_whole(schema: &SchemaRef, options: &dyn Fn(&str) -> ColumnOptions, null_rows: bool) -> Result<Self> {
-        Ok(Self { whole: true, ..Self::new(schema, options, null_rows)? })
+    pub fn of_whole(
+        schema: &SchemaRef,
+        options: &dyn Fn(&str) -> ColumnOptions,
+        null_rows: bool,
+        taken: Taken,
+    ) -> Result<Self> {
+        Ok(Self { whole: true, ..Self::new(schema, options, null_rows, taken)? })
     }
 
     #[inline]
     fn document(&mut self, value: &[u8], row: usize) -> Scan<u64> {
         check_text(value)?;
         let mut cursor = Cursor::new(value);
+        cursor.taken = self.taken;
         let next = match cursor.next() {
             Err(_) if value[0] == 0 && value.len() > 5 => {
                 return fault("a schema registry's framing (a zero byte and an id) instead of JSON", 0);

@@ -2,6 +2,7 @@
 
 use super::{ColumnOptions, JsonDecoder, TimestampUnit};
 use crate::decode::{Decode, FormatOptions, Given, Setup};
+use crate::json::Taken;
 use crate::{Error, Result, calendar};
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use chrono_tz::Tz;
@@ -15,6 +16,15 @@ pub struct JsonOptions {
     pub timestamp_unit: Option<TimestampUnit>,
     /// The same for single fields, by path, as "a.b". A struct's unit counts for its fields that have none.
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
+    /// A string that holds a number is that number, in columns of numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_quoted_numbers: bool,
+    /// NaN, Infinity and -Infinity are values of FLOAT and DOUBLE columns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_nan: bool,
+    /// A message without one of the schema's fields is malformed. Otherwise the field is NULL.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing_is_malformed: bool,
     /// The document is a list, or a map by name, and the one column `value`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
@@ -46,17 +56,33 @@ impl JsonOptions {
         let unit = self.timestamp_unit.map_or("None".to_string(), |unit| format!("Some({})", name(unit)));
         let each = |(path, unit): (&String, &TimestampUnit)| format!("{path:?}: {}", name(*unit));
         let units: Vec<String> = self.timestamp_units.iter().map(each).collect();
+        // These came later: they are named only where they are set, so that state of before is found.
+        let flags = [
+            (self.allow_quoted_numbers, "allow_quoted_numbers"),
+            (self.allow_nan, "allow_nan"),
+            (self.missing_is_malformed, "missing_is_malformed"),
+            (self.whole, "whole"),
+        ];
+        let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, name)| format!(", {name}: true")).collect();
         format!(
-            "format: {format}, timezone: {:?}, timestamp_unit: {unit}, timestamp_units: {{{}}}{}",
+            "format: {format}, timezone: {:?}, timestamp_unit: {unit}, timestamp_units: {{{}}}{flags}",
             self.timezone,
-            units.join(", "),
-            if self.whole { ", whole: true" } else { "" }
+            units.join(", ")
         )
     }
 
-    /// The unit of a field within a column that stands for the document as a whole.
-    pub(in crate::decode) fn unit_within(&self, column: &str, path: &str) -> Option<TimestampUnit> {
-        self.unit_of(path.strip_prefix(column).map_or(path, |rest| rest.trim_start_matches('.')))
+    /// What is taken besides JSON as the standard has it.
+    pub(in crate::decode) fn taken(&self) -> Taken {
+        Taken { nan: self.allow_nan, quoted_numbers: self.allow_quoted_numbers, ..Taken::STANDARD }
+    }
+
+    /// The options of the fields within the column `value`, which stands for the document as a whole.
+    pub(in crate::decode) fn within(&self, zone: Option<Tz>) -> impl Fn(&str) -> ColumnOptions {
+        let all_required = self.missing_is_malformed;
+        move |path| {
+            let inner = path.strip_prefix("value").map_or(path, |rest| rest.trim_start_matches('.'));
+            ColumnOptions { zone, unit: self.unit_of(inner), all_required }
+        }
     }
 
     fn unit_of(&self, path: &str) -> Option<TimestampUnit> {
@@ -81,8 +107,15 @@ impl FormatOptions for JsonOptions {
     }
 
     fn read(given: Given) -> Result<Self> {
-        let Given { timezone, timestamp_unit, timestamp_units, whole } = given;
-        Ok(Self { timezone, timestamp_unit, timestamp_units, whole })
+        Ok(Self {
+            timezone: given.timezone,
+            timestamp_unit: given.timestamp_unit,
+            timestamp_units: given.timestamp_units,
+            allow_quoted_numbers: given.allow_quoted_numbers,
+            allow_nan: given.allow_nan,
+            missing_is_malformed: given.missing_is_malformed,
+            whole: given.whole,
+        })
     }
 
     fn schema(&self, declared: Option<&SchemaRef>) -> Result<SchemaRef> {
@@ -99,13 +132,14 @@ impl FormatOptions for JsonOptions {
 
     fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>> {
         let zone = self.check(setup.declared)?;
-        let schema = self.schema(setup.declared)?;
+        let (schema, taken) = (self.schema(setup.declared)?, self.taken());
         if self.whole {
-            let options = |path: &str| ColumnOptions { zone, unit: self.unit_within("value", path) };
-            return Ok(Box::new(JsonDecoder::of_whole(&schema, &options, setup.null_rows)?));
+            let options = self.within(zone);
+            return Ok(Box::new(JsonDecoder::of_whole(&schema, &options, setup.null_rows, taken)?));
         }
-        let options = |path: &str| ColumnOptions { zone, unit: self.unit_of(path) };
-        Ok(Box::new(JsonDecoder::new(&schema, &options, setup.null_rows)?))
+        let all_required = self.missing_is_malformed;
+        let options = |path: &str| ColumnOptions { zone, unit: self.unit_of(path), all_required };
+        Ok(Box::new(JsonDecoder::new(&schema, &options, setup.null_rows, taken)?))
     }
 
     fn identity(&self) -> String {

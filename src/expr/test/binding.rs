@@ -21,7 +21,8 @@ fn ddl_is_read_as_spark_reads_it_and_written_back() {
 #[test]
 fn ddl_errors_say_what_is_wrong_and_what_was_meant() {
     schema_error(parse_ddl("a STRNG"), &["column 'a'", "'STRNG'", "Did you mean 'STRING'?"]);
-    schema_error(parse_ddl("a INT, A STRING"), &["'A' occurs twice"]);
+    schema_error(parse_ddl("a INT, a STRING"), &["'a' occurs twice"]);
+    schema_error(parse_ddl("@a INT"), &["backticks"]);
     schema_error(parse_ddl("a INT b STRING"), &["a comma", "'b'"]);
     schema_error(parse_ddl("a"), &["column 'a' has no type"]);
     schema_error(parse_ddl(""), &["empty"]);
@@ -30,7 +31,7 @@ fn ddl_errors_say_what_is_wrong_and_what_was_meant() {
     schema_error(parse_ddl("a DECIMAL(39, 2)"), &["1 to 38"]);
     schema_error(parse_ddl("a MAP<STRING>"), &["','"]);
     schema_error(parse_ddl("a ARRAY<INT"), &["'>'"]);
-    schema_error(parse_ddl("a STRUCT<x: INT, X: INT>"), &["'X' occurs twice"]);
+    schema_error(parse_ddl("a STRUCT<x: INT, x: INT>"), &["'x' occurs twice"]);
     schema_error(parse_ddl("1d INT"), &["backticks"]);
 }
 

@@ -185,10 +185,12 @@ impl Stream {
         let mut columns = bind_selection(&["*".into()], self.schema(), dialect)?.items;
         let old = columns.len();
         for column in &new.items {
-            let name = new.name(column).to_lowercase();
-            let same = |c: &&mut Selected| matches!(c, Selected::Column(c) if c.name.to_lowercase() == name);
-            match columns[..old].iter_mut().find(same) {
-                Some(old) => *old = column.clone(),
+            let name = new.name(column);
+            let at = |same: &dyn Fn(&str) -> bool| {
+                columns[..old].iter().position(|c| matches!(c, Selected::Column(c) if same(&c.name)))
+            };
+            match at(&|c| c == name).or_else(|| at(&|c| c.to_lowercase() == name.to_lowercase())) {
+                Some(old) => columns[old] = column.clone(),
                 None => columns.push(column.clone()),
             }
         }
@@ -202,7 +204,11 @@ impl Stream {
             columns[i].name = new.clone();
         }
         for (i, c) in columns.iter().enumerate() {
-            if columns[..i].iter().any(|d| d.name.eq_ignore_ascii_case(&c.name)) {
+            let is_new = |name: &str| names.iter().any(|(_, new)| new == name);
+            let clash = |d: &Bound| {
+                d.name.eq_ignore_ascii_case(&c.name) && (d.name == c.name || is_new(&d.name) || is_new(&c.name))
+            };
+            if columns[..i].iter().any(clash) {
                 return Err(Error::schema(format!("rename() makes two columns named '{}'", c.name)));
             }
         }

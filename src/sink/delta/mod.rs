@@ -73,7 +73,7 @@ impl TableSpec {
         if self.schema.fields().is_empty() {
             return Err(Error::schema(format!("{place}: a table needs at least one column")));
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = std::collections::BTreeMap::new();
         for field in self.schema.fields() {
             let name = field.name();
             if !is_name(name) {
@@ -85,9 +85,10 @@ impl TableSpec {
                     suggestion(name)
                 )));
             }
-            if !seen.insert(name.to_lowercase()) {
+            if let Some(other) = seen.insert(name.to_lowercase(), name) {
                 return Err(Error::schema(format!(
-                    "{place}: the column '{name}' appears twice (names match without case)"
+                    "{place}: the columns '{other}' and '{name}' have one name, because a table does not tell upper and lower case apart. \
+                     Rename one: rename({{\"{name}\": \"{name}_2\"}})."
                 )));
             }
             check_type(name, field.data_type()).map_err(|e| e.context(&place))?;
