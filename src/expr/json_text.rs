@@ -7,7 +7,7 @@ use crate::json::{Cursor, Next, Scan, Taken, Text, unescape};
 /// A reader of a text that a user calls JSON.
 pub(super) fn reader(text: &[u8]) -> Cursor<'_> {
     let mut cursor = Cursor::new(text);
-    cursor.taken = Taken { lenient: true, ..cursor.taken };
+    cursor.taken = Taken { lenient: true, ..Taken::UNNAMED };
     cursor
 }
 

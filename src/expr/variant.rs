@@ -16,7 +16,7 @@ use super::json_path::{self, Step};
 use super::json_text::{self, copy_plain, put_string, reader};
 use super::kernel::{Args, Kernel, room, written};
 use super::node::Typed;
-use crate::json::{Cursor, Next, Scan, fault, unescape};
+use crate::json::{Cursor, Next, Scan, Taken, fault, unescape};
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray, LargeStringBuilder, StringArray};
 use arrow::datatypes::DataType;
@@ -64,6 +64,7 @@ pub(super) fn parse(args: Vec<Typed>, sql: String, r#try: bool) -> Typed {
 /// One document. As in Spark, what follows it does not count.
 fn document(text: &str, out: &mut Vec<u8>) -> Scan<()> {
     let mut cursor = Cursor::new(text.as_bytes());
+    cursor.taken = Taken::UNNAMED;
     canonical(&mut cursor, 0, out)?;
     if json_text::ends_well(text, &cursor) { Ok(()) } else { fault("a broken number", cursor.at) }
 }

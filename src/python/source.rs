@@ -251,6 +251,7 @@ pub fn read_stream(
         },
         None => spark.topics.clone().unwrap_or_default(),
     };
+    check_topics(&topics)?;
     let side = |value: Option<Bound<'_, PyAny>>,
                 text: Option<String>,
                 ms: Option<i64>,
@@ -276,12 +277,8 @@ pub fn read_stream(
         door::run(py, move || crate::run::sample::infer(&c, &topics, INFER_SAMPLE))
     };
     // As in Spark, whose options= know no schema, the rows are raw then.
-    let decoding = Decoding::read(&mut arguments, options.is_some().then_some("raw"), || {
-        check_topics(&topics)?;
-        infer()
-    })?;
+    let decoding = Decoding::read(&mut arguments, options.is_some().then_some("raw"), infer)?;
     arguments.end()?;
-    check_topics(&topics)?;
     if ending == Some(Offsets::Earliest) {
         return Err(Error::config(
             "ending_offsets=\"earliest\" would read nothing. Use \"latest\", a datetime or offsets.",

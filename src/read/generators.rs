@@ -68,9 +68,9 @@ impl Visitor for Find {
         if !makes_rows(select) {
             return ControlFlow::Continue(());
         }
-        // What WITH defines later than this SELECT is not there for it.
-        let known =
-            self.with.iter().flatten().filter(|cte| Visit::visit(&cte.query, &mut Find::default()).is_continue());
+        // What WITH defines later than this SELECT is not there for it. Those before it have no generators any more.
+        let plain = |cte: &&Cte| Visit::visit(&cte.query, &mut Find::default()).is_continue();
+        let known = self.with.iter().flat_map(|block| block.iter().take_while(plain));
         ControlFlow::Break((known.cloned().collect(), Box::new(select.clone())))
     }
 }
@@ -159,7 +159,8 @@ fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result
         let expr = Expr::value(Value::Boolean(true));
         items.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', format!("{ARGUMENT}0")) });
     }
-    let outer = if outer && !name.ends_with("_outer") { "_outer" } else { "" };
+    // stack and json_tuple make rows of every row in any case.
+    let outer = if outer && matches!(name, "explode" | "posexplode" | "inline") { "_outer" } else { "" };
     let names: Vec<String> = names.iter().map(|n| quoted(&n.value)).collect();
     let names = if names.is_empty() { String::new() } else { format!(" AS ({})", names.join(", ")) };
     Ok(Call { items, text: format!("{name}{outer}({}){names}", shown.join(", ")) })
@@ -199,6 +200,9 @@ async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &s
         select.qualify = None;
         calls.pop()
     } else {
+        if let Some(all) = select.projection.iter().find(|i| matches!(i, SelectItem::QualifiedWildcard(..))) {
+            return Err(Error::schema(format!("SQL: {all} beside LATERAL VIEW is not supported. Name the columns.")));
+        }
         let view = select.lateral_views.remove(0);
         let LateralView { lateral_view, lateral_col_alias, outer, .. } = &view;
         let Some((name, function)) = generator(lateral_view) else {
@@ -216,8 +220,9 @@ async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &s
         // The columns are those of one table now: names in front of them are left out.
         let mut tables: Vec<String> = select.from.iter().flat_map(|f| names_of(&f.relation)).collect();
         tables.extend(select.from.iter().flat_map(|f| f.joins.iter().flat_map(|j| names_of(&j.relation))));
-        tables.push(view.lateral_view_name.to_string().trim_matches('`').to_string());
-        let _ = VisitMut::visit(&mut select, &mut Unqualify(tables));
+        let view_name = view.lateral_view_name.to_string().trim_matches('`').to_string();
+        let made = view.lateral_col_alias.iter().map(|c| c.value.clone()).collect();
+        let _ = VisitMut::visit(&mut select, &mut Unqualify { tables, view: (view_name, made), depth: 0 });
         Some(call)
     };
     let call = call.ok_or_else(|| Error::internal("a SELECT without a generator"))?;
@@ -249,16 +254,43 @@ fn names_of(table: &TableFactor) -> Vec<String> {
     name.into_iter().chain(alias).map(plain).collect()
 }
 
-/// Removes the names of tables in front of columns.
-struct Unqualify(Vec<String>);
+/// Removes the names of tables in front of columns, and that of the view in front of its columns. Subqueries keep them: the rows that are
+/// made stand under the table's name.
+struct Unqualify {
+    tables: Vec<String>,
+    /// The view, and its columns as far as they are named.
+    view: (String, Vec<String>),
+    depth: usize,
+}
+
+impl Unqualify {
+    fn is_left_out(&self, parts: &[Ident]) -> bool {
+        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+        let (view, made) = &self.view;
+        // A view is often called as its column: item.price is the field of the column then.
+        let of_view = same(view, &parts[0].value) && (made.is_empty() || made.iter().any(|c| same(c, &parts[1].value)));
+        of_view || self.tables.iter().any(|t| same(t, &parts[0].value))
+    }
+}
 
 impl VisitorMut for Unqualify {
     type Break = ();
 
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::CompoundIdentifier(parts) = expr
+            && self.depth == 0
             && parts.len() > 1
-            && self.0.iter().any(|t| t.eq_ignore_ascii_case(&parts[0].value))
+            && self.is_left_out(parts)
         {
             parts.remove(0);
             if let [one] = &parts[..] {

@@ -90,11 +90,12 @@ fn each<T: Send>(cases: Vec<T>, one: impl Fn(T) + Sync) {
 }
 
 /// The failure in words. A run that ends for a reason other than the fault is a failure of the test.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 9] = [
     INJECTED,
     "did not answer within",
     "took longer than",
     " is gone",
+    "is missing, but other files of the checkpoint exist",
     "File not found",
     "says that a new name exists",
     // deltalake's text if somebody else has created the table in the same moment.

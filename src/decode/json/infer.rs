@@ -353,7 +353,7 @@ impl Guess {
     fn object(&mut self, names: Names, objects: u64, path: &str) -> DataType {
         let there: u64 = names.fields.iter().map(|(_, count, _)| count).sum();
         // Names that are data: many of them, and most are in less than a quarter of the objects.
-        let is_map = names.fields.is_empty()
+        let is_map = names.fields.iter().all(|(name, ..)| name.is_empty())
             || names.fields.len() > MANY_NAMES && there < objects * names.fields.len() as u64 / 4;
         if !is_map || path.is_empty() {
             return DataType::Struct(self.fields(names, path));

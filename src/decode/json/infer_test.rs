@@ -35,6 +35,7 @@ fn types_are_guessed_from_all_values_and_never_lose_one() {
         (&[r#"{"a":[{"x":1},{"y":"z"}]}"#], "a ARRAY<STRUCT<x: BIGINT, y: STRING>>"),
         (&[r#"{"a":{"b":{"c":1}}}"#, r#"{"a":{"b":{"d":false}}}"#], "a STRUCT<b: STRUCT<c: BIGINT, d: BOOLEAN>>"),
         (&[r#"{"a":{}}"#], "a MAP<STRING, STRING>"),
+        (&[r#"{"a":{"":1}}"#], "a MAP<STRING, BIGINT>"),
         (&[r#"{"user-id":1,"@t":2,"a.b":3}"#], "`user-id` BIGINT, `@t` BIGINT, `a.b` BIGINT"),
         (&[r#"{"userid":1}"#, r#"{"userId":1}"#, r#"{"userId":2}"#], "userid BIGINT, userId BIGINT"),
         (&[r#"{"u\u0041":1}"#], "uA BIGINT"),

@@ -146,14 +146,13 @@ fn from_json(c: Call, r#try: bool) -> Result<Typed> {
     // Spark calls the map that it reads so.
     let map = matches!(data_type, DataType::Map(..));
     c.sql = if map { "entries".into() } else { format!("{name}({})", c.args[0].sql) };
-    // The schema and options are part of what distinguishes two calls, and not of the name that Spark gives.
-    let shown = c.sql.clone();
-    c.sql = format!("{name}({}) as {data_type} {:?}", c.args[0].sql, c.options);
-    let made = c.build_nullable(data_type, move |a| {
+    // The schema and options are part of what distinguishes two calls, and not of the name that Spark gives: a constant that is not read.
+    let distinct = format!("{data_type} {:?}", c.options);
+    c.args.push(Typed::literal(distinct.as_str().into(), ""));
+    c.build_nullable(data_type, move |a| {
         let text = a.str(0)?;
         reader.read(a.rows, |row| text.get(row))
-    })?;
-    Ok(made.named(shown))
+    })
 }
 
 fn put_json(c: Call) -> Result<Typed> {

@@ -261,6 +261,10 @@ fn explained(what: &str, code: Code, text: &str, topic: &str, group: &str, id: &
              transaction.max.timeout.ms on the broker"
                 .into()
         }
+        Code::InvalidTimestamp => format!(
+            "the topic '{topic}' refuses the timestamp of a message. Raise message.timestamp.before.max.ms or message.timestamp.after.max.ms of the \
+             topic (message.timestamp.difference.max.ms before Kafka 3.6), and run the query again"
+        ),
         Code::InvalidRecord => format!(
             "the topic '{topic}' refuses a message ({text}). A compacted topic (cleanup.policy=compact) takes only messages with a key: name the \
              key's column with key="
@@ -268,7 +272,9 @@ fn explained(what: &str, code: Code, text: &str, topic: &str, group: &str, id: &
         _ => return failed(what, code, text),
     };
     let kind = match code {
-        Code::InvalidRecord | Code::InvalidTransactionTimeout | Code::InvalidMessageSize => Kind::Config,
+        Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidTransactionTimeout | Code::InvalidMessageSize => {
+            Kind::Config
+        }
         code => kind_of(code),
     };
     Error::new(kind, format!("{what}: {advice}."))
@@ -350,6 +356,13 @@ impl Transactions {
             while let Err((error, back)) = producer.send(record) {
                 if !matches!(error, KafkaError::MessageProduction(Code::QueueFull)) {
                     return Err(self.failed("sending", &error));
+                }
+                if producer.in_flight_count() == 0 {
+                    return Err(Error::config(format!(
+                        "{}: a message does not fit into librdkafka's queue. Raise queue.buffering.max.kbytes in connect().",
+                        self.what("sending")
+                    ))
+                    .into());
                 }
                 record = back;
                 producer.poll(Duration::from_millis(5));

@@ -3,7 +3,7 @@
 //! The topic itself is where they are kept. It is read once in a run, by the first epoch that needs it, when everything that was sealed before is
 //! sent. So nothing of its own has to be kept with the checkpoint, and what readers of the topic see is what counts, also after a start over.
 
-use super::{Cluster, QUERY};
+use super::{Cluster, EPOCH, QUERY, header};
 use crate::batch::Headers;
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -85,18 +85,20 @@ pub(super) fn digest(messages: &RecordBatch, row: usize) -> Result<u128> {
 
 /// The keys whose newest message is of this output. Messages of others are left alone.
 pub(super) fn on_topic(cluster: &dyn Cluster, topic: &str, sender: &str) -> Result<Live> {
-    let mut live = Live::new();
+    let mut newest: HashMap<Box<[u8]>, (i64, Option<u128>)> = HashMap::new();
     cluster.read_back(topic, None, &mut |sent| {
         let Some(key) = sent.key else { return Ok(true) };
-        let ours = |(name, value): &(String, Option<Vec<u8>>)| {
-            name == QUERY && value.as_ref().is_some_and(|v| v.starts_with(sender.as_bytes()))
+        let ours = |h: &&Headers| header(h, QUERY).is_some_and(|v| v.starts_with(sender.as_bytes()));
+        let Some(headers) = sent.headers.filter(ours) else {
+            newest.remove(key);
+            return Ok(true);
         };
-        let headers = sent.headers.filter(|h| h.iter().any(ours));
-        match (sent.value, headers) {
-            (Some(value), Some(headers)) => drop(live.insert(key.into(), of_message(value, headers))),
-            _ => drop(live.remove(key)),
+        let epoch = header(headers, EPOCH).and_then(|e| std::str::from_utf8(e).ok()?.parse().ok()).unwrap_or(-1);
+        // Partitions are read in any order, and a key is in a different one after the topic got more partitions.
+        if newest.get(key).is_none_or(|(before, _)| epoch >= *before) {
+            newest.insert(key.into(), (epoch, sent.value.map(|value| of_message(value, headers))));
         }
         Ok(true)
     })?;
-    Ok(live)
+    Ok(newest.into_iter().filter_map(|(key, (_, digest))| Some((key, digest?))).collect())
 }

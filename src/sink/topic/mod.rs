@@ -38,6 +38,11 @@ pub const EPOCH: &str = "bayou-epoch";
 /// The header that says which output of which query has sent the message: `<query name>/<output>/<query id>`.
 pub const QUERY: &str = "bayou-query";
 
+/// The value of the first header of this name. bayou's own come first; rows may bring headers of other queries along.
+fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|(n, _)| n == name)?.1.as_deref()
+}
+
 /// In a seal: the topic that the epoch is for.
 const TOPIC: &str = "topic";
 

@@ -61,6 +61,16 @@ struct Job {
     /// The newest epoch that a finished epoch says is on the topic.
     known: Option<i64>,
     accept: bool,
+    /// A new generation takes the number of the one before over.
+    takes_over: bool,
+}
+
+impl Job {
+    /// Whether the rows decide a timestamp, so that the time of the seal says nothing about the messages.
+    fn has_timestamps(&self) -> bool {
+        let set = |b: &RecordBatch| b.column_by_name("timestamp").is_none_or(|c| c.null_count() < c.len());
+        self.messages.iter().any(set)
+    }
 }
 
 /// Stops the calls that it was given to when it is dropped: nobody waits for them any more.
@@ -175,6 +185,11 @@ impl At {
 
     /// Whether the epoch is on the topic. To be asked when nobody else can have a transaction open.
     fn was_sent(&self, job: &Job, go_on: GoOn<'_>) -> Result<bool> {
+        if job.takes_over {
+            let id = &self.owner()?.id;
+            let number = self.number(&job.app, true, go_on)?;
+            return Ok(number.is_some_and(|(n, by)| n >= job.epoch && by.is_some_and(|by| by.query_id == *id)));
+        }
         let number = self.own_number(&job.app, true, go_on)?;
         match number {
             Some(epoch) if epoch >= job.epoch => return Ok(true),
@@ -185,18 +200,18 @@ impl At {
         let owner = self.owner()?;
         let wanted = (job.epoch.to_string(), self.sender(&owner));
         let since = job.sealed.minus(CLOCKS).0 / 1000;
-        // If the rows decide the timestamps, the time of the seal says nothing.
-        let since = self.sink.options.timestamp.is_none().then_some(since);
+        let since = (!job.has_timestamps()).then_some(since);
         let mut sent = false;
         let whole = self.cluster.read_back(&self.facts.name, since, &mut |message: Sent<'_>| {
             go_on()?;
             let has = |name: &str, value: &str| {
-                let headers = message.headers.into_iter().flatten();
-                headers.into_iter().any(|(n, v)| n == name && v.as_deref() == Some(value.as_bytes()))
+                message.headers.and_then(|h| super::header(h, name)).is_some_and(|v| v == value.as_bytes())
             };
             sent = has(EPOCH, &wanted.0) && has(QUERY, &wanted.1);
             Ok(!sent)
         })?;
+        // A compacted topic may have dropped messages in favour of others'.
+        let whole = whole && self.facts.compacted != Some(true);
         // What replaces the message of its key may be sent twice.
         if sent || whole || job.upsert || job.accept {
             return Ok(sent);
@@ -300,6 +315,7 @@ impl At {
             messages,
             known: None,
             accept: true,
+            takes_over: true,
         };
         drop(link);
         self.send(&job, go_on)
@@ -360,6 +376,10 @@ impl Writer for TopicWriter {
         }
         let (place, name) = (self.describe(), &self.at.facts.name);
         let (before, id) = known.split_once('/').unwrap_or((known, ""));
+        // Brokers of different versions may tell the id or not.
+        if before == name && (id.is_empty() || self.at.facts.id.is_none()) {
+            return Ok(());
+        }
         if before != name {
             return Err(Error::config(format!(
                 "{place}: the query wrote this output to the topic '{before}' before. What was sent there is not sent again. To go on with the topic \
@@ -394,6 +414,7 @@ impl Writer for TopicWriter {
             messages: commit.staged.whole.map(|w| w.batches).unwrap_or_default(),
             known: commit.known.and_then(|k| k.epoch),
             accept: commit.accept_changes,
+            takes_over: false,
         };
         let epoch = job.epoch;
         self.with(move |at, go_on| at.send(&job, go_on)).await?;
