@@ -41,18 +41,27 @@ pub(super) fn copy(cursor: &mut Cursor<'_>, depth: u32, out: &mut Vec<u8>) -> Sc
             })?;
             out.push(b'}');
         }
-        Next::Array => {
-            out.push(b'[');
-            let mut first = true;
-            cursor.array(depth, |cursor, depth| {
-                if !std::mem::take(&mut first) {
-                    out.push(b',');
-                }
-                copy(cursor, depth, out)
-            })?;
-            out.push(b']');
-        }
+        Next::Array => array(cursor, depth, out, copy)?,
     }
+    Ok(())
+}
+
+/// Writes the array at the cursor, each value of it with `each`.
+pub(super) fn array<'a>(
+    cursor: &mut Cursor<'a>,
+    depth: u32,
+    out: &mut Vec<u8>,
+    each: impl Fn(&mut Cursor<'a>, u32, &mut Vec<u8>) -> Scan<()>,
+) -> Scan<()> {
+    out.push(b'[');
+    let mut first = true;
+    cursor.array(depth, |cursor, depth| {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        each(cursor, depth, out)
+    })?;
+    out.push(b']');
     Ok(())
 }
 

@@ -98,18 +98,7 @@ fn canonical(cursor: &mut Cursor<'_>, depth: u32, out: &mut Vec<u8>) -> Scan<()>
             out.push(b'}');
             Ok(())
         }
-        Next::Array => {
-            out.push(b'[');
-            let mut first = true;
-            cursor.array(depth, |cursor, depth| {
-                if !std::mem::take(&mut first) {
-                    out.push(b',');
-                }
-                canonical(cursor, depth, out)
-            })?;
-            out.push(b']');
-            Ok(())
-        }
+        Next::Array => json_text::array(cursor, depth, out, canonical),
         Next::Number => {
             let text = cursor.number()?;
             put_number(text, out);

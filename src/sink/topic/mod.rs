@@ -9,7 +9,7 @@
 //!    transaction, as an abort, and fences the producer of the run that was left behind. Only then the committed number is read, so that it is
 //!    final. It is below the epoch: the staged messages are sent.
 //! 3. Between the end of the transaction and `done`: the number is the epoch's. Nothing is sent.
-//! 4. An error of a transaction never decides whether it was committed. The producer is made anew, and the number is read: 2 or 3.
+//! 4. An error of a transaction never decides whether it was committed. A new producer is created, and the number is read: the case is 2 or 3.
 //! 5. Kafka forgets the offsets of a group that nobody uses. If the number is gone, the topic itself is read, committed messages only: each one
 //!    has its epoch as a header. If the topic has deleted messages of that time, too, nobody knows, and the run is refused.
 //! 6. The number carries the id of the query. That of another query of the same name is refused; a new generation takes the number over, because
