@@ -81,13 +81,18 @@ impl Cluster for Connection {
         Ok(Box::new(made.map_err(failed)?))
     }
 
+    fn id(&self, topic: &str) -> Result<Option<String>> {
+        self.topic_id(&Topic::new(topic))
+    }
+
     fn read_back(
         &self,
         topic: &str,
         since: Option<i64>,
+        go_on: GoOn<'_>,
         each: &mut dyn FnMut(Sent<'_>) -> Result<bool>,
     ) -> Result<bool> {
-        Connection::read_back(self, topic, since, &mut |m| {
+        Connection::read_back(self, topic, since, go_on, &mut |m| {
             each(Sent { key: m.key, value: m.value, headers: m.headers })
         })
     }

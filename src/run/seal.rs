@@ -4,7 +4,7 @@ use super::commit::{STAGED, seal_to_commits};
 use super::control::{Stop, TURN};
 use super::report;
 use super::runner::{Runner, Work};
-use super::start::{Looked, Started};
+use super::start::{GRACE, Looked, Started};
 use crate::engine::{End, EpochCounts};
 use crate::epoch::*;
 use crate::error::Kind;
@@ -58,7 +58,12 @@ impl Runner<'_> {
             let top = engine.plan.top_operator(i);
             let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
             let any = top.is_some_and(|o| counts.operators[o].updated > 0);
-            let staged = rt.block_on(part.finish(Changes { any, keys: changed }))?;
+            // A target may have to be read first, which can take long.
+            let finish = part.finish(Changes { any, keys: changed });
+            let staged = match rt.block_on(self.shared.unless_stopped(GRACE, finish)) {
+                Err(e) if e.kind == Kind::Interrupted => return Ok(true),
+                staged => staged?,
+            };
             // A complete result that has become empty must show as such.
             let emptied = t.mode == OutputMode::Complete && any;
             let commit = staged.rows > 0 || emptied && t.to.place().is_some();

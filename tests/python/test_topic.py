@@ -343,6 +343,74 @@ def test_a_topic_that_was_recreated_or_is_another_one_is_refused(
     assert sorted(m.row["id"] for m in committed(lake.address, lake.topics["rows"])) == list(range(160, 180))
 
 
+def test_a_topic_that_is_recreated_while_a_query_runs_ends_it_before_anything_is_sent_to_the_new_one(
+    kafka: bayou.Connection, topic: Topic, tmp_path: pathlib.Path
+) -> None:
+    source, out = topic(1), topic(2)
+    kafka.produce(source, [{"id": i} for i in range(20)])
+    at: dict[str, Any] = {"query_name": "q", "checkpoint_location": tmp_path, "progress": False}
+    stream = kafka.read_stream(source, schema="id BIGINT")
+    query = stream.write_kafka(out, trigger="0 seconds", block=False, **at)
+    until = time.monotonic() + 60
+    while len(committed(kafka.address, out)) < 20:
+        assert time.monotonic() < until and query.is_active
+    kafka.delete_topic(out)
+    kafka.create_topic(out, partitions=2)
+    kafka.produce(source, [{"id": i} for i in range(20, 50)])
+    with pytest.raises(bayou.DataLossError, match=f"topic '{out}' .* was deleted and recreated"):
+        query.await_termination(60)
+    assert committed(kafka.address, out) == []
+    stream.write_kafka(out, accept_changes=True, **at)
+    assert sorted(m.row["id"] for m in committed(kafka.address, out)) == list(range(20, 50))
+
+
+def test_upserts_stay_right_when_the_topic_gets_more_partitions(lake: Lake) -> None:
+    for partitions in (None, 5, 7):
+        if partitions:
+            admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": lake.address})
+            grown = [confluent_kafka.admin.NewPartitions(lake.topics[name], partitions) for name in lake.topics]
+            for done in admin.create_partitions(grown).values():
+                done.result(30)
+        lake.publish(120)
+        lake.finish()
+        lake.check_rows()
+        for output in ("changed", "whole"):
+            # By the number of the epoch: a key is in another partition since the growth.
+            newest: dict[str | None, Message] = {}
+            for m in committed(lake.address, lake.topics[output]):
+                if m.key not in newest or newest[m.key].epoch <= m.epoch:
+                    newest[m.key] = m
+            have = sorted((m.row for m in newest.values() if m.row), key=lambda r: r["ip"])
+            assert have == sorted(lake.table(f"{output}_table"), key=lambda r: r["ip"])
+
+
+def test_headers_that_a_row_brings_from_another_query_do_not_count_as_its_own(
+    kafka: bayou.Connection, topic: Topic, tmp_path: pathlib.Path
+) -> None:
+    source, first, second = topic(1), topic(1), topic(1)
+    kafka.produce(source, [{"id": i} for i in range(30)])
+
+    def run(of: str, to: str, name: str, epoch_rows: int) -> None:
+        stream = kafka.read_stream(of, schema="id BIGINT", include_metadata=True, max_offsets_per_trigger=epoch_rows)
+        columns = stream.select("id", "_headers")
+        columns.write_kafka(
+            to, headers_column="_headers", query_name=name, checkpoint_location=tmp_path / name, progress=False
+        )
+
+    for round_ in range(2):
+        run(source, first, "a", 5)
+        run(first, second, "b", 40)
+        # Without the number, the headers on the topic are what tells which epochs were sent.
+        for name in "ab":
+            forget(kafka.address, f"bayou.{name}.{name}")
+        kafka.produce(source, [{"id": i} for i in range(30 * round_ + 30, 30 * round_ + 60)])
+    found = committed(kafka.address, second)
+    assert sorted(m.row["id"] for m in found) == list(range(60))
+    names = {tuple(n for n, _ in m.headers) for m in found}
+    assert names == {("bayou-epoch", "bayou-query") * 2}
+    assert all((m.headers[1][1] or b"").startswith(b"b/") and (m.headers[3][1] or b"").startswith(b"a/") for m in found)
+
+
 def test_starting_over_sends_rows_again_and_takes_groups_away_first(lake: Lake) -> None:
     lake.publish(120)
     lake.finish()

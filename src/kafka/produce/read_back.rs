@@ -38,19 +38,51 @@ pub struct TopicLimits {
 
 /// For how long an open transaction of somebody else, or a partition that is silent, is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a topic is read again whose beginning moved meanwhile.
+const AGAIN: usize = 10;
 const TURN: Duration = Duration::from_millis(100);
 /// What Kafka takes if nothing else is set, less what a batch adds.
 const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
+enum Read {
+    /// Up to the end. Whether nothing was missing.
+    To(bool),
+    /// Messages were deleted before they were read.
+    Overtaken,
+}
+
 impl Connection {
     /// Reads the topic from the time `since` on (milliseconds; None: from its beginning) up to its present end. `each` returns false to stop.
-    /// Returns whether all of that was there still: false if the topic has deleted messages that may be of this time.
+    /// Returns whether all of that was there still: false if the topic has deleted messages that may be of this time. If retention deletes
+    /// messages that are about to be read, the topic is read from its new beginning, so that a message may come twice. `go_on` is asked while
+    /// the brokers are waited for; its error ends the call.
     pub fn read_back(
         &self,
         topic: &str,
         since: Option<i64>,
+        go_on: &dyn Fn() -> Result<()>,
         each: &mut dyn FnMut(Found<'_>) -> Result<bool>,
     ) -> Result<bool> {
+        for _ in 0..AGAIN {
+            match self.read_once(topic, since, go_on, each)? {
+                Read::To(whole) => return Ok(whole),
+                Read::Overtaken if since.is_some() => return Ok(false),
+                Read::Overtaken => {}
+            }
+        }
+        Err(Error::connection(format!(
+            "the topic '{topic}' on {}: retention deletes its messages faster than they are read",
+            self.address()
+        )))
+    }
+
+    fn read_once(
+        &self,
+        topic: &str,
+        since: Option<i64>,
+        go_on: &dyn Fn() -> Result<()>,
+        each: &mut dyn FnMut(Found<'_>) -> Result<bool>,
+    ) -> Result<Read> {
         let partitions = self.partitions(&Topic::new(topic))?;
         let all: Vec<TopicPartition> = partitions.iter().map(|p| TopicPartition::new(topic, p.0)).collect();
         let at = |spec| self.list_offsets(&all.iter().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>());
@@ -72,6 +104,7 @@ impl Connection {
                     self.address()
                 )));
             }
+            go_on()?;
             std::thread::sleep(TURN);
         }
         let mut open: BTreeMap<TopicPartition, Offset> =
@@ -79,11 +112,12 @@ impl Connection {
         let positions: Positions =
             from.into_iter().filter(|(tp, _)| open.contains_key(tp)).collect::<BTreeMap<_, _>>().into_iter().collect();
         if open.is_empty() {
-            return Ok(whole);
+            return Ok(Read::To(whole));
         }
         let mut reader = Reader::start(self, &positions, &ReaderOptions::default())?;
         let mut heard = Instant::now();
         while !open.is_empty() {
+            go_on()?;
             match reader.next(TURN)? {
                 Some(Event::Messages(messages)) => {
                     heard = Instant::now();
@@ -96,7 +130,7 @@ impl Connection {
                             headers: messages.headers(i),
                         };
                         if !each(found)? {
-                            return Ok(whole);
+                            return Ok(Read::To(whole));
                         }
                         if open.get(tp).is_some_and(|end| messages.offset(i).0 + 1 >= end.0) {
                             open.remove(tp);
@@ -110,7 +144,7 @@ impl Connection {
                     }
                 }
                 // Retention was faster.
-                Some(Event::OutOfRange { .. }) => return Ok(false),
+                Some(Event::OutOfRange { .. }) => return Ok(Read::Overtaken),
                 Some(Event::LeaderEpoch { .. } | Event::Warning(_)) => {}
                 None if heard.elapsed() >= PATIENCE => {
                     return Err(Error::connection(format!(
@@ -121,7 +155,7 @@ impl Connection {
                 None => {}
             }
         }
-        Ok(whole)
+        Ok(Read::To(whole))
     }
 
     /// The ends of the partitions, with the messages of open transactions.
@@ -168,11 +202,14 @@ impl Connection {
         let ours = self.property(&["message.max.bytes"]).and_then(|v| v.parse().ok()).unwrap_or(usize::MAX);
         let there = number("max.message.bytes").and_then(|n| usize::try_from(n).ok()).unwrap_or(MAX_MESSAGE_BYTES);
         let as_written = of("message.timestamp.type") != Some("LogAppendTime");
+        // Brokers before 3.6 have one limit for both directions.
+        let both = number("message.timestamp.difference.max.ms");
+        let most = |name: &str| number(name).into_iter().chain(both).min().filter(|_| as_written).unwrap_or(i64::MAX);
         TopicLimits {
             max_message_bytes: there.min(ours),
             compacted: of("cleanup.policy").map(|p| p.split(',').any(|p| p.trim() == "compact")),
-            earlier: number("message.timestamp.before.max.ms").filter(|_| as_written).unwrap_or(i64::MAX),
-            later: number("message.timestamp.after.max.ms").filter(|_| as_written).unwrap_or(i64::MAX),
+            earlier: most("message.timestamp.before.max.ms"),
+            later: most("message.timestamp.after.max.ms"),
         }
     }
 }

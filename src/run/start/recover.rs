@@ -81,7 +81,7 @@ pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found
     match found.newest {
         None => {
             if let Some(txn) = generation.start.truncate_txn {
-                rt.block_on(committer.empty(job, txn))?;
+                rt.block_on(shared.unless_stopped(super::GRACE, committer.empty(job, txn)))?;
             }
         }
         Some(n) => {

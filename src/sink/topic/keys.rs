@@ -3,7 +3,7 @@
 //! The topic itself is where they are kept. It is read once in a run, by the first epoch that needs it, when everything that was sealed before is
 //! sent. So nothing of its own has to be kept with the checkpoint, and what readers of the topic see is what counts, also after a start over.
 
-use super::{Cluster, EPOCH, QUERY, header};
+use super::{Cluster, EPOCH, GoOn, QUERY, header};
 use crate::batch::Headers;
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -26,9 +26,9 @@ pub(super) struct LiveKeys {
 
 impl LiveKeys {
     /// The live keys after the epoch before.
-    pub fn load(&mut self, cluster: &dyn Cluster, topic: &str, sender: &str) -> Result<&Live> {
+    pub fn load(&mut self, cluster: &dyn Cluster, topic: &str, sender: &str, go_on: GoOn<'_>) -> Result<&Live> {
         if self.live.is_none() {
-            self.live = Some(on_topic(cluster, topic, sender)?);
+            self.live = Some(on_topic(cluster, topic, sender, go_on)?);
         }
         self.live.as_ref().ok_or_else(|| Error::internal("the keys were not read"))
     }
@@ -84,9 +84,9 @@ pub(super) fn digest(messages: &RecordBatch, row: usize) -> Result<u128> {
 }
 
 /// The keys whose newest message is of this output. Messages of others are left alone.
-pub(super) fn on_topic(cluster: &dyn Cluster, topic: &str, sender: &str) -> Result<Live> {
+pub(super) fn on_topic(cluster: &dyn Cluster, topic: &str, sender: &str, go_on: GoOn<'_>) -> Result<Live> {
     let mut newest: HashMap<Box<[u8]>, (i64, Option<u128>)> = HashMap::new();
-    cluster.read_back(topic, None, &mut |sent| {
+    cluster.read_back(topic, None, go_on, &mut |sent| {
         let Some(key) = sent.key else { return Ok(true) };
         let ours = |h: &&Headers| header(h, QUERY).is_some_and(|v| v.starts_with(sender.as_bytes()));
         let Some(headers) = sent.headers.filter(ours) else {

@@ -30,6 +30,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use writer::TopicWriter;
 
@@ -81,12 +82,15 @@ pub trait Cluster: Send + Sync {
     fn number(&self, group: &str, topic: &str, settled: bool, go_on: GoOn<'_>) -> Result<Option<Number>>;
     /// A new producer. Those of the same id before it can send nothing from now on, and their open transaction is aborted.
     fn producer(&self, of: &ProducerOf<'_>, go_on: GoOn<'_>) -> Result<Box<dyn Producer>, Failed>;
+    /// The id of the topic as it is now. None if the broker has no ids.
+    fn id(&self, topic: &str) -> Result<Option<String>>;
     /// Reads the topic as readers of committed messages see it, from a time in milliseconds on, or from its beginning. `each` returns false to
-    /// stop. Returns whether all messages since then are still there.
+    /// stop. Returns whether all messages since then are still there. From the beginning, a message may come twice.
     fn read_back(
         &self,
         topic: &str,
         since: Option<i64>,
+        go_on: GoOn<'_>,
         each: &mut dyn FnMut(Sent<'_>) -> Result<bool>,
     ) -> Result<bool>;
 }
@@ -265,6 +269,30 @@ impl TopicSink {
     fn place(&self) -> String {
         self.options.describe()
     }
+}
+
+/// Stops the calls that it was given to when it is dropped: nobody waits for them any more.
+#[derive(Default)]
+struct Leash(Arc<AtomicBool>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    match stop.load(Ordering::Acquire) {
+        true => Err(Error::interrupted("the query was stopped while it was busy with a topic")),
+        false => Ok(()),
+    }
+}
+
+/// Runs what blocks on a thread that may. It is told to end when the caller no longer waits.
+async fn on_leash<T: Send + 'static>(work: impl FnOnce(GoOn<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+    let leash = Leash::default();
+    let stop = leash.0.clone();
+    blocking(move || work(&|| go_on(&stop))).await
 }
 
 /// Runs what blocks on a thread that may.

@@ -1,7 +1,7 @@
 //! Staging: the rows of an epoch become messages, and those of groups that are gone become tombstones.
 
 use super::keys::{LiveKeys, digest};
-use super::{Cluster, Encoder, Facts, Shape, TOPIC, blocking, sender};
+use super::{Cluster, Encoder, Facts, GoOn, Shape, TOPIC, on_leash, sender};
 use crate::sink::{Changes, HeldRows, OutputMode, Owner, Part, Refused, Rows, Staged, StagedRows, Staging};
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -123,7 +123,7 @@ impl Part for Messages {
             OutputMode::Complete if changes.any || !held.batches.is_empty() => {
                 // The first epoch of a run reads the topic.
                 let staging = staging.clone();
-                blocking(move || complete(&staging, held.batches)).await?
+                on_leash(move |go_on| complete(&staging, held.batches, go_on)).await?
             }
             OutputMode::Complete => vec![],
         };
@@ -165,12 +165,12 @@ fn update(staging: &TopicStaging, rows: Vec<RecordBatch>, changed: &[BinaryArray
 }
 
 /// What has changed in the whole result since the epoch before.
-fn complete(staging: &TopicStaging, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+fn complete(staging: &TopicStaging, rows: Vec<RecordBatch>, go_on: GoOn<'_>) -> Result<Vec<RecordBatch>> {
     let rows = last_of_each(&rows)?;
     let mut live = staging.live.lock();
     let owner = staging.owner.lock().clone();
     let owner = owner.ok_or_else(|| Error::internal("a topic does not know its query"))?;
-    let before = live.load(&*staging.cluster, &staging.facts.name, &sender(&owner, &staging.rows.name))?;
+    let before = live.load(&*staging.cluster, &staging.facts.name, &sender(&owner, &staging.rows.name), go_on)?;
     let mut now: HashMap<Box<[u8]>, u128> = HashMap::with_capacity(before.len());
     let mut out = vec![];
     for batch in &rows {

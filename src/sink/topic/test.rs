@@ -22,6 +22,10 @@ struct Broker {
     /// What happens to the next transactions.
     faults: Vec<Fault>,
     deleted: bool,
+    /// The topic was recreated.
+    recreated: bool,
+    /// A topic that takes hours to read.
+    endless: bool,
     read_back: usize,
     producers: usize,
 }
@@ -137,14 +141,23 @@ impl Cluster for Fake {
         broker.producers += 1;
         Ok(Box::new(FakeProducer(self.clone(), broker.newest)))
     }
+    fn id(&self, _topic: &str) -> Result<Option<String>> {
+        Ok(Some(if self.0.lock().recreated { "new" } else { "i/d" }.into()))
+    }
     fn read_back(
         &self,
         _topic: &str,
         _since: Option<i64>,
+        go_on: GoOn<'_>,
         each: &mut dyn FnMut(Sent<'_>) -> Result<bool>,
     ) -> Result<bool> {
         let mut broker = self.0.lock();
         broker.read_back += 1;
+        while broker.endless {
+            // Somebody else has to be able to look at it.
+            parking_lot::MutexGuard::unlocked(&mut broker, std::thread::yield_now);
+            go_on()?;
+        }
         for (epoch, query, _) in broker.messages.iter().filter(|_| !broker.deleted) {
             let headers = vec![
                 (EPOCH.into(), Some(epoch.clone().into_bytes())),
@@ -266,6 +279,53 @@ async fn an_epoch_of_which_nobody_knows_is_refused_unless_the_user_says_so() {
     assert!(error.kind == crate::Kind::DataLoss && error.message.contains("epoch 1"), "{error}");
     next.commit(commit(1, Some(0), true)).await.unwrap();
     assert_eq!(ids(&fake), [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_first_epoch_that_fails_is_sent_again_though_the_topic_has_deleted_messages() {
+    let fake = Fake::default();
+    fake.0.lock().deleted = true;
+    let mut writer = open(&fake, "me").await;
+    writer.newest_epoch(APP).await.unwrap();
+    // Kafka cannot have forgotten the number of a transaction of a moment ago.
+    fake.0.lock().faults.extend([Fault::Aborted, Fault::NoProducer, Fault::Aborted]);
+    writer.commit(commit(0, None, false)).await.unwrap();
+    fake.0.lock().faults.push(Fault::Unknown);
+    writer.commit(commit(1, Some(0), false)).await.unwrap();
+    assert_eq!(ids(&fake), [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_recreated_in_a_run_is_found_before_the_next_seal() {
+    let fake = Fake::default();
+    let mut writer = open(&fake, "me").await;
+    writer.commit(commit(0, None, false)).await.unwrap();
+    assert!(writer.look(&[], None, None).await.unwrap().is_none());
+    fake.0.lock().recreated = true;
+    let Err(error) = writer.look(&[], None, None).await else { panic!("it was not found") };
+    assert_eq!(error.kind, crate::Kind::DataLoss);
+    let told = "output 'out': topic 't' on memory: the topic was deleted and recreated (its id was i/d, and is new).";
+    assert!(error.message.starts_with(told), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_long_topic_to_be_read_after_a_stop() {
+    let fake = Fake::default();
+    open(&fake, "me").await.commit(commit(0, None, false)).await.unwrap();
+    fake.0.lock().number = None;
+    fake.0.lock().endless = true;
+    let mut next = open(&fake, "me").await;
+    let held = Arc::strong_count(&fake.0);
+    let sent = next.commit(commit(1, Some(0), false));
+    tokio::select! {
+        _ = sent => panic!("the topic ended"),
+        () = async { while fake.0.lock().read_back == 0 { tokio::task::yield_now().await } } => {}
+    }
+    // The thread that reads ends, although nobody asks for its result.
+    while Arc::strong_count(&fake.0) > held + 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(next);
 }
 
 #[tokio::test]

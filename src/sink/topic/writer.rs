@@ -4,16 +4,16 @@ use super::keys::{LiveKeys, on_topic};
 use super::stage::{Shared, TopicStaging};
 use super::{
     Cluster, EPOCH, Encoder, Facts, Failed, GoOn, Metadata, Number, Producer, ProducerOf, QUERY, Sent, Shape, TOPIC,
-    TopicSink, blocking, group, is_upsert, sender,
+    TopicSink, group, is_upsert, on_leash, sender,
 };
-use crate::sink::{Commit, OutputMode, Owner, Staging, Writer};
+use crate::sink::{Commit, OutputMode, Owner, StagedRows, Staging, WaitingFile, Writer};
 use crate::time::EventTime;
 use crate::{Error, Kind, Result};
 use arrow::array::{BinaryArray, RecordBatch};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A transaction is tried again for this long.
@@ -26,6 +26,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(900);
 /// A message of an epoch may have a timestamp that is older than the seal by this much: clocks differ.
 const CLOCKS: Duration = Duration::from_secs(3600);
+/// No broker forgets a committed number sooner: the smallest `offsets.retention.minutes` is 1. Part of it is left for the calls in between.
+const FORGETS: Duration = Duration::from_secs(45);
 
 pub(super) struct TopicWriter {
     at: Arc<At>,
@@ -73,22 +75,6 @@ impl Job {
     }
 }
 
-/// Stops the calls that it was given to when it is dropped: nobody waits for them any more.
-struct Leash(Arc<AtomicBool>);
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-fn go_on(stop: &AtomicBool) -> Result<()> {
-    match stop.load(Ordering::Acquire) {
-        true => Err(Error::interrupted("the query was stopped while an epoch was sent")),
-        false => Ok(()),
-    }
-}
-
 pub(super) fn not_ours(place: &str, app: &str, epoch: i64) -> Error {
     Error::concurrent_query(format!(
         "{place}: the group '{}' says that another query of this name has sent epoch {epoch}. If two queries have this name, give one of them a \
@@ -124,14 +110,21 @@ impl TopicWriter {
         Ok(Self { at: Arc::new(at), staging: Arc::new(staging), live })
     }
 
+    fn recreated(&self, before: &str, now: &str) -> Error {
+        Error::data_loss(format!(
+            "{}: the topic was deleted and recreated (its id was {before}, and is {now}). The messages of all epochs so far are gone. To go on with \
+             the new topic from here, run with accept_changes=True. To send everything again, use full_refresh=True.",
+            self.at.place()
+        ))
+    }
+
     /// Runs `work` on a thread that may block. It is told to end when the caller no longer waits.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&At, GoOn<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let leash = Leash(Arc::default());
-        let (at, stop) = (self.at.clone(), leash.0.clone());
-        let done = blocking(move || work(&at, &|| go_on(&stop))).await;
+        let at = self.at.clone();
+        let done = on_leash(move |go_on| work(&at, go_on)).await;
         done.map_err(|e| e.context(format!("output '{}'", self.at.sink.rows.name)))
     }
 }
@@ -183,8 +176,9 @@ impl At {
         Ok(())
     }
 
-    /// Whether the epoch is on the topic. To be asked when nobody else can have a transaction open.
-    fn was_sent(&self, job: &Job, go_on: GoOn<'_>) -> Result<bool> {
+    /// Whether the epoch is on the topic. To be asked when nobody else can have a transaction open. `since_sending`: when this run began to send
+    /// an epoch that was not on the topic.
+    fn was_sent(&self, job: &Job, since_sending: Option<Instant>, go_on: GoOn<'_>) -> Result<bool> {
         if job.takes_over {
             let id = &self.owner()?.id;
             let number = self.number(&job.app, true, go_on)?;
@@ -202,8 +196,7 @@ impl At {
         let since = job.sealed.minus(CLOCKS).0 / 1000;
         let since = (!job.has_timestamps()).then_some(since);
         let mut sent = false;
-        let whole = self.cluster.read_back(&self.facts.name, since, &mut |message: Sent<'_>| {
-            go_on()?;
+        let whole = self.cluster.read_back(&self.facts.name, since, go_on, &mut |message: Sent<'_>| {
             let has = |name: &str, value: &str| {
                 message.headers.and_then(|h| super::header(h, name)).is_some_and(|v| v == value.as_bytes())
             };
@@ -216,6 +209,10 @@ impl At {
         if sent || whole || job.upsert || job.accept {
             return Ok(sent);
         }
+        // Only this run can have sent it, and Kafka does not forget a number so soon.
+        if since_sending.is_some_and(|began| began.elapsed() < FORGETS) {
+            return Ok(false);
+        }
         Err(Error::data_loss(format!(
             "{}: nobody knows any more whether epoch {} was sent. Kafka has forgotten the number that the group '{}' had (offsets.retention.minutes), \
              and the topic has deleted messages of the time when the epoch was sealed. To send the epoch, perhaps for the second time, run with \
@@ -226,13 +223,20 @@ impl At {
         )))
     }
 
-    fn attempt(&self, link: &mut Link, job: &Job, go_on: GoOn<'_>) -> Result<(), Failed> {
+    fn attempt(
+        &self,
+        link: &mut Link,
+        job: &Job,
+        sending: &mut Option<Instant>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), Failed> {
         if link.producer.is_none() {
             self.connect(link, &job.app, go_on)?;
-            if self.was_sent(job, go_on)? {
+            if self.was_sent(job, *sending, go_on)? {
                 return Ok(());
             }
         }
+        *sending = Some(Instant::now());
         let owner = self.owner()?;
         let metadata = Metadata { query_id: owner.id.clone(), generation: owner.generation };
         let metadata = serde_json::to_string(&metadata).map_err(|e| Error::internal(e.to_string()))?;
@@ -251,10 +255,10 @@ impl At {
         if self.newest.load(Ordering::Acquire) >= job.epoch {
             return Ok(());
         }
-        let (began, mut pause) = (Instant::now(), PAUSE);
+        let (began, mut pause, mut sending) = (Instant::now(), PAUSE, None);
         loop {
             let tried = Instant::now();
-            let Err(failed) = self.attempt(&mut link, job, go_on) else {
+            let Err(failed) = self.attempt(&mut link, job, &mut sending, go_on) else {
                 self.newest.store(job.epoch, Ordering::Release);
                 return Ok(());
             };
@@ -299,7 +303,8 @@ impl At {
         }
         let mut messages = vec![];
         if self.sink.rows.mode != OutputMode::Append {
-            let live = on_topic(&*self.cluster, &self.facts.name, &sender(&self.owner()?, &self.sink.rows.name))?;
+            let live =
+                on_topic(&*self.cluster, &self.facts.name, &sender(&self.owner()?, &self.sink.rows.name), go_on)?;
             let mut keys: Vec<&[u8]> = live.keys().map(|k| &**k).collect();
             keys.sort_unstable();
             if !keys.is_empty() {
@@ -386,11 +391,29 @@ impl Writer for TopicWriter {
                  '{name}' from here, run with accept_changes=True. To send everything to it, use full_refresh=True."
             )));
         }
-        Err(Error::data_loss(format!(
-            "{place}: the topic was deleted and recreated (its id was {id}, and is {}). The messages of all epochs so far are gone. To go on with the \
-             new topic from here, run with accept_changes=True. To send everything again, use full_refresh=True.",
-            self.at.facts.id.as_deref().unwrap_or("unknown")
-        )))
+        Err(self.recreated(id, self.at.facts.id.as_deref().unwrap_or("unknown")))
+    }
+
+    /// Messages of an epoch that was sealed for a topic that is gone would go to the new one, without those of all epochs before.
+    async fn look(
+        &mut self,
+        _files: &[WaitingFile],
+        _whole: Option<&StagedRows>,
+        _admitted: Option<&str>,
+    ) -> Result<Option<(Arc<dyn Staging>, usize)>> {
+        let known = self.at.facts.clone();
+        let now = match self.with(|at, _| at.cluster.id(&at.facts.name)).await {
+            Ok(id) => id,
+            // The commit waits for the cluster.
+            Err(e) if e.kind == Kind::Connection => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        match (&known.id, now) {
+            (Some(id), Some(now)) if *id != now => {
+                Err(self.recreated(id, &now).context(format!("output '{}'", self.at.sink.rows.name)))
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn empty(&mut self, app: &str, epoch: i64) -> Result<()> {
