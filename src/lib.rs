@@ -26,6 +26,7 @@ mod flow;
 mod hash;
 mod json;
 mod kafka;
+mod memory;
 mod position;
 mod progress;
 #[cfg(feature = "python")]

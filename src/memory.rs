@@ -38,7 +38,7 @@ pub fn give_back() {
 }
 
 /// Half of the memory that this process may use.
-pub(super) fn half_of_memory() -> usize {
+pub fn half_of_memory() -> usize {
     let number = |text: String| text.split_whitespace().find_map(|w| w.parse::<usize>().ok());
     let read = |path: &str| std::fs::read_to_string(path).ok().and_then(number);
     let machine = read("/proc/meminfo").map(|kb| kb << 10);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const ERRORS: usize = 1000;
 
 impl Engine {
-    /// Messages `wanted` of a chunk, in order; each goes to the sources that read its topic.
+    /// Messages `wanted` of a chunk, in order; each goes to the sources that read its topic. `go_on` makes the rows that are left.
     pub fn push_messages(&mut self, messages: &Arc<Messages>, wanted: &[u32], now: EventTime) -> Result<()> {
         self.counts.messages += wanted.len() as u64;
         for node in 0..self.plan.nodes.len() {
@@ -44,12 +44,14 @@ impl Engine {
                     self.counts.messages += all.len() as u64;
                     for part in all.chunks(16_384) {
                         self.decode_into(node, &messages, part, now)?;
+                        while self.go_on(now)? {}
                     }
                 }
                 Step::Rows(source) => {
                     for batch in source.batches.clone() {
                         self.counts.rows += batch.num_rows() as u64;
                         self.run(node, Batch::new(batch, None), now)?;
+                        while self.go_on(now)? {}
                     }
                 }
                 _ => {}

@@ -2,6 +2,7 @@
 //! all driven through here.
 
 mod decode;
+mod flow_down;
 pub mod plan;
 mod reject;
 mod set_aside;
@@ -17,7 +18,7 @@ use crate::sink::quarantine::Reject;
 use crate::sink::{Refused, Staging};
 use crate::state::Stateful;
 use crate::time::{EventTime, Watermark};
-use crate::transform::relabel;
+use crate::transform::{Exploding, relabel};
 use crate::window::Tracker;
 use crate::{Error, Kind, Result};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -112,6 +113,10 @@ pub struct Engine {
     pub epoch: Option<i64>,
     /// Rows for each output since they were last taken.
     outputs: Vec<Vec<Batch>>,
+    /// Rows that are being made of rows that were pushed, by node; the last goes on first.
+    unfinished: Vec<(usize, Exploding)>,
+    /// An epoch is ending: all rows are made at once.
+    ending: bool,
     rejects: Vec<Reject>,
     /// Rows of complete results that were set aside.
     pub set_aside: SetAside,
@@ -170,6 +175,8 @@ impl Engine {
             failing: plan.nodes.iter().map(|_| watch::Recent::default()).collect(),
             failing_rules: BTreeMap::new(),
             outputs: plan.targets.iter().map(|_| vec![]).collect(),
+            unfinished: vec![],
+            ending: false,
             rejects: vec![],
             set_aside: SetAside::default(),
             counts: EpochCounts::new(operators.len()),
@@ -219,41 +226,6 @@ impl Engine {
         self.plan.nodes[node].on_malformed.unwrap_or(self.default_policy)
     }
 
-    /// Sends a batch down from `from`; every node's output is computed once.
-    fn run(&mut self, from: usize, batch: Batch, now: EventTime) -> Result<()> {
-        let mut values: Vec<Vec<Batch>> = self.plan.nodes.iter().map(|_| vec![]).collect();
-        values[from].push(batch);
-        for node in from + 1..self.plan.nodes.len() {
-            self.feed(node, &mut values, now)?;
-        }
-        self.collect(&values);
-        Ok(())
-    }
-
-    /// Runs what has come to a node's inputs through it.
-    fn feed(&mut self, node: usize, values: &mut [Vec<Batch>], now: EventTime) -> Result<()> {
-        let inputs = self.plan.nodes[node].inputs.clone();
-        for (which, input) in inputs.iter().enumerate() {
-            for batch in values[*input].clone() {
-                if batch.is_empty() {
-                    continue;
-                }
-                self.step(node, which, batch, now, &mut values[node])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn collect(&mut self, values: &[Vec<Batch>]) {
-        for (target, node) in self.plan.outputs.iter().enumerate() {
-            for batch in &values[*node] {
-                if !batch.is_empty() {
-                    self.outputs[target].push(batch.clone());
-                }
-            }
-        }
-    }
-
     fn step(&mut self, node: usize, which: usize, batch: Batch, now: EventTime, to: &mut Vec<Batch>) -> Result<()> {
         let out = match &self.plan.nodes[node].step {
             Step::Kafka(_) | Step::Messages(_) | Step::Rows(_) => batch,
@@ -266,12 +238,11 @@ impl Engine {
                 return Ok(());
             }
             Step::Explode(e) => {
-                let out = e.clone().apply(&batch)?;
-                for (part, failed) in &out.failed {
+                let (rows, failed) = e.clone().begin(&batch)?;
+                for (part, failed) in &failed {
                     self.failed_rows(node, part, failed)?;
                 }
-                to.extend(out.batches);
-                return Ok(());
+                return self.explode(node, rows, to);
             }
             Step::Decode(_) => self.decode_column(node, batch)?,
             Step::Filter(f) => {
@@ -426,6 +397,7 @@ impl Engine {
         now: EventTime,
     ) -> Result<Outcome> {
         let mut out = Outcome { operators: vec![OperatorOutcome::default(); self.operators.len()] };
+        while self.go_on(now)? {}
         for t in &mut self.trackers {
             let view = t.clone();
             t.advance(|p| is_idle(&view, p), now);
@@ -451,6 +423,13 @@ impl Engine {
 
     /// Every operator's end of the epoch, inputs before their users.
     fn pass(&mut self, now: EventTime, ended: &mut Outcome) -> Result<()> {
+        self.ending = true;
+        let passed = self.pass_down(now, ended);
+        self.ending = false;
+        passed
+    }
+
+    fn pass_down(&mut self, now: EventTime, ended: &mut Outcome) -> Result<()> {
         let after = self.now_watermarks();
         let mut values: Vec<Vec<Batch>> = self.plan.nodes.iter().map(|_| vec![]).collect();
         for node in 0..self.plan.nodes.len() {

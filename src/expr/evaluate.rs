@@ -182,6 +182,27 @@ pub fn text_bytes(array: &dyn Array) -> usize {
     }
 }
 
+/// About the bytes that an array's values take.
+pub fn value_bytes(array: &dyn Array) -> usize {
+    let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
+    match array.data_type() {
+        DataType::Utf8 => span(array.as_string::<i32>().value_offsets()).1,
+        DataType::Binary => span(array.as_binary::<i32>().value_offsets()).1,
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let (from, len) = span(list.value_offsets());
+            len * size_of::<i32>() + value_bytes(&list.values().slice(from, len))
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let (from, len) = span(map.value_offsets());
+            len * size_of::<i32>() + value_bytes(&map.entries().slice(from, len))
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|c| value_bytes(c)).sum(),
+        other => array.len() * other.primitive_width().unwrap_or(1),
+    }
+}
+
 /// The pieces one after the other, if they fit into one array.
 fn together(pieces: &[&dyn Array]) -> Result<ArrayRef> {
     room(0, pieces.iter().map(|p| text_bytes(*p)).sum()).map_err(|_| Error::malformed(TOO_LARGE))?;

@@ -52,7 +52,7 @@ pub use aggregate::Aggregate;
 pub use aggregation::{Aggregation, bind_aggregation};
 pub use bind::{bind, bind_predicate, bind_select, bind_selection};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
-pub use evaluate::{Bound, is_too_large, text_bytes};
+pub use evaluate::{Bound, is_too_large, text_bytes, value_bytes};
 pub use float_order::normalize;
 pub use functions::listed;
 pub use generate::{Generator, Selected, is_generator};

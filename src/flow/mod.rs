@@ -5,12 +5,14 @@
 //! static_join  tables that rows are joined with mode         how rows are written
 //! output       a query and its outputs          trigger      when a run starts its next epoch
 //! topic        Kafka as the sink of topics needs it
+//! places       where a query keeps its checkpoint and its quarantine
 //! ```
 
 pub mod identity;
 pub mod json;
 pub mod mode;
 pub mod output;
+pub mod places;
 pub mod said;
 pub mod source;
 pub mod static_join;

@@ -26,7 +26,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 
     /// The argument's value, which must be `wanted`, as in "a str".
-    fn typed<T: for<'x> FromPyObject<'x, 'py>>(&mut self, name: &'static str, wanted: &str) -> PyResult<Option<T>> {
+    pub fn typed<T: for<'x> FromPyObject<'x, 'py>>(&mut self, name: &'static str, wanted: &str) -> PyResult<Option<T>> {
         let Some(value) = self.any(name)? else { return Ok(None) };
         let found = || value.get_type().name().map_or("another type".to_string(), |n| n.to_string());
         match value.extract() {

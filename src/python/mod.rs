@@ -22,6 +22,7 @@ mod table;
 mod testing;
 mod topic;
 mod values;
+mod write;
 
 use pyo3::prelude::*;
 
@@ -50,6 +51,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     table::register(m)?;
     iterate::register(m)?;
     query::register(m)?;
+    write::register(m)?;
     read::register(m)?;
     repair::register(m)?;
     testing::register(m)?;

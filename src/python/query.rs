@@ -1,35 +1,27 @@
 //! Running: one table or several, watched and stopped.
 
-use super::convert::{PathText, neighbour};
+use super::convert::neighbour;
 use super::door;
 use super::errors::BayouError;
-use super::functions::{self, Function};
+use super::functions;
 use super::guard;
 use super::interrupt::Watch;
 use super::iterate::{expectations, raise_for};
-use super::stream::PyStream;
 use super::table::PyTable;
 use crate::epoch::{newest, start_over};
 use crate::error::clean;
-use crate::flow::Stream;
-use crate::flow::Trigger;
-use crate::flow::mode::parse_mode;
-use crate::flow::{Flow, Output};
+use crate::flow::Flow;
 use crate::progress::OpenWindow;
 use crate::read::Rows;
 use crate::run::Job;
 use crate::run::control::{Query, Stop};
-use crate::sink::To;
-use crate::sink::delta::DeltaOptions;
-use crate::sink::function::{ForEach, FunctionOptions};
-use crate::sink::topic::TopicOptions;
-use crate::storage::{Location, StorageOptions};
+use crate::storage::Location;
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::*;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyList;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,184 +29,8 @@ use std::time::{Duration, Instant};
 #[pyclass(frozen, module = "bayou", name = "Query")]
 pub struct PyQuery(pub Query);
 
-#[derive(Clone)]
-pub struct WriteOptions {
-    pub query_name: Option<String>,
-    pub trigger: Trigger,
-    pub checkpoint_location: Option<String>,
-    pub storage_options: StorageOptions,
-    pub full_refresh: bool,
-    pub accept_changes: bool,
-    pub close_windows: bool,
-    pub memory_limit: Option<usize>,
-    pub optimize_every: Option<usize>,
-    pub clean_log: Option<bool>,
-}
-
-#[derive(Default)]
-pub struct TableArgs {
-    pub output_mode: Option<String>,
-    pub partition_by: Vec<String>,
-    pub table_name: Option<String>,
-    pub comment: Option<String>,
-    pub schema_mode: Option<String>,
-    pub start: Option<String>,
-    pub foreach: Option<Arc<dyn ForEach>>,
-    pub topic: Option<TopicOptions>,
-}
-
-/// Reads a column or a list of columns.
-pub fn columns(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
-    match value.filter(|v| !v.is_none()) {
-        None => Ok(vec![]),
-        Some(v) => match v.extract::<String>() {
-            Ok(one) => Ok(vec![one]),
-            Err(_) => v
-                .extract::<Vec<String>>()
-                .map_err(|_| Error::config("partition_by takes a column or a list of columns").into()),
-        },
-    }
-}
-
-fn is_catalog(target: &str) -> bool {
-    !target.contains(['/', '\\', ':']) && target.split('.').count() == 3 && target.split('.').all(|p| !p.is_empty())
-}
-
-fn no_catalog(target: &str) -> Result<()> {
-    match is_catalog(target) {
-        true => Err(Error::config(format!(
-            "'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL. For a folder of that name write \"./{target}\"."
-        ))),
-        false => Ok(()),
-    }
-}
-
-fn output(name: &str, stream: &Stream, location: Option<Location>, args: TableArgs) -> Result<Output> {
-    let merge_schema = match args.schema_mode.as_deref() {
-        None => false,
-        Some("merge") => true,
-        Some(other) => {
-            return Err(Error::config(format!(
-                "schema_mode='{other}': the only mode is \"merge\" (new columns are added)"
-            )));
-        }
-    };
-    let mode = parse_mode(args.output_mode.as_deref(), stream).map_err(|e| e.context(format!("table '{name}'")))?;
-    if stream.kafka_sources().is_empty() {
-        return Err(Error::config(format!(
-            "table '{name}': rows in memory have no position to continue from. Write them with deltalake, or use collect() and validate()."
-        )));
-    }
-    let partition_by = args
-        .partition_by
-        .iter()
-        .map(|c| crate::expr::resolve_column(c, stream.schema()).map(|i| stream.schema().field(i).name().clone()))
-        .collect::<Result<_>>()
-        .map_err(|e| e.context("partition_by"))?;
-    let to = match (args.topic, args.foreach, location) {
-        (Some(topic), ..) => To::Topic(topic),
-        (None, Some(function), _) => To::Function(FunctionOptions { function }),
-        (None, None, Some(location)) => To::Delta(DeltaOptions {
-            location,
-            partition_by,
-            table_name: args.table_name,
-            comment: args.comment,
-            merge_schema,
-        }),
-        (None, None, None) => return Err(Error::internal(format!("the output '{name}' has no location"))),
-    };
-    Ok(Output { name: name.into(), stream: stream.clone(), mode, start: args.start, to })
-}
-
-/// The locations of the files that `write_delta` keeps for a table.
-pub struct Places {
-    pub name: String,
-    pub checkpoint: Location,
-    pub quarantine: Location,
-}
-
-pub fn places(at: &Location, options: &WriteOptions) -> Result<Places> {
-    let name = options.query_name.clone().unwrap_or_else(|| at.name());
-    crate::flow::stream::check_name(&name, "a query").map_err(|e| match options.query_name {
-        Some(_) => e.context("query_name"),
-        None => Error::config(format!(
-            "{}. A query is named after its target unless query_name= gives it a different name. Set query_name= for this query.",
-            e.message
-        )),
-    })?;
-    let checkpoint = match &options.checkpoint_location {
-        Some(c) => Location::parse(c, &options.storage_options)?.join(&name),
-        None => at.join("_bayou").join(&name),
-    };
-    let aside = format!("{}_quarantine", at.name());
-    // A table at the root of a bucket has no folder beside it, so its quarantine lies below it.
-    let quarantine = at.parent().map_or_else(|| at.join("_bayou").join(&aside), |parent| parent.join(&aside));
-    Ok(Places { name, checkpoint, quarantine })
-}
-
-pub fn write_delta(
-    py: Python<'_>,
-    stream: &Stream,
-    target: &str,
-    args: TableArgs,
-    options: WriteOptions,
-    block: bool,
-    progress: bool,
-) -> PyResult<Py<PyQuery>> {
-    no_catalog(target)?;
-    let at = Location::parse(target, &options.storage_options)?;
-    let Places { name, checkpoint, quarantine } = places(&at, &options)?;
-    let table = output(&at.name(), stream, Some(at), args)?;
-    start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
-}
-
-/// Writes to a target that has no folder: each epoch's rows go to a function or to a topic.
-pub fn write_elsewhere(
-    py: Python<'_>,
-    stream: &Stream,
-    call: &str,
-    args: TableArgs,
-    options: WriteOptions,
-    block: bool,
-    progress: bool,
-) -> PyResult<Py<PyQuery>> {
-    let missing = || {
-        Error::config(format!(
-            "{call} needs query_name= and checkpoint_location=. The checkpoint keeps the position, and the rows of an epoch until they are delivered."
-        ))
-    };
-    let name = options.query_name.clone().ok_or_else(missing)?;
-    let at = Location::parse(&options.checkpoint_location.clone().ok_or_else(missing)?, &options.storage_options)?;
-    let checkpoint = at.join(&name);
-    let table = output(&name, stream, None, args)?;
-    let quarantine = at.join(&format!("{name}_quarantine"));
-    start(py, name, vec![table], quarantine, checkpoint, options, block, progress)
-}
-
-#[allow(clippy::too_many_arguments)]
-fn start(
-    py: Python<'_>,
-    name: String,
-    outputs: Vec<Output>,
-    quarantine: Location,
-    checkpoint: Location,
-    options: WriteOptions,
-    block: bool,
-    progress: bool,
-) -> PyResult<Py<PyQuery>> {
-    let flow = Flow {
-        name,
-        outputs,
-        quarantine,
-        checkpoint,
-        trigger: options.trigger,
-        full_refresh: options.full_refresh,
-        accept_changes: options.accept_changes,
-        close_windows: options.close_windows,
-        memory_limit: options.memory_limit,
-        optimize_every: options.optimize_every,
-        clean_log: options.clean_log,
-    };
+/// Starts a query, shows it, and waits for its end if `block` is set.
+pub fn start(py: Python<'_>, flow: Flow, block: bool, progress: bool) -> PyResult<Py<PyQuery>> {
     let job = Job { flow, runtime: door::runtime()?, clock: door::clock() };
     let watch = Watch::begin(py)?;
     let started = watched(py, job, block, progress, &watch);
@@ -505,81 +321,6 @@ fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py,
     py.import("json")?.call_method1("loads", (value.to_string(),))
 }
 
-/// Runs a pipeline: `tables` are dicts with name, stream and options.
-#[pyfunction]
-#[pyo3(signature = (name, root, tables, *, trigger, checkpoint_location, storage_options, full_refresh, accept_changes, close_windows, memory_limit, optimize_every, clean_log, block, progress))]
-#[allow(clippy::too_many_arguments)]
-fn _run_pipeline(
-    py: Python<'_>,
-    name: String,
-    root: &str,
-    tables: &Bound<'_, PyList>,
-    trigger: Option<&Bound<'_, PyAny>>,
-    checkpoint_location: Option<PathText>,
-    storage_options: Option<&Bound<'_, PyAny>>,
-    full_refresh: bool,
-    accept_changes: bool,
-    close_windows: bool,
-    memory_limit: Option<&Bound<'_, PyAny>>,
-    optimize_every: Option<usize>,
-    clean_log: Option<bool>,
-    block: bool,
-    progress: bool,
-) -> PyResult<Py<PyQuery>> {
-    let storage_options = super::convert::string_map(storage_options, "storage_options")?;
-    no_catalog(root)?;
-    let at = Location::parse(root, &storage_options)?;
-    let checkpoint = match &checkpoint_location {
-        Some(c) => Location::parse(&c.0, &storage_options)?.join(&name),
-        None => at.join("_bayou").join(&name),
-    };
-    let mut specs = vec![];
-    for entry in tables.iter() {
-        let entry = entry.cast::<PyDict>()?;
-        let get = |key: &str| entry.get_item(key).map(|v| v.filter(|v| !v.is_none()));
-        let text = |key: &str| -> PyResult<Option<String>> { get(key)?.map(|v| v.extract()).transpose() };
-        let table_name: String = text("name")?.unwrap_or_default();
-        let stream = entry.get_item("stream")?.ok_or_else(|| Error::internal("a table without a stream"))?;
-        let stream = stream.extract::<PyRef<'_, PyStream>>()?.0.clone();
-        let args = TableArgs {
-            output_mode: text("output_mode")?,
-            partition_by: columns(get("partition_by")?.as_ref())?,
-            table_name: text("table_name")?.or(Some(table_name.clone())),
-            comment: text("comment")?,
-            schema_mode: text("schema_mode")?,
-            start: text("start")?,
-            foreach: match get("foreach")? {
-                None => None,
-                Some(function) => {
-                    let input = text("input")?.unwrap_or_else(|| "arrow".into());
-                    Some(Arc::new(Function::new(&function, &input, "foreach_batch")?) as Arc<dyn ForEach>)
-                }
-            },
-            topic: match get("topic")? {
-                None => None,
-                Some(given) => Some(super::topic::options(given.cast::<PyDict>()?, &stream)?),
-            },
-        };
-        crate::flow::stream::check_name(&table_name, "a table")?;
-        specs.push(output(&table_name, &stream, Some(at.join(&table_name)), args)?);
-    }
-    let quarantine = at.join(&format!("{name}_quarantine"));
-    let trigger = super::iterate::trigger(trigger)?;
-    let options = WriteOptions {
-        query_name: Some(name.clone()),
-        trigger,
-        checkpoint_location: checkpoint_location.map(|c| c.0),
-        storage_options,
-        full_refresh,
-        accept_changes,
-        close_windows,
-        memory_limit: super::convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
-        optimize_every,
-        clean_log,
-    };
-    start(py, name, specs, quarantine, checkpoint, options, block, progress)
-}
-
 /// Makes the next run of a query start a new generation, which empties the tables. Returns whether there was a checkpoint.
 #[pyfunction]
 fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
@@ -594,6 +335,5 @@ fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, P
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyQuery>()?;
-    m.add_function(wrap_pyfunction!(_run_pipeline, m)?)?;
     m.add_function(wrap_pyfunction!(_reset, m)?)
 }

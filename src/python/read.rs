@@ -3,6 +3,8 @@
 use super::convert;
 use super::door;
 use super::table::PyTable;
+use crate::flow::QUARANTINE;
+use crate::flow::places::is_quarantine;
 use crate::progress::RuleCount;
 use crate::read::{self, Source};
 use crate::storage::Location;
@@ -61,8 +63,7 @@ async fn pipeline_tables(root: &Location, checkpoint: &Location) -> Result<BTree
         if at.folders("").await?.iter().any(|f| f == "_delta_log") {
             let version = done.as_ref().and_then(|d| {
                 // Quarantine tables of other pipelines may lie below the same root. They are read at their newest version.
-                let own = name.strip_suffix("_quarantine") == Some(&checkpoint.name());
-                let key = if own { "_quarantine" } else { &name };
+                let key = if is_quarantine(&name, &checkpoint.name()) { QUARANTINE } else { &name };
                 d.tables.get(key).map(|t| t.version)
             });
             out.insert(name, (at, version));

@@ -2,10 +2,9 @@
 
 use super::convert::{self, PathText};
 use super::door;
-use super::query::{Places, WriteOptions, places};
 use super::table::PyTable;
 use crate::Error;
-use crate::flow::Trigger;
+use crate::flow::places::{Chosen, Places};
 use crate::read::Rows;
 use crate::run::repair;
 use crate::storage::Location;
@@ -26,30 +25,13 @@ fn _repair(
     confirm: bool,
 ) -> PyResult<PyTable> {
     let storage = convert::string_map(storage_options, "storage_options")?;
-    let options = WriteOptions {
-        query_name,
-        trigger: Trigger::AvailableNow,
-        checkpoint_location: checkpoint_location.map(|c| c.0),
-        storage_options: storage.clone(),
-        full_refresh: false,
-        accept_changes: false,
-        close_windows: false,
-        memory_limit: None,
-        optimize_every: None,
-        clean_log: None,
-    };
+    let at = checkpoint_location.map(|c| c.0);
+    let chosen = Chosen { query_name: query_name.as_deref(), checkpoint_location: at.as_deref(), storage: &storage };
     let places = match (root, target) {
         (Some(root), _) => {
-            let at = Location::parse(&root, &storage)?;
-            let name = options.query_name.clone().unwrap_or_default();
-            let checkpoint = match &options.checkpoint_location {
-                Some(c) => Location::parse(c, &storage)?.join(&name),
-                None => at.join("_bayou").join(&name),
-            };
-            let quarantine = at.join(&format!("{name}_quarantine"));
-            Places { name, checkpoint, quarantine }
+            Places::of_pipeline(&Location::parse(&root, &storage)?, chosen.query_name.unwrap_or_default(), &chosen)?
         }
-        (None, Some(target)) => places(&Location::parse(&convert::path(target)?, &storage)?, &options)?,
+        (None, Some(target)) => Places::of_table(&Location::parse(&convert::path(target)?, &storage)?, &chosen)?,
         (None, None) => return Err(Error::config("repair() needs the target").into()),
     };
     let Places { name, checkpoint, quarantine } = places;

@@ -1,12 +1,13 @@
 //! The Python class of streams.
 
 use super::arguments::Arguments;
-use super::convert::{self, Count, PathText, dialect, neighbour, refuse_unknown, strings};
+use super::convert::{self, Count, dialect, neighbour, strings};
 use super::functions::Function;
 use super::group::{PyGrouped, PyWindow};
 use super::iterate::{self, PyBatchIterator};
-use super::query::{PyQuery, WriteOptions};
+use super::query::PyQuery;
 use super::table::{PyBayouSchema, PyTable};
+use super::write;
 use crate::Error;
 use crate::decode::{Format, Given};
 use crate::expect::Action;
@@ -330,167 +331,38 @@ impl PyStream {
         iterate::validate(py, &self.0)
     }
 
-    #[pyo3(signature = (target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None,
-        table_name=None, comment=None, schema_mode=None, start=None, full_refresh=false, accept_changes=false, close_windows=false, memory_limit=None, optimize_every=None, clean_log=None, block=true, progress=true, **unknown))]
     #[pyo3(
+        signature = (target, **options),
         text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, block=True, progress=True)"
     )]
-    #[allow(clippy::too_many_arguments)]
     fn write_delta(
-        slf: &Bound<'_, Self>,
+        &self,
+        py: Python<'_>,
         target: &Bound<'_, PyAny>,
-        query_name: Option<String>,
-        output_mode: Option<String>,
-        trigger: Option<&Bound<'_, PyAny>>,
-        checkpoint_location: Option<PathText>,
-        partition_by: Option<&Bound<'_, PyAny>>,
-        storage_options: Option<&Bound<'_, PyAny>>,
-        table_name: Option<String>,
-        comment: Option<String>,
-        schema_mode: Option<String>,
-        start: Option<String>,
-        full_refresh: bool,
-        accept_changes: bool,
-        close_windows: bool,
-        memory_limit: Option<&Bound<'_, PyAny>>,
-        optimize_every: Option<usize>,
-        clean_log: Option<bool>,
-        block: bool,
-        progress: bool,
-        unknown: Option<&Bound<'_, PyDict>>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyQuery>> {
-        refuse_unknown(
-            unknown,
-            "write_delta",
-            &[
-                "query_name",
-                "output_mode",
-                "trigger",
-                "checkpoint_location",
-                "partition_by",
-                "storage_options",
-                "schema_mode",
-                "full_refresh",
-                "block",
-            ],
-        )?;
-        let options = WriteOptions {
-            query_name,
-            trigger: iterate::trigger(trigger)?,
-            checkpoint_location: checkpoint_location.map(|c| c.0),
-            storage_options: convert::string_map(storage_options, "storage_options")?,
-            full_refresh,
-            accept_changes,
-            close_windows,
-            memory_limit: convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
-            optimize_every,
-            clean_log,
-        };
-        let table = super::query::TableArgs {
-            output_mode,
-            partition_by: super::query::columns(partition_by)?,
-            table_name,
-            comment,
-            schema_mode,
-            start,
-            foreach: None,
-            topic: None,
-        };
-        super::query::write_delta(slf.py(), &slf.get().0, &convert::path(target)?, table, options, block, progress)
+        write::write_delta(py, &self.0, target, Arguments::new("write_delta", &["target"], options))
     }
 
-    #[pyo3(signature = (function, *, query_name=None, checkpoint_location=None, input="arrow", output_mode=None, trigger=None, storage_options=None,
-        full_refresh=false, close_windows=false, memory_limit=None, block=true, progress=true))]
-    #[allow(clippy::too_many_arguments)]
+    #[pyo3(
+        signature = (function, **options),
+        text_signature = "($self, function, *, query_name=None, checkpoint_location=None, input='arrow', output_mode=None, trigger=None, storage_options=None, full_refresh=False, close_windows=False, memory_limit=None, block=True, progress=True)"
+    )]
     fn foreach_batch(
         &self,
         py: Python<'_>,
         function: &Bound<'_, PyAny>,
-        query_name: Option<String>,
-        checkpoint_location: Option<PathText>,
-        input: &str,
-        output_mode: Option<String>,
-        trigger: Option<&Bound<'_, PyAny>>,
-        storage_options: Option<&Bound<'_, PyAny>>,
-        full_refresh: bool,
-        close_windows: bool,
-        memory_limit: Option<&Bound<'_, PyAny>>,
-        block: bool,
-        progress: bool,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyQuery>> {
-        let function = std::sync::Arc::new(Function::new(function, input, "foreach_batch")?);
-        let options = WriteOptions {
-            query_name,
-            trigger: iterate::trigger(trigger)?,
-            checkpoint_location: checkpoint_location.map(|c| c.0),
-            storage_options: convert::string_map(storage_options, "storage_options")?,
-            full_refresh,
-            accept_changes: false,
-            close_windows,
-            memory_limit: convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
-            optimize_every: None,
-            clean_log: None,
-        };
-        let args =
-            super::query::TableArgs { output_mode, foreach: Some(function), ..super::query::TableArgs::default() };
-        super::query::write_elsewhere(py, &self.0, "foreach_batch", args, options, block, progress)
+        write::foreach_batch(py, &self.0, function, Arguments::new("foreach_batch", &["function"], options))
     }
 
-    #[pyo3(signature = (topic, *, query_name=None, checkpoint_location=None, to=None, key=None, headers_column=None, partition_column=None, timestamp=None,
-        format="json", create=None, output_mode=None, trigger=None, storage_options=None, full_refresh=false, accept_changes=false, close_windows=false,
-        memory_limit=None, block=true, progress=true))]
-    #[allow(clippy::too_many_arguments)]
-    fn write_kafka(
-        &self,
-        py: Python<'_>,
-        topic: &str,
-        query_name: Option<String>,
-        checkpoint_location: Option<PathText>,
-        to: Option<&Bound<'_, PyAny>>,
-        key: Option<&Bound<'_, PyAny>>,
-        headers_column: Option<&Bound<'_, PyAny>>,
-        partition_column: Option<&Bound<'_, PyAny>>,
-        timestamp: Option<&Bound<'_, PyAny>>,
-        format: &str,
-        create: Option<&Bound<'_, PyAny>>,
-        output_mode: Option<String>,
-        trigger: Option<&Bound<'_, PyAny>>,
-        storage_options: Option<&Bound<'_, PyAny>>,
-        full_refresh: bool,
-        accept_changes: bool,
-        close_windows: bool,
-        memory_limit: Option<&Bound<'_, PyAny>>,
-        block: bool,
-        progress: bool,
-    ) -> PyResult<Py<PyQuery>> {
-        let given = PyDict::new(py);
-        given.set_item("topic", topic)?;
-        given.set_item("format", format)?;
-        for (name, value) in [
-            ("to", to),
-            ("key", key),
-            ("headers_column", headers_column),
-            ("partition_column", partition_column),
-            ("timestamp", timestamp),
-            ("create", create),
-        ] {
-            given.set_item(name, value)?;
-        }
-        let options = WriteOptions {
-            query_name,
-            trigger: iterate::trigger(trigger)?,
-            checkpoint_location: checkpoint_location.map(|c| c.0),
-            storage_options: convert::string_map(storage_options, "storage_options")?,
-            full_refresh,
-            accept_changes,
-            close_windows,
-            memory_limit: convert::bytes(memory_limit, "memory_limit", 1 << 20)?,
-            optimize_every: None,
-            clean_log: None,
-        };
-        let topic = Some(super::topic::options(&given, &self.0)?);
-        let args = super::query::TableArgs { output_mode, topic, ..super::query::TableArgs::default() };
-        super::query::write_elsewhere(py, &self.0, "write_kafka", args, options, block, progress)
+    #[pyo3(
+        signature = (topic, **options),
+        text_signature = "($self, topic, *, query_name=None, checkpoint_location=None, to=None, key=None, headers_column=None, partition_column=None, timestamp=None, format='json', create=None, output_mode=None, trigger=None, storage_options=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, block=True, progress=True)"
+    )]
+    fn write_kafka(&self, py: Python<'_>, topic: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyQuery>> {
+        write::write_kafka(py, &self.0, topic, Arguments::new("write_kafka", &["topic"], options))
     }
 }
 

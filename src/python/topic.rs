@@ -1,5 +1,6 @@
 //! Kafka topics as outputs.
 
+use super::arguments::Arguments;
 use super::connection::PyConnection;
 use super::convert;
 use crate::flow::Stream;
@@ -59,14 +60,15 @@ fn create(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Create>> {
     }))
 }
 
-/// `given`: topic, to, key, headers_column, partition_column, timestamp, format, create.
-pub fn options(given: &Bound<'_, PyDict>, stream: &Stream) -> PyResult<TopicOptions> {
-    let get = |name: &str| given.get_item(name).map(|v| v.filter(|v| !v.is_none()));
-    let text = |name: &str| -> PyResult<Option<String>> {
+/// The options of a topic: to, key, headers_column, partition_column, timestamp, format, create.
+pub fn options(topic: &str, a: &mut Arguments<'_, '_>, stream: &Stream) -> PyResult<TopicOptions> {
+    let mut column = |name: &'static str| -> PyResult<Option<String>> {
         let wrong = |_| Error::config(format!("{name}= takes the name of a column, as text"));
-        Ok(get(name)?.map(|v| v.extract::<String>().map_err(wrong)).transpose()?)
+        Ok(a.any(name)?.map(|v| v.extract::<String>().map_err(wrong)).transpose()?)
     };
-    match get("format")?.map(|v| v.extract::<String>()).transpose()?.as_deref() {
+    let (headers_column, partition_column) = (column("headers_column")?, column("partition_column")?);
+    let timestamp = column("timestamp")?;
+    match a.text("format")?.as_deref() {
         None | Some("json") => {}
         Some(other) => {
             return Err(Error::config(format!(
@@ -75,7 +77,7 @@ pub fn options(given: &Bound<'_, PyDict>, stream: &Stream) -> PyResult<TopicOpti
             .into());
         }
     }
-    let connection = match get("to")? {
+    let connection = match a.any("to")? {
         Some(to) => {
             let wrong = |_| Error::config("to= takes a connection, as bayou.connect returns it");
             to.extract::<PyRef<'_, PyConnection>>().map_err(wrong)?.0.clone()
@@ -86,12 +88,12 @@ pub fn options(given: &Bound<'_, PyDict>, stream: &Stream) -> PyResult<TopicOpti
     };
     Ok(TopicOptions {
         cluster: Arc::new(connection),
-        topic: text("topic")?.unwrap_or_default(),
-        key: resolved(key(get("key")?.as_ref())?, stream)?,
-        headers_column: text("headers_column")?,
-        partition_column: text("partition_column")?,
-        timestamp: text("timestamp")?,
-        create: create(get("create")?.as_ref())?,
+        topic: topic.into(),
+        key: resolved(key(a.any("key")?.as_ref())?, stream)?,
+        headers_column,
+        partition_column,
+        timestamp,
+        create: create(a.any("create")?.as_ref())?,
     })
 }
 

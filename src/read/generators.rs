@@ -4,7 +4,8 @@
 //! columns; the generator's rows become a table, and the SELECT reads that table instead. `LATERAL VIEW` is the same for the tables in FROM.
 
 use super::{Rows, plain};
-use crate::expr::{Dialect, Generator, bind_selection, is_generator, quoted};
+use crate::expr::{Dialect, Generator, bind_selection, is_generator, quoted, value_bytes};
+use crate::memory::half_of_memory;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
@@ -341,7 +342,10 @@ fn make(rows: &Rows, text: &str) -> Result<Rows> {
     let place = place.min(fields.len());
     fields.splice(place..place, generator.fields.iter().cloned());
     let out: SchemaRef = Arc::new(Schema::new(fields));
-    let made = batches.iter().map(|b| rows_of_batch(b, &generator, &others, place, &out)).collect::<Result<_>>()?;
+    // All these rows are in memory together.
+    let mut left = half_of_memory();
+    let one = |b| rows_of_batch(b, &generator, &others, place, &out, &mut left);
+    let made = batches.iter().map(one).collect::<Result<_>>()?;
     Ok(Rows { schema: out, batches: made })
 }
 
@@ -351,10 +355,20 @@ fn rows_of_batch(
     others: &[usize],
     place: usize,
     schema: &SchemaRef,
+    left: &mut usize,
 ) -> Result<RecordBatch> {
     let args: Vec<ArrayRef> = generator.args.iter().map(|a| a.evaluate(batch)).collect::<Result<_>>()?;
     let (mut parents, mut places) = (vec![], vec![]);
-    for (row, length) in generator.lengths(&args, batch.num_rows()).into_iter().enumerate() {
+    let lengths = generator.lengths(&args, batch.num_rows());
+    let of_row = |row: usize| others.iter().map(|i| value_bytes(&batch.column(*i).slice(row, 1))).sum::<usize>();
+    let repeated = |(row, n): (usize, &Option<u32>)| n.map_or(1, |n| n as usize).saturating_mul(of_row(row));
+    *left = left.checked_sub(lengths.iter().enumerate().map(repeated).sum()).ok_or_else(|| {
+        Error::schema(format!(
+            "SQL: the rows that {} makes would take more than half of the memory. Leave the list itself and long columns out of this SELECT.",
+            generator.sql
+        ))
+    })?;
+    for (row, length) in lengths.into_iter().enumerate() {
         for at in 0..length.unwrap_or(1) {
             parents.push(row as u32);
             places.push(length.map(|_| at));

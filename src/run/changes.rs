@@ -222,7 +222,7 @@ pub(super) fn restore(
         }
     }
     let (mut kept, mut infos) = (BTreeMap::new(), HashMap::new());
-    let memory_limit = job.flow.memory_limit.unwrap_or_else(super::memory::half_of_memory);
+    let memory_limit = job.flow.memory_limit.unwrap_or_else(crate::memory::half_of_memory);
     engine.begin();
     for operator in 0..engine.operators.len() {
         let name = engine.plan.operators[operator].name.clone();

@@ -167,6 +167,12 @@ impl BatchIterator {
             self.close();
             return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
         }
+        // What was read is handed out before more is read.
+        if self.engine.go_on(self.clock.now())? {
+            self.collect_rows();
+            self.flush |= self.options.trigger == Trigger::AvailableNow && self.options.batch_rows.is_none();
+            return Ok(self.pop()?.map_or(Polled::Pending, Polled::Batch));
+        }
         if self.at_hand {
             self.engine.push_at_hand(self.clock.now())?;
             self.end_epoch(true)?;
@@ -291,7 +297,12 @@ impl BatchIterator {
         if batch.num_rows() == 0 {
             return Ok(None);
         }
-        if self.options.checkpoint.is_some() && self.out.rows() == 0 && self.held.is_none() && !cut {
+        if self.options.checkpoint.is_some()
+            && self.out.rows() == 0
+            && self.held.is_none()
+            && !self.engine.is_unfinished()
+            && !cut
+        {
             self.handed = self.feed.as_ref().map(|f| position_map(&f.positions));
         }
         Ok(Some(batch))

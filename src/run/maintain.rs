@@ -4,9 +4,9 @@
 use super::Job;
 use super::commit::Committer;
 use super::control::{Shared, Stop};
-use super::memory::{self, GiveBack};
 use crate::epoch::EpochLog;
 use crate::flow::QUARANTINE;
+use crate::memory::{self, GiveBack};
 use crate::sink::{Maintain, Round};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

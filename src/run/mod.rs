@@ -29,7 +29,6 @@ mod heartbeat;
 pub mod iterate;
 mod job;
 mod maintain;
-mod memory;
 mod open;
 mod ownership;
 mod places;

@@ -5,6 +5,7 @@ use super::Job;
 use super::commit::Committer;
 use crate::epoch::{EpochLog, QueryFile, newest_generation};
 use crate::flow::QUARANTINE;
+use crate::flow::places::checkpoint_in;
 use crate::sink::OutputMode;
 use crate::storage::Location;
 use crate::{Error, Result};
@@ -75,8 +76,8 @@ pub(super) async fn check_first(
 async fn read_by(job: &Job, table: &Location, query: &str) -> Result<Option<Vec<String>>> {
     let beside = |l: &Location| l.parent().map(|p| p.join(query));
     let places = [
-        Some(table.join("_bayou").join(query)),
-        table.parent().map(|p| p.join("_bayou").join(query)),
+        Some(checkpoint_in(table, query)),
+        table.parent().map(|p| checkpoint_in(&p, query)),
         beside(&job.flow.checkpoint),
     ];
     for place in places.into_iter().flatten() {

@@ -210,7 +210,7 @@ impl<'a> Runner<'a> {
             at,
             compactor: Compactor::default(),
             maintenance: Maintenance::default(),
-            memory_limit: job.flow.memory_limit.unwrap_or_else(super::memory::half_of_memory),
+            memory_limit: job.flow.memory_limit.unwrap_or_else(crate::memory::half_of_memory),
             committing: None,
             run_totals: totals,
             last_done: None,
@@ -313,8 +313,12 @@ impl<'a> Runner<'a> {
         loop {
             match self.shared.stopping() {
                 Stop::Now => return Ok(Worked::Abandoned),
-                Stop::AfterEpoch => return Ok(Worked::Full),
-                Stop::No => {}
+                Stop::AfterEpoch if !self.at.engine.is_unfinished() => return Ok(Worked::Full),
+                Stop::AfterEpoch | Stop::No => {}
+            }
+            if self.at.engine.go_on(work.clock)? {
+                self.stage(work)?;
+                continue;
             }
             // Also while messages keep coming: retention may remove the messages of a new partition before they stop.
             let new = self.at.feed.rediscover()?;

@@ -25,7 +25,7 @@ pub mod static_join;
 mod test;
 
 pub use deduplicate::{DeduplicateSpec, Deduplicator};
-pub use explode::Explode;
+pub use explode::{Explode, Exploding};
 pub use interval_join::{IntervalJoin, IntervalJoinSpec};
 pub use join::{JoinKind, bind_on, join_schema};
 pub use static_join::{StaticJoinSpec, StaticTable};

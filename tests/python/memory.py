@@ -15,7 +15,7 @@ import uuid
 
 SCHEMA = "k STRING, n INT, s STRING"
 KEYS = 20
-WAYS = ("batches", "append", "partitioned", "quarantined", "malformed", "foreach", "update", "complete")
+WAYS = ("batches", "append", "partitioned", "quarantined", "malformed", "foreach", "update", "complete", "exploded")
 
 
 def peak_mb() -> float:
@@ -67,6 +67,18 @@ def bomb(brokers: str, codec: str) -> str:
     return topic
 
 
+def lists(brokers: str) -> str:
+    """A topic with 20 lists of 6,000 numbers, and in front of them one of 100,000."""
+    from confluent_kafka import Producer
+
+    topic = f"lists-{suffix()}"
+    producer = Producer({"bootstrap.servers": brokers})
+    for k, length in enumerate([100_000] + [6_000] * 20):
+        producer.produce(topic, json.dumps({"k": k, "l": list(range(length))}).encode(), partition=0)
+    assert producer.flush(60) == 0
+    return topic
+
+
 def suffix() -> str:
     return uuid.uuid4().hex[:8]
 
@@ -78,7 +90,11 @@ def run(way: str, brokers: str, topic: str, folder: str) -> None:
     stream = bayou.connect(brokers).read_stream(topic, schema=SCHEMA, max_malformed=1.0)
     table = folder + "/t"
     seen = None
-    if way == "bomb":
+    if way == "exploded":
+        # The list stands beside its elements: 5.8 GB of rows.
+        lists = bayou.connect(brokers).read_stream(topic, schema="k INT, l ARRAY<INT>")
+        lists.select("k", "l", "explode(l) AS n").write_delta(table, progress=False)
+    elif way == "bomb":
         seen = len(bayou.connect(brokers).read_stream(topic, schema="a INT", on_malformed="drop").collect())
     elif way == "batches":
         seen = sum(batch.num_rows for batch in stream.batches())
@@ -133,6 +149,9 @@ def main() -> None:
             print(f"{codec:12} {peak('bomb', brokers, bomb(brokers, codec), 2):6.0f} MB", flush=True)
     topics: dict[bool, str] = {}
     for way in [way for way in WAYS if way in sys.argv[1:] or not sys.argv[1:]]:
+        if way == "exploded":
+            print(f"{way:12} {peak(way, brokers, lists(brokers), 120_000):6.0f} MB", flush=True)
+            continue
         malformed = way == "malformed"
         if malformed not in topics:
             topics[malformed] = f"memory-{suffix()}"

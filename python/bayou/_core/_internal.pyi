@@ -42,23 +42,7 @@ def _simulate_fitness(
     zero: float,
     columns: int | None,
 ) -> Any: ...
-def _run_pipeline(
-    name: str,
-    root: str,
-    tables: list[dict[str, Any]],
-    *,
-    trigger: _Duration | None,
-    checkpoint_location: str | PathLike[str] | None,
-    storage_options: Mapping[str, object] | None,
-    full_refresh: bool,
-    accept_changes: bool,
-    close_windows: bool,
-    memory_limit: str | int | None,
-    optimize_every: int | None,
-    clean_log: bool | None,
-    block: bool,
-    progress: bool,
-) -> Query: ...
+def _run_pipeline(name: str, root: str, outputs: list[dict[str, Any]], **options: Any) -> Query: ...
 def _repair(
     root: str | None,
     target: str | PathLike[str] | None,

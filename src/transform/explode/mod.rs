@@ -3,23 +3,29 @@
 //! The other columns, and what the generator takes, are computed once for each row that comes in. If one of them fails, the row fails as a
 //! whole. The rows that are made of a row keep its origin, and get their place in it. They follow each other in the order of their places,
 //! so a row's rows stay in order wherever batches are cut.
+//!
+//! A list beside its own elements grows with the square of its length, so a small message can make more rows than memory holds. So the rows
+//! are made one batch at a time, and a row fails if its rows would be longer than 512 MiB.
 
 #[cfg(test)]
 mod test;
 
-use super::Project;
+use super::{Project, keep_mask};
 use crate::Result;
 use crate::batch::{Batch, FailedRow, Origin};
-use crate::expr::{Generator, MOST_BYTES, Selected};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use crate::expr::{Generator, MOST_BYTES, Selected, value_bytes};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// At most this many rows are made as one batch.
 const ROWS: usize = if cfg!(test) { 100 } else { 1 << 17 };
 /// At most about this many bytes are made as one batch: a long value may be repeated for many rows.
-const BYTES: usize = MOST_BYTES / 8;
+const BYTES: usize = MOST_BYTES / 32;
+/// At most this many bytes may be repeated in the rows of one row: an epoch cannot be cut within a message.
+const REPEATED: usize = MOST_BYTES / 4;
 
 /// A select list with a generator.
 #[derive(Clone)]
@@ -29,12 +35,6 @@ pub struct Explode {
     /// What is computed of each row that comes in: the columns of `items`, then the arguments of the generator.
     before: Project,
     schema: SchemaRef,
-}
-
-/// The rows that were made, and input rows that failed with the batch that they are in.
-pub struct Exploded {
-    pub batches: Vec<Batch>,
-    pub failed: Vec<(Batch, Vec<FailedRow>)>,
 }
 
 impl Explode {
@@ -58,35 +58,35 @@ impl Explode {
         &self.schema
     }
 
-    pub fn apply(&self, input: &Batch) -> Result<Exploded> {
-        let mut out = Exploded { batches: vec![], failed: vec![] };
+    /// What is to be made of a batch. Input rows that fail come with the part of the batch that they are in.
+    pub fn begin(self: &Arc<Self>, input: &Batch) -> Result<(Exploding, Failed)> {
+        let (mut parts, mut failed) = (VecDeque::new(), vec![]);
         for (part, computed) in self.before.apply_in_parts(input)? {
-            self.rows(&computed.batch, &mut out.batches)?;
-            out.failed.push((part, computed.failed));
+            let mut rows = computed.failed;
+            parts.push_back(self.part(part.len(), computed.batch, &mut rows)?);
+            failed.push((part, rows));
         }
-        Ok(out)
+        Ok((Exploding { step: self.clone(), parts }, failed))
     }
 
-    /// The rows that are made of the rows of `before`.
-    fn rows(&self, before: &Batch, out: &mut Vec<Batch>) -> Result<()> {
-        let all = before.rows.columns();
-        let (others, args) = all.split_at(all.len() - self.generator.args.len());
-        let lengths = self.generator.lengths(args, before.len());
+    /// The rows of `before` whose rows can be made. `failed` are those of `all` rows that are not in `before`, and get the others.
+    fn part(&self, all: usize, before: Batch, failed: &mut Vec<FailedRow>) -> Result<Part> {
+        let columns = before.rows.columns();
+        let (others, args) = columns.split_at(columns.len() - self.generator.args.len());
+        let mut lengths = self.generator.lengths(args, before.len());
         let weights = self.weights(others, args, &lengths);
-        let rows = lengths.iter().map(|n| n.map_or(1, |n| n as usize)).sum::<usize>().min(ROWS);
-        let (parents, places) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let mut made = Made { step: self, before, others, args, parents, places, missing: false, bytes: 0, out };
-        for (row, length) in lengths.iter().enumerate() {
-            let weight = weights.as_ref().map_or(0, |w| w[row]);
-            match length {
-                Some(n) => (0..*n).try_for_each(|place| made.push(row as u32, place, weight))?,
-                None => {
-                    made.missing = true;
-                    made.push(row as u32, NOWHERE, weight)?;
+        if let Some(weights) = &weights {
+            let place = keep_mask(all, failed);
+            let mut places = (0..all as u32).filter(|i| place.value(*i as usize));
+            for (length, weight) in lengths.iter_mut().zip(weights) {
+                let row = places.next().unwrap_or_default();
+                if length.unwrap_or(1) as usize > REPEATED / weight.max(&1) {
+                    *length = Some(0);
+                    failed.push(FailedRow { row, error: format!("{}: {TOO_MUCH}", self.generator.sql) });
                 }
             }
         }
-        made.flush()
+        Ok(Part { before, lengths, weights, row: 0, place: 0 })
     }
 
     /// The bytes of each row that are repeated in each row that is made of it. None if all of them together are few.
@@ -95,54 +95,98 @@ impl Explode {
         let stacked = if args.len() > 1 { args } else { &[] };
         let columns = || others.iter().chain(stacked);
         let longest = lengths.iter().flatten().max().copied().unwrap_or(1) as usize;
-        let whole: usize = columns().map(|c| weight(c)).sum();
-        if whole.saturating_mul(longest.min(ROWS)) < BYTES {
+        let whole: usize = columns().map(|c| value_bytes(c)).sum();
+        if whole.saturating_mul(longest) < BYTES {
             return None;
         }
-        let of_row = |row: usize| columns().map(|c| weight(&c.slice(row, 1))).sum();
+        let of_row = |row: usize| columns().map(|c| value_bytes(&c.slice(row, 1))).sum();
         Some((0..lengths.len()).map(of_row).collect())
     }
 }
 
-/// Rows that are being made.
-struct Made<'a> {
-    step: &'a Explode,
-    before: &'a Batch,
-    others: &'a [ArrayRef],
-    args: &'a [ArrayRef],
-    /// Of each row of the next batch: the row that it is made of, and its place in it.
-    parents: Vec<u32>,
-    places: Vec<u32>,
-    /// One of the places is NOWHERE.
-    missing: bool,
-    bytes: usize,
-    out: &'a mut Vec<Batch>,
+/// Rows that are being made of a batch.
+pub struct Exploding {
+    step: Arc<Explode>,
+    parts: VecDeque<Part>,
 }
 
-impl Made<'_> {
-    #[inline]
-    fn push(&mut self, parent: u32, place: u32, weight: usize) -> Result<()> {
-        self.parents.push(parent);
-        self.places.push(place);
-        self.bytes += weight;
-        if self.parents.len() >= ROWS || self.bytes >= BYTES { self.flush() } else { Ok(()) }
+/// Input rows of which no row is made, with the batch that they are in.
+type Failed = Vec<(Batch, Vec<FailedRow>)>;
+
+struct Part {
+    /// The columns of the items, then the arguments of the generator.
+    before: Batch,
+    /// Of each row: how many rows are made of it, or None for one row without an element.
+    lengths: Vec<Option<u32>>,
+    /// Of each row: how many bytes are repeated in each row that is made of it.
+    weights: Option<Vec<usize>>,
+    /// What comes next: a row, and a place in it.
+    row: usize,
+    place: u32,
+}
+
+impl Exploding {
+    /// The next rows, not more than a batch should have.
+    pub fn next(&mut self) -> Result<Option<Batch>> {
+        while let Some(part) = self.parts.front_mut() {
+            let next = part.next(&self.step)?;
+            if part.row == part.lengths.len() {
+                self.parts.pop_front();
+            }
+            if next.is_some() {
+                return Ok(next);
+            }
+        }
+        Ok(None)
     }
 
-    /// Makes a batch of the rows that have come together, and begins the next one.
-    fn flush(&mut self) -> Result<()> {
-        if self.parents.is_empty() {
-            return Ok(());
+    pub fn is_done(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+impl Part {
+    fn next(&mut self, step: &Explode) -> Result<Option<Batch>> {
+        let left = self.lengths[self.row..].iter().map(|n| n.map_or(1, |n| n as usize)).sum::<usize>().min(ROWS);
+        let (mut parents, mut places) = (Vec::with_capacity(left), Vec::with_capacity(left));
+        let (mut missing, mut bytes) = (false, 0);
+        while self.row < self.lengths.len() && parents.len() < ROWS && bytes < BYTES {
+            let weight = self.weights.as_ref().map_or(0, |w| w[self.row]);
+            let many = match self.lengths[self.row] {
+                None => {
+                    missing = true;
+                    parents.push(self.row as u32);
+                    places.push(NOWHERE);
+                    bytes += weight;
+                    0
+                }
+                Some(n) => n,
+            };
+            // A row's rows, as many of them as there is room for.
+            let room = (ROWS - parents.len()).min((BYTES - bytes.min(BYTES)).div_ceil(weight.max(1)));
+            let until = (self.place as usize + room).min(many as usize) as u32;
+            parents.extend((self.place..until).map(|_| self.row as u32));
+            places.extend(self.place..until);
+            bytes += weight * (until - self.place) as usize;
+            self.place = until;
+            if until >= many {
+                (self.row, self.place) = (self.row + 1, 0);
+            }
         }
-        self.bytes = 0;
-        let parents = UInt32Array::from(std::mem::take(&mut self.parents));
-        let places = std::mem::take(&mut self.places);
-        let places: UInt32Array = match std::mem::take(&mut self.missing) {
+        if parents.is_empty() { Ok(None) } else { self.batch(step, parents, places, missing).map(Some) }
+    }
+
+    fn batch(&self, step: &Explode, parents: Vec<u32>, places: Vec<u32>, missing: bool) -> Result<Batch> {
+        let Explode { items, generator, schema, .. } = step;
+        let columns = self.before.rows.columns();
+        let (others, args) = columns.split_at(columns.len() - generator.args.len());
+        let parents = UInt32Array::from(parents);
+        let places: UInt32Array = match missing {
             false => places.into(),
             true => places.into_iter().map(|p| (p != NOWHERE).then_some(p)).collect(),
         };
-        let Explode { items, generator, schema, .. } = self.step;
-        let generated = generator.columns(self.args, &parents, &places)?;
-        let mut others = self.others.iter();
+        let generated = generator.columns(args, &parents, &places)?;
+        let mut others = others.iter();
         let mut columns = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -166,31 +210,11 @@ impl Made<'_> {
                 Some(origin)
             }
         };
-        self.out.push(Batch::new(rows, origin));
-        Ok(())
+        Ok(Batch::new(rows, origin))
     }
 }
 
 /// The place of a row that is made of no element.
 const NOWHERE: u32 = u32::MAX;
-
-/// About the bytes of the values.
-fn weight(array: &dyn Array) -> usize {
-    let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
-    match array.data_type() {
-        DataType::Utf8 => span(array.as_string::<i32>().value_offsets()).1,
-        DataType::Binary => span(array.as_binary::<i32>().value_offsets()).1,
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let (from, len) = span(list.value_offsets());
-            len * size_of::<i32>() + weight(&list.values().slice(from, len))
-        }
-        DataType::Map(..) => {
-            let map = array.as_map();
-            let (from, len) = span(map.value_offsets());
-            len * size_of::<i32>() + weight(&map.entries().slice(from, len))
-        }
-        DataType::Struct(_) => array.as_struct().columns().iter().map(|c| weight(c)).sum(),
-        other => array.len() * other.primitive_width().unwrap_or(1),
-    }
-}
+/// Why no row is made of a row.
+const TOO_MUCH: &str = "the rows that it makes of one row would be longer than 512 MiB. Leave the list itself and long columns out of this select";

@@ -1,0 +1,109 @@
+//! Where a query keeps what is its own: the one rule, for runs, repairs and readers.
+
+use super::stream::check_name;
+use crate::storage::{Location, StorageOptions};
+use crate::{Error, Result};
+
+/// The folder of checkpoints that lies beside or below what a query writes, if the user does not choose another place.
+const CHECKPOINTS: &str = "_bayou";
+
+/// The places of one query.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The name of the query.
+    pub name: String,
+    pub checkpoint: Location,
+    pub quarantine: Location,
+}
+
+/// The user's own choice of the checkpoint's place.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen<'a> {
+    pub query_name: Option<&'a str>,
+    pub checkpoint_location: Option<&'a str>,
+    pub storage: &'a StorageOptions,
+}
+
+impl Chosen<'_> {
+    fn checkpoint(&self, name: &str, default: impl FnOnce() -> Location) -> Result<Location> {
+        self.checkpoint_location.map_or_else(|| Ok(default()), |at| Ok(Location::parse(at, self.storage)?.join(name)))
+    }
+}
+
+impl Places {
+    /// Of a query that writes one table. It is named after the table unless the user gives it a name.
+    pub fn of_table(at: &Location, chosen: &Chosen<'_>) -> Result<Self> {
+        let name = chosen.query_name.map_or_else(|| at.name(), str::to_string);
+        check_name(&name, "a query").map_err(|e| match chosen.query_name {
+            Some(_) => e.context("query_name"),
+            None => Error::config(format!(
+                "{}. A query is named after its target unless query_name= gives it a different name. Set query_name= for this query.",
+                e.message
+            )),
+        })?;
+        let checkpoint = chosen.checkpoint(&name, || checkpoint_in(at, &name))?;
+        let aside = quarantine_name(&at.name());
+        // A table at the root of a bucket has no folder beside it, so its quarantine lies below it.
+        let quarantine = at.parent().map_or_else(|| checkpoint_in(at, &aside), |parent| parent.join(&aside));
+        Ok(Self { name, checkpoint, quarantine })
+    }
+
+    /// Of a pipeline, whose tables are folders below its root.
+    pub fn of_pipeline(root: &Location, name: &str, chosen: &Chosen<'_>) -> Result<Self> {
+        let checkpoint = chosen.checkpoint(name, || checkpoint_in(root, name))?;
+        Ok(Self { name: name.into(), checkpoint, quarantine: root.join(&quarantine_name(name)) })
+    }
+
+    /// Of a query whose target has no folder: everything lies where the user wants the checkpoint.
+    pub fn of_target_without_folder(at: &Location, name: &str) -> Self {
+        Self { name: name.into(), checkpoint: at.join(name), quarantine: at.join(&quarantine_name(name)) }
+    }
+}
+
+/// The checkpoint of a query in a folder.
+pub fn checkpoint_in(folder: &Location, query: &str) -> Location {
+    folder.join(CHECKPOINTS).join(query)
+}
+
+/// The folder of a quarantine table. `of` is a pipeline, or the table of a single query.
+fn quarantine_name(of: &str) -> String {
+    format!("{of}_quarantine")
+}
+
+/// Whether a table is the quarantine of a pipeline.
+pub fn is_quarantine(table: &str, pipeline: &str) -> bool {
+    table == quarantine_name(pipeline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str) -> Location {
+        Location::parse(path, &StorageOptions::default()).unwrap()
+    }
+
+    fn shown(places: &Places) -> [String; 3] {
+        [places.name.clone(), places.checkpoint.display(), places.quarantine.display()]
+    }
+
+    #[test]
+    fn a_query_keeps_its_files_where_the_documentation_says() {
+        let storage = StorageOptions::default();
+        let unnamed = Chosen { query_name: None, checkpoint_location: None, storage: &storage };
+        let named = Chosen { query_name: Some("q"), ..unnamed };
+        let elsewhere = Chosen { checkpoint_location: Some("/c"), ..named };
+        let of_table = |path: &str, chosen: &Chosen<'_>| shown(&Places::of_table(&at(path), chosen).unwrap());
+        assert_eq!(of_table("/l/t", &unnamed), ["t", "/l/t/_bayou/t", "/l/t_quarantine"]);
+        assert_eq!(of_table("/l/t", &named), ["q", "/l/t/_bayou/q", "/l/t_quarantine"]);
+        assert_eq!(of_table("/l/t", &elsewhere), ["q", "/c/q", "/l/t_quarantine"]);
+        assert_eq!(of_table("s3://b", &named), ["q", "s3://b/_bayou/q", "s3://b/_bayou/b_quarantine"]);
+        let pipeline = |chosen: &Chosen<'_>| shown(&Places::of_pipeline(&at("/l"), "p", chosen).unwrap());
+        assert_eq!(pipeline(&unnamed), ["p", "/l/_bayou/p", "/l/p_quarantine"]);
+        assert_eq!(pipeline(&elsewhere), ["p", "/c/p", "/l/p_quarantine"]);
+        assert_eq!(shown(&Places::of_target_without_folder(&at("/c"), "f")), ["f", "/c/f", "/c/f_quarantine"]);
+        assert!(is_quarantine("p_quarantine", "p") && !is_quarantine("t_quarantine", "p"));
+        let error = Places::of_table(&at("/l/a b"), &unnamed).unwrap_err();
+        assert!(error.message.contains("Set query_name="), "{error}");
+    }
+}

@@ -1,0 +1,289 @@
+//! Calls that write: what each one is given becomes a flow.
+
+use super::arguments::Arguments;
+use super::convert::{self, PathText};
+use super::functions::Function;
+use super::query::{self, PyQuery};
+use super::stream::PyStream;
+use crate::flow::mode::parse_mode;
+use crate::flow::places::{Chosen, Places};
+use crate::flow::{Flow, Output, Stream, Trigger};
+use crate::sink::To;
+use crate::sink::delta::DeltaOptions;
+use crate::sink::function::{ForEach, FunctionOptions};
+use crate::sink::topic::TopicOptions;
+use crate::storage::{Location, StorageOptions};
+use crate::{Error, Result};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::sync::Arc;
+
+/// The options of a run.
+struct RunOptions {
+    query_name: Option<String>,
+    trigger: Trigger,
+    checkpoint_location: Option<String>,
+    storage: StorageOptions,
+    full_refresh: bool,
+    accept_changes: bool,
+    close_windows: bool,
+    memory_limit: Option<usize>,
+    optimize_every: Option<usize>,
+    clean_log: Option<bool>,
+    block: bool,
+    progress: bool,
+}
+
+impl RunOptions {
+    /// The options that every call that writes has.
+    fn read(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
+        Ok(Self {
+            query_name: a.text("query_name")?,
+            trigger: super::iterate::trigger(a.any("trigger")?.as_ref())?,
+            checkpoint_location: a.typed::<PathText>("checkpoint_location", "a str or a path")?.map(|at| at.0),
+            storage: convert::string_map(a.any("storage_options")?.as_ref(), "storage_options")?,
+            full_refresh: a.flag("full_refresh")?.unwrap_or(false),
+            accept_changes: false,
+            close_windows: a.flag("close_windows")?.unwrap_or(false),
+            memory_limit: convert::bytes(a.any("memory_limit")?.as_ref(), "memory_limit", 1 << 20)?,
+            optimize_every: None,
+            clean_log: None,
+            block: a.flag("block")?.unwrap_or(true),
+            progress: a.flag("progress")?.unwrap_or(true),
+        })
+    }
+
+    /// Those of calls whose targets somebody else may change.
+    fn of_targets(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
+        let accept_changes = a.flag("accept_changes")?.unwrap_or(false);
+        Ok(Self { accept_changes, ..Self::read(a)? })
+    }
+
+    /// Those of calls that write tables.
+    fn of_tables(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
+        let optimize_every = a.typed("optimize_every", "an int")?;
+        let clean_log = a.flag("clean_log")?;
+        Ok(Self { optimize_every, clean_log, ..Self::of_targets(a)? })
+    }
+
+    fn chosen(&self) -> Chosen<'_> {
+        Chosen {
+            query_name: self.query_name.as_deref(),
+            checkpoint_location: self.checkpoint_location.as_deref(),
+            storage: &self.storage,
+        }
+    }
+
+    fn start(self, py: Python<'_>, places: Places, outputs: Vec<Output>) -> PyResult<Py<PyQuery>> {
+        let Places { name, checkpoint, quarantine } = places;
+        let flow = Flow {
+            name,
+            outputs,
+            quarantine,
+            checkpoint,
+            trigger: self.trigger,
+            full_refresh: self.full_refresh,
+            accept_changes: self.accept_changes,
+            close_windows: self.close_windows,
+            memory_limit: self.memory_limit,
+            optimize_every: self.optimize_every,
+            clean_log: self.clean_log,
+        };
+        query::start(py, flow, self.block, self.progress)
+    }
+}
+
+/// The options of one output.
+#[derive(Default)]
+struct OutputArgs {
+    output_mode: Option<String>,
+    partition_by: Vec<String>,
+    table_name: Option<String>,
+    comment: Option<String>,
+    schema_mode: Option<String>,
+    start: Option<String>,
+    foreach: Option<Arc<dyn ForEach>>,
+    topic: Option<TopicOptions>,
+}
+
+impl OutputArgs {
+    /// The options of a table.
+    fn of_table(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
+        Ok(Self {
+            output_mode: a.text("output_mode")?,
+            partition_by: columns(a.any("partition_by")?.as_ref())?,
+            table_name: a.text("table_name")?,
+            comment: a.text("comment")?,
+            schema_mode: a.text("schema_mode")?,
+            start: a.text("start")?,
+            foreach: None,
+            topic: None,
+        })
+    }
+}
+
+/// Reads a column or a list of columns.
+fn columns(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    match value {
+        None => Ok(vec![]),
+        Some(v) => match v.extract::<String>() {
+            Ok(one) => Ok(vec![one]),
+            Err(_) => v
+                .extract::<Vec<String>>()
+                .map_err(|_| Error::config("partition_by takes a column or a list of columns").into()),
+        },
+    }
+}
+
+fn is_catalog(target: &str) -> bool {
+    !target.contains(['/', '\\', ':']) && target.split('.').count() == 3 && target.split('.').all(|p| !p.is_empty())
+}
+
+fn no_catalog(target: &str) -> Result<()> {
+    match is_catalog(target) {
+        true => Err(Error::config(format!(
+            "'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL. For a folder of that name write \"./{target}\"."
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn output(name: &str, stream: &Stream, location: Option<Location>, args: OutputArgs) -> Result<Output> {
+    let merge_schema = match args.schema_mode.as_deref() {
+        None => false,
+        Some("merge") => true,
+        Some(other) => {
+            return Err(Error::config(format!(
+                "schema_mode='{other}': the only mode is \"merge\" (new columns are added)"
+            )));
+        }
+    };
+    let mode = parse_mode(args.output_mode.as_deref(), stream).map_err(|e| e.context(format!("table '{name}'")))?;
+    if stream.kafka_sources().is_empty() {
+        return Err(Error::config(format!(
+            "table '{name}': rows in memory have no position to continue from. Write them with deltalake, or use collect() and validate()."
+        )));
+    }
+    let partition_by = args
+        .partition_by
+        .iter()
+        .map(|c| crate::expr::resolve_column(c, stream.schema()).map(|i| stream.schema().field(i).name().clone()))
+        .collect::<Result<_>>()
+        .map_err(|e| e.context("partition_by"))?;
+    let to = match (args.topic, args.foreach, location) {
+        (Some(topic), ..) => To::Topic(topic),
+        (None, Some(function), _) => To::Function(FunctionOptions { function }),
+        (None, None, Some(location)) => To::Delta(DeltaOptions {
+            location,
+            partition_by,
+            table_name: args.table_name,
+            comment: args.comment,
+            merge_schema,
+        }),
+        (None, None, None) => return Err(Error::internal(format!("the output '{name}' has no location"))),
+    };
+    Ok(Output { name: name.into(), stream: stream.clone(), mode, start: args.start, to })
+}
+
+pub fn write_delta(
+    py: Python<'_>,
+    stream: &Stream,
+    target: &Bound<'_, PyAny>,
+    mut a: Arguments<'_, '_>,
+) -> PyResult<Py<PyQuery>> {
+    let (args, options) = (OutputArgs::of_table(&mut a)?, RunOptions::of_tables(&mut a)?);
+    a.end()?;
+    let target = convert::path(target)?;
+    no_catalog(&target)?;
+    let at = Location::parse(&target, &options.storage)?;
+    let places = Places::of_table(&at, &options.chosen())?;
+    let table = output(&at.name(), stream, Some(at), args)?;
+    options.start(py, places, vec![table])
+}
+
+pub fn foreach_batch(
+    py: Python<'_>,
+    stream: &Stream,
+    function: &Bound<'_, PyAny>,
+    mut a: Arguments<'_, '_>,
+) -> PyResult<Py<PyQuery>> {
+    let input = a.text("input")?.unwrap_or_else(|| "arrow".into());
+    let (output_mode, options) = (a.text("output_mode")?, RunOptions::read(&mut a)?);
+    a.end()?;
+    let function = Arc::new(Function::new(function, &input, "foreach_batch")?);
+    let args = OutputArgs { output_mode, foreach: Some(function), ..OutputArgs::default() };
+    elsewhere(py, stream, "foreach_batch", args, options)
+}
+
+pub fn write_kafka(py: Python<'_>, stream: &Stream, topic: &str, mut a: Arguments<'_, '_>) -> PyResult<Py<PyQuery>> {
+    let topic = super::topic::options(topic, &mut a, stream)?;
+    let (output_mode, options) = (a.text("output_mode")?, RunOptions::of_targets(&mut a)?);
+    a.end()?;
+    let args = OutputArgs { output_mode, topic: Some(topic), ..OutputArgs::default() };
+    elsewhere(py, stream, "write_kafka", args, options)
+}
+
+/// Writes to a target that has no folder: each epoch's rows go to a function or to a topic.
+fn elsewhere(
+    py: Python<'_>,
+    stream: &Stream,
+    call: &str,
+    args: OutputArgs,
+    options: RunOptions,
+) -> PyResult<Py<PyQuery>> {
+    let missing = || {
+        Error::config(format!(
+            "{call} needs query_name= and checkpoint_location=. The checkpoint keeps the position, and the rows of an epoch until they are delivered."
+        ))
+    };
+    let name = options.query_name.clone().ok_or_else(missing)?;
+    let at = Location::parse(options.checkpoint_location.as_deref().ok_or_else(missing)?, &options.storage)?;
+    let output = output(&name, stream, None, args)?;
+    options.start(py, Places::of_target_without_folder(&at, &name), vec![output])
+}
+
+/// Runs a pipeline: `outputs` are dicts with name, stream and options.
+#[pyfunction]
+#[pyo3(signature = (name, root, outputs, **options))]
+fn _run_pipeline(
+    py: Python<'_>,
+    name: &str,
+    root: &str,
+    outputs: &Bound<'_, PyList>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Py<PyQuery>> {
+    let mut a = Arguments::new("run", &[], options);
+    let options = RunOptions::of_tables(&mut a)?;
+    a.end()?;
+    no_catalog(root)?;
+    let at = Location::parse(root, &options.storage)?;
+    let places = Places::of_pipeline(&at, name, &options.chosen())?;
+    let mut all = vec![];
+    for given in outputs.iter() {
+        let given = given.cast::<PyDict>()?;
+        let mut a = Arguments::new("table", &[], Some(given));
+        let name = a.text("name")?.ok_or_else(|| Error::internal("a table without a name"))?;
+        let stream = a.any("stream")?.ok_or_else(|| Error::internal("a table without a stream"))?;
+        let stream = stream.extract::<PyRef<'_, PyStream>>()?.0.clone();
+        let mut args = OutputArgs::of_table(&mut a)?;
+        args.table_name.get_or_insert_with(|| name.clone());
+        let input = a.text("input")?;
+        if let Some(function) = a.any("foreach")? {
+            let input = input.as_deref().unwrap_or("arrow");
+            args.foreach = Some(Arc::new(Function::new(&function, input, "foreach_batch")?));
+        }
+        if let Some(topic) = a.any("topic")? {
+            let mut of_topic = Arguments::new("topic", &[], Some(topic.cast::<PyDict>()?));
+            let topic = of_topic.text("topic")?.unwrap_or_default();
+            args.topic = Some(super::topic::options(&topic, &mut of_topic, &stream)?);
+        }
+        a.end()?;
+        crate::flow::stream::check_name(&name, "a table")?;
+        all.push(output(&name, &stream, Some(at.join(&name)), args)?);
+    }
+    options.start(py, places, all)
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_run_pipeline, m)?)
+}
