@@ -1,24 +1,30 @@
 //! Reading tables, and SQL over them. DataFusion reads the files through our own stores.
 
+mod describe;
 mod generators;
+mod names;
+mod pivot;
+mod rewrite;
+mod versions;
 
 use crate::epoch::{Done, EpochLog, newest_generation};
 use crate::sink::delta;
 use crate::storage::Location;
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{GroupByExpr, Select, Statement as Parsed, TableFactor, Visit, Visitor};
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use datafusion::sql::sqlparser::ast::Statement as Parsed;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use url::Url;
 
 /// A table that a SQL text can name.
+#[derive(Clone)]
 pub enum Source {
     /// A Delta table, at a version or at its newest version.
     Delta(Location, Option<u64>),
@@ -60,6 +66,7 @@ fn context() -> SessionContext {
 async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()> {
     match source {
         Source::Rows(schema, batches) => {
+            let batches = batches.into_iter().map(under_nulls).collect::<Result<_>>()?;
             let table = MemTable::try_new(schema, vec![batches])?;
             ctx.register_table(datafusion::common::TableReference::bare(name), Arc::new(table))?;
         }
@@ -87,58 +94,60 @@ async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()
     Ok(())
 }
 
+/// Fields of a NULL struct are NULL. Arrow allows any values there, and the planner's field access would show them.
+fn under_nulls(batch: RecordBatch) -> Result<RecordBatch> {
+    fn masked(array: &ArrayRef, outer: Option<&NullBuffer>) -> Result<ArrayRef> {
+        let nulls = NullBuffer::union(array.nulls(), outer);
+        let Some(all) = array.as_struct_opt() else {
+            return match nulls.filter(|_| outer.is_some()) {
+                Some(nulls) => Ok(arrow::compute::nullif(array, &BooleanArray::new(!nulls.inner(), None))?),
+                None => Ok(array.clone()),
+            };
+        };
+        let children = all.columns().iter().map(|c| masked(c, nulls.as_ref())).collect::<Result<Vec<_>>>()?;
+        match children.is_empty() {
+            true => Ok(array.clone()),
+            false => Ok(Arc::new(StructArray::try_new(all.fields().clone(), children, nulls)?)),
+        }
+    }
+    if !batch.columns().iter().any(|c| c.data_type().is_nested()) {
+        return Ok(batch);
+    }
+    let columns = batch.columns().iter().map(|c| masked(c, None)).collect::<Result<Vec<_>>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}
+
 fn no_table(location: &Location) -> Error {
     Error::storage(format!("{}: there is no Delta table here", location.display()))
 }
 
-/// Clauses that DataFusion parses and then ignores. The answer would belong to a different question.
-struct LeftOut;
-
-impl Visitor for LeftOut {
-    type Break = (&'static str, &'static str);
-
-    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
-        const VERSION: (&str, &str) = ("VERSION AS OF and TIMESTAMP AS OF are", "The newest version is read.");
-        const SAMPLE: (&str, &str) =
-            ("TABLESAMPLE is", "To read some of the rows, use LIMIT, or WHERE with a condition on a key.");
-        match table {
-            TableFactor::Table { version: Some(_), .. } => ControlFlow::Break(VERSION),
-            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
-                ControlFlow::Break(SAMPLE)
-            }
-            _ => ControlFlow::Continue(()),
-        }
-    }
-
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
-        let (GroupByExpr::All(with) | GroupByExpr::Expressions(_, with)) = &select.group_by;
-        match with.is_empty() {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break((
-                "GROUP BY … WITH ROLLUP, CUBE or TOTALS is",
-                "Say GROUP BY ROLLUP(…) or GROUP BY CUBE(…).",
-            )),
-        }
-    }
-}
-
-/// The statement, if the text can be parsed. If not, the engine below reports the error.
-fn parsed(ctx: &SessionContext, text: &str) -> Result<Option<Box<Parsed>>> {
+/// The statement.
+fn parsed(ctx: &SessionContext, text: &str) -> Result<Box<Parsed>> {
     let state = ctx.state();
-    let Ok(Statement::Statement(read)) = state.sql_to_statement(text, &state.config().options().sql_parser.dialect)
-    else {
-        return Ok(None);
-    };
-    match read.visit(&mut LeftOut) {
-        ControlFlow::Break((what, way)) => Err(Error::schema(format!("SQL: {what} not supported. {way}"))),
-        ControlFlow::Continue(()) => Ok(Some(read)),
+    let read = state.sql_to_statement(text, &state.config().options().sql_parser.dialect);
+    match read.map_err(|e| explained(&e))? {
+        Statement::Statement(read) => Ok(read),
+        // Only a query has rows; the others are DataFusion's own.
+        other => Err(Error::schema(format!("SQL: only queries are run here, not {other}"))),
     }
 }
 
 /// An error of a query in our words.
 fn explained(e: &datafusion::error::DataFusionError) -> Error {
     let root = e.find_root().to_string().replace("datafusion.public.", "");
-    // Hints about settings of DataFusion do not help here.
+    // Hints about settings and faults of the engine do not help here.
+    let own = |line: &&str| {
+        !["Column names are case sensitive", "This issue was likely caused by a bug"]
+            .iter()
+            .any(|w| line.starts_with(w))
+    };
+    let root: Vec<&str> = root.lines().filter(own).collect();
+    let mut root = root.join("\n");
+    for prefix in ["Error during planning: ", "Schema error: ", "Execution error: ", "Internal error: "] {
+        root = root.strip_prefix(prefix).map_or(root.clone(), str::to_string);
+    }
+    let root = root.replace("This feature is not implemented: ", "not supported: ");
     Error::schema(format!("SQL: {}", root.split(" To implicitly").next().unwrap_or(&root).trim_end()))
 }
 
@@ -163,32 +172,51 @@ fn reading() -> datafusion::execution::context::SQLOptions {
 /// thread with a large stack. `python::door` has one, and the threads of the runtime have one, too.
 pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     crate::expr::check_statement(text)?;
+    if let Some(rows) = describe::answer(text, &tables).await? {
+        return Ok(rows);
+    }
     let ctx = context();
-    let read = parsed(&ctx, text)?;
-    let names: Vec<String> = tables.keys().cloned().collect();
+    let known: Vec<String> = tables.keys().cloned().collect();
+    let explain = |e: Error| {
+        let known = match e.message.contains("not found") && e.message.contains("table") {
+            true => format!(" Tables: {}.", known.join(", ")),
+            false => String::new(),
+        };
+        Error { message: format!("{}{known}", e.message), ..e }
+    };
+    let mut statement = parsed(&ctx, text)?;
+    rewrite::rewrite(&mut statement)?;
+    versions::pin(&ctx, &mut statement, &tables).await?;
+    names::of_tables(&mut statement, known.iter().map(String::as_str));
     let lower = text.to_lowercase();
     for (name, source) in tables {
         if lower.contains(&name.to_lowercase()) {
             register(&ctx, &name, source).await?;
         }
     }
-    let explain = |e: Error| {
-        let known = match e.message.contains("not found") && e.message.contains("table") {
-            true => format!(" Tables: {}.", names.join(", ")),
-            false => String::new(),
-        };
-        Error { message: format!("{}{known}", e.message), ..e }
-    };
-    if let Some(read) = read
-        && let Some(without) = generators::without(&ctx, &read).await.map_err(explain)?
-    {
-        let Rows { schema, batches } = rows_of(&ctx, Statement::Statement(Box::new(without))).await.map_err(explain)?;
-        return plain(&schema, batches);
+    names::of_columns(&mut statement, &schemas(&ctx).await?);
+    pivot::without(&ctx, &mut statement).await.map_err(explain)?;
+    if let Some(without) = generators::without(&ctx, &statement).await.map_err(explain)? {
+        *statement = without;
     }
-    let frame = ctx.sql_with_options(text, reading()).await.map_err(|e| explain(explained(&e)))?;
-    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(|e| explain(explained(&e)))?;
+    let Rows { schema, batches } = rows_of(&ctx, Statement::Statement(statement)).await.map_err(explain)?;
     plain(&schema, batches)
+}
+
+/// The schemas of the tables that are registered.
+async fn schemas(ctx: &SessionContext) -> Result<HashMap<String, Schema>> {
+    let mut out = HashMap::new();
+    for catalog in ctx.catalog_names() {
+        let Some(catalog) = ctx.catalog(&catalog) else { continue };
+        for schema in catalog.schema_names().iter().filter_map(|name| catalog.schema(name)) {
+            for name in schema.table_names() {
+                if let Some(table) = schema.table(&name).await? {
+                    out.insert(name, table.schema().as_ref().clone());
+                }
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Reads a whole Delta table.

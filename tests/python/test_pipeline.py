@@ -424,16 +424,6 @@ def test_sql_over_tables_leaves_nothing_out_that_it_reads(broker: bayou.Connecti
     def sql(text: str) -> list[dict[str, Any]]:
         return bayou.sql(text, t=path).to_dicts()
 
-    for text in (
-        "SELECT g FROM t VERSION AS OF 0",
-        "SELECT g FROM t TIMESTAMP AS OF '2020-01-01'",
-        "SELECT a.g FROM t AS a JOIN (SELECT g FROM t TABLESAMPLE (10 PERCENT)) AS b ON a.g = b.g",
-        "SELECT g FROM (SELECT g FROM t) TABLESAMPLE (1 ROWS)",
-        "SELECT g, count(*) AS n FROM t GROUP BY g WITH ROLLUP",
-        "WITH c AS (SELECT g, count(*) AS n FROM t GROUP BY g WITH CUBE) SELECT * FROM c",
-    ):
-        with pytest.raises(bayou.SchemaError, match="not supported"):
-            sql(text)
     assert len(sql("SELECT g, count(*) AS n FROM t GROUP BY ROLLUP(g)")) == 3
     # Literals are exact, and NULL is below all values.
     assert sql("SELECT g FROM t WHERE d = 1234567890123456.78") == [{"g": 1}]

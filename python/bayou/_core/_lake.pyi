@@ -27,7 +27,8 @@ def sql(query: str, *, storage_options: Mapping[str, object] | None = None, **ta
     """Run a SELECT over tables that are given by name.
 
     Args:
-        query: SQL. Only reading is possible.
+        query: SQL. Only reading is possible. Names match in upper and lower case. Spark's clauses are there (PIVOT, VERSION AS OF,
+            LATERAL VIEW, DESCRIBE HISTORY and more); functions and operators are DataFusion's.
         storage_options: Options of a cloud store, for the paths.
         tables: Names and tables. A table is the path or URL of a Delta table, an Arrow stream (PyCapsule), or a pandas frame.
 

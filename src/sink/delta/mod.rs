@@ -8,6 +8,7 @@ mod check;
 mod commit;
 mod files;
 mod fit;
+mod history;
 mod join;
 mod maintain;
 mod merge;
@@ -18,6 +19,7 @@ mod tail;
 mod writers;
 
 pub(crate) use fit::relaxed;
+pub(crate) use history::{CommitOf, about, history, version_at};
 pub use merge::{present, without};
 pub use sink::look_up;
 

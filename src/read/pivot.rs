@@ -1,0 +1,264 @@
+//! `PIVOT` and `UNPIVOT`: each becomes a subquery of plain SQL.
+
+use super::names::ticked;
+use super::rewrite::{constant_name, plain_name};
+use crate::{Error, Result};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Cte, Expr, ExprWithAlias, NullInclusion, PivotValueSource, Query, Statement as Parsed, TableAlias, TableFactor,
+    Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::DatabricksDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+/// At most this many may be in one text.
+const MOST: usize = 100;
+
+/// The statement without PIVOT and UNPIVOT.
+pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()> {
+    for _ in 0..MOST {
+        let ControlFlow::Break((with, table)) = Visit::visit(&*statement, &mut Find::default()) else { return Ok(()) };
+        let text = match &*table {
+            TableFactor::Pivot {
+                table: of, aggregate_functions, value_column, value_source, default_on_null, ..
+            } => {
+                if default_on_null.is_some() {
+                    return Err(Error::schema("SQL: PIVOT … DEFAULT ON NULL is not supported. Use coalesce."));
+                }
+                pivot(&columns(ctx, &with, of).await?, of, aggregate_functions, value_column, value_source)?
+            }
+            TableFactor::Unpivot { table: of, value, name, columns: of_columns, null_inclusion, .. } => {
+                let nulls = matches!(null_inclusion, Some(NullInclusion::IncludeNulls));
+                unpivot(&columns(ctx, &with, of).await?, of, value, &name.value, of_columns, nulls)?
+            }
+            _ => return Err(Error::internal("neither PIVOT nor UNPIVOT")),
+        };
+        let mut parsed = Parser::parse_sql(&DatabricksDialect {}, &text).map_err(|e| Error::internal(e.to_string()))?;
+        let Some(Parsed::Query(query)) = parsed.pop() else { return Err(Error::internal("a query that is none")) };
+        let _ = VisitMut::visit(statement, &mut Replace(Some(query)));
+    }
+    Err(Error::schema(format!("SQL: more than {MOST} PIVOT or UNPIVOT in one text")))
+}
+
+/// Finds the innermost one, with the tables that WITH gives it.
+#[derive(Default)]
+struct Find {
+    with: Vec<Vec<Cte>>,
+}
+
+fn is_one(table: &TableFactor) -> bool {
+    matches!(table, TableFactor::Pivot { .. } | TableFactor::Unpivot { .. })
+}
+
+impl Visitor for Find {
+    type Break = (Vec<Cte>, Box<TableFactor>);
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        self.with.push(query.with.as_ref().map(|w| w.cte_tables.clone()).unwrap_or_default());
+        ControlFlow::Continue(())
+    }
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.with.pop();
+        ControlFlow::Continue(())
+    }
+    fn post_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
+        if !is_one(table) {
+            return ControlFlow::Continue(());
+        }
+        // What WITH defines later than this place is not there for it. Those before it are plain already.
+        let plain = |cte: &&Cte| Visit::visit(&cte.query, &mut Find::default()).is_continue();
+        let known = self.with.iter().flat_map(|block| block.iter().take_while(plain));
+        ControlFlow::Break((known.cloned().collect(), Box::new(table.clone())))
+    }
+}
+
+/// Puts a subquery in the place of the one that `Find` finds.
+struct Replace(Option<Box<Query>>);
+
+impl VisitorMut for Replace {
+    type Break = ();
+
+    fn post_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        let alias = match table {
+            TableFactor::Pivot { alias, table, .. } | TableFactor::Unpivot { alias, table, .. } => {
+                alias.take().or_else(|| alias_of(table))
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        if let Some(subquery) = self.0.take() {
+            *table = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+        }
+        ControlFlow::Break(())
+    }
+}
+
+/// The name under which the columns of the table are known.
+fn alias_of(table: &TableFactor) -> Option<TableAlias> {
+    match table {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.clone())
+        }
+        TableFactor::Table { name, .. } => {
+            let name = name.0.last()?.as_ident()?.clone();
+            Some(TableAlias { explicit: true, name, columns: vec![], at: None })
+        }
+        _ => None,
+    }
+}
+
+/// The names of the columns that are made, from those of the table.
+pub fn outputs(columns: &[String], table: &TableFactor) -> Vec<String> {
+    let others = |used: HashSet<String>| columns.iter().filter(move |c| !used.contains(&c.to_lowercase())).cloned();
+    match table {
+        TableFactor::Pivot { aggregate_functions, value_column, value_source, .. } => {
+            let mut names = used(value_column);
+            names.extend(used(aggregate_functions.iter().map(|a| &a.expr)));
+            let PivotValueSource::List(values) = value_source else { return vec![] };
+            let made =
+                values.iter().flat_map(|v| aggregate_functions.iter().map(|a| made(v, a, aggregate_functions.len())));
+            others(names).chain(made).collect()
+        }
+        TableFactor::Unpivot { value, name, columns: of, .. } => {
+            let values = parts(value).into_iter().filter_map(|v| plain_name(&v));
+            others(used(of.iter().map(|c| &c.expr))).chain([name.value.clone()]).chain(values).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// The name of the column for a value and an aggregate.
+fn made(value: &ExprWithAlias, aggregate: &ExprWithAlias, aggregates: usize) -> String {
+    let shown = value.alias.as_ref().map_or_else(|| constant_name(&value.expr), |a| a.value.clone());
+    match (&aggregate.alias, aggregates) {
+        (_, 1) => shown,
+        (Some(alias), _) => format!("{shown}_{}", alias.value),
+        (None, _) => format!("{shown}_{}", aggregate.expr),
+    }
+}
+
+fn parts(e: &Expr) -> Vec<Expr> {
+    match e {
+        Expr::Tuple(all) => all.clone(),
+        Expr::Nested(one) => vec![(**one).clone()],
+        one => vec![one.clone()],
+    }
+}
+
+/// The names of a table's columns.
+async fn columns(ctx: &SessionContext, with: &[Cte], table: &TableFactor) -> Result<Vec<String>> {
+    let with: Vec<String> = with.iter().map(ToString::to_string).collect();
+    let with = if with.is_empty() { String::new() } else { format!("WITH {} ", with.join(", ")) };
+    let text = format!("{with}SELECT * FROM {table}");
+    let mut parsed = Parser::parse_sql(&DatabricksDialect {}, &text).map_err(|e| Error::internal(e.to_string()))?;
+    let statement = parsed.pop().ok_or_else(|| Error::internal("a query that is none"))?;
+    let plan = ctx.state().statement_to_plan(Statement::Statement(Box::new(statement))).await;
+    let plan = plan.map_err(|e| super::explained(&e))?;
+    Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
+}
+
+/// The columns that expressions use.
+fn used<'a>(all: impl IntoIterator<Item = &'a Expr>) -> HashSet<String> {
+    struct Names(HashSet<String>);
+    impl Visitor for Names {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(name) => drop(self.0.insert(name.value.to_lowercase())),
+                Expr::CompoundIdentifier(parts) => self.0.extend(parts.iter().map(|p| p.value.to_lowercase())),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names(HashSet::new());
+    for expr in all {
+        let _ = Visit::visit(expr, &mut names);
+    }
+    names.0
+}
+
+fn text(literal: &str) -> String {
+    format!("'{}'", literal.replace('\'', "''"))
+}
+
+/// Rows are grouped by the columns that PIVOT does not use. As in Spark, a group without rows of a value has NULL there, also in a count.
+fn pivot(
+    columns: &[String],
+    table: &TableFactor,
+    aggregates: &[ExprWithAlias],
+    of: &[Expr],
+    source: &PivotValueSource,
+) -> Result<String> {
+    let PivotValueSource::List(values) = source else {
+        return Err(Error::schema(
+            "SQL: PIVOT takes a list of values: FOR column IN ('a', 'b'). Values of a query or ANY are not supported.",
+        ));
+    };
+    let mut names = used(of);
+    names.extend(used(aggregates.iter().map(|a| &a.expr)));
+    let by: Vec<String> = columns.iter().filter(|c| !names.contains(&c.to_lowercase())).map(|c| ticked(c)).collect();
+    let mut items = by.clone();
+    for value in values {
+        let parts: Vec<&Expr> = match (&value.expr, of.len()) {
+            (Expr::Tuple(parts), n) if parts.len() == n => parts.iter().collect(),
+            (one, 1) => vec![one],
+            (other, n) => {
+                return Err(Error::schema(format!(
+                    "SQL: PIVOT: {other} is not {n} values, one for each column after FOR"
+                )));
+            }
+        };
+        let same: Vec<String> = of.iter().zip(&parts).map(|(c, v)| format!("({c} IS NOT DISTINCT FROM {v})")).collect();
+        let same = same.join(" AND ");
+        for aggregate in aggregates {
+            let name = made(value, aggregate, aggregates.len());
+            items.push(format!(
+                "CASE WHEN count(*) FILTER (WHERE {same}) > 0 THEN {} FILTER (WHERE {same}) END AS {}",
+                aggregate.expr,
+                ticked(&name)
+            ));
+        }
+    }
+    let group = if by.is_empty() { String::new() } else { format!(" GROUP BY {}", by.join(", ")) };
+    Ok(format!("SELECT {} FROM {table}{group}", items.join(", ")))
+}
+
+/// A row for each column that is listed. Rows with NULL are left out unless they are asked for.
+fn unpivot(
+    columns: &[String],
+    table: &TableFactor,
+    value: &Expr,
+    name: &str,
+    of: &[ExprWithAlias],
+    nulls: bool,
+) -> Result<String> {
+    let plain = |e: &Expr| plain_name(e).ok_or_else(|| Error::schema(format!("SQL: UNPIVOT takes columns, not {e}")));
+    let values: Vec<String> = parts(value).iter().map(plain).collect::<Result<_>>()?;
+    let names = used(of.iter().map(|c| &c.expr));
+    let others: Vec<String> =
+        columns.iter().filter(|c| !names.contains(&c.to_lowercase())).map(|c| ticked(c)).collect();
+    let mut rows = vec![];
+    for column in of {
+        let from = parts(&column.expr);
+        if from.len() != values.len() {
+            return Err(Error::schema(format!(
+                "SQL: UNPIVOT: {} has {} columns, and {value} has {}",
+                column.expr,
+                from.len(),
+                values.len()
+            )));
+        }
+        from.iter().map(plain).collect::<Result<Vec<_>>>()?;
+        let shown = column.alias.as_ref().map(|a| a.value.clone()).unwrap_or_default();
+        let mut items = others.clone();
+        items.push(format!("{} AS {}", text(&shown), ticked(name)));
+        items.extend(from.iter().zip(&values).map(|(e, v)| format!("{e} AS {}", ticked(v))));
+        let there: Vec<String> = from.iter().map(|e| format!("{e} IS NOT NULL")).collect();
+        let only = if nulls { String::new() } else { format!(" WHERE {}", there.join(" OR ")) };
+        rows.push(format!("SELECT {} FROM {table}{only}", items.join(", ")));
+    }
+    Ok(rows.join(" UNION ALL "))
+}

@@ -1,0 +1,156 @@
+//! Clauses that Spark has and DataFusion's planner does not have: they are said in other words, on the parsed tree. What cannot be said in other
+//! words is refused by name, because the planner drops some clauses without a word.
+
+use crate::{Error, Result};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, Select,
+    SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Value, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::DatabricksDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+
+/// Rewrites the statement in its place.
+pub fn rewrite(statement: &mut Statement) -> Result<()> {
+    match VisitMut::visit(statement, &mut Clauses) {
+        ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Clauses;
+
+impl VisitorMut for Clauses {
+    /// Why the statement is refused.
+    type Break = String;
+
+    fn pre_visit_query(&mut self, query: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<String> {
+        sets(&mut query.body)
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<String> {
+        match table {
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                ControlFlow::Break(
+                    "TABLESAMPLE is not supported. To read some of the rows, use LIMIT, or WHERE with a condition on a key."
+                        .into(),
+                )
+            }
+            TableFactor::Unpivot { columns, .. } => {
+                // The rows say the names as they are typed.
+                for column in columns.iter_mut().filter(|c| c.alias.is_none()) {
+                    column.alias = plain_name(&column.expr).map(Ident::new);
+                }
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<String> {
+        match grouping(&mut select.group_by) {
+            Err(why) => ControlFlow::Break(why),
+            Ok(()) => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
+        match expr {
+            Expr::Function(function) => count_distinct(function),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// `MINUS` is `EXCEPT`. With ALL the planner would not count how often a row is there.
+fn sets(body: &mut SetExpr) -> ControlFlow<String> {
+    let SetExpr::SetOperation { op, left, right, set_quantifier } = body else { return ControlFlow::Continue(()) };
+    if *op != SetOperator::Union && matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName) {
+        return ControlFlow::Break(format!(
+            "{op} ALL is not supported. {op} without ALL returns each row once. To count rows, use GROUP BY."
+        ));
+    }
+    if *op == SetOperator::Minus {
+        *op = SetOperator::Except;
+    }
+    sets(left)?;
+    sets(right)
+}
+
+/// `GROUP BY a, b WITH ROLLUP` is `GROUP BY ROLLUP (a, b)`.
+fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
+    let (all, with) = match by {
+        GroupByExpr::All(with) if with.is_empty() => return Ok(()),
+        GroupByExpr::All(_) => return Err("GROUP BY ALL WITH … is not supported. Name the columns.".into()),
+        GroupByExpr::Expressions(all, with) => (all, with),
+    };
+    let sets = |all: &mut Vec<Expr>| std::mem::take(all).into_iter().map(|e| vec![e]).collect();
+    match &with[..] {
+        [] => {}
+        [GroupByWithModifier::Rollup] => *all = vec![Expr::Rollup(sets(all))],
+        [GroupByWithModifier::Cube] => *all = vec![Expr::Cube(sets(all))],
+        // The expressions in front only say again what is in the sets.
+        [GroupByWithModifier::GroupingSets(of)] => *all = vec![of.clone()],
+        _ => return Err("GROUP BY … WITH TOTALS is not supported. Say GROUP BY … WITH ROLLUP.".into()),
+    }
+    with.clear();
+    Ok(())
+}
+
+/// Counts of several columns: rows in which none of them is NULL.
+fn count_distinct(function: &mut Function) -> ControlFlow<String> {
+    let FunctionArguments::List(list) = &mut function.args else { return ControlFlow::Continue(()) };
+    if !function.name.to_string().trim_matches('`').eq_ignore_ascii_case("count") {
+        return ControlFlow::Continue(());
+    }
+    let all = |a: &FunctionArg| {
+        let FunctionArg::Unnamed(a) = a else { return false };
+        matches!(a, FunctionArgExpr::Wildcard | FunctionArgExpr::QualifiedWildcard(_))
+    };
+    if list.duplicate_treatment.is_some() && list.args.iter().any(all) {
+        return ControlFlow::Break("count(DISTINCT *) is not supported. Name the columns.".into());
+    }
+    if list.args.len() < 2 {
+        return ControlFlow::Continue(());
+    }
+    let args: Vec<String> = list.args.iter().map(ToString::to_string).collect();
+    let there: Vec<String> = args.iter().map(|a| format!("({a}) IS NOT NULL")).collect();
+    let fields: Vec<String> = args.iter().enumerate().map(|(i, a)| format!("'c{i}', {a}")).collect();
+    let value = match list.duplicate_treatment {
+        None => "true".to_string(),
+        Some(_) => format!("named_struct({})", fields.join(", ")),
+    };
+    if let Some(one) = expression(&format!("CASE WHEN {} THEN {value} END", there.join(" AND "))) {
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(one))];
+    }
+    ControlFlow::Continue(())
+}
+
+fn expression(text: &str) -> Option<Expr> {
+    Parser::new(&DatabricksDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
+}
+
+/// The name of a column, and of several as Spark joins them.
+pub fn plain_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(name.value.clone()),
+        Expr::CompoundIdentifier(path) => path.last().map(|p| p.value.clone()),
+        Expr::Nested(one) => plain_name(one),
+        Expr::Tuple(all) => Some(all.iter().map(plain_name).collect::<Option<Vec<_>>>()?.join("_")),
+        _ => None,
+    }
+}
+
+/// The text of a constant, as Spark names a column after it.
+pub fn constant_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Value(v) => match &v.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            Value::Null => "null".into(),
+            other => other.to_string(),
+        },
+        Expr::Tuple(all) => format!("{{{}}}", all.iter().map(constant_name).collect::<Vec<_>>().join(", ")),
+        Expr::Nested(inner) => constant_name(inner),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,162 @@
+"""SQL over tables: clauses and names as in Spark, versions, and what the lake says of its tables."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+import bayou
+import pyarrow as pa
+import pytest
+from record_spark_queries import TABLES, plain
+
+HERE = pathlib.Path(__file__).parent
+TYPES = {"INT": pa.int32(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "STRING": pa.string()}
+
+
+def table(ddl: str, rows: list[list[Any]]) -> pa.Table:
+    schema = bayou.from_messages([], schema=ddl).collect().to_arrow().schema
+
+    def value(v: Any, t: pa.DataType) -> Any:
+        return v if v is None or not pa.types.is_struct(t) else {f.name: x for f, x in zip(t, v, strict=True)}
+
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array([value(v, f.type) for v in c], f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def test_queries_have_the_answers_of_a_real_spark() -> None:
+    """Recorded by record_spark_queries.py. Rows are compared in their order only where the query asks for one."""
+    tables = {name: table(ddl, rows) for name, (ddl, rows) in TABLES.items()}
+    wrong = []
+    for answer in json.loads((HERE / "spark_queries.json").read_text()):
+        query = answer["query"]
+        try:
+            found = bayou.sql(query, **tables).to_arrow()
+        except bayou.SchemaError as error:
+            if "refused" not in answer:
+                wrong.append(f"{query}: {error}")
+            continue
+        if "refused" in answer:
+            wrong.append(f"{query}: Spark refuses it")
+            continue
+        rows = [[plain(v) for v in row] for row in zip(*(c.to_pylist() for c in found.columns), strict=True)]
+        want = answer["rows"]
+        if "ORDER BY" not in query:
+            rows, want = sorted(rows, key=repr), sorted(want, key=repr)
+        if found.column_names != answer["names"] or json.dumps(rows) != json.dumps(want):
+            wrong.append(f"{query}:\n  {found.column_names} {rows}\n  {answer['names']} {want}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.fixture
+def lake(broker: bayou.Connection, tmp_path: pathlib.Path) -> bayou.Pipeline:
+    broker.create_topic("t")
+    lake = bayou.Pipeline("shop", tmp_path)
+    raw = broker.read_stream("t", schema="id BIGINT NOT NULL, Region STRING, tags ARRAY<STRUCT<K: STRING>>")
+    lake.table("Events", raw, partition_by="Region", comment="all events")
+    lake.table("per_region", raw.group_by("Region").agg("count(*) AS n"))
+    for k in range(3):
+        broker.produce("t", [{"id": 10 * k + i, "Region": "ns"[i % 2]} for i in range(4)], progress=False)
+        lake.run(progress=False)
+    return lake
+
+
+def test_a_table_is_read_at_a_version_or_at_a_time(lake: bayou.Pipeline) -> None:
+    def ids(clause: str) -> list[int]:
+        return [r["id"] for r in lake.sql(f"SELECT id FROM events {clause} ORDER BY id").to_dicts()]
+
+    all_ids = [10 * k + i for k in range(3) for i in range(4)]
+    assert ids("") == all_ids
+    log = pathlib.Path(lake.root) / "Events" / "_delta_log"
+    commits = sorted(log.glob("*.json"))
+    newest = len(commits) - 1
+    assert [len(ids(f"VERSION AS OF {v}")) for v in (newest - 2, newest - 1, newest)] == [4, 8, 12]
+    now = int(time.time())
+    for k, commit in enumerate(commits):
+        os.utime(commit, (now - 3600 + 60 * k,) * 2)
+
+    def at(seconds: float) -> str:
+        return datetime.datetime.fromtimestamp(now - 3600 + seconds, datetime.timezone.utc).isoformat()
+
+    assert len(ids(f"TIMESTAMP AS OF '{at(60 * newest - 1)}'")) == 8
+    assert len(ids(f"TIMESTAMP AS OF '{at(60 * newest)}'")) == 12
+    assert len(ids(f"TIMESTAMP AS OF TIMESTAMP '{at(60 * (newest - 1) + 5)}' - INTERVAL 10 SECONDS")) == 4
+    both = "SELECT count(*) AS n FROM Events VERSION AS OF {} a JOIN events b ON a.ID = b.id AND a.region = b.REGION"
+    assert lake.sql(both.format(newest - 2)).to_dicts() == [{"n": 4}]
+    named = f"SELECT count(*) AS n FROM events VERSION AS OF {newest - 1} WHERE Events.id > 0"
+    assert lake.sql(named).to_dicts() == [{"n": 7}]
+    for clause, words in {
+        f"VERSION AS OF {newest + 1}": f"version {newest + 1}",
+        "TIMESTAMP AS OF '2020-01-01'": "before the oldest version",
+        f"TIMESTAMP AS OF '{at(7000)}'": f"after the newest version .version {newest},",
+        "TIMESTAMP AS OF 'no time'": "TIMESTAMP AS OF",
+        "FOR SYSTEM_TIME AS OF '2020-01-01'": "Say VERSION AS OF or TIMESTAMP AS OF",
+    }.items():
+        with pytest.raises(bayou.BayouError, match=words):
+            ids(clause)
+    with pytest.raises(bayou.SchemaError, match="only Delta tables have versions"):
+        bayou.sql("SELECT * FROM t VERSION AS OF 1", t=pa.table({"a": [1]}))
+
+
+def test_the_lake_shows_and_describes_its_tables(lake: bayou.Pipeline) -> None:
+    def names(text: str) -> list[str]:
+        return [r["tableName"] for r in lake.sql(text).to_dicts()]
+
+    assert names("SHOW TABLES") == ["Events", "per_region"]
+    assert names("show tables like 'per*'") == names("SHOW TABLES '%REGION';") == ["per_region"]
+    assert names("SHOW TABLES LIKE 'x*|ev*'") == ["Events"]
+    for word in ("DESCRIBE", "DESC", "describe table"):
+        assert [tuple(r.values()) for r in lake.sql(f"{word} events").to_dicts()] == [
+            ("id", "bigint", None),
+            ("Region", "string", None),
+            ("tags", "array<struct<K:string>>", None),
+            ("# Partition Information", "", ""),
+            ("# col_name", "data_type", "comment"),
+            ("Region", "string", None),
+        ]
+    more = {r["col_name"]: r["data_type"] for r in lake.sql("DESCRIBE EXTENDED `Events`").to_dicts()}
+    assert (more["Name"], more["Comment"], more["Provider"]) == ("Events", "all events", "delta")
+    assert more["Location"] .rstrip("/") == str(pathlib.Path(lake.root) / "Events")
+    history = lake.sql("DESCRIBE HISTORY per_region").to_arrow()
+    versions = history.column("version").to_pylist()
+    assert versions == sorted(versions, reverse=True) and versions[-1] == 0
+    assert history.column("operation")[0].as_py() == "WRITE" and "bayou" in history.column("engineInfo")[0].as_py()
+    assert history.schema.field("timestamp").type == pa.timestamp("us", "UTC")
+    for text, words in {
+        "DESCRIBE event": "no table 'event'.*Events",
+        "DESCRIBE HISTORY nothing": "no table 'nothing'",
+        "SHOW TABLES IN other": "Leave IN",
+        "SHOW DATABASES": "SHOW goes with TABLES",
+        "DESCRIBE DETAIL events": "DESCRIBE EXTENDED",
+        "SHOW TABLES LIKE 'a' 'b'": "does not go with",
+    }.items():
+        with pytest.raises(bayou.SchemaError, match=words):
+            lake.sql(text)
+
+
+def test_what_is_parsed_and_not_done_is_refused_by_name() -> None:
+    t = pa.table({"g": [1, 2], "d": [1.5, None]})
+    for text in ("SELECT nothing FROM t", "SELECT nothing(g) FROM t"):
+        with pytest.raises(bayou.SchemaError, match="nothing") as caught:
+            bayou.sql(text, t=t)
+        assert not any(word in str(caught.value).lower() for word in ("datafusion", "double quotes", "planning"))
+    for text, words in {
+        "SELECT a.g FROM t AS a JOIN (SELECT g FROM t TABLESAMPLE (10 PERCENT)) AS b ON a.g = b.g": "TABLESAMPLE",
+        "SELECT g FROM (SELECT g FROM t) TABLESAMPLE (1 ROWS)": "TABLESAMPLE",
+        "SELECT g, count(*) AS n FROM t GROUP BY ALL WITH ROLLUP": "Name the columns",
+        "SELECT * FROM t PIVOT (sum(d) FOR g IN (ANY))": "PIVOT takes a list of values",
+        "SELECT * FROM t PIVOT (sum(d) FOR (g, d) IN (1))": "is not 2 values",
+        "SELECT * FROM t UNPIVOT ((a, b) FOR c IN (g, d))": "has 1 columns",
+        "SELECT count(DISTINCT *) FROM t": "Name the columns",
+        "SELECT g FROM t EXCEPT ALL SELECT 1": "EXCEPT ALL is not supported",
+        "SELECT g FROM t INTERSECT ALL SELECT 1": "INTERSECT ALL is not supported",
+        "INSERT INTO t VALUES (1, 2)": "SQL:",
+        "COPY t TO 'x.csv'": "SQL:",
+    }.items():
+        with pytest.raises(bayou.SchemaError, match=words):
+            bayou.sql(text, t=t)
