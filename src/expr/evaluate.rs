@@ -206,6 +206,10 @@ fn walk(expr: &Arc<dyn PhysicalExpr>, leaves: &mut String, strings: &mut bool) {
         leaves.push_str(&format!("{:?};", literal.value()));
     } else if let Some(column) = expr.downcast_ref::<Column>() {
         leaves.push_str(&format!("column {:?};", column.name()));
+    } else if let Some(name) = super::once::variable(expr) {
+        // Spark shows all variables alike.
+        *strings = true;
+        leaves.push_str(&format!("{name:?};"));
     }
     expr.children().into_iter().for_each(|c| walk(c, leaves, strings));
 }
