@@ -3,7 +3,7 @@
 use super::cast;
 use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, written};
-use super::lists::{compact, field_of, key_value, map, record};
+use super::lists::{compact, field_of, key_value, map, map_of_entries, record};
 use super::text::{decimal_text, java_double, java_float};
 use crate::calendar::{date_text, timestamp_text};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_null_array};
@@ -46,12 +46,13 @@ pub(super) fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kern
         }
         (DataType::Map(..), DataType::Map(..)) => {
             let ((k1, v1), (k2, v2)) = (key_value(from)?, key_value(to)?);
+            let make = if k1 == k2 { map_of_entries } else { map };
             let (keys, values, to) = (part(&k1, &k2, r#try)?, part(&v1, &v2, r#try)?, to.clone());
             Some(Arc::new(move |a| {
                 let maps = compact(&a.full(0)?)?;
                 let kv = maps.values().as_struct();
                 let (keys, values) = (keys(kv.column(0))?, values(kv.column(1))?);
-                map(&to, maps.offsets().clone(), keys, values, maps.nulls().cloned())
+                make(&to, maps.offsets().clone(), keys, values, maps.nulls().cloned())
             }))
         }
         (DataType::Struct(x), DataType::Struct(y)) if x.len() == y.len() => {

@@ -200,10 +200,21 @@ pub(super) fn map(
             return Err(row_error("a map has a key twice"));
         }
     }
+    map_of_entries(to, offsets, keys_, values, nulls)
+}
+
+/// As `map`, of keys that were the keys of a map before.
+pub(super) fn map_of_entries(
+    to: &DataType,
+    offsets: OffsetBuffer<i32>,
+    keys: ArrayRef,
+    values: ArrayRef,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
     let (DataType::Map(field, sorted), DataType::Struct(fields)) = (to, entries_of(to)) else {
         return Err(row_error("a map has no type"));
     };
-    let entries = StructArray::try_new(fields, vec![keys_, values], None)?;
+    let entries = StructArray::try_new(fields, vec![keys, values], None)?;
     Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, nulls, *sorted)?))
 }
 

@@ -220,7 +220,8 @@ fn arrays_overlap(c: Call) -> Result<Typed> {
     let (c, _) = two(c)?;
     c.build_nullable(DataType::Boolean, |a| {
         let (left, right) = (compact(&a.full(0)?)?, compact(&a.full(1)?)?);
-        let [x, y] = keys([left.values(), right.values()])?;
+        let old = left.values().len();
+        let rows = set_keys(&concat(&[left.values().as_ref(), right.values().as_ref()])?)?;
         let nulls = [left.values().logical_nulls(), right.values().logical_nulls()];
         let absent = |side: usize, i: usize| nulls[side].as_ref().is_some_and(|n| n.is_null(i));
         let mut seen = FxHashSet::default();
@@ -234,8 +235,8 @@ fn arrays_overlap(c: Call) -> Result<Typed> {
                 return Ok(Some(false));
             }
             seen.clear();
-            seen.extend(p.clone().filter(|i| !absent(0, *i)).map(|i| x.row(i)));
-            let hit = q.clone().any(|i| !absent(1, i) && seen.contains(&y.row(i)));
+            seen.extend(p.clone().filter(|i| !absent(0, *i)).map(|i| rows.row(i)));
+            let hit = q.clone().any(|i| !absent(1, i) && seen.contains(&rows.row(old + i)));
             let unknown = !hit && (p.any(|i| absent(0, i)) || q.any(|i| absent(1, i)));
             Ok(if unknown { None } else { Some(hit) })
         })

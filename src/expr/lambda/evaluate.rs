@@ -7,7 +7,7 @@
 use super::Kind;
 use super::sort;
 use crate::expr::kernel::{is_true, spread};
-use crate::expr::lists::{Picker, check_elements, compact, keys, list, map, owners};
+use crate::expr::lists::{Picker, check_elements, compact, keys, list, map, map_of_entries, owners};
 use crate::expr::once;
 use arrow::array::{
     Array, ArrayBuilder, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, NullArray, UInt32Array, UInt32Builder,
@@ -308,7 +308,7 @@ impl HigherOrder {
             Kind::MapFilter => {
                 let (offsets, keep) = self.kept(batch, &maps, &variables)?;
                 let offsets = OffsetBuffer::new(offsets.into());
-                map(&self.data_type, offsets, filter(k, &keep)?, filter(v, &keep)?, nulls)
+                map_of_entries(&self.data_type, offsets, filter(k, &keep)?, filter(v, &keep)?, nulls)
             }
             Kind::TransformKeys => {
                 let made = self.over(batch, &maps, &variables, &key)?;
@@ -316,7 +316,7 @@ impl HigherOrder {
             }
             _ => {
                 let made = self.over(batch, &maps, &variables, &value)?;
-                map(&self.data_type, offsets, k.clone(), made, nulls)
+                map_of_entries(&self.data_type, offsets, k.clone(), made, nulls)
             }
         }
     }

@@ -128,7 +128,9 @@ impl Parser<'_> {
                         self.expect(",")?;
                     }
                     let ast = self.expression()?;
-                    let alias = if self.word("as") { Some(self.name()?) } else { None };
+                    // As in Spark, AS may be left out.
+                    let named = self.word("as") || matches!(self.peek(), Token::Word(_) | Token::Quoted(_));
+                    let alias = if named { Some(self.name()?) } else { None };
                     items.push((ast, alias));
                 }
                 return Ok(Some(Ast::Struct { items, tuple: false }));
