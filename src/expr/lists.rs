@@ -25,9 +25,9 @@ pub(super) fn check_length(elements: usize) -> Result<()> {
     }
 }
 
-/// Checks that the arrays of a batch may have this many elements together. Fewer rows at once may fit.
+/// Checks that the arrays of a batch may have this many elements together (67 million). Fewer rows at once may fit.
 pub(super) fn check_elements(elements: usize) -> Result<()> {
-    room(0, elements.saturating_mul(8))
+    room(0, elements.saturating_mul(32))
 }
 
 /// The lists, or the entries of the maps, without gaps: the offsets begin at 0 and end with the values, and a NULL list is empty.
