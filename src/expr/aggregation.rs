@@ -136,7 +136,7 @@ fn bind_aggregates(
                 return Err(place(Error::schema("an aggregate has one name: AS name")));
             }
             let mut take = |function: &Function| take_aggregate(function, schema, aggregates);
-            let mut binder = Binder { schema, aggregates: Some(&mut take) };
+            let mut binder = Binder::over_aggregates(schema, &mut take);
             let typed = binder.expr(&item.ast).map_err(place)?;
             let name = alias.map(str::to_string).or(item.alias).unwrap_or_else(|| bind::output_name(&item.ast, &typed));
             outer.push(bind::finish(name, typed)?);

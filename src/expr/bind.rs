@@ -9,6 +9,7 @@ use super::ddl::type_to_ddl;
 use super::functions;
 use super::generate::{self, Selected, Selection};
 use super::json_path;
+use super::lambda;
 use super::literal;
 use super::lookup;
 use super::node::Typed;
@@ -201,6 +202,13 @@ pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
         Ast::Cast { operand, .. } => match (cast_of(operand), &**operand) {
             (Some(path), _) => path.last().cloned().unwrap_or_default(),
             (None, Ast::Path(_, path)) => json_path::last_name(path).map_or_else(|| typed.sql.clone(), str::to_string),
+            // A cast to an ARRAY, MAP or STRUCT has the name of what is cast.
+            (None, _) if typed.data_type.is_nested() => {
+                let cast = format!(" AS {})", type_to_ddl(&typed.data_type));
+                let bare = typed.sql.strip_prefix("TRY_").unwrap_or(&typed.sql);
+                let bare = bare.strip_prefix("CAST(").and_then(|s| s.strip_suffix(&cast));
+                bare.unwrap_or(&typed.sql).to_string()
+            }
             (None, _) => typed.sql.clone(),
         },
         _ => typed.sql.clone(),
@@ -233,11 +241,19 @@ pub(super) struct Binder<'a> {
     pub schema: &'a SchemaRef,
     /// Where the expression is over aggregates: replaces an aggregate in it by the column of its result.
     pub aggregates: Option<&'a mut dyn FnMut(&Function) -> Result<Typed>>,
+    /// The variables of the lambdas around the expression, by their names in lower case. The last one counts.
+    pub scope: Vec<(String, Typed)>,
+    /// How many lambdas are around the expression.
+    pub depth: usize,
 }
 
 impl<'a> Binder<'a> {
     pub fn new(schema: &'a SchemaRef) -> Self {
-        Self { schema, aggregates: None }
+        Self { schema, aggregates: None, scope: vec![], depth: 0 }
+    }
+
+    pub fn over_aggregates(schema: &'a SchemaRef, take: &'a mut dyn FnMut(&Function) -> Result<Typed>) -> Self {
+        Self { schema, aggregates: Some(take), scope: vec![], depth: 0 }
     }
 
     pub fn column_at(&self, index: usize) -> Result<Typed> {
@@ -309,11 +325,17 @@ impl<'a> Binder<'a> {
                 nested::subscript(operand, index)
             }
             Ast::Function(function) => self.function(function),
+            Ast::Lambda(params, _) => Err(lambda::misplaced(params)),
+            Ast::Struct { items, tuple } => self.record(items, *tuple),
         }
     }
 
     fn column(&mut self, path: &[String]) -> Result<Typed> {
         let (first, rest) = path.split_first().ok_or_else(|| Error::internal("a column without a name"))?;
+        let lower = first.to_lowercase();
+        if let Some((_, variable)) = self.scope.iter().rev().find(|(name, _)| *name == lower) {
+            return rest.iter().try_fold(variable.clone(), |typed, name| nested::field(typed, name));
+        }
         if self.aggregates.is_some() {
             return Err(Error::schema(format!(
                 "column '{}' stands outside of an aggregate function; aggregate it, or put it in group_by",
@@ -408,18 +430,66 @@ impl<'a> Binder<'a> {
             };
         }
         functions::check_listed(&function.name)?;
+        if lambda::takes_lambda(function) {
+            return lambda::bind(self, function);
+        }
         if let Some(clause) = function.aggregate_clause() {
             return Err(Error::schema(format!("{}: {clause} goes with aggregate functions only", function.name)));
         }
         if functions::takes_options(&function.name)
             && let Some((Ast::Function(map), args)) = function.args.split_last()
+            && !args.is_empty()
             && map.name == "map"
         {
             let options = options(map)?;
             return functions::call_with_options(&function.name, self.exprs(args)?, options);
         }
         let args = self.exprs(&function.args)?;
+        if function.name == "arrays_zip" {
+            let name = |(k, ast)| (String::new(), functions::name_of(ast).unwrap_or_else(|| usize::to_string(&k)));
+            let names = function.args.iter().enumerate().map(name).collect();
+            return functions::call_with_options(&function.name, args, names);
+        }
         functions::call(&function.name, args)
+    }
+
+    /// `struct(a, b AS name)`, and `(a, b)`.
+    fn record(&mut self, items: &[(Ast, Option<String>)], tuple: bool) -> Result<Typed> {
+        let (mut names, mut values, mut shown) = (vec![], vec![], vec![]);
+        for (ast, alias) in items {
+            let all = match ast {
+                Ast::Star => (0..self.schema.fields().len())
+                    .map(|i| Ok((self.schema.field(i).name().clone(), self.column_at(i)?)))
+                    .collect::<Result<Vec<_>>>()?,
+                Ast::Fields(operand) => {
+                    let whole = self.expr(operand)?;
+                    let DataType::Struct(fields) = whole.data_type.clone() else {
+                        return Err(Error::schema(format!("{}.*: this is not a STRUCT", whole.sql)));
+                    };
+                    let one = |f: &std::sync::Arc<arrow::datatypes::Field>| {
+                        let typed = nested::field(whole.clone(), f.name())?;
+                        Ok((f.name().clone(), Typed { sql: format!("{} AS {}", typed.sql, f.name()), ..typed }))
+                    };
+                    fields.iter().map(one).collect::<Result<_>>()?
+                }
+                _ => {
+                    let typed = self.expr(ast)?;
+                    let name = alias.clone().or_else(|| functions::name_of(ast));
+                    vec![(name.unwrap_or_else(|| format!("col{}", names.len() + 1)), typed)]
+                }
+            };
+            for (name, value) in all {
+                shown.push(match (tuple, alias) {
+                    (true, _) => format!("{name}, {}", value.sql),
+                    (false, Some(alias)) => format!("{} AS {alias}", value.sql),
+                    (false, None) => value.sql.clone(),
+                });
+                names.push(name);
+                values.push(value);
+            }
+        }
+        let sql = format!("{}({})", if tuple { "named_struct" } else { "struct" }, shown.join(", "));
+        functions::build_struct(names, values, sql)
     }
 }
 

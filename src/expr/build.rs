@@ -76,7 +76,7 @@ pub(super) fn choose(whens: Vec<Typed>, values: Vec<Typed>, sql: String) -> Resu
     }
     let nullable = values.len() == whens.len() || values.iter().any(|v| v.nullable);
     let otherwise = if values.len() > whens.len() { values.pop() } else { None };
-    if whens.iter().any(once::uses_operand) {
+    if whens.iter().chain(&values).chain(&otherwise).any(once::uses_operand) {
         let pairs = whens.iter().zip(&values).flat_map(|(w, v)| [w.expr.clone(), v.expr.clone()]);
         let parts = pairs.chain(otherwise.map(|o| o.expr)).collect();
         let expr = Arc::new(Choose { parts, data_type: data_type.clone(), nullable });

@@ -1,5 +1,6 @@
 //! Casts, with the meaning of Spark's ANSI mode.
 
+use super::cast_nested;
 use super::coerce::{is_decimal, is_float, is_int, is_number};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
@@ -129,9 +130,13 @@ where
 }
 
 /// `None` where the cast is refused.
-fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
+pub(super) fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
     use DataType as T;
     match (from, to) {
+        (from, T::Utf8) if from.is_nested() => cast_nested::text(from),
+        (from, to) if from.is_nested() && same_layout(from) => {
+            cast_nested::kernel(from, to, r#try).or_else(|| by_arrow(from, to, r#try))
+        }
         (T::Utf8, to) => from_text(to, r#try),
         (from, T::Utf8) if !is_int(from) => to_text(from, r#try),
         (from, T::Boolean) => to_truth(from, r#try),
@@ -348,6 +353,16 @@ fn arrow_does(from: &DataType, to: &DataType) -> bool {
         }
         // The types differ in the names of their parts only, or one of them is a type that Spark does not have.
         (f, t) => same_shape(f, t),
+    }
+}
+
+/// Whether the type has the layout that bayou uses for nested types. Others (views, wide offsets) are cast by Arrow first.
+fn same_layout(t: &DataType) -> bool {
+    match t {
+        DataType::List(of) => same_layout(of.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|f| same_layout(f.data_type())),
+        DataType::Map(entries, _) => same_layout(entries.data_type()),
+        t => *t == super::coerce::canonical(t),
     }
 }
 

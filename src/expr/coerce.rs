@@ -2,11 +2,12 @@
 
 use super::cast::{self, implicit};
 use super::ddl::{list_of, map_of, type_to_ddl};
+use super::lists::key_value;
 use super::node::Typed;
 use super::variant;
 use crate::time::timestamp_type;
 use crate::{Error, Result};
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion::common::ScalarValue;
 use std::sync::Arc;
 
@@ -107,6 +108,21 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         (T::Utf8, t) | (t, T::Utf8) => return with_string(t),
         (T::Date32, t) | (t, T::Date32) if is_timestamp(t) => return Some(t.clone()),
         (T::List(x), T::List(y)) => return common(x.data_type(), y.data_type()).map(list_of),
+        (T::Map(..), T::Map(..)) => {
+            let ((k1, v1), (k2, v2)) = (key_value(a)?, key_value(b)?);
+            return Some(map_of(common(&k1, &k2)?, common(&v1, &v2)?));
+        }
+        (T::Struct(x), T::Struct(y)) => {
+            if x.len() != y.len() {
+                return None;
+            }
+            let both = |(x, y): (&FieldRef, &FieldRef)| {
+                let same = x.name().to_lowercase() == y.name().to_lowercase();
+                let t = if same { common(x.data_type(), y.data_type()) } else { None };
+                t.map(|t| Arc::new(Field::new(x.name(), t, x.is_nullable() || y.is_nullable())))
+            };
+            return x.iter().zip(y).map(both).collect::<Option<Fields>>().map(T::Struct);
+        }
         _ => {}
     }
     if !is_number(a) || !is_number(b) {
@@ -127,6 +143,32 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         return Some(T::Float64);
     }
     Some(if rank(a)? > rank(b)? { a.clone() } else { b.clone() })
+}
+
+/// As `common`, but a string is not read as another type. Where Spark compares values within arrays and structs, it does not cast strings.
+pub(super) fn strictly_common(a: &DataType, b: &DataType) -> Option<DataType> {
+    fn mixes(a: &DataType, b: &DataType) -> bool {
+        use DataType as T;
+        match (a, b) {
+            (T::Null, _) | (_, T::Null) => false,
+            (T::List(x), T::List(y)) => mixes(x.data_type(), y.data_type()),
+            (T::Map(x, _), T::Map(y, _)) => mixes(x.data_type(), y.data_type()),
+            (T::Struct(x), T::Struct(y)) => x.iter().zip(y).any(|(x, y)| mixes(x.data_type(), y.data_type())),
+            (a, b) => (*a == T::Utf8) != (*b == T::Utf8),
+        }
+    }
+    if mixes(a, b) { None } else { common(a, b).or_else(|| alike(a, b).then(|| a.clone())) }
+}
+
+/// Whether two types differ in the names of fields only.
+fn alike(a: &DataType, b: &DataType) -> bool {
+    match (a, b) {
+        (DataType::List(x), DataType::List(y)) => alike(x.data_type(), y.data_type()),
+        (DataType::Struct(x), DataType::Struct(y)) => {
+            x.len() == y.len() && x.iter().zip(y).all(|(x, y)| alike(x.data_type(), y.data_type()))
+        }
+        (a, b) => a == b,
+    }
 }
 
 /// In ANSI mode a string is read as the type of the other side: BIGINT for whole numbers, DOUBLE for other numbers.

@@ -2,11 +2,12 @@
 
 use super::build;
 use super::cast::implicit;
-use super::coerce::{Param, common, is_float, is_interval, unify};
+use super::coerce::{Param, common, is_float, strictly_common, unify};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::java_regex::JavaRegex;
 use super::kernel::{Args, Kernel, bools};
+use super::lists;
 use super::node::Typed;
 use super::once::once;
 use crate::{Error, Result};
@@ -23,7 +24,9 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     let sql = format!("({} {shown} {})", left.sql, right.sql).replace("(<>)", "<>");
     let sql = if op == "<>" { format!("(NOT ({} = {}))", left.sql, right.sql) } else { sql };
     let comparable = |to: &DataType| !super::variant::is(to);
-    let to = common(&left.data_type, &right.data_type).filter(comparable).ok_or_else(|| {
+    let nested = left.data_type.is_nested() || right.data_type.is_nested();
+    let both = if nested { strictly_common } else { common };
+    let to = both(&left.data_type, &right.data_type).filter(comparable).ok_or_else(|| {
         Error::schema(format!(
             "({} {op} {}): {} and {} cannot be compared. Use CAST.",
             left.sql,
@@ -32,7 +35,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
             type_to_ddl(&right.data_type)
         ))
     })?;
-    if to.is_nested() || is_interval(&to) {
+    if !lists::is_ordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     if to == DataType::Null {
@@ -45,6 +48,11 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     let (left, right) = (implicit(left, &to)?, implicit(right, &to)?);
     let same = op == "<=>";
     let nullable = !same && (left.nullable || right.nullable);
+    if to.is_nested() {
+        let mut typed = Typed::call(vec![left, right], DataType::Boolean, false, sql, by_keys(op));
+        typed.nullable = nullable;
+        return Ok(typed);
+    }
     if is_float(&to) {
         let kernel = if to == DataType::Float64 { floats::<Float64Type>(op) } else { floats::<Float32Type>(op) };
         let mut typed = Typed::call(vec![left, right], DataType::Boolean, false, sql, kernel);
@@ -62,6 +70,28 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     };
     let expr = Arc::new(BinaryExpr::new(left.expr.clone(), operator, right.expr.clone()));
     Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
+}
+
+/// Comparisons of arrays and structs. NULLs within them are equal, and less than anything else.
+fn by_keys(op: &'static str) -> Kernel {
+    Arc::new(move |a| {
+        let (x, y) = (a.full(0)?, a.full(1)?);
+        let [p, q] = lists::keys([&x, &y])?;
+        bools(a.rows, |i| {
+            if op != "<=>" && (x.is_null(i) || y.is_null(i)) {
+                return Ok(None);
+            }
+            let order = p.row(i).cmp(&q.row(i));
+            Ok(Some(match op {
+                "<>" => order.is_ne(),
+                "<" => order.is_lt(),
+                "<=" => order.is_le(),
+                ">" => order.is_gt(),
+                ">=" => order.is_ge(),
+                _ => order.is_eq(),
+            }))
+        })
+    })
 }
 
 trait Spark: Copy {
@@ -140,6 +170,11 @@ pub(super) fn less(left: &ArrayRef, right: &ArrayRef) -> DfResult<BooleanArray> 
             right.as_primitive::<Float32Type>(),
             Spark::less,
         )),
+        t if t.is_nested() => {
+            let [p, q] = lists::keys([left, right])?;
+            let less = |i: usize| (left.is_valid(i) && right.is_valid(i)).then(|| p.row(i) < q.row(i));
+            Ok((0..left.len()).map(less).collect())
+        }
         _ => Ok(arrow::compute::kernels::cmp::lt(left, right)?),
     }
 }
@@ -149,14 +184,23 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     let sql = format!("({} IN ({}))", operand.sql, shown.join(", "));
     let mut all = vec![operand];
     all.extend(list);
+    // The names of the fields of structs do not count.
+    let first = all[0].data_type.clone();
+    if first.is_nested() {
+        let cast = |t: Typed| match strictly_common(&first, &t.data_type) {
+            Some(to) if to == first => implicit(t, &first),
+            _ => Ok(t),
+        };
+        all = all.into_iter().map(cast).collect::<Result<_>>()?;
+    }
     let (mut list, to) = unify(&sql, all)?;
     let operand = list.remove(0);
-    if to.is_nested() || is_interval(&to) {
+    if !lists::is_ordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     let found = if to == DataType::Null {
         Typed::null(&DataType::Boolean)
-    } else if is_float(&to) || !list.iter().all(|l| l.constant().is_some()) {
+    } else if is_float(&to) || to.is_nested() || !list.iter().all(|l| l.constant().is_some()) {
         once(operand, |operand| {
             let tests = list.into_iter().map(|l| compare("=", operand.clone(), l).map(|t| t.named("")));
             build::all_of(false, tests.collect::<Result<_>>()?)

@@ -166,7 +166,8 @@ pub fn is_too_large(e: &Error) -> bool {
     e.kind == Kind::Malformed && e.message.contains(TOO_LARGE)
 }
 
-/// The number of bytes of text in an array, or in its largest part. This is what 32 bits of offset limit.
+/// The number of bytes of text in an array, or in its largest part. This is what 32 bits of offset limit. An element of a list counts as
+/// eight bytes, because lists have such offsets too.
 pub fn text_bytes(array: &dyn Array) -> usize {
     let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
     match array.data_type() {
@@ -175,7 +176,12 @@ pub fn text_bytes(array: &dyn Array) -> usize {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let (from, len) = span(list.value_offsets());
-            text_bytes(&list.values().slice(from, len))
+            text_bytes(&list.values().slice(from, len)).max(len.saturating_mul(8))
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let (from, len) = span(map.value_offsets());
+            text_bytes(&map.entries().slice(from, len)).max(len.saturating_mul(8))
         }
         DataType::Struct(_) => array.as_struct().columns().iter().map(|c| text_bytes(c)).max().unwrap_or(0),
         _ => 0,
@@ -227,6 +233,10 @@ fn walk(expr: &Arc<dyn PhysicalExpr>, leaves: &mut String, strings: &mut bool) {
         leaves.push_str(&format!("{:?};", literal.value()));
     } else if let Some(column) = expr.downcast_ref::<Column>() {
         leaves.push_str(&format!("column {:?};", column.name()));
+    } else if let Some(name) = super::once::variable(expr) {
+        // Spark shows all variables alike.
+        *strings = true;
+        leaves.push_str(&format!("{name:?};"));
     }
     expr.children().into_iter().for_each(|c| walk(c, leaves, strings));
 }

@@ -150,6 +150,9 @@ pub(super) fn list_item(
 
 /// The value of a key of each map. One Arrow kernel compares all keys of all rows with the key of their row.
 pub(super) fn map_value(map: Typed, key: Typed, value: DataType, sql: String) -> Result<Typed> {
+    if key.data_type.is_nested() || key.data_type == DataType::Null {
+        return Ok(super::functions::value_of_nested_key(map, key, value, sql));
+    }
     let kernel: Kernel = Arc::new(move |a: &Args| -> DfResult<ArrayRef> {
         let array = a.full(0)?;
         let map = array.as_map();

@@ -188,11 +188,41 @@ impl PhysicalExpr for Choose {
     }
 }
 
-/// Whether an expression within a body uses the operand. (An inner body has an operand of its own.)
+/// The name of variable `k` of a lambda within `depth` others. It is the same each time, because it is a part of what an expression is.
+pub(super) fn variable_name(depth: usize, k: usize) -> String {
+    format!("\u{0}variable {depth}.{k}")
+}
+
+/// A variable of a lambda, which Spark shows as `sql`.
+pub(super) fn slot(name: String, data_type: DataType, sql: &str) -> Typed {
+    let expr = Arc::new(Slot { name, data_type: data_type.clone(), nullable: true });
+    Typed::other(expr, data_type, true, sql.to_string())
+}
+
+/// The name of the variable, if the expression is one of a lambda.
+pub(super) fn variable(expr: &Arc<dyn PhysicalExpr>) -> Option<&str> {
+    expr.downcast_ref::<Slot>().map(|s| s.name.as_str()).filter(|n| n.starts_with("\u{0}variable"))
+}
+
+/// All operands and variables that the expression names.
+pub(super) fn slots_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<String> {
+    fn walk(expr: &Arc<dyn PhysicalExpr>, out: &mut Vec<String>) {
+        if let Some(slot) = expr.downcast_ref::<Slot>()
+            && !out.contains(&slot.name)
+        {
+            out.push(slot.name.clone());
+        }
+        expr.children().into_iter().for_each(|c| walk(c, out));
+    }
+    let mut out = vec![];
+    walk(expr, &mut out);
+    out
+}
+
+/// Whether an expression uses an operand or a variable, its own inner ones included.
 pub(super) fn uses_operand(typed: &Typed) -> bool {
     fn walk(expr: &Arc<dyn PhysicalExpr>) -> bool {
-        expr.downcast_ref::<Slot>().is_some()
-            || (expr.downcast_ref::<Once>().is_none() && expr.children().into_iter().any(walk))
+        expr.downcast_ref::<Slot>().is_some() || expr.children().into_iter().any(walk)
     }
     walk(&typed.expr)
 }

@@ -12,7 +12,7 @@
 //! were made with; a test compares the bytes.
 
 use super::aggregate::{Finish, Plan};
-use super::coerce::{canonical, is_float};
+use super::coerce::canonical;
 use super::ddl::{list_of, type_to_ddl};
 use super::evaluate::row_error;
 use super::float_order::normalised;
@@ -144,12 +144,10 @@ pub(super) fn plan(pick: Pick, value: Typed, mut keys: Vec<Key>, skip: Skip, dis
     }
     let order_by = keys.iter().map(|k| PhysicalSortExpr::new(k.by.expr.clone(), k.options)).collect();
     for key in &mut keys {
-        if key.by.data_type.is_nested() {
+        if !super::lists::is_ordered(&key.by.data_type) {
             return Err(Error::schema(format!("{} has no order here", type_to_ddl(&key.by.data_type))));
         }
-        if is_float(&key.by.data_type) {
-            key.by = normalised(key.by.clone());
-        }
+        key.by = normalised(key.by.clone());
     }
     if value.data_type == DataType::Null {
         return Err(Error::schema("NULL has no type. Use CAST."));

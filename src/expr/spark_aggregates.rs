@@ -426,8 +426,13 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             _ => doubles(df::average::avg_udaf(), if distinct { normalised(first) } else { first })?,
         },
         "min" | "max" => {
+            if !super::lists::is_ordered(&t) {
+                return Err(wrong(format!("{} has no order", type_to_ddl(&t))));
+            }
             if t.is_nested() {
-                return Err(wrong(format!("{} has no order here", type_to_ddl(&t))));
+                let key = Key { by: first.clone(), options: SortOptions::default() };
+                let pick = if name == "min" { Pick::First } else { Pick::Last };
+                return sorted_rows::plan(pick, first, vec![key], Skip::NullKey, false).map_err(|e| wrong(e.message));
             }
             let udaf = if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() };
             if t == DataType::Null {

@@ -76,18 +76,31 @@ impl Visitor for Find {
     }
 }
 
-/// Puts another SELECT in the place of the one that `Find` finds.
-struct Replace(Option<Box<Select>>);
+/// Puts another SELECT in the place of the one that `Find` finds, and names columns anew in the ORDER BY of its query.
+struct Replace {
+    new: Option<Box<Select>>,
+    order_by: Option<Unqualify>,
+}
 
 impl VisitorMut for Replace {
     type Break = ();
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if !makes_rows(select) {
+        if makes_rows(select)
+            && let Some(new) = self.new.take()
+        {
+            *select = *new;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if self.new.is_some() {
             return ControlFlow::Continue(());
         }
-        if let Some(new) = self.0.take() {
-            *select = *new;
+        // It is the query around the SELECT.
+        if let (Some(unqualify), Some(order_by)) = (&mut self.order_by, &mut query.order_by) {
+            let _ = VisitMut::visit(order_by, unqualify);
         }
         ControlFlow::Break(())
     }
@@ -104,8 +117,8 @@ pub async fn without(ctx: &SessionContext, statement: &Parsed) -> Result<Option<
         }
         let mut next = at.clone();
         let table = format!("__generated_{n}");
-        let new = one(ctx, with, *select, &table).await?;
-        let _ = VisitMut::visit(&mut next, &mut Replace(Some(Box::new(new))));
+        let (new, order_by) = one(ctx, with, *select, &table).await?;
+        let _ = VisitMut::visit(&mut next, &mut Replace { new: Some(Box::new(new)), order_by });
         now = Some(next);
     }
     Ok(now)
@@ -168,7 +181,14 @@ fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result
 }
 
 /// Runs one SELECT up to its generator, and gives the SELECT that reads the rows.
-async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &str) -> Result<Select> {
+async fn one(
+    ctx: &SessionContext,
+    with: Vec<Cte>,
+    mut select: Select,
+    table: &str,
+) -> Result<(Select, Option<Unqualify>)> {
+    let mut unqualify = None;
+    let now = alias_of(&select);
     let mut inner = select.clone();
     inner.distinct = None;
     inner.lateral_views = vec![];
@@ -201,9 +221,6 @@ async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &s
         select.qualify = None;
         calls.pop()
     } else {
-        if let Some(all) = select.projection.iter().find(|i| matches!(i, SelectItem::QualifiedWildcard(..))) {
-            return Err(Error::schema(format!("SQL: {all} beside LATERAL VIEW is not supported. Name the columns.")));
-        }
         let view = select.lateral_views.remove(0);
         let LateralView { lateral_view, lateral_col_alias, outer, .. } = &view;
         let Some((name, function)) = generator(lateral_view) else {
@@ -223,16 +240,82 @@ async fn one(ctx: &SessionContext, with: Vec<Cte>, mut select: Select, table: &s
         tables.extend(select.from.iter().flat_map(|f| f.joins.iter().flat_map(|j| names_of(&j.relation))));
         let view_name = view.lateral_view_name.to_string().trim_matches('`').to_string();
         let made = view.lateral_col_alias.iter().map(|c| c.value.clone()).collect();
-        let _ = VisitMut::visit(&mut select, &mut Unqualify { tables, view: (view_name, made), depth: 0 });
+        let table = now.clone().unwrap_or_else(|| table.to_string());
+        let mut names = Unqualify { tables, view: (view_name, made), table, inner: vec![] };
+        let _ = VisitMut::visit(&mut select, &mut names);
+        unqualify = Some(names);
         Some(call)
     };
     let call = call.ok_or_else(|| Error::internal("a SELECT without a generator"))?;
     let rows = run(ctx, with, inner).await?;
+    if let Some(names) = &unqualify {
+        check_names(&rows.schema)?;
+        let later: Vec<String> = select
+            .lateral_views
+            .iter()
+            .map(|v| v.lateral_view_name.to_string().trim_matches('`').to_string())
+            .collect();
+        select.projection = expand(select.projection, names, now.is_some(), &later, &rows.schema, &call)?;
+    }
     let made = make(&rows, &call.text).map_err(|e| call.shown(e))?;
     let memory = MemTable::try_new(made.schema, vec![made.batches])?;
     ctx.register_table(TableReference::bare(table), Arc::new(memory))?;
-    select.from = from(table, alias_of(&select))?;
-    Ok(select)
+    select.from = from(table, now)?;
+    Ok((select, unqualify))
+}
+
+/// Refuses a join whose tables have columns of one name: the rows that are made could not tell them apart.
+fn check_names(schema: &Schema) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    match schema.fields().iter().find(|f| !seen.insert(f.name().to_lowercase())) {
+        None => Ok(()),
+        Some(f) => Err(Error::schema(format!(
+            "SQL: LATERAL VIEW beside a join whose tables both have a column '{0}'. Join in a subquery that names the columns: \
+             FROM (SELECT t.*, u.{0} AS other FROM t JOIN u …) LATERAL VIEW …",
+            f.name()
+        ))),
+    }
+}
+
+/// `t.*` and `v.*` as the columns of the table and of the view.
+fn expand(
+    items: Vec<SelectItem>,
+    names: &Unqualify,
+    alone: bool,
+    later: &[String],
+    schema: &SchemaRef,
+    call: &Call,
+) -> Result<Vec<SelectItem>> {
+    let mut out = vec![];
+    for item in items {
+        let SelectItem::QualifiedWildcard(kind, options) = &item else {
+            out.push(item);
+            continue;
+        };
+        let name = kind.to_string().trim_end_matches(".*").trim_matches('`').to_string();
+        let same = |a: &str| a.eq_ignore_ascii_case(&name);
+        if later.iter().any(|v| same(v)) {
+            out.push(item);
+            continue;
+        }
+        let columns: Vec<String> = if alone && names.tables.iter().any(|t| same(t)) {
+            schema.fields().iter().map(|f| f.name().clone()).filter(|n| !n.starts_with(ARGUMENT)).collect()
+        } else if same(&names.view.0) {
+            let made = bind_selection(std::slice::from_ref(&call.text), schema, Dialect::Databricks);
+            let made = made.map_err(|e| call.shown(e.context("SQL")))?;
+            made.generator.map(|g| g.fields.iter().map(|f| f.name().clone()).collect()).unwrap_or_default()
+        } else {
+            return Err(Error::schema(format!(
+                "SQL: {item} beside LATERAL VIEW and a join is not supported. Name the columns."
+            )));
+        };
+        if options.to_string() != "" {
+            return Err(Error::schema(format!("SQL: {item} beside LATERAL VIEW is not supported. Name the columns.")));
+        }
+        let one = |name: String| SelectItem::UnnamedExpr(Expr::Identifier(Ident::with_quote('`', name)));
+        out.extend(columns.into_iter().map(one));
+    }
+    Ok(out)
 }
 
 /// The name by which the text calls its one table.
@@ -255,13 +338,16 @@ fn names_of(table: &TableFactor) -> Vec<String> {
     name.into_iter().chain(alias).map(plain).collect()
 }
 
-/// Removes the names of tables in front of columns, and that of the view in front of its columns. Subqueries keep them: the rows that are
-/// made stand under the table's name.
+/// Removes the names of tables in front of columns, and that of the view in front of its columns. In a subquery the name of the rows that are
+/// made takes their place, unless the subquery has a table of that name itself.
 struct Unqualify {
     tables: Vec<String>,
     /// The view, and its columns as far as they are named.
     view: (String, Vec<String>),
-    depth: usize,
+    /// The name of the rows that are made.
+    table: String,
+    /// The tables of the subqueries around an expression.
+    inner: Vec<Vec<String>>,
 }
 
 impl Unqualify {
@@ -277,22 +363,36 @@ impl Unqualify {
 impl VisitorMut for Unqualify {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let mut names = vec![];
+        if let SetExpr::Select(select) = &*query.body {
+            let tables = select
+                .from
+                .iter()
+                .flat_map(|f| std::iter::once(&f.relation).chain(f.joins.iter().map(|j| &j.relation)));
+            names.extend(tables.flat_map(names_of));
+        }
+        self.inner.push(names);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
+        self.inner.pop();
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::CompoundIdentifier(parts) = expr
-            && self.depth == 0
             && parts.len() > 1
             && self.is_left_out(parts)
         {
+            if !self.inner.is_empty() {
+                let hidden = self.inner.iter().flatten().any(|t| t.eq_ignore_ascii_case(&parts[0].value));
+                if !hidden {
+                    parts[0] = Ident::with_quote('`', self.table.clone());
+                }
+                return ControlFlow::Continue(());
+            }
             parts.remove(0);
             if let [one] = &parts[..] {
                 *expr = Expr::Identifier(one.clone());

@@ -289,6 +289,26 @@ def test_generators_and_lateral_views_make_the_same_rows_of_tables() -> None:
     assert sql(nested) == [(1,), (1,), (2,), (2,)]
     assert sql("SELECT json_tuple(j, 'k') AS k FROM t") == [("1",), (None,), (None,)]
     assert sql("SELECT DISTINCT stack(2, 'it''s', 'b') AS o FROM t ORDER BY o") == [("b",), ("it's",)]
+    # Names in ORDER BY, of all columns, and in subqueries.
+    assert sql("SELECT t.id, v.x FROM t LATERAL VIEW explode(a) v AS x ORDER BY v.x DESC") == [(1, 2), (1, 1)]
+    everything = bayou.sql("SELECT t.*, v.* FROM t LATERAL VIEW posexplode(a) v AS i, x", t=table)
+    assert everything.columns == ["id", "a", "m", "s", "j", "i", "x"]
+    both = "SELECT w.*, v.x FROM t LATERAL VIEW explode(a) v AS x LATERAL VIEW explode(m) w AS k, val ORDER BY v.x, w.k"
+    assert sql(both) == [("x", 1, 1), ("x", 1, 2)]
+    correlated = "SELECT v.x FROM t LATERAL VIEW explode(a) v AS x WHERE EXISTS (SELECT 1 FROM u WHERE u.n = v.x AND u.id = t.id)"
+    assert [r["x"] for r in bayou.sql(correlated, t=table, u=pa.table({"id": [1, 3], "n": [2, 1]})).to_dicts()] == [2]
+    shadowed = "SELECT v.x FROM t LATERAL VIEW explode(a) v AS x WHERE 2 IN (SELECT v.n FROM u AS v) ORDER BY x"
+    assert [r["x"] for r in bayou.sql(shadowed, t=table, u=pa.table({"n": [2]})).to_dicts()] == [1, 2]
+    joined = "SELECT u.n, v.x FROM t JOIN u ON t.id = u.other LATERAL VIEW explode(t.a) v AS x ORDER BY v.x"
+    assert [tuple(r.values()) for r in bayou.sql(joined, t=table, u=pa.table({"other": [1], "n": [7]})).to_dicts()] == [
+        (7, 1),
+        (7, 2),
+    ]
+    for text in (joined.replace("u.other", "u.id"), joined.replace("u.n", "u.*")):
+        with pytest.raises(bayou.SchemaError, match=r"both have a column 'id'|u\.\* beside LATERAL VIEW and a join"):
+            bayou.sql(
+                text, t=table, u=pa.table({"id": [1], "other": [1], "n": [7]} if "u.id" in text else {"other": [1]})
+            )
     for text, words in [
         ("SELECT explode(a), explode(a) FROM t", "one SELECT makes rows once"),
         ("SELECT explode(id + 1) FROM t", r"id \+ 1 is BIGINT, not an ARRAY or a MAP"),

@@ -67,7 +67,7 @@ class Stream(_Outputs):
 
         Args:
             columns: Names or expressions ("heart_bpm AS bpm", "*", "* EXCEPT (ip)", "after.*", "explode(readings) AS r",
-                "posexplode(m) AS (i, k, v)").
+                "posexplode(m) AS (i, k, v)", "filter(readings, r -> r.v > 0) AS good").
             dialect: "databricks" (the default) or "datafusion".
             named: Expressions with their names: `bpm="heart_bpm"` is "heart_bpm AS bpm".
 

@@ -4,15 +4,12 @@ use super::{Call, Spec, spec};
 use crate::Result;
 use crate::expr::cast::implicit;
 use crate::expr::coerce::Param::Any;
-use crate::expr::coerce::{common, is_int};
-use crate::expr::ddl::{list_of, type_to_ddl};
-use crate::expr::float_order::normalize;
-use crate::expr::kernel::{bools, nums};
+use crate::expr::coerce::{is_int, strictly_common};
+use crate::expr::ddl::{list_of, map_of, type_to_ddl};
+use crate::expr::kernel::nums;
 use crate::expr::nested::{OUT_OF_RANGE, list_item, map_value};
 use crate::expr::node::Typed;
-use arrow::array::{Array, AsArray, ListArray, UInt32Array};
-use arrow::compute::kernels::cmp;
-use arrow::compute::take;
+use arrow::array::{Array, AsArray, ListArray};
 use arrow::datatypes::{DataType, Int32Type};
 use std::sync::Arc;
 
@@ -20,13 +17,9 @@ pub(super) const LIST: &[Spec] = &[
     spec("size", "size(arrayOrMap)", size),
     spec("cardinality", "cardinality(arrayOrMap)", size),
     spec("array_size", "array_size(array)", |c| {
-        let c = c.count(1, 1)?;
-        if !matches!(c.args[0].data_type, DataType::List(_)) {
-            return Err(c.error("an ARRAY is expected"));
-        }
+        let c = array_args(c.count(1, 1)?, &[0])?;
         size(c)
     }),
-    spec("array_contains", "array_contains(array, value)", array_contains),
     spec("element_at", "element_at(arrayOrMap, indexOrKey)", |c| element(c, "element_at")),
     spec("try_element_at", "try_element_at(arrayOrMap, indexOrKey)", |c| element(c, "try_element_at")),
     spec("get", "get(array, index)", |c| element(c, "get")),
@@ -37,6 +30,7 @@ pub(super) const LIST: &[Spec] = &[
 fn size(c: Call) -> Result<Typed> {
     let c = c.take(&[Any], 1)?;
     match c.args[0].data_type {
+        DataType::Null => Ok(Typed::null(&DataType::Int32).named(c.sql)),
         DataType::List(_) | DataType::Map(..) => c.build(DataType::Int32, |a| {
             let array = a.full(0)?;
             let offsets = match array.as_map_opt() {
@@ -49,45 +43,24 @@ fn size(c: Call) -> Result<Typed> {
     }
 }
 
-fn array_contains(c: Call) -> Result<Typed> {
-    let mut c = c.take(&[Any, Any], 2)?;
-    let DataType::List(item) = c.args[0].data_type.clone() else { return Err(c.error("an ARRAY is expected")) };
-    let value = c.args.remove(1);
-    if common(item.data_type(), &value.data_type).as_ref() != Some(item.data_type()) || item.data_type().is_nested() {
-        return Err(c.error(format!(
-            "{} is not in an array of {}. Use CAST",
-            type_to_ddl(&value.data_type),
-            type_to_ddl(item.data_type())
-        )));
+/// The type of the elements of an ARRAY argument.
+pub(super) fn item(c: &Call, k: usize) -> Result<DataType> {
+    match &c.args[k].data_type {
+        DataType::List(of) => Ok(of.data_type().clone()),
+        _ => Err(c.error(format!("argument {} must be an ARRAY", k + 1))),
     }
-    c.args.push(implicit(value, item.data_type())?);
-    c.build_nullable(DataType::Boolean, |a| {
-        let array = a.full(0)?;
-        let list = array.as_list::<i32>();
-        let offsets = list.value_offsets();
-        let owner: UInt32Array = (0..a.rows)
-            .flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize))
-            .collect();
-        let first = offsets[0] as usize;
-        // 0.0 equals -0.0, and NaN equals NaN.
-        let items = normalize(&list.values().slice(first, owner.len()));
-        let value = normalize(&a.full(1)?);
-        let equal = cmp::eq(&items, &take(&value, &owner, None)?)?;
-        bools(a.rows, |i| {
-            if list.is_null(i) || value.is_null(i) {
-                return Ok(None);
-            }
-            let range = offsets[i] as usize - first..offsets[i + 1] as usize - first;
-            let mut unknown = false;
-            for k in range {
-                match equal.is_valid(k) {
-                    true if equal.value(k) => return Ok(Some(true)),
-                    valid => unknown |= !valid,
-                }
-            }
-            Ok(if unknown { None } else { Some(false) })
-        })
-    })
+}
+
+/// Checks that these arguments are arrays. NULL alone is one too.
+pub(super) fn array_args(mut c: Call, at: &[usize]) -> Result<Call> {
+    for k in at {
+        if c.args[*k].data_type == DataType::Null {
+            let sql = c.args[*k].sql.clone();
+            c.args[*k] = Typed::null(&list_of(DataType::Null)).named(sql);
+        }
+        item(&c, *k)?;
+    }
+    Ok(c)
 }
 
 fn element(c: Call, name: &'static str) -> Result<Typed> {
@@ -95,8 +68,10 @@ fn element(c: Call, name: &'static str) -> Result<Typed> {
     let index = c.args.remove(1);
     match c.args[0].data_type.clone() {
         DataType::List(item) => {
-            if !is_int(&index.data_type) {
-                return Err(c.error("an index is a whole number"));
+            let int = is_int(&index.data_type) && (name == "get" || index.data_type != DataType::Int64);
+            let none = name == "get" && index.data_type == DataType::Null;
+            if !(int || none) {
+                return Err(c.error("an index is an INT"));
             }
             let index = implicit(index, &DataType::Int32)?;
             let pick: fn(usize, i32) -> Result<Option<usize>, &'static str> = match name {
@@ -108,7 +83,22 @@ fn element(c: Call, name: &'static str) -> Result<Typed> {
         }
         DataType::Map(entries, _) if name != "get" => match entries.data_type() {
             DataType::Struct(kv) if kv.len() == 2 => {
-                let key = implicit(index, kv[0].data_type())?;
+                let key = match strictly_common(kv[0].data_type(), &index.data_type) {
+                    Some(to) if &to == kv[0].data_type() => implicit(index, &to)?,
+                    // A key of a wider type is compared in that type.
+                    Some(to) => {
+                        let wider = map_of(to.clone(), kv[1].data_type().clone());
+                        c.args[0] = implicit(c.args[0].clone(), &wider)?;
+                        implicit(index, &to)?
+                    }
+                    None => {
+                        return Err(c.error(format!(
+                            "{} is not a key of a map of {}. Use CAST",
+                            type_to_ddl(&index.data_type),
+                            type_to_ddl(kv[0].data_type())
+                        )));
+                    }
+                };
                 map_value(c.args.remove(0), key, kv[1].data_type().clone(), c.sql)
             }
             _ => Err(c.error("an ARRAY or a MAP is expected")),

@@ -6,7 +6,7 @@ use crate::expr::arith::{self, Int as Whole, Op};
 use crate::expr::bits::{self, Shift};
 use crate::expr::build;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
-use crate::expr::coerce::{is_int, is_interval};
+use crate::expr::coerce::is_int;
 use crate::expr::compare::less;
 use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
@@ -258,7 +258,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));
     }
-    if data_type.is_nested() || is_interval(&data_type) {
+    if !crate::expr::lists::is_ordered(&data_type) {
         return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
     let nullable = args.iter().all(|a| a.nullable);

@@ -1,18 +1,25 @@
 //! The allow list: every function here has its meaning in Spark 4.0 with ANSI mode. Other functions are refused by name.
 
+mod array_sets;
+mod arrays;
 mod collections;
 mod conditional;
 mod encoding;
 mod interval;
 mod json;
+mod maps;
 mod math;
 mod regex;
 mod round;
+mod sequence;
 mod strings;
+mod structs;
 mod time;
 mod time_format;
 
 pub(super) use interval::moved;
+pub(super) use maps::{map_type, value_of_nested_key};
+pub(super) use structs::{build as build_struct, name_of};
 
 use super::coerce::Param;
 use super::generate;
@@ -77,6 +84,12 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         time::LIST,
         time_format::LIST,
         collections::LIST,
+        arrays::LIST,
+        array_sets::LIST,
+        maps::LIST,
+        structs::LIST,
+        sequence::LIST,
+        crate::expr::lambda::LIST,
         json::LIST,
         encoding::LIST,
     ]
@@ -192,7 +205,7 @@ pub(super) struct Call {
     pub usage: &'static str,
     pub sql: String,
     pub args: Vec<Typed>,
-    /// Only of functions that `takes_options` names.
+    /// Of functions that `takes_options` names: their options. Of `arrays_zip`: the names of its fields.
     pub options: Vec<(String, String)>,
 }
 

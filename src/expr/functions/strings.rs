@@ -21,7 +21,10 @@ pub(super) const LIST: &[Spec] = &[
     spec("ucase", "ucase(str)", |c| map(c, |s| s.to_uppercase())),
     spec("lower", "lower(str)", |c| map(c, |s| s.to_lowercase())),
     spec("lcase", "lcase(str)", |c| map(c, |s| s.to_lowercase())),
-    spec("reverse", "reverse(str)", |c| map(c, |s| s.chars().rev().collect())),
+    spec("reverse", "reverse(strOrArray)", |c| match c.args.first().map(|a| &a.data_type) {
+        Some(DataType::List(_)) => super::arrays::reverse_array(c),
+        _ => map(c, |s| s.chars().rev().collect()),
+    }),
     spec("initcap", "initcap(str)", |c| map(c, initcap)),
     spec("length", "length(str)", length),
     spec("len", "len(str)", length),
@@ -415,6 +418,9 @@ fn pad(mut c: Call, left: bool) -> Result<Typed> {
 }
 
 fn concat(c: Call) -> Result<Typed> {
+    if c.args.iter().any(|a| matches!(a.data_type, DataType::List(_))) {
+        return super::arrays::concat_arrays(c);
+    }
     let binary = !c.args.is_empty() && c.args.iter().all(|a| a.data_type == DataType::Binary);
     let params = vec![if binary { Bytes } else { Text }; c.args.len()];
     let required = params.len();
@@ -444,6 +450,9 @@ fn concat(c: Call) -> Result<Typed> {
 }
 
 fn concat_ws(c: Call) -> Result<Typed> {
+    if c.args.iter().skip(1).any(|a| matches!(a.data_type, DataType::List(_))) {
+        return super::arrays::concat_ws_arrays(c);
+    }
     let most = c.args.len().max(1);
     let c = c.take(&vec![Text; most], 1)?;
     let nullable = c.args[0].nullable;

@@ -15,9 +15,6 @@ impl Parser<'_> {
             if self.symbol(")") {
                 return Ok(out);
             }
-            if self.peek() == &Token::Symbol("->") {
-                return Err(Error::schema(format!("'{}': lambdas (->) are not supported", self.text)));
-            }
             if self.peek() == &Token::Symbol("=>") {
                 return Err(Error::schema(format!("'{}': named arguments (=>) are not supported", self.text)));
             }
@@ -42,9 +39,6 @@ impl Parser<'_> {
                 function.args.push(self.expression()?);
                 if self.symbol(",") {
                     continue;
-                }
-                if self.peek() == &Token::Symbol("->") {
-                    return Err(Error::schema(format!("'{}': lambdas (->) are not supported", self.text)));
                 }
                 self.null_treatment(&mut function)?;
                 if self.is_word(0, "order") {
@@ -127,6 +121,20 @@ impl Parser<'_> {
     fn special(&mut self, name: &str) -> Result<Option<Ast>> {
         let start = self.at;
         match name {
+            "struct" => {
+                let mut items = vec![];
+                while !self.symbol(")") {
+                    if !items.is_empty() {
+                        self.expect(",")?;
+                    }
+                    let ast = self.expression()?;
+                    // As in Spark, AS may be left out.
+                    let named = self.word("as") || matches!(self.peek(), Token::Word(_) | Token::Quoted(_));
+                    let alias = if named { Some(self.name()?) } else { None };
+                    items.push((ast, alias));
+                }
+                return Ok(Some(Ast::Struct { items, tuple: false }));
+            }
             "extract" => {
                 let field = self.name()?;
                 if self.word("from") {

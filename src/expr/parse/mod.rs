@@ -76,6 +76,13 @@ pub(super) enum Ast {
     Path(Box<Ast>, Vec<Step>),
     Subscript(Box<Ast>, Box<Ast>),
     Function(Function),
+    /// `x -> body`, `(x, y) -> body`.
+    Lambda(Vec<String>, Box<Ast>),
+    /// `struct(a, b AS name)`, and as a tuple `(a, b)`.
+    Struct {
+        items: Vec<(Ast, Option<String>)>,
+        tuple: bool,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -247,6 +254,12 @@ impl<'a> Parser<'a> {
 
     pub fn expression(&mut self) -> Result<Ast> {
         self.deeper()?;
+        if let Some(params) = self.lambda_params() {
+            self.operator()?;
+            let body = Box::new(self.expression()?);
+            self.back();
+            return Ok(Ast::Lambda(params, body));
+        }
         let mut left = self.conjunction()?;
         while self.word("or") {
             self.operator()?;
@@ -254,6 +267,35 @@ impl<'a> Parser<'a> {
         }
         self.back();
         Ok(left)
+    }
+
+    /// Takes `x ->` or `(x, y) ->`, if it is there.
+    fn lambda_params(&mut self) -> Option<Vec<String>> {
+        let name = |token: &Token| match token {
+            Token::Word(w) | Token::Quoted(w) => Some(w.clone()),
+            _ => None,
+        };
+        if let Some(one) = name(self.peek()) {
+            let found = self.ahead(1) == &Token::Symbol("->");
+            self.at += if found { 2 } else { 0 };
+            return found.then(|| vec![one]);
+        }
+        if self.peek() != &Token::Symbol("(") {
+            return None;
+        }
+        let (mut params, mut at) = (vec![], 1);
+        loop {
+            params.push(name(self.ahead(at))?);
+            at += 2;
+            match self.ahead(at - 1) {
+                Token::Symbol(",") => {}
+                Token::Symbol(")") if self.ahead(at) == &Token::Symbol("->") => {
+                    self.at += at + 1;
+                    return Some(params);
+                }
+                _ => return None,
+            }
+        }
     }
 
     fn operator(&mut self) -> Result<()> {
@@ -477,12 +519,12 @@ impl<'a> Parser<'a> {
                 }
                 let ast = self.expression()?;
                 if self.peek() == &Token::Symbol(",") {
+                    let mut items = vec![(ast, None)];
                     while self.symbol(",") {
-                        self.expression()?;
+                        items.push((self.expression()?, None));
                     }
                     self.expect(")")?;
-                    let what = if self.peek() == &Token::Symbol("->") { "lambdas (->)" } else { "tuples" };
-                    return Err(Error::schema(format!("'{}': {what} are not supported", self.text)));
+                    return Ok(Ast::Struct { items, tuple: true });
                 }
                 self.expect(")")?;
                 Ok(ast)

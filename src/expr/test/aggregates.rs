@@ -386,7 +386,7 @@ fn rows_are_taken_in_the_order_that_is_asked_for_and_ties_in_that_of_their_value
 
 #[test]
 fn an_order_that_is_missing_or_means_nothing_is_told_when_the_line_is_typed() {
-    let schema = schema("bpm INT, time TIMESTAMP, model STRING, tags ARRAY<STRING>");
+    let schema = schema("bpm INT, time TIMESTAMP, model STRING, tags MAP<STRING, INT>");
     let refused = |text: &str, parts: &[&str]| {
         let bound = bind_aggregation(&[(None, text.to_string())], &schema, Dialect::Databricks);
         schema_error(bound.map(|a| a.outputs()), parts);
@@ -401,7 +401,7 @@ fn an_order_that_is_missing_or_means_nothing_is_told_when_the_line_is_typed() {
     refused("count(bpm) IGNORE NULLS", &["count", "IGNORE NULLS is not supported"]);
     refused("collect_list(bpm) RESPECT NULLS", &["RESPECT NULLS"]);
     refused("max(bpm) WITHIN GROUP (ORDER BY time)", &["max", "WITHIN GROUP"]);
-    refused("first(bpm ORDER BY tags)", &["ARRAY<STRING> has no order"]);
+    refused("first(bpm ORDER BY tags)", &["MAP<STRING, INT> has no order"]);
     refused("first(bpm ORDER BY time) OVER (PARTITION BY model)", &["OVER"]);
     refused("first(bpm ORDER BY time NULLS)", &["FIRST or LAST"]);
     refused("nth_value(bpm, 0 ORDER BY time)", &["greater than 0"]);

@@ -1,10 +1,11 @@
 //! Tests of expressions: against the recorded answers of a real Spark (`recorded`), of names, types and refusals (`binding`), of
-//! limits and precision (`edge`), of generators against Spark's rows (`generators`), and of aggregates whose rows are cut and merged (`aggregates`).
+//! limits and precision (`edge`), of nested values and lambdas (`nested`), of generators against Spark's rows (`generators`), and of aggregates whose rows are cut and merged (`aggregates`).
 
 mod aggregates;
 mod binding;
 mod edge;
 mod generators;
+mod nested;
 mod recorded;
 
 use super::*;
@@ -53,6 +54,7 @@ static TABLES: LazyLock<HashMap<String, RecordBatch>> = LazyLock::new(|| {
     let mut decoder = arrow::json::ReaderBuilder::new(schema).build_decoder().unwrap();
     decoder.serialize(nested["rows"].as_array().unwrap()).unwrap();
     out.insert("nested".into(), decoder.flush().unwrap().unwrap());
+    out.insert("built".into(), nested::table());
     out
 });
 
@@ -118,6 +120,15 @@ pub(super) fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
         // The scale is in the type; Python's text of it is not always.
         let plain = |v: &Value| v.as_str().unwrap().trim_end_matches('0').trim_end_matches('.').to_string();
         return a == b || (b.as_str().unwrap().contains('.') && plain(a) == plain(b));
+    }
+    if let (Some(Value::Array(a)), Some(Value::Array(b))) = (ours.get("map"), theirs.get("map")) {
+        // The order of entries is lost in Python.
+        let sorted = |v: &[Value]| {
+            let mut v = v.to_vec();
+            v.sort_by_key(|e| float_of(&e[0]).map_or_else(|| e[0].to_string(), |f| f.to_string()));
+            v
+        };
+        return a.len() == b.len() && sorted(a).iter().zip(&sorted(b)).all(|(v, w)| same(v, w, tolerance));
     }
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {
