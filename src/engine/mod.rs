@@ -11,6 +11,7 @@ mod watch;
 use crate::batch::{Batch, Origin};
 use crate::decode::Decoder;
 use crate::expect::{Action, Counts};
+use crate::expr::Moment;
 use crate::flow::source::OnMalformed;
 use crate::position::TopicPartition;
 use crate::sink::quarantine::Reject;
@@ -108,6 +109,8 @@ pub struct Engine {
     pub statics: Vec<Option<Held>>,
     /// By table, what it takes: rows that are read of a table are those that it takes. Nothing is known of tables that are not written.
     pub admissions: HashMap<Arc<str>, Arc<dyn Staging>>,
+    /// When the epoch that is being made began: the moment that `current_timestamp()` means. Without one, it is that of each call.
+    pub began: Option<EventTime>,
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
     /// Rows for each output since they were last taken.
@@ -175,6 +178,7 @@ impl Engine {
             counts: EpochCounts::new(operators.len()),
             before: vec![],
             floors: vec![None; operators.len()],
+            began: None,
             epoch: None,
             silent: vec![false; plan.nodes.len()],
             admissions: HashMap::new(),
@@ -418,6 +422,10 @@ impl Engine {
         self.before_operator(&self.before, operator)
     }
 
+    fn moment(&self, now: EventTime) -> Moment {
+        Moment::is(self.began.unwrap_or(now))
+    }
+
     /// Ends an epoch: watermarks advance, operators emit the rows that are due, and these rows flow on to the outputs.
     pub fn finish_epoch(
         &mut self,
@@ -425,6 +433,7 @@ impl Engine {
         end: End,
         now: EventTime,
     ) -> Result<Outcome> {
+        let _moment = self.moment(now);
         let mut out = Outcome { operators: vec![OperatorOutcome::default(); self.operators.len()] };
         for t in &mut self.trackers {
             let view = t.clone();

@@ -1,7 +1,7 @@
 //! Arithmetic on numbers, as in Spark's ANSI mode: overflow and division by zero are errors, `/` never truncates.
 
 use super::cast::implicit;
-use super::coerce::{common, decimal_of_operand, is_decimal, is_float, is_int, is_number};
+use super::coerce::{common, decimal_of_operand, is_decimal, is_float, is_int, is_interval, is_number};
 use super::ddl::type_to_ddl;
 use super::decimal;
 use super::evaluate::{OVERFLOW, ZERO, row_error};
@@ -282,12 +282,18 @@ pub(super) fn wrong_operand(sql: &str, operand: &Typed) -> Error {
 /// `+ x`.
 pub(super) fn plus(operand: Typed) -> Result<Typed> {
     let sql = format!("(+ {})", operand.sql);
+    if is_interval(&operand.data_type) {
+        return Ok(operand.named(sql));
+    }
     Ok(operand_of(operand, &sql)?.named(sql))
 }
 
 /// `- x`.
 pub(super) fn negate(operand: Typed) -> Result<Typed> {
     let sql = format!("(- {})", operand.sql);
+    if is_interval(&operand.data_type) {
+        return Ok(super::functions::turned(operand, false, sql));
+    }
     let operand = operand_of(operand, &sql)?;
     let t = operand.data_type.clone();
     fn ints<T: ArrowPrimitiveType>() -> Kernel

@@ -217,7 +217,10 @@ fn cast_of(ast: &Ast) -> Option<&Vec<String>> {
 
 pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     if is_interval(&typed.data_type) {
-        return Err(Error::schema(format!("{} is an INTERVAL, which no column can hold", typed.sql)));
+        return Err(Error::schema(format!(
+            "{0} is an INTERVAL, which no column can hold. Use timestampdiff(SECOND, from, to), unix_micros(b) - unix_micros(a), or CAST({0} AS STRING).",
+            typed.sql
+        )));
     }
     if variant::is(&typed.data_type) {
         return Err(variant::no_column(&typed.sql));
@@ -260,7 +263,7 @@ impl<'a> Binder<'a> {
             Ast::Text(text) => Ok(Typed::literal(text.as_str().into(), text.clone())),
             Ast::Number(text) => literal::number(text).map(|(value, sql)| Typed::literal(value, sql)),
             Ast::Typed(kind, text) => literal::typed(kind, text).map(|(value, sql)| Typed::literal(value, sql)),
-            Ast::Interval { months, micros, sql } => Ok(interval(*months, *micros, sql)),
+            Ast::Interval { months, micros, units, sql } => Ok(interval(*months, *micros, *units, sql)),
             Ast::Unary(op, operand) => {
                 let operand = self.expr(operand)?;
                 match *op {
@@ -328,6 +331,9 @@ impl<'a> Binder<'a> {
             return Ok(typed);
         }
         let dotted = path.join(".");
+        if functions::is_bare(&dotted) {
+            return functions::call(&dotted.to_lowercase(), vec![]);
+        }
         if let Some(window) = lookup::window_field(&dotted) {
             if let Some(found) = lookup::find(window, self.schema)? {
                 return self.column_at(found);
@@ -439,7 +445,7 @@ fn options(map: &Function) -> Result<Vec<(String, String)>> {
 /// An operator on numbers, on their bits, or on times.
 fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
     if matches!(op, "+" | "-")
-        && let Some(moved) = functions::moved(op, &left, &right)?
+        && let Some(moved) = functions::moved(op, &left, &right, None)?
     {
         return Ok(moved);
     }
@@ -453,13 +459,16 @@ fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
         ">>>" => bits::shift(Shift::UnsignedRight, left, right, sql),
         _ => {
             let op = arith::Op::of(op).ok_or_else(|| Error::internal(format!("the operator '{op}' has no meaning")))?;
+            if let Some(scaled) = functions::scaled(op, &left, &right, &sql, false)? {
+                return Ok(scaled);
+            }
             arith::numbers(op, left, right, sql, false)
         }
     }
 }
 
-fn interval(months: i64, micros: i64, sql: &str) -> Typed {
-    let value = if months != 0 {
+fn interval(months: i64, micros: i64, units: (u8, u8), sql: &str) -> Typed {
+    let value = if units.1 < 2 {
         ScalarValue::IntervalYearMonth(i32::try_from(months).ok())
     } else {
         ScalarValue::DurationMicrosecond(Some(micros))
@@ -468,5 +477,5 @@ fn interval(months: i64, micros: i64, sql: &str) -> Typed {
         value.data_type(),
         DataType::Interval(IntervalUnit::YearMonth) | DataType::Duration(TimeUnit::Microsecond)
     ));
-    Typed::literal(value, sql)
+    Typed::literal(value, sql).with_units(Some(units))
 }

@@ -201,6 +201,9 @@ impl Param {
         let atomic = !arg.data_type.is_nested() && !is_interval(&arg.data_type) && !variant::is(&arg.data_type);
         let text = arg.data_type == T::Utf8;
         let null = arg.data_type == T::Null;
+        if matches!(self, Self::Text | Self::TextOrBytes) && is_interval(&arg.data_type) {
+            return Ok(super::functions::to_text(arg));
+        }
         if self == Self::Text && variant::is(&arg.data_type) {
             let sql = arg.sql.clone();
             return Ok(cast::explicit(arg, &T::Utf8, false)?.named(sql));

@@ -12,7 +12,7 @@ use super::once::once;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Scalar};
 use arrow::compute::kernels::comparison::like as arrow_like;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, IntervalUnit, Schema};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, InListExpr};
@@ -32,7 +32,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
             type_to_ddl(&right.data_type)
         ))
     })?;
-    if to.is_nested() || is_interval(&to) {
+    if to.is_nested() || is_unordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     if to == DataType::Null {
@@ -62,6 +62,11 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
     };
     let expr = Arc::new(BinaryExpr::new(left.expr.clone(), operator, right.expr.clone()));
     Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
+}
+
+/// Intervals of months, days and microseconds have no order.
+pub(super) fn is_unordered(t: &DataType) -> bool {
+    *t == DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
 trait Spark: Copy {
@@ -151,12 +156,12 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     all.extend(list);
     let (mut list, to) = unify(&sql, all)?;
     let operand = list.remove(0);
-    if to.is_nested() || is_interval(&to) {
+    if to.is_nested() || is_unordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     let found = if to == DataType::Null {
         Typed::null(&DataType::Boolean)
-    } else if is_float(&to) || !list.iter().all(|l| l.constant().is_some()) {
+    } else if is_float(&to) || is_interval(&to) || !list.iter().all(|l| l.constant().is_some()) {
         once(operand, |operand| {
             let tests = list.into_iter().map(|l| compare("=", operand.clone(), l).map(|t| t.named("")));
             build::all_of(false, tests.collect::<Result<_>>()?)

@@ -36,6 +36,7 @@ mod lex;
 mod limits;
 mod literal;
 mod lookup;
+mod moment;
 mod nested;
 mod node;
 mod once;
@@ -45,6 +46,7 @@ mod spark_aggregates;
 #[cfg(test)]
 mod test;
 mod text;
+mod time_pattern;
 mod to_json;
 mod variant;
 
@@ -61,6 +63,7 @@ pub use group_function::{AggregateItem, GroupFunction};
 pub use kernel::MOST_BYTES;
 pub use limits::check_statement;
 pub use lookup::{quoted, resolve_column};
+pub use moment::Moment;
 
 use serde::{Deserialize, Serialize};
 

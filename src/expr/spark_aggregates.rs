@@ -98,8 +98,15 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
         return Err(Error::schema(format!("{name}(*) does not exist; only count takes '*'")));
     }
     check_clauses(function)?;
-    let mut args =
+    let args =
         if star { vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")] } else { binder.exprs(&function.args)? };
+    bind_over(function, args, schema)
+}
+
+/// As `bind`, with its arguments bound already.
+pub(super) fn bind_over(function: &Function, mut args: Vec<Typed>, schema: &SchemaRef) -> Result<Aggregate> {
+    let name = function.name.as_str();
+    let mut binder = Binder::new(schema);
     if let Some(v) = args.iter().find(|a| super::variant::is(&a.data_type) && name != "count") {
         return Err(Error::schema(format!("{name}: {} is VARIANT. Use to_json or CAST.", v.sql)));
     }

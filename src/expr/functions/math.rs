@@ -7,7 +7,7 @@ use crate::expr::bits::{self, Shift};
 use crate::expr::build;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
 use crate::expr::coerce::{is_int, is_interval};
-use crate::expr::compare::less;
+use crate::expr::compare::{is_unordered, less};
 use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
@@ -144,6 +144,11 @@ fn power(x: f64, y: f64) -> f64 {
 
 fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
     let name = c.name;
+    let mut c = c;
+    if matches!(name, "sign" | "signum") && c.args.len() == 1 && is_interval(&c.args[0].data_type) {
+        let sql = if name == "sign" { c.sql } else { format!("SIGNUM({})", c.args[0].sql) };
+        return Ok(super::sign_of(c.args.remove(0), sql));
+    }
     let mut c = c.take(&[Double], 1)?;
     if !matches!(name, "sign" | "rint") {
         c.sql = format!("{}({})", name.to_uppercase(), c.args[0].sql);
@@ -202,8 +207,18 @@ fn attempt(c: Call, op: Op) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let b = c.args.remove(1);
     let a = c.args.remove(0);
-    if a.data_type.is_temporal() || b.data_type.is_temporal() {
-        return Err(c.error("dates and times are not supported here"));
+    let symbol = match op {
+        Op::Add => "+",
+        Op::Subtract => "-",
+        _ => "",
+    };
+    if !symbol.is_empty()
+        && let Some(moved) = super::moved(symbol, &a, &b, Some(&c.sql))?
+    {
+        return Ok(moved);
+    }
+    if let Some(scaled) = super::scaled(op, &a, &b, &c.sql, true)? {
+        return Ok(scaled);
     }
     arith::numbers(op, a, b, c.sql, true)
 }
@@ -214,7 +229,10 @@ fn shifted(c: Call, op: Shift) -> Result<Typed> {
     bits::shift(op, c.args.remove(0), n, c.sql)
 }
 
-fn abs(c: Call) -> Result<Typed> {
+fn abs(mut c: Call) -> Result<Typed> {
+    if c.args.len() == 1 && is_interval(&c.args[0].data_type) {
+        return Ok(super::turned(c.args.remove(0), true, c.sql));
+    }
     let c = c.take(&[Number], 1)?;
     fn whole<T: ArrowPrimitiveType>(a: &Args) -> DfResult<ArrayRef>
     where
@@ -258,7 +276,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));
     }
-    if data_type.is_nested() || is_interval(&data_type) {
+    if data_type.is_nested() || is_unordered(&data_type) {
         return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
     let nullable = args.iter().all(|a| a.nullable);

@@ -5,6 +5,7 @@ mod conditional;
 mod encoding;
 mod interval;
 mod json;
+mod make_time;
 mod math;
 mod regex;
 mod round;
@@ -12,7 +13,7 @@ mod strings;
 mod time;
 mod time_format;
 
-pub(super) use interval::moved;
+pub(super) use interval::{field, moved, number_of, of_number, scaled, sign_of, to_number, to_text, turned, type_name};
 
 use super::coerce::Param;
 use super::generate;
@@ -76,6 +77,8 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         conditional::LIST,
         time::LIST,
         time_format::LIST,
+        make_time::LIST,
+        interval::LIST,
         collections::LIST,
         json::LIST,
         encoding::LIST,
@@ -97,18 +100,15 @@ const REFUSED: &[(&[&str], &str)] = &[
             "shuffle",
             "randstr",
             "uniform",
-            "current_timestamp",
-            "now",
-            "current_date",
-            "curdate",
-            "localtimestamp",
             "monotonically_increasing_id",
             "input_file_name",
-            "current_timezone",
-            "unix_timestamp_now",
             "spark_partition_id",
         ],
         "its result is not the same every time, so a row that is computed again after a failure could differ",
+    ),
+    (
+        &["localtimestamp", "make_timestamp_ntz", "try_make_timestamp_ntz", "to_timestamp_ntz"],
+        "TIMESTAMP_NTZ needs a table feature in Delta. Use current_timestamp(), make_timestamp or to_timestamp",
     ),
     (
         &[
@@ -157,6 +157,11 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
             String::new()
         }
     )))
+}
+
+/// Whether the name is a call without its parentheses, where there is no column of the name.
+pub(super) fn is_bare(name: &str) -> bool {
+    ["current_timestamp", "current_date", "localtimestamp"].iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 pub(super) fn is_aggregate(name: &str) -> bool {

@@ -29,6 +29,8 @@ pub(super) enum Ast {
     Interval {
         months: i64,
         micros: i64,
+        /// The first and the last unit, as places in YEAR, MONTH, DAY, HOUR, MINUTE, SECOND.
+        units: (u8, u8),
         sql: String,
     },
     Unary(&'static str, Box<Ast>),
@@ -516,7 +518,17 @@ impl<'a> Parser<'a> {
                 self.next();
                 Ok(Ast::Bool(lower == "true"))
             }
-            "case" if !self.bare(1, true) => self.case(),
+            "case" if !self.bare(1, true) => {
+                let (at, depth) = (self.at, self.depth);
+                let parsed = self.case();
+                if parsed.is_err() && self.bare_at(at + 1) {
+                    // As in Spark: what is no CASE may be a column of that name.
+                    (self.at, self.depth) = (at + 1, depth);
+                    self.operator()?;
+                    return Ok(Ast::Column(vec![word.to_string()]));
+                }
+                parsed
+            }
             "cast" | "try_cast" if called => self.cast(lower == "try_cast"),
             "date" | "timestamp" | "timestamp_ntz" | "timestamp_ltz" | "x" if text => {
                 self.next();
@@ -564,9 +576,24 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Whether the word before the token at a place may be a column after all.
+    fn bare_at(&self, place: usize) -> bool {
+        matches!(self.tokens.get(place).map(|t| &t.token), Some(Token::Symbol(s)) if *s != "(")
+    }
+
     fn case(&mut self) -> Result<Ast> {
         self.next();
-        let operand = if self.is_word(0, "when") { None } else { Some(Box::new(self.expression()?)) };
+        let (at, depth) = (self.at, self.depth);
+        let mut operand = if self.is_word(0, "when") { None } else { Some(Box::new(self.expression()?)) };
+        if operand.is_some()
+            && !self.is_word(0, "when")
+            && matches!(&self.tokens[at].token, Token::Word(w) if w.eq_ignore_ascii_case("case"))
+        {
+            // CASE case WHEN …: the inner one is a column.
+            (self.at, self.depth) = (at + 1, depth);
+            self.operator()?;
+            operand = Some(Box::new(Ast::Column(vec!["case".into()])));
+        }
         let mut branches = vec![];
         while self.word("when") {
             let when = self.expression()?;

@@ -6,6 +6,7 @@ mod binding;
 mod edge;
 mod generators;
 mod recorded;
+mod time;
 
 use super::*;
 use crate::{Kind, Result};
@@ -15,8 +16,25 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-static ANSWERS: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../../tests/python/spark_answers.json")).unwrap());
+/// Files with more answers.
+const MORE: &[&str] = &[include_str!("../../../tests/python/spark_answers_time.json")];
+
+static ANSWERS: LazyLock<Value> = LazyLock::new(|| {
+    let mut all: Value = serde_json::from_str(include_str!("../../../tests/python/spark_answers.json")).unwrap();
+    for more in MORE {
+        let more: Value = serde_json::from_str(more).unwrap();
+        for (kind, values) in more.as_object().unwrap() {
+            match (&mut all[kind], values) {
+                (Value::Array(all), Value::Array(values)) => all.extend(values.iter().cloned()),
+                (Value::Object(all), Value::Object(values)) => {
+                    all.extend(values.iter().map(|(k, v)| (k.clone(), v.clone())))
+                }
+                (other, _) => panic!("{kind}: {other}"),
+            }
+        }
+    }
+    all
+});
 
 const DB: Dialect = Dialect::Databricks;
 
@@ -30,7 +48,7 @@ fn batch_of(columns: &[Value], rows: &[Value]) -> RecordBatch {
     let raw = RecordBatch::try_new(text_schema.clone(), texts).unwrap();
     let casts: Vec<String> = columns
         .iter()
-        .map(|c| format!("CAST({0} AS {1}) AS {0}", c[0].as_str().unwrap(), c[1].as_str().unwrap()))
+        .map(|c| format!("CAST(`{0}` AS {1}) AS `{0}`", c[0].as_str().unwrap(), c[1].as_str().unwrap()))
         .collect();
     select(&raw, &casts)
 }
