@@ -11,7 +11,7 @@ mod watch;
 use crate::batch::{Batch, Origin};
 use crate::decode::Decoder;
 use crate::expect::{Action, Counts};
-use crate::expr::Moment;
+use crate::expr::{Moment, nested_values};
 use crate::flow::source::OnMalformed;
 use crate::position::TopicPartition;
 use crate::sink::quarantine::Reject;
@@ -325,8 +325,9 @@ impl Engine {
 
     fn observe(&mut self, tracker: usize, batch: &Batch, now: EventTime) -> Result<()> {
         let t = &mut self.trackers[tracker];
-        let column = batch.rows.schema().index_of(&t.spec.column)?;
-        let times = batch.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let times = nested_values(&batch.rows, &t.spec.column)
+            .ok_or_else(|| Error::internal(format!("the event time '{}' is not there", t.spec.column)))?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
         let limit = t.future_limit(now).0;
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         match &batch.origin {

@@ -194,7 +194,7 @@ fn of_intervals(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggregate
     let number = functions::number_of(interval.clone())?;
     let part = |name: &str, all: &mut Vec<Aggregate>| -> Result<Typed> {
         let part = Function { name: name.into(), ..function.clone() };
-        Ok(shared(spark_aggregates::bind_over(&part, vec![number.clone()], schema)?, all))
+        Ok(shared(spark_aggregates::bind_over(&part, vec![number.clone()], None, schema)?, all))
     };
     let result = functions::of_number(part(name, all)?, &interval);
     if name == function.name {

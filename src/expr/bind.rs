@@ -298,6 +298,10 @@ impl<'a> Binder<'a> {
                 let like = compare::like(kind, operand, pattern, *escape)?;
                 if *negated { not(like) } else { Ok(like) }
             }
+            Ast::LikeSome { kind, operand, patterns, all, negated } => {
+                let (operand, patterns) = (self.expr(operand)?, self.exprs(patterns)?);
+                compare::like_some(kind, operand, patterns, *all, *negated)
+            }
             Ast::Case { operand, branches, otherwise } => self.case(operand.as_deref(), branches, otherwise.as_deref()),
             Ast::Cast { operand, to, r#try } => cast::explicit(self.expr(operand)?, to, *r#try),
             Ast::Path(operand, path) => {

@@ -261,6 +261,32 @@ pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: O
     Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))
 }
 
+/// `LIKE ANY (…)` and `LIKE ALL (…)`, with Spark's names for them.
+pub(super) fn like_some(
+    kind: &'static str,
+    operand: Typed,
+    patterns: Vec<Typed>,
+    all: bool,
+    negated: bool,
+) -> Result<Typed> {
+    let constant = patterns.iter().all(|p| p.text().is_some());
+    let shown = if kind == "ILIKE" { format!("lower({})", operand.sql) } else { operand.sql.clone() };
+    let name = format!("{}like{}({shown})", if negated { "not" } else { "" }, if all { "all" } else { "any" });
+    let made = once(operand, |operand| {
+        let mut out: Option<Typed> = None;
+        for pattern in patterns {
+            let like = like(kind, operand.clone(), pattern, None)?;
+            let like = if negated { build::not(like)? } else { like };
+            out = Some(match out {
+                Some(before) => build::logic(all, before, like)?,
+                None => like,
+            });
+        }
+        out.ok_or_else(|| Error::internal("LIKE without patterns"))
+    })?;
+    Ok(if constant { made.named(name) } else { made })
+}
+
 /// The compiled pattern, if it is a constant; it is checked while binding.
 pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<JavaRegex>>> {
     match pattern.text() {

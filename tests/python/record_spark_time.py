@@ -1,4 +1,5 @@
-"""Records what a real Spark 4.0.0 answers about times, intervals and the rest of the daily list: `spark_answers_time.json` beside this file.
+"""Records what a real Spark 4.0.0 answers about times, intervals and the rest of the daily list: `spark_answers_time.json`,
+`spark_answers_daily.json` and `spark_answers_names.json` beside this file.
 
 It is run as `record_spark_answers.py` is, whose tables it shares.
 """
@@ -25,13 +26,73 @@ TABLES["stamps"] = (
     ],
 )
 TABLES["spans"] = (
-    dict(n="INT", m="INT", l="BIGINT", d="DOUBLE", x="DECIMAL(10,3)", ts="TIMESTAMP", us="TIMESTAMP", dt="DATE", du="DATE"),
+    dict(
+        n="INT",
+        m="INT",
+        l="BIGINT",
+        d="DOUBLE",
+        x="DECIMAL(10,3)",
+        ts="TIMESTAMP",
+        us="TIMESTAMP",
+        dt="DATE",
+        du="DATE",
+    ),
     [
-        ["1", "2", "3", "1.5", "2.500", "2024-02-29 12:34:56.789012", "2024-01-31 00:00:00", "2024-02-29", "2023-02-28"],
-        ["-1", "0", "-7", "-0.5", "-0.001", "1970-01-01 00:00:00", "1969-12-31 23:59:59.999999", "1970-01-01", "1969-12-31"],
-        ["13", "30", "86400", "1e10", "0.000", "2023-12-31 23:59:59.999999", "2024-01-01 00:00:00", "2023-12-31", "2024-01-01"],
-        ["0", "7", "0", "0.0", "1.000", "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999", "0001-01-01", "9999-12-31"],
-        ["2147483647", "-2147483648", "9223372036854775807", "NaN", "9999999.999", "2000-02-29 00:00:00", "2000-02-29 00:00:00", "2000-02-29", "2000-02-29"],
+        [
+            "1",
+            "2",
+            "3",
+            "1.5",
+            "2.500",
+            "2024-02-29 12:34:56.789012",
+            "2024-01-31 00:00:00",
+            "2024-02-29",
+            "2023-02-28",
+        ],
+        [
+            "-1",
+            "0",
+            "-7",
+            "-0.5",
+            "-0.001",
+            "1970-01-01 00:00:00",
+            "1969-12-31 23:59:59.999999",
+            "1970-01-01",
+            "1969-12-31",
+        ],
+        [
+            "13",
+            "30",
+            "86400",
+            "1e10",
+            "0.000",
+            "2023-12-31 23:59:59.999999",
+            "2024-01-01 00:00:00",
+            "2023-12-31",
+            "2024-01-01",
+        ],
+        [
+            "0",
+            "7",
+            "0",
+            "0.0",
+            "1.000",
+            "0001-01-01 00:00:00",
+            "9999-12-31 23:59:59.999999",
+            "0001-01-01",
+            "9999-12-31",
+        ],
+        [
+            "2147483647",
+            "-2147483648",
+            "9223372036854775807",
+            "NaN",
+            "9999999.999",
+            "2000-02-29 00:00:00",
+            "2000-02-29 00:00:00",
+            "2000-02-29",
+            "2000-02-29",
+        ],
         [None, None, None, None, None, None, None, None, None],
     ],
 )
@@ -88,7 +149,7 @@ format_number(d, 2) | format_number(x, 0) | format_number(n, 3) | format_number(
 format_string('%s-%s', s, n) | printf('%d|%5d|%-5d|%05d|%+d', n, n, n, n, n) | format_string('%.2f', d) | format_string('%10.3f|%-10.3f|%010.2f', d, d, d) | format_string('%,d', l) | format_string('%x %X %o', n, n, n) | format_string('%e', d) | format_string('%s', x) | format_string('%s', b) | format_string('%5s|%-5s|%.3s', s, s, s) | format_string('%S', s) | format_string('%c', 65) | format_string('%b %B', true, false) | format_string('%%') | format_string('%n') | format_string('%2$s %1$s', s, t) | format_string('%s') | format_string('%d', d) | format_string('%d', s) | format_string('%f', x) | format_string('%.1f', x) | format_string('%s', NULL) | format_string(NULL, s) | format_string(s, n) | format_string('plain') | format_string('%g', d) | format_string('%h', s) | format_string('%q', s) | format_string('%,.2f', d) | format_string('%(d', n) | format_string('% d', n) | printf('%s %s', s) | format_string('%s', DATE '2024-01-01') | format_string('%s', true) | format_string('%08X', l) | format_string('%s', 1.50) | format_string('%d%%', n) | format_string('%-8s|', t) | format_string('%s', d) | format_string('%<s', s)
 s LIKE ANY ('%a%', 'H%') | s LIKE ALL ('%o%', 'H%') | s LIKE SOME ('x%', NULL) | s NOT LIKE ANY ('%a%', 'H%') | s NOT LIKE ALL ('%a%', 'H%') | s LIKE ANY (t, '%z') | s ILIKE ANY ('h%', 'R%') | s NOT ILIKE ALL ('h%', 'r%') | s LIKE ALL ('%', NULL) | s LIKE ANY ()
 regexp_extract_all(s, '([a-z])([0-9]+)') | regexp_extract_all(s, '([a-z])([0-9]+)', 2) | regexp_extract_all(s, '[0-9]+', 0) | regexp_extract_all(s, 'x*', 0) | regexp_extract_all(s, t, 0) | regexp_extract_all(s, '([a-z])', 5) | regexp_extract_all(s, '[0-9]+') | regexp_extract_all(NULL, 'a') | regexp_instr(s, '[0-9]+') | regexp_instr(s, t) | regexp_instr(s, '([a-z])([0-9]+)', 2) | regexp_instr(s, '') | regexp_instr(s, 'nothing') | regexp_instr(NULL, 'a') | regexp_instr('日本1', '[0-9]') | regexp_replace(s, '[0-9]', '#', 3) | regexp_replace(s, 'o', '0', 6) | regexp_replace(s, 'o', '0', 1) | regexp_replace(s, 'o', '0', 100) | regexp_replace(s, 'o', '0', 0) | regexp_replace(s, 'o', '0', -1) | regexp_replace(s, '^', '>', 3) | regexp_replace('日本語本', '本', '#', 3) | regexp_replace(s, 'o', '0', n) | regexp_replace(s, '', '-', 2)
-sha(s) | sha1(s) | sha1(b) | sha1('') | sha(NULL) | sha2(b, 256) | hash(s) | hash(s, t) | hash(n) | hash(l) | hash(d) | hash(x) | hash(b) | hash(NULL) | hash(n, l, d) | hash(true) | hash(1Y, 2S) | hash(CAST(1.5 AS FLOAT)) | hash(DATE '2024-01-01', TIMESTAMP '2024-01-01 01:02:03') | hash(CAST(1.5 AS DECIMAL(38,10))) | hash(-0.0D) | hash(double('NaN')) | hash('') | hash('abcdefghij') | hash() | xxhash64(s) | xxhash64(s, t) | xxhash64(n) | xxhash64(l) | xxhash64(d) | xxhash64(x) | xxhash64(b) | xxhash64(NULL) | xxhash64(n, l, d) | xxhash64(repeat(s, 5)) | xxhash64(true, 1Y) | xxhash64(CAST(1.5 AS DECIMAL(38,10))) | xxhash64('') | hash(array(1, 2)) | xxhash64(named_struct('a', 1)) | hash(d, d) | xxhash64(-0.0D, 0.0F) | crc32(s)
+sha(s) | sha1(s) | sha1(b) | sha1('') | sha(NULL) | sha2(b, 256) | hash(s) | hash(s, t) | hash(n) | hash(l) | hash(d) | hash(x) | hash(b) | hash(NULL) | hash(n, l, d) | hash(true) | hash(1Y, 2S) | hash(CAST(1.5 AS FLOAT)) | hash(DATE '2024-01-01', TIMESTAMP '2024-01-01 01:02:03') | hash(CAST(1.5 AS DECIMAL(38,10))) | hash(-0.0D) | hash(double('NaN')) | hash('') | hash('abcdefghij') | hash() | xxhash64(s) | xxhash64(s, t) | xxhash64(n) | xxhash64(l) | xxhash64(d) | xxhash64(x) | xxhash64(b) | xxhash64(NULL) | xxhash64(n, l, d) | xxhash64(repeat(s, 5)) | xxhash64(true, 1Y) | xxhash64(CAST(1.5 AS DECIMAL(38,10))) | xxhash64('') | hash(d, d) | xxhash64(-0.0D, 0.0F) | crc32(s)
 parse_url(s, 'HOST') | parse_url(s, 'PATH') | parse_url(s, 'QUERY') | parse_url(s, 'QUERY', 'x') | parse_url(s, 'QUERY', 'y') | parse_url(s, 'REF') | parse_url(s, 'PROTOCOL') | parse_url(s, 'FILE') | parse_url(s, 'AUTHORITY') | parse_url(s, 'USERINFO') | parse_url(s, 'host') | parse_url(s, 'HOST', 'x') | try_parse_url(s, 'HOST') | try_parse_url(s, 'QUERY', 'y') | try_parse_url('http://a b.com/', 'HOST') | parse_url('http://a b.com/', 'HOST') | parse_url('http://ex.com', 'PATH') | parse_url('http://ex.com/p?', 'QUERY') | parse_url('http://ex.com/p?a', 'FILE') | parse_url('mailto:a@b.c', 'PROTOCOL') | parse_url('mailto:a@b.c', 'HOST') | parse_url('//ex.com/p', 'HOST') | parse_url('/p?q=1', 'QUERY', 'q') | parse_url('http://[::1]:80/p', 'HOST') | parse_url('http://ex.com/ü?ö=1', 'PATH') | parse_url('http://EX.com:99/%41?a=%42#%43', 'PATH') | parse_url('http://ex.com/?a=1&b=&c', 'QUERY', 'b') | parse_url('http://ex.com/?a=1&b=&c', 'QUERY', 'c') | parse_url('http://ex.com/?xa=1&a=2', 'QUERY', 'a') | parse_url(NULL, 'HOST') | parse_url('', 'HOST') | parse_url('http://ex_ample.com/p', 'HOST') | parse_url('http://ex.com:port/p', 'HOST') | parse_url('http://u@ex.com', 'USERINFO') | parse_url(s, t)
 url_encode(s) | url_encode('a b&c=d/é~*-._') | url_decode(s) | url_decode(url_encode(s)) | try_url_decode(s) | url_decode('%4') | try_url_decode('%zz') | url_decode('a+b%20c') | url_decode('%C3%A9') | url_encode(NULL) | url_decode('%ff') | try_url_decode('%4')
 str_to_map(s) | str_to_map(s, ',', '=') | str_to_map('a:1,b:2') | str_to_map('a=1;b', ';', '=') | str_to_map('') | str_to_map(NULL) | str_to_map('a:1,a:2') | str_to_map(s, '', '') | str_to_map('a:b:c,d') | str_to_map('a1b2', '[0-9]', ':') | str_to_map(s, t)
@@ -98,21 +159,97 @@ to_number('1,234.56', '9,999.99') | to_number('$78.12', '$99.99') | to_number('-
 to_char(x, '99999.9999') | to_char(d, '9') | to_char(n, '999') | to_char(n, '000') | to_char(x, '$99,999.99') | to_char(x, 'S99,999.99') | to_char(n, '99MI') | to_char(n, '99PR') | to_char(454, '999') | to_char(454.00, '000D00') | to_char(12454, '99G999') | to_char(78.12, '$99.99') | to_char(-12454.8, '99G999D9S') | to_varchar(12.5, '99.9') | to_char(DATE '2024-02-29', 'yyyy/MM') | to_char(TIMESTAMP '2024-02-29 01:02:03', 'HH:mm') | to_varchar(TIMESTAMP '2024-02-29 01:02:03', 'E') | to_char(b, 'hex') | to_char(b, 'base64') | to_char(b, 'utf-8') | to_char(X'41', 'nope') | to_char(0, '9') | to_char(0.5, '9.9') | to_char(0.05, '9.9') | to_char(1234, '999') | to_char(x, s) | to_char(l, '9999999999999999999') | to_char(NULL, '9') | to_char('12', '99') | to_char(-0.5, 'S0.0') | to_char(5, 'x')
 conv('100', 2, 10) | conv(s, 10, 16) | conv(s, 16, 10) | conv(l, 10, 16) | conv(l, 10, -16) | conv(n, 10, 2) | conv(-10, 16, -10) | conv('ff', 16, 10) | conv('FFFFFFFFFFFFFFFF', 16, 10) | conv('FFFFFFFFFFFFFFFF', 16, -10) | conv('FFFFFFFFFFFFFFFFF', 16, 10) | conv('', 10, 2) | conv('12x', 10, 16) | conv('x', 10, 16) | conv('10', 1, 10) | conv('10', 37, 10) | conv('10', 10, 99) | conv('-1', 10, 16) | conv('-1', 10, -16) | conv(' 11', 10, 2) | conv('1.5', 10, 2) | conv(NULL, 10, 2) | conv('z', 36, 10) | conv('99999999999999999999', 10, 16)
 width_bucket(d, 0, 10, 5) | width_bucket(5.3, 0.2, 10.6, 5) | width_bucket(n, 10, 0, 5) | width_bucket(d, 0, 0, 5) | width_bucket(d, 0, 10, 0) | width_bucket(10, 0, 10, 5) | width_bucket(0, 0, 10, 5) | width_bucket(-1, 0, 10, 5) | width_bucket(n, 0, 10, l) | width_bucket(double('NaN'), 0, 10, 5) | width_bucket(5, NULL, 10, 5) | width_bucket(0, 10, 0, 4) | width_bucket(10, 10, 0, 4) | width_bucket(11, 10, 0, 4) | getbit(n, 0) | bit_get(l, 63) | bit_get(n, 31) | bit_get(n, 32) | bit_get(5Y, 2) | bit_get(n, -1) | bit_get(NULL, 1) | bit_get(l, n) | bit_get(5, 1) | bit_count(true) | bit_count(l) | bitmap_bit_position(l) | bitmap_bucket_number(l) | bitmap_bit_position(n) | bitmap_count(b) | bitmap_bucket_number(1) | bitmap_bucket_number(32768) | bitmap_bucket_number(32769) | bitmap_bit_position(32769)
-typeof(s) | typeof(n) | typeof(d) | typeof(x) | typeof(b) | typeof(l) | typeof(NULL) | typeof(1.5) | typeof(DATE '2024-01-01') | typeof(now()) | typeof(array(1)) | typeof(map('a', 1)) | typeof(named_struct('a', 1)) | typeof(true) | typeof(1Y) | typeof(n + l)
+typeof(s) | typeof(n) | typeof(d) | typeof(x) | typeof(b) | typeof(l) | typeof(NULL) | typeof(1.5) | typeof(DATE '2024-01-01') | typeof(now()) | typeof(true) | typeof(1Y) | typeof(n + l)
 ceil(d, 1) | ceil(x, 2) | ceil(x, -1) | ceil(n, -1) | ceil(d, 0) | floor(d, 1) | floor(x, 2) | floor(x, -2) | floor(l, -1) | floor(d, 2) | ceiling(x, 1) | ceil(2.345, 1) | floor(-2.345, 1) | ceil(1.5, n) | ceil(x, 5) | floor(n, 0) | ceil(NULL, 1) | ceil(9223372036854775807, -1) | floor(127Y, -1) | ceil(1.1F, 0)
 try_add(DATE '2024-01-01', 1) | try_subtract(DATE '2024-01-01', 1) | try_mod(n, 0) | try_mod(d, 0) | try_divide(l, 0) | try_multiply(l, l) | mod(x, 3) | pmod(x, 3) | pmod(-7.5, 2.0) | pmod(x, x) | pmod(x, 0) | log(10, 100) | log(d) | log(2, d) | log(0.5, 2) | sec(d) | csc(d) | cot(d) | cot(0) | csc(0) | asinh(d) | acosh(d) | atanh(d) | acosh(0.5) | atanh(1) | asinh(0) | sec(NULL) | decimal(d) | decimal('12') | decimal(x) | negative(x) | sqrt(x) | nullif(s, t) | nvl(s, t) | nvl2(n, s, t) | ifnull(n, 0) | isnull(s) | isnotnull(s) | equal_null(s, t) | if(n > 0, s, t) | nullif(n, 1) | coalesce(s, t, 'x') | zeroifnull(n) | nullifzero(n)
-to_binary('616263') | to_binary('616263', 'hex') | to_binary(s, 'utf-8') | to_binary('YWJj', 'base64') | to_binary(s) | to_binary('abc', 'utf8') | to_binary('zz', 'hex') | to_binary('abc', 'nope') | try_to_binary('zz', 'hex') | try_to_binary(s, 'base64') | try_to_binary('a!', 'base64') | to_binary(NULL) | to_binary('616', 'hex') | try_to_binary('616263') | btrim(s, 'Ho') | btrim(s) | ltrim('He', s) | rtrim('Ld', s) | ltrim(t, s) | trim(t FROM s) | replace(s, 'o', '0') | replace(s, t, '') | left(s, 2) | right(s, 2) | char(n + 64) | chr(l) | ascii(s) | char_length(s) | character_length(b) | substr(b, 2) | substring(b, 1, 2) | lpad(b, 5) | lpad(b, 5, X'00') | rpad(b, 3, X'ff') | reverse(s) | left(b, 1) | length(b) | concat(b, b) | contains(b, X'61') | startswith(b, X'61') | endswith(b, X'7a') | levenshtein(s, t, 2) | levenshtein('kitten', 'sitting', 2) | levenshtein('kitten', 'sitting', 3) | levenshtein('a', NULL, 1) | luhn_check('79927398713') | luhn_check('79927398714') | luhn_check(s) | luhn_check('') | luhn_check('0') | is_valid_utf8(s) | is_valid_utf8(X'ff') | make_valid_utf8(s) | make_valid_utf8(X'41ff42') | validate_utf8(s) | validate_utf8(X'ff') | try_validate_utf8(X'ff') | try_validate_utf8(s) | split_part(s, t, 1) | concat_ws(',', s, t) | space(n) | repeat(t, n) | initcap(s) | position(t IN s) | instr(s, t) | locate(t, s) | charindex('o', s) | charindex('o', s, 6) | encode(s, 'UTF-8') | decode(b, 'UTF-8') | decode(n, 1, 'one', 2, 'two', 'many') | bit_length(b) | octet_length(s) | hex(b) | unhex(s) | md5(s) | base64(b) | string(b)
+to_binary('616263') | to_binary('616263', 'hex') | to_binary(s, 'utf-8') | to_binary('YWJj', 'base64') | to_binary(s) | to_binary('abc', 'utf8') | to_binary('zz', 'hex') | to_binary('abc', 'nope') | try_to_binary('zz', 'hex') | try_to_binary(s, 'base64') | try_to_binary('a!', 'base64') | to_binary(NULL) | to_binary('616', 'hex') | try_to_binary('616263') | btrim(s, 'Ho') | btrim(s) | ltrim('He', s) | rtrim('Ld', s) | ltrim(t, s) | trim(t FROM s) | replace(s, 'o', '0') | replace(s, t, '') | left(s, 2) | right(s, 2) | char(n + 64) | chr(l) | ascii(s) | char_length(s) | character_length(b) | substr(b, 2) | substring(b, 1, 2) | lpad(b, 5) | lpad(b, 5, X'00') | rpad(b, 3, X'ff') | reverse(s) | left(b, 1) | length(b) | concat(b, b) | contains(b, X'61') | startswith(b, X'61') | endswith(b, X'7a') | levenshtein(s, t, 2) | levenshtein('kitten', 'sitting', 2) | levenshtein('kitten', 'sitting', 3) | levenshtein('a', NULL, 1) | luhn_check('79927398713') | luhn_check('79927398714') | luhn_check(s) | luhn_check('') | luhn_check('0') | is_valid_utf8(s) | is_valid_utf8(X'ff') | make_valid_utf8(s) | make_valid_utf8(X'41ff42') | validate_utf8(s) | validate_utf8(X'ff') | try_validate_utf8(X'ff') | try_validate_utf8(s) | split_part(s, t, 1) | concat_ws(',', s, t) | space(n) | repeat(t, n) | initcap(s) | position(t IN s) | instr(s, t) | locate(t, s) | encode(s, 'UTF-8') | decode(b, 'UTF-8') | decode(n, 1, 'one', 2, 'two', 'many') | bit_length(b) | octet_length(s) | hex(b) | unhex(s) | md5(s) | base64(b) | string(b)
 'x' RLIKE '(?=x)' | s RLIKE '(?!H).*' | s RLIKE '(?<=o) W' | s RLIKE '(?<!o) W' | regexp_replace(s, '(?<=o)', '!') | regexp_extract(s, '(\\\\w)\\\\1', 0) | regexp_replace(s, '(?m)^', '>') | 'a\\nb' RLIKE '(?m)^b' | 'a\\nb' RLIKE '(?m)a$' | regexp_count('a\\nb\\nc', '(?m)^') | regexp_replace('aaa', 'a++', 'b') | regexp_extract(s, '(?>a|ab)c', 0) | regexp_replace(s, '(?<!\\\\d)(?=(\\\\d{3})+$)', ',') | s RLIKE '\\\\p{javaLowerCase}' | s RLIKE '\\\\p{InGreek}' | s RLIKE '(?u)ä' | s RLIKE '(?iu)Ä'
 """
 NAMES = """
 end | from | case | when | in | like | between | not | as | all | distinct | 24h_volume | 5xx | end - from | end + 1 | from > 1 | case + 1 | when + 1 | in + 1 | like + 1 | between + 1 | not + 1 | as + 1 | all + 1 | distinct + 1 | 24h_volume * 2 | 5xx + 5xx | in in (1, 5) | like like 'x' | between between 1 and 5 | not not in (1) | not in (1, 2) | not between 1 and 2 | CASE WHEN end > 1 THEN from ELSE case END | CASE case WHEN 1 THEN end END | CASE WHEN when > 1 THEN when END | coalesce(end, from) | (end) | -end | sum | count + 1 | max(end) | timestamp | date | interval | interval + 1 | select | select + 1 | order | group + 1 | where | limit | table | values | if | left | left + 1 | right | string | int | null_ | true_ | is | is is null | or | and | then | else | then + 1 | else + 1 | or + 1 | and + 1 | is + 1 | CASE WHEN then > 1 THEN then ELSE else END | end IS NULL | end AS x | from AS `select` | end BETWEEN from AND case | from IN (end, case) | distinct AS d | all AS a | as AS b | end::STRING | cast(end AS STRING) | abs(end) | abs(from) | abs(case) | abs(not) | abs(all) | abs(distinct) | rlike | rlike + 1 | ilike | filter | over | exists | cross | join | on | using | union | minus | with | window | lateral | natural | inner | full | outer | anti | semi | escape | div | div + 1 | current_date | current_timestamp | user | any | some | both | leading | trailing | for | fetch | having | create | unique | then IS NULL AND else IS NULL
 """
-WORDS_NAMES = ["end", "from", "case", "when", "in", "like", "between", "not", "as", "all", "distinct", "24h_volume", "5xx", "sum", "count", "timestamp", "date",
-               "interval", "select", "order", "group", "where", "limit", "table", "values", "if", "left", "right", "string", "int", "null_", "true_", "is", "or", "and", "then",
-               "else", "rlike", "ilike", "filter", "over", "exists", "cross", "join", "on", "using", "union", "minus", "with", "window", "lateral", "natural", "inner", "full",
-               "outer", "anti", "semi", "escape", "div", "current_date", "current_timestamp", "user", "any", "some", "both", "leading", "trailing", "for", "fetch", "having",
-               "create", "unique"]
-TABLES["names"] = (dict.fromkeys(WORDS_NAMES, "INT"), [[str(k + 1) for k in range(len(WORDS_NAMES))], [None] * len(WORDS_NAMES), [str(5 - k) for k in range(len(WORDS_NAMES))]])
+WORDS_NAMES = [
+    "end",
+    "from",
+    "case",
+    "when",
+    "in",
+    "like",
+    "between",
+    "not",
+    "as",
+    "all",
+    "distinct",
+    "24h_volume",
+    "5xx",
+    "sum",
+    "count",
+    "timestamp",
+    "date",
+    "interval",
+    "select",
+    "order",
+    "group",
+    "where",
+    "limit",
+    "table",
+    "values",
+    "if",
+    "left",
+    "right",
+    "string",
+    "int",
+    "null_",
+    "true_",
+    "is",
+    "or",
+    "and",
+    "then",
+    "else",
+    "rlike",
+    "ilike",
+    "filter",
+    "over",
+    "exists",
+    "cross",
+    "join",
+    "on",
+    "using",
+    "union",
+    "minus",
+    "with",
+    "window",
+    "lateral",
+    "natural",
+    "inner",
+    "full",
+    "outer",
+    "anti",
+    "semi",
+    "escape",
+    "div",
+    "current_date",
+    "current_timestamp",
+    "user",
+    "any",
+    "some",
+    "both",
+    "leading",
+    "trailing",
+    "for",
+    "fetch",
+    "having",
+    "create",
+    "unique",
+]
+TABLES["names"] = (
+    dict.fromkeys(WORDS_NAMES, "INT"),
+    [
+        [str(k + 1) for k in range(len(WORDS_NAMES))],
+        [None] * len(WORDS_NAMES),
+        [str(5 - k) for k in range(len(WORDS_NAMES))],
+    ],
+)
 
 AGGREGATES = """
 percentile_cont(0.5) WITHIN GROUP (ORDER BY j) | percentile_cont(0.25) WITHIN GROUP (ORDER BY j DESC) | percentile_cont(0.9) WITHIN GROUP (ORDER BY d) | percentile_disc(0.5) WITHIN GROUP (ORDER BY j) | percentile_disc(0.25) WITHIN GROUP (ORDER BY j DESC) | percentile_disc(0.9) WITHIN GROUP (ORDER BY d) | percentile_disc(0.5) WITHIN GROUP (ORDER BY x) | percentile_cont(0.5) WITHIN GROUP (ORDER BY x) | percentile_cont(array(0.25, 0.5)) WITHIN GROUP (ORDER BY j) | percentile_disc(array(0.25, 0.5)) WITHIN GROUP (ORDER BY j) | percentile_cont(1.5) WITHIN GROUP (ORDER BY j) | percentile_cont(0.5) WITHIN GROUP (ORDER BY j) FILTER (WHERE b) | percentile_cont(0.5) | percentile_disc(0.0) WITHIN GROUP (ORDER BY y) | percentile_disc(1.0) WITHIN GROUP (ORDER BY y)
@@ -127,11 +264,28 @@ max(i - j) | sum(i * 1.5) | listagg(CAST(j AS STRING), ',') WITHIN GROUP (ORDER 
 AGGREGATE_SPANS = """
 CAST(max(ts - us) AS STRING) | CAST(min(ts - us) AS STRING) | CAST(sum(ts - us) AS STRING) | CAST(avg(ts - us) AS STRING) | CAST(sum(INTERVAL '1' MONTH * m) AS STRING) | CAST(avg(INTERVAL '1' MONTH * m) AS STRING) | max(ts - us) > INTERVAL '1' DAY | extract(DAY FROM max(ts - us)) | avg(ts - us) > INTERVAL '1' SECOND | max(ts) - min(ts) > INTERVAL '1' DAY | CAST(max(ts) - min(ts) AS STRING) | mode(dt) FILTER (WHERE n = 1) | percentile_disc(0.5) WITHIN GROUP (ORDER BY ts) | median(ts - us) | count(ts - us) | count(DISTINCT ts - us) | CAST(try_sum(ts - us) AS STRING) | CAST(try_avg(ts - us) AS STRING) | max_by(n, ts - us) | min_by(n, dt - du)
 """
-FILTERS = {"nums": ["true", "i = 5", "i = 123456", "j BETWEEN -5 AND 7 AND e < 100"], "spans": ["true", "n = 1", "n = 99"]}
+FILTERS = {
+    "nums": ["true", "i = 5", "i = 123456", "j BETWEEN -5 AND 7 AND e < 100"],
+    "spans": ["true", "n = 1", "n = 99"],
+}
 
 SCALARS = [("time", STAMPS), ("stamps", PARSED), ("time", TIMES), ("spans", SPANS), ("words", DAILY), ("names", NAMES)]
 NEW_AGGREGATES = [("nums", AGGREGATES), ("spans", AGGREGATE_SPANS)]
-TOLERANT = [*base.TOLERANT, "sec(", "csc(", "cot(", "sinh(", "acosh(", "kurtosis", "skewness", "percentile", "median", "try_avg", "try_sum(d", "avg("]
+TOLERANT = [
+    *base.TOLERANT,
+    "sec(",
+    "csc(",
+    "cot(",
+    "sinh(",
+    "acosh(",
+    "kurtosis",
+    "skewness",
+    "percentile",
+    "median",
+    "try_avg",
+    "try_sum(d",
+    "avg(",
+]
 
 
 def main():
@@ -149,15 +303,21 @@ def main():
     for answer in answers + aggregates:
         if any(t in answer["sql"] for t in TOLERANT):
             answer["tolerance"] = 1e-12
-    own = ["stamps", "spans", "words", "names"]
-    out = {
-        "tables": {n: {"columns": list(TABLES[n][0].items()), "rows": TABLES[n][1]} for n in own},
-        "answers": answers,
-        "aggregates": aggregates,
-    }
-    path = pathlib.Path(__file__).with_name("spark_answers_time.json")
-    lines = json.dumps(out, ensure_ascii=False, separators=(",", ":")).replace('},{"table"', '},\n{"table"')
-    path.write_text(lines + "\n", encoding="utf-8")
+    for name, tables, spans in [
+        ("time", ["stamps", "spans"], True),
+        ("daily", ["words"], False),
+        ("names", ["names"], False),
+    ]:
+        mine = [a for a in answers if a["table"] in tables or (a["table"] == "time" and spans)]
+        its = [a for a in aggregates if (a["table"] == "spans") == spans and name != "names"]
+        out = {
+            "tables": {n: {"columns": list(TABLES[n][0].items()), "rows": TABLES[n][1]} for n in tables},
+            "answers": mine,
+            "aggregates": its,
+        }
+        path = pathlib.Path(__file__).with_name(f"spark_answers_{name}.json")
+        lines = json.dumps(out, ensure_ascii=False, separators=(",", ":")).replace('},{"table"', '},\n{"table"')
+        path.write_text(lines + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ pub(super) const LIST: &[Spec] = &[
     spec("sinh", "sinh(expr)", |c| unary(c, f64::sinh)),
     spec("cosh", "cosh(expr)", |c| unary(c, f64::cosh)),
     spec("tanh", "tanh(expr)", |c| unary(c, f64::tanh)),
+    spec("sec", "sec(expr)", |c| unary(c, |x| 1.0 / x.cos())),
+    spec("csc", "csc(expr)", |c| unary(c, |x| 1.0 / x.sin())),
+    spec("cot", "cot(expr)", |c| unary(c, |x| 1.0 / x.tan())),
+    spec("asinh", "asinh(expr)", |c| unary(c, f64::asinh)),
+    spec("acosh", "acosh(expr)", |c| unary(c, f64::acosh)),
+    spec("atanh", "atanh(expr)", |c| unary(c, f64::atanh)),
     spec("degrees", "degrees(expr)", |c| unary(c, f64::to_degrees)),
     spec("radians", "radians(expr)", |c| unary(c, f64::to_radians)),
     spec("rint", "rint(expr)", |c| unary(c, f64::round_ties_even)),
@@ -118,7 +124,10 @@ pub(super) const LIST: &[Spec] = &[
         })
     }),
     spec("bit_count", "bit_count(expr)", |c| {
-        let c = c.count(1, 1)?;
+        let mut c = c.count(1, 1)?;
+        if c.args[0].data_type == DataType::Boolean {
+            c.args[0] = crate::expr::cast::implicit(c.args[0].clone(), &DataType::Int32)?;
+        }
         if !is_int(&c.args[0].data_type) {
             return Err(c.error("a whole number is expected"));
         }

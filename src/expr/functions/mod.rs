@@ -3,15 +3,21 @@
 mod collections;
 mod conditional;
 mod encoding;
+mod hashes;
 mod interval;
 mod json;
 mod make_time;
 mod math;
+mod more_strings;
+mod number_text;
+mod numbers;
+mod printf;
 mod regex;
 mod round;
 mod strings;
 mod time;
 mod time_format;
+mod url;
 
 pub(super) use interval::{field, moved, number_of, of_number, scaled, sign_of, to_number, to_text, turned, type_name};
 
@@ -78,6 +84,12 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         time::LIST,
         time_format::LIST,
         make_time::LIST,
+        hashes::LIST,
+        more_strings::LIST,
+        number_text::LIST,
+        numbers::LIST,
+        printf::LIST,
+        url::LIST,
         interval::LIST,
         collections::LIST,
         json::LIST,
@@ -112,22 +124,34 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "kurtosis",
-            "skewness",
-            "mode",
             "histogram_numeric",
-            "percentile_cont",
-            "percentile_disc",
             "count_min_sketch",
             "hll_sketch_agg",
+            "hll_union_agg",
+            "hll_sketch_estimate",
+            "hll_union",
             "bitmap_construct_agg",
-            "grouping",
-            "grouping_id",
-            "try_sum",
-            "try_avg",
-            "product",
+            "bitmap_or_agg",
+            "approx_top_k",
         ],
-        "bayou has no such aggregate yet",
+        "bayou has no sketches. Use approx_count_distinct, percentile_approx or count(DISTINCT …)",
+    ),
+    (&["grouping", "grouping_id", "product"], "bayou has no such aggregate"),
+    (
+        &[
+            "java_method",
+            "reflect",
+            "try_reflect",
+            "aes_encrypt",
+            "aes_decrypt",
+            "try_aes_decrypt",
+            "from_csv",
+            "to_csv",
+            "from_xml",
+            "to_xml",
+            "xpath",
+        ],
+        "bayou has no Java, no keys, no CSV and no XML in expressions. Use map_batches",
     ),
     (
         &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],

@@ -61,6 +61,14 @@ pub(super) enum Ast {
         escape: Option<char>,
         negated: bool,
     },
+    /// LIKE ANY (…), LIKE ALL (…).
+    LikeSome {
+        kind: &'static str,
+        operand: Box<Ast>,
+        patterns: Vec<Ast>,
+        all: bool,
+        negated: bool,
+    },
     Case {
         operand: Option<Box<Ast>>,
         branches: Vec<(Ast, Ast)>,
@@ -351,11 +359,19 @@ impl<'a> Parser<'a> {
             "ilike" => "ILIKE",
             _ => "RLIKE",
         };
-        if self.is_word(0, "any") || self.is_word(0, "all") || self.is_word(0, "some") {
-            return Err(Error::schema(format!(
-                "'{}': {kind} ANY and ALL are not supported. Use OR and AND.",
-                self.text
-            )));
+        let several = ["any", "all", "some"].iter().any(|w| self.is_word(0, w));
+        if several && self.ahead(1) == &Token::Symbol("(") {
+            let all = self.is_word(0, "all");
+            if kind == "RLIKE" {
+                return Err(Error::schema(format!("'{}': RLIKE has no ANY and ALL. Use OR and AND.", self.text)));
+            }
+            self.next();
+            self.expect("(")?;
+            let patterns = self.arguments()?;
+            if patterns.is_empty() {
+                return Err(self.wrong("a list of patterns"));
+            }
+            return Ok(Ast::LikeSome { kind, operand: Box::new(left), patterns, all, negated });
         }
         let pattern = Box::new(self.comparison()?);
         let escape = if kind != "RLIKE" && self.word("escape") {

@@ -17,7 +17,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 /// Files with more answers.
-const MORE: &[&str] = &[include_str!("../../../tests/python/spark_answers_time.json")];
+const MORE: &[&str] = &[
+    include_str!("../../../tests/python/spark_answers_time.json"),
+    include_str!("../../../tests/python/spark_answers_daily.json"),
+    include_str!("../../../tests/python/spark_answers_names.json"),
+];
 
 static ANSWERS: LazyLock<Value> = LazyLock::new(|| {
     let mut all: Value = serde_json::from_str(include_str!("../../../tests/python/spark_answers.json")).unwrap();
@@ -138,6 +142,16 @@ pub(super) fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
         return a == b || (b.as_str().unwrap().contains('.') && plain(a) == plain(b));
     }
     match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) if a.contains_key("map") && b.contains_key("map") => {
+            // Spark's maps come to Python in no order.
+            let entries = |v: &Value| {
+                let mut all = v["map"].as_array().unwrap().clone();
+                all.sort_by_key(ToString::to_string);
+                all
+            };
+            let (a, b) = (entries(ours), entries(theirs));
+            a.len() == b.len() && a.iter().zip(&b).all(|(v, w)| same(v, w, tolerance))
+        }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w, tolerance)))
         }
