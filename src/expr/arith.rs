@@ -247,7 +247,8 @@ fn positive(left: Typed, right: Typed, sql: String) -> Result<Typed> {
             let rest = l % r;
             let rest = if rest < 0 { rest.checked_add(r).map_or(rest, |v| v % r) } else { rest };
             let down = 10i128.pow((scale - result.1).max(0).unsigned_abs().into());
-            Ok(Some(rest / down))
+            // The type is that of `%`, and the sum of the remainder and the divisor may not fit into it.
+            super::text::fits(rest / down, result.0).map(Some).ok_or_else(|| row_error(OVERFLOW))
         })
     });
     Ok(Typed::call(vec![left, right], to, false, sql, kernel))

@@ -163,7 +163,7 @@ pub(super) fn unify(place: &str, all: Vec<Typed>) -> Result<(Vec<Typed>, DataTyp
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Param {
     Text,
-    /// INT. Other whole numbers and strings are cast, and checked.
+    /// INT. Other numbers and strings are cast, and checked; as in Spark, a fraction is cut.
     Int,
     Big,
     Double,
@@ -211,8 +211,8 @@ impl Param {
         let to = match self {
             Self::Any => return Ok(arg),
             Self::Text if atomic => Some(T::Utf8),
-            Self::Int if is_int(&arg.data_type) || text || null => Some(T::Int32),
-            Self::Big if is_int(&arg.data_type) || text || null => Some(T::Int64),
+            Self::Int if is_number(&arg.data_type) || text || null => Some(T::Int32),
+            Self::Big if is_number(&arg.data_type) || text || null => Some(T::Int64),
             Self::Double if is_number(&arg.data_type) || text || null => Some(T::Float64),
             Self::Number if is_number(&arg.data_type) => Some(arg.data_type.clone()),
             Self::Number if text || null => Some(T::Float64),

@@ -152,9 +152,11 @@ pub fn moved(op: &'static str, left: &Typed, right: &Typed, r#try: Option<&str>)
         let both = if *l == DataType::Null { right } else { left };
         let (l, r) = (implicit(left.clone(), &both.data_type), implicit(right.clone(), &both.data_type));
         let (Ok(l), Ok(r)) = (l, r) else { return Err(mismatch(&infix, left, right)) };
-        let units = match (left.units, right.units) {
-            (Some(x), Some(y)) => Some((x.0.min(y.0), x.1.max(y.1))),
-            (x, y) => x.or(y),
+        // A NULL has no units. An interval without units of its own has all of its type.
+        let units = match (left.data_type == DataType::Null, right.data_type == DataType::Null) {
+            (true, _) => right.units,
+            (_, true) => left.units,
+            _ => left.units.zip(right.units).map(|(x, y)| (x.0.min(y.0), x.1.max(y.1))),
         };
         return sum(vec![l, r], both.data_type.clone(), sign, infix, attempt).map(|t| Some(named(t).with_units(units)));
     }

@@ -185,6 +185,7 @@ pub(super) fn bytes_slice(b: &[u8], position: i32, len: i32) -> &[u8] {
     if end <= start { &[] } else { &b[start as usize..end as usize] }
 }
 
+/// As in Java, positions wrap around.
 fn overlay(mut c: Call) -> Result<Typed> {
     c = c.count(3, 4)?;
     if c.args.len() == 3 {
@@ -199,8 +200,8 @@ fn overlay(mut c: Call) -> Result<Typed> {
             binaries(a.rows, |i| {
                 let (s, new, pos, len) = (get!(s.get(i)), get!(new.get(i)), get!(pos.get(i)), get!(len.get(i)));
                 let len = if len < 0 { new.len() as i32 } else { len };
-                let head = bytes_slice(s, 1, pos.saturating_sub(1));
-                let tail = bytes_slice(s, pos.saturating_add(len), i32::MAX);
+                let head = bytes_slice(s, 1, pos.wrapping_sub(1));
+                let tail = bytes_slice(s, pos.wrapping_add(len), i32::MAX);
                 Ok(Some([head, new, tail].concat()))
             })
         });
@@ -213,9 +214,9 @@ fn overlay(mut c: Call) -> Result<Typed> {
                 return Ok(false);
             };
             let len = if len < 0 { new.chars().count() as i32 } else { len };
-            out.extend_from_slice(slice(s, 1, pos.saturating_sub(1)).as_bytes());
+            out.extend_from_slice(slice(s, 1, pos.wrapping_sub(1)).as_bytes());
             out.extend_from_slice(new.as_bytes());
-            out.extend_from_slice(slice(s, pos.saturating_add(len), i32::MAX).as_bytes());
+            out.extend_from_slice(slice(s, pos.wrapping_add(len), i32::MAX).as_bytes());
             Ok(true)
         })
     })

@@ -337,7 +337,8 @@ impl Format {
             let n = rest[1..].bytes().take_while(u8::is_ascii_digit).count();
             (fraction, rest) = rest[1..].split_at(n);
         }
-        if fraction.len() > self.fraction || digits.is_empty() && fraction.is_empty() {
+        // As in Spark, no digits at all are 0 where the format has digits behind the point.
+        if fraction.len() > self.fraction || digits.is_empty() && self.fraction == 0 {
             return None;
         }
         take_sign(&mut rest, self.signs[1])?;

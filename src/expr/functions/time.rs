@@ -5,7 +5,8 @@ use crate::Result;
 use crate::calendar::{self, DAY, Zone, add_months, civil_from_days, days_from_civil, month_length};
 use crate::expr::cast;
 use crate::expr::coerce::Param::{Any, Big, Date, Double, Int, Number, Text, Time};
-use crate::expr::coerce::{is_int, is_interval, is_timestamp};
+use crate::expr::coerce::{is_decimal, is_float, is_int, is_interval, is_timestamp};
+use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
@@ -245,8 +246,9 @@ fn extract(c: Call) -> Result<Typed> {
 
 fn shift_days(c: Call, sign: i64) -> Result<Typed> {
     let c = c.count(2, 2)?;
-    if matches!(c.args[1].data_type, DataType::Int64) {
-        return Err(c.error("the number of days must be INT, not BIGINT. Use CAST"));
+    let t = &c.args[1].data_type;
+    if *t == DataType::Int64 || is_float(t) || is_decimal(t) {
+        return Err(c.error(format!("the number of days must be INT, not {}. Use CAST", type_to_ddl(t))));
     }
     let sql = match c.name {
         "dateadd" => c.sql.replacen("dateadd", "date_add", 1),
@@ -398,6 +400,10 @@ fn unix(c: Call, unit: i64) -> Result<Typed> {
 }
 
 fn from_unix(c: Call, unit: i64) -> Result<Typed> {
+    let c = c.count(1, 1)?;
+    if is_float(&c.args[0].data_type) || is_decimal(&c.args[0].data_type) {
+        return Err(c.error("a whole number is expected. Use timestamp_seconds, or CAST"));
+    }
     c.take(&[Big], 1)?.build(timestamp_type(), move |a| {
         let n = a.num::<Int64Type>(0)?;
         nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {

@@ -4,9 +4,8 @@ use super::time::plain_cast;
 use super::{Call, Spec, get, spec};
 use crate::Result;
 use crate::calendar::DAY;
-use crate::expr::cast;
 use crate::expr::coerce::Param::{Big, Text, Time};
-use crate::expr::coerce::{is_decimal, is_float, is_number, is_timestamp};
+use crate::expr::coerce::{is_number, is_timestamp};
 use crate::expr::evaluate::row_error;
 use crate::expr::kernel::{Args, nums, nums_as, written};
 use crate::expr::moment;
@@ -29,9 +28,6 @@ pub(super) const LIST: &[Spec] = &[
     spec("from_unixtime", "from_unixtime(seconds[, pattern])", |mut c| {
         if c.args.len() == 1 {
             c.sql = format!("from_unixtime({}, {DEFAULT})", c.args[0].sql);
-        }
-        if let Some(first) = c.args.first().filter(|f| is_float(&f.data_type) || is_decimal(&f.data_type)).cloned() {
-            c.args[0] = cast::implicit(first, &DataType::Int64)?;
         }
         let c = c.take(&[Big, Text], 1)?;
         let pattern = constant(&c, 1, false)?;
