@@ -179,7 +179,8 @@ pub struct Seal {
     /// Unique for each seal. It shows whether a failed put has been written all the same.
     pub nonce: String,
     pub definition: String,
-    /// The clock when the epoch began (event times later than this plus `max_future` do not count), and at its end
+    /// The clock when the epoch's first message was taken (event times later than this plus `max_future` do not count, and
+    /// `current_timestamp()` is this moment), and at its end
     /// (idle partitions are determined with it).
     pub began: EventTime,
     pub clock: EventTime,

@@ -104,7 +104,7 @@ pub(super) fn offset(hours: i64, minutes: i64, seconds: i64) -> Option<i64> {
     (minutes < 60 && seconds < 60 && total <= 18 * 3600).then_some(total * SECOND)
 }
 
-/// "+h", "+hh:mm", "+h:m:s", "+hhmm", "+hhmmss", and the same with a minus sign.
+/// "+h", "+hh:mm", "+h:mm:ss", "+hhmm", "+hhmmss", and the same with a minus sign.
 fn offset_of(text: &str) -> Option<i64> {
     let (sign, digits) = text.strip_prefix('+').map_or((-1, &text[1..]), |digits| (1, digits));
     let mut parts = [0; 3];
@@ -116,7 +116,9 @@ fn offset_of(text: &str) -> Option<i64> {
     } else {
         for (i, text) in digits.split(':').enumerate() {
             let (value, rest) = super::text::take_digits(text, 1, 2)?;
-            *parts.get_mut(i).filter(|_| rest.is_empty())? = value;
+            // As in Spark, one digit may be that of the hours, or of the minutes where there are no seconds.
+            let short = i > 0 && text.len() == 1 && (i > 1 || digits.matches(':').count() > 1);
+            *parts.get_mut(i).filter(|_| rest.is_empty() && !short)? = value;
         }
     }
     offset(parts[0], parts[1], parts[2]).map(|size| sign * size)

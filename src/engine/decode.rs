@@ -19,6 +19,7 @@ const ERRORS: usize = 1000;
 impl Engine {
     /// Messages `wanted` of a chunk, in order; each goes to the sources that read its topic. `go_on` makes the rows that are left.
     pub fn push_messages(&mut self, messages: &Arc<Messages>, wanted: &[u32], now: EventTime) -> Result<()> {
+        let _moment = self.moment(now);
         self.counts.messages += wanted.len() as u64;
         for node in 0..self.plan.nodes.len() {
             let Step::Kafka(source) = &self.plan.nodes[node].step else { continue };
@@ -36,6 +37,7 @@ impl Engine {
 
     /// Feeds everything that is at hand.
     pub fn push_at_hand(&mut self, now: EventTime) -> Result<()> {
+        let _moment = self.moment(now);
         for node in 0..self.plan.nodes.len() {
             match &self.plan.nodes[node].step {
                 Step::Messages(source) => {

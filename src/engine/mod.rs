@@ -12,6 +12,7 @@ mod watch;
 use crate::batch::{Batch, Origin};
 use crate::decode::Decoder;
 use crate::expect::{Action, Counts};
+use crate::expr::{Moment, nested_values};
 use crate::flow::source::OnMalformed;
 use crate::position::TopicPartition;
 use crate::sink::quarantine::Reject;
@@ -109,6 +110,8 @@ pub struct Engine {
     pub statics: Vec<Option<Held>>,
     /// By table, what it takes: rows that are read of a table are those that it takes. Nothing is known of tables that are not written.
     pub admissions: HashMap<Arc<str>, Arc<dyn Staging>>,
+    /// When the epoch that is being made began: the moment that `current_timestamp()` means. Without one, it is that of each call.
+    pub began: Option<EventTime>,
     /// The epoch that is being made, where epochs are counted: for errors.
     pub epoch: Option<i64>,
     /// Rows for each output since they were last taken.
@@ -182,6 +185,7 @@ impl Engine {
             counts: EpochCounts::new(operators.len()),
             before: vec![],
             floors: vec![None; operators.len()],
+            began: None,
             epoch: None,
             silent: vec![false; plan.nodes.len()],
             admissions: HashMap::new(),
@@ -292,8 +296,9 @@ impl Engine {
 
     fn observe(&mut self, tracker: usize, batch: &Batch, now: EventTime) -> Result<()> {
         let t = &mut self.trackers[tracker];
-        let column = batch.rows.schema().index_of(&t.spec.column)?;
-        let times = batch.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let times = nested_values(&batch.rows, &t.spec.column)
+            .ok_or_else(|| Error::internal(format!("the event time '{}' is not there", t.spec.column)))?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
         let limit = t.future_limit(now).0;
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         match &batch.origin {
@@ -389,6 +394,10 @@ impl Engine {
         self.before_operator(&self.before, operator)
     }
 
+    fn moment(&self, now: EventTime) -> Moment {
+        Moment::is(self.began.unwrap_or(now))
+    }
+
     /// Ends an epoch: watermarks advance, operators emit the rows that are due, and these rows flow on to the outputs.
     pub fn finish_epoch(
         &mut self,
@@ -396,6 +405,7 @@ impl Engine {
         end: End,
         now: EventTime,
     ) -> Result<Outcome> {
+        let _moment = self.moment(now);
         let mut out = Outcome { operators: vec![OperatorOutcome::default(); self.operators.len()] };
         while self.go_on(now)? {}
         for t in &mut self.trackers {

@@ -5,15 +5,16 @@ use super::float_order;
 use super::group_function::Called;
 use super::kernel::{is_true, spread};
 use super::node::Typed;
+use super::shares::{self, Shares};
 use super::sorted_rows::{Rows, Sorted};
 use crate::{Error, Kind, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Decimal128Array, Float64Array, ListArray,
-    RecordBatch, StringBuilder, UInt32Array, UInt32Builder,
+    RecordBatch, StringBuilder, UInt32Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, sort_to_indices, take};
-use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, FieldRef, Float64Type, Int64Type, SchemaRef, i256};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, take};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, FieldRef, Int64Type, SchemaRef, i256};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{AggregateUDF, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
@@ -52,12 +53,16 @@ pub(super) enum Finish {
     Cast,
     /// An empty list instead of the NULL of an empty group (collect_list, collect_set).
     EmptyList,
-    /// The value at this share of each sorted list.
-    Percentile(f64),
+    /// As `Cast`, but a value out of range is NULL.
+    Try,
+    /// The values at these shares of each sorted list.
+    Percentile(Shares),
+    /// The most frequent value of each list; of several the least, or the greatest.
+    Mode { greatest: bool },
     /// The mean of each list of whole numbers.
     Mean,
     /// As `Percentile`, but interpolated where the share falls between two values.
-    Interpolated(f64),
+    Interpolated(Shares),
     /// From keys whose order is Spark's order of floats back to floats.
     Ordered,
     /// From a row as bytes to its value.
@@ -249,36 +254,23 @@ impl Aggregate {
                 Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| mean(i))).collect::<Float64Array>()))
             }
             Finish::Ordered => float_order::value(&array),
-            Finish::Interpolated(p) => {
+            Finish::Interpolated(shares) => shares.doubles(list_array(&array, &self.sql)?),
+            Finish::Percentile(shares) => {
                 let list = list_array(&array, &self.sql)?;
-                let value = |i: usize| {
-                    let values = list.value(i);
-                    let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
-                    values.sort_by_key(|v| float_order::bits(*v));
-                    let position = (values.len() as f64 - 1.0) * *p;
-                    let (low, high) = (position.floor(), position.ceil());
-                    if low == high {
-                        return values[low as usize];
-                    }
-                    (high - position) * values[low as usize] + (position - low) * values[high as usize]
-                };
-                let some = |i: usize| list.is_valid(i) && list.value_length(i) > 0;
-                Ok(Arc::new((0..list.len()).map(|i| some(i).then(|| value(i))).collect::<Float64Array>()))
-            }
-            Finish::Percentile(p) => {
-                let list = list_array(&array, &self.sql)?;
-                let mut picked = UInt32Builder::with_capacity(list.len());
-                for i in 0..list.len() {
-                    if list.is_null(i) || list.value_length(i) == 0 {
-                        picked.append_null();
-                        continue;
-                    }
-                    let order = sort_to_indices(&list.value(i), None, None)?;
-                    let n = order.len();
-                    let rank = ((*p * n as f64).ceil() as usize).clamp(1, n);
-                    picked.append_value(list.value_offsets()[i] as u32 + order.value(rank - 1));
+                match &self.data_type {
+                    DataType::List(field) if shares.list => shares.picked(list, Some(field)),
+                    _ => self.cast(shares.picked(list, None)?),
                 }
-                self.cast(take(list.values(), &picked.finish(), None)?)
+            }
+            Finish::Mode { greatest } => self.cast(shares::mode(list_array(&array, &self.sql)?, *greatest)?),
+            Finish::Try => {
+                // Only the rows that fail are NULL, and what fails is found one by one.
+                if let Ok(all) = self.cast(array.clone()) {
+                    return Ok(all);
+                }
+                let one = |i| self.cast(array.slice(i, 1)).unwrap_or_else(|_| new_null_array(&self.data_type, 1));
+                let all: Vec<ArrayRef> = (0..array.len()).map(one).collect();
+                Ok(arrow::compute::concat(&all.iter().map(|a| a.as_ref()).collect::<Vec<_>>())?)
             }
             Finish::Row(sorted) => {
                 let rows = array

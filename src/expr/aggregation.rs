@@ -1,7 +1,10 @@
 //! The aggregates of one `agg(...)`: the distinct aggregates in it, and the expressions over them.
 
 use super::aggregate::Finish;
+use super::arith;
 use super::bind::{self, Binder};
+use super::coerce::is_interval;
+use super::functions;
 use super::node::Typed;
 use super::parse::{self, Function};
 use super::{Aggregate, AggregateItem, Bound, Dialect, datafusion_dialect, group_function, spark_aggregates};
@@ -167,7 +170,42 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
         let sql = parts[2].sql.replacen("regr_sxy", "corr", 1);
         return Ok(spark_aggregates::corr(parts, sql));
     }
+    if let Some(typed) = of_intervals(function, schema, all)? {
+        return Ok(typed);
+    }
     let aggregate = spark_aggregates::bind(function, schema)?;
+    Ok(shared(aggregate, all))
+}
+
+/// Aggregates of intervals are those of whole numbers, which accumulators and the files of their states have.
+fn of_intervals(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggregate>) -> Result<Option<Typed>> {
+    let name = match function.name.as_str() {
+        name @ ("min" | "max" | "sum" | "try_sum") => name,
+        "avg" | "mean" => "sum",
+        "try_avg" => "try_sum",
+        _ => return Ok(None),
+    };
+    let [argument] = &function.args[..] else { return Ok(None) };
+    let Ok(interval) = Binder::new(schema).expr(argument) else { return Ok(None) };
+    if !is_interval(&interval.data_type) {
+        return Ok(None);
+    }
+    spark_aggregates::check_clauses(function)?;
+    let number = functions::number_of(interval.clone())?;
+    let part = |name: &str, all: &mut Vec<Aggregate>| -> Result<Typed> {
+        let part = Function { name: name.into(), ..function.clone() };
+        Ok(shared(spark_aggregates::bind_over(&part, vec![number.clone()], None, schema)?, all))
+    };
+    let result = functions::of_number(part(name, all)?, &interval);
+    if name == function.name {
+        return Ok(Some(result));
+    }
+    let sql = result.sql.replacen(name, &function.name, 1);
+    let count = part("count", all)?;
+    functions::scaled(arith::Op::Divide, &result.with_units(None), &count, &sql, name == "try_sum")
+}
+
+fn shared(aggregate: Aggregate, all: &mut Vec<Aggregate>) -> Typed {
     // The text alone does not decide: Spark prints min(a) and min('a') alike.
     let same =
         |a: &Aggregate| a.sql == aggregate.sql && a.arguments == aggregate.arguments && a.filter == aggregate.filter;
@@ -180,5 +218,5 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
     };
     let a = &all[index];
     let column = Arc::new(Column::new(&format!("{index}: {}", a.name), index));
-    Ok(Typed::other(column, a.data_type.clone(), a.nullable, a.sql.clone()))
+    Typed::other(column, a.data_type.clone(), a.nullable, a.sql.clone())
 }

@@ -1,7 +1,7 @@
 //! Arithmetic on numbers, as in Spark's ANSI mode: overflow and division by zero are errors, `/` never truncates.
 
 use super::cast::implicit;
-use super::coerce::{common, decimal_of_operand, is_decimal, is_float, is_int, is_number};
+use super::coerce::{common, decimal_of_operand, is_decimal, is_float, is_int, is_interval, is_number};
 use super::ddl::type_to_ddl;
 use super::decimal;
 use super::evaluate::{OVERFLOW, ZERO, row_error};
@@ -224,9 +224,43 @@ fn decimals(op: Op, left: Typed, right: Typed, sql: String, r#try: bool) -> Resu
     Ok(Typed::call(vec![left, right], data_type, r#try, sql, kernel))
 }
 
+/// `pmod` of DECIMAL: the remainder, and once more with the divisor added where it is negative.
+fn positive(left: Typed, right: Typed, sql: String) -> Result<Typed> {
+    let (Some(x), Some(y)) = (decimal_of_operand(&left), decimal_of_operand(&right)) else {
+        return Err(mismatch(&sql, &left, &right));
+    };
+    let as_decimal = |(p, s): (u8, i8)| DataType::Decimal128(p, s);
+    let (left, right) = (implicit(left, &as_decimal(x))?, implicit(right, &as_decimal(y))?);
+    let result = decimal::result_type(Op::Remainder, x, y);
+    let to = as_decimal(result);
+    let out = to.clone();
+    let scale = x.1.max(y.1);
+    let kernel: Kernel = Arc::new(move |a| {
+        let (l, r) = (a.num::<Decimal128Type>(0)?, a.num::<Decimal128Type>(1)?);
+        nums_as::<Decimal128Type>(a.rows, &out, |i| {
+            let (Some(l), Some(r)) = (l.get(i), r.get(i)) else { return Ok(None) };
+            if r == 0 {
+                return Err(row_error(ZERO));
+            }
+            let wide = |v: i128, s: i8| v.checked_mul(10i128.pow((scale - s).unsigned_abs().into()));
+            let (Some(l), Some(r)) = (wide(l, x.1), wide(r, y.1)) else { return Err(row_error(OVERFLOW)) };
+            let rest = l % r;
+            let rest = if rest < 0 { rest.checked_add(r).map_or(rest, |v| v % r) } else { rest };
+            let down = 10i128.pow((scale - result.1).max(0).unsigned_abs().into());
+            // The type is that of `%`, and the sum of the remainder and the divisor may not fit into it.
+            super::text::fits(rest / down, result.0).map(Some).ok_or_else(|| row_error(OVERFLOW))
+        })
+    });
+    Ok(Typed::call(vec![left, right], to, false, sql, kernel))
+}
+
 /// `pmod(a, b)`: never negative for a positive b.
 pub(super) fn pmod(left: Typed, right: Typed, sql: String) -> Result<Typed> {
     let (left, right) = operands(left, right, &sql)?;
+    let (a, b) = (&left.data_type, &right.data_type);
+    if (is_decimal(a) || is_decimal(b)) && !is_float(a) && !is_float(b) {
+        return positive(left, right, sql);
+    }
     let to = common(&left.data_type, &right.data_type).ok_or_else(|| mismatch(&sql, &left, &right))?;
     let (left, right) = (implicit(left, &to)?, implicit(right, &to)?);
     fn ints<T: ArrowPrimitiveType>() -> Kernel
@@ -259,7 +293,7 @@ pub(super) fn pmod(left: Typed, right: Typed, sql: String) -> Result<Typed> {
         DataType::Int64 => ints::<Int64Type>(),
         DataType::Float32 => floats::<Float32Type>(),
         DataType::Float64 => floats::<Float64Type>(),
-        _ => return Err(Error::schema(format!("{sql}: pmod of DECIMAL is not supported. Use %."))),
+        _ => return Err(mismatch(&sql, &left, &right)),
     };
     Ok(Typed::call(vec![left, right], to, false, sql, kernel))
 }
@@ -282,12 +316,18 @@ pub(super) fn wrong_operand(sql: &str, operand: &Typed) -> Error {
 /// `+ x`.
 pub(super) fn plus(operand: Typed) -> Result<Typed> {
     let sql = format!("(+ {})", operand.sql);
+    if is_interval(&operand.data_type) {
+        return Ok(operand.named(sql));
+    }
     Ok(operand_of(operand, &sql)?.named(sql))
 }
 
 /// `- x`.
 pub(super) fn negate(operand: Typed) -> Result<Typed> {
     let sql = format!("(- {})", operand.sql);
+    if is_interval(&operand.data_type) {
+        return Ok(super::functions::turned(operand, false, sql));
+    }
     let operand = operand_of(operand, &sql)?;
     let t = operand.data_type.clone();
     fn ints<T: ArrowPrimitiveType>() -> Kernel

@@ -225,7 +225,10 @@ fn cast_of(ast: &Ast) -> Option<&Vec<String>> {
 
 pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     if is_interval(&typed.data_type) {
-        return Err(Error::schema(format!("{} is an INTERVAL, which no column can hold", typed.sql)));
+        return Err(Error::schema(format!(
+            "{0} is an INTERVAL, which no column can hold. Use timestampdiff(SECOND, from, to), unix_micros(b) - unix_micros(a), or CAST({0} AS STRING).",
+            typed.sql
+        )));
     }
     if variant::is(&typed.data_type) {
         return Err(variant::no_column(&typed.sql));
@@ -276,7 +279,7 @@ impl<'a> Binder<'a> {
             Ast::Text(text) => Ok(Typed::literal(text.as_str().into(), text.clone())),
             Ast::Number(text) => literal::number(text).map(|(value, sql)| Typed::literal(value, sql)),
             Ast::Typed(kind, text) => literal::typed(kind, text).map(|(value, sql)| Typed::literal(value, sql)),
-            Ast::Interval { months, micros, sql } => Ok(interval(*months, *micros, sql)),
+            Ast::Interval { months, micros, units, sql } => Ok(interval(*months, *micros, *units, sql)),
             Ast::Unary(op, operand) => {
                 let operand = self.expr(operand)?;
                 match *op {
@@ -310,6 +313,10 @@ impl<'a> Binder<'a> {
                 let (operand, pattern) = (self.expr(operand)?, self.expr(pattern)?);
                 let like = compare::like(kind, operand, pattern, *escape)?;
                 if *negated { not(like) } else { Ok(like) }
+            }
+            Ast::LikeSome { kind, operand, patterns, all, negated } => {
+                let (operand, patterns) = (self.expr(operand)?, self.exprs(patterns)?);
+                compare::like_some(kind, operand, patterns, *all, *negated)
             }
             Ast::Case { operand, branches, otherwise } => self.case(operand.as_deref(), branches, otherwise.as_deref()),
             Ast::Cast { operand, to, r#try } => cast::explicit(self.expr(operand)?, to, *r#try),
@@ -350,6 +357,9 @@ impl<'a> Binder<'a> {
             return Ok(typed);
         }
         let dotted = path.join(".");
+        if functions::is_bare(&dotted) {
+            return functions::call(&dotted.to_lowercase(), vec![]);
+        }
         if let Some(window) = lookup::window_field(&dotted) {
             if let Some(found) = lookup::find(window, self.schema)? {
                 return self.column_at(found);
@@ -509,7 +519,7 @@ fn options(map: &Function) -> Result<Vec<(String, String)>> {
 /// An operator on numbers, on their bits, or on times.
 fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
     if matches!(op, "+" | "-")
-        && let Some(moved) = functions::moved(op, &left, &right)?
+        && let Some(moved) = functions::moved(op, &left, &right, None)?
     {
         return Ok(moved);
     }
@@ -523,13 +533,16 @@ fn operation(op: &'static str, left: Typed, right: Typed) -> Result<Typed> {
         ">>>" => bits::shift(Shift::UnsignedRight, left, right, sql),
         _ => {
             let op = arith::Op::of(op).ok_or_else(|| Error::internal(format!("the operator '{op}' has no meaning")))?;
+            if let Some(scaled) = functions::scaled(op, &left, &right, &sql, false)? {
+                return Ok(scaled);
+            }
             arith::numbers(op, left, right, sql, false)
         }
     }
 }
 
-fn interval(months: i64, micros: i64, sql: &str) -> Typed {
-    let value = if months != 0 {
+fn interval(months: i64, micros: i64, units: (u8, u8), sql: &str) -> Typed {
+    let value = if units.1 < 2 {
         ScalarValue::IntervalYearMonth(i32::try_from(months).ok())
     } else {
         ScalarValue::DurationMicrosecond(Some(micros))
@@ -538,5 +551,5 @@ fn interval(months: i64, micros: i64, sql: &str) -> Typed {
         value.data_type(),
         DataType::Interval(IntervalUnit::YearMonth) | DataType::Duration(TimeUnit::Microsecond)
     ));
-    Typed::literal(value, sql)
+    Typed::literal(value, sql).with_units(Some(units))
 }

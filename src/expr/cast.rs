@@ -1,7 +1,7 @@
 //! Casts, with the meaning of Spark's ANSI mode.
 
 use super::cast_nested;
-use super::coerce::{is_decimal, is_float, is_int, is_number};
+use super::coerce::{is_decimal, is_float, is_int, is_interval, is_number};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, binaries, bools, nums_as, strings};
@@ -28,6 +28,14 @@ pub(super) fn explicit(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> 
         // A JSON null is NULL. As in Spark, a cast to an ARRAY, MAP or STRUCT has no name of its own.
         let name = if to.is_nested() { arg.sql.clone() } else { sql.clone() };
         return Ok(Typed::call(vec![arg], to.clone(), true, sql, kernel).named(name));
+    }
+    if is_interval(&arg.data_type) && arg.data_type != *to {
+        let typed = if *to == DataType::Utf8 {
+            super::functions::to_text(arg)
+        } else {
+            super::functions::to_number(arg, to, r#try)?
+        };
+        return Ok(typed.named(sql));
     }
     // Also of a literal to its own type: Spark narrows the type of a literal, but not that of a cast.
     Ok(Typed { literal: false, ..convert(arg, to, r#try)?.named(sql) })
@@ -145,6 +153,19 @@ pub(super) fn kernel(from: &DataType, to: &DataType, r#try: bool) -> Option<Kern
             each::<Int64Type, TimestampMicrosecondType>(t, r#try, |v| v.checked_mul(SECOND))
         }
         (T::Int8 | T::Int16 | T::Int32, t) if *t == timestamp_type() => via(from, &T::Int64, to, r#try),
+        (T::Float64, t) if *t == timestamp_type() => {
+            // As in Spark, digits finer than a microsecond are cut.
+            each::<Float64Type, TimestampMicrosecondType>(t, r#try, |v| {
+                Some(ranged(v * SECOND as f64, i64::MIN as f64, i64::MAX as f64)? as i64)
+            })
+        }
+        (T::Float32, t) if *t == timestamp_type() => via(from, &T::Float64, to, r#try),
+        (T::Decimal128(_, s), t) if *t == timestamp_type() => {
+            let unit = 10i128.pow(u32::from(s.max(&0).unsigned_abs()));
+            each::<Decimal128Type, TimestampMicrosecondType>(t, r#try, move |v| {
+                i64::try_from(v.checked_mul(i128::from(SECOND))? / unit).ok()
+            })
+        }
         (T::Float32 | T::Float64 | T::Decimal128(..), _) if is_number(to) => from_fraction(from, to, r#try),
         (T::Boolean, T::Decimal128(..)) => via(from, &T::Int32, to, r#try),
         _ => by_arrow(from, to, r#try),
@@ -318,7 +339,16 @@ fn from_time(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
         (T::Timestamp(..), T::Date32) => each::<Micros, Date32Type>(to, r#try, |v| v.div_euclid(DAY).try_into().ok()),
         (T::Timestamp(..), T::Int64) => each::<Micros, Int64Type>(to, r#try, |v| Some(v.div_euclid(SECOND))),
         (T::Timestamp(..), T::Int32) => each::<Micros, Int32Type>(to, r#try, |v| v.div_euclid(SECOND).try_into().ok()),
+        (T::Timestamp(..), T::Int16) => each::<Micros, Int16Type>(to, r#try, |v| v.div_euclid(SECOND).try_into().ok()),
+        (T::Timestamp(..), T::Int8) => each::<Micros, Int8Type>(to, r#try, |v| v.div_euclid(SECOND).try_into().ok()),
         (T::Timestamp(..), T::Float64) => each::<Micros, Float64Type>(to, r#try, |v| Some(v as f64 / SECOND as f64)),
+        (T::Timestamp(..), T::Float32) => {
+            each::<Micros, Float32Type>(to, r#try, |v| Some((v as f64 / SECOND as f64) as f32))
+        }
+        (T::Timestamp(..), T::Decimal128(p, s)) => {
+            let (p, s) = (*p, *s);
+            each::<Micros, Decimal128Type>(to, r#try, move |v| double_to_decimal(v as f64 / SECOND as f64, p, s))
+        }
         (T::Date32, t) if *t == timestamp_type() => {
             each::<Date32Type, Micros>(to, r#try, |v| i64::from(v).checked_mul(DAY))
         }

@@ -205,7 +205,7 @@ pub(super) fn unify(place: &str, all: Vec<Typed>) -> Result<(Vec<Typed>, DataTyp
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Param {
     Text,
-    /// INT. Other whole numbers and strings are cast, and checked.
+    /// INT. Other numbers and strings are cast, and checked; as in Spark, a fraction is cut.
     Int,
     Big,
     Double,
@@ -243,6 +243,9 @@ impl Param {
         let atomic = !arg.data_type.is_nested() && !is_interval(&arg.data_type) && !variant::is(&arg.data_type);
         let text = arg.data_type == T::Utf8;
         let null = arg.data_type == T::Null;
+        if matches!(self, Self::Text | Self::TextOrBytes) && is_interval(&arg.data_type) {
+            return Ok(super::functions::to_text(arg));
+        }
         if self == Self::Text && variant::is(&arg.data_type) {
             let sql = arg.sql.clone();
             return Ok(cast::explicit(arg, &T::Utf8, false)?.named(sql));
@@ -250,8 +253,8 @@ impl Param {
         let to = match self {
             Self::Any => return Ok(arg),
             Self::Text if atomic => Some(T::Utf8),
-            Self::Int if is_int(&arg.data_type) || text || null => Some(T::Int32),
-            Self::Big if is_int(&arg.data_type) || text || null => Some(T::Int64),
+            Self::Int if is_number(&arg.data_type) || text || null => Some(T::Int32),
+            Self::Big if is_number(&arg.data_type) || text || null => Some(T::Int64),
             Self::Double if is_number(&arg.data_type) || text || null => Some(T::Float64),
             Self::Number if is_number(&arg.data_type) => Some(arg.data_type.clone()),
             Self::Number if text || null => Some(T::Float64),

@@ -2,7 +2,7 @@
 
 use super::build;
 use super::cast::implicit;
-use super::coerce::{Param, common, is_float, strictly_common, unify};
+use super::coerce::{Param, common, is_float, is_interval, strictly_common, unify};
 use super::ddl::type_to_ddl;
 use super::evaluate::row_error;
 use super::java_regex::JavaRegex;
@@ -13,7 +13,7 @@ use super::once::once;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Scalar};
 use arrow::compute::kernels::comparison::like as arrow_like;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, IntervalUnit, Schema};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, InListExpr};
@@ -35,7 +35,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
             type_to_ddl(&right.data_type)
         ))
     })?;
-    if !lists::is_ordered(&to) {
+    if !lists::is_ordered(&to) || is_unordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     if to == DataType::Null {
@@ -92,6 +92,11 @@ fn by_keys(op: &'static str) -> Kernel {
             }))
         })
     })
+}
+
+/// Intervals of months, days and microseconds have no order.
+pub(super) fn is_unordered(t: &DataType) -> bool {
+    *t == DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
 trait Spark: Copy {
@@ -195,12 +200,12 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     }
     let (mut list, to) = unify(&sql, all)?;
     let operand = list.remove(0);
-    if !lists::is_ordered(&to) {
+    if !lists::is_ordered(&to) || is_unordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     let found = if to == DataType::Null {
         Typed::null(&DataType::Boolean)
-    } else if is_float(&to) || to.is_nested() || !list.iter().all(|l| l.constant().is_some()) {
+    } else if is_float(&to) || to.is_nested() || is_interval(&to) || !list.iter().all(|l| l.constant().is_some()) {
         once(operand, |operand| {
             let tests = list.into_iter().map(|l| compare("=", operand.clone(), l).map(|t| t.named("")));
             build::all_of(false, tests.collect::<Result<_>>()?)
@@ -298,6 +303,32 @@ pub(super) fn like(kind: &'static str, operand: Typed, pattern: Typed, escape: O
         Ok(Arc::new(out))
     });
     Ok(Typed::call(vec![operand, pattern], DataType::Boolean, false, sql, kernel))
+}
+
+/// `LIKE ANY (…)` and `LIKE ALL (…)`, with Spark's names for them.
+pub(super) fn like_some(
+    kind: &'static str,
+    operand: Typed,
+    patterns: Vec<Typed>,
+    all: bool,
+    negated: bool,
+) -> Result<Typed> {
+    let constant = patterns.iter().all(|p| p.text().is_some());
+    let shown = if kind == "ILIKE" { format!("lower({})", operand.sql) } else { operand.sql.clone() };
+    let name = format!("{}like{}({shown})", if negated { "not" } else { "" }, if all { "all" } else { "any" });
+    let made = once(operand, |operand| {
+        let mut out: Option<Typed> = None;
+        for pattern in patterns {
+            let like = like(kind, operand.clone(), pattern, None)?;
+            let like = if negated { build::not(like)? } else { like };
+            out = Some(match out {
+                Some(before) => build::logic(all, before, like)?,
+                None => like,
+            });
+        }
+        out.ok_or_else(|| Error::internal("LIKE without patterns"))
+    })?;
+    Ok(if constant { made.named(name) } else { made })
 }
 
 /// The compiled pattern, if it is a constant; it is checked while binding.

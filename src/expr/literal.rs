@@ -146,11 +146,11 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
                     Token::Word(unit) if micros_or_months(&unit).is_some() => {
                         parser.next();
                         if parser.word("to") {
-                            return Err(Error::schema(
-                                "INTERVAL … TO … is not supported. Write INTERVAL '1 day 2 hours'.",
-                            ));
+                            let last = parser.name()?;
+                            return from_to(&text, &unit, &last, negative);
                         }
-                        parts.push((text.trim().to_string(), unit));
+                        let sign = if negative { "-" } else { "" };
+                        parts.push((format!("{sign}{}", text.trim()), unit));
                     }
                     _ => parts.extend(words(&text)?),
                 }
@@ -177,7 +177,61 @@ pub(super) fn interval(parser: &mut Parser<'_>) -> Result<Ast> {
     }
     let units: Vec<usize> = parts.iter().map(|(_, unit)| field_of(unit)).collect();
     let (first, last) = (units.iter().min().copied().unwrap_or(0), units.iter().max().copied().unwrap_or(0));
-    Ok(Ast::Interval { months, micros, sql: written(months, micros, first, last) })
+    Ok(made(months, micros, first, last))
+}
+
+fn made(months: i64, micros: i64, first: usize, last: usize) -> Ast {
+    let sql = format!("INTERVAL '{}' {}", digits_of(months, micros, first, last), pair(first, last));
+    Ast::Interval { months, micros, units: (first as u8, last as u8), sql }
+}
+
+/// INTERVAL '1 02:03:04' DAY TO SECOND.
+fn from_to(text: &str, first: &str, last: &str, negative: bool) -> Result<Ast> {
+    let wrong = || Error::schema(format!("INTERVAL '{text}' {first} TO {last} is not an interval"));
+    let place = |unit: &str| FIELDS.iter().position(|f| f.eq_ignore_ascii_case(unit)).ok_or_else(wrong);
+    let (from, to) = (place(first)?, place(last)?);
+    if from >= to || (from < 2) != (to < 2) {
+        return Err(wrong());
+    }
+    let trimmed = text.trim();
+    let (signed, body) = match trimmed.as_bytes().first() {
+        Some(b'-') => (true, &trimmed[1..]),
+        Some(b'+') => (false, &trimmed[1..]),
+        _ => (false, trimmed),
+    };
+    let mut rest = body;
+    let (mut months, mut micros) = (0i64, 0i64);
+    for field in from..=to {
+        if field > from {
+            rest = rest.strip_prefix(["", "-", "", " ", ":", ":"][field]).ok_or_else(wrong)?;
+        }
+        let n = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let value: i64 = rest[..n].parse().map_err(|_| wrong())?;
+        rest = &rest[n..];
+        let most = [i64::MAX, 11, i64::MAX, 23, 59, 59][field];
+        if field > from && value > most {
+            return Err(wrong());
+        }
+        let sum = if field < 2 { &mut months } else { &mut micros };
+        let unit = [12, 1, 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000][field];
+        *sum = value.checked_mul(unit).and_then(|v| sum.checked_add(v)).ok_or_else(wrong)?;
+    }
+    if to == 5
+        && let Some(fraction) = rest.strip_prefix('.')
+    {
+        let n = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        if n == 0 || n > 9 {
+            return Err(wrong());
+        }
+        let cut = &fraction[..n.min(6)];
+        micros += format!("{cut:0<6}").parse::<i64>().map_err(|_| wrong())?;
+        rest = &fraction[n..];
+    }
+    if !rest.is_empty() {
+        return Err(wrong());
+    }
+    let sign = if signed != negative { -1 } else { 1 };
+    Ok(made(sign * months, sign * micros, from, to))
 }
 
 const FIELDS: [&str; 6] = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
@@ -190,7 +244,16 @@ fn field_of(unit: &str) -> usize {
 }
 
 /// As Spark prints it: INTERVAL '1 02' DAY TO HOUR.
-fn written(months: i64, micros: i64, first: usize, last: usize) -> String {
+pub(super) fn written(months: i64, micros: i64, first: usize, last: usize) -> String {
+    format!("INTERVAL '{}' {}", digits_of(months, micros, first, last), pair(first, last))
+}
+
+fn pair(first: usize, last: usize) -> String {
+    let to = if last > first { format!(" TO {}", FIELDS[last]) } else { String::new() };
+    format!("{}{to}", FIELDS[first])
+}
+
+fn digits_of(months: i64, micros: i64, first: usize, last: usize) -> String {
     let sign = if months < 0 || micros < 0 { "-" } else { "" };
     let (months, micros) = (months.unsigned_abs(), micros.unsigned_abs());
     let unit = [12, 1, 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000];
@@ -208,8 +271,7 @@ fn written(months: i64, micros: i64, first: usize, last: usize) -> String {
     if last == 5 && rest > 0 {
         text.push_str(format!(".{rest:06}").trim_end_matches('0'));
     }
-    let to = if last > first { format!(" TO {}", FIELDS[last]) } else { String::new() };
-    format!("INTERVAL '{sign}{text}' {}{to}", FIELDS[first])
+    format!("{sign}{text}")
 }
 
 fn words(text: &str) -> Result<Vec<(String, String)>> {

@@ -2,7 +2,8 @@
 
 use crate::error::did_you_mean;
 use crate::{Error, Result};
-use arrow::datatypes::Schema;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Fields, Schema};
 
 /// The column with this name. An exact match wins; otherwise case does not matter. Backticks are allowed.
 /// `window.start` is `window_start` if there is such a column.
@@ -19,6 +20,49 @@ pub fn resolve_column(name: &str, schema: &Schema) -> Result<usize> {
         return Ok(found);
     }
     Err(unknown(&bare, schema))
+}
+
+/// The field within a struct that a path such as "after.ts" leads to: the indices on the way, its name as the schema has it, and its type.
+/// Also a column, which has one index.
+pub fn nested_field(path: &str, schema: &Schema) -> Option<(Vec<usize>, String, DataType)> {
+    if let Ok(index) = resolve_column(path, schema) {
+        let field = schema.field(index);
+        return Some((vec![index], field.name().clone(), field.data_type().clone()));
+    }
+    let (mut indices, mut names) = (vec![], vec![]);
+    let mut fields = schema.fields().clone();
+    let mut data_type = DataType::Null;
+    for part in path.trim().split('.') {
+        let bare = part.trim_matches('`');
+        let index = find(bare, &Schema::new(fields.clone())).ok()??;
+        names.push(fields[index].name().clone());
+        indices.push(index);
+        data_type = fields[index].data_type().clone();
+        fields = match &data_type {
+            DataType::Struct(inner) => inner.clone(),
+            _ => Fields::empty(),
+        };
+    }
+    Some((indices, names.join("."), data_type))
+}
+
+/// The values of such a field, NULL where a struct around it is NULL.
+pub fn nested_values(rows: &RecordBatch, path: &str) -> Option<ArrayRef> {
+    if let Ok(index) = rows.schema_ref().index_of(path) {
+        return Some(rows.column(index).clone());
+    }
+    let (indices, ..) = nested_field(path, rows.schema_ref())?;
+    let (first, rest) = indices.split_first()?;
+    let mut array = rows.column(*first).clone();
+    for index in rest {
+        let outer = array.as_struct_opt()?;
+        let inner = outer.column(*index);
+        array = match outer.nulls() {
+            Some(_) => arrow::compute::nullif(inner, &arrow::compute::is_null(&array).ok()?).ok()?,
+            None => inner.clone(),
+        };
+    }
+    Some(array)
 }
 
 /// `window.start` and `window.end` are the columns `window_start` and `window_end`.

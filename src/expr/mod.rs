@@ -9,6 +9,7 @@
 //! recorded answers of a real Spark in `tests/python/spark_answers.json`. `Dialect::DataFusion` is DataFusion's planner, without a list.
 
 mod aggregate;
+mod aggregate_list;
 mod aggregation;
 mod arith;
 mod bind;
@@ -39,15 +40,19 @@ mod limits;
 mod lists;
 mod literal;
 mod lookup;
+mod moment;
+mod moments;
 mod nested;
 mod node;
 mod once;
 mod parse;
+mod shares;
 mod sorted_rows;
 mod spark_aggregates;
 #[cfg(test)]
 mod test;
 mod text;
+mod time_pattern;
 mod to_json;
 mod variant;
 
@@ -63,7 +68,8 @@ pub use group::{GroupItem, parse_group_item};
 pub use group_function::{AggregateItem, GroupFunction};
 pub use kernel::MOST_BYTES;
 pub use limits::check_statement;
-pub use lookup::{quoted, resolve_column};
+pub use lookup::{nested_field, nested_values, quoted, resolve_column};
+pub use moment::Moment;
 
 use serde::{Deserialize, Serialize};
 

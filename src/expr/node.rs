@@ -25,12 +25,14 @@ pub(super) struct Typed {
     pub sql: String,
     /// Whether it was written as a literal. As in Spark, the precision of such a number beside a DECIMAL is the number of its digits.
     pub literal: bool,
+    /// The units with which Spark shows an interval, as places in YEAR, MONTH, DAY, HOUR, MINUTE, SECOND. None: all units of its type.
+    pub units: Option<(u8, u8)>,
 }
 
 impl Typed {
     /// An expression that is neither a literal nor a constant.
     pub fn other(expr: Arc<dyn PhysicalExpr>, data_type: DataType, nullable: bool, sql: String) -> Self {
-        Self { expr, data_type, nullable, sql, literal: false }
+        Self { expr, data_type, nullable, sql, literal: false, units: None }
     }
 
     pub fn column(schema: &SchemaRef, index: usize) -> Self {
@@ -41,12 +43,13 @@ impl Typed {
             nullable: field.is_nullable(),
             sql: field.name().clone(),
             literal: false,
+            units: None,
         }
     }
 
     pub fn literal(value: ScalarValue, sql: impl Into<String>) -> Self {
         let (data_type, nullable) = (value.data_type(), value.is_null());
-        Self { expr: Arc::new(Literal::new(value)), data_type, nullable, sql: sql.into(), literal: true }
+        Self { expr: Arc::new(Literal::new(value)), data_type, nullable, sql: sql.into(), literal: true, units: None }
     }
 
     pub fn null(data_type: &DataType) -> Self {
@@ -70,6 +73,12 @@ impl Typed {
             Some(ScalarValue::Utf8(Some(text))) => Some(text),
             _ => None,
         }
+    }
+
+    /// As an interval of these units.
+    pub fn with_units(mut self, units: Option<(u8, u8)>) -> Self {
+        self.units = units;
+        self
     }
 
     pub fn named(mut self, sql: impl Into<String>) -> Self {

@@ -1,6 +1,8 @@
 //! The aggregates of the Databricks dialect, with their meaning in Spark, on DataFusion's accumulators.
 
 use super::aggregate::{Aggregate, Finish, Plan};
+pub(super) use super::aggregate_list::AGGREGATES;
+use super::aggregate_list::usage;
 use super::bind::Binder;
 use super::build;
 use super::cast::implicit;
@@ -8,8 +10,10 @@ use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
 use super::ddl::{list_of, type_to_ddl};
 use super::float_order::{self, normalised};
 use super::kernel::nums;
+use super::moments;
 use super::node::Typed;
 use super::parse::{Ast, Function};
+use super::shares::Shares;
 use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
@@ -18,62 +22,6 @@ use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate as df;
 use std::sync::Arc;
-
-/// All aggregates, and how they are called.
-pub(super) const AGGREGATES: &[(&str, &str)] = &[
-    ("any", "any(condition)"),
-    ("any_value", "any_value(expr), any_value(expr ORDER BY key, …)"),
-    ("approx_count_distinct", "approx_count_distinct(expr)"),
-    ("approx_percentile", "approx_percentile(expr, percentage[, accuracy])"),
-    ("array_agg", "array_agg(expr), array_agg([DISTINCT] expr ORDER BY key, …)"),
-    ("avg", "avg([DISTINCT] expr)"),
-    ("bit_and", "bit_and(expr)"),
-    ("bit_or", "bit_or(expr)"),
-    ("bit_xor", "bit_xor(expr)"),
-    ("bool_and", "bool_and(condition)"),
-    ("bool_or", "bool_or(condition)"),
-    ("collect_list", "collect_list(expr), collect_list([DISTINCT] expr ORDER BY key, …)"),
-    ("collect_set", "collect_set(expr)"),
-    ("corr", "corr(a, b)"),
-    ("count", "count(*), count([DISTINCT] expr), count([DISTINCT] a, b, …)"),
-    ("count_if", "count_if(condition)"),
-    ("covar_pop", "covar_pop(a, b)"),
-    ("covar_samp", "covar_samp(a, b)"),
-    ("every", "every(condition)"),
-    ("first", "first(expr ORDER BY key, …) [IGNORE NULLS]"),
-    ("first_value", "first_value(expr ORDER BY key, …) [IGNORE NULLS]"),
-    ("last", "last(expr ORDER BY key, …) [IGNORE NULLS]"),
-    ("last_value", "last_value(expr ORDER BY key, …) [IGNORE NULLS]"),
-    ("listagg", "listagg([DISTINCT] expr[, separator]) WITHIN GROUP (ORDER BY key, …)"),
-    ("max", "max(expr)"),
-    ("max_by", "max_by(expr, by)"),
-    ("mean", "mean([DISTINCT] expr)"),
-    ("median", "median(expr)"),
-    ("min", "min(expr)"),
-    ("min_by", "min_by(expr, by)"),
-    ("nth_value", "nth_value(expr, n ORDER BY key, …) [IGNORE NULLS]"),
-    ("percentile", "percentile(expr, percentage)"),
-    ("percentile_approx", "percentile_approx(expr, percentage[, accuracy])"),
-    ("regr_avgx", "regr_avgx(y, x)"),
-    ("regr_avgy", "regr_avgy(y, x)"),
-    ("regr_count", "regr_count(y, x)"),
-    ("regr_intercept", "regr_intercept(y, x)"),
-    ("regr_r2", "regr_r2(y, x)"),
-    ("regr_slope", "regr_slope(y, x)"),
-    ("regr_sxx", "regr_sxx(y, x)"),
-    ("regr_sxy", "regr_sxy(y, x)"),
-    ("regr_syy", "regr_syy(y, x)"),
-    ("some", "some(condition)"),
-    ("std", "std(expr)"),
-    ("stddev", "stddev(expr)"),
-    ("stddev_pop", "stddev_pop(expr)"),
-    ("stddev_samp", "stddev_samp(expr)"),
-    ("string_agg", "string_agg([DISTINCT] expr[, separator]) WITHIN GROUP (ORDER BY key, …)"),
-    ("sum", "sum([DISTINCT] expr)"),
-    ("var_pop", "var_pop(expr)"),
-    ("var_samp", "var_samp(expr)"),
-    ("variance", "variance(expr)"),
-];
 
 /// Aggregates whose result depends on the order of the rows, or which may be given an order.
 const ORDERED: &[&str] = &[
@@ -98,8 +46,94 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
         return Err(Error::schema(format!("{name}(*) does not exist; only count takes '*'")));
     }
     check_clauses(function)?;
-    let mut args =
+    if function.within_group && matches!(name, "percentile_cont" | "percentile_disc" | "mode") {
+        return within_group(function, schema);
+    }
+    if matches!(name, "percentile" | "percentile_approx" | "approx_percentile")
+        && let Some(Ast::Function(shares)) = function.args.get(1)
+        && shares.name == "array"
+    {
+        let shares = binder.exprs(&shares.args)?;
+        let shown: Vec<&str> = shares.iter().map(|s| s.sql.as_str()).collect();
+        let sql = format!("array({})", shown.join(", "));
+        let values = percentages(&shares, &|why| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name))))?;
+        // The place of the argument is kept by a constant.
+        let mut args = binder.exprs(&function.args[..1])?;
+        args.push(Typed::literal(ScalarValue::Float64(Some(0.0)), sql));
+        args.extend(binder.exprs(&function.args[2..])?);
+        let all = Shares { values, list: true, descending: false, discrete: false };
+        return bind_over(function, args, Some(all), schema);
+    }
+    let args =
         if star { vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")] } else { binder.exprs(&function.args)? };
+    bind_over(function, args, None, schema)
+}
+
+/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` and its like.
+fn within_group(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
+    let name = function.name.as_str();
+    let wrong = |why: String| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name)));
+    let mut binder = Binder::new(schema);
+    let [order] = &function.order_by[..] else { return Err(wrong("one expression is ordered by".into())) };
+    let value = binder.expr(&order.ast)?;
+    let shown_value = value.sql.clone();
+    let lists = |value: Typed, data_type: DataType, finish: Finish| {
+        Plan::new(df::array_agg::array_agg_udaf(), vec![value], data_type).grows().ignore_nulls().finish(finish)
+    };
+    let (plan, sql) = if name == "mode" {
+        if !function.args.is_empty() {
+            return Err(wrong("with WITHIN GROUP it has no argument".into()));
+        }
+        // As Spark shows it, with the other direction.
+        let direction = if order.descending { "" } else { " DESC" };
+        let t = value.data_type.clone();
+        let sql = format!("mode() WITHIN GROUP (ORDER BY {shown_value}{direction})");
+        (lists(value, t, Finish::Mode { greatest: order.descending }), sql)
+    } else {
+        let [share] = &function.args[..] else { return Err(wrong("one percentage is expected".into())) };
+        if !is_number(&value.data_type) {
+            return Err(wrong(format!("{} is not a number", value.sql)));
+        }
+        let (shares, list, shown) = match share {
+            Ast::Function(array) if array.name == "array" => {
+                let all = binder.exprs(&array.args)?;
+                let shown: Vec<&str> = all.iter().map(|s| s.sql.as_str()).collect();
+                let shown = format!("array({})", shown.join(", "));
+                (all, true, shown)
+            }
+            one => {
+                let one = binder.expr(one)?;
+                let shown = one.sql.clone();
+                (vec![one], false, shown)
+            }
+        };
+        let values = percentages(&shares, &|why| wrong(why))?;
+        let shares = Shares { values, list, descending: order.descending, discrete: name == "percentile_disc" };
+        let double = implicit(value, &DataType::Float64)?;
+        let to = if list { list_of(DataType::Float64) } else { DataType::Float64 };
+        let direction = if order.descending { " DESC" } else { "" };
+        let sql = format!("{name}({shown}) WITHIN GROUP (ORDER BY {shown_value}{direction})");
+        (lists(double, to, Finish::Interpolated(shares)), sql)
+    };
+    let (sql, filter) = match &function.filter {
+        None => (sql, None),
+        Some(filter) => {
+            let filter = build::condition(binder.expr(filter)?)?;
+            (format!("{sql} FILTER (WHERE {})", filter.sql), Some(filter.expr))
+        }
+    };
+    plan.build(sql, filter, schema)
+}
+
+/// As `bind`, with its arguments bound already, and the shares of a percentile where they were written as an array.
+pub(super) fn bind_over(
+    function: &Function,
+    mut args: Vec<Typed>,
+    shares: Option<Shares>,
+    schema: &SchemaRef,
+) -> Result<Aggregate> {
+    let name = function.name.as_str();
+    let mut binder = Binder::new(schema);
     if let Some(v) = args.iter().find(|a| super::variant::is(&a.data_type) && name != "count") {
         return Err(Error::schema(format!("{name}: {} is VARIANT. Use to_json or CAST.", v.sql)));
     }
@@ -120,7 +154,15 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
             // Equal floats get one form: all NaNs are equal, and -0.0 is 0.0.
             args = args.into_iter().map(normalised).collect();
         }
-        plan(name, args, function.distinct)?
+        let mut made = plan(name, args, function.distinct)?;
+        if let Some(shares) = shares {
+            made.data_type = list_of(made.data_type);
+            made.finish = match made.finish {
+                Finish::Interpolated(_) => Finish::Interpolated(shares),
+                _ => Finish::Percentile(shares),
+            };
+        }
+        made
     };
     plan.build(sql, filter, schema)
 }
@@ -138,18 +180,23 @@ pub(super) fn check_clauses(function: &Function) -> Result<()> {
     let name = function.name.as_str();
     let wrong = |why: &str| Err(Error::schema(format!("{name}: {why}. Call it as {}.", usage(name))));
     let takes_distinct = match name {
-        "count" | "sum" | "avg" | "mean" | "collect_set" | "min" | "max" | "bool_and" | "bool_or" | "every"
-        | "some" | "any" | "listagg" | "string_agg" => true,
+        "count" | "sum" | "avg" | "mean" | "try_sum" | "try_avg" | "collect_set" | "min" | "max" | "bool_and"
+        | "bool_or" | "every" | "some" | "any" | "listagg" | "string_agg" => true,
         "array_agg" | "collect_list" => !function.order_by.is_empty(),
         _ => false,
     };
     if function.distinct && !takes_distinct {
         return wrong("DISTINCT is not supported here");
     }
-    if function.within_group && !matches!(name, "listagg" | "string_agg") {
+    let ordered_set = matches!(name, "percentile_cont" | "percentile_disc" | "mode");
+    if matches!(name, "percentile_cont" | "percentile_disc") && !function.within_group {
+        return wrong("WITHIN GROUP is missing");
+    }
+    if function.within_group && !ordered_set && !matches!(name, "listagg" | "string_agg") {
         return wrong("WITHIN GROUP is not supported here");
     }
-    if !function.order_by.is_empty() && !ORDERED.contains(&name) {
+    let takes_order = ORDERED.contains(&name) || ordered_set && function.within_group;
+    if !function.order_by.is_empty() && !takes_order {
         return wrong("ORDER BY changes nothing here, leave it out");
     }
     let takes_nulls = matches!(name, "any_value" | "first" | "first_value" | "last" | "last_value" | "nth_value");
@@ -198,6 +245,11 @@ fn text(function: &Function, args: &[Typed], keys: &[Key]) -> String {
         ("listagg" | "string_agg", 1) => {
             shown.push("NULL");
             "listagg"
+        }
+        ("mode", 2) => return format!("mode() WITHIN GROUP (ORDER BY {} DESC)", args[0].sql),
+        ("approx_count_distinct", 2) => {
+            shown.pop();
+            name
         }
         ("string_agg", _) => "listagg",
         ("array_agg", _) => "collect_list",
@@ -298,10 +350,6 @@ fn separator(value: &Typed, separator: Option<Typed>) -> Result<Vec<u8>> {
     }
 }
 
-fn usage(name: &str) -> &'static str {
-    AGGREGATES.iter().find(|(n, _)| *n == name).map_or("", |(_, usage)| usage)
-}
-
 /// `regr_r2` from its three sums. As in Spark 4.0, it is NULL where y does not vary, and 1 where x does not vary.
 pub(super) fn r2(sums: [Typed; 3]) -> Typed {
     let sql = sums[0].sql.replacen("regr_sxx", "regr_r2", 1);
@@ -344,6 +392,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "covar_pop" | "covar_samp" | "percentile" | "max_by" | "min_by" => 2..=2,
         name if name.starts_with("regr_") => 2..=2,
         "approx_percentile" | "percentile_approx" => 2..=3,
+        "mode" | "approx_count_distinct" => 1..=2,
         _ => 1..=1,
     };
     if !counts.contains(&args.len()) {
@@ -359,6 +408,11 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         return Ok(Plan::new(df::count::count_udaf(), vec![counted(args)?], bigint).not_null());
     }
     match name {
+        "try_sum" | "try_avg" => {
+            let made = plan(&name[4..], args, distinct).map_err(|e| wrong(e.message))?;
+            let finish = if matches!(made.finish, Finish::Cast) { Finish::Try } else { made.finish };
+            return Ok(Plan { finish, nullable: true, ..made });
+        }
         "regr_count" => {
             for (i, arg) in args.iter().enumerate() {
                 Param::Number.take(name, i, arg.clone())?;
@@ -489,7 +543,8 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "median" | "percentile" => {
             // DataFusion's percentile_cont rounds its interpolation.
             let p = if name == "median" { 0.5 } else { percentage(&rest, &wrong)? };
-            doubles(df::array_agg::array_agg_udaf(), first)?.grows().ignore_nulls().finish(Finish::Interpolated(p))
+            let shares = Finish::Interpolated(Shares::one(p));
+            doubles(df::array_agg::array_agg_udaf(), first)?.grows().ignore_nulls().finish(shares)
         }
         "approx_percentile" | "percentile_approx" => {
             // Exact: the result is a value of the data, with at most this share of the values below it.
@@ -500,9 +555,40 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             Plan::new(df::array_agg::array_agg_udaf(), vec![first], t)
                 .grows()
                 .ignore_nulls()
-                .finish(Finish::Percentile(p))
+                .finish(Finish::Percentile(Shares::one(p)))
         }
+        "mode" => {
+            if t == DataType::Null {
+                return Err(wrong("NULL has no type. Use CAST".into()));
+            }
+            if t.is_nested() {
+                return Err(wrong(format!("{} has no order here", type_to_ddl(&t))));
+            }
+            match rest.first().map(Typed::constant) {
+                None | Some(Some(ScalarValue::Boolean(Some(_)))) => {}
+                _ => return Err(wrong("whether it is deterministic must be true or false".into())),
+            }
+            // Any of several is correct without an order. The least is the same one every time.
+            Plan::new(df::array_agg::array_agg_udaf(), vec![first], t)
+                .grows()
+                .ignore_nulls()
+                .finish(Finish::Mode { greatest: false })
+        }
+        "skewness" | "kurtosis" => doubles(moments::udaf(name == "kurtosis"), first)?,
         "approx_count_distinct" => {
+            let error = match rest.first() {
+                None => 0.05,
+                Some(error) => match implicit(error.clone(), &DataType::Float64)?.constant() {
+                    Some(ScalarValue::Float64(Some(error))) if *error > 0.0 && *error <= 0.39 => *error,
+                    _ => return Err(wrong("the error must be a constant between 0 and 0.39".into())),
+                },
+            };
+            if error < 0.0081 || t.is_nested() {
+                // The sketch is not so exact, and does not know all types.
+                let first = if t.is_nested() { sorted_rows::together(vec![first])? } else { normalised(first) };
+                let counted = Plan::new(df::count::count_udaf(), vec![first], bigint).not_null();
+                return Ok(Plan { distinct: true, ..counted });
+            }
             let first = normalised(first);
             let first = if is_float(&t) { float_order::key(first) } else { first };
             Plan::new(df::approx_distinct::approx_distinct_udaf(), vec![first], bigint).not_null()
@@ -536,6 +622,10 @@ fn counted(mut args: Vec<Typed>) -> Result<Typed> {
     }
     let all = build::all_of(true, args.into_iter().map(|a| build::is_null(a, true)).collect())?;
     build::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
+}
+
+fn percentages(all: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<Vec<f64>> {
+    all.iter().map(|one| percentage(std::slice::from_ref(one), wrong)).collect()
 }
 
 fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {

@@ -244,6 +244,7 @@ impl<'a> Runner<'a> {
             super::statics::refresh(&mut self.at.engine, &self.job.runtime)?;
             let mut work = self.begin();
             self.at.engine.epoch = Some(work.epoch);
+            self.at.engine.began = Some(work.clock);
             self.at.engine.admissions = self.at.committer.admissions();
             let worked = self.work(&mut work);
             let worked = match worked {
@@ -366,6 +367,11 @@ impl<'a> Runner<'a> {
             self.warn();
             match fed {
                 Fed::Messages(messages, wanted) => {
+                    if work.messages == 0 {
+                        // The epoch's moment is when its first message was taken, however long it has waited for it.
+                        work.clock = self.job.clock.now();
+                        self.at.engine.began = Some(work.clock);
+                    }
                     work.messages += wanted.len() as u64;
                     work.bytes += (messages.bytes() as u64 * wanted.len() as u64) / messages.len().max(1) as u64;
                     self.at.engine.push_messages(&messages, &wanted, work.clock)?;
@@ -397,6 +403,7 @@ impl<'a> Runner<'a> {
     /// Hands the rows made so far to the writers of data files.
     pub(super) fn stage(&mut self, work: &mut Work) -> Result<()> {
         let runtime = &self.job.runtime;
+        let _moment = crate::expr::Moment::is(work.clock);
         for (i, t) in self.job.flow.outputs.iter().enumerate() {
             let batches = self.at.engine.take_rows(i);
             if batches.is_empty() {

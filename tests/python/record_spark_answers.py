@@ -381,8 +381,7 @@ def record_aggregate(frames, table, where, text):
     return answer
 
 
-def main():
-    import pyspark
+def session():
     from pyspark.sql import SparkSession
 
     logging.getLogger("SQLQueryContextLogger").disabled = True
@@ -397,33 +396,44 @@ def main():
         .getOrCreate()
     )
     spark.sparkContext.setLogLevel("OFF")
-    frames = {}
+    return spark
+
+
+def frames(spark):
+    """By table: all rows, and each row alone."""
+    out = {}
     for name, (columns, rows) in TABLES.items():
-        ddl = ", ".join(f"{c} STRING" for c in columns) + ", __row INT"
+        ddl = ", ".join(f"`{c}` STRING" for c in columns) + ", __row INT"
         data = [tuple(r) + (k,) for k, r in enumerate(rows)]
         raw = spark.createDataFrame(data, ddl).coalesce(1)
-        casts = [f"CAST({c} AS {t}) AS {c}" for c, t in columns.items()] + ["__row"]
+        casts = [f"CAST(`{c}` AS {t}) AS `{c}`" for c, t in columns.items()] + ["__row"]
         whole = raw.selectExpr(*casts).cache()
         whole.count()
-        frames[name] = (whole, [whole.where(f"__row = {k}") for k in range(len(rows))])
+        out[name] = (whole, [whole.where(f"__row = {k}") for k in range(len(rows))])
     ddl, rows = NESTED
     whole = spark.createDataFrame([{**r, "__row": k} for k, r in enumerate(rows)], ddl + ", __row INT").coalesce(1).cache()
-    frames["nested"] = (whole, [whole.where(f"__row = {k}") for k in range(len(rows))])
+    out["nested"] = (whole, [whole.where(f"__row = {k}") for k in range(len(rows))])
+    return out
 
+
+def main():
+    import pyspark
+
+    all_frames = frames(session())
     answers, aggregates = [], []
     for table, block in [("nums", NUMS), ("text", TEXT), ("time", TIME), ("casts", CASTS), ("nested", NESTED_EXPRESSIONS),
                          ("json", JSON), ("nested", NESTED_JSON)]:
         for text in expressions(block):
-            answers.append(record_scalar(frames, table, text))
+            answers.append(record_scalar(all_frames, table, text))
         print(table, len(answers), flush=True)
     for table, block in [("nums", AGGREGATES), ("text", AGGREGATE_TEXT), ("time", AGGREGATE_TIME), ("nested", AGGREGATE_NESTED)]:
         for text in expressions(block):
             for where in FILTERS[table]:
-                aggregates.append(record_aggregate(frames, table, where, text))
+                aggregates.append(record_aggregate(all_frames, table, where, text))
     print("aggregates", len(aggregates), flush=True)
     generators = []
     for table, block in [("nested", GENERATORS), ("json", GENERATORS_JSON)]:
-        generators += [record_generator(frames, table, text) for text in expressions(block)]
+        generators += [record_generator(all_frames, table, text) for text in expressions(block)]
     print("generators", len(generators), flush=True)
     for answer in answers + aggregates:
         if any(t in answer["sql"] for t in TOLERANT):

@@ -265,7 +265,7 @@ class Stream(_Outputs):
         its windows are closed. A row with NULL as event time is late.
 
         Args:
-            column: A TIMESTAMP column.
+            column: A TIMESTAMP column, or a TIMESTAMP field of a struct, as in "after.ts".
             delay: How far a row may be behind the newest event.
             idle_timeout: A partition that has been read to its end and is silent for this long does not hold the others. Default
                 "5 minutes".

@@ -3,6 +3,8 @@
 use super::{Call, Spec, spec};
 use crate::Result;
 use crate::expr::coerce::Param::Any;
+use crate::expr::coerce::is_interval;
+use crate::expr::ddl::type_to_ddl;
 use crate::expr::node::Typed;
 use crate::expr::once::once;
 use crate::expr::{build, cast, compare};
@@ -59,6 +61,18 @@ pub(super) const LIST: &[Spec] = &[
         let b = c.args.remove(1);
         compare::compare("<=>", c.args.remove(0), b).map(|t| t.named(c.sql))
     }),
+    spec("typeof", "typeof(expr)", |c| {
+        let c = c.count(1, 1)?;
+        let name = match &c.args[0] {
+            t if is_interval(&t.data_type) => super::type_name(t),
+            t if t.data_type == DataType::Null => "void".into(),
+            t => {
+                type_to_ddl(&t.data_type).to_lowercase().replace(": ", ":").replace(", ", ",").replace(" not null", "")
+            }
+        };
+        Ok(Typed { literal: false, ..Typed::literal(name.as_str().into(), c.sql) })
+    }),
+    spec("decimal", "decimal(expr)", |c| to(c, DataType::Decimal128(10, 0))),
     spec("boolean", "boolean(expr)", |c| to(c, DataType::Boolean)),
     spec("tinyint", "tinyint(expr)", |c| to(c, DataType::Int8)),
     spec("smallint", "smallint(expr)", |c| to(c, DataType::Int16)),

@@ -6,8 +6,8 @@ use crate::expr::arith::{self, Int as Whole, Op};
 use crate::expr::bits::{self, Shift};
 use crate::expr::build;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
-use crate::expr::coerce::is_int;
-use crate::expr::compare::less;
+use crate::expr::coerce::{is_int, is_interval};
+use crate::expr::compare::{is_unordered, less};
 use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
@@ -50,6 +50,12 @@ pub(super) const LIST: &[Spec] = &[
     spec("sinh", "sinh(expr)", |c| unary(c, f64::sinh)),
     spec("cosh", "cosh(expr)", |c| unary(c, f64::cosh)),
     spec("tanh", "tanh(expr)", |c| unary(c, f64::tanh)),
+    spec("sec", "sec(expr)", |c| unary(c, |x| 1.0 / x.cos())),
+    spec("csc", "csc(expr)", |c| unary(c, |x| 1.0 / x.sin())),
+    spec("cot", "cot(expr)", |c| unary(c, |x| 1.0 / x.tan())),
+    spec("asinh", "asinh(expr)", |c| unary(c, f64::asinh)),
+    spec("acosh", "acosh(expr)", |c| unary(c, f64::acosh)),
+    spec("atanh", "atanh(expr)", |c| unary(c, f64::atanh)),
     spec("degrees", "degrees(expr)", |c| unary(c, f64::to_degrees)),
     spec("radians", "radians(expr)", |c| unary(c, f64::to_radians)),
     spec("rint", "rint(expr)", |c| unary(c, f64::round_ties_even)),
@@ -118,7 +124,10 @@ pub(super) const LIST: &[Spec] = &[
         })
     }),
     spec("bit_count", "bit_count(expr)", |c| {
-        let c = c.count(1, 1)?;
+        let mut c = c.count(1, 1)?;
+        if c.args[0].data_type == DataType::Boolean {
+            c.args[0] = crate::expr::cast::implicit(c.args[0].clone(), &DataType::Int32)?;
+        }
         if !is_int(&c.args[0].data_type) {
             return Err(c.error("a whole number is expected"));
         }
@@ -144,6 +153,11 @@ fn power(x: f64, y: f64) -> f64 {
 
 fn unary(c: Call, f: fn(f64) -> f64) -> Result<Typed> {
     let name = c.name;
+    let mut c = c;
+    if matches!(name, "sign" | "signum") && c.args.len() == 1 && is_interval(&c.args[0].data_type) {
+        let sql = if name == "sign" { c.sql } else { format!("SIGNUM({})", c.args[0].sql) };
+        return Ok(super::sign_of(c.args.remove(0), sql));
+    }
     let mut c = c.take(&[Double], 1)?;
     if !matches!(name, "sign" | "rint") {
         c.sql = format!("{}({})", name.to_uppercase(), c.args[0].sql);
@@ -202,8 +216,18 @@ fn attempt(c: Call, op: Op) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let b = c.args.remove(1);
     let a = c.args.remove(0);
-    if a.data_type.is_temporal() || b.data_type.is_temporal() {
-        return Err(c.error("dates and times are not supported here"));
+    let symbol = match op {
+        Op::Add => "+",
+        Op::Subtract => "-",
+        _ => "",
+    };
+    if !symbol.is_empty()
+        && let Some(moved) = super::moved(symbol, &a, &b, Some(&c.sql))?
+    {
+        return Ok(moved);
+    }
+    if let Some(scaled) = super::scaled(op, &a, &b, &c.sql, true)? {
+        return Ok(scaled);
     }
     arith::numbers(op, a, b, c.sql, true)
 }
@@ -214,7 +238,10 @@ fn shifted(c: Call, op: Shift) -> Result<Typed> {
     bits::shift(op, c.args.remove(0), n, c.sql)
 }
 
-fn abs(c: Call) -> Result<Typed> {
+fn abs(mut c: Call) -> Result<Typed> {
+    if c.args.len() == 1 && is_interval(&c.args[0].data_type) {
+        return Ok(super::turned(c.args.remove(0), true, c.sql));
+    }
     let c = c.take(&[Number], 1)?;
     fn whole<T: ArrowPrimitiveType>(a: &Args) -> DfResult<ArrayRef>
     where
@@ -258,7 +285,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));
     }
-    if !crate::expr::lists::is_ordered(&data_type) {
+    if !crate::expr::lists::is_ordered(&data_type) || is_unordered(&data_type) {
         return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
     let nullable = args.iter().all(|a| a.nullable);

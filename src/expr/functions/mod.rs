@@ -5,10 +5,16 @@ mod arrays;
 mod collections;
 mod conditional;
 mod encoding;
+mod hashes;
 mod interval;
 mod json;
+mod make_time;
 mod maps;
 mod math;
+mod more_strings;
+mod number_text;
+mod numbers;
+mod printf;
 mod regex;
 mod round;
 mod sequence;
@@ -16,8 +22,9 @@ mod strings;
 mod structs;
 mod time;
 mod time_format;
+mod url;
 
-pub(super) use interval::moved;
+pub(super) use interval::{field, moved, number_of, of_number, scaled, sign_of, to_number, to_text, turned, type_name};
 pub(super) use maps::{map_type, value_of_nested_key};
 pub(super) use structs::{build as build_struct, name_of};
 
@@ -83,6 +90,14 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         conditional::LIST,
         time::LIST,
         time_format::LIST,
+        make_time::LIST,
+        hashes::LIST,
+        more_strings::LIST,
+        number_text::LIST,
+        numbers::LIST,
+        printf::LIST,
+        url::LIST,
+        interval::LIST,
         collections::LIST,
         arrays::LIST,
         array_sets::LIST,
@@ -110,37 +125,46 @@ const REFUSED: &[(&[&str], &str)] = &[
             "shuffle",
             "randstr",
             "uniform",
-            "current_timestamp",
-            "now",
-            "current_date",
-            "curdate",
-            "localtimestamp",
             "monotonically_increasing_id",
             "input_file_name",
-            "current_timezone",
-            "unix_timestamp_now",
             "spark_partition_id",
         ],
         "its result is not the same every time, so a row that is computed again after a failure could differ",
     ),
     (
+        &["localtimestamp", "make_timestamp_ntz", "try_make_timestamp_ntz", "to_timestamp_ntz"],
+        "TIMESTAMP_NTZ needs a table feature in Delta. Use current_timestamp(), make_timestamp or to_timestamp",
+    ),
+    (
         &[
-            "kurtosis",
-            "skewness",
-            "mode",
             "histogram_numeric",
-            "percentile_cont",
-            "percentile_disc",
             "count_min_sketch",
             "hll_sketch_agg",
+            "hll_union_agg",
+            "hll_sketch_estimate",
+            "hll_union",
             "bitmap_construct_agg",
-            "grouping",
-            "grouping_id",
-            "try_sum",
-            "try_avg",
-            "product",
+            "bitmap_or_agg",
+            "approx_top_k",
         ],
-        "bayou has no such aggregate yet",
+        "bayou has no sketches. Use approx_count_distinct, percentile_approx or count(DISTINCT …)",
+    ),
+    (&["grouping", "grouping_id", "product"], "bayou has no such aggregate"),
+    (
+        &[
+            "java_method",
+            "reflect",
+            "try_reflect",
+            "aes_encrypt",
+            "aes_decrypt",
+            "try_aes_decrypt",
+            "from_csv",
+            "to_csv",
+            "from_xml",
+            "to_xml",
+            "xpath",
+        ],
+        "bayou has no Java, no keys, no CSV and no XML in expressions. Use map_batches",
     ),
     (
         &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],
@@ -170,6 +194,11 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
             String::new()
         }
     )))
+}
+
+/// Whether the name is a call without its parentheses, where there is no column of the name.
+pub(super) fn is_bare(name: &str) -> bool {
+    ["current_timestamp", "current_date", "localtimestamp"].iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 pub(super) fn is_aggregate(name: &str) -> bool {

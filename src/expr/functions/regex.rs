@@ -46,7 +46,29 @@ pub(super) const LIST: &[Spec] = &[
             })
         })
     }),
-    spec("regexp_replace", "regexp_replace(str, regex, replacement)", replace),
+    spec("regexp_extract_all", "regexp_extract_all(str, regex[, group])", extract_all),
+    spec("regexp_instr", "regexp_instr(str, regex)", |mut c| {
+        if c.args.len() == 2 {
+            c.sql = format!("regexp_instr({}, {}, 0)", c.args[0].sql, c.args[1].sql);
+        }
+        let c = c.take(&[Text, Text, Int], 2)?;
+        let constant = constant_regex(c.name, &c.args[1])?;
+        c.build(DataType::Int32, move |a| {
+            let (s, p) = (a.str(0)?, a.str(1)?);
+            let group = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
+            let mut cache = Pattern::new(&constant);
+            nums::<Int32Type>(a.rows, |i| {
+                let (s, p) = (get!(s.get(i)), get!(p.get(i)));
+                // As in Spark, the group changes nothing.
+                if let Some(group) = &group {
+                    get!(group.get(i));
+                }
+                let found = cache.get(p)?.find_at(s, 0).and_then(|f| f[0]);
+                Ok(Some(found.map_or(0, |(from, _)| s[..from].chars().count() as i32 + 1)))
+            })
+        })
+    }),
+    spec("regexp_replace", "regexp_replace(str, regex, replacement[, pos])", replace),
 ];
 
 /// The pattern: a constant, or one for each row.
@@ -155,19 +177,59 @@ fn expand(replacement: &str, s: &str, found: &Found, out: &mut String) -> Result
     Ok(())
 }
 
+fn extract_all(mut c: Call) -> Result<Typed> {
+    if c.args.len() == 2 {
+        c.sql = format!("regexp_extract_all({}, {}, 1)", c.args[0].sql, c.args[1].sql);
+    }
+    let c = c.take(&[Text, Text, Int], 2)?;
+    let constant = constant_regex(c.name, &c.args[1])?;
+    c.build(list_of(DataType::Utf8), move |a| {
+        let (s, p) = (a.str(0)?, a.str(1)?);
+        let group = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
+        let mut cache = Pattern::new(&constant);
+        lists(a.rows, |i| {
+            let (s, p) = (get!(s.get(i)), get!(p.get(i)));
+            let group = match &group {
+                Some(group) => get!(group.get(i)),
+                None => 1,
+            };
+            let regex = cache.get(p)?;
+            let mut out = vec![];
+            for found in matches(&regex, s) {
+                let k = usize::try_from(group).ok().filter(|k| *k < regex.groups());
+                let Some(k) = k else { return Err(row_error("the regular expression does not have that group")) };
+                out.push(part(s, &found, k));
+            }
+            Ok(Some(out))
+        })
+    })
+}
+
 fn replace(mut c: Call) -> Result<Typed> {
     if c.args.len() == 3 {
         c.sql = format!("regexp_replace({}, {}, {}, 1)", c.args[0].sql, c.args[1].sql, c.args[2].sql);
     }
-    let c = c.take(&[Text, Text, Text], 3)?;
+    let c = c.take(&[Text, Text, Text, Int], 3)?;
     let constant = constant_regex(c.name, &c.args[1])?;
+    let position = c.constant_int(3, 1)?;
+    if position < 1 {
+        return Err(c.error("the position counts from 1"));
+    }
+    let skip = position as usize - 1;
     c.build(DataType::Utf8, move |a| {
         let (s, p, r) = (a.str(0)?, a.str(1)?, a.str(2)?);
         let mut cache = Pattern::new(&constant);
         strings(a.rows, |i| {
             let (s, p, r) = (get!(s.get(i)), get!(p.get(i)), get!(r.get(i)));
             let regex = cache.get(p)?;
+            // Java looks at a region: there `^` is at its start.
+            let head = if skip == 0 { 0 } else { s.char_indices().nth(skip).map_or(s.len(), |(i, _)| i) };
+            if skip > 0 && head == s.len() {
+                return Ok(Some(s.to_string()));
+            }
             let mut out = String::with_capacity(s.len());
+            out.push_str(&s[..head]);
+            let s = &s[head..];
             let mut at = 0;
             for found in matches(&regex, s) {
                 let Some((from, to)) = found[0] else { continue };
@@ -182,7 +244,7 @@ fn replace(mut c: Call) -> Result<Typed> {
 }
 
 /// As Java's `String.split`: an empty match at the start makes no part.
-fn parts<'s>(s: &'s str, regex: &JavaRegex, limit: i32) -> Vec<&'s str> {
+pub(super) fn parts<'s>(s: &'s str, regex: &JavaRegex, limit: i32) -> Vec<&'s str> {
     let mut out = vec![];
     let mut at = 0;
     for found in matches(regex, s) {

@@ -1,20 +1,20 @@
 //! Rounding: half up by the decimal digits, whatever the binary fraction is.
 
 use super::{Call, Spec, get, spec};
-use crate::Result;
 use crate::expr::coerce::Param::{Int, Number};
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as};
 use crate::expr::node::Typed;
 use crate::expr::text;
+use crate::{Error, Result};
 use arrow::datatypes::*;
 
 pub(super) const LIST: &[Spec] = &[
     spec("round", "round(expr[, digits])", |c| round(c, false)),
     spec("bround", "bround(expr[, digits])", |c| round(c, true)),
-    spec("ceil", "ceil(expr)", |c| whole(c, true)),
-    spec("ceiling", "ceiling(expr)", |c| whole(c, true)),
-    spec("floor", "floor(expr)", |c| whole(c, false)),
+    spec("ceil", "ceil(expr[, digits])", |c| whole(c, true)),
+    spec("ceiling", "ceiling(expr[, digits])", |c| whole(c, true)),
+    spec("floor", "floor(expr[, digits])", |c| whole(c, false)),
 ];
 
 /// `v / unit`, rounded to the nearest number. A half is rounded away from zero, or to the even number.
@@ -139,7 +139,49 @@ fn round(mut c: Call, even: bool) -> Result<Typed> {
     }
 }
 
+/// `ceil(x, n)`: DECIMAL, whatever the number is.
+fn to_digits(c: Call, up: bool) -> Result<Typed> {
+    let name = c.name;
+    let mut c = c.take(&[Number, Int], 2)?;
+    let digits = c.constant_int(1, 0)?;
+    let first = c.args.remove(0);
+    c.args.clear();
+    let (p, s) = match &first.data_type {
+        DataType::Float32 => (14, 7),
+        DataType::Float64 => (30, 15),
+        t => {
+            crate::expr::coerce::decimal_of(t).ok_or_else(|| Error::schema(format!("{name}: a number is expected")))?
+        }
+    };
+    let wide = DataType::Decimal128(p, s);
+    c.args.push(crate::expr::cast::implicit(first, &wide)?);
+    let least = i32::from(p) - i32::from(s) + 1;
+    let (precision, scale) = if digits < 0 {
+        (least.max(1 - digits).min(38), 0)
+    } else {
+        let scale = i32::from(s).min(digits);
+        ((least + scale).min(38), scale)
+    };
+    let to = DataType::Decimal128(precision as u8, scale as i8);
+    let cut = (i32::from(s) - digits).max(0) as u32;
+    let out = to.clone();
+    c.build_nullable(to, move |a| {
+        let x = a.num::<Decimal128Type>(0)?;
+        let unit = 10i128.checked_pow(cut);
+        let back = 10i128.checked_pow(digits.min(0).unsigned_abs());
+        nums_as::<Decimal128Type>(a.rows, &out, |i| {
+            let x = get!(x.get(i));
+            let (Some(unit), Some(back)) = (unit, back) else { return Err(row_error(OVERFLOW)) };
+            let v = (x.div_euclid(unit) + i128::from(up && x.rem_euclid(unit) != 0)).checked_mul(back);
+            v.and_then(|v| text::fits(v, precision as u8)).map(Some).ok_or_else(|| row_error(OVERFLOW))
+        })
+    })
+}
+
 fn whole(mut c: Call, up: bool) -> Result<Typed> {
+    if c.args.len() == 2 {
+        return to_digits(c, up);
+    }
     let name = c.name;
     if !c.args.is_empty() {
         c.sql = format!(

@@ -1,5 +1,6 @@
 //! Strings, hashes and encodings.
 
+use super::more_strings::{cut_bytes, of_bytes, pad_bytes};
 use super::{Call, Spec, get, spec};
 use crate::Result;
 use crate::expr::coerce::Param::{Any, Big, Bytes, Int, Text, TextOrBytes};
@@ -53,8 +54,8 @@ pub(super) const LIST: &[Spec] = &[
         })
     }),
     spec("trim", "trim(str), trim([BOTH | LEADING | TRAILING] [chars] FROM str)", |c| trim(c, true, true)),
-    spec("ltrim", "ltrim(str)", |c| trim(c, true, false)),
-    spec("rtrim", "rtrim(str)", |c| trim(c, false, true)),
+    spec("ltrim", "ltrim([chars,] str)", |c| one_side(c, "trim_leading")),
+    spec("rtrim", "rtrim([chars,] str)", |c| one_side(c, "trim_trailing")),
     spec("btrim", "btrim(str[, chars])", |c| trim_chars(c, true, true)),
     spec("trim_both", "trim(BOTH chars FROM str)", |c| trim_chars(c, true, true)),
     spec("trim_leading", "trim(LEADING chars FROM str)", |c| trim_chars(c, true, false)),
@@ -62,6 +63,9 @@ pub(super) const LIST: &[Spec] = &[
     spec("substring", "substring(str, pos[, len])", substring),
     spec("substr", "substr(str, pos[, len])", substring),
     spec("left", "left(str, len)", |c| {
+        if of_bytes(&c) {
+            return cut_bytes(c.count(2, 2)?, |n| (1, n[0].unwrap_or(0)));
+        }
         c.take(&[Text, Int], 2)?.build(STRING, |a| {
             let (s, n) = (a.str(0)?, a.num::<Int32Type>(1)?);
             strings(a.rows, |i| Ok(Some(slice(get!(s.get(i)), 1, get!(n.get(i))))))
@@ -146,10 +150,18 @@ pub(super) const LIST: &[Spec] = &[
             strings(a.rows, |i| Ok(Some(before_nth(get!(s.get(i)), get!(d.get(i)), get!(n.get(i))))))
         })
     }),
-    spec("levenshtein", "levenshtein(a, b)", |c| {
-        c.take(&[Text, Text], 2)?.build(INT, |a| {
+    spec("levenshtein", "levenshtein(a, b[, most])", |c| {
+        c.take(&[Text, Text, Int], 2)?.build(INT, |a| {
             let (x, y) = (a.str(0)?, a.str(1)?);
-            nums::<Int32Type>(a.rows, |i| Ok(Some(strsim::levenshtein(get!(x.get(i)), get!(y.get(i))) as i32)))
+            let most = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
+            nums::<Int32Type>(a.rows, |i| {
+                let (x, y) = (get!(x.get(i)), get!(y.get(i)));
+                let distance = strsim::levenshtein(x, y) as i32;
+                match &most {
+                    Some(most) if distance > get!(most.get(i)) => Ok(Some(-1)),
+                    _ => Ok(Some(distance)),
+                }
+            })
         })
     }),
     spec("hex", "hex(expr)", hex),
@@ -296,6 +308,15 @@ fn repeated(s: &str, n: i32) -> DfResult<String> {
     Ok(s.repeat(n))
 }
 
+/// `ltrim(str)` and `ltrim(chars, str)`.
+fn one_side(mut c: Call, name: &str) -> Result<Typed> {
+    if c.args.len() == 2 {
+        c.args.swap(0, 1);
+        return super::call(name, c.args);
+    }
+    trim(c, name == "trim_leading", name == "trim_trailing")
+}
+
 /// Trims blanks only, as in Spark: tabs and line ends are kept.
 fn trim(c: Call, start: bool, end: bool) -> Result<Typed> {
     c.take(&[Text], 1)?.build(STRING, move |a| {
@@ -348,7 +369,7 @@ fn trim_chars(mut c: Call, start: bool, end: bool) -> Result<Typed> {
 }
 
 /// As `UTF8String.substringSQL`: positions count from 1, and negative positions from the end.
-fn slice(s: &str, position: i32, len: i32) -> &str {
+pub(super) fn slice(s: &str, position: i32, len: i32) -> &str {
     let (position, len) = (i64::from(position), i64::from(len));
     if len <= 0 {
         return "";
@@ -377,6 +398,9 @@ fn substring(mut c: Call) -> Result<Typed> {
     if c.args.len() == 2 {
         c.sql = format!("{}({}, {}, 2147483647)", c.name, c.args[0].sql, c.args[1].sql);
     }
+    if of_bytes(&c) {
+        return cut_bytes(c.count(2, 3)?, |n| (n[0].unwrap_or(0), n.get(1).copied().flatten().unwrap_or(i32::MAX)));
+    }
     c.take(&[Text, Int, Int], 2)?.build(STRING, |a| {
         let (s, p) = (a.str(0)?, a.num::<Int32Type>(1)?);
         let n = if a.len() > 2 { Some(a.num::<Int32Type>(2)?) } else { None };
@@ -391,6 +415,13 @@ fn substring(mut c: Call) -> Result<Typed> {
 }
 
 fn pad(mut c: Call, left: bool) -> Result<Typed> {
+    if of_bytes(&c) {
+        if c.args.len() == 2 {
+            c.args.push(Typed::literal(datafusion::common::ScalarValue::Binary(Some(vec![0])), "X'00'"));
+            c.sql = format!("{}({}, {}, X'00')", c.name, c.args[0].sql, c.args[1].sql);
+        }
+        return pad_bytes(c, left);
+    }
     if c.args.len() == 2 {
         c.sql = format!("{}({}, {},  )", c.name, c.args[0].sql, c.args[1].sql);
     }

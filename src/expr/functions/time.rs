@@ -4,8 +4,9 @@ use super::{Call, Spec, get, spec};
 use crate::Result;
 use crate::calendar::{self, DAY, Zone, add_months, civil_from_days, days_from_civil, month_length};
 use crate::expr::cast;
-use crate::expr::coerce::Param::{Any, Big, Date, Int, Number, Text, Time};
-use crate::expr::coerce::is_int;
+use crate::expr::coerce::Param::{Any, Big, Date, Double, Int, Number, Text, Time};
+use crate::expr::coerce::{is_decimal, is_float, is_int, is_interval, is_timestamp};
+use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{nums, nums_as, strings};
 use crate::expr::node::Typed;
@@ -100,6 +101,10 @@ pub(super) const LIST: &[Spec] = &[
     spec("timestampadd", "timestampadd(unit, n, timestamp)", timestamp_add),
     spec("timestampdiff", "timestampdiff(unit, start, end)", timestamp_diff),
     spec("unix_date", "unix_date(date)", |c| {
+        let c = c.count(1, 1)?;
+        if is_timestamp(&c.args[0].data_type) {
+            return Err(c.error("a DATE is expected"));
+        }
         c.take(&[Date], 1)?.build(INT, |a| {
             let d = a.num::<Date32Type>(0)?;
             nums::<Int32Type>(a.rows, |i| Ok(d.get(i)))
@@ -115,11 +120,33 @@ pub(super) const LIST: &[Spec] = &[
     spec("unix_millis", "unix_millis(timestamp)", |c| unix(c, 1_000)),
     spec("unix_micros", "unix_micros(timestamp)", |c| unix(c, 1)),
     spec("timestamp_seconds", "timestamp_seconds(n)", |c| {
+        let c = c.count(1, 1)?;
+        if c.args[0].data_type == DataType::Utf8 {
+            return Err(c.error("a number is expected"));
+        }
         let c = c.take(&[Number], 1)?;
-        match c.args[0].data_type {
-            DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) => {
-                Err(c.error("a whole number is expected. Use timestamp_micros(CAST(n * 1000000 AS BIGINT))"))
+        match c.args[0].data_type.clone() {
+            DataType::Float32 | DataType::Float64 => {
+                // As in Spark, NaN and the infinities are NULL, and what is out of range becomes the last time.
+                c.retake(Double)?.build_nullable(timestamp_type(), |a| {
+                    let x = a.num::<Float64Type>(0)?;
+                    nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
+                        let x = get!(x.get(i));
+                        Ok(x.is_finite().then_some((x * 1e6) as i64))
+                    })
+                })
             }
+            DataType::Decimal128(_, s) => c.build(timestamp_type(), move |a| {
+                let x = a.num::<Decimal128Type>(0)?;
+                let unit = 10i128.pow(u32::from(s.unsigned_abs()));
+                nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
+                    let micros = get!(x.get(i)).checked_mul(1_000_000).ok_or_else(|| row_error(OVERFLOW))?;
+                    if micros % unit != 0 {
+                        return Err(row_error("a value has digits finer than a microsecond"));
+                    }
+                    i64::try_from(micros / unit).map(Some).map_err(|_| row_error(OVERFLOW))
+                })
+            }),
             _ => from_unix(c, 1_000_000),
         }
     }),
@@ -171,6 +198,9 @@ fn name(c: Call, f: fn(i64) -> &'static str) -> Result<Typed> {
 fn extract(c: Call) -> Result<Typed> {
     let mut c = c.count(2, 2)?;
     let source = c.args.remove(1);
+    if c.args[0].is_null_literal() {
+        return Ok(Typed::null(&DataType::Float64).named(c.sql));
+    }
     let Some(field) = c.args[0].text().map(str::to_uppercase) else {
         return Err(c.error("the field must be a constant"));
     };
@@ -178,6 +208,10 @@ fn extract(c: Call) -> Result<Typed> {
         "date_part" => c.sql.clone(),
         name => format!("{name}({} FROM {})", c.args[0].sql, source.sql),
     };
+    if is_interval(&source.data_type) {
+        return super::field(&source, &field, &sql)
+            .ok_or_else(|| c.error(format!("'{field}' is not a field of this interval")));
+    }
     let name = match field.as_str() {
         "YEAR" | "Y" | "YEARS" | "YR" | "YRS" => "year",
         "QUARTER" | "QTR" => "quarter",
@@ -212,8 +246,9 @@ fn extract(c: Call) -> Result<Typed> {
 
 fn shift_days(c: Call, sign: i64) -> Result<Typed> {
     let c = c.count(2, 2)?;
-    if matches!(c.args[1].data_type, DataType::Int64) {
-        return Err(c.error("the number of days must be INT, not BIGINT. Use CAST"));
+    let t = &c.args[1].data_type;
+    if *t == DataType::Int64 || is_float(t) || is_decimal(t) {
+        return Err(c.error(format!("the number of days must be INT, not {}. Use CAST", type_to_ddl(t))));
     }
     let sql = match c.name {
         "dateadd" => c.sql.replacen("dateadd", "date_add", 1),
@@ -354,6 +389,10 @@ fn timestamp_diff(c: Call) -> Result<Typed> {
 }
 
 fn unix(c: Call, unit: i64) -> Result<Typed> {
+    let c = c.count(1, 1)?;
+    if matches!(c.args[0].data_type, DataType::Date32 | DataType::Utf8) {
+        return Err(c.error("a TIMESTAMP is expected. Use CAST"));
+    }
     c.take(&[Time], 1)?.build(BIG, move |a| {
         let t = a.num::<TimestampMicrosecondType>(0)?;
         nums::<Int64Type>(a.rows, |i| Ok(t.get(i).map(|t| t.div_euclid(unit))))
@@ -361,6 +400,10 @@ fn unix(c: Call, unit: i64) -> Result<Typed> {
 }
 
 fn from_unix(c: Call, unit: i64) -> Result<Typed> {
+    let c = c.count(1, 1)?;
+    if is_float(&c.args[0].data_type) || is_decimal(&c.args[0].data_type) {
+        return Err(c.error("a whole number is expected. Use timestamp_seconds, or CAST"));
+    }
     c.take(&[Big], 1)?.build(timestamp_type(), move |a| {
         let n = a.num::<Int64Type>(0)?;
         nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
@@ -394,7 +437,7 @@ fn zoned(c: Call, f: fn(Zone, i64) -> Option<i64>) -> Result<Typed> {
 }
 
 /// `to_date(x)` and `to_timestamp(x)` without a format are casts.
-pub(super) fn plain_cast(mut c: Call, to: DataType) -> Result<Typed> {
+pub(super) fn plain_cast(mut c: Call, to: DataType, r#try: bool) -> Result<Typed> {
     let sql = c.sql.clone();
-    cast::explicit(c.args.remove(0), &to, false).map(|t| t.named(sql))
+    cast::explicit(c.args.remove(0), &to, r#try).map(|t| t.named(sql))
 }

@@ -1,26 +1,28 @@
-//! `date_format` and related functions, with the letters of Java's patterns that are common in practice.
+//! `date_format` and related functions (see `time_pattern` for the letters).
 
-use super::time::{MONTHS, day_of_year, plain_cast};
+use super::time::plain_cast;
 use super::{Call, Spec, get, spec};
 use crate::Result;
-use crate::calendar::{self, DAY, civil_from_days, clock};
+use crate::calendar::DAY;
 use crate::expr::coerce::Param::{Big, Text, Time};
-use crate::expr::coerce::is_timestamp;
+use crate::expr::coerce::{is_number, is_timestamp};
 use crate::expr::evaluate::row_error;
-use crate::expr::kernel::{nums, nums_as, strings};
+use crate::expr::kernel::{Args, nums, nums_as, written};
+use crate::expr::moment;
 use crate::expr::node::Typed;
+use crate::expr::time_pattern::{DEFAULT, Pattern, Patterns};
 use crate::time::timestamp_type;
-use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
-
-const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
+use arrow::array::ArrayRef;
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Date32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::error::Result as DfResult;
 
 pub(super) const LIST: &[Spec] = &[
     spec("date_format", "date_format(timestamp, pattern)", |c| {
         let c = c.take(&[Time, Text], 2)?;
-        let pattern = pattern(&c, 1, false)?;
+        let pattern = constant(&c, 1, false)?;
         c.build(DataType::Utf8, move |a| {
             let t = a.num::<TimestampMicrosecondType>(0)?;
-            strings(a.rows, |i| Ok(t.get(i).map(|t| write(&pattern, t))))
+            shown(a, &pattern, |row| Ok(t.get(row)))
         })
     }),
     spec("from_unixtime", "from_unixtime(seconds[, pattern])", |mut c| {
@@ -28,281 +30,123 @@ pub(super) const LIST: &[Spec] = &[
             c.sql = format!("from_unixtime({}, {DEFAULT})", c.args[0].sql);
         }
         let c = c.take(&[Big, Text], 1)?;
-        let pattern = pattern(&c, 1, false)?;
+        let pattern = constant(&c, 1, false)?;
         c.build(DataType::Utf8, move |a| {
             let n = a.num::<Int64Type>(0)?;
-            strings(a.rows, |i| {
-                let t = get!(n.get(i)).checked_mul(1_000_000);
-                t.map(|t| Some(write(&pattern, t))).ok_or_else(|| row_error("a value is out of range for TIMESTAMP"))
+            shown(a, &pattern, |row| {
+                let Some(n) = n.get(row) else { return Ok(None) };
+                n.checked_mul(1_000_000).map(Some).ok_or_else(|| row_error("a value is out of range for TIMESTAMP"))
             })
         })
     }),
     spec("to_date", "to_date(expr[, pattern])", |c| {
         let c = c.count(1, 2)?;
         if c.args.len() == 1 {
-            return plain_cast(c, DataType::Date32);
+            return plain_cast(c, DataType::Date32, false);
+        }
+        if !is_text(&c.args[0]) {
+            let c = Call { args: vec![c.args[0].clone()], ..c };
+            return plain_cast(c, DataType::Date32, false);
         }
         let c = c.take(&[Text, Text], 2)?;
-        let pattern = pattern(&c, 1, true)?;
+        let pattern = constant(&c, 1, true)?;
         c.build(DataType::Date32, move |a| {
-            let s = a.str(0)?;
-            nums::<Date32Type>(a.rows, |i| {
-                let t = read(&pattern, get!(s.get(i))).ok_or_else(|| row_error(MISMATCH))?;
-                Ok(Some(t.div_euclid(DAY) as i32))
-            })
+            parsed::<Date32Type>(a, &pattern, &DataType::Date32, false, |t| t.div_euclid(DAY) as i32)
         })
     }),
-    spec("to_timestamp", "to_timestamp(expr[, pattern])", |c| {
-        let c = c.count(1, 2)?;
-        if c.args.len() == 1 {
-            return plain_cast(c, timestamp_type());
-        }
-        let c = c.take(&[Text, Text], 2)?;
-        let pattern = pattern(&c, 1, true)?;
-        c.build(timestamp_type(), move |a| {
-            let s = a.str(0)?;
-            nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {
-                read(&pattern, get!(s.get(i))).map(Some).ok_or_else(|| row_error(MISMATCH))
-            })
-        })
-    }),
-    spec("unix_timestamp", "unix_timestamp(expr[, pattern])", seconds),
+    spec("to_timestamp", "to_timestamp(expr[, pattern])", |c| to_timestamp(c, false)),
+    spec("to_timestamp_ltz", "to_timestamp_ltz(expr[, pattern])", |c| to_timestamp(c, false)),
+    spec("try_to_timestamp", "try_to_timestamp(expr[, pattern])", |c| to_timestamp(c, true)),
+    spec("unix_timestamp", "unix_timestamp([expr[, pattern]])", seconds),
     spec("to_unix_timestamp", "to_unix_timestamp(expr[, pattern])", seconds),
 ];
 
-const FULL_MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const FULL_DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
 const MISMATCH: &str = "a value does not match the pattern";
 
-#[derive(Clone, Debug, PartialEq)]
-enum Part {
-    /// A letter, and the number of times that it is repeated.
-    Field(char, usize),
-    Literal(String),
+fn is_text(typed: &Typed) -> bool {
+    !is_timestamp(&typed.data_type) && typed.data_type != DataType::Date32
 }
 
-/// The pattern, which must be a constant. Letters that are not supported are refused.
-fn pattern(c: &Call, k: usize, reading: bool) -> Result<Vec<Part>> {
+/// The pattern, if it is a constant. `None`: each row has its own.
+fn constant(c: &Call, k: usize, reading: bool) -> Result<Option<Pattern>> {
     let text = match c.args.get(k) {
         None => DEFAULT,
-        Some(arg) => arg.text().ok_or_else(|| c.error("the pattern must be a constant"))?,
+        Some(arg) => match arg.text() {
+            Some(text) => text,
+            None => return Ok(None),
+        },
     };
-    let mut out: Vec<Part> = vec![];
-    let literal = |out: &mut Vec<Part>, c: char| match out.last_mut() {
-        Some(Part::Literal(text)) => text.push(c),
-        _ => out.push(Part::Literal(c.to_string())),
-    };
-    let mut chars = text.chars().peekable();
-    while let Some(ch) = chars.next() {
-        if ch == '\'' {
-            if chars.next_if_eq(&'\'').is_some() {
-                literal(&mut out, '\'');
-                continue;
-            }
-            loop {
-                match chars.next() {
-                    None => return Err(c.error("the pattern has an open quote")),
-                    Some('\'') if chars.next_if_eq(&'\'').is_some() => literal(&mut out, '\''),
-                    Some('\'') => break,
-                    Some(other) => literal(&mut out, other),
-                }
-            }
-        } else if ch.is_ascii_alphabetic() {
-            let mut n = 1;
-            while chars.next_if_eq(&ch).is_some() {
-                n += 1;
-            }
-            let known = match ch {
-                'y' => n == 1 || n == 2 || n == 4,
-                'M' => n <= 4,
-                'd' | 'H' | 'h' | 'm' | 's' => n <= 2,
-                'S' => n <= 6,
-                'a' => n == 1,
-                'D' => !reading && (n == 1 || n == 3),
-                'E' => !reading && n <= 4,
-                _ => false,
-            };
-            if !known {
-                return Err(c.error(format!(
-                    "'{}' in the pattern is not supported; those are y yy yyyy M MM MMM MMMM d dd H HH h hh m mm s ss S… a D DDD E EEEE (the last four not for reading)",
-                    ch.to_string().repeat(n)
-                )));
-            }
-            out.push(Part::Field(ch, n));
-        } else if matches!(ch, '[' | ']' | '{' | '}' | '#') {
-            return Err(c.error(format!("'{ch}' in the pattern is not supported")));
-        } else {
-            literal(&mut out, ch);
-        }
-    }
-    Ok(out)
+    Pattern::new(text, reading).map(Some).map_err(|why| c.error(why))
 }
 
-fn write(parts: &[Part], t: i64) -> String {
-    let days = t.div_euclid(DAY);
-    let (y, mo, d) = civil_from_days(days);
-    let (h, mi, s, us) = clock(t.rem_euclid(DAY));
-    let mut out = String::new();
-    for part in parts {
-        let (letter, n) = match part {
-            Part::Literal(text) => {
-                out.push_str(text);
-                continue;
-            }
-            Part::Field(letter, n) => (*letter, *n),
+/// The text of a time in each row.
+fn shown(a: &Args, constant: &Option<Pattern>, time: impl Fn(usize) -> DfResult<Option<i64>>) -> DfResult<ArrayRef> {
+    let own = if constant.is_none() { Some(a.str(1)?) } else { None };
+    let mut patterns = Patterns::default();
+    written(a.rows, |row, out| {
+        let Some(t) = time(row)? else { return Ok(false) };
+        let pattern = match (constant, own.as_ref().and_then(|p| p.get(row))) {
+            (Some(pattern), _) => pattern,
+            (None, Some(text)) => patterns.get(text, false)?,
+            (None, None) => return Ok(false),
         };
-        let value = match letter {
-            'y' if n == 2 => y.abs() % 100,
-            'y' => {
-                // Java's EXCEEDS_PAD: a sign where there are more digits than letters.
-                let sign = match y {
-                    ..0 => "-",
-                    10_000.. if n == 4 => "+",
-                    _ => "",
-                };
-                out.push_str(&format!("{sign}{:0n$}", y.abs()));
-                continue;
-            }
-            'M' if n == 4 => {
-                out.push_str(FULL_MONTHS[(mo - 1) as usize]);
-                continue;
-            }
-            'E' if n == 4 => {
-                out.push_str(FULL_DAYS[(days + 4).rem_euclid(7) as usize]);
-                continue;
-            }
-            'M' if n == 3 => {
-                out.push_str(MONTHS[(mo - 1) as usize]);
-                continue;
-            }
-            'M' => mo,
-            'd' => d,
-            'H' => h,
-            'h' => (h + 11) % 12 + 1,
-            'm' => mi,
-            's' => s,
-            'D' => day_of_year(days),
-            'a' => {
-                out.push_str(if h < 12 { "AM" } else { "PM" });
-                continue;
-            }
-            'E' => {
-                out.push_str(["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"][(days + 4).rem_euclid(7) as usize]);
-                continue;
-            }
-            _ => {
-                out.push_str(&format!("{us:06}")[..n]);
-                continue;
-            }
-        };
-        out.push_str(&format!("{value:0n$}"));
-    }
-    out
+        pattern.write(t, out);
+        Ok(true)
+    })
 }
 
-/// Reads a text, which must match as a whole. Two letters or more take exactly that number of digits, and one letter takes one or two.
-/// The letters of a fraction take from one digit up to their number. As in Java's formatter, a year of more than four digits has a sign.
-fn read(parts: &[Part], text: &str) -> Option<i64> {
-    let mut rest = text;
-    let (mut y, mut mo, mut d, mut h, mut mi, mut s, mut us) = (1970, 1, 1, 0, 0, 0, 0);
-    let (mut half, mut twelve) = (None, None);
-    for part in parts {
-        let (letter, n) = match part {
-            Part::Literal(text) => {
-                rest = rest.strip_prefix(text.as_str())?;
-                continue;
-            }
-            Part::Field(letter, n) => (*letter, *n),
+/// The value of the text in each row, by the pattern.
+fn parsed<T: ArrowPrimitiveType>(
+    a: &Args,
+    constant: &Option<Pattern>,
+    data_type: &DataType,
+    r#try: bool,
+    value: impl Fn(i64) -> T::Native,
+) -> DfResult<ArrayRef> {
+    let s = a.str(0)?;
+    let own = if constant.is_none() { Some(a.str(1)?) } else { None };
+    let mut patterns = Patterns::default();
+    nums_as::<T>(a.rows, data_type, |row| {
+        let text = get!(s.get(row));
+        let pattern = match (constant, own.as_ref().and_then(|p| p.get(row))) {
+            (Some(pattern), _) => pattern,
+            (None, Some(text)) => patterns.get(text, true)?,
+            (None, None) => return Ok(None),
         };
-        if letter == 'a' {
-            let word = rest.get(..2)?;
-            half = Some(match word.to_ascii_uppercase().as_str() {
-                "AM" => 0,
-                "PM" => 12,
-                _ => return None,
-            });
-            rest = &rest[2..];
-            continue;
+        match pattern.read(text) {
+            Some(t) => Ok(Some(value(t))),
+            None if r#try => Ok(None),
+            None => Err(row_error(MISMATCH)),
         }
-        if letter == 'M' && n == 4 {
-            let here = |m: &&str| rest.get(..m.len()).is_some_and(|r| r.eq_ignore_ascii_case(m));
-            let found = FULL_MONTHS.iter().position(here)?;
-            mo = found as i64 + 1;
-            rest = &rest[FULL_MONTHS[found].len()..];
-            continue;
-        }
-        if letter == 'M' && n == 3 {
-            let word = rest.get(..3)?;
-            mo = MONTHS.iter().position(|m| m.eq_ignore_ascii_case(word))? as i64 + 1;
-            rest = &rest[3..];
-            continue;
-        }
-        let signed =
-            if letter == 'y' && n != 2 { rest.bytes().next().filter(|b| matches!(b, b'+' | b'-')) } else { None };
-        rest = &rest[usize::from(signed.is_some())..];
-        let have = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let take = match (letter, n) {
-            ('S', n) => have.min(n),
-            ('y', 4) if signed == Some(b'+') && have < 5 => return None,
-            ('y', 1) if signed == Some(b'+') => return None,
-            ('y', 4) if signed.is_some() => have.clamp(4, 6),
-            ('y', 1) => have.min(6),
-            (_, 1) => have.min(2),
-            (_, n) => n,
-        };
-        if take == 0 || take > have {
-            return None;
-        }
-        let value: i64 = rest[..take].parse().ok()?;
-        rest = &rest[take..];
-        match letter {
-            'y' if n == 2 => y = 2000 + value,
-            'y' => y = if signed == Some(b'-') { -value } else { value },
-            'M' => mo = value,
-            'd' => d = value,
-            'H' => h = value,
-            'h' => twelve = Some(value),
-            'm' => mi = value,
-            's' => s = value,
-            'S' => us = value * 10i64.pow(6 - take as u32),
-            _ => return None,
-        }
+    })
+}
+
+fn to_timestamp(c: Call, r#try: bool) -> Result<Typed> {
+    let c = c.count(1, 2)?;
+    if c.args.len() == 1 || !is_text(&c.args[0]) {
+        let c = Call { args: vec![c.args[0].clone()], ..c };
+        return plain_cast(c, timestamp_type(), r#try);
     }
-    if let Some(twelve) = twelve {
-        if !(1..=12).contains(&twelve) {
-            return None;
-        }
-        h = twelve % 12 + half.unwrap_or(0);
+    if is_number(&c.args[0].data_type) {
+        return Err(c.error("a number has no pattern"));
     }
-    let midnight = calendar::date(y, mo, d).filter(|_| rest.is_empty())?.checked_mul(DAY)?;
-    midnight.checked_add(calendar::time_of_day(h, mi, s, us)?)
+    let c = c.take(&[Text, Text], 2)?;
+    let pattern = constant(&c, 1, true)?;
+    let kernel = move |a: &Args| parsed::<TimestampMicrosecondType>(a, &pattern, &timestamp_type(), r#try, |t| t);
+    if r#try { c.build_nullable(timestamp_type(), kernel) } else { c.build(timestamp_type(), kernel) }
 }
 
 fn seconds(mut c: Call) -> Result<Typed> {
-    let text = c.args.first().is_some_and(|a| !is_timestamp(&a.data_type) && a.data_type != DataType::Date32);
+    if c.args.is_empty() && c.name == "unix_timestamp" {
+        let sql = format!("unix_timestamp(current_timestamp(), {DEFAULT})");
+        c.args = vec![moment::now("current_timestamp()")];
+        return seconds(c).map(|t| t.named(sql));
+    }
     if c.args.len() == 1 {
         c.sql = format!("{}({}, {DEFAULT})", c.name, c.args[0].sql);
     }
-    if c.args.is_empty() {
-        return Err(c.error("without an argument its result is not the same every time"));
-    }
-    if !text {
-        let c = c.count(1, 2)?;
-        let mut c = c;
+    let mut c = c.count(1, 2)?;
+    if !is_text(&c.args[0]) {
         c.args.truncate(1);
         return c.take(&[Time], 1)?.build(DataType::Int64, |a| {
             let t = a.num::<TimestampMicrosecondType>(0)?;
@@ -310,12 +154,6 @@ fn seconds(mut c: Call) -> Result<Typed> {
         });
     }
     let c = c.take(&[Text, Text], 1)?;
-    let pattern = pattern(&c, 1, true)?;
-    c.build(DataType::Int64, move |a| {
-        let s = a.str(0)?;
-        nums::<Int64Type>(a.rows, |i| {
-            let t = read(&pattern, get!(s.get(i))).ok_or_else(|| row_error(MISMATCH))?;
-            Ok(Some(t.div_euclid(1_000_000)))
-        })
-    })
+    let pattern = constant(&c, 1, true)?;
+    c.build(DataType::Int64, move |a| parsed::<Int64Type>(a, &pattern, &DataType::Int64, false, |t| t / 1_000_000))
 }

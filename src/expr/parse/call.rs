@@ -162,6 +162,19 @@ impl Parser<'_> {
                     return Ok(Some(Function::plain(name, args)));
                 }
             }
+            "overlay" => {
+                let text = self.expression()?;
+                if self.word("placing") {
+                    let mut args = vec![text, self.expression()?];
+                    self.expect_word("from")?;
+                    args.push(self.expression()?);
+                    if self.word("for") {
+                        args.push(self.expression()?);
+                    }
+                    self.expect(")")?;
+                    return Ok(Some(Function::plain(name, args)));
+                }
+            }
             "trim" => {
                 let side = ["both", "leading", "trailing"].into_iter().find(|s| self.is_word(0, s));
                 if side.is_some() && self.ahead(1) != &Token::Symbol(",") && self.ahead(1) != &Token::Symbol(")") {

@@ -29,6 +29,8 @@ pub(super) enum Ast {
     Interval {
         months: i64,
         micros: i64,
+        /// The first and the last unit, as places in YEAR, MONTH, DAY, HOUR, MINUTE, SECOND.
+        units: (u8, u8),
         sql: String,
     },
     Unary(&'static str, Box<Ast>),
@@ -57,6 +59,14 @@ pub(super) enum Ast {
         operand: Box<Ast>,
         pattern: Box<Ast>,
         escape: Option<char>,
+        negated: bool,
+    },
+    /// LIKE ANY (…), LIKE ALL (…).
+    LikeSome {
+        kind: &'static str,
+        operand: Box<Ast>,
+        patterns: Vec<Ast>,
+        all: bool,
         negated: bool,
     },
     Case {
@@ -391,11 +401,19 @@ impl<'a> Parser<'a> {
             "ilike" => "ILIKE",
             _ => "RLIKE",
         };
-        if self.is_word(0, "any") || self.is_word(0, "all") || self.is_word(0, "some") {
-            return Err(Error::schema(format!(
-                "'{}': {kind} ANY and ALL are not supported. Use OR and AND.",
-                self.text
-            )));
+        let several = ["any", "all", "some"].iter().any(|w| self.is_word(0, w));
+        if several && self.ahead(1) == &Token::Symbol("(") {
+            let all = self.is_word(0, "all");
+            if kind == "RLIKE" {
+                return Err(Error::schema(format!("'{}': RLIKE has no ANY and ALL. Use OR and AND.", self.text)));
+            }
+            self.next();
+            self.expect("(")?;
+            let patterns = self.arguments()?;
+            if patterns.is_empty() {
+                return Err(self.wrong("a list of patterns"));
+            }
+            return Ok(Ast::LikeSome { kind, operand: Box::new(left), patterns, all, negated });
         }
         let pattern = Box::new(self.comparison()?);
         let escape = if kind != "RLIKE" && self.word("escape") {
@@ -558,7 +576,17 @@ impl<'a> Parser<'a> {
                 self.next();
                 Ok(Ast::Bool(lower == "true"))
             }
-            "case" if !self.bare(1, true) => self.case(),
+            "case" if !self.bare(1, true) => {
+                let (at, depth) = (self.at, self.depth);
+                let parsed = self.case();
+                if parsed.is_err() && self.bare_at(at + 1) {
+                    // As in Spark: what is no CASE may be a column of that name.
+                    (self.at, self.depth) = (at + 1, depth);
+                    self.operator()?;
+                    return Ok(Ast::Column(vec![word.to_string()]));
+                }
+                parsed
+            }
             "cast" | "try_cast" if called => self.cast(lower == "try_cast"),
             "date" | "timestamp" | "timestamp_ntz" | "timestamp_ltz" | "x" if text => {
                 self.next();
@@ -606,9 +634,24 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Whether the word before the token at a place may be a column after all.
+    fn bare_at(&self, place: usize) -> bool {
+        matches!(self.tokens.get(place).map(|t| &t.token), Some(Token::Symbol(s)) if *s != "(")
+    }
+
     fn case(&mut self) -> Result<Ast> {
         self.next();
-        let operand = if self.is_word(0, "when") { None } else { Some(Box::new(self.expression()?)) };
+        let (at, depth) = (self.at, self.depth);
+        let mut operand = if self.is_word(0, "when") { None } else { Some(Box::new(self.expression()?)) };
+        if operand.is_some()
+            && !self.is_word(0, "when")
+            && matches!(&self.tokens[at].token, Token::Word(w) if w.eq_ignore_ascii_case("case"))
+        {
+            // CASE case WHEN …: the inner one is a column.
+            (self.at, self.depth) = (at + 1, depth);
+            self.operator()?;
+            operand = Some(Box::new(Ast::Column(vec!["case".into()])));
+        }
         let mut branches = vec![];
         while self.word("when") {
             let when = self.expression()?;

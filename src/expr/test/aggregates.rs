@@ -88,6 +88,26 @@ const SPARK: &[&str] = &[
     "string_agg(DISTINCT s, '') WITHIN GROUP (ORDER BY s DESC)",
     "listagg(CAST(s AS BINARY)) WITHIN GROUP (ORDER BY dt, ts)",
     "listagg(i, '-' ORDER BY d)",
+    "percentile_cont(0.3) WITHIN GROUP (ORDER BY e)",
+    "percentile_cont(array(0.1, 0.9)) WITHIN GROUP (ORDER BY i DESC)",
+    "percentile_disc(0.4) WITHIN GROUP (ORDER BY d)",
+    "percentile_disc(array(0.0, 1.0)) WITHIN GROUP (ORDER BY j DESC)",
+    "percentile(i, array(0.25, 0.75))",
+    "percentile_approx(ts, array(0.2, 0.8))",
+    "approx_percentile(d, array(0.5))",
+    "mode(s)",
+    "mode(d)",
+    "mode() WITHIN GROUP (ORDER BY dt DESC)",
+    "skewness(e)",
+    "kurtosis(i)",
+    "try_sum(l)",
+    "try_sum(DISTINCT i)",
+    "try_avg(x)",
+    "try_avg(e)",
+    "approx_count_distinct(s, 0.001)",
+    "approx_count_distinct(st)",
+    "count(DISTINCT ts - dt)",
+    "max_by(s, ts - dt)",
 ];
 
 /// The aggregates of DataFusion's dialect. All others are refused, which a test checks.
@@ -408,9 +428,10 @@ fn an_order_that_is_missing_or_means_nothing_is_told_when_the_line_is_typed() {
     refused("listagg(model, bpm) WITHIN GROUP (ORDER BY time)", &["separator", "constant"]);
     refused("listagg(DISTINCT model) WITHIN GROUP (ORDER BY time)", &["DISTINCT", "ORDER BY model"]);
     refused("collect_list(DISTINCT model)", &["DISTINCT"]);
-    refused("kurtosis(bpm)", &["'kurtosis'", "no such aggregate"]);
+    refused("hll_sketch_agg(bpm)", &["'hll_sketch_agg'", "approx_count_distinct"]);
     refused("histogram_numeric(bpm, 5)", &["'histogram_numeric'"]);
-    refused("mode() WITHIN GROUP (ORDER BY bpm)", &["'mode'"]);
+    refused("mode() WITHIN GROUP (ORDER BY bpm, model)", &["mode", "one expression"]);
+    refused("percentile_cont(0.5)", &["WITHIN GROUP is missing"]);
     schema_error(bind("upper(model ORDER BY time)", &schema, Dialect::Databricks), &["upper: ORDER BY goes with"]);
     let texts =
         [(None, "first(bpm ORDER BY time DESC, model NULLS LAST) IGNORE NULLS FILTER (WHERE bpm > 0)".to_string())];

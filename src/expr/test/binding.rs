@@ -71,7 +71,7 @@ fn what_is_refused_is_named_with_a_reason() {
     refused("uppr(model)", &["'uppr'", "Did you mean 'upper'?"]);
     refused("rand()", &["'rand'", "not the same every time"]);
     refused("first(bpm)", &["first is an aggregate function"]);
-    refused("mode(bpm)", &["'mode'", "no such aggregate"]);
+    refused("product(bpm)", &["'product'", "no such aggregate"]);
     refused("count(bpm)", &["count is an aggregate", "agg("]);
     refused("row_number() OVER (ORDER BY bpm)", &["OVER"]);
     refused("bmp + 1", &["'bmp'", "Did you mean 'bpm'?"]);
@@ -89,7 +89,8 @@ fn what_is_refused_is_named_with_a_reason() {
     refused("", &["empty"]);
     refused(&"(".repeat(500), &["128"]);
     refused(&vec!["bpm > 1"; 2000].join(" AND "), &["1000 operators"]);
-    refused("date_format(time, 'GGGG')", &["'GGGG'", "yyyy"]);
+    refused("date_format(time, 'GGGGG')", &["'GGGGG'", "too many letters"]);
+    refused("date_format(time, 'YYYY')", &["'YYYY'", "weekofyear"]);
     schema_error(bind_predicate("bpm", &schema, DB), &["'bpm' is INT", "BOOLEAN"]);
     assert_eq!(bind_predicate("NULL", &schema, DB).unwrap().data_type, DataType::Boolean);
 }

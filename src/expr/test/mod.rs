@@ -7,6 +7,7 @@ mod edge;
 mod generators;
 mod nested;
 mod recorded;
+mod time;
 
 use super::*;
 use crate::{Kind, Result};
@@ -16,8 +17,29 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-static ANSWERS: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../../tests/python/spark_answers.json")).unwrap());
+/// Files with more answers.
+const MORE: &[&str] = &[
+    include_str!("../../../tests/python/spark_answers_time.json"),
+    include_str!("../../../tests/python/spark_answers_daily.json"),
+    include_str!("../../../tests/python/spark_answers_names.json"),
+];
+
+static ANSWERS: LazyLock<Value> = LazyLock::new(|| {
+    let mut all: Value = serde_json::from_str(include_str!("../../../tests/python/spark_answers.json")).unwrap();
+    for more in MORE {
+        let more: Value = serde_json::from_str(more).unwrap();
+        for (kind, values) in more.as_object().unwrap() {
+            match (&mut all[kind], values) {
+                (Value::Array(all), Value::Array(values)) => all.extend(values.iter().cloned()),
+                (Value::Object(all), Value::Object(values)) => {
+                    all.extend(values.iter().map(|(k, v)| (k.clone(), v.clone())))
+                }
+                (other, _) => panic!("{kind}: {other}"),
+            }
+        }
+    }
+    all
+});
 
 const DB: Dialect = Dialect::Databricks;
 
@@ -31,7 +53,7 @@ fn batch_of(columns: &[Value], rows: &[Value]) -> RecordBatch {
     let raw = RecordBatch::try_new(text_schema.clone(), texts).unwrap();
     let casts: Vec<String> = columns
         .iter()
-        .map(|c| format!("CAST({0} AS {1}) AS {0}", c[0].as_str().unwrap(), c[1].as_str().unwrap()))
+        .map(|c| format!("CAST(`{0}` AS {1}) AS `{0}`", c[0].as_str().unwrap(), c[1].as_str().unwrap()))
         .collect();
     select(&raw, &casts)
 }
@@ -131,6 +153,16 @@ pub(super) fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
         return a.len() == b.len() && sorted(a).iter().zip(&sorted(b)).all(|(v, w)| same(v, w, tolerance));
     }
     match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) if a.contains_key("map") && b.contains_key("map") => {
+            // Spark's maps come to Python in no order.
+            let entries = |v: &Value| {
+                let mut all = v["map"].as_array().unwrap().clone();
+                all.sort_by_key(ToString::to_string);
+                all
+            };
+            let (a, b) = (entries(ours), entries(theirs));
+            a.len() == b.len() && a.iter().zip(&b).all(|(v, w)| same(v, w, tolerance))
+        }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w, tolerance)))
         }

@@ -24,6 +24,12 @@ impl Stream {
         if aggregates.is_empty() {
             return Err(Error::schema("agg() needs at least one aggregate, as in agg(\"count(*) AS n\")"));
         }
+        if let Some(column) = self.nested_time(&window) {
+            // The windows are over a column, so the field becomes one before them. The result does not have it.
+            let path: Vec<String> = column.split('.').map(expr::quoted).collect();
+            let item = format!("{} AS {}", path.join("."), expr::quoted(&column));
+            return self.with_columns(&[item], Dialect::Databricks)?.aggregate(window, keys, aggregates, dialect);
+        }
         let items: Vec<AggregateItem> = aggregates.iter().map(|item| item.clone().into()).collect();
         let said = Said::Aggregate {
             window: (&window).into(),
@@ -81,6 +87,15 @@ impl Stream {
         let merge_keys = spec.merge_keys().into_iter().map(|i| Some(schema.field(i).name().clone())).collect();
         let made = self.then(Op::Aggregate(Arc::new(spec)), said, schema, event_time.clone());
         Ok(made.with(event_time, Some(merge_keys)))
+    }
+
+    /// The field within a struct that is the event time, or that the window is over.
+    fn nested_time(&self, window: &Windowing) -> Option<String> {
+        let of_window = window.clone().column_mut().map(|c| c.clone());
+        let of_rows = self.0.event_time.as_ref().map(|e| e.column.clone());
+        let column = of_rows.filter(|c| self.schema().index_of(c).is_err()).or(of_window)?;
+        let (path, name, _) = expr::nested_field(&column, self.schema())?;
+        (path.len() > 1).then_some(name)
     }
 
     /// The time column of a window, and the microseconds to add to its values.

@@ -62,7 +62,13 @@ impl Stream {
                 "{what} needs an event time and a watermark. Put with_watermark(column, delay) before {what}, and keep that column."
             ))
         })?;
-        Ok(self.schema().index_of(&e.column)?)
+        self.schema().index_of(&e.column).map_err(|_| {
+            Error::config(format!(
+                "{what} needs the event time as a column, and '{0}' is a field of a struct. Write with_columns(\"{0} AS {1}\") before with_watermark(\"{1}\", …).",
+                e.column,
+                e.column.rsplit('.').next().unwrap_or("time")
+            ))
+        })
     }
 
     /// If no keys are given, all columns are keys.

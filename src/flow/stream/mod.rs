@@ -141,9 +141,21 @@ impl Stream {
     /// The event time is kept if its column is passed on unchanged.
     fn event_time_in<'a>(&self, columns: impl IntoIterator<Item = &'a Bound>) -> Option<EventTimeColumn> {
         let e = self.0.event_time.as_ref()?;
-        let old = self.schema().index_of(&e.column).ok()?;
-        let new = columns.into_iter().find(|b| b.as_column() == Some(old))?;
-        Some(EventTimeColumn { column: new.name.clone(), ..e.clone() })
+        let (old, within) = match self.schema().index_of(&e.column) {
+            Ok(old) => (old, None),
+            Err(_) => {
+                let (path, ..) = expr::nested_field(&e.column, self.schema())?;
+                (*path.first()?, e.column.split_once('.').map(|(_, rest)| rest))
+            }
+        };
+        let columns: Vec<&Bound> = columns.into_iter().collect();
+        // A field within a struct may become a column, or be passed on with its struct.
+        let field = columns.iter().find(|b| within.is_some() && b.sql == e.column).map(|b| b.name.clone());
+        let whole = columns.iter().find(|b| b.as_column() == Some(old)).map(|b| match within {
+            Some(rest) => format!("{}.{rest}", b.name),
+            None => b.name.clone(),
+        });
+        Some(EventTimeColumn { column: field.or(whole)?, ..e.clone() })
     }
 
     fn project(&self, columns: Vec<Bound>, said: Said) -> Result<Self> {
@@ -317,15 +329,15 @@ impl Stream {
     }
 
     pub fn with_watermark(&self, spec: WatermarkSpec) -> Result<Self> {
-        let index = resolve_column(&spec.column, self.schema())?;
-        let field = self.schema().field(index);
-        if !timestamp(field.data_type()) {
+        let Some((_, column, data_type)) = expr::nested_field(&spec.column, self.schema()) else {
+            resolve_column(&spec.column, self.schema())?;
+            return Err(Error::schema(format!("there is no column '{}'", spec.column)));
+        };
+        if !timestamp(&data_type) {
             return Err(Error::schema(format!(
-                "with_watermark needs a TIMESTAMP column, and '{}' is {}. Convert it, as in with_columns(\"to_timestamp({}) AS {}\").",
-                field.name(),
-                expr::type_to_ddl(field.data_type()),
-                field.name(),
-                field.name()
+                "with_watermark needs a TIMESTAMP column, and '{column}' is {}. Convert it, as in with_columns(\"to_timestamp({column}) AS {}\").",
+                expr::type_to_ddl(&data_type),
+                column.rsplit('.').next().unwrap_or(&column)
             )));
         }
         if self.0.event_time.is_some() {
@@ -340,7 +352,6 @@ impl Stream {
                  partitions. Rows that select(\"explode(…)\") makes of a list keep their partition.",
             ));
         }
-        let column = field.name().clone();
         let spec = WatermarkSpec { column: column.clone(), ..spec };
         let said = Said::Watermark { spec: spec.clone() };
         let made = self.then(Op::Watermark(spec), said, self.schema().clone(), None);
