@@ -35,7 +35,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
             type_to_ddl(&right.data_type)
         ))
     })?;
-    if !lists::is_ordered(&to) || is_unordered(&to) {
+    if !lists::is_ordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     if to == DataType::Null {
@@ -200,7 +200,7 @@ pub(super) fn in_list(operand: Typed, list: Vec<Typed>, negated: bool) -> Result
     }
     let (mut list, to) = unify(&sql, all)?;
     let operand = list.remove(0);
-    if !lists::is_ordered(&to) || is_unordered(&to) {
+    if !lists::is_ordered(&to) {
         return Err(Error::schema(format!("{sql}: comparing {} is not supported", type_to_ddl(&to))));
     }
     let found = if to == DataType::Null {

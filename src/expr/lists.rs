@@ -226,13 +226,13 @@ pub(super) fn entries_of(t: &DataType) -> DataType {
     }
 }
 
-/// Whether values of the type are equal or ordered: maps are not, as in Spark.
+/// Whether values of the type are equal or ordered. As in Spark, maps are not, and intervals of months and microseconds together.
 pub(super) fn is_ordered(t: &DataType) -> bool {
     match t {
         DataType::Map(..) => false,
         DataType::List(item) => is_ordered(item.data_type()),
         DataType::Struct(fields) => fields.iter().all(|f| is_ordered(f.data_type())),
-        t => !super::coerce::is_interval(t) && !super::variant::is(t),
+        t => !super::compare::is_unordered(t) && !super::variant::is(t),
     }
 }
 

@@ -85,6 +85,7 @@ mod tests {
 
     fn shown(places: &Places) -> [String; 3] {
         [places.name.clone(), places.checkpoint.display(), places.quarantine.display()]
+            .map(|t| t.trim_end_matches('/').into())
     }
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(of_table("/l/t", &unnamed), ["t", "/l/t/_bayou/t", "/l/t_quarantine"]);
         assert_eq!(of_table("/l/t", &named), ["q", "/l/t/_bayou/q", "/l/t_quarantine"]);
         assert_eq!(of_table("/l/t", &elsewhere), ["q", "/c/q", "/l/t_quarantine"]);
-        assert_eq!(of_table("s3://b", &named), ["q", "s3://b/_bayou/q", "s3://b/_bayou/b_quarantine"]);
+        assert_eq!(of_table("s3://b", &named), ["q", "s3://b/_bayou/q", "s3://b/_bayou/table_quarantine"]);
         let pipeline = |chosen: &Chosen<'_>| shown(&Places::of_pipeline(&at("/l"), "p", chosen).unwrap());
         assert_eq!(pipeline(&unnamed), ["p", "/l/_bayou/p", "/l/p_quarantine"]);
         assert_eq!(pipeline(&elsewhere), ["p", "/c/p", "/l/p_quarantine"]);

@@ -7,7 +7,7 @@ use crate::expr::bits::{self, Shift};
 use crate::expr::build;
 use crate::expr::coerce::Param::{Any, Big, Double, Int, Number};
 use crate::expr::coerce::{is_int, is_interval};
-use crate::expr::compare::{is_unordered, less};
+use crate::expr::compare::less;
 use crate::expr::ddl::type_to_ddl;
 use crate::expr::evaluate::{OVERFLOW, row_error};
 use crate::expr::kernel::{Args, Kernel, bools, is_true, nums, nums_as, strings};
@@ -285,7 +285,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
     if data_type == DataType::Null {
         return Ok(Typed::null(&DataType::Null).named(c.sql));
     }
-    if !crate::expr::lists::is_ordered(&data_type) || is_unordered(&data_type) {
+    if !crate::expr::lists::is_ordered(&data_type) {
         return Err(crate::Error::schema(format!("{}: comparing {} is not supported", c.sql, type_to_ddl(&data_type))));
     }
     let nullable = args.iter().all(|a| a.nullable);
