@@ -126,12 +126,17 @@ def main() -> None:
     spark = builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
     for name, (schema, rows) in TABLES.items():
-        spark.createDataFrame([tuple(tuple(v) if isinstance(v, list) else v for v in r) for r in rows], schema).createOrReplaceTempView(name)
+        spark.createDataFrame(
+            [tuple(tuple(v) if isinstance(v, list) else v for v in r) for r in rows], schema
+        ).createOrReplaceTempView(name)
     answers = []
     for query in QUERIES:
         try:
             frame = spark.sql(query)
-            rows = [plain(r.asDict(recursive=True)) if len(set(frame.columns)) == len(frame.columns) else None for r in frame.collect()]
+            rows = [
+                plain(r.asDict(recursive=True)) if len(set(frame.columns)) == len(frame.columns) else None
+                for r in frame.collect()
+            ]
             rows = [list(r.values()) for r in rows]
             types = [f.dataType.simpleString() for f in frame.schema.fields]
             answers.append({"query": query, "names": frame.columns, "types": types, "rows": rows})

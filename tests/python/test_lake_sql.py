@@ -121,7 +121,7 @@ def test_the_lake_shows_and_describes_its_tables(lake: bayou.Pipeline) -> None:
         ]
     more = {r["col_name"]: r["data_type"] for r in lake.sql("DESCRIBE EXTENDED `Events`").to_dicts()}
     assert (more["Name"], more["Comment"], more["Provider"]) == ("Events", "all events", "delta")
-    assert more["Location"] .rstrip("/") == str(pathlib.Path(lake.root) / "Events")
+    assert more["Location"].rstrip("/") == str(pathlib.Path(lake.root) / "Events")
     history = lake.sql("DESCRIBE HISTORY per_region").to_arrow()
     versions = history.column("version").to_pylist()
     assert versions == sorted(versions, reverse=True) and versions[-1] == 0
