@@ -46,14 +46,14 @@ impl Engine {
                     self.counts.messages += all.len() as u64;
                     for part in all.chunks(16_384) {
                         self.decode_into(node, &messages, part, now)?;
-                        while self.go_on(now)? {}
+                        while self.go_on()? {}
                     }
                 }
                 Step::Rows(source) => {
                     for batch in source.batches.clone() {
                         self.counts.rows += batch.num_rows() as u64;
                         self.run(node, Batch::new(batch, None), now)?;
-                        while self.go_on(now)? {}
+                        while self.go_on()? {}
                     }
                 }
                 _ => {}

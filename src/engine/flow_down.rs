@@ -47,7 +47,13 @@ impl Engine {
 
     /// Hands on the first of the rows that are being made, and remembers the others. The end of an epoch needs all rows at once: what the
     /// next step hands out depends on them.
-    pub(super) fn explode(&mut self, node: usize, mut rows: Exploding, to: &mut Vec<Batch>) -> Result<()> {
+    pub(super) fn explode(
+        &mut self,
+        node: usize,
+        mut rows: Exploding,
+        now: EventTime,
+        to: &mut Vec<Batch>,
+    ) -> Result<()> {
         while let Some(batch) = rows.next()? {
             to.push(batch);
             if !self.ending {
@@ -55,7 +61,7 @@ impl Engine {
             }
         }
         if !rows.is_done() {
-            self.unfinished.push((node, rows));
+            self.unfinished.push((node, rows, now));
         }
         Ok(())
     }
@@ -66,11 +72,13 @@ impl Engine {
     }
 
     /// Makes more rows of what was pushed. Returns false if nothing is left.
-    pub fn go_on(&mut self, now: EventTime) -> Result<bool> {
-        let Some((node, mut rows)) = self.unfinished.pop() else { return Ok(false) };
+    pub fn go_on(&mut self) -> Result<bool> {
+        let Some((node, mut rows, now)) = self.unfinished.pop() else { return Ok(false) };
+        // What is left of a batch has the same moment as what was made of it before.
+        let _moment = self.moment(now);
         let next = rows.next()?;
         if !rows.is_done() {
-            self.unfinished.push((node, rows));
+            self.unfinished.push((node, rows, now));
         }
         if let Some(batch) = next {
             self.run(node, batch, now)?;

@@ -117,7 +117,7 @@ pub struct Engine {
     /// Rows for each output since they were last taken.
     outputs: Vec<Vec<Batch>>,
     /// Rows that are being made of rows that were pushed, by node; the last goes on first.
-    unfinished: Vec<(usize, Exploding)>,
+    unfinished: Vec<(usize, Exploding, EventTime)>,
     /// An epoch is ending: all rows are made at once.
     ending: bool,
     rejects: Vec<Reject>,
@@ -246,7 +246,7 @@ impl Engine {
                 for (part, failed) in &failed {
                     self.failed_rows(node, part, failed)?;
                 }
-                return self.explode(node, rows, to);
+                return self.explode(node, rows, now, to);
             }
             Step::Decode(_) => self.decode_column(node, batch)?,
             Step::Filter(f) => {
@@ -394,7 +394,7 @@ impl Engine {
         self.before_operator(&self.before, operator)
     }
 
-    fn moment(&self, now: EventTime) -> Moment {
+    pub(super) fn moment(&self, now: EventTime) -> Moment {
         Moment::is(self.began.unwrap_or(now))
     }
 
@@ -407,7 +407,7 @@ impl Engine {
     ) -> Result<Outcome> {
         let _moment = self.moment(now);
         let mut out = Outcome { operators: vec![OperatorOutcome::default(); self.operators.len()] };
-        while self.go_on(now)? {}
+        while self.go_on()? {}
         for t in &mut self.trackers {
             let view = t.clone();
             t.advance(|p| is_idle(&view, p), now);

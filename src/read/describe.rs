@@ -24,11 +24,7 @@ enum Asked {
 pub async fn answer(text: &str, tables: &BTreeMap<String, Source>) -> Result<Option<Rows>> {
     let Some(asked) = read(text)? else { return Ok(None) };
     let find = |name: &str| {
-        let found = tables.iter().find(|(n, _)| *n == name).or_else(|| {
-            let mut same = tables.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-            same.next().filter(|_| same.next().is_none())
-        });
-        found.map(|(_, source)| source).ok_or_else(|| {
+        super::versions::table_of(tables, name).ok_or_else(|| {
             let hint = crate::error::did_you_mean(name, tables.keys().map(String::as_str));
             let known: Vec<&str> = tables.keys().map(String::as_str).collect();
             Error::schema(format!("SQL: there is no table '{name}'.{hint} Tables: {}.", known.join(", ")))

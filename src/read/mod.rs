@@ -13,9 +13,11 @@ use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::FormatOptions;
 use datafusion::datasource::MemTable;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Parsed;
@@ -156,8 +158,18 @@ async fn rows_of(ctx: &SessionContext, statement: Statement) -> Result<Rows> {
     let plan = ctx.state().statement_to_plan(statement).await.map_err(|e| explained(&e))?;
     reading().verify_plan(&plan).map_err(|e| explained(&e))?;
     let frame = ctx.execute_logical_plan(plan).await.map_err(|e| explained(&e))?;
-    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(|e| explained(&e))?;
+    // The types are those after coercion, which the logical plan does not have yet.
+    let names = frame.schema().as_arrow().clone();
+    let context = Arc::new(frame.task_ctx());
+    let plan = frame.create_physical_plan().await.map_err(|e| explained(&e))?;
+    let made = plan.schema();
+    let named = |(f, name): (&FieldRef, &FieldRef)| f.as_ref().clone().with_name(name.name());
+    let fields: Vec<Field> = made.fields().iter().zip(names.fields()).map(named).collect();
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    let batches = collect(plan, context).await.map_err(|e| explained(&e))?;
+    let options = |b: &RecordBatch| arrow::array::RecordBatchOptions::new().with_row_count(Some(b.num_rows()));
+    let named = |b: RecordBatch| RecordBatch::try_new_with_options(schema.clone(), b.columns().to_vec(), &options(&b));
+    let batches = batches.into_iter().map(named).collect::<Result<_, _>>()?;
     Ok(Rows { schema, batches })
 }
 
@@ -185,7 +197,7 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
         Error { message: format!("{}{known}", e.message), ..e }
     };
     let mut statement = parsed(&ctx, text)?;
-    rewrite::rewrite(&mut statement)?;
+    rewrite::rewrite(&ctx, &mut statement)?;
     versions::pin(&ctx, &mut statement, &tables).await?;
     names::of_tables(&mut statement, known.iter().map(String::as_str));
     let lower = text.to_lowercase();
@@ -194,7 +206,7 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
             register(&ctx, &name, source).await?;
         }
     }
-    names::of_columns(&mut statement, &schemas(&ctx).await?);
+    names::of_columns(&mut statement, &schemas(&ctx).await?)?;
     pivot::without(&ctx, &mut statement).await.map_err(explain)?;
     if let Some(without) = generators::without(&ctx, &statement).await.map_err(explain)? {
         *statement = without;
@@ -251,6 +263,9 @@ pub fn plain_type(t: &DataType) -> DataType {
     }
 }
 
+/// A value that does not fit is an error, and never NULL.
+const EXACT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
+
 pub fn plain(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Rows> {
     let fields: Vec<Field> =
         schema.fields().iter().map(|f| f.as_ref().clone().with_data_type(plain_type(f.data_type()))).collect();
@@ -260,7 +275,13 @@ pub fn plain(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Rows> {
             .columns()
             .iter()
             .zip(out.fields())
-            .map(|(c, f)| if c.data_type() == f.data_type() { Ok(c.clone()) } else { Ok(cast(c, f.data_type())?) })
+            .map(|(c, f)| {
+                if c.data_type() == f.data_type() {
+                    Ok(c.clone())
+                } else {
+                    Ok(cast_with_options(c, f.data_type(), &EXACT)?)
+                }
+            })
             .collect::<Result<_>>()?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(b.num_rows()));
         Ok(RecordBatch::try_new_with_options(out.clone(), columns, &options)?)

@@ -2,13 +2,14 @@
 //! have: each name is looked up in the scope that it stands in. Columns of a result have the names as the user typed them.
 
 use super::pivot;
+use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
-    WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, With,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 /// The name in backticks.
@@ -16,88 +17,70 @@ pub fn ticked(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// Gives tables the names under which they are known. Names of WITH come before those of tables.
+/// Gives tables the names under which they are known. A name of WITH comes before that of a table, where it is known.
 pub fn of_tables<'a>(statement: &mut Statement, known: impl Iterator<Item = &'a str>) {
-    let mut names = Names::default();
-    known.for_each(|name| names.add(name));
-    struct Ctes(Vec<String>);
-    impl Visitor for Ctes {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            self.0.extend(query.with.iter().flat_map(|w| &w.cte_tables).map(|c| c.alias.name.value.clone()));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut ctes = Ctes(vec![]);
-    let _ = Visit::visit(&*statement, &mut ctes);
-    let mut of_with = Names::default();
-    ctes.0.iter().for_each(|name| of_with.add(name));
-    struct Relations(Names, Names);
-    impl VisitorMut for Relations {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
-            if let TableFactor::Table { name: ObjectName(parts), alias, .. } = table
-                && let [ObjectNamePart::Identifier(name)] = &mut parts[..]
-                && let Some(real) = self.1.real(&name.value).or_else(|| self.0.real(&name.value))
-            {
-                // Columns may have the name in front of them as it is typed here.
-                if alias.is_none() {
-                    let typed = name.clone();
-                    *alias = Some(TableAlias { explicit: true, name: typed, columns: vec![], at: None });
+    let tables = known.map(str::to_string).collect();
+    let _ = VisitMut::visit(statement, &mut Tables { tables, with: vec![], taken: vec![] });
+}
+
+struct Tables {
+    tables: Vec<String>,
+    /// The names that WITH gives, the innermost block last.
+    with: Vec<Vec<String>>,
+    /// WITH of the queries that are being visited. It is visited by hand: each of its queries knows only those before it.
+    taken: Vec<Option<With>>,
+}
+
+impl VisitorMut for Tables {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.with.push(vec![]);
+        let mut with = query.with.take();
+        if let Some(with) = &mut with {
+            for cte in &mut with.cte_tables {
+                let name = cte.alias.name.value.clone();
+                if with.recursive {
+                    self.with.iter_mut().last().into_iter().for_each(|block| block.push(name.clone()));
                 }
-                name.value = real;
+                VisitMut::visit(&mut *cte.query, self)?;
+                self.with.iter_mut().last().into_iter().for_each(|block| block.push(name.clone()));
             }
-            ControlFlow::Continue(())
         }
+        self.taken.push(with);
+        ControlFlow::Continue(())
     }
-    let _ = VisitMut::visit(statement, &mut Relations(names, of_with));
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        query.with = self.taken.pop().flatten();
+        self.with.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name: ObjectName(parts), alias, .. } = table else { return ControlFlow::Continue(()) };
+        let [ObjectNamePart::Identifier(name)] = &mut parts[..] else { return ControlFlow::Continue(()) };
+        let blocks = self.with.iter().rev().chain([&self.tables]);
+        let Some(real) = blocks.filter_map(|names| spelled(&name.value, names.iter())).next() else {
+            return ControlFlow::Continue(());
+        };
+        if real != name.value {
+            // Columns may have the name in front of them as it is typed here.
+            if alias.is_none() {
+                *alias = Some(TableAlias { explicit: true, name: name.clone(), columns: vec![], at: None });
+            }
+            name.value = real;
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Gives columns and fields the names that they have in the tables, and columns of results the names that were typed.
-pub fn of_columns(statement: &mut Statement, tables: &HashMap<String, Schema>) {
-    let mut fields = Names::default();
-    for schema in tables.values() {
-        schema.fields().iter().for_each(|f| fields.add_fields(f.data_type()));
-    }
-    let _ = VisitMut::visit(statement, &mut Resolve { tables, fields, with: vec![], scopes: vec![] });
-}
-
-/// Names, and how they are written.
-#[derive(Default, Debug)]
-struct Names {
-    exact: HashSet<String>,
-    lower: HashMap<String, Vec<String>>,
-}
-
-impl Names {
-    fn add(&mut self, name: &str) {
-        if self.exact.insert(name.to_string()) {
-            self.lower.entry(name.to_lowercase()).or_default().push(name.to_string());
-        }
-    }
-
-    fn add_fields(&mut self, data_type: &DataType) {
-        match data_type {
-            DataType::Struct(fields) => {
-                for f in fields {
-                    self.add(f.name());
-                    self.add_fields(f.data_type());
-                }
-            }
-            DataType::List(f) | DataType::Map(f, _) => self.add_fields(f.data_type()),
-            _ => {}
-        }
-    }
-
-    /// The real name, if it differs from the typed one and there is exactly one.
-    fn real(&self, typed: &str) -> Option<String> {
-        if self.exact.contains(typed) {
-            return None;
-        }
-        match self.lower.get(&typed.to_lowercase()).map(Vec::as_slice) {
-            Some([one]) => Some(one.clone()),
-            _ => None,
-        }
+pub fn of_columns(statement: &mut Statement, tables: &HashMap<String, Schema>) -> Result<()> {
+    let mut resolve = Resolve { tables, with: vec![], taken: vec![], levels: vec![] };
+    match VisitMut::visit(statement, &mut resolve) {
+        ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
+        ControlFlow::Continue(()) => Ok(()),
     }
 }
 
@@ -106,12 +89,16 @@ impl Names {
 struct Named {
     name: Option<String>,
     columns: Vec<String>,
+    /// The types of the columns of a table, for the names of fields. Of what a query makes they are not known here.
+    types: Option<Schema>,
     /// They can be named, and are not in `*`: what PIVOT and UNPIVOT take.
     hidden: bool,
 }
 
-/// What can be named at a place. What stands first is looked at first.
 type Scope = Vec<Named>;
+
+/// What can be named within one query: what stands first is looked at first, but a name that is spelled exactly so comes before one in another case.
+type Level = Vec<Scope>;
 
 /// The one spelling of a name among several.
 fn spelled<'a>(typed: &str, all: impl Iterator<Item = &'a String>) -> Option<String> {
@@ -128,11 +115,11 @@ fn spelled<'a>(typed: &str, all: impl Iterator<Item = &'a String>) -> Option<Str
 
 struct Resolve<'a> {
     tables: &'a HashMap<String, Schema>,
-    /// The names of fields within columns.
-    fields: Names,
-    /// The tables of WITH, the innermost last.
+    /// The tables of WITH, the innermost block last.
     with: Vec<Vec<Named>>,
-    scopes: Vec<Scope>,
+    /// As in `Tables`.
+    taken: Vec<Option<With>>,
+    levels: Vec<Level>,
 }
 
 fn plain_name(expr: &Expr) -> Option<&Ident> {
@@ -146,13 +133,13 @@ fn plain_name(expr: &Expr) -> Option<&Ident> {
 impl Resolve<'_> {
     fn alias(alias: &Option<TableAlias>, name: Option<String>, columns: Vec<String>) -> Named {
         match alias {
-            None => Named { name, columns, hidden: false },
+            None => Named { name, columns, types: None, hidden: false },
             Some(alias) if alias.columns.is_empty() => {
-                Named { name: Some(alias.name.value.clone()), columns, hidden: false }
+                Named { name: Some(alias.name.value.clone()), columns, types: None, hidden: false }
             }
             Some(alias) => {
                 let columns = alias.columns.iter().map(|c| c.name.value.clone()).collect();
-                Named { name: Some(alias.name.value.clone()), columns, hidden: false }
+                Named { name: Some(alias.name.value.clone()), columns, types: None, hidden: false }
             }
         }
     }
@@ -163,12 +150,14 @@ impl Resolve<'_> {
                 let Some(name) = name.0.last().and_then(|p| p.as_ident()) else { return vec![] };
                 let cte =
                     self.with.iter().rev().flat_map(|w| w.iter().rev()).find(|c| c.name.as_ref() == Some(&name.value));
-                let columns = match (cte, self.tables.get(&name.value)) {
+                let schema = self.tables.get(&name.value).filter(|_| cte.is_none());
+                let columns = match (cte, schema) {
                     (Some(cte), _) => cte.columns.clone(),
                     (None, Some(schema)) => schema.fields().iter().map(|f| f.name().clone()).collect(),
                     (None, None) => vec![],
                 };
-                Self::alias(alias, Some(name.value.clone()), columns)
+                let named = Self::alias(alias, Some(name.value.clone()), columns);
+                Named { types: schema.cloned(), ..named }
             }
             TableFactor::Derived { subquery, alias, .. } => Self::alias(alias, None, self.outputs(subquery)),
             TableFactor::NestedJoin { table_with_joins, .. } => {
@@ -180,7 +169,7 @@ impl Resolve<'_> {
                 let of = self.factor(table).pop();
                 let (name, columns) = of.map_or((None, vec![]), |n| (n.name, n.columns));
                 let made = Self::alias(alias, name, pivot::outputs(&columns, whole));
-                return vec![made, Named { name: None, columns, hidden: true }];
+                return vec![made, Named { name: None, columns, types: None, hidden: true }];
             }
             _ => return vec![],
         }]
@@ -196,6 +185,7 @@ impl Resolve<'_> {
             all.push(Named {
                 name: view.lateral_view_name.0.last().and_then(|p| p.as_ident()).map(|n| n.value.clone()),
                 columns: view.lateral_col_alias.iter().map(|c| c.value.clone()).collect(),
+                types: None,
                 hidden: false,
             });
         }
@@ -204,13 +194,12 @@ impl Resolve<'_> {
 
     /// The names of a query's columns, as far as they are known.
     fn outputs(&self, query: &Query) -> Vec<String> {
-        let of_with: Vec<Named> = query.with.iter().flat_map(|w| &w.cte_tables).map(|c| self.cte(c)).collect();
-        let inner = Resolve {
-            tables: self.tables,
-            fields: Names::default(),
-            with: self.with.iter().cloned().chain([of_with]).collect(),
-            scopes: vec![],
-        };
+        let mut inner = Resolve { tables: self.tables, with: self.with.clone(), taken: vec![], levels: vec![] };
+        inner.with.push(vec![]);
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            let named = inner.cte(cte);
+            inner.with.iter_mut().last().into_iter().for_each(|block| block.push(named.clone()));
+        }
         inner.of_body(&query.body)
     }
 
@@ -251,45 +240,72 @@ impl Resolve<'_> {
         }
     }
 
-    fn column(&self, name: &mut Ident) {
-        for scope in self.scopes.iter().rev() {
-            let all = || scope.iter().flat_map(|t| &t.columns);
-            if let Some(real) = spelled(&name.value, all()) {
-                name.value = real;
-                return;
+    /// Gives a column its name, and returns its type where that is known.
+    fn column(&self, name: &mut Ident) -> Option<DataType> {
+        let of = |scope: &Scope, name: &str| {
+            scope
+                .iter()
+                .filter_map(|t| t.types.as_ref())
+                .find_map(|s| Some(s.field_with_name(name).ok()?.data_type().clone()))
+        };
+        for level in self.levels.iter().rev() {
+            let all = |scope: &Scope| scope.iter().flat_map(|t| t.columns.clone()).collect::<Vec<String>>();
+            if let Some(scope) = level.iter().find(|scope| all(scope).contains(&name.value)) {
+                return of(scope, &name.value);
             }
-            // Two spellings: the planner says what is wrong.
-            if all().any(|c| c.eq_ignore_ascii_case(&name.value)) {
-                return;
+            for scope in level {
+                let names = all(scope);
+                if let Some(real) = spelled(&name.value, names.iter()) {
+                    name.value = real;
+                    return of(scope, &name.value);
+                }
+                // Two spellings: the planner says what is wrong.
+                if names.iter().any(|c| c.to_lowercase() == name.value.to_lowercase()) {
+                    return None;
+                }
             }
         }
+        None
     }
 
-    fn field(&self, name: &mut Ident) {
-        if let Some(real) = self.fields.real(&name.value) {
-            name.value = real;
+    /// The names of fields within a column of this type.
+    fn fields(fields: &mut [Ident], of: Option<DataType>) {
+        let [first, rest @ ..] = fields else { return };
+        let inner = match of {
+            Some(DataType::List(item)) => return Self::fields(fields, Some(item.data_type().clone())),
+            Some(DataType::Struct(inner)) => inner,
+            _ => return,
+        };
+        let names: Vec<String> = inner.iter().map(|f| f.name().clone()).collect();
+        if let Some(real) = spelled(&first.value, names.iter()) {
+            first.value = real;
         }
+        let of = inner.iter().find(|f| *f.name() == first.value).map(|f| f.data_type().clone());
+        Self::fields(rest, of);
     }
 
     fn path(&self, parts: &mut [Ident]) {
         let [first, rest @ ..] = parts else { return };
         if let [column, fields @ ..] = &mut *rest {
-            for scope in self.scopes.iter().rev() {
+            for scope in self.levels.iter().rev().flatten() {
                 let Some(name) = spelled(&first.value, scope.iter().filter_map(|t| t.name.as_ref())) else { continue };
-                let of = scope.iter().filter(|t| t.name.as_ref() == Some(&name)).flat_map(|t| &t.columns);
-                if let Some(real) = spelled(&column.value, of) {
+                let tables: Scope = scope.iter().filter(|t| t.name.as_ref() == Some(&name)).cloned().collect();
+                if let Some(real) = spelled(&column.value, tables.iter().flat_map(|t| &t.columns)) {
                     column.value = real;
                 }
                 first.value = name;
-                fields.iter_mut().for_each(|f| self.field(f));
+                let types = tables.iter().filter_map(|t| t.types.as_ref());
+                let of =
+                    types.filter_map(|s| s.field_with_name(&column.value).ok()).map(|f| f.data_type().clone()).next();
+                Self::fields(fields, of);
                 return;
             }
         }
-        self.column(first);
-        rest.iter_mut().for_each(|f| self.field(f));
+        let of = self.column(first);
+        Self::fields(rest, of);
     }
 
-    fn joined(&self, join: &mut Join) {
+    fn joined(&self, join: &mut Join, from: &Scope) -> Result<(), String> {
         let of = match &mut join.join_operator {
             JoinOperator::Join(c)
             | JoinOperator::Inner(c)
@@ -302,14 +318,56 @@ impl Resolve<'_> {
             | JoinOperator::LeftSemi(c)
             | JoinOperator::Anti(c)
             | JoinOperator::LeftAnti(c) => c,
-            _ => return,
+            _ => return Ok(()),
         };
-        let JoinConstraint::Using(columns) = of else { return };
-        for part in columns.iter_mut().flat_map(|c| &mut c.0) {
-            if let ObjectNamePart::Identifier(name) = part {
-                self.column(name);
+        let spellings = |name: &str| {
+            let all = from.iter().flat_map(|t| &t.columns).filter(|c| c.to_lowercase() == name.to_lowercase());
+            all.cloned().collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>()
+        };
+        let differ = |all: Vec<String>| {
+            format!(
+                "the tables of a join spell a column in different ways ({}). Join them ON a.{} = b.{}.",
+                all.join(", "),
+                all[0],
+                all[1]
+            )
+        };
+        match of {
+            JoinConstraint::Natural => {
+                let names = from.iter().flat_map(|t| &t.columns);
+                names.map(|c| spellings(c)).find(|all| all.len() > 1).map_or(Ok(()), |all| Err(differ(all)))
+            }
+            JoinConstraint::Using(columns) => {
+                for part in columns.iter_mut().flat_map(|c| &mut c.0) {
+                    let ObjectNamePart::Identifier(name) = part else { continue };
+                    let mut all = spellings(&name.value);
+                    match all.len() {
+                        0 => {}
+                        1 => name.value = all.remove(0),
+                        _ => return Err(differ(all)),
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// UNION BY NAME compares names exactly.
+    fn by_name(&self, body: &SetExpr) -> Result<(), String> {
+        let SetExpr::SetOperation { left, right, set_quantifier, .. } = body else { return Ok(()) };
+        if matches!(set_quantifier, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName) {
+            let names = self.of_body(left);
+            for name in self.of_body(right) {
+                if let Some(other) = spelled(&name, names.iter()).filter(|other| *other != name) {
+                    return Err(format!(
+                        "BY NAME: one query names a column {other}, and the other {name}. Use one spelling."
+                    ));
+                }
             }
         }
+        self.by_name(left)?;
+        self.by_name(right)
     }
 
     /// Columns of results keep the name that was typed.
@@ -329,69 +387,80 @@ impl Resolve<'_> {
 }
 
 impl VisitorMut for Resolve<'_> {
-    type Break = ();
+    /// Why the statement is refused.
+    type Break = String;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
         self.with.push(vec![]);
-        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
-            let named = self.cte(cte);
-            if let Some(block) = self.with.last_mut() {
-                block.push(named);
+        let mut with = query.with.take();
+        if let Some(with) = &mut with {
+            for cte in &mut with.cte_tables {
+                if with.recursive {
+                    let columns = cte.alias.columns.iter().map(|c| c.name.value.clone()).collect();
+                    let named = Self::alias(&Some(cte.alias.clone()), None, columns);
+                    self.with.iter_mut().last().into_iter().for_each(|block| block.push(named.clone()));
+                }
+                VisitMut::visit(&mut *cte.query, self)?;
+                let named = self.cte(cte);
+                self.with.iter_mut().last().into_iter().for_each(|block| block.push(named.clone()));
             }
         }
+        self.taken.push(with);
+        if let Err(why) = self.by_name(&query.body) {
+            return ControlFlow::Break(why);
+        }
         // ORDER BY stands outside of the SELECT: it sees the columns of the result, and then those of FROM.
-        self.scopes.push(match &*query.body {
-            SetExpr::Select(select) => self.from(select),
-            _ => vec![],
-        });
-        self.scopes.push(vec![Named { name: None, columns: self.of_body(&query.body), hidden: false }]);
+        let mut level =
+            vec![vec![Named { name: None, columns: self.of_body(&query.body), types: None, hidden: false }]];
+        if let SetExpr::Select(select) = &*query.body {
+            level.push(self.from(select));
+        }
+        self.levels.push(level);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
+        query.with = self.taken.pop().flatten();
         self.with.pop();
-        self.scopes.pop();
-        self.scopes.pop();
+        self.levels.pop();
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        let mut names = self.from(select);
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<String> {
+        let from = self.from(select);
         // HAVING, GROUP BY and QUALIFY may name columns of the result.
-        let outputs = select.projection.iter().flat_map(|item| Self::of_item(item, &names)).collect();
-        self.scopes.push(vec![Named { name: None, columns: outputs, hidden: false }]);
-        self.scopes.push(std::mem::take(&mut names));
+        let outputs = select.projection.iter().flat_map(|item| Self::of_item(item, &from)).collect();
+        let outputs = vec![Named { name: None, columns: outputs, types: None, hidden: false }];
+        self.levels.push(vec![from.clone(), outputs]);
         for item in &mut select.projection {
             self.keep_typed(item);
-            let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else { continue };
-            let Some(except) = &mut options.opt_except else { continue };
-            self.column(&mut except.first_element);
-            except.additional_elements.iter_mut().for_each(|name| self.column(name));
-        }
-        for item in &mut select.projection {
-            let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item else {
-                continue;
-            };
-            if let [ObjectNamePart::Identifier(name)] = &mut name.0[..]
-                && let Some(scope) = self.scopes.last()
-                && let Some(real) = spelled(&name.value, scope.iter().filter_map(|t| t.name.as_ref()))
+            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item
+                && let [ObjectNamePart::Identifier(name)] = &mut name.0[..]
+                && let Some(real) = spelled(&name.value, from.iter().filter_map(|t| t.name.as_ref()))
             {
                 name.value = real;
             }
+            let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else { continue };
+            let Some(except) = &mut options.opt_except else { continue };
+            self.column(&mut except.first_element);
+            for name in &mut except.additional_elements {
+                self.column(name);
+            }
         }
-        for table in &mut select.from {
-            table.joins.iter_mut().for_each(|join| self.joined(join));
+        for join in select.from.iter_mut().flat_map(|t| &mut t.joins) {
+            if let Err(why) = self.joined(join, &from) {
+                return ControlFlow::Break(why);
+            }
         }
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
-        self.scopes.pop();
-        self.scopes.pop();
+    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<String> {
+        self.levels.pop();
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
         match expr {
             Expr::Identifier(name) => self.path(std::slice::from_mut(name)),
             Expr::CompoundIdentifier(parts) => self.path(parts),

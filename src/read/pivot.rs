@@ -1,13 +1,13 @@
 //! `PIVOT` and `UNPIVOT`: each becomes a subquery of plain SQL.
 
 use super::names::ticked;
-use super::rewrite::{constant_name, plain_name};
+use super::rewrite::{constant_name, is_aggregate, plain_name};
 use crate::{Error, Result};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, ExprWithAlias, NullInclusion, PivotValueSource, Query, Statement as Parsed, TableAlias, TableFactor,
-    Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Cte, Expr, ExprWithAlias, NullInclusion, PivotValueSource, Query, Statement as Parsed, TableAlias,
+    TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::DatabricksDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -28,7 +28,7 @@ pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()>
                 if default_on_null.is_some() {
                     return Err(Error::schema("SQL: PIVOT … DEFAULT ON NULL is not supported. Use coalesce."));
                 }
-                pivot(&columns(ctx, &with, of).await?, of, aggregate_functions, value_column, value_source)?
+                pivot(ctx, &columns(ctx, &with, of).await?, of, aggregate_functions, value_column, value_source)?
             }
             TableFactor::Unpivot { table: of, value, name, columns: of_columns, null_inclusion, .. } => {
                 let nulls = matches!(null_inclusion, Some(NullInclusion::IncludeNulls));
@@ -186,6 +186,7 @@ fn text(literal: &str) -> String {
 
 /// Rows are grouped by the columns that PIVOT does not use. As in Spark, a group without rows of a value has NULL there, also in a count.
 fn pivot(
+    ctx: &SessionContext,
     columns: &[String],
     table: &TableFactor,
     aggregates: &[ExprWithAlias],
@@ -216,14 +217,45 @@ fn pivot(
         for aggregate in aggregates {
             let name = made(value, aggregate, aggregates.len());
             items.push(format!(
-                "CASE WHEN count(*) FILTER (WHERE {same}) > 0 THEN {} FILTER (WHERE {same}) END AS {}",
-                aggregate.expr,
+                "CASE WHEN count(*) FILTER (WHERE {same}) > 0 THEN {} END AS {}",
+                filtered(ctx, &aggregate.expr, &same)?,
                 ticked(&name)
             ));
         }
     }
     let group = if by.is_empty() { String::new() } else { format!(" GROUP BY {}", by.join(", ")) };
     Ok(format!("SELECT {} FROM {table}{group}", items.join(", ")))
+}
+
+/// The expression over those rows only that fulfil the condition.
+fn filtered(ctx: &SessionContext, expr: &Expr, condition: &str) -> Result<Expr> {
+    struct Filter<'a>(&'a SessionContext, Expr, bool);
+    impl VisitorMut for Filter<'_> {
+        type Break = ();
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Function(f) = expr
+                && is_aggregate(self.0, f)
+            {
+                self.2 = true;
+                let both = |own: Box<Expr>| Expr::BinaryOp {
+                    left: Box::new(Expr::Nested(own)),
+                    op: BinaryOperator::And,
+                    right: Box::new(self.1.clone()),
+                };
+                f.filter = Some(Box::new(f.filter.take().map_or_else(|| self.1.clone(), both)));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let parsed = Parser::new(&DatabricksDialect {}).try_with_sql(condition).and_then(|mut p| p.parse_expr());
+    let parsed = parsed.map_err(|e| Error::internal(e.to_string()))?;
+    let mut out = expr.clone();
+    let mut filter = Filter(ctx, Expr::Nested(Box::new(parsed)), false);
+    let _ = VisitMut::visit(&mut out, &mut filter);
+    match filter.2 {
+        true => Ok(out),
+        false => Err(Error::schema(format!("SQL: PIVOT takes aggregate functions, not {expr}"))),
+    }
 }
 
 /// A row for each column that is listed. Rows with NULL are left out unless they are asked for.

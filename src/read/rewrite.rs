@@ -2,6 +2,7 @@
 //! words is refused by name, because the planner drops some clauses without a word.
 
 use crate::{Error, Result};
+use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, Select,
     SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Value, VisitMut, VisitorMut,
@@ -11,16 +12,16 @@ use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
 /// Rewrites the statement in its place.
-pub fn rewrite(statement: &mut Statement) -> Result<()> {
-    match VisitMut::visit(statement, &mut Clauses) {
+pub fn rewrite(ctx: &SessionContext, statement: &mut Statement) -> Result<()> {
+    match VisitMut::visit(statement, &mut Clauses(ctx)) {
         ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct Clauses;
+struct Clauses<'a>(&'a SessionContext);
 
-impl VisitorMut for Clauses {
+impl VisitorMut for Clauses<'_> {
     /// Why the statement is refused.
     type Break = String;
 
@@ -56,6 +57,11 @@ impl VisitorMut for Clauses {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
         match expr {
+            // The planner would leave the clause out.
+            Expr::Function(f) if f.filter.is_some() && !is_aggregate(self.0, f) => ControlFlow::Break(format!(
+                "FILTER goes with aggregate functions, and {} is none. Say it at the aggregate within.",
+                f.name
+            )),
             Expr::Function(function) => count_distinct(function),
             _ => ControlFlow::Continue(()),
         }
@@ -95,6 +101,12 @@ fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
     }
     with.clear();
     Ok(())
+}
+
+/// Whether the function makes one value of many rows.
+pub fn is_aggregate(ctx: &SessionContext, function: &Function) -> bool {
+    let name = function.name.to_string().trim_matches('`').to_lowercase();
+    ctx.state().aggregate_functions().contains_key(&name)
 }
 
 /// Counts of several columns: rows in which none of them is NULL.

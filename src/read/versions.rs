@@ -28,10 +28,9 @@ pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTree
         return Err(Error::schema(format!("SQL: {what} is not supported. Say VERSION AS OF or TIMESTAMP AS OF.")));
     }
     for (k, Asked { table, version }) in found.asked.iter().enumerate() {
-        let (_, source) = tables
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(table))
-            .ok_or_else(|| Error::schema(format!("SQL: {version}: there is no table '{table}'")))?;
+        let source = table_of(tables, table).ok_or_else(|| {
+            Error::schema(format!("SQL: {version}: there is no table '{table}', or several in another case"))
+        })?;
         let Source::Delta(location, _) = source else {
             return Err(Error::schema(format!("SQL: '{table}' {version}: only Delta tables have versions")));
         };
@@ -50,16 +49,27 @@ pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTree
     Ok(())
 }
 
+/// The table of this name: as it is written, or the one that differs in case only.
+pub fn table_of<'a>(tables: &'a BTreeMap<String, Source>, name: &str) -> Option<&'a Source> {
+    tables.get(name).or_else(|| {
+        let mut same = tables.iter().filter(|(n, _)| n.to_lowercase() == name.to_lowercase());
+        same.next().filter(|_| same.next().is_none()).map(|(_, source)| source)
+    })
+}
+
 fn of(k: usize) -> String {
     format!("__version_{k}")
 }
 
 /// The value of a constant expression, in microseconds.
+#[allow(clippy::disallowed_methods, reason = "a query over tables is no run: it has the time of the machine")]
 fn moment(expr: &Expr) -> Result<i64> {
     let text = format!("CAST({expr} AS TIMESTAMP)");
     let none = Arc::new(Schema::empty());
     let bound = bind(&text, &none, Dialect::Databricks).map_err(|e| e.context("SQL: TIMESTAMP AS OF"))?;
     let one = RecordBatch::try_new_with_options(none, vec![], &RecordBatchOptions::new().with_row_count(Some(1)))?;
+    // As in any query, the present is one moment of the call.
+    let _moment = crate::expr::Moment::is(crate::time::SharedClock::system().now());
     let value = bound.evaluate(&one).map_err(|e| Error::schema(format!("SQL: TIMESTAMP AS OF: {}", e.message)))?;
     let value = value.as_primitive_opt::<TimestampMicrosecondType>().and_then(|times| times.iter().next().flatten());
     value.ok_or_else(|| Error::schema(format!("SQL: TIMESTAMP AS OF {expr}: the time is NULL")))
@@ -80,7 +90,9 @@ impl VisitorMut for Found {
             Some(TableVersion::VersionAsOf(_) | TableVersion::TimestampAsOf(_)) => {}
             Some(other) => return ControlFlow::Break(other.to_string()),
         }
-        let [ObjectNamePart::Identifier(plain)] = &name.0[..] else { return ControlFlow::Continue(()) };
+        let [ObjectNamePart::Identifier(plain)] = &name.0[..] else {
+            return ControlFlow::Break(format!("a version of {name}, a name of several parts,"));
+        };
         let Some(version) = version.take() else { return ControlFlow::Continue(()) };
         let asked = Asked { table: plain.value.clone(), version };
         let k = self.asked.iter().position(|a| *a == asked).unwrap_or_else(|| {

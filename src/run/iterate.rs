@@ -168,7 +168,7 @@ impl BatchIterator {
             return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
         }
         // What was read is handed out before more is read.
-        if self.engine.go_on(self.clock.now())? {
+        if self.engine.go_on()? {
             self.collect_rows();
             self.flush |= self.options.trigger == Trigger::AvailableNow && self.options.batch_rows.is_none();
             return Ok(self.pop()?.map_or(Polled::Pending, Polled::Batch));
@@ -244,8 +244,10 @@ impl BatchIterator {
                 self.flush = true;
             }
         }
+        // An epoch ends when all rows of what was read are made.
         if let Trigger::Interval(every) = self.options.trigger
             && self.tick.elapsed() >= every
+            && !self.engine.is_unfinished()
         {
             self.tick = Instant::now();
             let idle = |t: &Tracker, p: &TopicPartition| self.feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));

@@ -317,7 +317,7 @@ impl<'a> Runner<'a> {
                 Stop::AfterEpoch if !self.at.engine.is_unfinished() => return Ok(Worked::Full),
                 Stop::AfterEpoch | Stop::No => {}
             }
-            if self.at.engine.go_on(work.clock)? {
+            if self.at.engine.go_on()? {
                 self.stage(work)?;
                 continue;
             }

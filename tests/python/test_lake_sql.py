@@ -99,6 +99,7 @@ def test_a_table_is_read_at_a_version_or_at_a_time(lake: bayou.Pipeline) -> None
     }.items():
         with pytest.raises(bayou.BayouError, match=words):
             ids(clause)
+    assert len(ids("TIMESTAMP AS OF current_timestamp() - INTERVAL 57 MINUTES - INTERVAL 30 SECONDS")) == 8
     with pytest.raises(bayou.SchemaError, match="only Delta tables have versions"):
         bayou.sql("SELECT * FROM t VERSION AS OF 1", t=pa.table({"a": [1]}))
 
@@ -160,3 +161,56 @@ def test_what_is_parsed_and_not_done_is_refused_by_name() -> None:
     }.items():
         with pytest.raises(bayou.SchemaError, match=words):
             bayou.sql(text, t=t)
+
+
+def test_names_are_looked_up_in_the_scope_that_they_stand_in() -> None:
+    t = pa.table({"Id": [1, 2, 3], "Name": ["a", "b", None], "v": [10, 20, 30]})
+    u = pa.table({"id": [1, 2, 4], "NAME": ["x", "y", "z"], "w": [1.5, 2.5, 3.5]})
+    e = pa.table({"event_id": [1, 2, 3], "Amount": [5, 7, 9], "Day": ["mo", "mo", "tu"]})
+    tables = {"t": t, "u": u, "e": e}
+    for query, want in {
+        # A name of WITH comes before a table, in its scope, and knows only what stands before it.
+        "WITH T AS (SELECT 5 AS id) SELECT * FROM T": [{"id": 5}],
+        "WITH E AS (SELECT Amount FROM e WHERE amount > 5) SELECT sum(AMOUNT) AS s FROM E": [{"s": 16}],
+        "WITH t AS (SELECT v + 1 AS V FROM t) SELECT max(V) AS m FROM t": [{"m": 31}],
+        "WITH b AS (SELECT Day AS day, Amount FROM e), e AS (SELECT * FROM b) SELECT max(day) AS d FROM e": [
+            {"d": "tu"}
+        ],
+        "SELECT q.z, t.ID FROM (WITH T AS (SELECT 1 AS z) SELECT z FROM T) q, t WHERE id = 1": [{"z": 1, "ID": 1}],
+        # An exact spelling comes first.
+        "SELECT Day, sum(Amount) AS amount FROM e GROUP BY Day ORDER BY -sum(Amount)": [
+            {"Day": "mo", "amount": 12},
+            {"Day": "tu", "amount": 9},
+        ],
+        "SELECT sum(v) AS V FROM t HAVING V > 1": [{"V": 60}],
+        "SELECT upper(name) AS NAME FROM t GROUP BY NAME HAVING NAME = 'A'": [{"NAME": "A"}],
+        # Fields go by the type of their column.
+        "SELECT x.Ab FROM (SELECT named_struct('Ab', Id) AS x FROM t) y ORDER BY 1 LIMIT 1": [{"Ab": 1}],
+        "SELECT s.AB, r.ab FROM (SELECT named_struct('AB', 1) AS s, named_struct('ab', 2) AS r)": [{"AB": 1, "ab": 2}],
+        # Types are those that all branches fit into.
+        "SELECT v FROM t UNION ALL SELECT w FROM u ORDER BY 1 LIMIT 2": [{"v": 1.5}, {"v": 2.5}],
+        "SELECT CASE WHEN Id = 1 THEN 2.5 ELSE v END AS x FROM t ORDER BY id": [{"x": 2.5}, {"x": 20}, {"x": 30}],
+        "SELECT v FROM t UNION SELECT 'x' ORDER BY 1 DESC LIMIT 1": [{"v": "x"}],
+        "SELECT id, val FROM (SELECT Id, v, w FROM t JOIN (SELECT id AS k, w FROM u) ON Id = k) "
+        "UNPIVOT (val FOR col IN (v, w)) ORDER BY val LIMIT 2": [{"id": 1, "val": 1.5}, {"id": 2, "val": 2.5}],
+        # The condition of PIVOT is that of the aggregate, whatever is around it.
+        "SELECT * FROM (SELECT Day, Amount FROM e) PIVOT (round(avg(Amount) / 2, 1) FOR Day IN ('mo', 'tu'))": [
+            {"mo": 3.0, "tu": 4.5}
+        ],
+        "SELECT * FROM (SELECT Day, Amount FROM e) PIVOT (sum(Amount) FILTER (WHERE Amount > 5) FOR Day IN ('mo'))": [
+            {"mo": 7}
+        ],
+    }.items():
+        assert bayou.sql(query, **tables).to_dicts() == want, query
+    for query, words in {
+        "SELECT * FROM t NATURAL JOIN u": r"spell a column in different ways \(Id, id\)",
+        "SELECT * FROM t JOIN u USING (id)": "ON a.Id = b.id",
+        "SELECT Id FROM t UNION ALL BY NAME SELECT id FROM u": "Use one spelling",
+        "SELECT round(sum(v), 1) FILTER (WHERE v > 1) FROM t": "round is none",
+        "SELECT * FROM public.t VERSION AS OF 0": "a name of several parts",
+        "SELECT * FROM e PIVOT (upper(Day) FOR Day IN ('mo'))": "PIVOT takes aggregate functions",
+    }.items():
+        with pytest.raises(bayou.SchemaError, match=words):
+            bayou.sql(query, **tables)
+    # The table that is written so, not one in another case.
+    assert bayou.sql("SELECT count(*) AS n FROM t", t=t, T=u.slice(0, 1)).to_dicts() == [{"n": 3}]
