@@ -379,8 +379,13 @@ impl Resolve<'_> {
             _ => return,
         };
         let Some(alias) = typed.last().cloned() else { return };
+        let first = &typed[0].value.to_lowercase();
+        let mut tables = self.levels.iter().flatten().flatten().filter_map(|t| t.name.as_ref());
+        let of_table = tables.any(|name| name.to_lowercase() == *first);
+        // A field of a column has the name of the field.
+        let is_field = typed.len() > if of_table { 2 } else { 1 };
         self.path(&mut typed);
-        if typed.last().is_some_and(|real| real.value != alias.value) {
+        if is_field || typed.last().is_some_and(|real| real.value != alias.value) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
@@ -429,7 +434,12 @@ impl VisitorMut for Resolve<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<String> {
         let from = self.from(select);
         // HAVING, GROUP BY and QUALIFY may name columns of the result.
-        let outputs = select.projection.iter().flat_map(|item| Self::of_item(item, &from)).collect();
+        let said = select.projection.iter().flat_map(|item| match item {
+            SelectItem::ExprWithAlias { alias, .. } => vec![alias.value.clone()],
+            SelectItem::ExprWithAliases { aliases, .. } => aliases.iter().map(|a| a.value.clone()).collect(),
+            _ => vec![],
+        });
+        let outputs = said.collect();
         let outputs = vec![Named { name: None, columns: outputs, types: None, hidden: false }];
         self.levels.push(vec![from.clone(), outputs]);
         for item in &mut select.projection {

@@ -167,7 +167,13 @@ impl BatchIterator {
             self.close();
             return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
         }
-        // What was read is handed out before more is read.
+        // What was read is handed out before more is read, and what was made before more is made.
+        if self.engine.is_unfinished() && self.options.batch_rows.is_none() {
+            self.flush = true;
+            if let Some(batch) = self.pop()? {
+                return Ok(Polled::Batch(batch));
+            }
+        }
         if self.engine.go_on()? {
             self.collect_rows();
             self.flush |= self.options.trigger == Trigger::AvailableNow && self.options.batch_rows.is_none();
