@@ -151,7 +151,17 @@ def test_a_stores_answer_is_a_remedy_and_no_xml(broker: bayou.Connection) -> Non
 def test_functions_that_do_not_exist_are_no_riddle() -> None:
     rows = bayou.from_batches({"a": [1], "s": ["x"]})
     text = lambda expression: said(lambda: rows.select(f"{expression} AS x"), bayou.SchemaError)  # noqa: E731
-    for name in ("from_csv", "xpath", "aes_encrypt", "sentences", "variant_get", "hll_sketch_agg", "conv", "map", "flatten"):
+    for name in (
+        "from_csv",
+        "xpath",
+        "aes_encrypt",
+        "sentences",
+        "variant_get",
+        "hll_sketch_agg",
+        "conv",
+        "map",
+        "flatten",
+    ):
         assert "Did you mean" not in text(f"{name}(s)"), name
     assert "Did you mean 'upper'?" in text("uper(s)")
     assert "Did you mean 'substring'?" in text("substing(s, 1)")
