@@ -4,7 +4,7 @@ use super::cast;
 use super::evaluate::row_error;
 use super::kernel::{Args, Kernel, written};
 use super::lists::{compact, field_of, key_value, map, map_of_entries, record};
-use super::text::{decimal_text, java_double, java_float};
+use super::text::{decimal_text, enclosed, java_double, java_float, span};
 use crate::calendar::{date_text, timestamp_text};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_null_array};
 use arrow::datatypes::*;
@@ -142,40 +142,20 @@ fn put(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
         DataType::Date32 => text!(date_text(number!(Date32Type))),
         DataType::Timestamp(..) => text!(timestamp_text(number!(TimestampMicrosecondType))),
         DataType::Struct(_) => {
-            out.push(b'{');
-            for (k, column) in array.as_struct().columns().iter().enumerate() {
-                if k > 0 {
-                    out.extend_from_slice(b", ");
-                }
-                put(column, row, out);
-            }
-            out.push(b'}');
+            let columns = array.as_struct().columns();
+            enclosed(out, ["{", ", ", "}"], 0..columns.len(), |k, out| put(&columns[k], row, out));
         }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            out.push(b'[');
-            let (from, to) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
-            for at in from..to {
-                if at > from {
-                    out.extend_from_slice(b", ");
-                }
-                put(list.values(), at, out);
-            }
-            out.push(b']');
+            enclosed(out, ["[", ", ", "]"], span(list.value_offsets(), row), |at, out| put(list.values(), at, out));
         }
         DataType::Map(..) => {
             let map = array.as_map();
-            out.push(b'{');
-            let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
-            for at in from..to {
-                if at > from {
-                    out.extend_from_slice(b", ");
-                }
+            enclosed(out, ["{", ", ", "}"], span(map.value_offsets(), row), |at, out| {
                 put(map.keys(), at, out);
                 out.extend_from_slice(b" -> ");
                 put(map.values(), at, out);
-            }
-            out.push(b'}');
+            });
         }
         _ => out.extend_from_slice(b"null"),
     }

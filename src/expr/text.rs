@@ -1,6 +1,7 @@
 //! Numbers and booleans to text and back, as Spark and Java write them. Dates and timestamps are in `calendar`.
 
 pub(super) use crate::calendar::trim_all;
+use std::ops::Range;
 
 fn java_digits(shortest: String, negative: bool) -> String {
     // `shortest` is the absolute value as Rust's "{:e}" writes it: "1.234e5".
@@ -194,4 +195,26 @@ pub(super) fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128
 /// The value, unless it has more digits than the precision.
 pub(super) fn fits(value: i128, precision: u8) -> Option<i128> {
     (value.unsigned_abs() < 10u128.pow(u32::from(precision))).then_some(value)
+}
+
+/// Where the elements of a row begin and end.
+pub(super) fn span(offsets: &[i32], row: usize) -> Range<usize> {
+    offsets[row] as usize..offsets[row + 1] as usize
+}
+
+/// Writes an opening, the items with a separator between them, and a closing.
+pub(super) fn enclosed(
+    out: &mut Vec<u8>,
+    [open, separator, close]: [&str; 3],
+    items: Range<usize>,
+    mut item: impl FnMut(usize, &mut Vec<u8>),
+) {
+    out.extend_from_slice(open.as_bytes());
+    for at in items.clone() {
+        if at > items.start {
+            out.extend_from_slice(separator.as_bytes());
+        }
+        item(at, out);
+    }
+    out.extend_from_slice(close.as_bytes());
 }

@@ -2,7 +2,7 @@
 
 use super::ddl::type_to_ddl;
 use super::json_text::put_string;
-use super::text::{decimal_text, java_double, java_float};
+use super::text::{decimal_text, enclosed, java_double, java_float, span};
 use super::variant;
 use crate::calendar::{date_text, put_date, put_time};
 use crate::{Error, Result};
@@ -95,24 +95,13 @@ pub(super) fn put(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
         }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            out.push(b'[');
-            let (from, to) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
-            for at in from..to {
-                if at > from {
-                    out.push(b',');
-                }
-                put_or_null(list.values(), at, out);
-            }
-            out.push(b']');
+            enclosed(out, ["[", ",", "]"], span(list.value_offsets(), row), |at, out| {
+                put_or_null(list.values(), at, out)
+            });
         }
         DataType::Map(..) => {
             let map = array.as_map();
-            out.push(b'{');
-            let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
-            for at in from..to {
-                if at > from {
-                    out.push(b',');
-                }
+            enclosed(out, ["{", ",", "}"], span(map.value_offsets(), row), |at, out| {
                 match map.keys().data_type() {
                     DataType::Utf8 => put_string(map.keys().as_string::<i32>().value(at).as_bytes(), out),
                     _ => {
@@ -123,8 +112,7 @@ pub(super) fn put(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
                 }
                 out.push(b':');
                 put_or_null(map.values(), at, out);
-            }
-            out.push(b'}');
+            });
         }
         _ => out.extend_from_slice(b"null"),
     }

@@ -225,6 +225,18 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
         .into())
 }
 
+/// A column or a list of columns. `what`: the argument, as its error names it.
+pub fn columns(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<String>> {
+    match value.extract::<String>() {
+        Ok(one) => Ok(vec![one]),
+        Err(_) => value.extract().map_err(|_| no_columns(what).into()),
+    }
+}
+
+pub fn no_columns(what: &str) -> Error {
+    Error::config(format!("{what} takes a column or a list of columns"))
+}
+
 /// Flattens positional arguments and lists of strings.
 pub fn strings(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<Vec<String>> {
     let mut out = vec![];

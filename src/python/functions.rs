@@ -318,15 +318,8 @@ fn aggregate(
 ) -> PyResult<PyAggregate> {
     let data_type = crate::expr::parse_type(returns).map_err(|e| e.context("aggregate: returns="))?;
     let function = Function::new(function, input, "aggregate")?;
-    let columns = match columns.filter(|c| !c.is_none()) {
-        None => vec![],
-        Some(one) => match one.extract::<String>() {
-            Ok(one) => vec![one],
-            Err(_) => one
-                .extract()
-                .map_err(|_| PyErr::from(Error::config("aggregate: columns= takes a column or a list of columns")))?,
-        },
-    };
+    let columns = columns.filter(|c| !c.is_none());
+    let columns = columns.map_or(Ok(vec![]), |c| super::convert::columns(c, "aggregate: columns="))?;
     let value = Arc::new(Schema::new(vec![Field::new("value", data_type.clone(), true)]));
     Ok(PyAggregate { function: Arc::new(OfGroup(function, value)), columns, data_type })
 }

@@ -12,19 +12,11 @@ use std::sync::Arc;
 
 const CREATE: [&str; 4] = ["partitions", "replication_factor", "config", "exist_ok"];
 
-/// A column or a list of columns.
-fn key(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
-    match value.filter(|v| !v.is_none()) {
-        None => Ok(vec![]),
-        Some(v) => match v.extract::<String>() {
-            Ok(one) => Ok(vec![one]),
-            Err(_) => {
-                let wrong = || Error::config("key= takes a column or a list of columns");
-                let columns: Vec<String> = v.extract().map_err(|_| wrong())?;
-                if columns.is_empty() { Err(wrong().into()) } else { Ok(columns) }
-            }
-        },
-    }
+/// The columns of the key. A list without columns is refused.
+fn key(value: Option<Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(value) = value else { return Ok(vec![]) };
+    let columns = convert::columns(&value, "key=")?;
+    if columns.is_empty() { Err(convert::no_columns("key=").into()) } else { Ok(columns) }
 }
 
 /// The arguments of `create_topic`, without the name.
@@ -89,7 +81,7 @@ pub fn options(topic: &str, a: &mut Arguments<'_, '_>, stream: &Stream) -> PyRes
     Ok(TopicOptions {
         cluster: Arc::new(connection),
         topic: topic.into(),
-        key: resolved(key(a.any("key")?.as_ref())?, stream)?,
+        key: resolved(key(a.any("key")?)?, stream)?,
         headers_column,
         partition_column,
         timestamp,

@@ -111,7 +111,7 @@ impl OutputArgs {
     fn of_table(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
         Ok(Self {
             output_mode: a.text("output_mode")?,
-            partition_by: columns(a.any("partition_by")?.as_ref())?,
+            partition_by: a.any("partition_by")?.map_or(Ok(vec![]), |v| convert::columns(&v, "partition_by"))?,
             table_name: a.text("table_name")?,
             comment: a.text("comment")?,
             schema_mode: a.text("schema_mode")?,
@@ -119,19 +119,6 @@ impl OutputArgs {
             foreach: None,
             topic: None,
         })
-    }
-}
-
-/// Reads a column or a list of columns.
-fn columns(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
-    match value {
-        None => Ok(vec![]),
-        Some(v) => match v.extract::<String>() {
-            Ok(one) => Ok(vec![one]),
-            Err(_) => v
-                .extract::<Vec<String>>()
-                .map_err(|_| Error::config("partition_by takes a column or a list of columns").into()),
-        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! DataFusion plans no generator. So each SELECT with one is run by itself, the innermost first, without the generator and with its arguments as
 //! columns; the generator's rows become a table, and the SELECT reads that table instead. `LATERAL VIEW` is the same for the tables in FROM.
 
+use super::parsed::{Blocks, query_of};
 use super::{Rows, plain};
 use crate::expr::{Dialect, Generator, bind_selection, is_generator, quoted, value_bytes};
 use crate::memory::half_of_memory;
@@ -18,8 +19,6 @@ use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LateralView, Query,
     Select, SelectItem, SetExpr, Statement as Parsed, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut, With,
 };
-use datafusion::sql::sqlparser::dialect::DatabricksDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -51,28 +50,26 @@ fn makes_rows(select: &Select) -> bool {
 /// Finds the first SELECT that makes rows, with the tables that WITH gives it.
 #[derive(Default)]
 struct Find {
-    with: Vec<Vec<Cte>>,
+    with: Blocks,
 }
 
 impl Visitor for Find {
     type Break = (Vec<Cte>, Box<Select>);
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
-        self.with.push(query.with.as_ref().map(|w| w.cte_tables.clone()).unwrap_or_default());
+        self.with.enter(query);
         ControlFlow::Continue(())
     }
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
-        self.with.pop();
+        self.with.leave();
         ControlFlow::Continue(())
     }
     fn post_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
         if !makes_rows(select) {
             return ControlFlow::Continue(());
         }
-        // What WITH defines later than this SELECT is not there for it. Those before it have no generators any more.
-        let plain = |cte: &&Cte| Visit::visit(&cte.query, &mut Find::default()).is_continue();
-        let known = self.with.iter().flat_map(|block| block.iter().take_while(plain));
-        ControlFlow::Break((known.cloned().collect(), Box::new(select.clone())))
+        let known = self.with.known(|cte| Visit::visit(&cte.query, &mut Find::default()).is_continue());
+        ControlFlow::Break((known, Box::new(select.clone())))
     }
 }
 
@@ -404,21 +401,14 @@ impl VisitorMut for Unqualify {
 
 fn from(table: &str, alias: Option<String>) -> Result<Vec<datafusion::sql::sqlparser::ast::TableWithJoins>> {
     let alias = alias.map(|a| format!(" AS {}", quoted(&a))).unwrap_or_default();
-    let parsed = Parser::parse_sql(&DatabricksDialect {}, &format!("SELECT * FROM {table}{alias}"));
-    match parsed.map_err(|e| Error::internal(e.to_string()))?.pop() {
-        Some(Parsed::Query(query)) => match *query.body {
-            SetExpr::Select(select) => Ok(select.from),
-            _ => Err(Error::internal("a SELECT that is none")),
-        },
+    match *query_of(&format!("SELECT * FROM {table}{alias}"))?.body {
+        SetExpr::Select(select) => Ok(select.from),
         _ => Err(Error::internal("a SELECT that is none")),
     }
 }
 
 async fn run(ctx: &SessionContext, with: Vec<Cte>, select: Select) -> Result<Rows> {
-    let mut query = match Parser::parse_sql(&DatabricksDialect {}, "SELECT 1").ok().and_then(|mut all| all.pop()) {
-        Some(Parsed::Query(query)) => query,
-        _ => return Err(Error::internal("a SELECT that is none")),
-    };
+    let mut query = query_of("SELECT 1")?;
     query.body = Box::new(SetExpr::Select(Box::new(select)));
     if !with.is_empty() {
         query.with = Some(With {

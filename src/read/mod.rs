@@ -3,6 +3,7 @@
 mod describe;
 mod generators;
 mod names;
+mod parsed;
 mod pivot;
 mod rewrite;
 mod versions;
@@ -73,15 +74,7 @@ async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()
             ctx.register_table(datafusion::common::TableReference::bare(name), Arc::new(table))?;
         }
         Source::Delta(location, version) => {
-            let mut table = delta::open(&location).await?.ok_or_else(|| no_table(&location))?;
-            if let Some(v) = version
-                && table.version() != Some(v)
-            {
-                table
-                    .load_version(v)
-                    .await
-                    .map_err(|e| Error::storage(format!("{}: version {v}: {e}", location.display())))?;
-            }
+            let table = delta::open_at(&location, version).await?;
             let base =
                 Url::parse(&format!("{}://{}", location.url().scheme(), location.url().host_str().unwrap_or_default()))
                     .map_err(|e| Error::internal(e.to_string()))?;
@@ -118,10 +111,6 @@ fn under_nulls(batch: RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(|c| masked(c, None)).collect::<Result<Vec<_>>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
-}
-
-fn no_table(location: &Location) -> Error {
-    Error::storage(format!("{}: there is no Delta table here", location.display()))
 }
 
 /// The statement.

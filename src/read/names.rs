@@ -20,47 +20,74 @@ pub fn ticked(name: &str) -> String {
 /// Gives tables the names under which they are known. A name of WITH comes before that of a table, where it is known.
 pub fn of_tables<'a>(statement: &mut Statement, known: impl Iterator<Item = &'a str>) {
     let tables = known.map(str::to_string).collect();
-    let _ = VisitMut::visit(statement, &mut Tables { tables, with: vec![], taken: vec![] });
+    let _ = VisitMut::visit(statement, &mut Tables { tables, with: Known::default() });
 }
 
 struct Tables {
     tables: Vec<String>,
-    /// The names that WITH gives, the innermost block last.
-    with: Vec<Vec<String>>,
-    /// WITH of the queries that are being visited. It is visited by hand: each of its queries knows only those before it.
+    with: Known<String>,
+}
+
+/// What WITH gives, by block, the innermost last. WITH is taken out of a query that is visited, and visited by hand: each of its tables knows only
+/// those before it.
+struct Known<T> {
+    blocks: Vec<Vec<T>>,
     taken: Vec<Option<With>>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { blocks: vec![], taken: vec![] }
+    }
+}
+
+impl<T> Known<T> {
+    /// Begins a block, for the WITH that is returned.
+    fn enter(&mut self, query: &mut Query) -> Option<With> {
+        self.blocks.push(vec![]);
+        query.with.take()
+    }
+
+    fn add(&mut self, table: T) {
+        if let Some(block) = self.blocks.last_mut() {
+            block.push(table);
+        }
+    }
+
+    fn leave(&mut self, query: &mut Query) {
+        query.with = self.taken.pop().flatten();
+        self.blocks.pop();
+    }
 }
 
 impl VisitorMut for Tables {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        self.with.push(vec![]);
-        let mut with = query.with.take();
+        let mut with = self.with.enter(query);
         if let Some(with) = &mut with {
             for cte in &mut with.cte_tables {
                 let name = cte.alias.name.value.clone();
                 if with.recursive {
-                    self.with.iter_mut().last().into_iter().for_each(|block| block.push(name.clone()));
+                    self.with.add(name.clone());
                 }
                 VisitMut::visit(&mut *cte.query, self)?;
-                self.with.iter_mut().last().into_iter().for_each(|block| block.push(name.clone()));
+                self.with.add(name.clone());
             }
         }
-        self.taken.push(with);
+        self.with.taken.push(with);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        query.with = self.taken.pop().flatten();
-        self.with.pop();
+        self.with.leave(query);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name: ObjectName(parts), alias, .. } = table else { return ControlFlow::Continue(()) };
         let [ObjectNamePart::Identifier(name)] = &mut parts[..] else { return ControlFlow::Continue(()) };
-        let blocks = self.with.iter().rev().chain([&self.tables]);
+        let blocks = self.with.blocks.iter().rev().chain([&self.tables]);
         let Some(real) = blocks.filter_map(|names| spelled(&name.value, names.iter())).next() else {
             return ControlFlow::Continue(());
         };
@@ -77,7 +104,7 @@ impl VisitorMut for Tables {
 
 /// Gives columns and fields the names that they have in the tables, and columns of results the names that were typed.
 pub fn of_columns(statement: &mut Statement, tables: &HashMap<String, Schema>) -> Result<()> {
-    let mut resolve = Resolve { tables, with: vec![], taken: vec![], levels: vec![] };
+    let mut resolve = Resolve { tables, with: Known::default(), levels: vec![] };
     match VisitMut::visit(statement, &mut resolve) {
         ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
         ControlFlow::Continue(()) => Ok(()),
@@ -95,7 +122,19 @@ struct Named {
     hidden: bool,
 }
 
+impl Named {
+    fn new(name: Option<String>, columns: Vec<String>) -> Self {
+        Self { name, columns, types: None, hidden: false }
+    }
+}
+
 type Scope = Vec<Named>;
+
+/// The type of a column, where it is known.
+fn type_of(scope: &[Named], column: &str) -> Option<DataType> {
+    let field = |table: &Named| Some(table.types.as_ref()?.field_with_name(column).ok()?.data_type().clone());
+    scope.iter().find_map(field)
+}
 
 /// What can be named within one query: what stands first is looked at first, but a name that is spelled exactly so comes before one in another case.
 type Level = Vec<Scope>;
@@ -103,7 +142,8 @@ type Level = Vec<Scope>;
 /// The one spelling of a name among several.
 fn spelled<'a>(typed: &str, all: impl Iterator<Item = &'a String>) -> Option<String> {
     let mut found: Option<&String> = None;
-    for name in all.filter(|n| n.eq_ignore_ascii_case(typed) || n.to_lowercase() == typed.to_lowercase()) {
+    let lower = typed.to_lowercase();
+    for name in all.filter(|n| n.to_lowercase() == lower) {
         match found {
             _ if name == typed => return Some(name.clone()),
             Some(other) if other != name => return None,
@@ -115,10 +155,7 @@ fn spelled<'a>(typed: &str, all: impl Iterator<Item = &'a String>) -> Option<Str
 
 struct Resolve<'a> {
     tables: &'a HashMap<String, Schema>,
-    /// The tables of WITH, the innermost block last.
-    with: Vec<Vec<Named>>,
-    /// As in `Tables`.
-    taken: Vec<Option<With>>,
+    with: Known<Named>,
     levels: Vec<Level>,
 }
 
@@ -133,13 +170,11 @@ fn plain_name(expr: &Expr) -> Option<&Ident> {
 impl Resolve<'_> {
     fn alias(alias: &Option<TableAlias>, name: Option<String>, columns: Vec<String>) -> Named {
         match alias {
-            None => Named { name, columns, types: None, hidden: false },
-            Some(alias) if alias.columns.is_empty() => {
-                Named { name: Some(alias.name.value.clone()), columns, types: None, hidden: false }
-            }
+            None => Named::new(name, columns),
+            Some(alias) if alias.columns.is_empty() => Named::new(Some(alias.name.value.clone()), columns),
             Some(alias) => {
                 let columns = alias.columns.iter().map(|c| c.name.value.clone()).collect();
-                Named { name: Some(alias.name.value.clone()), columns, types: None, hidden: false }
+                Named::new(Some(alias.name.value.clone()), columns)
             }
         }
     }
@@ -148,8 +183,13 @@ impl Resolve<'_> {
         vec![match table {
             TableFactor::Table { name, alias, .. } => {
                 let Some(name) = name.0.last().and_then(|p| p.as_ident()) else { return vec![] };
-                let cte =
-                    self.with.iter().rev().flat_map(|w| w.iter().rev()).find(|c| c.name.as_ref() == Some(&name.value));
+                let cte = self
+                    .with
+                    .blocks
+                    .iter()
+                    .rev()
+                    .flat_map(|w| w.iter().rev())
+                    .find(|c| c.name.as_ref() == Some(&name.value));
                 let schema = self.tables.get(&name.value).filter(|_| cte.is_none());
                 let columns = match (cte, schema) {
                     (Some(cte), _) => cte.columns.clone(),
@@ -169,7 +209,7 @@ impl Resolve<'_> {
                 let of = self.factor(table).pop();
                 let (name, columns) = of.map_or((None, vec![]), |n| (n.name, n.columns));
                 let made = Self::alias(alias, name, pivot::outputs(&columns, whole));
-                return vec![made, Named { name: None, columns, types: None, hidden: true }];
+                return vec![made, Named { hidden: true, ..Named::new(None, columns) }];
             }
             _ => return vec![],
         }]
@@ -182,23 +222,20 @@ impl Resolve<'_> {
             table.joins.iter().for_each(|j| all.extend(self.factor(&j.relation)));
         }
         for view in &select.lateral_views {
-            all.push(Named {
-                name: view.lateral_view_name.0.last().and_then(|p| p.as_ident()).map(|n| n.value.clone()),
-                columns: view.lateral_col_alias.iter().map(|c| c.value.clone()).collect(),
-                types: None,
-                hidden: false,
-            });
+            let name = view.lateral_view_name.0.last().and_then(|p| p.as_ident()).map(|n| n.value.clone());
+            all.push(Named::new(name, view.lateral_col_alias.iter().map(|c| c.value.clone()).collect()));
         }
         all
     }
 
     /// The names of a query's columns, as far as they are known.
     fn outputs(&self, query: &Query) -> Vec<String> {
-        let mut inner = Resolve { tables: self.tables, with: self.with.clone(), taken: vec![], levels: vec![] };
-        inner.with.push(vec![]);
+        let mut blocks = self.with.blocks.clone();
+        blocks.push(vec![]);
+        let mut inner = Resolve { tables: self.tables, with: Known { blocks, taken: vec![] }, levels: vec![] };
         for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
             let named = inner.cte(cte);
-            inner.with.iter_mut().last().into_iter().for_each(|block| block.push(named.clone()));
+            inner.with.add(named);
         }
         inner.of_body(&query.body)
     }
@@ -242,22 +279,16 @@ impl Resolve<'_> {
 
     /// Gives a column its name, and returns its type where that is known.
     fn column(&self, name: &mut Ident) -> Option<DataType> {
-        let of = |scope: &Scope, name: &str| {
-            scope
-                .iter()
-                .filter_map(|t| t.types.as_ref())
-                .find_map(|s| Some(s.field_with_name(name).ok()?.data_type().clone()))
-        };
         for level in self.levels.iter().rev() {
             let all = |scope: &Scope| scope.iter().flat_map(|t| t.columns.clone()).collect::<Vec<String>>();
             if let Some(scope) = level.iter().find(|scope| all(scope).contains(&name.value)) {
-                return of(scope, &name.value);
+                return type_of(scope, &name.value);
             }
             for scope in level {
                 let names = all(scope);
                 if let Some(real) = spelled(&name.value, names.iter()) {
                     name.value = real;
-                    return of(scope, &name.value);
+                    return type_of(scope, &name.value);
                 }
                 // Two spellings: the planner says what is wrong.
                 if names.iter().any(|c| c.to_lowercase() == name.value.to_lowercase()) {
@@ -294,10 +325,7 @@ impl Resolve<'_> {
                     column.value = real;
                 }
                 first.value = name;
-                let types = tables.iter().filter_map(|t| t.types.as_ref());
-                let of =
-                    types.filter_map(|s| s.field_with_name(&column.value).ok()).map(|f| f.data_type().clone()).next();
-                Self::fields(fields, of);
+                Self::fields(fields, type_of(&tables, &column.value));
                 return;
             }
         }
@@ -396,27 +424,25 @@ impl VisitorMut for Resolve<'_> {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
-        self.with.push(vec![]);
-        let mut with = query.with.take();
+        let mut with = self.with.enter(query);
         if let Some(with) = &mut with {
             for cte in &mut with.cte_tables {
                 if with.recursive {
                     let columns = cte.alias.columns.iter().map(|c| c.name.value.clone()).collect();
                     let named = Self::alias(&Some(cte.alias.clone()), None, columns);
-                    self.with.iter_mut().last().into_iter().for_each(|block| block.push(named.clone()));
+                    self.with.add(named);
                 }
                 VisitMut::visit(&mut *cte.query, self)?;
                 let named = self.cte(cte);
-                self.with.iter_mut().last().into_iter().for_each(|block| block.push(named.clone()));
+                self.with.add(named);
             }
         }
-        self.taken.push(with);
+        self.with.taken.push(with);
         if let Err(why) = self.by_name(&query.body) {
             return ControlFlow::Break(why);
         }
         // ORDER BY stands outside of the SELECT: it sees the columns of the result, and then those of FROM.
-        let mut level =
-            vec![vec![Named { name: None, columns: self.of_body(&query.body), types: None, hidden: false }]];
+        let mut level = vec![vec![Named::new(None, self.of_body(&query.body))]];
         if let SetExpr::Select(select) = &*query.body {
             level.push(self.from(select));
         }
@@ -425,8 +451,7 @@ impl VisitorMut for Resolve<'_> {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
-        query.with = self.taken.pop().flatten();
-        self.with.pop();
+        self.with.leave(query);
         self.levels.pop();
         ControlFlow::Continue(())
     }
@@ -439,8 +464,7 @@ impl VisitorMut for Resolve<'_> {
             SelectItem::ExprWithAliases { aliases, .. } => aliases.iter().map(|a| a.value.clone()).collect(),
             _ => vec![],
         });
-        let outputs = said.collect();
-        let outputs = vec![Named { name: None, columns: outputs, types: None, hidden: false }];
+        let outputs = vec![Named::new(None, said.collect())];
         self.levels.push(vec![from.clone(), outputs]);
         for item in &mut select.projection {
             self.keep_typed(item);

@@ -1,6 +1,7 @@
 //! `PIVOT` and `UNPIVOT`: each becomes a subquery of plain SQL.
 
 use super::names::ticked;
+use super::parsed::{Blocks, query_of};
 use super::rewrite::{constant_name, is_aggregate, plain_name};
 use crate::{Error, Result};
 use datafusion::prelude::SessionContext;
@@ -36,9 +37,7 @@ pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()>
             }
             _ => return Err(Error::internal("neither PIVOT nor UNPIVOT")),
         };
-        let mut parsed = Parser::parse_sql(&DatabricksDialect {}, &text).map_err(|e| Error::internal(e.to_string()))?;
-        let Some(Parsed::Query(query)) = parsed.pop() else { return Err(Error::internal("a query that is none")) };
-        let _ = VisitMut::visit(statement, &mut Replace(Some(query)));
+        let _ = VisitMut::visit(statement, &mut Replace(Some(query_of(&text)?)));
     }
     Err(Error::schema(format!("SQL: more than {MOST} PIVOT or UNPIVOT in one text")))
 }
@@ -46,7 +45,7 @@ pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()>
 /// Finds the innermost one, with the tables that WITH gives it.
 #[derive(Default)]
 struct Find {
-    with: Vec<Vec<Cte>>,
+    with: Blocks,
 }
 
 fn is_one(table: &TableFactor) -> bool {
@@ -57,21 +56,19 @@ impl Visitor for Find {
     type Break = (Vec<Cte>, Box<TableFactor>);
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
-        self.with.push(query.with.as_ref().map(|w| w.cte_tables.clone()).unwrap_or_default());
+        self.with.enter(query);
         ControlFlow::Continue(())
     }
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
-        self.with.pop();
+        self.with.leave();
         ControlFlow::Continue(())
     }
     fn post_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
         if !is_one(table) {
             return ControlFlow::Continue(());
         }
-        // What WITH defines later than this place is not there for it. Those before it are plain already.
-        let plain = |cte: &&Cte| Visit::visit(&cte.query, &mut Find::default()).is_continue();
-        let known = self.with.iter().flat_map(|block| block.iter().take_while(plain));
-        ControlFlow::Break((known.cloned().collect(), Box::new(table.clone())))
+        let known = self.with.known(|cte| Visit::visit(&cte.query, &mut Find::default()).is_continue());
+        ControlFlow::Break((known, Box::new(table.clone())))
     }
 }
 
@@ -151,10 +148,8 @@ fn parts(e: &Expr) -> Vec<Expr> {
 async fn columns(ctx: &SessionContext, with: &[Cte], table: &TableFactor) -> Result<Vec<String>> {
     let with: Vec<String> = with.iter().map(ToString::to_string).collect();
     let with = if with.is_empty() { String::new() } else { format!("WITH {} ", with.join(", ")) };
-    let text = format!("{with}SELECT * FROM {table}");
-    let mut parsed = Parser::parse_sql(&DatabricksDialect {}, &text).map_err(|e| Error::internal(e.to_string()))?;
-    let statement = parsed.pop().ok_or_else(|| Error::internal("a query that is none"))?;
-    let plan = ctx.state().statement_to_plan(Statement::Statement(Box::new(statement))).await;
+    let query = query_of(&format!("{with}SELECT * FROM {table}"))?;
+    let plan = ctx.state().statement_to_plan(Statement::Statement(Box::new(Parsed::Query(query)))).await;
     let plan = plan.map_err(|e| super::explained(&e))?;
     Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
 }

@@ -4,10 +4,9 @@ See `record_spark_answers.py`, which says how to run it.
 """
 
 import json
-import logging
 import pathlib
 
-from record_spark_answers import expressions, record_aggregate, record_scalar
+from record_spark_answers import expressions, record_aggregate, record_scalar, session
 
 DDL = (
     "i INT, l BIGINT, d DOUBLE, k STRING, u STRING, x DECIMAL(10,2), b BOOLEAN, dt DATE, ts TIMESTAMP, bin BINARY, a ARRAY<INT>, c ARRAY<INT>, "
@@ -222,20 +221,9 @@ FILTERS = ["true", "i = 1", "i = 77", "i > 0"]
 
 def main():
     import pyspark
-    from pyspark.sql import SparkSession
     from pyspark.sql.functions import expr
 
-    logging.getLogger("SQLQueryContextLogger").disabled = True
-    spark = (
-        SparkSession.builder.master("local[1]")
-        .config("spark.sql.ansi.enabled", "true")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.shuffle.partitions", "1")
-        .config("spark.driver.extraJavaOptions", "-Duser.timezone=UTC")
-        .getOrCreate()
-    )
-    spark.sparkContext.setLogLevel("OFF")
+    spark = session()
     texts = spark.sparkContext.parallelize([json.dumps(r | {"__row": k}) for k, r in enumerate(ROWS)], 1)
     ddl = DDL.replace("im MAP<INT, STRING>", "im MAP<STRING, STRING>")
     raw = spark.read.schema(ddl + ", __row INT").option("mode", "FAILFAST").json(texts)

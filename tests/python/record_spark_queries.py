@@ -119,12 +119,10 @@ def plain(value):
 
 
 def main() -> None:
-    from pyspark.sql import SparkSession
+    # Imported here: it sets the time zone of the process.
+    from record_spark_answers import session
 
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.sql.ansi.enabled", "true").config("spark.sql.session.timeZone", "UTC")
-    spark = builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
-    spark.sparkContext.setLogLevel("OFF")
+    spark = session()
     for name, (schema, rows) in TABLES.items():
         spark.createDataFrame(
             [tuple(tuple(v) if isinstance(v, list) else v for v in r) for r in rows], schema

@@ -1,6 +1,6 @@
 //! What a table's log says about the table and its versions, for people.
 
-use super::{open, within};
+use super::{no_table, open_at, within};
 use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -33,10 +33,6 @@ pub struct CommitOf {
     pub engine: Option<String>,
 }
 
-fn no_table(location: &Location) -> Error {
-    Error::storage(format!("{}: there is no Delta table here", location.display()))
-}
-
 /// The number in the name of a commit's file.
 fn version_of(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".json")?;
@@ -44,12 +40,7 @@ fn version_of(name: &str) -> Option<u64> {
 }
 
 pub async fn about(location: &Location, version: Option<u64>) -> Result<About> {
-    let mut table = open(location).await?.ok_or_else(|| no_table(location))?;
-    if let Some(version) = version
-        && table.version() != Some(version)
-    {
-        within(location, "opening an older version", table.load_version(version)).await?;
-    }
+    let table = open_at(location, version).await?;
     let snapshot = table.snapshot().map_err(|e| Error::storage(format!("{}: {e}", location.display())))?;
     let metadata = snapshot.metadata();
     let comments = snapshot.schema();

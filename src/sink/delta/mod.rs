@@ -252,6 +252,21 @@ pub(crate) async fn open(location: &Location) -> Result<Option<DeltaTable>> {
     }
 }
 
+/// Opens the table at a version, or at its newest version.
+pub(crate) async fn open_at(location: &Location, version: Option<u64>) -> Result<DeltaTable> {
+    let mut table = open(location).await?.ok_or_else(|| no_table(location))?;
+    if let Some(version) = version
+        && table.version() != Some(version)
+    {
+        within(location, &format!("version {version}"), table.load_version(version)).await?;
+    }
+    Ok(table)
+}
+
+fn no_table(location: &Location) -> Error {
+    Error::storage(format!("{}: there is no Delta table here", location.display()))
+}
+
 /// The error for a log that can be read but not understood, with the remedy.
 async fn damaged(location: &Location, e: Error) -> Error {
     let out = "restore the file, or move the table away and start over with reset(confirm=True)";
