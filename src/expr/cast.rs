@@ -50,8 +50,14 @@ fn convert(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     if &arg.data_type == to {
         return Ok(arg);
     }
-    if arg.is_null_literal() || arg.data_type == DataType::Null {
+    if arg.is_null_literal() {
         return Ok(Typed::null(to).named(arg.sql));
+    }
+    // NULL for every row, or its error: `raise_error`.
+    if arg.data_type == DataType::Null {
+        let (sql, of) = (arg.sql.clone(), to.clone());
+        let kernel: Kernel = Arc::new(move |a: &Args| Ok(arrow::array::new_null_array(&of, a.rows)));
+        return Ok(Typed::call(vec![arg], to.clone(), true, format!("CAST({sql}: void AS {to})"), kernel).named(sql));
     }
     let Some(kernel) = kernel(&arg.data_type, to, r#try) else {
         return Err(Error::schema(format!(

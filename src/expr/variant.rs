@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! parse_json(text)      VARIANT: the text in one form (no blanks, fields by name, numbers as they are kept by Spark)
-//! v:a.b[0]              VARIANT: the value that the path leads to
+//! v:a.b[0]              VARIANT: the value that the path leads to. Names are case-sensitive, and a null stays a VARIANT
+//! variant_get(v, '$.a')  the same by a text, and with a type in one step
 //! text:a.b[0]           STRING: the same of a text
 //! v::INT, v:a::INT      a value; null is NULL
 //! ```
@@ -136,24 +137,77 @@ pub(super) fn at(operand: Typed, path: Vec<Step>, sql: String) -> Result<Typed> 
             type_to_ddl(&operand.data_type)
         )));
     }
+    if variant {
+        return inside(operand, path, sql);
+    }
     let kernel: Kernel = Arc::new(move |a: &Args| {
-        if variant {
-            let mut found = Vec::new();
-            let array = a.full(0)?;
-            let texts = array.as_string::<i64>();
-            let mut out = LargeStringBuilder::with_capacity(a.rows, a.rows * 8);
-            for row in 0..a.rows {
-                found.clear();
-                let any = texts.is_valid(row) && json_path::value_at(texts.value(row), &path, false, &mut found);
-                out.append_option(any.then(|| String::from_utf8_lossy(&found)));
-            }
-            return Ok(Arc::new(out.finish()) as ArrayRef);
-        }
         let texts = a.str(0)?;
         written(a.rows, |row, out| Ok(texts.get(row).is_some_and(|t| json_path::value_at(t, &path, true, out))))
     });
-    let data_type = if variant { VARIANT } else { DataType::Utf8 };
-    Ok(Typed::call(vec![operand], data_type, true, sql, kernel))
+    Ok(Typed::call(vec![operand], DataType::Utf8, true, sql, kernel))
+}
+
+/// The value of a VARIANT that a path leads to.
+pub(super) fn inside(operand: Typed, path: Vec<Step>, sql: String) -> Result<Typed> {
+    if path.iter().any(|step| matches!(step, Step::Elements | Step::Nothing)) {
+        return Err(Error::schema(format!(
+            "{sql}: a path into a VARIANT leads to one value. For each element: transform(v::ARRAY<…>, x -> …)"
+        )));
+    }
+    let kernel: Kernel = Arc::new(move |a: &Args| {
+        let mut found = Vec::new();
+        let array = a.full(0)?;
+        let texts = array.as_string::<i64>();
+        let mut out = LargeStringBuilder::with_capacity(a.rows, a.rows * 8);
+        for row in 0..a.rows {
+            found.clear();
+            let any = texts.is_valid(row)
+                && matches!(descend(&mut Cursor::new(texts.value(row).as_bytes()), 0, &path, &mut found), Ok(true));
+            out.append_option(any.then(|| String::from_utf8_lossy(&found)));
+        }
+        Ok(Arc::new(out.finish()) as ArrayRef)
+    });
+    Ok(Typed::call(vec![operand], VARIANT, true, sql, kernel))
+}
+
+/// Writes the value that a path leads to from the cursor, which is before a value in the one form. False: there is none.
+fn descend(cursor: &mut Cursor<'_>, depth: u32, path: &[Step], out: &mut Vec<u8>) -> Scan<bool> {
+    cursor.taken = Taken::UNNAMED;
+    let next = cursor.next()?;
+    let Some((step, rest)) = path.split_first() else {
+        let from = cursor.at;
+        cursor.skip_value(depth)?;
+        out.extend_from_slice(&cursor.bytes[from..cursor.at]);
+        return Ok(true);
+    };
+    let mut found = false;
+    match (next, step) {
+        (Next::Object, Step::Field { name, .. }) => {
+            let mut text = Vec::new();
+            cursor.object(depth, |cursor, key, depth| {
+                text.clear();
+                unescape(key, &mut text);
+                if text == name.as_bytes() {
+                    found = descend(cursor, depth, rest, out)?;
+                    return Ok(());
+                }
+                cursor.skip_value(depth)
+            })?;
+        }
+        (Next::Array, Step::Index(index)) => {
+            let mut at = 0;
+            cursor.array(depth, |cursor, depth| {
+                at += 1;
+                if at - 1 == *index {
+                    found = descend(cursor, depth, rest, out)?;
+                    return Ok(());
+                }
+                cursor.skip_value(depth)
+            })?;
+        }
+        _ => cursor.skip_value(depth)?,
+    }
+    Ok(found)
 }
 
 /// What a value is, for a cast.

@@ -4,6 +4,7 @@ mod array_sets;
 mod arrays;
 mod collections;
 mod conditional;
+mod csv;
 mod encoding;
 mod hashes;
 mod interval;
@@ -15,6 +16,7 @@ mod more_strings;
 mod number_text;
 mod numbers;
 mod printf;
+mod raise;
 mod regex;
 mod round;
 mod sequence;
@@ -23,6 +25,7 @@ mod structs;
 mod time;
 mod time_format;
 mod url;
+mod variants;
 
 pub(super) use interval::{field, moved, number_of, of_number, scaled, sign_of, to_number, to_text, turned, type_name};
 pub(super) use maps::{map_type, value_of_nested_key};
@@ -106,6 +109,9 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         sequence::LIST,
         crate::expr::lambda::LIST,
         json::LIST,
+        variants::LIST,
+        csv::LIST,
+        raise::LIST,
         encoding::LIST,
     ]
     .into_iter()
@@ -158,14 +164,37 @@ const REFUSED: &[(&[&str], &str)] = &[
             "aes_encrypt",
             "aes_decrypt",
             "try_aes_decrypt",
-            "from_csv",
-            "to_csv",
             "from_xml",
             "to_xml",
+            "schema_of_xml",
             "xpath",
+            "xpath_boolean",
+            "xpath_double",
+            "xpath_float",
+            "xpath_int",
+            "xpath_long",
+            "xpath_number",
+            "xpath_short",
+            "xpath_string",
+            "from_avro",
+            "to_avro",
+            "schema_of_avro",
+            "from_protobuf",
+            "to_protobuf",
         ],
-        "bayou has no Java, no keys, no CSV and no XML in expressions. Use map_batches",
+        "bayou has no Java, no keys, no XML, no Avro and no Protobuf in expressions. Use map_batches",
     ),
+    (
+        &["to_variant_object", "schema_of_variant_agg"],
+        "parse_json(to_json(x)) makes a VARIANT, and schema_of_variant tells the type of one",
+    ),
+    (&["variant_explode", "variant_explode_outer"], "cast the VARIANT to ARRAY<…> or MAP<STRING, …> and use explode"),
+    (&["sentences"], "it goes by the rules of a language. Use split"),
+    (
+        &["current_user", "user", "session_user", "current_catalog", "current_database", "current_schema", "version"],
+        "it is about a session of Spark, which bayou does not have",
+    ),
+    (&["collate", "collation", "collations"], "bayou compares texts by their bytes (UTF8_BINARY) only"),
     (
         &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],
         "window functions (OVER) are not supported",
@@ -207,7 +236,10 @@ pub(super) fn is_aggregate(name: &str) -> bool {
 
 /// Whether a last argument `map('name', 'value', …)` has the options of the call.
 pub(super) fn takes_options(name: &str) -> bool {
-    matches!(name, "from_json" | "try_from_json" | "to_json" | "schema_of_json")
+    matches!(
+        name,
+        "from_json" | "try_from_json" | "to_json" | "schema_of_json" | "from_csv" | "to_csv" | "schema_of_csv"
+    )
 }
 
 /// Binds a call that may have options.

@@ -18,6 +18,14 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("corr(y, 1)", "Spark 4.0.0 divides by zero where one side does not vary"),
     ("corr(1, y)", "Spark 4.0.0 divides by zero where one side does not vary"),
     ("CAST(parse_json('[1,\"2\"]') AS ARRAY<INT>)", "a number in quotes is none, as in from_json"),
+    ("schema_of_variant(parse_json(to_json(st)))", "a VARIANT is kept as JSON text: 1.0 is 1 there, a BIGINT"),
+    ("schema_of_variant(parse_json('[0.05, -0.05, 10.0]'))", "as above"),
+    ("assert_true(i > 0)", "the message of Spark has the number of the column: i#916"),
+    ("to_csv(st)", "refused: a STRUCT within it has no CSV"),
+    (
+        "schema_of_csv('123456789012345678901234567890,2024-01-01T01:02:03Z,12:30,2024/01/01,1f')",
+        "a time of day alone is no TIMESTAMP",
+    ),
     ("from_json(k, 'a INT')", "a text that does not fit is an error of its row; Spark gives a struct of NULLs"),
 ];
 
