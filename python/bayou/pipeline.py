@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, overload
@@ -41,6 +42,8 @@ class Pipeline:
         self.name = name
         self.root = os.fspath(root)
         self.query: _core.Query | None = None
+        # The run in the background whose failure nobody has been told yet.
+        self._unwatched: _core.Query | None = None
         self._checkpoint_location = None if checkpoint_location is None else os.fspath(checkpoint_location)
         self._storage_options = dict(storage_options) if storage_options else None
         self._definitions: dict[str, tuple[_core.Stream | _Definition, dict[str, Any]]] = {}
@@ -184,7 +187,22 @@ class Pipeline:
             raise TypeError(f"topic {name!r}: {type(stream).__name__} is not a Stream")
         self._define(name, stream, {"topic": given, "output_mode": output_mode, "start": start})
 
+    def _tell(self) -> None:
+        """Warns once if the run in the background has failed."""
+        query = self._unwatched
+        if query is None or query.is_active:
+            return
+        self._unwatched = None
+        if query.status == "failed":
+            warnings.warn(
+                f"the run of the pipeline {self.name!r} in the background has failed: {query.exception()} "
+                "run() goes on where it stopped.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
     def _define(self, name: str, stream: _core.Stream | _Definition, options: dict[str, Any]) -> None:
+        self._tell()
         _core._check_table_name(name)
         self._definitions[name] = (stream, options)
 
@@ -197,6 +215,7 @@ class Pipeline:
         Raises:
             ConfigError: The table does not exist, is not an append table, or is defined by itself.
         """
+        self._tell()
         stream = self._resolve(name)
         if self._definitions[name][1].get("output_mode") in ("complete", "update") or _core._is_complete(stream):
             raise _core.ConfigError(
@@ -234,6 +253,7 @@ class Pipeline:
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
         clean_log: bool | None = None,
+        timeout: str | timedelta | float | None = None,
         block: bool = True,
         progress: bool = True,
         **unknown: Any,
@@ -251,6 +271,7 @@ class Pipeline:
             optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). Default: never.
             clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.
+            timeout: End the run after this time, for example "55 minutes", when the epoch at work is finished; see `Stream.write_delta`.
             block: Wait for the end and show progress. Otherwise return a running Query at once.
             progress: Show a panel.
 
@@ -260,6 +281,7 @@ class Pipeline:
         Raises:
             BayouError: The error that stopped the query. `error.query` is the Query.
         """
+        self._tell()
         for option, value in unknown.items():
             raise TypeError(f"run() has no argument {option!r}.{_hint(option, value, 'run')}")
         if not self._definitions:
@@ -286,12 +308,14 @@ class Pipeline:
                 memory_limit=memory_limit,
                 optimize_every=optimize_every,
                 clean_log=clean_log,
+                timeout=timeout,
                 block=block,
                 progress=progress,
             )
         except (_core.BayouError, KeyboardInterrupt) as error:
             self.query = getattr(error, "query", None) or self.query
             raise
+        self._unwatched = None if block else self.query
         return self.query
 
     def sql(self, query: str) -> _core.Table:
@@ -300,18 +324,22 @@ class Pipeline:
         Example:
             >>> lake.sql("SELECT model, count(*) AS n FROM bpm_cleansed GROUP BY model").to_pandas()
         """
+        self._tell()
         return _core._pipeline_sql(query, self.root, self._checkpoint, self._storage_options)
 
     def read(self, table: str) -> _core.Table:
         """Read a whole table, as of the newest finished epoch."""
+        self._tell()
         return _core._pipeline_read(table, self.root, self._checkpoint, self._storage_options)
 
     def tables(self) -> list[str]:
         """The names of the tables that exist below the root, including the quarantine table."""
+        self._tell()
         return [name for name, _, _ in _core._pipeline_tables(self.root, self._checkpoint, self._storage_options)]
 
     def expectations(self) -> _core.Table:
         """The counts of the rules over all runs. Columns: dataset, name, action, passed_records, failed_records."""
+        self._tell()
         return _core._pipeline_expectations(self._checkpoint, self._storage_options)
 
     def repair(self, *, confirm: bool = False) -> _core.Table:
@@ -332,6 +360,7 @@ class Pipeline:
             >>> lake.repair().to_pandas()
             >>> lake.repair(confirm=True)
         """
+        self._tell()
         return _core._repair(self.root, None, self.name, self._checkpoint_location, self._storage_options, confirm)
 
     def reset(self, *, confirm: bool = False) -> None:
@@ -340,6 +369,7 @@ class Pipeline:
         Raises:
             ConfigError: confirm=True is missing.
         """
+        self._tell()
         if not confirm:
             raise _core.ConfigError(
                 f"reset() makes the next run empty the tables of {self.name!r} and read everything again. "

@@ -29,11 +29,19 @@ use std::time::{Duration, Instant};
 #[pyclass(frozen, module = "bayou", name = "Query")]
 pub struct PyQuery(pub Query);
 
+/// How a call that starts a query goes on.
+pub struct Shown {
+    pub block: bool,
+    pub progress: bool,
+    /// The run ends after this time, and how the user wrote the time.
+    pub timeout: Option<(Duration, String)>,
+}
+
 /// Starts a query, shows it, and waits for its end if `block` is set.
-pub fn start(py: Python<'_>, flow: Flow, block: bool, progress: bool) -> PyResult<Py<PyQuery>> {
+pub fn start(py: Python<'_>, flow: Flow, shown: Shown) -> PyResult<Py<PyQuery>> {
     let job = Job { flow, runtime: door::runtime()?, clock: door::clock() };
     let watch = Watch::begin(py)?;
-    let started = watched(py, job, block, progress, &watch);
+    let started = watched(py, job, shown, &watch);
     watch.end(py)?;
     let query = started?;
     match watch.check() {
@@ -42,8 +50,13 @@ pub fn start(py: Python<'_>, flow: Flow, block: bool, progress: bool) -> PyResul
     }
 }
 
-fn watched(py: Python<'_>, job: Job, block: bool, progress: bool, watch: &Watch) -> PyResult<Py<PyQuery>> {
+fn watched(py: Python<'_>, job: Job, shown: Shown, watch: &Watch) -> PyResult<Py<PyQuery>> {
+    let Shown { block, progress, timeout } = shown;
+    let runtime = job.runtime.clone();
     let query = Py::new(py, PyQuery(Query::start(job)?))?;
+    if let Some((timeout, text)) = timeout {
+        query.get().0.end_after(timeout, text, &runtime);
+    }
     let panel = if progress {
         Some(guard::method(&guard::import(py, "bayou._display")?, "Panel", (&query, block))?)
     } else {
@@ -263,6 +276,42 @@ impl PyQuery {
             o.insert("name".into(), self.0.0.name.clone().into());
             o.insert("id".into(), self.0.0.id.lock().clone().into());
             o.insert("runId".into(), self.0.0.run_id.clone().into());
+        }
+        clean_all(&mut all);
+        Ok(all.to_string())
+    }
+    /// IPython calls this for a Query that is the last expression of a cell. HTML alone could not be updated.
+    fn _ipython_display_(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().here()?;
+        guard::method(&guard::import(slf.py(), "bayou._display")?, "show_again", (slf,))?;
+        Ok(())
+    }
+    fn show(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().here()?;
+        guard::method(&guard::import(slf.py(), "bayou._display")?, "show", (slf,))?;
+        Ok(())
+    }
+    fn result(&self) -> PyResult<String> {
+        let q = self.here()?;
+        let report = q.0.report.lock();
+        let mut all = serde_json::json!({
+            "query": self.0.0.name,
+            "status": report.status,
+            "epochs": report.epochs,
+            "numInputRows": report.messages,
+            "numMalformed": report.malformed,
+            "numQuarantined": report.quarantined,
+            "numRowsDroppedByWatermark": report.late,
+            "lag": report.lag,
+            "seconds": report.seconds,
+            "tables": report.tables,
+            "brokenRules": report.rules.list().into_iter().filter(|r| r.counts.failed > 0).collect::<Vec<_>>(),
+            "warnings": report.warnings,
+            "notes": report.notes,
+        });
+        drop(report);
+        if let (Some(o), Some(failure)) = (all.as_object_mut(), q.exception()) {
+            o.insert("error".into(), failure.message.into());
         }
         clean_all(&mut all);
         Ok(all.to_string())

@@ -30,8 +30,7 @@ struct RunOptions {
     memory_limit: Option<usize>,
     optimize_every: Option<usize>,
     clean_log: Option<bool>,
-    block: bool,
-    progress: bool,
+    shown: query::Shown,
 }
 
 impl RunOptions {
@@ -48,8 +47,17 @@ impl RunOptions {
             memory_limit: convert::bytes(a.any("memory_limit")?.as_ref(), "memory_limit", 1 << 20)?,
             optimize_every: None,
             clean_log: None,
-            block: a.flag("block")?.unwrap_or(true),
-            progress: a.flag("progress")?.unwrap_or(true),
+            shown: query::Shown {
+                block: a.flag("block")?.unwrap_or(true),
+                progress: a.flag("progress")?.unwrap_or(true),
+                timeout: match a.any("timeout")? {
+                    None => None,
+                    Some(given) => {
+                        let text = convert::duration(&given, "timeout")?;
+                        Some((crate::time::parse_duration(&text).map_err(Error::config)?, text))
+                    }
+                },
+            },
         })
     }
 
@@ -89,7 +97,7 @@ impl RunOptions {
             optimize_every: self.optimize_every,
             clean_log: self.clean_log,
         };
-        query::start(py, flow, self.block, self.progress)
+        query::start(py, flow, self.shown)
     }
 }
 

@@ -139,6 +139,9 @@ impl Shared {
 /// A waiting loop checks for a stop after this long.
 pub const TURN: Duration = Duration::from_millis(25);
 
+/// A run whose time is over has this long for its epoch.
+const LAST_EPOCH: Duration = Duration::from_secs(60);
+
 /// A running or ended query.
 #[derive(Clone)]
 pub struct Query(pub Arc<Shared>);
@@ -163,6 +166,27 @@ impl Query {
     }
     pub fn stop(&self, how: Stop) {
         self.0.request(how);
+    }
+
+    /// Ends the run after this time: when its epoch is finished, and at once where that takes longer than `LAST_EPOCH`.
+    pub fn end_after(&self, timeout: Duration, shown: String, runtime: &tokio::runtime::Handle) {
+        let shared = Arc::downgrade(&self.0);
+        let running = move || shared.upgrade().filter(|s| s.ended.lock().is_none());
+        runtime.spawn(async move {
+            tokio::time::sleep(timeout).await;
+            let Some(shared) = running() else { return };
+            shared
+                .report
+                .lock()
+                .notes
+                .push(format!("the run ended because of timeout={shown}. The next run goes on where it stopped."));
+            shared.request(Stop::AfterEpoch);
+            drop(shared);
+            tokio::time::sleep(LAST_EPOCH).await;
+            if let Some(shared) = running() {
+                shared.request(Stop::Now);
+            }
+        });
     }
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

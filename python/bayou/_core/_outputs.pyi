@@ -30,6 +30,7 @@ class _Outputs:
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
         clean_log: bool | None = None,
+        timeout: _Duration | None = None,
         block: bool = True,
         progress: bool = True,
     ) -> Query:
@@ -71,6 +72,8 @@ class _Outputs:
             clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
                 allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
                 for tables that it creates. The logs of other tables are not changed unless this is True.
+            timeout: End the run after this time, for example "55 minutes": the epoch at work is finished, and the status is "stopped". The
+                next run goes on there. For scheduled jobs that follow a topic. Default: no limit.
             block: Wait for the end. Otherwise return a running Query as soon as it has started.
             progress: Show a panel that is updated in place.
 
@@ -104,6 +107,7 @@ class _Outputs:
         full_refresh: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
+        timeout: _Duration | None = None,
         block: bool = True,
         progress: bool = True,
     ) -> Query:
@@ -125,6 +129,7 @@ class _Outputs:
             full_refresh: Read everything again.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
+            timeout: As in write_delta.
             block: As in write_delta.
             progress: As in write_delta.
 
@@ -156,6 +161,7 @@ class _Outputs:
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
+        timeout: _Duration | None = None,
         block: bool = True,
         progress: bool = True,
     ) -> Query:
@@ -195,6 +201,7 @@ class _Outputs:
                 was sent.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
+            timeout: As in write_delta.
             block: As in write_delta.
             progress: As in write_delta.
 

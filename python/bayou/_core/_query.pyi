@@ -146,6 +146,23 @@ class Query:
         Example:
             >>> query.raise_for_expectations("plausible", max_ratio=0.01)
         """
+    def show(self) -> None:
+        """Show the panel of the query, which is updated in place as long as the query runs. Outside notebooks: print one line.
+
+        Example:
+            >>> query.show()
+        """
+    def result(self) -> str:
+        """What became of the run, as a short JSON text: for `dbutils.notebook.exit`, and for the log of a job.
+
+        Keys: query, status ("finished", "stopped", "failed" or, while it runs, "running"), epochs, numInputRows, numMalformed,
+        numQuarantined, numRowsDroppedByWatermark, lag, seconds, tables (for each: location, mode, rowsWritten, version), brokenRules,
+        warnings, notes, and error where the run failed. `to_json` also has the last progress.
+
+        Example:
+            >>> json.loads(query.result())["tables"]["clean"]["rowsWritten"]
+            1999
+        """
     def to_json(self) -> str:
         """Everything that is known about the query, as JSON text. For logs.
 
@@ -154,3 +171,4 @@ class Query:
             2
         """
     def _repr_html_(self) -> str: ...
+    def _ipython_display_(self) -> None: ...
