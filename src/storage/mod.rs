@@ -446,12 +446,12 @@ impl Location {
     /// file is that one's. Some stores look first and write then, so that two creates one after the other would not
     /// tell.
     pub async fn probe(&self, name: &str) -> Result<()> {
-        const RACES: usize = 5;
-        const CREATES: usize = 8;
-        for _ in 0..RACES {
+        // bayou has a put-if-absent of its own for disks; there, one race shows that the folder takes files.
+        let (races, creates) = if self.is_local() { (1, 2) } else { (5, 8) };
+        for _ in 0..races {
             let name = format!("{name}-{}", uuid::Uuid::new_v4());
             let content = |i: usize| format!("probe {i}").into_bytes();
-            let creates = (0..CREATES).map(|i| self.put_new(&name, content(i)));
+            let creates = (0..creates).map(|i| self.put_new(&name, content(i)));
             let puts = futures::future::join_all(creates).await;
             let found = self.get(&name).await;
             let _ = self.delete(&name).await;

@@ -154,7 +154,9 @@ class Handler(BaseHTTPRequestHandler):
             if until is None:
                 return self.refuse(403, "InvalidAccessKeyId")
             if until <= time.time():
-                return self.refuse(403 if self.headers.get("Authorization", "").startswith("AWS4") else 401, "ExpiredToken")
+                return self.refuse(
+                    403 if self.headers.get("Authorization", "").startswith("AWS4") else 401, "ExpiredToken"
+                )
         if bucket != BUCKET:
             return self.refuse(404, "NoSuchBucket")
         if stub.lies and absent:

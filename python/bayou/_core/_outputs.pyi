@@ -51,7 +51,9 @@ class _Outputs:
                 interval ("10 seconds") runs until it is stopped.
             checkpoint_location: The folder of the checkpoint. Default `<target>/_bayou`.
             partition_by: Columns.
-            storage_options: Options of a cloud store, with the names of delta-rs.
+            storage_options: Options of a cloud store, with the names of delta-rs. Or a function without arguments that returns them, for
+                credentials that expire. It may add "expires_at", an aware datetime, and is asked again 5 minutes before (in the last quarter
+                of shorter lives). Without it, it is asked after the store has refused the credentials. It is called on another thread.
             table_name: The name of the table in Delta's metadata.
             comment: The comment of the table.
             schema_mode: "merge" adds new columns, and new fields within columns, to an existing table. It also makes a NOT NULL column

@@ -78,8 +78,9 @@ impl Table {
             if entry.is_new_table || entry.is_damaged {
                 return self.refresh().await;
             }
-            if let Some(files) = &mut self.tail.files {
-                files.take_commit(&bytes)?;
+            // What cannot be followed is loaded again, by the code that reads the whole log.
+            if self.tail.files.as_mut().is_some_and(|files| files.take_commit(&bytes).is_err()) {
+                self.tail.files = None;
             }
             self.tail.take(entry, digest(&bytes));
             next = location.get(&commit_name(self.tail.version + 1)).await?;
