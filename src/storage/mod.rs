@@ -59,17 +59,24 @@ fn learn(options: &BTreeMap<String, String>) {
     options.iter().filter(secret).for_each(|(_, value)| crate::error::learn_secret(value));
 }
 
-/// Whether the store does not accept the credentials. S3 says with status 400 that they have expired, and object_store
-/// has no variant for it.
+/// Whether the store does not accept the credentials. S3 says with status 400 that they have expired, and a refused
+/// listing has no variant of its own in object_store.
 pub(crate) fn refused(e: &object_store::Error) -> bool {
     use object_store::Error::{Generic, PermissionDenied, Unauthenticated};
-    const CODES: [&str; 5] =
-        ["ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidToken", "AuthenticationFailed"];
+    const SIGNS: [&str; 7] = [
+        "<Code>ExpiredToken</Code>",
+        "<Code>TokenRefreshRequired</Code>",
+        "<Code>RequestExpired</Code>",
+        "<Code>InvalidToken</Code>",
+        "<Code>AuthenticationFailed</Code>",
+        "status code: 401 ",
+        "status code: 403 ",
+    ];
     match e {
         PermissionDenied { .. } | Unauthenticated { .. } => true,
         Generic { source, .. } => {
             let text = source.to_string();
-            CODES.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")))
+            SIGNS.iter().any(|sign| text.contains(sign))
         }
         _ => false,
     }

@@ -260,7 +260,8 @@ impl Renewing {
         let this = self.0.clone();
         let begin = async move {
             let (store, number, since) = this.now(None).await?;
-            let mut items = list(&*store);
+            // An empty listing is polled again after its end.
+            let mut items = list(&*store).fuse();
             let first = items.next().await;
             if let Some(Err(e)) = &first
                 && let Some(store) = this.again(e, (number, since)).await?
