@@ -30,6 +30,7 @@ bench: build ## benchmarks, with others' numbers beside ours
 	@$(run) python benches/bench.py
 	@$(run) python benches/state.py
 	@$(run) python benches/latency.py
+	@$(run) python benches/store.py
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
 	@$(run) python tests/python/event_time_campaign.py --seeds 400:20400

@@ -455,45 +455,44 @@ impl EpochLog {
         let mut out = Cleaned { removed: 0, oldest };
         let mut oldest_named = None;
         let mut state: BTreeSet<String> = BTreeSet::new();
+        let mut old = vec![];
         for epoch in sealed {
             let Some(seal) = self.read_seal(epoch).await? else { continue };
             let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments)).cloned();
             if epoch < newest - 100 && now.0 - seal.clock.0 > week {
                 state.extend(files);
-                // The seal is removed last, because clean-up starts from it. An interrupted clean-up is then repeated
-                // for both.
-                self.at.delete(&name("done", epoch)).await?;
-                self.at.delete(&name("epoch", epoch)).await?;
-                out.removed += 1;
+                old.push(epoch);
                 continue;
             }
             out.oldest = Some(epoch);
             oldest_named = Some(files.filter_map(|f| number_of(&f)).min().unwrap_or(epoch));
             break;
         }
+        let mut gone = vec![];
         // After the epoch is done, its staged rows have been merged.
         for file in self.at.list("staged").await? {
             if number_of(&file).is_some_and(|n| n < newest) {
-                self.at.delete(&format!("staged/{file}")).await?;
-                out.removed += 1;
+                gone.push(format!("staged/{file}"));
             }
         }
-        let Some(named) = oldest_named.filter(|_| out.removed > 0) else { return Ok(out) };
-        for file in self.at.list("repair").await? {
-            if number_of(&file).is_some_and(|n| Some(n) < out.oldest) {
-                self.at.delete(&format!("repair/{file}")).await?;
+        if let Some(named) = oldest_named.filter(|_| !old.is_empty() || !gone.is_empty()) {
+            for file in self.at.list("repair").await? {
+                if number_of(&file).is_some_and(|n| Some(n) < out.oldest) {
+                    gone.push(format!("repair/{file}"));
+                }
             }
-        }
-        // State files that no seal names are found by listing the folder, once in each run.
-        if oldest.is_none() {
-            state.extend(self.at.list("state").await?.into_iter().map(|file| format!("state/{file}")));
-        }
-        for file in state {
-            if number_of(&file).is_some_and(|n| n < named) {
-                self.at.delete(&file).await?;
-                out.removed += 1;
+            // State files that no seal names are found by listing the folder, once in each run.
+            if oldest.is_none() {
+                state.extend(self.at.list("state").await?.into_iter().map(|file| format!("state/{file}")));
             }
+            gone.extend(state.into_iter().filter(|file| number_of(file).is_some_and(|n| n < named)));
         }
+        out.removed = gone.len() + old.len();
+        gone.extend(old.iter().map(|epoch| name("done", *epoch)));
+        self.at.delete_all(gone).await?;
+        // The seals are removed last, because clean-up starts from them. An interrupted clean-up is then repeated for
+        // everything.
+        self.at.delete_all(old.iter().map(|epoch| name("epoch", *epoch))).await?;
         Ok(out)
     }
 }

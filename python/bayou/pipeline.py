@@ -23,7 +23,7 @@ class Pipeline:
         name: The name of the pipeline. Its checkpoint and its quarantine table get this name.
         root: The folder (path or cloud URL) that contains one folder for each table.
         checkpoint_location: The folder of the checkpoint. Default `<root>/_bayou`.
-        storage_options: Options of a cloud store, with the names of delta-rs.
+        storage_options: Options of a cloud store, with the names of delta-rs, or a function that returns them (see write_delta).
 
     Example:
         >>> lake = bayou.Pipeline("heart_stream", "lake/heart_stream")
@@ -37,7 +37,7 @@ class Pipeline:
         root: str | os.PathLike[str],
         *,
         checkpoint_location: str | os.PathLike[str] | None = None,
-        storage_options: Mapping[str, str] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self.name = name
         self.root = os.fspath(root)
@@ -45,7 +45,7 @@ class Pipeline:
         # The run in the background whose failure nobody has been told yet.
         self._unwatched: _core.Query | None = None
         self._checkpoint_location = None if checkpoint_location is None else os.fspath(checkpoint_location)
-        self._storage_options = dict(storage_options) if storage_options else None
+        self._storage_options = dict(storage_options) if isinstance(storage_options, Mapping) else storage_options
         self._definitions: dict[str, tuple[_core.Stream | _Definition, dict[str, Any]]] = {}
         self._resolving: list[str] = []
         self._resolved: dict[str, _core.Stream] = {}
@@ -392,7 +392,7 @@ def repair(
     *,
     query_name: str | None = None,
     checkpoint_location: str | os.PathLike[str] | None = None,
-    storage_options: Mapping[str, object] | None = None,
+    storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     confirm: bool = False,
 ) -> _core.Table:
     """Finish a sealed epoch of `write_delta` if the table now refuses some of its rows; see `Pipeline.repair`.

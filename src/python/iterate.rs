@@ -34,7 +34,7 @@ pub fn options(mut arguments: Arguments<'_, '_>) -> PyResult<IterateOptions> {
     if batch_rows == Some(0) {
         return Err(Error::config("batch_rows must be at least 1").into());
     }
-    let storage = convert::string_map(arguments.any("storage_options")?.as_ref(), "storage_options")?;
+    let storage = super::storage::options(arguments.any("storage_options")?.as_ref())?;
     let at = arguments.any("checkpoint_location")?.map(|at| at.extract::<PathText>()).transpose()?;
     let checkpoint = match (arguments.text("name")?, at) {
         (None, None) => None,

@@ -77,7 +77,7 @@ pub fn join(
     }
     let is_path = other.extract::<String>().is_ok() || other.hasattr("__fspath__")?;
     let (side, schema) = if is_path {
-        let storage = convert::string_map(storage_options, "storage_options")?;
+        let storage = super::storage::options(storage_options)?;
         let at = Location::parse(&convert::path(other)?, &storage)?;
         let opened = at.clone();
         (StaticSide::Delta(at), door::run_async(py, delta_schema(opened))?)

@@ -17,6 +17,7 @@ mod query;
 mod read;
 mod repair;
 mod source;
+mod storage;
 mod stream;
 mod table;
 mod testing;

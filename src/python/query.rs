@@ -373,7 +373,7 @@ fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py,
 /// Makes the next run of a query start a new generation, which empties the tables. Returns whether there was a checkpoint.
 #[pyfunction]
 fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-    let storage = super::convert::string_map(storage_options, "storage_options")?;
+    let storage = super::storage::options(storage_options)?;
     let at = Location::parse(checkpoint, &storage)?;
     door::run_async(py, async move {
         let had = newest(&at).await?.is_some();

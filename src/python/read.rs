@@ -22,7 +22,7 @@ fn read_delta(
     version: Option<u64>,
     storage_options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let at = Location::parse(&convert::path(target)?, &convert::string_map(storage_options, "storage_options")?)?;
+    let at = Location::parse(&convert::path(target)?, &super::storage::options(storage_options)?)?;
     Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
 }
 
@@ -35,7 +35,7 @@ fn sql(
     storage_options: Option<&Bound<'_, PyAny>>,
     tables: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PyTable> {
-    let storage = convert::string_map(storage_options, "storage_options")?;
+    let storage = super::storage::options(storage_options)?;
     let mut sources = BTreeMap::new();
     for (name, value) in tables.into_iter().flat_map(|t| t.iter()) {
         let name: String = name.extract()?;
@@ -79,7 +79,7 @@ fn locations(
     storage: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(Location, Location)> {
     let _ = py;
-    let storage = convert::string_map(storage, "storage_options")?;
+    let storage = super::storage::options(storage)?;
     Ok((Location::parse(root, &storage)?, Location::parse(checkpoint, &storage)?))
 }
 
@@ -143,7 +143,7 @@ fn _pipeline_read(
 /// The counts of all runs, from the newest finished epoch.
 #[pyfunction]
 fn _pipeline_expectations(py: Python<'_>, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
-    let storage = convert::string_map(storage, "storage_options")?;
+    let storage = super::storage::options(storage)?;
     let at = Location::parse(checkpoint, &storage)?;
     let done = door::run_async(py, async move { read::newest_done(&at).await })?;
     let rules: Vec<RuleCount> = done

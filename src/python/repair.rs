@@ -24,7 +24,7 @@ fn _repair(
     storage_options: Option<&Bound<'_, PyAny>>,
     confirm: bool,
 ) -> PyResult<PyTable> {
-    let storage = convert::string_map(storage_options, "storage_options")?;
+    let storage = super::storage::options(storage_options)?;
     let at = checkpoint_location.map(|c| c.0);
     let chosen = Chosen { query_name: query_name.as_deref(), checkpoint_location: at.as_deref(), storage: &storage };
     let places = match (root, target) {

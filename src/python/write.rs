@@ -40,7 +40,7 @@ impl RunOptions {
             query_name: a.text("query_name")?,
             trigger: super::iterate::trigger(a.any("trigger")?.as_ref())?,
             checkpoint_location: a.typed::<PathText>("checkpoint_location", "a str or a path")?.map(|at| at.0),
-            storage: convert::string_map(a.any("storage_options")?.as_ref(), "storage_options")?,
+            storage: super::storage::options(a.any("storage_options")?.as_ref())?,
             full_refresh: a.flag("full_refresh")?.unwrap_or(false),
             accept_changes: false,
             close_windows: a.flag("close_windows")?.unwrap_or(false),

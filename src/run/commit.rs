@@ -1,14 +1,16 @@
 //! Commits what a seal records to the targets.
 
 use super::Job;
+use super::start::Looked;
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, QueryFile, Seal, newest_generation};
 use crate::flow::QUARANTINE;
 use crate::sink::{Commit, Known, Owner, Staged, StagedRows, Staging, Writer};
-use crate::time::EventTime;
+use crate::time::SharedClock;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// What staged files say they are.
@@ -39,7 +41,12 @@ pub struct OutputCommit {
     /// As in `Commit`.
     pub admitted: Option<String>,
     pub looked: bool,
+    /// When the rows were staged. None: in an earlier run.
+    pub staged_at: Option<Looked>,
 }
+
+/// For this long, files that were staged are taken to be where they were put.
+const FRESH: Duration = Duration::from_secs(60);
 
 pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
     let bytes = log.at.get(file).await?.ok_or_else(|| {
@@ -67,7 +74,7 @@ pub async fn seal_to_commits(
         };
         let staged = Staged { rows: sealed.rows, files: sealed.adds.clone(), whole, keys: sealed.keys.clone() };
         let (mode, admitted) = (sealed.mode.clone(), sealed.admitted.clone());
-        out.push(OutputCommit { name: name.clone(), mode, staged, admitted, looked: false });
+        out.push(OutputCommit { name: name.clone(), mode, staged, admitted, looked: false, staged_at: None });
     }
     Ok(out)
 }
@@ -210,7 +217,7 @@ impl Committer {
         log: &EpochLog,
         seal: &Seal,
         commits: Vec<OutputCommit>,
-        now: EventTime,
+        clock: &SharedClock,
     ) -> Result<Done> {
         let (mut first, mut last) = (vec![], vec![]);
         for c in commits {
@@ -228,6 +235,7 @@ impl Committer {
                 nonce: seal.nonce.clone(),
                 admitted: c.admitted,
                 looked: c.looked,
+                fresh: c.staged_at.is_some_and(|at| at.ago(clock) < FRESH),
                 known: known.map(|k| Known { id: k.id.clone(), version: k.version, epoch: k.txn }),
                 accept_changes: self.accept_changes,
             };
@@ -263,7 +271,7 @@ impl Committer {
             format_version: FORMAT_VERSION,
             epoch: seal.epoch,
             nonce: seal.nonce.clone(),
-            clock: now,
+            clock: clock.now(),
             tables,
             counts: seal.counts.clone(),
         };

@@ -39,22 +39,20 @@ fn due(rows: &[usize], anywhere: bool) -> Option<usize> {
 }
 
 impl Compactor {
-    /// Writes which rows of complete results this epoch has set aside.
-    fn write_set_aside(at: &mut Started, job: &Job, epoch: i64) -> Result<()> {
+    /// Which rows of complete results this epoch has set aside.
+    fn set_aside(at: &mut Started) -> Result<Option<ToWrite>> {
         let files = at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
         let remembered = &mut at.engine.set_aside;
-        let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(()) };
+        let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(None) };
+        at.state.entry(SET_ASIDE.into()).or_default().groups = remembered.len() as u64;
         let bytes = state::encode(&SetAside::schema(), &[written.rows], SetAside::DESCRIPTION)?;
-        let kind = if written.whole { "base" } else { "increment" };
-        let writing = at.log.write_file("state/set-aside".into(), epoch, kind, bytes);
-        let file = job.runtime.block_on(writing)?;
-        let files = at.state.entry(SET_ASIDE.into()).or_default();
-        files.groups = remembered.len() as u64;
-        match written.whole {
-            true => (files.base, files.increments) = (Some(file), vec![]),
-            false => files.increments.push(file),
-        }
-        Ok(())
+        Ok(Some(ToWrite {
+            folder: "state/set-aside".into(),
+            name: SET_ASIDE.into(),
+            whole: written.whole,
+            bytes,
+            info: None,
+        }))
     }
 
     /// Writes the increment of each operator's state. `last`: this run seals no other epoch, so nothing would use a file that is compacted in the
@@ -68,7 +66,8 @@ impl Compactor {
         last: bool,
         outcome: Outcome,
     ) -> Result<()> {
-        Self::write_set_aside(at, job, epoch)?;
+        let mut to_write: Vec<ToWrite> = Self::set_aside(at)?.into_iter().collect();
+        let mut kept = vec![];
         for (operator, ended) in outcome.operators.into_iter().enumerate() {
             let name = at.engine.plan.operators[operator].name.clone();
             let increments = ended.increment;
@@ -84,46 +83,59 @@ impl Compactor {
             }
             self.take(operator, files, infos);
             forget_files(files, infos, watermark);
-            if !increments.is_empty() && files.increments.len() >= FEW_RUNS {
-                // Nothing has compacted them, as where each run is one epoch: all of the state, which is at hand.
-                let (schema, pieces) = (op.state_schema(), op.snapshot()?);
+            // Where nothing has compacted them, as where each run is one epoch: all of the state, which is at hand.
+            let whole = !increments.is_empty() && files.increments.len() >= FEW_RUNS;
+            let pieces = if whole { op.snapshot()? } else { increments };
+            if whole || !pieces.is_empty() {
                 let info = FileInfo {
                     rows: pieces.iter().map(|b| b.num_rows()).sum(),
                     needed_until: needed_until(&**op, &pieces),
                 };
-                let bytes = state::encode(&schema, &pieces, &op.description())?;
-                let writing = at.log.write_file(format!("state/{name}"), epoch, "base", bytes);
-                let file = job.runtime.block_on(writing)?;
-                infos.insert(file.clone(), info);
-                (files.base, files.increments) = (Some(file), vec![]);
-                continue;
+                let bytes = state::encode(&op.state_schema(), &pieces, &op.description())?;
+                let (folder, name) = (format!("state/{name}"), name.clone());
+                to_write.push(ToWrite { folder, name, whole, bytes, info: Some(info) });
             }
-            if !increments.is_empty() {
-                let schema = op.state_schema();
-                let info = FileInfo {
-                    rows: increments.iter().map(|b| b.num_rows()).sum(),
-                    needed_until: needed_until(&**op, &increments),
-                };
-                let bytes = state::encode(&schema, &increments, &op.description())?;
-                let writing = at.log.write_file(format!("state/{name}"), epoch, "increment", bytes);
-                let file = job.runtime.block_on(writing)?;
-                infos.insert(file.clone(), info);
-                files.increments.push(file);
+            if !whole && !last {
+                kept.push((operator, name, watermark));
             }
-            if last {
-                continue;
+        }
+        // All at once: in a store, each file takes the time of a request.
+        let log = at.log.clone();
+        let writing = to_write.into_iter().map(|w| {
+            let log = &log;
+            async move {
+                let kind = if w.whole { "base" } else { "increment" };
+                let file = log.write_file(w.folder, epoch, kind, w.bytes).await?;
+                Ok::<_, Error>((w.name, file, w.whole, w.info))
             }
-            self.start(
-                operator,
-                &**op,
-                files,
-                infos,
-                watermark,
-                Place { log: at.log.clone(), name, runtime: job.runtime.clone(), memory },
-            )?;
+        });
+        for (name, file, whole, info) in job.runtime.block_on(futures::future::try_join_all(writing))? {
+            at.files.extend(info.map(|info| (file.clone(), info)));
+            let files = at.state.entry(name).or_default();
+            match whole {
+                true => (files.base, files.increments) = (Some(file), vec![]),
+                false => files.increments.push(file),
+            }
+        }
+        for (operator, name, watermark) in kept {
+            let files = at.state.entry(name.clone()).or_default();
+            let op = &*at.engine.operators[operator];
+            let place = Place { log: log.clone(), name, runtime: job.runtime.clone(), memory };
+            self.start(operator, op, files, &at.files, watermark, place)?;
         }
         Ok(())
     }
+}
+
+/// A file of state to be written.
+struct ToWrite {
+    folder: String,
+    /// Of the operator.
+    name: String,
+    /// It takes the place of all files before it.
+    whole: bool,
+    bytes: Vec<u8>,
+    info: Option<FileInfo>,
 }
 
 /// Drops the files of which nothing is needed any more.

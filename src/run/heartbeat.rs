@@ -10,7 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-pub const BEAT: Duration = Duration::from_secs(5);
+/// On disk. In a store, each beat is a request that is paid for, whether messages come or not.
+const BEAT: Duration = Duration::from_secs(5);
+const BEAT_IN_STORE: Duration = Duration::from_secs(15);
+/// An older beat is of a run that has died.
+const OLD: Duration = Duration::from_secs(60);
+
+fn every(at: &Location) -> Duration {
+    if at.is_local() { BEAT } else { BEAT_IN_STORE }
+}
+
 const FILE: &str = "heartbeat.json";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +54,7 @@ async fn read(at: &Location) -> Result<Option<Beat>> {
 
 /// Returns an error if a different process runs the query.
 pub async fn check(at: &Location, query: &str, clock: &SharedClock) -> Result<()> {
-    check_after(BEAT * 2, at, query, clock.now()).await
+    check_after(every(at) + BEAT, at, query, clock.now()).await
 }
 
 /// A runner on a different machine is alive if it writes one more beat within `wait`.
@@ -70,7 +79,7 @@ async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime)
     }
     // A damaged file may contain any time, so the subtraction saturates.
     let age = now.0.saturating_sub(found.at.0);
-    if age > crate::time::micros(BEAT) * 12 {
+    if age > crate::time::micros(OLD) {
         return Ok(());
     }
     tokio::time::sleep(wait).await;
@@ -102,13 +111,13 @@ impl Heartbeat {
         let (runtime, clock) = (&job.runtime, job.clock.clone());
         let (place, name) = (at.clone(), run.to_string());
         let ended = Arc::new(Notify::new());
-        let ending = ended.clone();
+        let (ending, every) = (ended.clone(), every(at));
         let task = runtime.spawn(async move {
             for n in 0.. {
                 if let Ok(bytes) = serde_json::to_vec(&beat(&name, n, false, clock.now())) {
                     let _ = place.put(FILE, bytes).await;
                 }
-                if tokio::time::timeout(BEAT, ending.notified()).await.is_ok() {
+                if tokio::time::timeout(every, ending.notified()).await.is_ok() {
                     break;
                 }
             }
@@ -211,7 +220,7 @@ mod tests {
             assert_eq!(is_refused(&at).await, refused, "{run} {n}");
             beats.await.unwrap();
         }
-        let long_ago = EventTime(NOW.0 - 13 * crate::time::micros(BEAT));
+        let long_ago = EventTime(NOW.0 - crate::time::micros(OLD) - 1);
         put(&at, &Beat { at: long_ago, ..elsewhere("theirs", 100) }).await;
         let asked = std::time::Instant::now();
         assert!(!is_refused(&at).await);

@@ -10,7 +10,7 @@ use crate::epoch::*;
 use crate::error::Kind;
 use crate::flow::QUARANTINE;
 use crate::progress::RuleTotals;
-use crate::sink::{Changes, OutputMode, Staged, StagedRows};
+use crate::sink::{Changes, OutputMode, Part, Staged, StagedRows};
 use crate::time::EventTime;
 use crate::{Error, Result, state};
 use std::collections::BTreeMap;
@@ -22,6 +22,15 @@ enum Looks {
     Fit(Vec<String>),
     /// They do not fit any more, and why.
     Changed(String),
+}
+
+/// An output's target in the seal.
+struct Target<'a> {
+    name: &'a str,
+    location: String,
+    mode: &'a str,
+    /// It gets a commit also without rows.
+    emptied: bool,
 }
 
 impl Runner<'_> {
@@ -45,9 +54,9 @@ impl Runner<'_> {
 
         let rt = self.job.runtime.clone();
         let staging = Instant::now();
-        let mut tables = BTreeMap::new();
-        let mut written = BTreeMap::new();
-        let mut staged_rows = BTreeMap::new();
+        let staged_at = Looked::now(&self.job.clock);
+        // All at once: in a store, each file takes the time of a request.
+        let mut staging_all = vec![];
         for (i, (t, part)) in self.job.flow.outputs.iter().zip(std::mem::take(&mut work.parts)).enumerate() {
             let part = match part {
                 Some(part) => part,
@@ -58,26 +67,32 @@ impl Runner<'_> {
             let top = engine.plan.top_operator(i);
             let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
             let any = top.is_some_and(|o| counts.operators[o].updated > 0);
-            // A target may have to be read first, which can take long.
-            let finish = part.finish(Changes { any, keys: changed });
-            let staged = match rt.block_on(self.shared.unless_stopped(GRACE, finish)) {
-                Err(e) if e.kind == Kind::Interrupted => return Ok(true),
-                staged => staged?,
-            };
             // A complete result that has become empty must show as such.
-            let emptied = t.mode == OutputMode::Complete && any;
-            let commit = staged.rows > 0 || emptied && t.to.place().is_some();
-            written.insert(t.name.clone(), staged.rows);
+            let emptied = t.mode == OutputMode::Complete && any && t.to.place().is_some();
             let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).display();
-            let (sealed, whole) = self.sealed(&t.name, location, t.mode_name(), commit, staged, work.epoch)?;
-            tables.insert(t.name.clone(), sealed);
-            staged_rows.extend(whole.map(|rows| (t.name.clone(), rows)));
+            let to = Target { name: &t.name, location, mode: t.mode_name(), emptied };
+            staging_all.push(self.finish_part(part, Changes { any, keys: changed }, to, work.epoch));
         }
         if let Some(part) = work.quarantine.take() {
-            let staged = rt.block_on(part.finish(Changes::default()))?;
-            let (place, commit) = (self.job.flow.quarantine.display(), staged.rows > 0);
-            let (sealed, _) = self.sealed(QUARANTINE, place, "append", commit, staged, work.epoch)?;
-            tables.insert(QUARANTINE.into(), sealed);
+            let location = self.job.flow.quarantine.display();
+            let to = Target { name: QUARANTINE, location, mode: "append", emptied: false };
+            staging_all.push(self.finish_part(part, Changes::default(), to, work.epoch));
+        }
+        // A target may have to be read first, which can take long.
+        let staging_all = futures::future::try_join_all(staging_all);
+        let staged_all = match rt.block_on(self.shared.unless_stopped(GRACE, staging_all)) {
+            Err(e) if e.kind == Kind::Interrupted => return Ok(true),
+            staged => staged?,
+        };
+        let mut tables = BTreeMap::new();
+        let mut written = BTreeMap::new();
+        let mut staged_rows = BTreeMap::new();
+        for (name, sealed, whole) in staged_all {
+            if name != QUARANTINE {
+                written.insert(name.clone(), sealed.rows);
+                staged_rows.extend(whole.map(|rows| (name.clone(), rows)));
+            }
+            tables.insert(name, sealed);
         }
         self.compactor.write_state(&mut self.at, self.job, self.memory_limit, work.epoch, last, outcome)?;
         let staged = staging.elapsed();
@@ -135,7 +150,9 @@ impl Runner<'_> {
         let sealed_in = sealing.elapsed();
 
         let mut commits = rt.block_on(seal_to_commits(&self.at.log, &seal, &staged_rows))?;
-        commits.iter_mut().for_each(|c| c.looked = looked.contains(&c.name));
+        for c in &mut commits {
+            (c.looked, c.staged_at) = (looked.contains(&c.name), Some(staged_at));
+        }
         let (log, mut committer) = (self.at.log.clone(), self.at.committer.clone());
         let clock = self.job.clock.clone();
         let started = Instant::now();
@@ -150,34 +167,33 @@ impl Runner<'_> {
         );
         report::publish(self.job, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
         self.committing = Some(rt.spawn(async move {
-            let done = committer.commit(&log, &seal, commits, clock.now()).await?;
+            let done = committer.commit(&log, &seal, commits, &clock).await?;
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
             Ok((committer, done))
         }));
         Ok(true)
     }
 
-    /// What the seal says of one output. Rows that the query keeps are written to a file of its own, and handed back.
-    fn sealed(
+    /// Finishes one output's part, and returns what the seal says of it. Rows that the query keeps are written to a file of its own, and
+    /// handed back.
+    async fn finish_part(
         &self,
-        name: &str,
-        location: String,
-        mode: &str,
-        commit: bool,
-        staged: Staged,
+        part: Box<dyn Part>,
+        changes: Changes<'_>,
+        to: Target<'_>,
         epoch: i64,
-    ) -> Result<(SealedTable, Option<StagedRows>)> {
-        let Staged { rows, files, whole, keys } = staged;
+    ) -> Result<(String, SealedTable, Option<StagedRows>)> {
+        let Staged { rows, files, whole, keys } = part.finish(changes).await?;
         let mut file = None;
         if let Some(StagedRows { schema, batches }) = whole.as_ref().filter(|_| rows > 0) {
             let bytes = state::encode(schema, batches, STAGED)?;
-            let writing = self.at.log.write_file(format!("staged/{name}"), epoch, "rows", bytes);
-            file = Some(self.job.runtime.block_on(writing)?);
+            file = Some(self.at.log.write_file(format!("staged/{}", to.name), epoch, "rows", bytes).await?);
         }
-        let admitted = self.staging(name)?.fingerprint();
+        let admitted = self.staging(to.name)?.fingerprint();
+        let (mode, commit) = (to.mode.into(), rows > 0 || to.emptied);
         let sealed =
-            SealedTable { location, mode: mode.into(), commit, rows, adds: files, staged: file, keys, admitted };
-        Ok((sealed, whole))
+            SealedTable { location: to.location, mode, commit, rows, adds: files, staged: file, keys, admitted };
+        Ok((to.name.to_string(), sealed, whole))
     }
 
     /// A last look at the targets before the seal: what others have made of them may be that they no longer take rows that they took when

@@ -359,6 +359,8 @@ pub struct Commit {
     pub admitted: Option<String>,
     /// The target was looked at a moment ago.
     pub looked: bool,
+    /// The rows were staged a moment ago by this process: nothing can have happened to their files.
+    pub fresh: bool,
     pub known: Option<Known>,
     pub accept_changes: bool,
 }

@@ -5,20 +5,111 @@ pub mod crash;
 mod guard;
 mod later;
 pub mod local;
+mod remember;
+mod renew;
 
 use crate::{Error, Kind, Result};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use guard::Guard;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, StaticCredentialProvider};
+pub use renew::{Answer, Credentials};
+use renew::{Renewed, Renewing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-pub type StorageOptions = BTreeMap<String, String>;
+/// The options of a store, as users give them.
+#[derive(Clone, Default)]
+pub struct StorageOptions {
+    fixed: BTreeMap<String, String>,
+    /// A function that gives the options, with credentials that expire.
+    renewed: Option<Arc<Credentials>>,
+}
+
+impl std::fmt::Debug for StorageOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Their values can be secret.
+        f.write_str("StorageOptions(…)")
+    }
+}
+
+impl StorageOptions {
+    pub fn new() -> Self {
+        Self::default()
+    }
+    pub fn renewed(credentials: Arc<Credentials>) -> Self {
+        Self { fixed: BTreeMap::new(), renewed: Some(credentials) }
+    }
+}
+
+impl From<BTreeMap<String, String>> for StorageOptions {
+    fn from(fixed: BTreeMap<String, String>) -> Self {
+        Self { fixed, renewed: None }
+    }
+}
+
+/// No text shows the secrets among these options from now on.
+fn learn(options: &BTreeMap<String, String>) {
+    let secret = |(name, _): &(&String, &String)| crate::error::is_secret_name(name);
+    options.iter().filter(secret).for_each(|(_, value)| crate::error::learn_secret(value));
+}
+
+/// Whether the store does not accept the credentials. S3 says with status 400 that they have expired, and a refused
+/// listing has no variant of its own in object_store.
+pub(crate) fn refused(e: &object_store::Error) -> bool {
+    use object_store::Error::{Generic, PermissionDenied, Unauthenticated};
+    const SIGNS: [&str; 7] = [
+        "<Code>ExpiredToken</Code>",
+        "<Code>TokenRefreshRequired</Code>",
+        "<Code>RequestExpired</Code>",
+        "<Code>InvalidToken</Code>",
+        "<Code>AuthenticationFailed</Code>",
+        "status code: 401 ",
+        "status code: 403 ",
+    ];
+    match e {
+        PermissionDenied { .. } | Unauthenticated { .. } => true,
+        Generic { source, .. } => {
+            let text = source.to_string();
+            SIGNS.iter().any(|sign| text.contains(sign))
+        }
+        _ => false,
+    }
+}
+
+/// Opens the store of a URL. As in delta-rs, the environment comes first, and the given options override it.
+fn open_store(url: &Url, options: &BTreeMap<String, String>) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
+    let mut all: BTreeMap<String, String> = std::env::vars()
+        .filter(|(k, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|p| k.starts_with(p)))
+        .map(|(k, v)| (k.to_lowercase(), v))
+        .collect();
+    all.extend(options.iter().map(|(k, v)| (k.to_lowercase(), v.clone())));
+    learn(&all);
+    let token = all.remove("google_bearer_token").or_else(|| match url.scheme() {
+        "gs" => all.remove("bearer_token"),
+        _ => None,
+    });
+    // object_store's errors name the option and never its value. The Debug output of builders would print secrets and
+    // is not used.
+    if let Some(bearer) = token.filter(|_| url.scheme() == "gs") {
+        // object_store takes such a token only from a provider.
+        let given = StaticCredentialProvider::new(GcpCredential { bearer });
+        let mut builder = GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_credentials(Arc::new(given));
+        for (key, value) in all {
+            if let Ok(key) = key.parse() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        return Ok((Arc::new(builder.build()?), Path::from_url_path(url.path())?));
+    }
+    let (store, path) = object_store::parse_url_opts(url, all)?;
+    Ok((Arc::from(store), path))
+}
 
 /// A folder in a store.
 #[derive(Clone)]
@@ -140,25 +231,28 @@ impl Location {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        // As in delta-rs: the environment first, and the given options override it.
-        let mut all: BTreeMap<String, String> = std::env::vars()
-            .filter(|(k, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|p| k.starts_with(p)))
-            .map(|(k, v)| (k.to_lowercase(), v))
-            .collect();
-        all.extend(options.iter().map(|(k, v)| (k.to_lowercase(), v.clone())));
-        let secret = |(name, _): &(&String, &String)| crate::error::is_secret_name(name);
-        all.iter().filter(secret).for_each(|(_, value)| crate::error::learn_secret(value));
-        // object_store's errors name the option and never its value. The Debug output of builders would print secrets
-        // and is not used.
-        let (store, path) = object_store::parse_url_opts(&url, all)
-            .map_err(|e| Error::config(format!("'{shown}' cannot be opened as a store: {e}")))?;
-        let store: Arc<dyn ObjectStore> = Arc::from(store);
+        let wrong = |e| Error::config(format!("'{shown}' cannot be opened as a store: {e}"));
+        let (store, path) = match &options.renewed {
+            None => open_store(&url, &options.fixed).map_err(wrong)?,
+            Some(credentials) => {
+                let (_, path) = object_store::ObjectStoreScheme::parse(&url).map_err(|e| wrong(e.into()))?;
+                let at = url.clone();
+                let open = Box::new(move |options: &_| Ok(open_store(&at, options)?.0));
+                let store: Arc<dyn ObjectStore> = Arc::new(Renewing(Renewed::new(credentials.clone(), open)));
+                (store, path)
+            }
+        };
         Ok(Self { url, root: Guard::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
     }
 
     /// The same folder with a different time limit for calls.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { root: Guard::new(self.bare.clone(), timeout), timeout, ..self }
+    }
+    /// The same folder, for one round of work that reads the commits of a log several times. On disk that costs nothing.
+    pub fn remembering(&self) -> Self {
+        let root = if self.is_local() { self.root.clone() } else { remember::Remembering::new(self.root.clone()) };
+        Self { root, ..self.clone() }
     }
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -233,10 +327,7 @@ impl Location {
     }
 
     fn error(&self, doing: &str, name: &str, e: object_store::Error) -> Error {
-        let kind = match e {
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Auth,
-            _ => Kind::Storage,
-        };
+        let kind = if refused(&e) { Kind::Auth } else { Kind::Storage };
         Error::new(kind, format!("{doing} {}{name}: {}", self.display(), explained(&e.to_string()))).with_source(e)
     }
 
@@ -342,26 +433,63 @@ impl Location {
         }
     }
 
-    /// Whether the store has put-if-absent: of two creates of one name, the second must fail.
-    pub async fn probe(&self, name: &str) -> Result<()> {
-        let nonce = uuid::Uuid::new_v4();
-        let name = format!("{name}-{nonce}");
-        let first = self.put_new(&name, b"probe".to_vec()).await?;
-        let second = self.put_new(&name, b"probe".to_vec()).await;
-        let _ = self.delete(&name).await;
-        match (first, second) {
-            (Put::Created, Ok(Put::Exists)) => Ok(()),
-            (Put::Created, Ok(Put::Created)) => Err(Error::storage(format!(
-                "{}: this store overwrites a file that must be created only if absent (put-if-absent), so \
-                 exactly-once is not possible on it. Use local disk, S3, Azure or Google storage, or a store with \
-                 conditional writes.",
-                self.display()
-            ))),
-            (_, Err(e)) => Err(e.context("checking that the store has put-if-absent")),
-            (Put::Exists, _) => {
-                Err(Error::storage(format!("{}: the store says that a new name exists", self.display())))
+    /// Removes many files, in as few requests as the store allows.
+    pub async fn delete_all(&self, names: impl IntoIterator<Item = String>) -> Result<()> {
+        let objects: Vec<_> = names.into_iter().map(|name| Ok(self.object(&name))).collect();
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let mut removed = self.root.delete_stream(futures::stream::iter(objects).boxed());
+        while let Some(one) = removed.next().await {
+            match one {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => return Err(self.error("deleting files in", "", e)),
             }
         }
+        Ok(())
+    }
+
+    /// Whether the store has put-if-absent: in five races of eight creates of one name, exactly one creates it, and the
+    /// file is that one's. Some stores look first and write then, so that two creates one after the other would not
+    /// tell.
+    pub async fn probe(&self, name: &str) -> Result<()> {
+        // bayou has a put-if-absent of its own for disks; there, one race shows that the folder takes files.
+        let (races, creates) = if self.is_local() { (1, 2) } else { (5, 8) };
+        for _ in 0..races {
+            let name = format!("{name}-{}", uuid::Uuid::new_v4());
+            let content = |i: usize| format!("probe {i}").into_bytes();
+            let creates = (0..creates).map(|i| self.put_new(&name, content(i)));
+            let puts = futures::future::join_all(creates).await;
+            let found = self.get(&name).await;
+            let _ = self.delete(&name).await;
+            let checking = |e: Error| e.context("checking that the store has put-if-absent");
+            let found = found.map_err(checking)?;
+            let created: Vec<usize> =
+                puts.iter().enumerate().filter(|(_, put)| matches!(put, Ok(Put::Created))).map(|(i, _)| i).collect();
+            let lies = match &created[..] {
+                // An answer that was lost can have created it.
+                [] => match puts.into_iter().find_map(|put| put.err()) {
+                    Some(e) => return Err(checking(e)),
+                    None => {
+                        return Err(Error::storage(format!(
+                            "{}: the store says that a new name exists",
+                            self.display()
+                        )));
+                    }
+                },
+                [one] => found != Some(content(*one)),
+                _ => true,
+            };
+            if lies {
+                return Err(Error::storage(format!(
+                    "{}: this store overwrites a file that must be created only if absent (put-if-absent), so \
+                     exactly-once is not possible on it. Use local disk, S3, Azure or Google storage, or a store with \
+                     conditional writes.",
+                    self.display()
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

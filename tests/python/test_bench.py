@@ -50,6 +50,19 @@ def test_the_latency_benchmark_runs_and_a_row_is_in_the_table_within_ten_times_t
     assert once["table"]["p50"] < 1000 and once["loop"]["p50"] < 1000
 
 
+def test_the_benchmark_of_the_store_runs_and_stays_within_the_budget(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benches" / "store.py", "--smoke", "--json", out],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for one in json.loads(out.read_text()):
+        assert one["requests"] <= 3 + 4 * one["tables"], one
+
+
 def test_the_ceiling_is_measured_with_the_properties_that_the_reader_uses() -> None:
     rust = (ROOT / "src" / "kafka" / "consume" / "native.rs").read_text()
     reader = {}

@@ -1,6 +1,6 @@
 """For bayou's own Python part."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -48,13 +48,21 @@ def _repair(
     target: str | PathLike[str] | None,
     query_name: str | None,
     checkpoint_location: str | PathLike[str] | None,
-    storage_options: Mapping[str, object] | None,
+    storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
     confirm: bool,
 ) -> Table: ...
-def _reset(checkpoint: str, storage_options: Mapping[str, object] | None) -> bool: ...
+def _reset(
+    checkpoint: str, storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+) -> bool: ...
 def _pipeline_tables(
-    root: str, checkpoint: str, storage: Mapping[str, object] | None
+    root: str, checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
 ) -> list[tuple[str, str, int | None]]: ...
-def _pipeline_sql(query: str, root: str, checkpoint: str, storage: Mapping[str, object] | None) -> Table: ...
-def _pipeline_read(name: str, root: str, checkpoint: str, storage: Mapping[str, object] | None) -> Table: ...
-def _pipeline_expectations(checkpoint: str, storage: Mapping[str, object] | None) -> Table: ...
+def _pipeline_sql(
+    query: str, root: str, checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+) -> Table: ...
+def _pipeline_read(
+    name: str, root: str, checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+) -> Table: ...
+def _pipeline_expectations(
+    checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+) -> Table: ...

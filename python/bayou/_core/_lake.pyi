@@ -1,13 +1,16 @@
 """Reading Delta tables, and SQL over them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bayou._core._table import Table
 from bayou._core._types import _Rows
 
 def read_delta(
-    target: str | Path, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
+    target: str | Path,
+    *,
+    version: int | None = None,
+    storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
 ) -> Table:
     """Read a whole Delta table.
 
@@ -23,7 +26,12 @@ def read_delta(
         >>> bayou.read_delta("lake/bpm_cleansed").to_pandas()
     """
 
-def sql(query: str, *, storage_options: Mapping[str, object] | None = None, **tables: str | _Rows) -> Table:
+def sql(
+    query: str,
+    *,
+    storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+    **tables: str | _Rows,
+) -> Table:
     """Run a SELECT over tables that are given by name.
 
     Args:

@@ -19,7 +19,7 @@ class _Outputs:
         trigger: _Duration | None = None,
         checkpoint_location: str | PathLike[str] | None = None,
         partition_by: str | list[str] | None = None,
-        storage_options: Mapping[str, object] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
         table_name: str | None = None,
         comment: str | None = None,
         schema_mode: Literal["merge"] | None = None,
@@ -52,7 +52,9 @@ class _Outputs:
                 interval ("10 seconds") runs until it is stopped.
             checkpoint_location: The folder of the checkpoint. Default `<target>/_bayou`.
             partition_by: Columns.
-            storage_options: Options of a cloud store, with the names of delta-rs.
+            storage_options: Options of a cloud store, with the names of delta-rs. Or a function without arguments that returns them, for
+                credentials that expire. It may add "expires_at", an aware datetime, and is asked again 5 minutes before (in the last quarter
+                of shorter lives). Without it, it is asked after the store has refused the credentials. It is called on another thread.
             table_name: The name of the table in Delta's metadata.
             comment: The comment of the table.
             schema_mode: "merge" adds new columns, and new fields within columns, to an existing table. It also makes a NOT NULL column
@@ -103,7 +105,7 @@ class _Outputs:
         input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
-        storage_options: Mapping[str, object] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
         full_refresh: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
@@ -156,7 +158,7 @@ class _Outputs:
         create: Mapping[str, object] | None = None,
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
-        storage_options: Mapping[str, object] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,

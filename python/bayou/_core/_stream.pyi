@@ -310,7 +310,7 @@ class Stream(_Outputs):
         *,
         within: _Duration | tuple[_Duration, _Duration] | None = None,
         suffix: str = "_right",
-        storage_options: Mapping[str, object] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     ) -> Stream:
         """Join with a table or with a second stream.
 
@@ -396,7 +396,7 @@ class Stream(_Outputs):
         close_windows: bool = False,
         name: str | None = None,
         checkpoint_location: str | PathLike[str] | None = None,
-        storage_options: Mapping[str, object] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     ) -> BatchIterator:
         """Iterate over the rows as Arrow batches, at least once. Nothing is committed; with `name=` the position is stored.
 
@@ -436,7 +436,7 @@ class Stream(_Outputs):
         close_windows: bool = False,
         name: str | None = None,
         checkpoint_location: str | PathLike[str] | None = None,
-        storage_options: Mapping[str, object] | None = None,
+        storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     ) -> BatchIterator:
         """Iterate over the rows as pandas frames. Arguments and errors are those of `batches`.
 

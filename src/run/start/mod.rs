@@ -49,6 +49,7 @@ pub struct Started {
 }
 
 /// A moment on two clocks. The monotonic clock stops while the machine is suspended. The wall clock may be set back.
+#[derive(Clone, Copy)]
 pub struct Looked(Instant, EventTime);
 
 impl Looked {

@@ -94,7 +94,7 @@ pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found
                     let seal = &rt.block_on(repair::effective(log, seal.clone()))?;
                     let commits = rt.block_on(seal_to_commits(log, seal, &BTreeMap::new()))?;
                     log::info!("{}: finishing epoch {n}, which an earlier run sealed", job.flow.name);
-                    let finish = committer.commit(log, seal, commits, job.clock.now());
+                    let finish = committer.commit(log, seal, commits, &job.clock);
                     rt.block_on(shared.unless_stopped(super::GRACE, finish))?
                 }
             });

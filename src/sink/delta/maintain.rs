@@ -59,7 +59,7 @@ impl Maintain for Upkeep {
 /// Checks a table and does the work that is due. Returns what went wrong.
 async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
     let Round { version, optimize_every, clean_log, oldest } = round;
-    let (location, optimize_every) = (&upkeep.location.clone(), optimize_every.filter(|_| upkeep.joins));
+    let (location, optimize_every) = (&upkeep.location.remembering(), optimize_every.filter(|_| upkeep.joins));
     let mut wrong = vec![];
     let mut tell = |what: &str, e: Error| {
         wrong.push(format!("{}: {what}, and are tried again: {}", location.display(), e.message));

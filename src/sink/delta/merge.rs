@@ -5,17 +5,17 @@
 //! together with the merged rows. Files whose windows are closed are not touched. deltalake's MERGE joins with the
 //! whole table and compares NULL keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
+use super::Table;
 use super::files::{FileWriter, partition_value};
 use super::fit::{find, fit, relaxed_schema};
-use super::{Table, within};
+use super::listed::remove;
 use crate::state::KeyCodec;
 use crate::{Error, Result};
 use arrow::array::*;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::*;
-use deltalake::kernel::Action;
+use deltalake::kernel::{Action, Add};
 use deltalake::protocol::DeltaOperation;
-use futures::TryStreamExt;
 use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -147,15 +147,9 @@ impl Merge {
     }
 }
 
-/// A data file of the table.
-struct DataFile {
-    path: Path,
-    partition: std::collections::HashMap<String, Option<String>>,
-}
-
 impl Table {
     /// The Remove actions of files that contain one of the keys, and the Add actions of the files that replace them.
-    pub(super) async fn merge_actions(&self, merge: &Merge) -> Result<Vec<Action>> {
+    pub(super) async fn merge_actions(&mut self, merge: &Merge) -> Result<Vec<Action>> {
         let place = self.spec.location.display();
         let existing = self.arrow_schema()?;
         // Rows were checked before the seal. For a deleted row, only the keys are set.
@@ -189,25 +183,24 @@ impl Table {
         if let Some(starts) = &mut starts {
             starts.values.sort_unstable();
         }
-        let state = self.snapshot()?;
-        let log = self.table.log_store();
-        let views = state.snapshot().file_views(log.as_ref(), None);
-        let views: Vec<_> = within(&self.spec.location, "listing the table's files", views.try_collect()).await?;
-        let mut actions = vec![];
-        let store = log.object_store(None);
         let mut writer = FileWriter::new(self.properties(schema.clone())?);
-        for view in &views {
-            let file = DataFile { path: view.object_store_path(), partition: view.partition_values_map() };
-            let in_partition = folders.iter().map(|f| f.may_hold(&file)).collect::<Result<Vec<_>>>()?;
-            let by_start = starts.as_ref().filter(|s| !file.partition.contains_key(&s.name));
-            if in_partition.contains(&false) || by_start.is_some_and(|s| !s.may_be_in(view.stats())) {
-                continue;
+        let mut candidates = vec![];
+        for file in self.files().await?.iter() {
+            let in_partition = folders.iter().map(|f| f.may_hold(file)).collect::<Result<Vec<_>>>()?;
+            let by_start = starts.as_ref().filter(|s| !file.partition_values.contains_key(&s.name));
+            if !in_partition.contains(&false) && by_start.is_none_or(|s| s.may_be_in(file.stats.as_deref())) {
+                candidates.push(file.clone());
             }
-            let (kept, any) = self.rows_without(&file, &store, &schema, &codec, &keys, &merged).await?;
+        }
+        let mut actions = vec![];
+        let store = self.table.log_store().object_store(None);
+        let now = self.spec.clock.now().0 / 1000;
+        for file in &candidates {
+            let (kept, any) = self.rows_without(file, &store, &schema, &codec, &keys, &merged).await?;
             if !any {
                 continue;
             }
-            if view.deletion_vector_descriptor().is_some() {
+            if file.deletion_vector.is_some() {
                 return Err(Error::storage(format!(
                     "{place}: rows of {} were deleted by a deletion vector, which output_mode=\"update\" does not \
                      read. Let Spark rewrite the file (REORG TABLE … APPLY (PURGE)), then run the query again.",
@@ -217,7 +210,7 @@ impl Table {
             for batch in kept {
                 writer.write(&batch).await?;
             }
-            actions.push(Action::Remove(view.remove_action(true)));
+            actions.push(Action::Remove(remove(file, now)));
         }
         for batch in upserts.iter().filter(|b| b.num_rows() > 0) {
             writer.write(batch).await?;
@@ -230,7 +223,7 @@ impl Table {
     /// The rows of a file without those whose key is merged, and whether there were any of those.
     async fn rows_without(
         &self,
-        file: &DataFile,
+        file: &Add,
         store: &deltalake::logstore::ObjectStoreRef,
         schema: &SchemaRef,
         codec: &KeyCodec,
@@ -239,7 +232,9 @@ impl Table {
     ) -> Result<(Vec<RecordBatch>, bool)> {
         let place = self.spec.location.display();
         let failed = |e: &dyn std::fmt::Display| Error::storage(format!("{place}: reading {}: {e}", file.path));
-        let reading = async { store.get(&file.path).await?.bytes().await };
+        // The letters of the log where they can be kept.
+        let path = Path::parse(&file.path).unwrap_or_else(|_| Path::from(file.path.as_str()));
+        let reading = async { store.get(&path).await?.bytes().await };
         let bytes_read = tokio::time::timeout(self.spec.location.timeout(), reading).await;
         let data = match bytes_read {
             Ok(data) => data.map_err(|e| failed(&e))?,
@@ -250,7 +245,7 @@ impl Table {
         let reader = super::files::read(data).map_err(|e| failed(&e))?;
         let (mut out, mut any) = (vec![], false);
         for batch in reader {
-            let batch = conform(&batch.map_err(|e| failed(&e))?, schema, &file.partition)?;
+            let batch = conform(&batch.map_err(|e| failed(&e))?, schema, &file.partition_values)?;
             let encoded = encode(codec, &batch, keys)?;
             let keep: Vec<bool> = (0..batch.num_rows()).map(|r| !merged.contains(bytes(&encoded, r))).collect();
             let keep = BooleanArray::from(keep);
@@ -291,8 +286,8 @@ impl Starts {
     }
 
     /// Whether a file can contain a row with one of the (sorted) values. Without statistics, it can.
-    fn may_be_in(&self, stats: Option<String>) -> bool {
-        let stats = stats.as_deref().and_then(|s| serde_json::from_str::<serde_json::Value>(s).ok());
+    fn may_be_in(&self, stats: Option<&str>) -> bool {
+        let stats = stats.and_then(|s| serde_json::from_str::<serde_json::Value>(s).ok());
         let of = |which: &str| stats.as_ref()?.get(which)?.get(&self.name);
         if self.null && of("nullCount").and_then(|n| n.as_u64()) != Some(0) {
             return true;
@@ -334,8 +329,8 @@ impl Folders {
     }
 
     /// By value and not by text, because other writers spell times and numbers differently.
-    fn may_hold(&self, file: &DataFile) -> Result<bool> {
-        let Some(text) = file.partition.get(&self.name) else { return Ok(true) };
+    fn may_hold(&self, file: &Add) -> Result<bool> {
+        let Some(text) = file.partition_values.get(&self.name) else { return Ok(true) };
         let value = partition_value(text.as_deref(), &self.data_type, 1)?;
         Ok(self.values.contains(self.codec.encode(&[value])?.row(0).data()))
     }
@@ -374,12 +369,12 @@ mod tests {
         };
         let starts = |values: &[i64], null: bool| Starts { name: "ts".into(), values: values.to_vec(), null };
         let day = 1_704_067_200_000_000;
-        assert!(starts(&[day], false).may_be_in(file(0)));
-        assert!(!starts(&[day - 2_000], false).may_be_in(file(1)));
+        assert!(starts(&[day], false).may_be_in(file(0).as_deref()));
+        assert!(!starts(&[day - 2_000], false).may_be_in(file(1).as_deref()));
         // NULL is not between the bounds.
-        assert!(starts(&[day - 2_000], true).may_be_in(file(1)));
-        assert!(!starts(&[day - 2_000], true).may_be_in(file(0)));
+        assert!(starts(&[day - 2_000], true).may_be_in(file(1).as_deref()));
+        assert!(!starts(&[day - 2_000], true).may_be_in(file(0).as_deref()));
         assert!(starts(&[], true).may_be_in(None));
-        assert!(starts(&[], true).may_be_in(Some("{}".into())));
+        assert!(starts(&[], true).may_be_in(Some("{}")));
     }
 }

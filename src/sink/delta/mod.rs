@@ -10,6 +10,7 @@ mod files;
 mod fit;
 mod history;
 mod join;
+mod listed;
 mod maintain;
 mod merge;
 mod schema;
@@ -24,7 +25,7 @@ pub use merge::{present, without};
 pub use sink::look_up;
 
 use super::OutputMode;
-use crate::storage::{Location, explained};
+use crate::storage::{Location, explained, refused};
 use crate::time::SharedClock;
 use crate::{Error, Kind, Result};
 use admission::Admission;
@@ -200,15 +201,10 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
 /// The table property that allows bayou to clean the log of the table.
 pub(crate) const CLEAN_LOG: &str = "bayou.cleanLog";
 
-/// At most this many versions are read one by one. For more, the table is loaded again.
-const ANEW: u32 = 100;
-
 /// An existing table, at the version of the last check.
 pub struct Table {
     /// The newest versions of the log. The loaded table can be older.
     tail: Tail,
-    /// How often the list of files was updated since the table was loaded.
-    advanced: u32,
     pub spec: TableSpec,
     /// The requirements for a row by the schema and properties of that version.
     admission: Arc<Admission>,
@@ -321,7 +317,7 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&e);
     while let Some(s) = source {
         if let Some(o) = s.downcast_ref::<object_store::Error>()
-            && matches!(o, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+            && refused(o)
         {
             kind = Kind::Auth;
         }
@@ -399,7 +395,6 @@ impl Table {
         within(&self.spec.location, "reloading the table", table.load()).await?;
         self.tail = Tail::new(table.version().unwrap_or_default());
         self.table = table;
-        self.advanced = 0;
         Ok(())
     }
 
@@ -432,9 +427,6 @@ async fn refuse_foreign_files(location: &Location) -> Result<()> {
 
 /// The error of the store below an error of deltalake or Parquet.
 pub(crate) fn store_error(e: object_store::Error) -> Error {
-    let kind = match e {
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Auth,
-        _ => Kind::Storage,
-    };
+    let kind = if refused(&e) { Kind::Auth } else { Kind::Storage };
     Error::new(kind, explained(&e.to_string())).with_source(e)
 }

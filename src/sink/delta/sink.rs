@@ -105,6 +105,7 @@ impl Writer for Table {
             nonce: String::new(),
             admitted: None,
             looked: false,
+            fresh: false,
         };
         table.commit_once(&commit).await?;
         self.refresh().await
@@ -160,6 +161,7 @@ impl Writer for Table {
             nonce: commit.nonce,
             admitted: commit.admitted,
             looked: commit.looked,
+            fresh: commit.fresh,
         };
         Ok(Some(self.commit_once(&commit).await?.version))
     }

@@ -3,6 +3,7 @@
 //! of a commit does not depend on the length of the log.
 
 use super::check::Entry;
+use super::listed::Listed;
 use super::{Table, within};
 use crate::storage::Put;
 use crate::{Error, Result};
@@ -24,6 +25,8 @@ pub(super) struct Tail {
     /// By application id, in that version. None: the table does not have one.
     txns: HashMap<String, Option<i64>>,
     entries: BTreeMap<u64, Entry>,
+    /// The files of that version. None: not loaded. An append needs no list of files, and never loads one.
+    files: Option<Listed>,
 }
 
 pub(super) fn commit_name(version: u64) -> String {
@@ -75,6 +78,10 @@ impl Table {
             if entry.is_new_table || entry.is_damaged {
                 return self.refresh().await;
             }
+            // What cannot be followed is loaded again, by the code that reads the whole log.
+            if self.tail.files.as_mut().is_some_and(|files| files.take_commit(&bytes).is_err()) {
+                self.tail.files = None;
+            }
             self.tail.take(entry, digest(&bytes));
             next = location.get(&commit_name(self.tail.version + 1)).await?;
         }
@@ -107,31 +114,21 @@ impl Table {
         Ok(bytes.map(|bytes| Entry::parse(&bytes)))
     }
 
-    /// The list of files in the version of the last check, for operations that remove files.
-    pub(super) async fn load_files(&mut self) -> Result<()> {
-        if self.table.version() == Some(self.tail.version) {
-            return Ok(());
+    /// The files in the version of the last check, for operations that remove files. They are loaded once, and then kept
+    /// from what was read and written.
+    pub(super) async fn files(&mut self) -> Result<&Listed> {
+        if self.tail.files.is_none() {
+            if self.table.version() != Some(self.tail.version) {
+                let version = self.tail.version;
+                self.refresh().await?;
+                if self.tail.version != version {
+                    let place = self.spec.location.display();
+                    return Err(Error::storage(format!("{place}: others are committing at the moment")));
+                }
+            }
+            self.tail.files = Some(Listed::load(self).await?);
         }
-        // Each update leaves some kilobytes in the snapshot. So from time to time it is read again, starting at the
-        // last checkpoint.
-        self.advanced += 1;
-        let version = self.tail.version;
-        let updated = match self.advanced >= super::ANEW {
-            true => false,
-            false => tokio::time::timeout(self.spec.location.timeout(), self.table.update_state())
-                .await
-                .is_ok_and(|r| r.is_ok()),
-        };
-        if !updated {
-            self.refresh().await?;
-        }
-        if self.table.version() != Some(version) {
-            return Err(Error::storage(format!(
-                "{}: others are committing at the moment",
-                self.spec.location.display()
-            )));
-        }
-        Ok(())
+        self.tail.files.as_ref().ok_or_else(|| Error::internal("the table's files are not loaded"))
     }
 
     /// Writes the commit after the version of the last check, unless somebody else has written it.
@@ -182,6 +179,9 @@ impl Table {
             }
         }
         let mut entry = Entry::default();
+        if let Some(files) = &mut self.tail.files {
+            files.take(actions.iter().cloned());
+        }
         for action in actions {
             if let Action::Txn(txn) = action {
                 entry.txns.push((txn.app_id.clone(), txn.version));

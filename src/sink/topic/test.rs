@@ -221,6 +221,7 @@ fn commit(epoch: i64, known: Option<i64>, accept: bool) -> Commit {
         nonce: String::new(),
         admitted: None,
         looked: false,
+        fresh: false,
         known: known.map(|e| Known { id: "t/i/d".into(), version: e as u64, epoch: Some(e) }),
         accept_changes: accept,
     }

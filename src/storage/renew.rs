@@ -1,0 +1,407 @@
+//! Credentials that expire. The user's function gives the options of a store, and the time at which they expire. They are
+//! asked for again before that time, and once more if the store refuses them. No call is made with credentials that are
+//! known to have expired.
+
+use super::refused;
+use crate::{Error, Result};
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::*;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+
+/// New credentials are asked for so long before the old ones expire, but not in the first three quarters of their time.
+const AHEAD: Duration = Duration::from_secs(300);
+/// A function that has not answered for so long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Credentials that are refused when they are this new are not asked for again: others would be refused too.
+const NEW: Duration = Duration::from_secs(1);
+
+/// The answer of the user's function.
+pub struct Answer {
+    pub options: BTreeMap<String, String>,
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Asks the user. It is called on a thread of its own, and may take as long as it wants.
+pub type Ask = Box<dyn Fn() -> Result<Answer> + Send + Sync>;
+
+struct Held {
+    options: BTreeMap<String, String>,
+    expires_at: Option<SystemTime>,
+    /// From here on, new ones are asked for.
+    renew_at: Option<SystemTime>,
+    since: Instant,
+    number: u64,
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Arc<Held>>,
+    /// Changes when the function has answered. None: nobody is asking.
+    asking: Option<watch::Receiver<bool>>,
+    /// The last answer was an error.
+    failed: Option<String>,
+    tried: Option<Instant>,
+}
+
+/// The credentials of one `storage_options=`, shared by all stores that are opened with it.
+pub struct Credentials {
+    ask: Ask,
+    state: Mutex<State>,
+    patience: Duration,
+}
+
+/// The error of a call for which there are no credentials.
+#[derive(Debug)]
+pub(super) struct NoCredentials(String);
+
+impl fmt::Display for NoCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for NoCredentials {}
+
+fn none(text: String) -> object_store::Error {
+    object_store::Error::Unauthenticated { path: String::new(), source: Box::new(NoCredentials(text)) }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+impl Credentials {
+    pub fn new(ask: Ask) -> Arc<Self> {
+        Arc::new(Self { ask, state: Mutex::default(), patience: PATIENCE })
+    }
+
+    /// Asks on a thread of its own, unless that is being done. The function may need Python, and must not stop the
+    /// runtime.
+    fn begin(self: &Arc<Self>, state: &mut State) -> watch::Receiver<bool> {
+        if let Some(asking) = &state.asking {
+            return asking.clone();
+        }
+        state.tried = Some(Instant::now());
+        let (done, asking) = watch::channel(false);
+        let this = self.clone();
+        let asked = std::thread::Builder::new().name("bayou-credentials".into()).spawn(move || {
+            let call = std::panic::AssertUnwindSafe(|| (this.ask)());
+            let answer = std::panic::catch_unwind(call).unwrap_or_else(|_| Err(Error::internal("it panicked")));
+            this.take(answer);
+            let _ = done.send(true);
+        });
+        match asked {
+            Ok(_) => state.asking = Some(asking.clone()),
+            Err(e) => state.failed = Some(format!("no thread could be started ({e})")),
+        }
+        asking
+    }
+
+    fn take(&self, answer: Result<Answer>) {
+        let mut state = self.state.lock();
+        state.asking = None;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(e) => {
+                state.failed = Some(e.message);
+                return;
+            }
+        };
+        let now = SystemTime::now();
+        let left = answer.expires_at.map(|at| at.duration_since(now).unwrap_or_default());
+        if left.is_some_and(|left| left.is_zero()) {
+            state.failed = Some("it returned credentials that have expired already (expires_at)".into());
+            return;
+        }
+        super::learn(&answer.options);
+        let number = state.held.as_ref().map_or(0, |h| h.number) + 1;
+        state.failed = None;
+        state.held = Some(Arc::new(Held {
+            options: answer.options,
+            expires_at: answer.expires_at,
+            renew_at: left.map(|left| now + (left - AHEAD.min(left / 4))),
+            since: Instant::now(),
+            number,
+        }));
+    }
+
+    /// Credentials that have not expired, and not those of number `refused`.
+    async fn get(self: &Arc<Self>, refused: Option<u64>) -> object_store::Result<Arc<Held>> {
+        let deadline = tokio::time::Instant::now() + self.patience;
+        for attempt in 0..3 {
+            let mut asking = {
+                let mut state = self.state.lock();
+                let now = SystemTime::now();
+                let usable = |h: &&Arc<Held>| h.expires_at.is_none_or(|at| now < at) && Some(h.number) != refused;
+                if let Some(held) = state.held.as_ref().filter(usable).cloned() {
+                    // Beside the call, because these are still good. After a failure, not at once again.
+                    if let (Some(at), Some(until)) = (held.renew_at, held.expires_at)
+                        && now >= at
+                        && state.tried.is_none_or(|t| t.elapsed() >= until.duration_since(at).unwrap_or_default() / 8)
+                    {
+                        self.begin(&mut state);
+                    }
+                    return Ok(held);
+                }
+                if attempt > 0
+                    && let Some(why) = state.failed.take()
+                {
+                    return Err(none(format!("the function given as storage_options= failed: {why}")));
+                }
+                self.begin(&mut state)
+            };
+            let answered = tokio::time::timeout_at(deadline, async {
+                while !*asking.borrow() && asking.changed().await.is_ok() {}
+            });
+            if answered.await.is_err() {
+                return Err(none(format!(
+                    "the function given as storage_options= has not answered for {} seconds",
+                    self.patience.as_secs()
+                )));
+            }
+        }
+        Err(none("the function given as storage_options= returns credentials that expire at once".into()))
+    }
+}
+
+/// Opens the store with these options.
+pub(super) type Open =
+    Box<dyn Fn(&BTreeMap<String, String>) -> object_store::Result<Arc<dyn ObjectStore>> + Send + Sync>;
+
+/// A store whose credentials are renewed.
+pub(super) struct Renewed {
+    credentials: Arc<Credentials>,
+    open: Open,
+    store: Mutex<Option<(u64, Arc<dyn ObjectStore>)>>,
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewed")
+    }
+}
+impl fmt::Display for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewed")
+    }
+}
+
+/// The store, the number of its credentials, and since when they are held.
+type Now = (Arc<dyn ObjectStore>, u64, Instant);
+
+impl Renewed {
+    pub fn new(credentials: Arc<Credentials>, open: Open) -> Arc<Self> {
+        Arc::new(Self { credentials, open, store: Mutex::new(None) })
+    }
+
+    async fn now(&self, refused: Option<u64>) -> object_store::Result<Now> {
+        let held = self.credentials.get(refused).await?;
+        let mut store = self.store.lock();
+        if let Some((number, store)) = store.as_ref().filter(|(number, _)| *number == held.number) {
+            return Ok((store.clone(), *number, held.since));
+        }
+        let opened = (self.open)(&held.options)?;
+        *store = Some((held.number, opened.clone()));
+        Ok((opened, held.number, held.since))
+    }
+
+    /// After an error that says that the credentials are not good: the store with newer ones. None if they would be
+    /// refused as well.
+    async fn again(
+        &self,
+        e: &object_store::Error,
+        used: (u64, Instant),
+    ) -> object_store::Result<Option<Arc<dyn ObjectStore>>> {
+        if !refused(e) || used.1.elapsed() < NEW {
+            return Ok(None);
+        }
+        Ok(Some(self.now(Some(used.0)).await?.0))
+    }
+}
+
+/// Calls a method of the store, and once more with newer credentials if these are refused.
+macro_rules! call {
+    ($self:ident, $store:ident => $call:expr) => {{
+        let ($store, number, since) = $self.now(None).await?;
+        match $call.await {
+            Ok(done) => Ok(done),
+            Err(e) => match $self.again(&e, (number, since)).await? {
+                Some($store) => $call.await,
+                None => Err(e),
+            },
+        }
+    }};
+}
+
+/// Renewed behind an Arc, because streams outlive the call that made them.
+#[derive(Debug)]
+pub(super) struct Renewing(pub Arc<Renewed>);
+
+impl fmt::Display for Renewing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewing")
+    }
+}
+
+impl Renewing {
+    fn listing(
+        &self,
+        list: impl Fn(&dyn ObjectStore) -> BoxStream<'static, object_store::Result<ObjectMeta>> + Send + 'static,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        let this = self.0.clone();
+        let begin = async move {
+            let (store, number, since) = this.now(None).await?;
+            // An empty listing is polled again after its end.
+            let mut items = list(&*store).fuse();
+            let first = items.next().await;
+            if let Some(Err(e)) = &first
+                && let Some(store) = this.again(e, (number, since)).await?
+            {
+                return Ok(list(&*store));
+            }
+            Ok::<_, object_store::Error>(stream::iter(first).chain(items).boxed())
+        };
+        stream::once(begin).try_flatten().boxed()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Renewing {
+    async fn put_opts(&self, path: &Path, data: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
+        let this = &self.0;
+        call!(this, store => store.put_opts(path, data.clone(), options.clone()))
+    }
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        let this = &self.0;
+        call!(this, store => store.put_multipart_opts(path, options.clone()))
+    }
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        let this = &self.0;
+        call!(this, store => store.get_opts(path, options.clone()))
+    }
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        let this = self.0.clone();
+        let begin = async move { Ok::<_, object_store::Error>(this.now(None).await?.0.delete_stream(paths)) };
+        stream::once(begin).try_flatten().boxed()
+    }
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        let prefix = prefix.cloned();
+        self.listing(move |store| store.list(prefix.as_ref()))
+    }
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        let (prefix, offset) = (prefix.cloned(), offset.clone());
+        self.listing(move |store| store.list_with_offset(prefix.as_ref(), &offset))
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        let this = &self.0;
+        call!(this, store => store.list_with_delimiter(prefix))
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        let this = &self.0;
+        call!(this, store => store.copy_opts(from, to, options.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Credentials that live so long, or that are told to be refused; and how often they were asked for.
+    fn asked(
+        life: Option<Duration>,
+        each: impl Fn(usize) -> Result<()> + Send + Sync + 'static,
+    ) -> (Arc<Credentials>, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let ask = move || {
+            let n = counted.fetch_add(1, Ordering::SeqCst);
+            each(n)?;
+            Ok(Answer { options: BTreeMap::new(), expires_at: life.map(|l| SystemTime::now() + l) })
+        };
+        let ask: Ask = Box::new(ask);
+        (Arc::new(Credentials { ask, state: Mutex::default(), patience: Duration::from_millis(300) }), count)
+    }
+
+    fn store(credentials: &Arc<Credentials>) -> Renewing {
+        let held: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        Renewing(Renewed::new(credentials.clone(), Box::new(move |_| Ok(held.clone()))))
+    }
+
+    async fn call(store: &Renewing) -> object_store::Result<PutResult> {
+        store.put_opts(&Path::from("a"), "x".into(), PutOptions::default()).await
+    }
+
+    #[tokio::test]
+    async fn credentials_are_asked_for_once_and_again_before_they_expire() {
+        let (credentials, count) = asked(None, |_| Ok(()));
+        let (first, second) = (store(&credentials), store(&credentials));
+        for _ in 0..5 {
+            call(&first).await.unwrap();
+            call(&second).await.unwrap();
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1, "two stores of one storage_options=");
+        let (credentials, count) = asked(Some(Duration::from_millis(400)), |_| Ok(()));
+        let store = store(&credentials);
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until {
+            let held = credentials.get(None).await.unwrap();
+            assert!(held.expires_at.unwrap() > SystemTime::now());
+            call(&store).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let count = count.load(Ordering::SeqCst);
+        assert!((4..12).contains(&count), "{count}");
+    }
+
+    #[tokio::test]
+    async fn a_function_that_fails_or_hangs_ends_the_call_only_when_the_old_credentials_have_expired() {
+        let fails = |n: usize| if n == 0 { Ok(()) } else { Err(Error::config("no luck")) };
+        let (credentials, _) = asked(Some(Duration::from_millis(500)), fails);
+        let store = store(&credentials);
+        let began = Instant::now();
+        let e = loop {
+            match call(&store).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(e) => break e,
+            }
+        };
+        assert!(began.elapsed() >= Duration::from_millis(490), "{:?}", began.elapsed());
+        assert!(refused(&e) && e.to_string().contains("no luck"), "{e}");
+    }
+
+    #[tokio::test]
+    async fn a_function_that_hangs_is_asked_once_and_not_waited_for_without_end() {
+        let (credentials, count) = asked(None, |_| {
+            std::thread::sleep(Duration::from_secs(3));
+            Ok(())
+        });
+        let store = store(&credentials);
+        for _ in 0..3 {
+            let e = call(&store).await.unwrap_err();
+            assert!(refused(&e) && e.to_string().contains("has not answered"), "{e}");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}
