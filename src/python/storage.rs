@@ -1,11 +1,11 @@
 //! `storage_options=`: a dict, or a function that returns one and is called again before its credentials expire.
 
-use super::{convert, functions};
+use super::{convert, door, functions};
 use crate::storage::{Answer, Credentials, StorageOptions};
 use crate::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
-use std::time::SystemTime;
+use std::time::Duration;
 
 pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
     let Some(function) = value.filter(|v| v.is_callable() && !v.is_instance_of::<PyDict>()) else {
@@ -37,21 +37,21 @@ fn answer(py: Python<'_>, function: &Py<PyAny>) -> Result<Answer> {
     let mapping = value.cast::<PyMapping>().map_err(|_| wrong(&kind()))?;
     let dict = PyDict::new(py);
     dict.update(mapping).map_err(raised)?;
-    let expires_at = match dict.get_item("expires_at").map_err(raised)?.filter(|v| !v.is_none()) {
+    let life = match dict.get_item("expires_at").map_err(raised)?.filter(|v| !v.is_none()) {
         None => None,
         Some(at) => {
             let aware = at.getattr("tzinfo").is_ok_and(|zone| !zone.is_none());
             let seconds = at.call_method0("timestamp").and_then(|s| s.extract::<f64>());
             let seconds = seconds.ok().filter(|s| aware && s.is_finite() && *s >= 0.0);
             let seconds = seconds.ok_or_else(|| wrong("an \"expires_at\" that is not a datetime with a time zone"))?;
-            let after = std::time::Duration::try_from_secs_f64(seconds).ok();
-            let at = after.and_then(|after| SystemTime::UNIX_EPOCH.checked_add(after));
-            Some(at.ok_or_else(|| wrong("an \"expires_at\" that is out of range"))?)
+            let now = door::clock().now().0 as f64 / 1e6;
+            let life = Duration::try_from_secs_f64((seconds - now).max(0.0)).ok();
+            Some(life.ok_or_else(|| wrong("an \"expires_at\" that is out of range"))?)
         }
     };
     if dict.contains("expires_at").map_err(raised)? {
         dict.del_item("expires_at").map_err(raised)?;
     }
     let options = convert::string_map(Some(dict.as_any()), "storage_options");
-    Ok(Answer { options: options.map_err(|_| wrong("names that are not strings"))?, expires_at })
+    Ok(Answer { options: options.map_err(|_| wrong("names that are not strings"))?, life })
 }

@@ -176,7 +176,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     let mut committer = Committer::of(&place.name, tables)?;
     committer.known(log.read_done(epoch - 1).await?.as_ref());
     let commits = seal_to_commits(&log, &seal, &BTreeMap::new()).await?;
-    committer.commit(&log, &seal, commits, &clock).await?;
+    committer.commit(&log, &seal, commits, clock).await?;
     Ok(out)
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// New credentials are asked for so long before the old ones expire, but not in the first three quarters of their time.
@@ -26,7 +26,8 @@ const NEW: Duration = Duration::from_secs(1);
 /// The answer of the user's function.
 pub struct Answer {
     pub options: BTreeMap<String, String>,
-    pub expires_at: Option<SystemTime>,
+    /// How long they are good from now on. None: nobody knows.
+    pub life: Option<Duration>,
 }
 
 /// Asks the user. It is called on a thread of its own, and may take as long as it wants.
@@ -34,9 +35,9 @@ pub type Ask = Box<dyn Fn() -> Result<Answer> + Send + Sync>;
 
 struct Held {
     options: BTreeMap<String, String>,
-    expires_at: Option<SystemTime>,
+    expires_at: Option<Instant>,
     /// From here on, new ones are asked for.
-    renew_at: Option<SystemTime>,
+    renew_at: Option<Instant>,
     since: Instant,
     number: u64,
 }
@@ -116,8 +117,9 @@ impl Credentials {
                 return;
             }
         };
-        let now = SystemTime::now();
-        let left = answer.expires_at.map(|at| at.duration_since(now).unwrap_or_default());
+        let now = Instant::now();
+        // A life that no clock can count to has no end.
+        let left = answer.life.filter(|left| now.checked_add(*left).is_some());
         if left.is_some_and(|left| left.is_zero()) {
             state.failed = Some("it returned credentials that have expired already (expires_at)".into());
             return;
@@ -127,9 +129,9 @@ impl Credentials {
         state.failed = None;
         state.held = Some(Arc::new(Held {
             options: answer.options,
-            expires_at: answer.expires_at,
+            expires_at: left.map(|left| now + left),
             renew_at: left.map(|left| now + (left - AHEAD.min(left / 4))),
-            since: Instant::now(),
+            since: now,
             number,
         }));
     }
@@ -140,13 +142,13 @@ impl Credentials {
         for attempt in 0..3 {
             let mut asking = {
                 let mut state = self.state.lock();
-                let now = SystemTime::now();
+                let now = Instant::now();
                 let usable = |h: &&Arc<Held>| h.expires_at.is_none_or(|at| now < at) && Some(h.number) != refused;
                 if let Some(held) = state.held.as_ref().filter(usable).cloned() {
                     // Beside the call, because these are still good. After a failure, not at once again.
                     if let (Some(at), Some(until)) = (held.renew_at, held.expires_at)
                         && now >= at
-                        && state.tried.is_none_or(|t| t.elapsed() >= until.duration_since(at).unwrap_or_default() / 8)
+                        && state.tried.is_none_or(|t| t.elapsed() >= until.duration_since(at) / 8)
                     {
                         self.begin(&mut state);
                     }
@@ -338,7 +340,7 @@ mod tests {
         let ask = move || {
             let n = counted.fetch_add(1, Ordering::SeqCst);
             each(n)?;
-            Ok(Answer { options: BTreeMap::new(), expires_at: life.map(|l| SystemTime::now() + l) })
+            Ok(Answer { options: BTreeMap::new(), life })
         };
         let ask: Ask = Box::new(ask);
         (Arc::new(Credentials { ask, state: Mutex::default(), patience: Duration::from_millis(300) }), count)
@@ -367,7 +369,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(2);
         while Instant::now() < until {
             let held = credentials.get(None).await.unwrap();
-            assert!(held.expires_at.unwrap() > SystemTime::now());
+            assert!(held.expires_at.unwrap() > Instant::now());
             call(&store).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
