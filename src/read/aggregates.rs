@@ -26,6 +26,8 @@ pub struct Aggregated(Arc<Inner>);
 struct Inner {
     name: String,
     text: String,
+    /// What the text calls the arguments.
+    columns: Vec<String>,
     names: Vec<String>,
     signature: Signature,
     moment: EventTime,
@@ -34,11 +36,12 @@ struct Inner {
 }
 
 impl Aggregated {
-    pub fn new(name: String, text: String, names: &[Name], moment: EventTime) -> Self {
+    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
         let names = names.iter().map(Name::shown).collect();
-        let signature = Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], Volatility::Immutable);
+        let signature =
+            Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], Volatility::Immutable);
         let (bound, bound_name) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { name, text, names, signature, moment, bound, bound_name }))
+        Self(Arc::new(Inner { name, text, columns, names, signature, moment, bound, bound_name }))
     }
 
     pub fn called(&self) -> &str {
@@ -54,7 +57,7 @@ impl Aggregated {
             return Ok(bound.clone());
         }
         let item: AggregateItem = (None, self.0.text.clone()).into();
-        let bound = bind_aggregation(&[item], &schema_of(types.iter()), Dialect::Databricks);
+        let bound = bind_aggregation(&[item], &schema_of(&self.0.columns, types.iter()), Dialect::Databricks);
         let bound = Arc::new(bound.map_err(|e| failed(e, &self.0.names))?);
         *self.0.bound_name.lock() = bound.outputs().first().map(|f| f.name().clone());
         self.0.bound.lock().insert(types.to_vec(), bound.clone());
@@ -63,7 +66,11 @@ impl Aggregated {
 
     fn running(&self, args: &AccumulatorArgs) -> Result<Running> {
         let types: Vec<DataType> = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
-        Ok(Running { of: self.clone(), aggregation: self.bound(&types)?, schema: schema_of(types.iter()) })
+        Ok(Running {
+            of: self.clone(),
+            aggregation: self.bound(&types)?,
+            schema: schema_of(&self.0.columns, types.iter()),
+        })
     }
 }
 
@@ -93,7 +100,11 @@ impl AggregateUDFImpl for Aggregated {
     }
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         let bound = self.bound(types)?;
-        let output = bound.outputs().into_iter().next().ok_or_else(|| plainly(Error::internal("an aggregate without a result")))?;
+        let output = bound
+            .outputs()
+            .into_iter()
+            .next()
+            .ok_or_else(|| plainly(Error::internal("an aggregate without a result")))?;
         Ok(output.data_type().clone())
     }
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

@@ -6,6 +6,7 @@
 //! the texts as soon as the planner knows the types of the arguments.
 
 use super::aggregates::Aggregated;
+use super::leaves::Leaves;
 use super::rewrite::is_aggregate;
 use super::scalar::Scalar;
 use super::spoken::{Name, Spoken};
@@ -13,25 +14,32 @@ use crate::{Error, Result};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, NamedWindowExpr, ObjectName, OneOrManyWithParens,
-    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, VisitMut,
-    VisitorMut, WindowSpec, WindowType,
+    BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    GroupByExpr, Ident, JoinConstraint, JoinOperator, NamedWindowExpr, NullTreatment, ObjectName, OrderBy, OrderByKind,
+    Query, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, VisitMut, WindowSpec, WindowType,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// Functions of the planner that are called with OVER, and mean there what they mean in Spark.
 const WINDOWS: &[&str] = &[
-    "row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value", "last_value",
-    "nth_value", "first", "last", "any_value",
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+    "first",
+    "last",
+    "any_value",
 ];
 /// Of these the planner returns whole numbers without sign.
 const COUNTS: &[&str] = &["row_number", "rank", "dense_rank", "ntile"];
-/// Functions whose first argument may be a unit.
-const UNITS: &[&str] =
-    &["timestampdiff", "timestampadd", "dateadd", "datediff", "date_add", "date_diff", "timediff"];
-
 /// The argument in the text of an expression.
 pub fn argument(k: usize) -> String {
     format!("__arg{k}__")
@@ -39,7 +47,8 @@ pub fn argument(k: usize) -> String {
 
 /// Takes the expressions out of the statement, and registers the functions that they become.
 pub fn speak(ctx: &SessionContext, statement: &mut Statement) -> Result<Spoken> {
-    let mut speaker = Speaker { ctx, spoken: Spoken::new(), tables: vec![], scalars: HashMap::new(), aggregates: HashMap::new() };
+    let mut speaker =
+        Speaker { ctx, spoken: Spoken::new(), tables: vec![], scalars: HashMap::new(), aggregates: HashMap::new() };
     let mut inner = statement;
     while let Statement::Explain { statement, .. } = inner {
         inner = statement;
@@ -50,7 +59,7 @@ pub fn speak(ctx: &SessionContext, statement: &mut Statement) -> Result<Spoken> 
     Ok(speaker.spoken)
 }
 
-struct Speaker<'a> {
+pub(super) struct Speaker<'a> {
     ctx: &'a SessionContext,
     spoken: Spoken,
     /// The names of the tables around, in lower case, the innermost last.
@@ -62,16 +71,16 @@ struct Speaker<'a> {
 
 /// What an expression stands in.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     /// What GROUP BY says: such an expression is an argument as a whole.
-    groups: &'a [Expr],
+    pub groups: &'a [Expr],
     /// Aggregates are arguments of the expression, and not part of it.
-    outside: bool,
+    pub outside: bool,
 }
 
 const PLAIN: Place<'static> = Place { groups: &[], outside: true };
 
-fn name_of(function: &Function) -> String {
+pub(super) fn name_of(function: &Function) -> String {
     function.name.to_string().trim_matches('`').to_lowercase()
 }
 
@@ -102,13 +111,18 @@ fn call(name: &str, args: Vec<Expr>) -> Function {
     }
 }
 
-/// A text that stands in the expression as it is.
-fn raw(text: String) -> Expr {
-    Expr::value(Value::Placeholder(text))
-}
-
 fn is_number(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(v) if matches!(v.value, Value::Number(..)))
+}
+
+/// Whether the word is no column: a function without parentheses such as `current_date`, or a number with the letter of its type.
+pub(super) fn is_word(name: &Ident) -> bool {
+    let lower = name.value.to_lowercase();
+    let number = lower.trim_end_matches(['l', 's', 'y', 'd', 'f', 'b']);
+    let is_number = lower.starts_with(|c: char| c.is_ascii_digit())
+        && matches!(&lower[number.len()..], "l" | "s" | "y" | "d" | "f" | "bd")
+        && number.parse::<f64>().is_ok();
+    name.quote_style.is_none() && (is_number || crate::expr::is_bare(&name.value))
 }
 
 /// Whether the expression is a predicate over a subquery, or has one below AND, OR and NOT.
@@ -129,7 +143,13 @@ impl Speaker<'_> {
         let (mut groups, mut tables) = (vec![], vec![]);
         if let SetExpr::Select(select) = &*query.body {
             groups = groups_of(select);
-            tables = select.from.iter().flat_map(|f| names_of(&f.relation).into_iter().chain(f.joins.iter().flat_map(|j| names_of(&j.relation)))).collect();
+            tables = select
+                .from
+                .iter()
+                .flat_map(|f| {
+                    names_of(&f.relation).into_iter().chain(f.joins.iter().flat_map(|j| names_of(&j.relation)))
+                })
+                .collect();
         }
         self.body(&mut query.body)?;
         self.tables.push(tables);
@@ -205,7 +225,9 @@ impl Speaker<'_> {
             select
                 .from
                 .iter()
-                .flat_map(|f| names_of(&f.relation).into_iter().chain(f.joins.iter().flat_map(|j| names_of(&j.relation))))
+                .flat_map(|f| {
+                    names_of(&f.relation).into_iter().chain(f.joins.iter().flat_map(|j| names_of(&j.relation)))
+                })
                 .collect(),
         );
         for from in &mut select.from {
@@ -238,7 +260,9 @@ impl Speaker<'_> {
         if let GroupByExpr::Expressions(all, _) = &mut select.group_by {
             for expr in all {
                 let mut each: Vec<&mut Expr> = match expr {
-                    Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => sets.iter_mut().flatten().collect(),
+                    Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
+                        sets.iter_mut().flatten().collect()
+                    }
                     one => vec![one],
                 };
                 for expr in each.iter_mut().filter(|e| !is_number(e)) {
@@ -311,7 +335,7 @@ impl Speaker<'_> {
     }
 
     /// Turns an expression into a call, and returns the name that Spark gives a column of it.
-    fn value(&mut self, expr: &mut Expr, place: Place) -> Result<Name> {
+    pub fn value(&mut self, expr: &mut Expr, place: Place) -> Result<Name> {
         let place = if place.groups.contains(expr) { Place { groups: &[], ..place } } else { place };
         match expr {
             Expr::Nested(inner) => {
@@ -319,7 +343,7 @@ impl Speaker<'_> {
                 *expr = (**inner).clone();
                 return Ok(name);
             }
-            Expr::Identifier(name) if !crate::expr::is_bare(&name.value) || name.quote_style.is_some() => {
+            Expr::Identifier(name) if !is_word(name) => {
                 return Ok(Name::Plain(name.value.clone()));
             }
             Expr::CompoundIdentifier(parts) if parts.len() == 2 && self.is_table(&parts[0]) => {
@@ -343,7 +367,11 @@ impl Speaker<'_> {
                 self.value(expr, place)?;
                 return Ok(Name::Plain("in()".into()));
             }
-            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) | Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
+            Expr::GroupingSets(_)
+            | Expr::Cube(_)
+            | Expr::Rollup(_)
+            | Expr::Wildcard(_)
+            | Expr::QualifiedWildcard(..) => {
                 return Ok(Name::Plain(expr.to_string()));
             }
             _ => {}
@@ -353,14 +381,14 @@ impl Speaker<'_> {
         if let ControlFlow::Break(e) = VisitMut::visit(&mut text, &mut leaves) {
             return Err(e);
         }
-        let (args, names) = (leaves.args, leaves.names);
+        let (args, columns, names) = (leaves.args, leaves.columns, leaves.names);
         let text = text.to_string();
         let key = Self::key(&text, &names);
         let made = match self.scalars.get(&key) {
             Some(made) => made.clone(),
             None => {
                 let name = format!("__value_{}", self.scalars.len());
-                let made = Scalar::new(name, text, &names, self.spoken.moment);
+                let made = Scalar::new(name, text, columns, &names, self.spoken.moment);
                 self.ctx.register_udf(ScalarUDF::from(made.clone()));
                 self.scalars.insert(key, made.clone());
                 made
@@ -387,8 +415,8 @@ impl Speaker<'_> {
         if let ControlFlow::Break(e) = VisitMut::visit(&mut text, &mut leaves) {
             return Err(e);
         }
-        let (args, names) = (leaves.args, leaves.names);
-        let (function, made) = self.aggregate_of(text.to_string(), args, &names);
+        let (args, columns, names) = (leaves.args, leaves.columns, leaves.names);
+        let (function, made) = self.aggregate_of(text.to_string(), args, columns, &names);
         Ok((function, Name::Aggregate(made, names)))
     }
 
@@ -397,13 +425,19 @@ impl Speaker<'_> {
         format!("{text} {:?}", names.iter().map(Name::shown).collect::<Vec<_>>())
     }
 
-    fn aggregate_of(&mut self, text: String, mut args: Vec<Expr>, names: &[Name]) -> (Function, Aggregated) {
+    fn aggregate_of(
+        &mut self,
+        text: String,
+        mut args: Vec<Expr>,
+        columns: Vec<String>,
+        names: &[Name],
+    ) -> (Function, Aggregated) {
         let key = Self::key(&text, names);
         let made = match self.aggregates.get(&key) {
             Some(made) => made.clone(),
             None => {
                 let name = format!("__aggregate_{}", self.aggregates.len());
-                let made = Aggregated::new(name, text, names, self.spoken.moment);
+                let made = Aggregated::new(name, text, columns, names, self.spoken.moment);
                 self.ctx.register_udaf(AggregateUDF::from(made.clone()));
                 self.aggregates.insert(key, made.clone());
                 made
@@ -432,6 +466,14 @@ impl Speaker<'_> {
             }
             let mut names = vec![];
             if let FunctionArguments::List(list) = &mut function.args {
+                // Whether NULLs are left out may be said as an argument.
+                if matches!(&*name, "first" | "last" | "any_value" | "first_value" | "last_value")
+                    && let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(v)))] = &list.args[..]
+                    && let Value::Boolean(ignore) = v.value
+                {
+                    list.args.pop();
+                    function.null_treatment = ignore.then_some(NullTreatment::IgnoreNulls);
+                }
                 for arg in &mut list.args {
                     if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg {
                         let literal = matches!(arg, Expr::Value(_))
@@ -449,7 +491,8 @@ impl Speaker<'_> {
                 other => other,
             };
             function.name = ObjectName::from(vec![Ident::new(plain)]);
-            let upper = if COUNTS.contains(&&*name) || name.ends_with("_rank") { name.to_uppercase() } else { name.clone() };
+            let upper =
+                if COUNTS.contains(&&*name) || name.ends_with("_rank") { name.to_uppercase() } else { name.clone() };
             let shown = Name::Plain(format!("{upper}({}) OVER ({shown})", names.join(", ")));
             if COUNTS.contains(&&*name) {
                 *expr = Expr::Cast {
@@ -465,8 +508,7 @@ impl Speaker<'_> {
         if !is_aggregate(function) {
             return Err(Error::schema(format!("SQL: {name} is no window function: it does not go with OVER")));
         }
-        let distinct =
-            matches!(&function.args, FunctionArguments::List(list) if list.duplicate_treatment.is_some_and(|d| d == datafusion::sql::sqlparser::ast::DuplicateTreatment::Distinct));
+        let distinct = matches!(&function.args, FunctionArguments::List(list) if list.duplicate_treatment.is_some_and(|d| d == datafusion::sql::sqlparser::ast::DuplicateTreatment::Distinct));
         if distinct {
             return Err(Error::schema(format!("SQL: {name}(DISTINCT …) OVER is not supported, as in Spark")));
         }
@@ -481,13 +523,13 @@ impl Speaker<'_> {
         if let ControlFlow::Break(e) = VisitMut::visit(&mut text, &mut leaves) {
             return Err(e);
         }
-        let (args, names) = (leaves.args, leaves.names);
-        let (new, made) = self.aggregate_of(text.to_string(), args, &names);
+        let (args, columns, names) = (leaves.args, leaves.columns, leaves.names);
+        let (new, made) = self.aggregate_of(text.to_string(), args, columns, &names);
         *expr = Expr::Function(Function { over: Some(over), ..new });
         Ok(Name::Over(made, names, shown))
     }
 
-    fn is_table(&self, name: &Ident) -> bool {
+    pub fn is_table(&self, name: &Ident) -> bool {
         let lower = name.value.to_lowercase();
         self.tables.iter().flatten().any(|t| *t == lower)
     }
@@ -541,153 +583,11 @@ fn groups_of(select: &Select) -> Vec<Expr> {
     };
     for expr in all {
         match expr {
-            Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => sets.iter().flatten().for_each(&mut add),
+            Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
+                sets.iter().flatten().for_each(&mut add)
+            }
             one => add(one),
         }
     }
     out
-}
-
-/// Takes the arguments out of an expression.
-struct Leaves<'a, 'b, 'c> {
-    speaker: &'a mut Speaker<'b>,
-    place: Place<'c>,
-    args: Vec<Expr>,
-    names: Vec<Name>,
-    /// The variables of lambdas around, in lower case.
-    variables: Vec<String>,
-    /// The outermost call is the function itself.
-    whole: bool,
-}
-
-impl<'a, 'b, 'c> Leaves<'a, 'b, 'c> {
-    fn new(speaker: &'a mut Speaker<'b>, place: Place<'c>) -> Self {
-        Self { speaker, place, args: vec![], names: vec![], variables: vec![], whole: !place.outside }
-    }
-
-    fn leaf(&mut self, mut expr: Expr) -> Result<Expr> {
-        let name = self.speaker.value(&mut expr, self.place)?;
-        let k = match self.args.iter().position(|a| *a == expr) {
-            Some(k) => k,
-            None => {
-                self.args.push(expr);
-                self.names.push(name);
-                self.args.len() - 1
-            }
-        };
-        Ok(raw(argument(k)))
-    }
-
-    /// A column, and the fields within it.
-    fn column(&mut self, parts: &[Ident]) -> Result<Expr> {
-        let of_table = parts.len() > 1 && self.speaker.is_table(&parts[0]);
-        let (column, fields) = parts.split_at(if of_table { 2 } else { 1 });
-        let column = match column {
-            [one] => Expr::Identifier(one.clone()),
-            all => Expr::CompoundIdentifier(all.to_vec()),
-        };
-        let mut text = self.leaf(column)?.to_string();
-        for field in fields {
-            text.push_str(&format!(".{}", super::names::ticked(&field.value)));
-        }
-        Ok(raw(text))
-    }
-
-    fn replaced(&mut self, expr: &mut Expr) -> Result<()> {
-        if self.place.groups.contains(expr) && !matches!(expr, Expr::Value(_)) {
-            *expr = self.leaf(expr.clone())?;
-            return Ok(());
-        }
-        match expr {
-            Expr::Identifier(name) => {
-                let lower = name.value.to_lowercase();
-                let bare = name.quote_style.is_none() && crate::expr::is_bare(&name.value);
-                if bare || self.variables.contains(&lower) {
-                    return Ok(());
-                }
-                *expr = self.column(std::slice::from_ref(name))?;
-            }
-            Expr::CompoundIdentifier(parts) => {
-                if self.variables.contains(&parts[0].value.to_lowercase()) {
-                    return Ok(());
-                }
-                *expr = self.column(&parts.clone())?;
-            }
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                // A table in front of the column, and the fields before the first bracket.
-                if let Expr::Identifier(first) = &**root {
-                    let mut parts = vec![first.clone()];
-                    let dots = access_chain
-                        .iter()
-                        .take_while(|a| matches!(a, AccessExpr::Dot(Expr::Identifier(_))))
-                        .count();
-                    for access in access_chain.drain(..dots) {
-                        if let AccessExpr::Dot(Expr::Identifier(name)) = access {
-                            parts.push(name);
-                        }
-                    }
-                    **root = match self.variables.contains(&parts[0].value.to_lowercase()) {
-                        true => raw(parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")),
-                        false => self.column(&parts)?,
-                    };
-                }
-                // The names of fields are no columns.
-                for access in access_chain.iter_mut() {
-                    if let AccessExpr::Dot(Expr::Identifier(name)) = access {
-                        *access = AccessExpr::Dot(raw(super::names::ticked(&name.value)));
-                    }
-                }
-            }
-            Expr::Lambda(lambda) => match &lambda.params {
-                OneOrManyWithParens::One(p) => self.variables.push(p.name.value.to_lowercase()),
-                OneOrManyWithParens::Many(all) => {
-                    self.variables.extend(all.iter().map(|p| p.name.value.to_lowercase()));
-                }
-            },
-            Expr::Function(f) => {
-                let name = name_of(f);
-                if f.over.is_some() {
-                    *expr = self.leaf(expr.clone())?;
-                } else if is_aggregate(f) && !self.whole {
-                    *expr = self.leaf(expr.clone())?;
-                } else if matches!(&*name, "grouping" | "grouping_id") {
-                    *expr = self.leaf(expr.clone())?;
-                } else {
-                    self.whole = self.whole && !self.place.outside;
-                    if UNITS.contains(&&*name)
-                        && let FunctionArguments::List(list) = &mut f.args
-                        && list.args.len() == 3
-                        && let FunctionArg::Unnamed(FunctionArgExpr::Expr(unit @ Expr::Identifier(_))) = &mut list.args[0]
-                    {
-                        *unit = raw(unit.to_string());
-                    }
-                }
-            }
-            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => *expr = self.leaf(expr.clone())?,
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl VisitorMut for Leaves<'_, '_, '_> {
-    type Break = Error;
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        match self.replaced(expr) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => ControlFlow::Break(e),
-        }
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        if let Expr::Lambda(lambda) = expr {
-            let n = match &lambda.params {
-                OneOrManyWithParens::One(_) => 1,
-                OneOrManyWithParens::Many(all) => all.len(),
-            };
-            self.variables.truncate(self.variables.len() - n);
-        }
-        ControlFlow::Continue(())
-    }
 }

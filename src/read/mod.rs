@@ -5,6 +5,7 @@ mod describe;
 mod floats;
 mod generators;
 mod language;
+mod leaves;
 mod names;
 mod parsed;
 mod pivot;
@@ -23,8 +24,8 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::FormatOptions;
 use datafusion::datasource::MemTable;
-use datafusion::physical_plan::collect;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{DescribeAlias, Statement as Parsed};
@@ -161,7 +162,9 @@ fn explained(e: &datafusion::error::DataFusionError) -> Error {
             name.rsplit('.').next().unwrap_or(name)
         ));
     }
-    for prefix in ["External error: ", "Error during planning: ", "Schema error: ", "Execution error: ", "Internal error: "] {
+    for prefix in
+        ["External error: ", "Error during planning: ", "Schema error: ", "Execution error: ", "Internal error: "]
+    {
         root = root.strip_prefix(prefix).map_or(root.clone(), str::to_string);
     }
     let root = root.replace("This feature is not implemented: ", "not supported: ");

@@ -1,8 +1,9 @@
 //! Pieces of parsed queries, for the passes that rewrite them.
 
 use crate::{Error, Result};
-use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, Statement};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Cte, Expr, Query, Statement};
 use datafusion::sql::sqlparser::dialect::{DatabricksDialect, Dialect};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use std::any::TypeId;
 
@@ -33,6 +34,18 @@ impl Dialect for Spark {
     }
     fn supports_string_literal_backslash_escape(&self) -> bool {
         true
+    }
+    /// `a DIV b`.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<std::result::Result<Expr, ParserError>> {
+        parser.parse_keyword(Keyword::DIV).then(|| {
+            let (left, right) = (Box::new(left.clone()), Box::new(parser.parse_subexpr(precedence)?));
+            Ok(Expr::BinaryOp { left, op: BinaryOperator::MyIntegerDivide, right })
+        })
     }
     as_databricks!(
         supports_numeric_prefix,

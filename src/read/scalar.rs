@@ -2,9 +2,9 @@
 
 use super::language::argument;
 use super::spoken::Name;
+use crate::Error;
 use crate::expr::{Bound, Dialect, Moment, Native, bind, native};
 use crate::time::EventTime;
-use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -19,14 +19,22 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The arguments as columns of these types.
-pub fn schema_of<'a>(types: impl Iterator<Item = &'a DataType>) -> SchemaRef {
-    Arc::new(Schema::new(types.enumerate().map(|(k, t)| Field::new(argument(k), t.clone(), true)).collect::<Vec<_>>()))
+/// The arguments as columns of these types. An aggregate without arguments has one, which no text names.
+pub fn schema_of<'a>(columns: &[String], types: impl Iterator<Item = &'a DataType>) -> SchemaRef {
+    let name = |k: usize| columns.get(k).cloned().unwrap_or_else(|| argument(k));
+    let field = |(k, t): (usize, &DataType)| Field::new(name(k), super::plain_type(t), true);
+    Arc::new(Schema::new(types.enumerate().map(field).collect::<Vec<_>>()))
 }
 
 /// The arguments of a call as rows.
 pub fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfResult<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let plain = |(column, f): (ArrayRef, &FieldRef)| match column.data_type() == f.data_type() {
+        true => Ok(column),
+        // A partition column comes as a dictionary.
+        false => arrow::compute::cast(&column, f.data_type()),
+    };
+    let columns = columns.into_iter().zip(schema.fields()).map(plain).collect::<Result<Vec<_>, _>>()?;
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
@@ -46,6 +54,8 @@ pub struct Scalar(Arc<Inner>);
 struct Inner {
     name: String,
     text: String,
+    /// What the text calls the arguments.
+    columns: Vec<String>,
     names: Vec<String>,
     signature: Signature,
     moment: EventTime,
@@ -57,17 +67,20 @@ struct Inner {
 }
 
 impl Scalar {
-    pub fn new(name: String, text: String, names: &[Name], moment: EventTime) -> Self {
-        Self::of(name, text, names.iter().map(Name::shown).collect(), moment, false)
+    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
+        Self::of(name, text, columns, names.iter().map(Name::shown).collect(), moment, false)
     }
 
-    fn of(name: String, text: String, names: Vec<String>, moment: EventTime, rest: bool) -> Self {
+    fn of(name: String, text: String, columns: Vec<String>, names: Vec<String>, moment: EventTime, rest: bool) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
-        let signature =
-            Signature::one_of(vec![signature.type_signature, datafusion::logical_expr::TypeSignature::Nullary], Volatility::Immutable);
+        let signature = Signature::one_of(
+            vec![signature.type_signature, datafusion::logical_expr::TypeSignature::Nullary],
+            Volatility::Immutable,
+        );
         Self(Arc::new(Inner {
             name,
             text,
+            columns,
             names,
             signature,
             moment,
@@ -89,16 +102,16 @@ impl Scalar {
         if let Some(bound) = self.0.bound.lock().get(types) {
             return Ok(bound.clone());
         }
-        let bound = bind(&self.0.text, &schema_of(types.iter()), Dialect::Databricks);
+        let bound = bind(&self.0.text, &schema_of(&self.0.columns, types.iter()), Dialect::Databricks);
         let bound = Arc::new(bound.map_err(|e| failed(e, &self.0.names))?);
         *self.0.bound_name.lock() = Some(bound.name.clone());
         self.0.bound.lock().insert(types.to_vec(), bound.clone());
         Ok(bound)
     }
 
-    fn lowered(&self, args: &[Expr], info: &SimplifyContext) -> Result<Option<Native>> {
+    fn lowered(&self, args: &[Expr], info: &SimplifyContext) -> DfResult<Option<Native>> {
         let types = args.iter().map(|a| info.get_data_type(a)).collect::<DfResult<Vec<_>>>()?;
-        Ok(native(&self.0.text, &schema_of(types.iter()), args))
+        Ok(native(&self.0.text, &schema_of(&self.0.columns, types.iter()), args))
     }
 }
 
@@ -141,7 +154,7 @@ impl ScalarUDFImpl for Scalar {
         let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let columns = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let batch = rows_of(&schema_of(types.iter()), columns, rows)?;
+        let batch = rows_of(&schema_of(&self.0.columns, types.iter()), columns, rows)?;
         let _moment = Moment::is(self.0.moment);
         let array = bound.evaluate(&batch).map_err(|e| failed(e, &self.0.names))?;
         match constant {
@@ -157,8 +170,8 @@ impl ScalarUDFImpl for Scalar {
         Ok(match self.lowered(&args, info) {
             Ok(Some(Native { expr, whole: true })) => ExprSimplifyResult::Simplified(expr),
             Ok(Some(Native { expr, whole: false })) => {
-                let Inner { name, text, names, moment, .. } = &*self.0;
-                let rest = Self::of(name.clone(), text.clone(), names.clone(), *moment, true);
+                let Inner { name, text, columns, names, moment, .. } = &*self.0;
+                let rest = Self::of(name.clone(), text.clone(), columns.clone(), names.clone(), *moment, true);
                 ExprSimplifyResult::Simplified(expr.and(ScalarUDF::from(rest).call(args)))
             }
             _ => ExprSimplifyResult::Original(args),
