@@ -135,6 +135,15 @@ fn asks(expr: &Expr) -> bool {
     }
 }
 
+/// Whether the condition is a chain of AND or OR that is longer than one expression may be.
+fn is_long(expr: &Expr) -> bool {
+    let (mut n, mut at) = (0, expr);
+    while let Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, .. } = at {
+        (n, at) = (n + 1, left);
+    }
+    n > 400
+}
+
 impl Speaker<'_> {
     fn query(&mut self, query: &mut Query) -> Result<()> {
         for cte in query.with.iter_mut().flat_map(|w| &mut w.cte_tables) {
@@ -284,7 +293,7 @@ impl Speaker<'_> {
 
     /// A condition: AND, OR and NOT above a subquery stay the planner's, which makes joins of such conditions.
     fn condition(&mut self, expr: &mut Expr, place: Place) -> Result<()> {
-        if !asks(expr) {
+        if !asks(expr) && !is_long(expr) {
             self.value(expr, place)?;
             return Ok(());
         }

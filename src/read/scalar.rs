@@ -41,6 +41,10 @@ pub fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfRes
 /// An error with the names of columns in place of arguments.
 pub fn failed(e: Error, names: &[String]) -> DataFusionError {
     let mut message = e.message;
+    // The advice is for streams: there is one dialect over tables.
+    if let Some(at) = message.find(" DataFusion has ") {
+        message.truncate(at);
+    }
     for (k, name) in names.iter().enumerate() {
         let argument = argument(k);
         message = message.replace(&format!("`{argument}`"), name).replace(&argument, name);
