@@ -11,7 +11,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -115,7 +115,14 @@ impl Scalar {
 
     fn lowered(&self, args: &[Expr], info: &SimplifyContext) -> DfResult<Option<Native>> {
         let types = args.iter().map(|a| info.get_data_type(a)).collect::<DfResult<Vec<_>>>()?;
-        Ok(native(&self.0.text, &schema_of(&self.0.columns, types.iter()), args))
+        let schema = schema_of(&self.0.columns, types.iter());
+        // Types are coerced already: a string view or a dictionary is compared with a string as a string.
+        let plain = |((arg, t), f): ((&Expr, &DataType), &FieldRef)| match t == f.data_type() {
+            true => arg.clone(),
+            false => cast(arg.clone(), f.data_type().clone()),
+        };
+        let args: Vec<Expr> = args.iter().zip(&types).zip(schema.fields()).map(plain).collect();
+        Ok(native(&self.0.text, &schema, &args))
     }
 }
 
