@@ -42,6 +42,7 @@ mod literal;
 mod lookup;
 mod moment;
 mod moments;
+mod native;
 mod nested;
 mod node;
 mod once;
@@ -62,7 +63,7 @@ pub use bind::{bind, bind_predicate, bind_select, bind_selection};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
 pub use evaluate::{Bound, is_too_large, text_bytes, value_bytes};
 pub use float_order::normalize;
-pub use functions::listed;
+pub use functions::{is_aggregate, is_bare, listed};
 pub use generate::{Generator, Selected, is_generator};
 pub use group::{GroupItem, parse_group_item};
 pub use group_function::{AggregateItem, GroupFunction};
@@ -70,6 +71,7 @@ pub use kernel::MOST_BYTES;
 pub use limits::check_statement;
 pub use lookup::{nested_field, nested_values, quoted, resolve_column};
 pub use moment::Moment;
+pub use native::{Native, native};
 
 use serde::{Deserialize, Serialize};
 

@@ -14,7 +14,6 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LateralView, Query,
     Select, SelectItem, SetExpr, Statement as Parsed, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut, With,
@@ -154,7 +153,7 @@ fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result
         shown.push(match expr {
             Expr::Value(v) => match &v.value {
                 Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => {
-                    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+                    format!("'{text}'")
                 }
                 other => other.to_string(),
             },
@@ -417,7 +416,7 @@ async fn run(ctx: &SessionContext, with: Vec<Cte>, select: Select) -> Result<Row
             cte_tables: with,
         });
     }
-    super::rows_of(ctx, Statement::Statement(Box::new(Parsed::Query(query)))).await
+    super::rows_of(ctx, Parsed::Query(query)).await
 }
 
 /// The rows that the generator makes of each row.

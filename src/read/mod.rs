@@ -1,11 +1,17 @@
 //! Reading tables, and SQL over them. DataFusion reads the files through our own stores.
 
+mod aggregates;
 mod describe;
+mod floats;
 mod generators;
+mod language;
+mod leaves;
 mod names;
 mod parsed;
 mod pivot;
 mod rewrite;
+mod scalar;
+mod spoken;
 mod versions;
 
 use crate::epoch::{Done, EpochLog, newest_generation};
@@ -18,10 +24,12 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::FormatOptions;
 use datafusion::datasource::MemTable;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::{DescribeAlias, Statement as Parsed};
+use spoken::Spoken;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use url::Url;
@@ -114,14 +122,26 @@ fn under_nulls(batch: RecordBatch) -> Result<RecordBatch> {
 }
 
 /// The statement.
-fn parsed(ctx: &SessionContext, text: &str) -> Result<Box<Parsed>> {
-    let state = ctx.state();
-    let read = state.sql_to_statement(text, &state.config().options().sql_parser.dialect);
-    match read.map_err(|e| explained(&e))? {
-        Statement::Statement(read) => Ok(read),
-        // Only a query has rows; the others are DataFusion's own.
+fn parsed(text: &str) -> Result<Parsed> {
+    let read = parsed::statement_of(text).map_err(|e| {
+        let e = e.to_string();
+        Error::schema(format!("SQL: {}", e.strip_prefix("sql parser error: ").unwrap_or(&e)))
+    })?;
+    match read {
+        query @ (Parsed::Query(_) | Parsed::ExplainTable { .. }) => Ok(query),
+        query @ Parsed::Explain { describe_alias: DescribeAlias::Describe | DescribeAlias::Desc, .. } => Ok(query),
+        // Only a query has rows.
         other => Err(Error::schema(format!("SQL: only queries are run here, not {other}"))),
     }
+}
+
+/// The plan of a statement, with its expressions in Spark's language.
+async fn plan_of(ctx: &SessionContext, mut statement: Parsed) -> Result<(LogicalPlan, Spoken)> {
+    let spoken = language::speak(ctx, &mut statement)?;
+    let statement = Statement::Statement(Box::new(statement));
+    let plan = ctx.state().statement_to_plan(statement).await.map_err(|e| explained(&e))?;
+    let plan = floats::equal(plan).map_err(|e| explained(&e))?;
+    Ok((plan, spoken))
 }
 
 /// An error of a query in our words.
@@ -135,7 +155,16 @@ fn explained(e: &datafusion::error::DataFusionError) -> Error {
     };
     let root: Vec<&str> = root.lines().filter(own).collect();
     let mut root = root.join("\n");
-    for prefix in ["Error during planning: ", "Schema error: ", "Execution error: ", "Internal error: "] {
+    if let Some((before, _)) = root.split_once("\" must appear in the GROUP BY") {
+        let name = before.rsplit('"').next().unwrap_or_default();
+        return Error::schema(format!(
+            "SQL: column {} is neither in GROUP BY nor within an aggregate function",
+            name.rsplit('.').next().unwrap_or(name)
+        ));
+    }
+    for prefix in
+        ["External error: ", "Error during planning: ", "Schema error: ", "Execution error: ", "Internal error: "]
+    {
         root = root.strip_prefix(prefix).map_or(root.clone(), str::to_string);
     }
     let root = root.replace("This feature is not implemented: ", "not supported: ");
@@ -143,8 +172,8 @@ fn explained(e: &datafusion::error::DataFusionError) -> Error {
 }
 
 /// The rows of a statement that only reads.
-async fn rows_of(ctx: &SessionContext, statement: Statement) -> Result<Rows> {
-    let plan = ctx.state().statement_to_plan(statement).await.map_err(|e| explained(&e))?;
+async fn rows_of(ctx: &SessionContext, statement: Parsed) -> Result<Rows> {
+    let (plan, spoken) = plan_of(ctx, statement).await?;
     reading().verify_plan(&plan).map_err(|e| explained(&e))?;
     let frame = ctx.execute_logical_plan(plan).await.map_err(|e| explained(&e))?;
     // The types are those after coercion, which the logical plan does not have yet.
@@ -152,7 +181,7 @@ async fn rows_of(ctx: &SessionContext, statement: Statement) -> Result<Rows> {
     let context = Arc::new(frame.task_ctx());
     let plan = frame.create_physical_plan().await.map_err(|e| explained(&e))?;
     let made = plan.schema();
-    let named = |(f, name): (&FieldRef, &FieldRef)| f.as_ref().clone().with_name(name.name());
+    let named = |(f, name): (&FieldRef, &FieldRef)| f.as_ref().clone().with_name(spoken.shown(name.name()));
     let fields: Vec<Field> = made.fields().iter().zip(names.fields()).map(named).collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
     let batches = collect(plan, context).await.map_err(|e| explained(&e))?;
@@ -185,8 +214,8 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
         };
         Error { message: format!("{}{known}", e.message), ..e }
     };
-    let mut statement = parsed(&ctx, text)?;
-    rewrite::rewrite(&ctx, &mut statement)?;
+    let mut statement = parsed(text)?;
+    rewrite::rewrite(&mut statement)?;
     versions::pin(&ctx, &mut statement, &tables).await?;
     names::of_tables(&mut statement, known.iter().map(String::as_str));
     let lower = text.to_lowercase();
@@ -198,9 +227,9 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     names::of_columns(&mut statement, &schemas(&ctx).await?)?;
     pivot::without(&ctx, &mut statement).await.map_err(explain)?;
     if let Some(without) = generators::without(&ctx, &statement).await.map_err(explain)? {
-        *statement = without;
+        statement = without;
     }
-    let Rows { schema, batches } = rows_of(&ctx, Statement::Statement(statement)).await.map_err(explain)?;
+    let Rows { schema, batches } = rows_of(&ctx, statement).await.map_err(explain)?;
     plain(&schema, batches)
 }
 

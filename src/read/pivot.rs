@@ -1,17 +1,14 @@
 //! `PIVOT` and `UNPIVOT`: each becomes a subquery of plain SQL.
 
 use super::names::ticked;
-use super::parsed::{Blocks, query_of};
+use super::parsed::{Blocks, expression_of, query_of};
 use super::rewrite::{constant_name, is_aggregate, plain_name};
 use crate::{Error, Result};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Cte, Expr, ExprWithAlias, NullInclusion, PivotValueSource, Query, Statement as Parsed, TableAlias,
     TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::DatabricksDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
@@ -29,7 +26,7 @@ pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()>
                 if default_on_null.is_some() {
                     return Err(Error::schema("SQL: PIVOT … DEFAULT ON NULL is not supported. Use coalesce."));
                 }
-                pivot(ctx, &columns(ctx, &with, of).await?, of, aggregate_functions, value_column, value_source)?
+                pivot(&columns(ctx, &with, of).await?, of, aggregate_functions, value_column, value_source)?
             }
             TableFactor::Unpivot { table: of, value, name, columns: of_columns, null_inclusion, .. } => {
                 let nulls = matches!(null_inclusion, Some(NullInclusion::IncludeNulls));
@@ -149,9 +146,8 @@ async fn columns(ctx: &SessionContext, with: &[Cte], table: &TableFactor) -> Res
     let with: Vec<String> = with.iter().map(ToString::to_string).collect();
     let with = if with.is_empty() { String::new() } else { format!("WITH {} ", with.join(", ")) };
     let query = query_of(&format!("{with}SELECT * FROM {table}"))?;
-    let plan = ctx.state().statement_to_plan(Statement::Statement(Box::new(Parsed::Query(query)))).await;
-    let plan = plan.map_err(|e| super::explained(&e))?;
-    Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
+    let (plan, spoken) = super::plan_of(ctx, Parsed::Query(query)).await?;
+    Ok(plan.schema().fields().iter().map(|f| spoken.shown(f.name())).collect())
 }
 
 /// The columns that expressions use.
@@ -181,7 +177,6 @@ fn text(literal: &str) -> String {
 
 /// Rows are grouped by the columns that PIVOT does not use. As in Spark, a group without rows of a value has NULL there, also in a count.
 fn pivot(
-    ctx: &SessionContext,
     columns: &[String],
     table: &TableFactor,
     aggregates: &[ExprWithAlias],
@@ -213,7 +208,7 @@ fn pivot(
             let name = made(value, aggregate, aggregates.len());
             items.push(format!(
                 "CASE WHEN count(*) FILTER (WHERE {same}) > 0 THEN {} END AS {}",
-                filtered(ctx, &aggregate.expr, &same)?,
+                filtered(&aggregate.expr, &same)?,
                 ticked(&name)
             ));
         }
@@ -223,31 +218,30 @@ fn pivot(
 }
 
 /// The expression over those rows only that fulfil the condition.
-fn filtered(ctx: &SessionContext, expr: &Expr, condition: &str) -> Result<Expr> {
-    struct Filter<'a>(&'a SessionContext, Expr, bool);
-    impl VisitorMut for Filter<'_> {
+fn filtered(expr: &Expr, condition: &str) -> Result<Expr> {
+    struct Filter(Expr, bool);
+    impl VisitorMut for Filter {
         type Break = ();
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
             if let Expr::Function(f) = expr
-                && is_aggregate(self.0, f)
+                && is_aggregate(f)
             {
-                self.2 = true;
+                self.1 = true;
                 let both = |own: Box<Expr>| Expr::BinaryOp {
                     left: Box::new(Expr::Nested(own)),
                     op: BinaryOperator::And,
-                    right: Box::new(self.1.clone()),
+                    right: Box::new(self.0.clone()),
                 };
-                f.filter = Some(Box::new(f.filter.take().map_or_else(|| self.1.clone(), both)));
+                f.filter = Some(Box::new(f.filter.take().map_or_else(|| self.0.clone(), both)));
             }
             ControlFlow::Continue(())
         }
     }
-    let parsed = Parser::new(&DatabricksDialect {}).try_with_sql(condition).and_then(|mut p| p.parse_expr());
-    let parsed = parsed.map_err(|e| Error::internal(e.to_string()))?;
+    let parsed = expression_of(condition).ok_or_else(|| Error::internal("a condition that is none"))?;
     let mut out = expr.clone();
-    let mut filter = Filter(ctx, Expr::Nested(Box::new(parsed)), false);
+    let mut filter = Filter(Expr::Nested(Box::new(parsed)), false);
     let _ = VisitMut::visit(&mut out, &mut filter);
-    match filter.2 {
+    match filter.1 {
         true => Ok(out),
         false => Err(Error::schema(format!("SQL: PIVOT takes aggregate functions, not {expr}"))),
     }

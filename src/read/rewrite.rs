@@ -2,26 +2,23 @@
 //! words is refused by name, because the planner drops some clauses without a word.
 
 use crate::{Error, Result};
-use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, Select,
     SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Value, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::DatabricksDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
 /// Rewrites the statement in its place.
-pub fn rewrite(ctx: &SessionContext, statement: &mut Statement) -> Result<()> {
-    match VisitMut::visit(statement, &mut Clauses(ctx)) {
+pub fn rewrite(statement: &mut Statement) -> Result<()> {
+    match VisitMut::visit(statement, &mut Clauses) {
         ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct Clauses<'a>(&'a SessionContext);
+struct Clauses;
 
-impl VisitorMut for Clauses<'_> {
+impl VisitorMut for Clauses {
     /// Why the statement is refused.
     type Break = String;
 
@@ -58,7 +55,7 @@ impl VisitorMut for Clauses<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
         match expr {
             // The planner would leave the clause out.
-            Expr::Function(f) if f.filter.is_some() && !is_aggregate(self.0, f) => ControlFlow::Break(format!(
+            Expr::Function(f) if f.filter.is_some() && !is_aggregate(f) => ControlFlow::Break(format!(
                 "FILTER goes with aggregate functions, and {} is none. Say it at the aggregate within.",
                 f.name
             )),
@@ -104,17 +101,13 @@ fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
 }
 
 /// Whether the function makes one value of many rows.
-pub fn is_aggregate(ctx: &SessionContext, function: &Function) -> bool {
-    let name = function.name.to_string().trim_matches('`').to_lowercase();
-    ctx.state().aggregate_functions().contains_key(&name)
+pub fn is_aggregate(function: &Function) -> bool {
+    crate::expr::is_aggregate(&function.name.to_string().trim_matches('`').to_lowercase())
 }
 
-/// Counts of several columns: rows in which none of them is NULL.
-fn count_distinct(function: &mut Function) -> ControlFlow<String> {
-    let FunctionArguments::List(list) = &mut function.args else { return ControlFlow::Continue(()) };
-    if !function.name.to_string().trim_matches('`').eq_ignore_ascii_case("count") {
-        return ControlFlow::Continue(());
-    }
+/// `count(DISTINCT *)` would have to say which columns are meant where a join has them twice.
+fn count_distinct(function: &Function) -> ControlFlow<String> {
+    let FunctionArguments::List(list) = &function.args else { return ControlFlow::Continue(()) };
     let all = |a: &FunctionArg| {
         let FunctionArg::Unnamed(a) = a else { return false };
         matches!(a, FunctionArgExpr::Wildcard | FunctionArgExpr::QualifiedWildcard(_))
@@ -122,24 +115,7 @@ fn count_distinct(function: &mut Function) -> ControlFlow<String> {
     if list.duplicate_treatment.is_some() && list.args.iter().any(all) {
         return ControlFlow::Break("count(DISTINCT *) is not supported. Name the columns.".into());
     }
-    if list.args.len() < 2 {
-        return ControlFlow::Continue(());
-    }
-    let args: Vec<String> = list.args.iter().map(ToString::to_string).collect();
-    let there: Vec<String> = args.iter().map(|a| format!("({a}) IS NOT NULL")).collect();
-    let fields: Vec<String> = args.iter().enumerate().map(|(i, a)| format!("'c{i}', {a}")).collect();
-    let value = match list.duplicate_treatment {
-        None => "true".to_string(),
-        Some(_) => format!("named_struct({})", fields.join(", ")),
-    };
-    if let Some(one) = expression(&format!("CASE WHEN {} THEN {value} END", there.join(" AND "))) {
-        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(one))];
-    }
     ControlFlow::Continue(())
-}
-
-fn expression(text: &str) -> Option<Expr> {
-    Parser::new(&DatabricksDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
 }
 
 /// The name of a column, and of several as Spark joins them.

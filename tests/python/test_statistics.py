@@ -132,12 +132,16 @@ def check(
             condition = f"{column} = {literal(column.split('.')[-1] if '.' not in column else 'n', value)}"
             if column == "f":
                 condition = f"f = {literal('f', value)}"
-            micros = condition
+            micros = own = condition
             if isinstance(value, datetime):
                 # DataFusion's TIMESTAMP has nanoseconds, which end in 2262.
                 text = value.replace(tzinfo=None).isoformat(timespec="microseconds")
                 micros = f"""{column} = arrow_cast('{text}Z', 'Timestamp(Microsecond, Some("UTC"))')"""
-            found = {"bayou": bayou.sql(f"SELECT count(*) AS n FROM t WHERE {micros}", t=path).to_dicts()[0]["n"]}
+            if isinstance(value, str):
+                # In Spark a backslash is an escape.
+                text = value.replace("\\", "\\\\").replace("'", "\\'")
+                own = f"{column} = '{text}'"
+            found = {"bayou": bayou.sql(f"SELECT count(*) AS n FROM t WHERE {own}", t=path).to_dicts()[0]["n"]}
             if "\x00" not in str(value) and "\\" not in str(value):
                 with_zone = condition.replace("AS TIMESTAMP)", "AS TIMESTAMPTZ)")
                 query = f"SELECT count(*) FROM delta_scan('{path}') WHERE {with_zone}"

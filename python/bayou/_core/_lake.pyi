@@ -35,8 +35,9 @@ def sql(
     """Run a SELECT over tables that are given by name.
 
     Args:
-        query: SQL. Only reading is possible. Names match in upper and lower case. Spark's clauses are there (PIVOT, VERSION AS OF,
-            LATERAL VIEW, DESCRIBE HISTORY and more); functions and operators are DataFusion's.
+        query: SQL. Only reading is possible. Names match in upper and lower case. The language is that of expressions in a stream
+            (Databricks SQL, ANSI: `5/2` is 2.5, an overflow is an error), with Spark's clauses: PIVOT, VERSION AS OF, LATERAL VIEW,
+            DESCRIBE HISTORY and more.
         storage_options: Options of a cloud store, for the paths.
         tables: Names and tables. A table is the path or URL of a Delta table, an Arrow stream (PyCapsule), or a pandas frame.
 

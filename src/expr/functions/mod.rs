@@ -226,11 +226,11 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
 }
 
 /// Whether the name is a call without its parentheses, where there is no column of the name.
-pub(super) fn is_bare(name: &str) -> bool {
+pub fn is_bare(name: &str) -> bool {
     ["current_timestamp", "current_date", "localtimestamp"].iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
-pub(super) fn is_aggregate(name: &str) -> bool {
+pub fn is_aggregate(name: &str) -> bool {
     super::spark_aggregates::AGGREGATES.iter().any(|(n, _)| *n == name)
 }
 

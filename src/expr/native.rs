@@ -1,0 +1,148 @@
+//! Expressions that mean the same to DataFusion's planner: comparisons of a column with a constant or a column, IN, BETWEEN, IS NULL, and AND, OR
+//! and NOT of such. The planner skips files by them, and makes joins of them that look rows up.
+//!
+//! Floats are never among them: the planner's order has two zeros, and NaNs below all numbers.
+
+use super::bind::Binder;
+use super::cast::implicit;
+use super::coerce::{canonical, is_float, is_int, is_interval};
+use super::parse::{self, Ast};
+use crate::stack::with_room;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, Operator, binary_expr, cast, in_list, lit, not};
+
+/// What the planner can have of an expression.
+pub struct Native {
+    pub expr: Expr,
+    /// It is all of the expression. If not, the expression is TRUE only where this is.
+    pub whole: bool,
+}
+
+/// The expression over these arguments, which are the columns of the schema.
+pub fn native(text: &str, schema: &SchemaRef, args: &[Expr]) -> Option<Native> {
+    with_room(|| {
+        let item = parse::item(text).ok()?;
+        Lower { schema, args }.some(&item.ast)
+    })
+}
+
+struct Lower<'a> {
+    schema: &'a SchemaRef,
+    args: &'a [Expr],
+}
+
+impl Lower<'_> {
+    /// Of an AND, those sides that can be had.
+    fn some(&self, ast: &Ast) -> Option<Native> {
+        if let Some(expr) = self.all(ast) {
+            return Some(Native { expr, whole: true });
+        }
+        let Ast::Binary("AND", left, right) = ast else { return None };
+        let expr = match (self.some(left), self.some(right)) {
+            (Some(a), Some(b)) => a.expr.and(b.expr),
+            (Some(one), None) | (None, Some(one)) => one.expr,
+            (None, None) => return None,
+        };
+        Some(Native { expr, whole: false })
+    }
+
+    fn all(&self, ast: &Ast) -> Option<Expr> {
+        match ast {
+            Ast::Binary(op @ ("AND" | "OR"), left, right) => {
+                let (left, right) = (self.all(left)?, self.all(right)?);
+                Some(if *op == "AND" { left.and(right) } else { left.or(right) })
+            }
+            Ast::Unary("NOT", operand) => Some(not(self.all(operand)?)),
+            Ast::IsNull(operand, negated) => {
+                let (column, _) = self.column(operand)?;
+                Some(if *negated { column.is_not_null() } else { column.is_null() })
+            }
+            Ast::Binary(op, left, right) => {
+                let op = operator(op)?;
+                self.compared(op, left, right).or_else(|| self.compared(op.swap()?, right, left))
+            }
+            Ast::In { operand, list, negated } => {
+                let (column, t) = self.column(operand)?;
+                let list = list.iter().map(|v| Some(lit(self.constant(v, &t)?))).collect::<Option<Vec<_>>>()?;
+                Some(in_list(column, list, *negated))
+            }
+            Ast::Between { operand, low, high, negated } => {
+                let from = self.compared(Operator::GtEq, operand, low)?;
+                let to = self.compared(Operator::LtEq, operand, high)?;
+                let both = from.and(to);
+                Some(if *negated { not(both) } else { both })
+            }
+            Ast::Column(_) => {
+                let (column, t) = self.column(ast)?;
+                (t == DataType::Boolean).then_some(column)
+            }
+            _ => None,
+        }
+    }
+
+    /// An argument whose values are compared in the same way by both.
+    fn column(&self, ast: &Ast) -> Option<(Expr, DataType)> {
+        let Ast::Column(path) = ast else { return None };
+        let [name] = &path[..] else { return None };
+        let (index, field) = self.schema.column_with_name(name)?;
+        let t = match field.data_type() {
+            DataType::Dictionary(_, value) => value.as_ref(),
+            t => t,
+        };
+        let same = canonical(t) == *t && !t.is_nested() && !is_float(t) && !is_interval(t);
+        same.then(|| (self.args[index].clone(), t.clone()))
+    }
+
+    fn compared(&self, op: Operator, left: &Ast, right: &Ast) -> Option<Expr> {
+        let (column, t) = self.column(left)?;
+        if let Some((other, of)) = self.column(right) {
+            let wide = if of.primitive_width() > t.primitive_width() { &of } else { &t };
+            return match of == t || is_int(&of) && is_int(&t) {
+                true => Some(binary_expr(widened(column, &t, wide), op, widened(other, &of, wide))),
+                false => None,
+            };
+        }
+        Some(binary_expr(column, op, lit(self.constant(right, &t)?)))
+    }
+
+    /// A constant as a value of the type of the column that it is compared with, if that is how Spark compares them.
+    fn constant(&self, ast: &Ast, t: &DataType) -> Option<ScalarValue> {
+        let typed = Binder::new(self.schema).expr(ast).ok()?;
+        let value = typed.constant()?.clone();
+        let of = value.data_type();
+        if value.is_null() {
+            return None;
+        }
+        if of == *t {
+            return Some(value);
+        }
+        let converts = is_int(&of) && is_int(t)
+            || of == DataType::Utf8 && matches!(t, DataType::Date32 | DataType::Timestamp(..))
+            || of == DataType::Date32 && matches!(t, DataType::Timestamp(..))
+            || is_int(&of) && matches!(t, DataType::Decimal128(..))
+            || matches!((&of, t), (DataType::Decimal128(_, a), DataType::Decimal128(_, b)) if a <= b);
+        if !converts {
+            return None;
+        }
+        let value = implicit(typed, t).ok()?.constant()?.clone();
+        (!value.is_null() && value.data_type() == *t).then_some(value)
+    }
+}
+
+fn widened(column: Expr, of: &DataType, to: &DataType) -> Expr {
+    if of == to { column } else { cast(column, to.clone()) }
+}
+
+fn operator(op: &str) -> Option<Operator> {
+    Some(match op {
+        "=" => Operator::Eq,
+        "<>" => Operator::NotEq,
+        "<" => Operator::Lt,
+        "<=" => Operator::LtEq,
+        ">" => Operator::Gt,
+        ">=" => Operator::GtEq,
+        "<=>" => Operator::IsNotDistinctFrom,
+        _ => return None,
+    })
+}

@@ -1,0 +1,329 @@
+//! An aggregate of Spark's language as an aggregate of the planner.
+
+use super::scalar::{failed, rows_of, schema_of};
+use super::spoken::Name;
+use crate::Error;
+use crate::expr::{AggregateItem, Aggregation, Dialect, Moment, bind_aggregation};
+use crate::time::EventTime;
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::{and, concat, filter};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
+};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct Aggregated(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    text: String,
+    /// What the text calls the arguments.
+    columns: Vec<String>,
+    names: Vec<String>,
+    signature: Signature,
+    moment: EventTime,
+    bound: Mutex<HashMap<Vec<DataType>, Arc<Aggregation>>>,
+    bound_name: Mutex<Option<String>>,
+}
+
+impl Aggregated {
+    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
+        let names = names.iter().map(Name::shown).collect();
+        let signature =
+            Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], Volatility::Immutable);
+        let (bound, bound_name) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { name, text, columns, names, signature, moment, bound, bound_name }))
+    }
+
+    pub fn called(&self) -> &str {
+        &self.0.name
+    }
+
+    pub fn bound_name(&self) -> String {
+        self.0.bound_name.lock().clone().unwrap_or_else(|| self.0.text.clone())
+    }
+
+    fn bound(&self, types: &[DataType]) -> Result<Arc<Aggregation>> {
+        if let Some(bound) = self.0.bound.lock().get(types) {
+            return Ok(bound.clone());
+        }
+        let item: AggregateItem = (None, self.0.text.clone()).into();
+        let bound = bind_aggregation(&[item], &schema_of(&self.0.columns, types.iter()), Dialect::Databricks);
+        let bound = Arc::new(bound.map_err(|e| failed(e, &self.0.names))?);
+        *self.0.bound_name.lock() = bound.outputs().first().map(|f| f.name().clone());
+        self.0.bound.lock().insert(types.to_vec(), bound.clone());
+        Ok(bound)
+    }
+
+    fn running(&self, args: &AccumulatorArgs) -> Result<Running> {
+        let types: Vec<DataType> = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
+        Ok(Running {
+            of: self.clone(),
+            aggregation: self.bound(&types)?,
+            schema: schema_of(&self.0.columns, types.iter()),
+        })
+    }
+}
+
+impl PartialEq for Aggregated {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+impl Eq for Aggregated {}
+impl Hash for Aggregated {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+impl fmt::Debug for Aggregated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl AggregateUDFImpl for Aggregated {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    fn signature(&self) -> &Signature {
+        &self.0.signature
+    }
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let bound = self.bound(types)?;
+        let output = bound
+            .outputs()
+            .into_iter()
+            .next()
+            .ok_or_else(|| plainly(Error::internal("an aggregate without a result")))?;
+        Ok(output.data_type().clone())
+    }
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let types: Vec<DataType> = args.input_fields.iter().map(|f| f.data_type().clone()).collect();
+        let mut out: Vec<FieldRef> = vec![];
+        for aggregate in &self.bound(&types)?.aggregates {
+            for field in aggregate.state_fields().map_err(plainly)? {
+                let name = format!("{}[{}]", args.name, out.len());
+                out.push(Arc::new(field.as_ref().clone().with_name(name).with_nullable(true)));
+            }
+        }
+        Ok(out)
+    }
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let running = self.running(&args)?;
+        let parts = running.accumulators()?;
+        Ok(Box::new(One { running, parts }))
+    }
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Sliding { running: self.running(&args)?, rows: vec![] }))
+    }
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs) -> bool {
+        true
+    }
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        let running = self.running(&args)?;
+        let parts = running.groups()?;
+        Ok(Box::new(Grouped { running, parts }))
+    }
+}
+
+/// What all accumulators of an aggregate have.
+#[derive(Clone)]
+struct Running {
+    of: Aggregated,
+    aggregation: Arc<Aggregation>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.of.fmt(f)
+    }
+}
+
+/// The arguments and the filter of each part.
+type Arguments = Vec<(Vec<ArrayRef>, Option<BooleanArray>)>;
+
+impl Running {
+    fn failed(&self, e: Error) -> datafusion::error::DataFusionError {
+        failed(e, &self.of.0.names)
+    }
+
+    fn accumulators(&self) -> Result<Vec<Box<dyn Accumulator>>> {
+        self.aggregation.aggregates.iter().map(|a| a.function.create_accumulator()).collect()
+    }
+
+    fn groups(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
+        self.aggregation.aggregates.iter().map(|a| a.accumulator().map_err(|e| self.failed(e))).collect()
+    }
+
+    fn arguments(&self, values: &[ArrayRef]) -> Result<Arguments> {
+        let rows = values.first().map_or(0, |v| v.len());
+        let batch = rows_of(&self.schema, values.to_vec(), rows)?;
+        let _moment = Moment::is(self.of.0.moment);
+        self.aggregation.aggregates.iter().map(|a| a.evaluate(&batch).map_err(|e| self.failed(e))).collect()
+    }
+
+    fn state_counts(&self) -> Result<Vec<usize>> {
+        self.aggregation.aggregates.iter().map(|a| Ok(a.state_fields().map_err(plainly)?.len())).collect()
+    }
+
+    fn finish(&self, parts: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
+        let finished = self.aggregation.aggregates.iter().zip(parts).map(|(a, part)| a.finish(part));
+        let finished = finished.collect::<crate::Result<Vec<_>>>().map_err(|e| self.failed(e))?;
+        let mut out = self.aggregation.project(&finished, rows).map_err(|e| self.failed(e))?;
+        Ok(out.swap_remove(0))
+    }
+}
+
+fn plainly(e: Error) -> datafusion::error::DataFusionError {
+    failed(e, &[])
+}
+
+fn both(a: Option<BooleanArray>, b: Option<&BooleanArray>) -> Result<Option<BooleanArray>> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) => Some(and(&a, b)?),
+        (a, b) => a.or_else(|| b.cloned()),
+    })
+}
+
+struct Grouped {
+    running: Running,
+    parts: Vec<Box<dyn GroupsAccumulator>>,
+}
+
+impl GroupsAccumulator for Grouped {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        only: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        for (part, (args, own)) in self.parts.iter_mut().zip(self.running.arguments(values)?) {
+            part.update_batch(&args, groups, both(own, only)?.as_ref(), total)?;
+        }
+        Ok(())
+    }
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let parts = self.parts.iter_mut().map(|p| p.evaluate(emit)).collect::<Result<Vec<_>>>()?;
+        let rows = parts.first().map_or(0, |p| p.len());
+        self.running.finish(parts, rows)
+    }
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        Ok(self.parts.iter_mut().map(|p| p.state(emit)).collect::<Result<Vec<_>>>()?.concat())
+    }
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        let mut from = 0;
+        for (part, n) in self.parts.iter_mut().zip(self.running.state_counts()?) {
+            part.merge_batch(&values[from..from + n], groups, total)?;
+            from += n;
+        }
+        Ok(())
+    }
+    fn convert_to_state(&self, values: &[ArrayRef], only: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let rows = values.first().map_or(0, |v| v.len());
+        let groups: Vec<usize> = (0..rows).collect();
+        let mut each = Grouped { running: self.running.clone(), parts: self.running.groups()? };
+        each.update_batch(values, &groups, only, rows)?;
+        each.state(EmitTo::All)
+    }
+    fn size(&self) -> usize {
+        self.parts.iter().map(|p| p.size()).sum()
+    }
+}
+
+#[derive(Debug)]
+struct One {
+    running: Running,
+    parts: Vec<Box<dyn Accumulator>>,
+}
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for (part, (args, own)) in self.parts.iter_mut().zip(self.running.arguments(values)?) {
+            match own {
+                None => part.update_batch(&args)?,
+                Some(only) => {
+                    let args = args.iter().map(|a| Ok(filter(a, &only)?)).collect::<Result<Vec<_>>>()?;
+                    part.update_batch(&args)?;
+                }
+            }
+        }
+        Ok(())
+    }
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let parts = self.parts.iter_mut().map(|p| p.evaluate()?.to_array()).collect::<Result<Vec<_>>>()?;
+        ScalarValue::try_from_array(&self.running.finish(parts, 1)?, 0)
+    }
+    fn size(&self) -> usize {
+        self.parts.iter().map(|p| p.size()).sum()
+    }
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(self.parts.iter_mut().map(|p| p.state()).collect::<Result<Vec<_>>>()?.concat())
+    }
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let mut from = 0;
+        for (part, n) in self.parts.iter_mut().zip(self.running.state_counts()?) {
+            part.merge_batch(&states[from..from + n])?;
+            from += n;
+        }
+        Ok(())
+    }
+}
+
+/// Over a frame whose beginning moves: the rows of the frame are kept, and aggregated anew.
+#[derive(Debug)]
+struct Sliding {
+    running: Running,
+    /// The columns of the rows that are in the frame.
+    rows: Vec<ArrayRef>,
+}
+
+impl Accumulator for Sliding {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        if self.rows.is_empty() {
+            self.rows = values.to_vec();
+            return Ok(());
+        }
+        for (old, new) in self.rows.iter_mut().zip(values) {
+            *old = concat(&[old.as_ref(), new.as_ref()])?;
+        }
+        Ok(())
+    }
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let gone = values.first().map_or(0, |v| v.len());
+        for column in &mut self.rows {
+            *column = column.slice(gone, column.len() - gone);
+        }
+        Ok(())
+    }
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut one = One { running: self.running.clone(), parts: self.running.accumulators()? };
+        if !self.rows.is_empty() {
+            one.update_batch(&self.rows)?;
+        }
+        one.evaluate()
+    }
+    fn size(&self) -> usize {
+        self.rows.iter().map(|c| c.get_array_memory_size()).sum()
+    }
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Err(plainly(Error::internal("a frame of a window has no state")))
+    }
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        Err(plainly(Error::internal("a frame of a window is not merged")))
+    }
+}

@@ -1,0 +1,152 @@
+//! Floats in GROUP BY, DISTINCT and ORDER BY: as in Spark all NaNs are one value and the greatest, and -0.0 is 0.0. The planner compares bits.
+
+use crate::expr::normalize;
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Sort, Union, Volatility, Window, cast,
+};
+use std::sync::Arc;
+
+/// The plan in which equal floats have one form where rows are compared.
+pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|node| {
+        Ok(match node {
+            LogicalPlan::Aggregate(a) => {
+                let schema = a.input.schema();
+                let named = |e: &Expr| {
+                    if matches!(e, Expr::GroupingSet(_)) || !has_floats(&e.get_type(schema)?) {
+                        return Ok(e.clone());
+                    }
+                    let (table, name) = e.qualified_name();
+                    Ok(one_form(e.clone()).alias_qualified(table, name))
+                };
+                let groups = a.group_expr.iter().map(named).collect::<Result<Vec<_>>>()?;
+                match groups == a.group_expr {
+                    true => Transformed::no(LogicalPlan::Aggregate(a)),
+                    false => {
+                        Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(a.input, groups, a.aggr_expr)?))
+                    }
+                }
+            }
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                if !input.schema().fields().iter().any(|f| has_floats(f.data_type())) {
+                    return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
+                }
+                let one = |(table, f): (Option<&datafusion::common::TableReference>, &arrow::datatypes::FieldRef)| {
+                    let column = Expr::Column(datafusion::common::Column::from((table, f)));
+                    match has_floats(f.data_type()) {
+                        true => one_form(column).alias_qualified(table.cloned(), f.name()),
+                        false => column,
+                    }
+                };
+                let columns: Vec<Expr> = input.schema().iter().map(one).collect();
+                let input = LogicalPlan::Projection(Projection::try_new(columns, input)?);
+                Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
+            }
+            LogicalPlan::Sort(Sort { mut expr, input, fetch }) => {
+                let mut changed = false;
+                for key in &mut expr {
+                    if has_floats(&key.expr.get_type(input.schema())?) {
+                        key.expr = one_form(key.expr.clone());
+                        changed = true;
+                    }
+                }
+                let sort = LogicalPlan::Sort(Sort { expr, input, fetch });
+                if changed { Transformed::yes(sort) } else { Transformed::no(sort) }
+            }
+            LogicalPlan::Window(w) => {
+                let mut all = vec![];
+                for e in &w.window_expr {
+                    all.push(windowed(e, w.input.schema())?);
+                }
+                match all == w.window_expr {
+                    true => Transformed::no(LogicalPlan::Window(w)),
+                    false => Transformed::yes(LogicalPlan::Window(Window::try_new(all, w.input)?)),
+                }
+            }
+            LogicalPlan::Union(u) => union(u)?,
+            other => Transformed::no(other),
+        })
+    })
+    .map(|t| t.data)
+}
+
+/// A window function whose keys have one form, under the name that it had.
+fn windowed(e: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let Expr::WindowFunction(f) = e else { return Ok(e.clone()) };
+    let mut new = f.clone();
+    let keys = new.params.order_by.iter_mut().map(|k| &mut k.expr).chain(&mut new.params.partition_by);
+    let mut changed = false;
+    for key in keys {
+        if has_floats(&key.get_type(schema)?) {
+            *key = one_form(key.clone());
+            changed = true;
+        }
+    }
+    Ok(if changed { Expr::WindowFunction(new).alias(e.schema_name().to_string()) } else { e.clone() })
+}
+
+/// Where one side of UNION has floats and the other DECIMAL, the result has DOUBLE, and not DECIMAL.
+fn union(u: Union) -> Result<Transformed<LogicalPlan>> {
+    let count = u.schema.fields().len();
+    let of = |input: &LogicalPlan, k: usize| input.schema().fields().get(k).map(|f| f.data_type().clone());
+    let mixed = |k: usize| {
+        let types: Vec<DataType> = u.inputs.iter().filter_map(|i| of(i, k)).collect();
+        types.iter().any(DataType::is_floating) && types.iter().any(|t| matches!(t, DataType::Decimal128(..)))
+    };
+    let mixed: Vec<usize> = (0..count).filter(|k| mixed(*k)).collect();
+    if mixed.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Union(u)));
+    }
+    let mut inputs = vec![];
+    for input in &u.inputs {
+        let columns = input.schema().iter().enumerate().map(|(k, (table, f))| {
+            let column = Expr::Column(datafusion::common::Column::from((table, f)));
+            match mixed.contains(&k) && *f.data_type() != DataType::Float64 {
+                true => cast(column, DataType::Float64).alias_qualified(table.cloned(), f.name()),
+                false => column,
+            }
+        });
+        inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(columns.collect(), input.clone())?)));
+    }
+    Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
+}
+
+fn has_floats(t: &DataType) -> bool {
+    match t {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
+        DataType::Struct(fields) => fields.iter().any(|f| has_floats(f.data_type())),
+        DataType::List(f) | DataType::Map(f, _) => has_floats(f.data_type()),
+        _ => false,
+    }
+}
+
+fn one_form(expr: Expr) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    ScalarUDF::from(OneForm { signature }).call(vec![expr])
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OneForm {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for OneForm {
+    fn name(&self) -> &str {
+        "__one_form"
+    }
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types[0].clone())
+    }
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let values = args.args[0].clone().into_array(args.number_rows)?;
+        Ok(ColumnarValue::Array(normalize(&values)))
+    }
+}

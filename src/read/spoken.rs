@@ -1,0 +1,65 @@
+//! The names that Spark gives to columns without an alias. They are known only when the types are, because they show the casts.
+
+use super::aggregates::Aggregated;
+use super::language::argument;
+use super::scalar::Scalar;
+use crate::time::EventTime;
+
+/// The name of a column, or of an argument within a name.
+#[derive(Clone)]
+pub enum Name {
+    Plain(String),
+    Value(Scalar, Vec<Name>),
+    Aggregate(Aggregated, Vec<Name>),
+    /// With what is within OVER.
+    Over(Aggregated, Vec<Name>, String),
+}
+
+impl Name {
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Plain(name) => name.clone(),
+            Self::Value(value, names) => filled(value.bound_name(), names),
+            Self::Aggregate(aggregate, names) => filled(aggregate.bound_name(), names),
+            Self::Over(aggregate, names, over) => format!("{} OVER ({over})", filled(aggregate.bound_name(), names)),
+        }
+    }
+}
+
+/// The text with names in place of arguments.
+fn filled(mut text: String, names: &[Name]) -> String {
+    for (k, name) in names.iter().enumerate() {
+        text = text.replace(&argument(k), &name.shown());
+    }
+    text
+}
+
+/// What a statement said before its expressions were taken out.
+pub struct Spoken {
+    /// The names of the columns that are called `column(k)` in the statement.
+    names: Vec<Name>,
+    /// The present, of the whole call.
+    pub moment: EventTime,
+}
+
+impl Spoken {
+    #[allow(clippy::disallowed_methods, reason = "a query over tables is no run: it has the time of the machine")]
+    pub fn new() -> Self {
+        Self { names: vec![], moment: crate::time::SharedClock::system().now() }
+    }
+
+    /// Remembers the name, and returns that of the column within the statement.
+    pub fn add(&mut self, name: Name) -> String {
+        self.names.push(name);
+        format!("__column_{}__", self.names.len() - 1)
+    }
+
+    /// The name of a column of the result.
+    pub fn shown(&self, name: &str) -> String {
+        let k = name.strip_prefix("__column_").and_then(|k| k.strip_suffix("__")).and_then(|k| k.parse::<usize>().ok());
+        match k.and_then(|k| self.names.get(k)) {
+            Some(found) => found.shown(),
+            None => name.to_string(),
+        }
+    }
+}
