@@ -104,7 +104,11 @@ fn the_limit_is_two_minutes() {
     let root = Location::parse("/lake", &Default::default()).unwrap();
     assert_eq!(root.timeout(), Duration::from_secs(120));
     assert_eq!(root.join("table").timeout(), Duration::from_secs(120));
-    let cloud = Location::parse("s3://bucket/lake", &[("aws_region".into(), "eu".into())].into()).unwrap();
+    let cloud = Location::parse(
+        "s3://bucket/lake",
+        &std::collections::BTreeMap::from([("aws_region".to_string(), "eu".to_string())]).into(),
+    )
+    .unwrap();
     assert_eq!(cloud.timeout(), Duration::from_secs(120));
 }
 
