@@ -14,9 +14,9 @@ _ROWS = 100
 STYLE = (
     "<style>"
     ".bayou{font:13px/1.45 system-ui,sans-serif;color:inherit}"
-    ".bayou table{border-collapse:collapse;margin:.4em 0}"
+    ".bayou table{border-collapse:collapse;margin:.4em 0;font-size:13px}"
     ".bayou th,.bayou td{padding:.18em .7em;text-align:left!important;vertical-align:top;"
-    "border-bottom:1px solid rgba(128,128,128,.25);white-space:pre-wrap;overflow-wrap:anywhere;min-width:3em;max-width:32em}"
+    "border-bottom:1px solid rgba(128,128,128,.25);white-space:pre-wrap;overflow-wrap:break-word;max-width:32em}"
     ".bayou th{font-weight:600;white-space:nowrap}"
     ".bayou td.n,.bayou th.n{text-align:right!important;white-space:nowrap;font-variant-numeric:tabular-nums}"
     ".bayou .null{opacity:.65;font-style:italic}.bayou .dim{opacity:.75}"

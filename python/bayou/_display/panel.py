@@ -108,7 +108,10 @@ def _tail(path: str, room: int = 48) -> str:
     """A cell with the end of a path, which tells one path from another. The whole path is its title."""
     if len(path) <= room:
         return f"<td>{html.escape(path)}</td>"
-    return f'<td title="{html.escape(path)}">…{html.escape(path[-room:])}</td>'
+    # Cut between two names, if there is a place.
+    end = path[-room:]
+    end = end[end.find("/") :] if "/" in end[:-1] else end
+    return f'<td title="{html.escape(path)}">…{html.escape(end)}</td>'
 
 
 def _curve(values: list[tuple[float, float]], title: str) -> str:
@@ -117,11 +120,12 @@ def _curve(values: list[tuple[float, float]], title: str) -> str:
     first, last = values[0][0], values[-1][0]
     most = max(v for _, v in values)
     span, top = max(last - first, 1.0), most or 1.0
+    last_minutes = f"last {span / 60:.0f} min" if span >= 90 else f"last {span:.0f} s"
     path = " ".join(f"{(t - first) / span * width:.1f},{height - 2 - v / top * (height - 4):.1f}" for t, v in values)
     return (
         f'<div class="tile"><svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
         f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
-        f'<div class="dim">{title}, at most {_number(most)}, last {span / 60:.0f} min</div></div>'
+        f'<div class="dim">{title}, at most {_number(most)}, {last_minutes}</div></div>'
     )
 
 
