@@ -43,6 +43,8 @@ struct Inner {
     embedded: Option<embedded::Client>,
     /// For metadata and offsets. It has no group, so it closes without waiting.
     client: Arc<BaseConsumer<Watch>>,
+    /// Producers of earlier calls.
+    producers: super::produce::Producers,
     cluster_id: OnceLock<String>,
     pid: u32,
 }
@@ -52,6 +54,7 @@ impl Drop for Inner {
         // In the child of a fork, the client's threads do not exist. Closing the client would wait for them forever.
         if std::process::id() != self.pid {
             let _never_closed = std::mem::ManuallyDrop::new(self.client.clone());
+            self.producers.leave_alone();
         }
     }
 }
@@ -119,6 +122,7 @@ impl Connection {
             secrets,
             embedded,
             client: Arc::new(client),
+            producers: super::produce::Producers::default(),
             cluster_id: OnceLock::new(),
             pid: std::process::id(),
         };
@@ -244,6 +248,10 @@ impl Connection {
     }
 
     /// A context for one more client of this connection.
+    pub(super) fn producers(&self) -> &super::produce::Producers {
+        &self.0.producers
+    }
+
     pub(super) fn watch(&self) -> Watch {
         Watch::new(self.0.secrets.clone())
     }

@@ -1,10 +1,10 @@
 //! `storage_options=`: a dict, or a function that returns one and is called again before its credentials expire.
 
-use super::{convert, door, functions};
+use super::{convert, door, functions, guard};
 use crate::storage::{Answer, Credentials, StorageOptions};
 use crate::{Error, Result};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyDict, PyMapping, PyTuple};
 use std::time::Duration;
 
 pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
@@ -18,7 +18,7 @@ pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
 }
 
 fn answer(py: Python<'_>, function: &Py<PyAny>) -> Result<Answer> {
-    let called = function.bind(py).call0();
+    let called = guard::call(function.bind(py), &PyTuple::empty(py));
     // The type of the exception and its text: a traceback would print the variables of the function.
     let raised = |e: PyErr| {
         Error::config(format!(

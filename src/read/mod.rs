@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod describe;
+mod filters;
 mod floats;
 mod generators;
 mod language;
@@ -179,7 +180,7 @@ async fn rows_of(ctx: &SessionContext, statement: Parsed) -> Result<Rows> {
     // The types are those after coercion, which the logical plan does not have yet.
     let names = frame.schema().as_arrow().clone();
     let context = Arc::new(frame.task_ctx());
-    let plan = frame.create_physical_plan().await.map_err(|e| explained(&e))?;
+    let plan = frame.create_physical_plan().await.and_then(filters::guarded).map_err(|e| explained(&e))?;
     let made = plan.schema();
     let named = |(f, name): (&FieldRef, &FieldRef)| f.as_ref().clone().with_name(spoken.shown(name.name()));
     let fields: Vec<Field> = made.fields().iter().zip(names.fields()).map(named).collect();

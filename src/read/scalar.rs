@@ -162,6 +162,10 @@ impl ScalarUDFImpl for Scalar {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
         let bound = self.bound(&types)?;
+        // A constant that fails is no error where there is no row.
+        if args.number_rows == 0 {
+            return Ok(ColumnarValue::Array(arrow::array::new_empty_array(args.return_field.data_type())));
+        }
         let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let columns = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<Vec<_>>>()?;

@@ -1,7 +1,7 @@
 //! Commits what a seal records to the targets.
 
 use super::Job;
-use super::start::Looked;
+use super::looked::Looked;
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, QueryFile, Seal, newest_generation};
 use crate::flow::QUARANTINE;
 use crate::sink::{Commit, Known, Owner, Staged, StagedRows, Staging, Writer};

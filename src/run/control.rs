@@ -27,6 +27,8 @@ pub struct Shared {
     pub id: Mutex<String>,
     pub run_id: String,
     stop: AtomicU8,
+    /// The timeout that ends the run, as the user wrote it.
+    time_is_over: Mutex<Option<String>>,
     /// True while a user's function has the sealed rows. The time that a function takes is not bounded.
     pub calling: Arc<AtomicBool>,
     pub report: Mutex<Report>,
@@ -58,6 +60,7 @@ impl Shared {
             id: Mutex::new(id),
             run_id: uuid::Uuid::new_v4().to_string(),
             stop: AtomicU8::new(0),
+            time_is_over: Mutex::new(None),
             calling: Arc::default(),
             report: Mutex::new(Report { status: "starting".into(), ..Report::default() }),
             before: Mutex::new(None),
@@ -127,6 +130,11 @@ impl Shared {
             Ok(()) if stopped => "stopped".into(),
             Ok(()) => "finished".into(),
         };
+        if let (Ok(()), Some(shown)) = (&result, self.time_is_over.lock().take()) {
+            report
+                .notes
+                .push(format!("the run ended because of timeout={shown}. The next run goes on where it stopped."));
+        }
         if let Err(e) = &result {
             report.message = e.message.clone();
         }
@@ -175,11 +183,7 @@ impl Query {
         runtime.spawn(async move {
             tokio::time::sleep(timeout).await;
             let Some(shared) = running() else { return };
-            shared
-                .report
-                .lock()
-                .notes
-                .push(format!("the run ended because of timeout={shown}. The next run goes on where it stopped."));
+            *shared.time_is_over.lock() = Some(shown);
             shared.request(Stop::AfterEpoch);
             drop(shared);
             tokio::time::sleep(LAST_EPOCH).await;

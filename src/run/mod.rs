@@ -15,6 +15,7 @@
 //! heartbeat  whether a different runner is alive   ask        questions to Kafka beside the loop
 //! memory     free memory that the C libraries' allocator keeps
 //! sample     the newest messages of a topic, to look at
+//! looked     when something was looked at, on two clocks
 //! ```
 
 mod ask;
@@ -28,6 +29,7 @@ mod files;
 mod heartbeat;
 pub mod iterate;
 mod job;
+mod looked;
 mod maintain;
 mod open;
 mod ownership;

@@ -2,9 +2,10 @@
 
 use super::commit::{STAGED, seal_to_commits};
 use super::control::{Stop, TURN};
+use super::looked::Looked;
 use super::report;
 use super::runner::{Runner, Work};
-use super::start::{GRACE, Looked, Started};
+use super::start::{GRACE, Started};
 use crate::engine::{End, EpochCounts};
 use crate::epoch::*;
 use crate::error::Kind;
@@ -54,7 +55,8 @@ impl Runner<'_> {
 
         let rt = self.job.runtime.clone();
         let staging = Instant::now();
-        let staged_at = Looked::now(&self.job.clock);
+        // The first large file may have been written when the epoch began.
+        let staged_at = Looked::at(work.began, work.clock);
         // All at once: in a store, each file takes the time of a request.
         let mut staging_all = vec![];
         for (i, (t, part)) in self.job.flow.outputs.iter().zip(std::mem::take(&mut work.parts)).enumerate() {

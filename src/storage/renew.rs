@@ -92,6 +92,7 @@ impl Credentials {
             return asking.clone();
         }
         state.tried = Some(Instant::now());
+        state.failed = None;
         let (done, asking) = watch::channel(false);
         let this = self.clone();
         let asked = std::thread::Builder::new().name("bayou-credentials".into()).spawn(move || {
@@ -155,7 +156,7 @@ impl Credentials {
                     return Ok(held);
                 }
                 if attempt > 0
-                    && let Some(why) = state.failed.take()
+                    && let Some(why) = state.failed.clone()
                 {
                     return Err(none(format!("the function given as storage_options= failed: {why}")));
                 }

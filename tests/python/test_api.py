@@ -6,6 +6,9 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -155,6 +158,31 @@ def test_offsets_in_every_spelling(kafka: bayou.Connection, topic) -> None:  # t
     assert read(starting_offsets={name: {0: 7}}) == [7, 8, 9]
     assert read(starting_offsets={name: {0: 2}}, ending_offsets={name: {0: 5}}) == [2, 3, 4]
     assert read(ending_offsets=start + timedelta(seconds=3)) == [0, 1, 2]
+
+
+def test_small_calls_of_produce_are_quick_and_count_their_own_rows(
+    kafka: bayou.Connection, topic: Callable[..., str]
+) -> None:
+    to = topic(2)
+    kafka.produce(to, [{"n": -1}], progress=False)
+    seconds = []
+    for n in range(20):
+        began = time.perf_counter()
+        report = kafka.produce(to, [{"n": n}], progress=False)
+        seconds.append(time.perf_counter() - began)
+        assert (report.rows, report.delivered, report.failed) == (1, 1, 0)
+    # 20 ms are promised, a new producer takes 500.
+    assert sorted(seconds)[10] < 0.2, seconds
+    # Other settings, a call that fails, and calls at once do not share what they count.
+    assert kafka.produce(to, [{"n": 20}], acks="1", progress=False).delivered == 1
+    with pytest.raises(bayou.BayouError):
+        kafka.produce(to, [{"n": 21}, object()], progress=False)
+    with ThreadPoolExecutor(6) as pool:
+        reports = list(pool.map(lambda n: kafka.produce(to, [{"n": 22 + n}] * (n + 1), progress=False), range(12)))
+    assert [r.delivered for r in reports] == list(range(1, 13))
+    rows = kafka.read_stream(to, schema="n INT", starting_offsets="earliest").collect().to_dicts()
+    found = Counter(row["n"] for row in rows)
+    assert found == Counter({n: 1 for n in range(-1, 22)} | {22 + n: n + 1 for n in range(12)})
 
 
 def test_what_is_published_is_read_back_the_same(broker: bayou.Connection) -> None:

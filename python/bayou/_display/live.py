@@ -6,6 +6,7 @@ time, on stderr, or through the logger "bayou" where logging is configured.
 
 from __future__ import annotations
 
+import atexit
 import html
 import logging
 import os
@@ -24,6 +25,17 @@ log = logging.getLogger("bayou")
 # Seconds between two lines of a job, and between two updates of a panel whose cell has ended.
 _EVERY = 30.0
 _BEHIND = 1.0
+# The threads that follow queries. They end before the interpreter does: a thread that writes to stderr at that time would abort it.
+_following: set[threading.Thread] = set()
+_exit = threading.Event()
+
+
+@atexit.register
+def _end() -> None:
+    _exit.set()
+    for thread in list(_following):
+        thread.join(1.0)
+
 
 
 def _shell() -> Any:
@@ -113,12 +125,16 @@ class Panel:
         self._lines = _Lines()
         self._tell = tell
         if in_notebook():
+            while len(_shown) > 100:
+                _shown.pop(next(iter(_shown)))
             _shown[query.run_id] = _cell()
             from IPython.display import display
 
             self._handle = display(_Html(html_of(query), line_of(query)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
         if not block:
-            threading.Thread(target=self._follow, name=f"bayou-panel {query.name}", daemon=True).start()
+            thread = threading.Thread(target=self._follow, name=f"bayou-panel {query.name}", daemon=True)
+            _following.add(thread)
+            thread.start()
 
     def update(self) -> None:
         if self._handle is not None:
@@ -136,14 +152,13 @@ class Panel:
     def _follow(self) -> None:
         # On Databricks only the output of the running cell can be updated, so the panel is drawn again when somebody asks for it.
         drawn = self._handle is not None and "DATABRICKS_RUNTIME_VERSION" not in os.environ
-        stop = threading.Event()
         try:
-            while self._query.is_active:
+            while self._query.is_active and not _exit.is_set():
                 if drawn:
                     self._handle.update(_Html(html_of(self._query), line_of(self._query)))
                 elif self._handle is None and self._lines.due() and not _interactive():
                     self._lines.update(line_of(self._query))
-                stop.wait(_BEHIND)
+                _exit.wait(_BEHIND)
             if self._tell and self._query.status == "failed":
                 # Without handlers, Python writes an error to stderr.
                 self._lines.end()
@@ -153,6 +168,8 @@ class Panel:
         except Exception:
             # The kernel is going away, or the front end is gone. The query itself is not affected.
             log.debug("the panel of a query ended", exc_info=True)
+        finally:
+            _following.discard(threading.current_thread())
 
 
 def _interactive() -> bool:

@@ -2,6 +2,7 @@
 
 mod columns;
 mod encoder;
+mod idle;
 mod read_back;
 mod transaction;
 
@@ -16,6 +17,7 @@ use crate::{
 use arrow::array::RecordBatch;
 use columns::Plan;
 pub use encoder::{MessageEncoder, MessageOptions};
+pub(super) use idle::Producers;
 use parking_lot::Mutex;
 use rdkafka::{
     ClientContext,
@@ -124,12 +126,18 @@ impl Connection {
         // Checks for an interrupt before the first send. A user who interrupted while the broker did not answer does
         // not want the rows to be published later.
         progress(&report)?;
-        let producer = self.producer(options)?;
+        let (producer, settings) = self.producer(options)?;
         let now = Instant::now();
         let mut run = Run { connection: self, topic, options, producer, report, progress, start: now, told: now };
         let result = run.all(batches);
         match result {
-            Ok(()) => Ok(run.report()),
+            Ok(()) => {
+                let report = run.report();
+                if report.failed == 0 {
+                    self.producers().keep(settings, run.producer);
+                }
+                Ok(report)
+            }
             Err(error) => {
                 // Queued messages are discarded. A dead broker must not hold the caller while librdkafka closes.
                 let producer = run.producer;
@@ -139,7 +147,7 @@ impl Connection {
         }
     }
 
-    fn producer(&self, options: &ProduceOptions) -> Result<BaseProducer<Deliveries>> {
+    fn producer(&self, options: &ProduceOptions) -> Result<(BaseProducer<Deliveries>, idle::Settings)> {
         let acks = match options.acks.as_deref().or(self.property(&["acks", "request.required.acks"])) {
             None | Some("all" | "-1") => "all",
             Some(acks @ ("0" | "1")) => acks,
@@ -170,10 +178,17 @@ impl Connection {
             }
             over.push(("compression.type", compression));
         }
+        let settings: idle::Settings =
+            defaults.iter().chain(&over).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        if let Some(producer) = self.producers().take(&settings) {
+            return Ok((producer, settings));
+        }
         let deliveries = Deliveries { watch: self.watch(), ..Deliveries::default() };
-        self.config_with_defaults(&defaults, &over)
+        let made = self
+            .config_with_defaults(&defaults, &over)
             .create_with_context(deliveries)
-            .map_err(|e| self.error(&format!("publishing to {}", self.address()), &e))
+            .map_err(|e| self.error(&format!("publishing to {}", self.address()), &e))?;
+        Ok((made, settings))
     }
 }
 
@@ -190,6 +205,16 @@ struct Deliveries {
 }
 
 impl Deliveries {
+    /// As new, for the next call.
+    fn forget(&self) {
+        self.watch.forget();
+        self.delivered.store(0, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
+        self.failures.lock().clear();
+        *self.full.lock() = None;
+        self.refused.store(false, Ordering::Relaxed);
+    }
+
     fn fail(&self, text: impl FnOnce() -> String) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = self.failures.lock();

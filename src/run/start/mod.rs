@@ -12,6 +12,7 @@ use super::commit::Committer;
 use super::control::Shared;
 use super::feed::Feed;
 use super::files::FileInfo;
+use super::looked::Looked;
 use crate::engine::Engine;
 use crate::engine::plan::{Plan, Target};
 use crate::epoch::*;
@@ -19,12 +20,12 @@ use crate::flow::Output;
 use crate::flow::source::OnMalformed;
 use crate::hash::hex;
 use crate::progress::RuleTotals;
-use crate::time::{EventTime, SharedClock};
+use crate::time::SharedClock;
 use crate::{Error, Result, state};
 pub use open::probe;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Everything that a run needs after its start.
 pub struct Started {
@@ -46,20 +47,6 @@ pub struct Started {
     pub new_ids: BTreeMap<String, String>,
     /// A backfill that comes first. If there is one, engine and feed are those of the backfill.
     pub filling: Option<Filling>,
-}
-
-/// A moment on two clocks. The monotonic clock stops while the machine is suspended. The wall clock may be set back.
-#[derive(Clone, Copy)]
-pub struct Looked(Instant, EventTime);
-
-impl Looked {
-    pub fn now(clock: &SharedClock) -> Self {
-        Self(Instant::now(), clock.now())
-    }
-    pub fn ago(&self, clock: &SharedClock) -> Duration {
-        let wall = Duration::from_micros(clock.now().0.saturating_sub(self.1.0).try_into().unwrap_or(0));
-        self.0.elapsed().max(wall)
-    }
 }
 
 /// A commit that is running when the user stops the query may take at most this long.
