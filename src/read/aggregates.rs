@@ -107,6 +107,16 @@ impl AggregateUDFImpl for Aggregated {
             .ok_or_else(|| plainly(Error::internal("an aggregate without a result")))?;
         Ok(output.data_type().clone())
     }
+    /// The result over no rows, for a subquery that finds none: the planner would say NULL, also for a count.
+    fn default_value(&self, to: &DataType) -> Result<ScalarValue> {
+        let any = self.0.bound.lock().iter().next().map(|(types, bound)| (types.clone(), bound.clone()));
+        let Some((types, aggregation)) = any else { return ScalarValue::try_from(to) };
+        let schema = schema_of(&self.0.columns, types.iter());
+        let running = Running { of: self.clone(), aggregation, schema };
+        let parts = running.accumulators()?;
+        let value = One { running, parts }.evaluate()?;
+        if value.data_type() == *to { Ok(value) } else { value.cast_to(to) }
+    }
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let types: Vec<DataType> = args.input_fields.iter().map(|f| f.data_type().clone()).collect();
         let mut out: Vec<FieldRef> = vec![];

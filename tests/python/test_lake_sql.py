@@ -314,3 +314,55 @@ def test_hostile_sizes_are_an_error_or_an_answer() -> None:
             bayou.sql(query, t=t)
         except bayou.SchemaError as e:
             assert len(str(e)) < 30_000
+
+
+def test_a_subquery_without_rows_counts_none() -> None:
+    customers = pa.table({"id": [1, 2], "name": ["a", "b"]})
+    orders = pa.table({"customer": [1, 1], "qty": [3, None]})
+
+    def rows(query: str) -> list[dict[str, Any]]:
+        return bayou.sql(query, c=customers, o=orders).to_dicts()
+
+    counted = "(SELECT {} FROM o WHERE o.customer = c.id)"
+    for aggregate, found in {
+        "count(qty)": [1, 0],
+        "count(*)": [2, 0],
+        "count(DISTINCT qty)": [1, 0],
+        "count_if(qty > 1)": [1, 0],
+        "sum(qty)": [3, None],
+        "collect_list(qty)": [[3], []],
+    }.items():
+        query = f"SELECT id, {counted.format(aggregate)} AS n FROM c ORDER BY id"
+        assert [r["n"] for r in rows(query)] == found, aggregate
+    assert rows(f"SELECT id FROM c WHERE {counted.format('count(qty)')} = 0") == [{"id": 2}]
+    frame = "SELECT count(qty) OVER (ORDER BY qty ROWS BETWEEN 3 PRECEDING AND 2 PRECEDING) AS n FROM o"
+    assert rows(frame) == [{"n": 0}, {"n": 0}]
+
+
+def test_a_condition_of_a_subquery_guards_those_around_it() -> None:
+    texts = ["x", "7", None, "3", "12", ""] * 50
+    t = pa.table({"s": texts, "a": pa.array([0, 2, None, 5, 20, 0] * 50, pa.int32())})
+    for query, n in {
+        "WITH good AS (SELECT * FROM t WHERE s RLIKE '^[0-9]+$') SELECT count(*) AS n FROM good WHERE CAST(s AS INT) > 5": 100,
+        "SELECT count(*) AS n FROM (SELECT * FROM t WHERE a <> 0) WHERE 10 / a > 1": 100,
+        "SELECT count(*) AS n FROM (SELECT * FROM t WHERE a + 0 <> 0) WHERE 10 / a > 1 AND s IS NOT NULL": 100,
+        "SELECT count(*) AS n FROM (SELECT *, s RLIKE '^[0-9]+$' AS good FROM t) WHERE good AND CAST(s AS INT) > 5": 100,
+    }.items():
+        assert bayou.sql(query, t=t).to_dicts() == [{"n": n}], query
+    with pytest.raises(bayou.BayouError, match="division by zero"):
+        bayou.sql("SELECT count(*) FROM t WHERE 10 / a > 1", t=t)
+
+
+def test_a_constant_that_fails_is_no_error_where_there_is_no_row() -> None:
+    t = pa.table({"a": pa.array([], pa.int32())})
+    assert bayou.sql("SELECT 1 / 0 AS x, raise_error('no') AS y FROM t", t=t).to_dicts() == []
+    with pytest.raises(bayou.BayouError):
+        bayou.sql("SELECT 1 / 0 AS x FROM t", t=pa.table({"a": [1]}))
+
+
+def test_a_column_comes_before_the_function_of_its_name() -> None:
+    t = pa.table({"current_date": ["mine"], "a": [1]})
+    assert bayou.sql("SELECT current_date AS c, upper(current_date) AS u FROM t", t=t).to_dicts() == [
+        {"c": "mine", "u": "MINE"}
+    ]
+    assert bayou.sql("SELECT typeof(current_date()) AS c FROM t", t=t).to_dicts() == [{"c": "date"}]
