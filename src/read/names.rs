@@ -136,13 +136,6 @@ fn type_of(scope: &[Named], column: &str) -> Option<DataType> {
     scope.iter().find_map(field)
 }
 
-/// A column comes before the function of its name without parentheses (`current_date`).
-fn as_column(name: &mut Ident) {
-    if crate::expr::is_bare(&name.value) {
-        name.quote_style = Some('`');
-    }
-}
-
 /// What can be named within one query: what stands first is looked at first, but a name that is spelled exactly so comes before one in another case.
 type Level = Vec<Scope>;
 
@@ -289,14 +282,12 @@ impl Resolve<'_> {
         for level in self.levels.iter().rev() {
             let all = |scope: &Scope| scope.iter().flat_map(|t| t.columns.clone()).collect::<Vec<String>>();
             if let Some(scope) = level.iter().find(|scope| all(scope).contains(&name.value)) {
-                as_column(name);
                 return type_of(scope, &name.value);
             }
             for scope in level {
                 let names = all(scope);
                 if let Some(real) = spelled(&name.value, names.iter()) {
                     name.value = real;
-                    as_column(name);
                     return type_of(scope, &name.value);
                 }
                 // Two spellings: the planner says what is wrong.

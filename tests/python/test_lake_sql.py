@@ -358,11 +358,3 @@ def test_a_constant_that_fails_is_no_error_where_there_is_no_row() -> None:
     assert bayou.sql("SELECT 1 / 0 AS x, raise_error('no') AS y FROM t", t=t).to_dicts() == []
     with pytest.raises(bayou.BayouError):
         bayou.sql("SELECT 1 / 0 AS x FROM t", t=pa.table({"a": [1]}))
-
-
-def test_a_column_comes_before_the_function_of_its_name() -> None:
-    t = pa.table({"current_date": ["mine"], "a": [1]})
-    assert bayou.sql("SELECT current_date AS c, upper(current_date) AS u FROM t", t=t).to_dicts() == [
-        {"c": "mine", "u": "MINE"}
-    ]
-    assert bayou.sql("SELECT typeof(current_date()) AS c FROM t", t=t).to_dicts() == [{"c": "date"}]

@@ -37,7 +37,6 @@ def _end() -> None:
         thread.join(1.0)
 
 
-
 def _shell() -> Any:
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
