@@ -59,17 +59,23 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
         typed.nullable = nullable;
         return Ok(typed);
     }
-    let operator = match op {
+    let operator = operator(op).ok_or_else(|| Error::internal(format!("{op} is no comparison")))?;
+    let expr = Arc::new(BinaryExpr::new(left.expr.clone(), operator, right.expr.clone()));
+    Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
+}
+
+/// The planner's operator for a comparison.
+pub(super) fn operator(op: &str) -> Option<Operator> {
+    Some(match op {
         "=" => Operator::Eq,
         "<>" => Operator::NotEq,
         "<" => Operator::Lt,
         "<=" => Operator::LtEq,
         ">" => Operator::Gt,
         ">=" => Operator::GtEq,
-        _ => Operator::IsNotDistinctFrom,
-    };
-    let expr = Arc::new(BinaryExpr::new(left.expr.clone(), operator, right.expr.clone()));
-    Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
+        "<=>" => Operator::IsNotDistinctFrom,
+        _ => return None,
+    })
 }
 
 /// Comparisons of arrays and structs. NULLs within them are equal, and less than anything else.

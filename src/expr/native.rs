@@ -6,6 +6,7 @@
 use super::bind::Binder;
 use super::cast::implicit;
 use super::coerce::{canonical, is_float, is_int, is_interval};
+use super::compare::operator;
 use super::parse::{self, Ast};
 use crate::stack::with_room;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -132,17 +133,4 @@ impl Lower<'_> {
 
 fn widened(column: Expr, of: &DataType, to: &DataType) -> Expr {
     if of == to { column } else { cast(column, to.clone()) }
-}
-
-fn operator(op: &str) -> Option<Operator> {
-    Some(match op {
-        "=" => Operator::Eq,
-        "<>" => Operator::NotEq,
-        "<" => Operator::Lt,
-        "<=" => Operator::LtEq,
-        ">" => Operator::Gt,
-        ">=" => Operator::GtEq,
-        "<=>" => Operator::IsNotDistinctFrom,
-        _ => return None,
-    })
 }

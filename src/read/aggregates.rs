@@ -1,6 +1,6 @@
 //! An aggregate of Spark's language as an aggregate of the planner.
 
-use super::scalar::{failed, rows_of, schema_of};
+use super::call::{Call, failed, rows_of};
 use super::spoken::Name;
 use crate::Error;
 use crate::expr::{AggregateItem, Aggregation, Dialect, Moment, bind_aggregation};
@@ -14,8 +14,6 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
 };
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -24,76 +22,60 @@ use std::sync::Arc;
 pub struct Aggregated(Arc<Inner>);
 
 struct Inner {
-    name: String,
-    text: String,
-    /// What the text calls the arguments.
-    columns: Vec<String>,
-    names: Vec<String>,
+    call: Call<Aggregation>,
     signature: Signature,
-    moment: EventTime,
-    bound: Mutex<HashMap<Vec<DataType>, Arc<Aggregation>>>,
-    bound_name: Mutex<Option<String>>,
 }
 
 impl Aggregated {
     pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
-        let names = names.iter().map(Name::shown).collect();
         let signature =
             Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], Volatility::Immutable);
-        let (bound, bound_name) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { name, text, columns, names, signature, moment, bound, bound_name }))
+        Self(Arc::new(Inner { call: Call::new(name, text, columns, names, moment), signature }))
     }
 
     pub fn called(&self) -> &str {
-        &self.0.name
+        &self.0.call.name
     }
 
     pub fn bound_name(&self) -> String {
-        self.0.bound_name.lock().clone().unwrap_or_else(|| self.0.text.clone())
+        self.0.call.bound_name()
     }
 
     fn bound(&self, types: &[DataType]) -> Result<Arc<Aggregation>> {
-        if let Some(bound) = self.0.bound.lock().get(types) {
-            return Ok(bound.clone());
-        }
-        let item: AggregateItem = (None, self.0.text.clone()).into();
-        let bound = bind_aggregation(&[item], &schema_of(&self.0.columns, types.iter()), Dialect::Databricks);
-        let bound = Arc::new(bound.map_err(|e| failed(e, &self.0.names))?);
-        *self.0.bound_name.lock() = bound.outputs().first().map(|f| f.name().clone());
-        self.0.bound.lock().insert(types.to_vec(), bound.clone());
-        Ok(bound)
+        self.0.call.bound(types, |text, schema| {
+            let item: AggregateItem = (None, text.to_string()).into();
+            let bound = bind_aggregation(&[item], schema, Dialect::Databricks)?;
+            let name = bound.outputs().first().map(|f| f.name().clone());
+            Ok((bound, name))
+        })
     }
 
     fn running(&self, args: &AccumulatorArgs) -> Result<Running> {
         let types: Vec<DataType> = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
-        Ok(Running {
-            of: self.clone(),
-            aggregation: self.bound(&types)?,
-            schema: schema_of(&self.0.columns, types.iter()),
-        })
+        Ok(Running { of: self.clone(), aggregation: self.bound(&types)?, schema: self.0.call.schema(types.iter()) })
     }
 }
 
 impl PartialEq for Aggregated {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
+        self.0.call.name == other.0.call.name
     }
 }
 impl Eq for Aggregated {}
 impl Hash for Aggregated {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
+        self.0.call.name.hash(state);
     }
 }
 impl fmt::Debug for Aggregated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        f.write_str(&self.0.call.text)
     }
 }
 
 impl AggregateUDFImpl for Aggregated {
     fn name(&self) -> &str {
-        &self.0.name
+        &self.0.call.name
     }
     fn signature(&self) -> &Signature {
         &self.0.signature
@@ -109,9 +91,8 @@ impl AggregateUDFImpl for Aggregated {
     }
     /// The result over no rows, for a subquery that finds none: the planner would say NULL, also for a count.
     fn default_value(&self, to: &DataType) -> Result<ScalarValue> {
-        let any = self.0.bound.lock().iter().next().map(|(types, bound)| (types.clone(), bound.clone()));
-        let Some((types, aggregation)) = any else { return ScalarValue::try_from(to) };
-        let schema = schema_of(&self.0.columns, types.iter());
+        let Some((types, aggregation)) = self.0.call.any() else { return ScalarValue::try_from(to) };
+        let schema = self.0.call.schema(types.iter());
         let running = Running { of: self.clone(), aggregation, schema };
         let parts = running.accumulators()?;
         let value = One { running, parts }.evaluate()?;
@@ -165,7 +146,7 @@ type Arguments = Vec<(Vec<ArrayRef>, Option<BooleanArray>)>;
 
 impl Running {
     fn failed(&self, e: Error) -> datafusion::error::DataFusionError {
-        failed(e, &self.of.0.names)
+        self.of.0.call.failed(e)
     }
 
     fn accumulators(&self) -> Result<Vec<Box<dyn Accumulator>>> {
@@ -179,7 +160,7 @@ impl Running {
     fn arguments(&self, values: &[ArrayRef]) -> Result<Arguments> {
         let rows = values.first().map_or(0, |v| v.len());
         let batch = rows_of(&self.schema, values.to_vec(), rows)?;
-        let _moment = Moment::is(self.of.0.moment);
+        let _moment = Moment::is(self.of.0.call.moment);
         self.aggregation.aggregates.iter().map(|a| a.evaluate(&batch).map_err(|e| self.failed(e))).collect()
     }
 

@@ -1,6 +1,7 @@
 //! Reading tables, and SQL over them. DataFusion reads the files through our own stores.
 
 mod aggregates;
+mod call;
 mod describe;
 mod filters;
 mod floats;

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from bayou._display.panel import html_of, line_of
+from bayou._display.panel import html_of, line_of, sample
 
 if TYPE_CHECKING:
     from bayou import _core
@@ -65,6 +65,11 @@ class _Html:
         return self.text
 
 
+def _drawn(query: _core.Query) -> _Html:
+    state = sample(query)
+    return _Html(html_of(state), line_of(state))
+
+
 class _Lines:
     """Lines for a terminal or a log."""
 
@@ -109,7 +114,7 @@ _shown: dict[str, int | None] = {}
 
 
 def query_html(query: _core.Query) -> str:
-    return html_of(query)
+    return html_of(sample(query))
 
 
 class Panel:
@@ -129,7 +134,7 @@ class Panel:
             _shown[query.run_id] = _cell()
             from IPython.display import display
 
-            self._handle = display(_Html(html_of(query), line_of(query)), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
+            self._handle = display(_drawn(query), display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
         if not block:
             thread = threading.Thread(target=self._follow, name=f"bayou-panel {query.name}", daemon=True)
             _following.add(thread)
@@ -137,16 +142,18 @@ class Panel:
 
     def update(self) -> None:
         if self._handle is not None:
-            self._handle.update(_Html(html_of(self._query), line_of(self._query)))
+            self._handle.update(_drawn(self._query))
         elif self._lines.due():
-            self._lines.update(line_of(self._query))
+            self._lines.update(line_of(sample(self._query)))
 
     def close(self) -> None:
         if self._handle is not None:
-            self._handle.update(_Html(html_of(self._query), line_of(self._query)))
+            self._handle.update(_drawn(self._query))
             _shown[self._query.run_id] = _cell()
         else:
-            self._lines.say(logging.ERROR if self._query.status == "failed" else logging.INFO, line_of(self._query))
+            self._lines.say(
+                logging.ERROR if self._query.status == "failed" else logging.INFO, line_of(sample(self._query))
+            )
 
     def _follow(self) -> None:
         # On Databricks only the output of the running cell can be updated, so the panel is drawn again when somebody asks for it.
@@ -154,16 +161,16 @@ class Panel:
         try:
             while self._query.is_active and not _exit.is_set():
                 if drawn:
-                    self._handle.update(_Html(html_of(self._query), line_of(self._query)))
+                    self._handle.update(_drawn(self._query))
                 elif self._handle is None and self._lines.due() and not _interactive():
-                    self._lines.update(line_of(self._query))
+                    self._lines.update(line_of(sample(self._query)))
                 _exit.wait(_BEHIND)
             if self._tell and self._query.status == "failed":
                 # Without handlers, Python writes an error to stderr.
                 self._lines.end()
-                log.error("%s", line_of(self._query))
+                log.error("%s", line_of(sample(self._query)))
             if drawn:
-                self._handle.update(_Html(html_of(self._query), line_of(self._query)))
+                self._handle.update(_drawn(self._query))
         except Exception:
             # The kernel is going away, or the front end is gone. The query itself is not affected.
             log.debug("the panel of a query ended", exc_info=True)
@@ -181,7 +188,7 @@ def show(query: _core.Query) -> None:
     if in_notebook():
         Panel(query, False, tell=False)
     else:
-        print(line_of(query))
+        print(line_of(sample(query)))
 
 
 def show_again(query: _core.Query) -> None:

@@ -140,9 +140,8 @@ def _curves(run: str) -> str:
     return f'<div class="tiles">{out}</div>'
 
 
-def html_of(query: _core.Query) -> str:
+def html_of(state: dict[str, Any]) -> str:
     """The panel of a query."""
-    state = sample(query)
     status = state["status"]
     tone = {"failed": "failed", "finished": "good", "running": "good"}.get(status, "")
     of_run = "messages/s" if status in ("starting", "running") else "messages/s of the run"
@@ -187,9 +186,8 @@ def html_of(query: _core.Query) -> str:
     return f'{STYLE}<div class="bayou">{"".join(out)}</div>'
 
 
-def line_of(query: _core.Query) -> str:
+def line_of(state: dict[str, Any]) -> str:
     """A query in one line."""
-    state = sample(query)
     rate = rate_of(state)
     parts = [f"{state['numInputRows']:,} messages in {state['epochs']:,} epoch{'' if state['epochs'] == 1 else 's'}"]
     if rate is not None:

@@ -1,0 +1,107 @@
+//! What scalars and aggregates of Spark's language have in common, as functions of the planner.
+
+use super::language::argument;
+use super::spoken::Name;
+use crate::Error;
+use crate::time::EventTime;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::error::{DataFusionError, Result as DfResult};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A text that is bound when the types of its arguments are known. `T` is what it is bound to.
+pub struct Call<T> {
+    pub name: String,
+    pub text: String,
+    /// What the text calls the arguments.
+    pub columns: Vec<String>,
+    pub names: Vec<String>,
+    pub moment: EventTime,
+    /// By the types of the arguments.
+    bound: Mutex<HashMap<Vec<DataType>, Arc<T>>>,
+    bound_name: Mutex<Option<String>>,
+}
+
+impl<T> Call<T> {
+    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
+        let names = names.iter().map(Name::shown).collect();
+        Self { name, text, columns, names, moment, bound: Mutex::default(), bound_name: Mutex::default() }
+    }
+
+    /// The same call, which nothing is bound to yet.
+    pub fn again(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            text: self.text.clone(),
+            columns: self.columns.clone(),
+            names: self.names.clone(),
+            moment: self.moment,
+            bound: Mutex::default(),
+            bound_name: Mutex::default(),
+        }
+    }
+
+    pub fn bound_name(&self) -> String {
+        self.bound_name.lock().clone().unwrap_or_else(|| self.text.clone())
+    }
+
+    /// `bind` is asked once for each list of types. It gives the name of the result too.
+    pub fn bound(
+        &self,
+        types: &[DataType],
+        bind: impl FnOnce(&str, &SchemaRef) -> crate::Result<(T, Option<String>)>,
+    ) -> DfResult<Arc<T>> {
+        if let Some(bound) = self.bound.lock().get(types) {
+            return Ok(bound.clone());
+        }
+        let (bound, name) = bind(&self.text, &self.schema(types.iter())).map_err(|e| self.failed(e))?;
+        let bound = Arc::new(bound);
+        *self.bound_name.lock() = name;
+        self.bound.lock().insert(types.to_vec(), bound.clone());
+        Ok(bound)
+    }
+
+    /// What it is bound to for some types.
+    pub fn any(&self) -> Option<(Vec<DataType>, Arc<T>)> {
+        self.bound.lock().iter().next().map(|(types, bound)| (types.clone(), bound.clone()))
+    }
+
+    /// The arguments as columns of these types. An aggregate without arguments has one, which no text names.
+    pub fn schema<'a>(&self, types: impl Iterator<Item = &'a DataType>) -> SchemaRef {
+        let name = |k: usize| self.columns.get(k).cloned().unwrap_or_else(|| argument(k));
+        let field = |(k, t): (usize, &DataType)| Field::new(name(k), super::plain_type(t), true);
+        Arc::new(Schema::new(types.enumerate().map(field).collect::<Vec<_>>()))
+    }
+
+    pub fn failed(&self, e: Error) -> DataFusionError {
+        failed(e, &self.names)
+    }
+}
+
+/// The arguments of a call as rows.
+pub fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfResult<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let plain = |(column, f): (ArrayRef, &FieldRef)| match column.data_type() == f.data_type() {
+        true => Ok(column),
+        // A partition column comes as a dictionary.
+        false => arrow::compute::cast(&column, f.data_type()),
+    };
+    let columns = columns.into_iter().zip(schema.fields()).map(plain).collect::<Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// An error with the names of columns in place of arguments.
+pub fn failed(e: Error, names: &[String]) -> DataFusionError {
+    let mut message = e.message;
+    // The advice is for streams: there is one dialect over tables.
+    if let Some(at) = message.find(" DataFusion has ") {
+        message.truncate(at);
+    }
+    for (k, name) in names.iter().enumerate() {
+        let argument = argument(k);
+        message = message.replace(&format!("`{argument}`"), name).replace(&argument, name);
+    }
+    DataFusionError::External(Box::new(Error { message, ..e }))
+}
