@@ -4,6 +4,10 @@
 # This script uses the dependencies of the release build.
 set -euo pipefail
 shift
+# Cargo runs the build script, so that one is compiled as well.
+if [[ " $* " == *" --crate-name build_script_build "* ]]; then
+  exec clippy-driver rustc "$@" -D warnings
+fi
 arguments=()
 for argument in "$@"; do
   case "$argument" in

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from bayou import _core
 from bayou._connect import connect
 
+__all__ = ["broker", "crash_at", "crash_points", "pause_at", "slow_at"]
+
 
 @contextmanager
 def broker() -> Iterator[_core.Connection]:

@@ -29,17 +29,20 @@ from bayou._core._internal import (
     _connect as _connect,
     _crash_at as _crash_at,
     _crash_points as _crash_points,
+    _duration as _duration,
     _encode_key as _encode_key,
     _encode_row as _encode_row,
-    _functions as _functions,
     _is_complete as _is_complete,
+    _listen as _listen,
     _neighbour as _neighbour,
+    _no_attribute as _no_attribute,
     _of_table as _of_table,
     _pause_at as _pause_at,
     _pipeline_expectations as _pipeline_expectations,
     _pipeline_read as _pipeline_read,
     _pipeline_sql as _pipeline_sql,
     _pipeline_tables as _pipeline_tables,
+    _read_note as _read_note,
     _repair as _repair,
     _reset as _reset,
     _run_broker as _run_broker,
@@ -48,6 +51,10 @@ from bayou._core._internal import (
     _shutdown as _shutdown,
     _simulate_fitness as _simulate_fitness,
     _slow_at as _slow_at,
+    _table_of as _table_of,
+    _unlisten as _unlisten,
+    _words as _words,
+    _write_note as _write_note,
 )
 from bayou._core._iterate import (
     BatchIterator as BatchIterator,
@@ -57,6 +64,7 @@ from bayou._core._iterate import (
     from_messages as from_messages,
 )
 from bayou._core._lake import (
+    functions as functions,
     read_delta as read_delta,
     sql as sql,
 )

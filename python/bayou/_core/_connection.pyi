@@ -231,7 +231,8 @@ class Connection:
 
         Args:
             topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
-            schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), an Arrow schema (PyCapsule), or {name: type}. TIMESTAMP is
+            schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), a StructType of PySpark or its JSON, an Arrow schema (PyCapsule), or
+                {name: type}. TIMESTAMP is
                 microseconds in UTC. "ARRAY<…>" or "MAP<STRING, …>" is for messages whose document is a list, or a map by name: one
                 column `value`. Required for "json" and "jsonl". "infer" looks at the newest 1,000 messages (see `infer_schema`): for
                 notebooks; a job that runs again gets a schema to keep, because a table does not change with each sample.

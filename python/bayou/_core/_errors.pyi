@@ -1,5 +1,7 @@
 """Errors. Each kind says what the caller can do."""
 
+from collections.abc import Sequence
+
 from bayou._core._query import Query
 
 class BayouError(Exception):
@@ -8,15 +10,29 @@ class BayouError(Exception):
 
     Attributes:
         query: The `Query` that ended with this error, or None. Its progress and counts are still available.
+        topic, partition, offset: The message or the place in the topic that the error is about, or None.
+        field: The column, or the field of a message, or None.
+        table: The location of the table, or None.
+        epoch: The epoch that failed, or None.
+        ranges: The offsets that are lost, as tuples (topic, partition, from, until); `until` is not lost. Empty for other errors.
+        retryable: True if the same call can succeed later although nobody changes anything.
 
     Example:
         >>> try:
         ...     clean.write_delta("lake/clean")
         ... except bayou.BayouError as error:
-        ...     print(error, error.query)
+        ...     print(error, error.query, error.topic, error.offset, error.retryable)
     """
 
     query: Query | None
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    field: str | None
+    table: str | None
+    epoch: int | None
+    ranges: Sequence[tuple[str, int, int, int]]
+    retryable: bool
 
 class ConnectionError(BayouError):
     """No broker answers. The message names the address. A retry can help.
@@ -42,7 +58,7 @@ class AclError(BayouError):
 
     Example:
         >>> try:
-        ...     kafka.create_topic("t")
+        ...     kafka.create_topic("payments")
         ... except bayou.AclError as error:
         ...     print(error)
     """
@@ -117,8 +133,9 @@ class StorageError(BayouError):
     """
 
 class FunctionError(BayouError):
-    """Your code failed. The function of a `foreach_batch` or the iterator given to `produce` raised an exception, or a function called
-    sys.exit(). The exception is the `__cause__`.
+    """Your code failed: a function of `foreach_batch`, `map_batches` or `aggregate`, or the iterator given to `produce`, raised an
+    exception, or a function called sys.exit(). The exception is the `__cause__`, and its traceback shows the line. The log "bayou.functions" has
+    the traceback, too.
 
     Example:
         >>> try:

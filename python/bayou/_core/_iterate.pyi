@@ -31,7 +31,8 @@ class BatchIterator:
 
 @final
 class Preview:
-    """The result of `preview`: rows, and messages that could not be decoded or were set aside. `len` is the number of rows.
+    """The result of `preview`: rows, what the rules would do, and messages that could not be decoded or were set aside. `len` is the
+    number of rows.
 
     Example:
         >>> clean.preview(20)
@@ -50,6 +51,30 @@ class Preview:
 
         Example:
             >>> clean.preview().notes
+        """
+    @property
+    def messages(self) -> int:
+        """How many messages the preview has looked at.
+
+        Example:
+            >>> clean.preview(20).messages
+            1000
+        """
+    @property
+    def expectations(self) -> Table:
+        """What the rules did with these messages. Columns: dataset, name, action, passed_records, failed_records.
+
+        Example:
+            >>> clean.preview().expectations.to_pandas()
+        """
+    @property
+    def reasons(self) -> Table:
+        """Why messages and rows are not in the rows: equal reasons together, the most frequent first, of at most 1,000 messages and rows.
+
+        Columns: count, stage, dataset, error; and of the first one topic, partition, offset and value (the message, or the row as JSON).
+
+        Example:
+            >>> clean.preview().reasons.show()
         """
     @property
     def malformed(self) -> Table:

@@ -48,3 +48,16 @@ def sql(
     Example:
         >>> bayou.sql("SELECT model, count(*) AS n FROM t GROUP BY model", t="lake/bpm_cleansed")
     """
+
+def functions(like: str | None = None) -> Table:
+    """The functions of bayou's SQL, for expressions of streams and for `sql`. Their meaning is that of Spark 4.0.
+
+    Columns: name, kind ("function", "aggregate" or "generator", which makes rows), usage.
+
+    Args:
+        like: Only the functions whose usage contains this text. Default: all.
+
+    Example:
+        >>> bayou.functions("date_").to_dicts(limit=1)
+        [{'name': 'date_add', 'kind': 'function', 'usage': 'date_add(date, days)'}]
+    """

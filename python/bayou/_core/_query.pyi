@@ -152,6 +152,15 @@ class Query:
         Example:
             >>> query.show()
         """
+    def metrics(self) -> str:
+        """The counts of the query in Prometheus' text format, for a file of the node exporter's textfile collector, or to push.
+
+        Names begin with `bayou_query_`; labels are query, run_id, table, topic, partition, dataset and rule.
+
+        Example:
+            >>> "bayou_query_input_rows_total" in query.metrics()
+            True
+        """
     def result(self) -> str:
         """What became of the run, as a short JSON text: for `dbutils.notebook.exit`, and for the log of a job.
 
@@ -160,7 +169,7 @@ class Query:
         warnings, notes, and error where the run failed. `to_json` also has the last progress.
 
         Example:
-            >>> json.loads(query.result())["tables"]["clean"]["rowsWritten"]
+            >>> json.loads(query.result())["tables"]["bpm_cleansed"]["rowsWritten"]
             1999
         """
     def to_json(self) -> str:

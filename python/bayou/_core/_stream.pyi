@@ -16,7 +16,7 @@ class Stream(_Outputs):
     """The description of what is read and how it is transformed. A Stream is immutable and lazy. Each method checks columns, functions
     and types at once, but reads no messages. Two streams with the same steps are equal.
 
-    Expressions are Databricks SQL with ANSI semantics; docs/sql.md lists the functions. `5/2` is 2.5. Column names match
+    Expressions are Databricks SQL with ANSI semantics; `bayou.functions()` lists the functions. `5/2` is 2.5. Column names match
     case-insensitively and keep their case. Backticks quote names. With `dialect="datafusion"` an expression uses DataFusion's own
     functions and semantics instead.
 

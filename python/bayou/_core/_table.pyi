@@ -1,6 +1,7 @@
 """Rows in memory, and their schema."""
 
-from typing import Any, final
+from collections.abc import Iterator
+from typing import Any, final, overload
 
 import pandas as pd
 import polars as pl
@@ -61,7 +62,8 @@ class Table:
     """Rows in memory. Every call that reads returns a Table.
 
     A Table is an Arrow stream by the PyCapsule protocol, so polars, pyarrow, DuckDB and others can read it directly. `len(table)` is
-    the number of rows. `table["bpm"]` is the list of values of a column. A notebook shows at most 100 rows.
+    the number of rows. `table["bpm"]` is the list of values of a column, `table[0]` is a row, `table[:10]` and `table[["model", "bpm"]]`
+    are tables. `for row in table` gives dicts. A notebook shows at most 100 rows. A Table never changes, and can be pickled.
 
     Example:
         >>> table = stream.collect(limit=1000)
@@ -154,8 +156,28 @@ class Table:
             >>> totals.row(0)["eventsTotal"]
             200000
         """
+    def head(self, n: int = 5) -> Table:
+        """The first rows.
+
+        Example:
+            >>> table.head(2).to_pandas()
+        """
+    def show(self, n: int = 20) -> None:
+        """Show the first rows: as HTML in a notebook, as text elsewhere. Works with all values, and never fails.
+
+        Example:
+            >>> table.show(5)
+        """
+    @overload
     def __getitem__(self, key: str, /) -> list[Any]: ...
+    @overload
+    def __getitem__(self, key: int, /) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | list[str], /) -> Table: ...
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
     def __len__(self) -> int: ...
+    def __copy__(self) -> Table: ...
+    def __deepcopy__(self, memo: object, /) -> Table: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
     def __arrow_c_schema__(self) -> object: ...
     def _repr_html_(self) -> str: ...
@@ -168,3 +190,5 @@ class Batch(Table):
         >>> for batch in stream.batches():
         ...     print(len(batch))
     """
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import pandas as pd
 
@@ -15,10 +15,16 @@ class _ArrowArray(Protocol):
 class _ArrowSchema(Protocol):
     def __arrow_c_schema__(self) -> object: ...
 
+class _SparkType(Protocol):
+    """A StructType or a different type of PySpark."""
+
+    def jsonValue(self) -> Any: ...
+    def simpleString(self) -> str: ...
+
 _Duration: TypeAlias = str | timedelta | float
 """A number and a unit ("10 seconds", "1 minute 30 seconds", "500 ms", "2h"), a timedelta, or a number of seconds."""
 _Rows: TypeAlias = _ArrowStream | _ArrowArray | pd.DataFrame
-_SchemaLike: TypeAlias = str | _ArrowSchema | Mapping[str, str]
+_SchemaLike: TypeAlias = str | _ArrowSchema | _SparkType | Mapping[str, str | _SparkType]
 _Offsets: TypeAlias = str | datetime | Mapping[str, Mapping[int, int]]
 _Dialect: TypeAlias = Literal["databricks", "spark", "datafusion"]
 _OnMalformed: TypeAlias = Literal["fail", "drop", "quarantine"]
