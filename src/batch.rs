@@ -182,6 +182,11 @@ impl Messages {
     pub fn headers(&self, i: usize) -> Option<&Headers> {
         self.headers.binary_search_by_key(&(i as u32), |(k, _)| *k).ok().map(|k| &self.headers[k].1)
     }
+    /// The error, with the place of the message as facts.
+    pub fn locate(&self, i: usize, error: crate::Error) -> crate::Error {
+        let TopicPartition { topic, partition } = self.source(i);
+        error.at_offset(topic.as_str(), partition.0, self.offsets[i])
+    }
     /// "topic[partition] offset n", for error messages.
     pub fn place(&self, i: usize) -> String {
         format!("{} offset {}", self.source(i), self.offsets[i])
@@ -302,10 +307,18 @@ impl Batch {
 }
 
 /// A row for which an expression failed, and the reason. The text does not contain values of the row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FailedRow {
     pub row: u32,
     pub error: String,
+    /// The exception, if a user's function failed.
+    pub cause: Option<crate::error::Source>,
+}
+
+impl FailedRow {
+    pub fn new(row: u32, error: impl Into<String>) -> Self {
+        Self { row, error: error.into(), cause: None }
+    }
 }
 
 /// A row that is late.

@@ -4,10 +4,32 @@ use crate::expect::{Action, Counts};
 use crate::time::EventTime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// `recent_progress` keeps this many epochs, as in Spark.
 pub const RECENT: usize = 100;
+
+/// What happens in queries.
+pub enum Event {
+    /// An epoch is sealed. The value is that of `last_progress`.
+    Progress(Value),
+    /// An epoch is in all tables.
+    Done { name: String, run_id: String, epoch: i64 },
+}
+
+static LISTENER: OnceLock<fn(Event)> = OnceLock::new();
+
+/// Sets the function that is told of all events, for the life of the process.
+pub fn listen(listener: fn(Event)) {
+    // A second call is that of a second import in one process.
+    let _ = LISTENER.set(listener);
+}
+
+pub fn tell(event: impl FnOnce() -> Event) {
+    if let Some(listener) = LISTENER.get() {
+        listener(event());
+    }
+}
 
 /// The counts of one rule.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]

@@ -1,7 +1,7 @@
 //! JSON lines: each message holds any number of documents, and becomes one row with the list of them, all or none.
 
-use super::json::{JsonOptions, check_text, describe};
-use super::{Decode, FormatOptions, Given, Malformed, Rows, Setup};
+use super::json::{JsonOptions, check_text, malformed_message};
+use super::{Decode, FormatOptions, Given, Rows, Setup};
 use crate::batch::Messages;
 use crate::json::{Column, Cursor, Scan, Taken, fault};
 use crate::{Error, Result};
@@ -93,7 +93,7 @@ impl Decode for JsonlDecoder {
                 Ok(()) => rows.push(i as u32),
                 Err(f) => {
                     self.column.truncate(row);
-                    malformed.push(Malformed { message: i as u32, error: describe(&f) });
+                    malformed.push(malformed_message(i as u32, &f));
                 }
             }
         }

@@ -25,6 +25,8 @@ use std::sync::Arc;
 pub struct Malformed {
     pub message: u32,
     pub error: String,
+    /// The field of the message, where the error is about one.
+    pub field: Option<String>,
 }
 
 /// Decoded messages.
@@ -122,7 +124,7 @@ impl Decoder {
             };
             let verb = if part == "headers" { "have" } else { "has" };
             let error = format!("the {part} {verb} more bytes than max_message_bytes={limit} ({bytes} bytes)");
-            large.push(Malformed { message: *message, error });
+            large.push(Malformed { message: *message, error, field: None });
         }
         (large, within)
     }

@@ -84,7 +84,7 @@ impl Decode for Lines {
                     rows.push(row);
                     from.push(message);
                 }
-                Err(error) => malformed.push(Malformed { message, error }),
+                Err(error) => malformed.push(Malformed { message, error, field: None }),
             }
         }
         let column = |k: usize| Arc::new(rows.iter().map(|r| r[k].clone()).collect::<StringArray>()) as ArrayRef;

@@ -97,12 +97,17 @@ impl Engine {
         if let Some(first) = decoded.malformed.first() {
             if self.policy(node) == OnMalformed::Fail {
                 let large = messages.above(first.message as usize, max_bytes).is_some();
-                return Err(Error::malformed(format!(
+                let e = Error::malformed(format!(
                     "{}: {}. Nothing of it was skipped; to go on without such messages say on_malformed=\"drop\", or \"quarantine\" where a table is written{}.",
                     messages.place(first.message as usize),
                     first.error,
                     if large { "; to read them, raise max_message_bytes" } else { "" }
-                )));
+                ));
+                let e = messages.locate(first.message as usize, e);
+                return Err(match &first.field {
+                    Some(field) => e.in_field(field),
+                    None => e,
+                });
             }
             let keep = self.policy(node) == OnMalformed::Quarantine;
             for m in &decoded.malformed {
@@ -138,7 +143,7 @@ impl Engine {
         let failed: Vec<FailedRow> = decoded
             .malformed
             .iter()
-            .map(|m| FailedRow { row: m.message, error: format!("column '{}': {}", spec.value.name, m.error) })
+            .map(|m| FailedRow::new(m.message, format!("column '{}': {}", spec.value.name, m.error)))
             .collect();
         self.failed_at(node, Stage::Decode, &batch, &failed)?;
         let mut columns = decoded.batch.rows.columns().to_vec();

@@ -49,6 +49,8 @@ pub struct EpochCounts {
     pub operators: Vec<OperatorCounts>,
     pub event_time_min: Option<EventTime>,
     pub event_time_max: Option<EventTime>,
+    pub event_time_sum: i128,
+    pub event_times: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -335,6 +337,8 @@ impl Engine {
             let c = &mut self.counts;
             c.event_time_min = Some(c.event_time_min.map_or(EventTime(low), |m| m.min(EventTime(low))));
             c.event_time_max = Some(c.event_time_max.map_or(EventTime(high), |m| m.max(EventTime(high))));
+            c.event_time_sum += times.iter().flatten().map(i128::from).sum::<i128>();
+            c.event_times += (times.len() - times.null_count()) as u64;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::Step;
 use super::{Engine, kept};
 use crate::batch::{Batch, FailedRow, LateRow};
+use crate::error::Source;
 use crate::expect::Counts;
 use crate::flow::source::OnMalformed;
 use crate::sink::Refused;
@@ -12,6 +13,14 @@ use crate::{Error, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
+
+/// An error about rows. If a user's function failed, the function is at fault.
+fn blamed(cause: Option<Source>, text: String) -> Error {
+    match cause {
+        Some(source) => Error { source: Some(source), ..Error::function(text) },
+        None => Error::malformed(text),
+    }
+}
 
 impl Engine {
     pub(super) fn reject(
@@ -55,22 +64,33 @@ impl Engine {
         }
     }
 
+    /// The error, with the place of the row as facts.
+    fn located(&self, batch: &Batch, row: u32, error: Error) -> Error {
+        let error = match self.epoch {
+            Some(n) => error.in_epoch(n),
+            None => error,
+        };
+        match &batch.origin {
+            Some(o) => o.messages.locate(o.message(row as usize), error),
+            None => error,
+        }
+    }
+
     pub(super) fn failed_rows(&mut self, node: usize, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
         self.failed_at(node, Stage::Transform, batch, failed)
     }
 
     pub(super) fn failed_at(&mut self, node: usize, stage: Stage, batch: &Batch, failed: &[FailedRow]) -> Result<()> {
-        let said = failed.first().map_or("", |f| f.error.as_str());
-        self.watch_failed(node, batch.len(), failed.len(), said)?;
+        self.watch_failed(node, batch.len(), failed)?;
         let Some(first) = failed.first() else { return Ok(()) };
         self.counts.failed_rows += failed.len() as u64;
         match self.policy(node) {
-            OnMalformed::Fail => Err(Error::malformed(format!(
+            OnMalformed::Fail => Err(self.located(batch, first.row, blamed(first.cause.clone(), format!(
                 "{}{}: {}. To go on without such rows say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
                 self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
                 Self::place(batch, first.row),
                 first.error.trim_end_matches('.')
-            ))),
+            )))),
             OnMalformed::Drop => Ok(()),
             OnMalformed::Quarantine => {
                 for f in failed {
@@ -84,7 +104,7 @@ impl Engine {
 
     /// Groups for which an aggregate, or an expression over aggregates, cannot be computed. They are set aside as rows are; a complete result
     /// computes them again in each epoch, and sets each aside once.
-    pub(super) fn failed_groups(&mut self, node: usize, operator: usize, failed: Vec<(Batch, String)>) -> Result<()> {
+    pub(super) fn failed_groups(&mut self, node: usize, operator: usize, failed: Vec<(Batch, Error)>) -> Result<()> {
         let Some((first, error)) = failed.first() else { return Ok(()) };
         self.counts.failed_rows += failed.len() as u64;
         if self.policy(node) == OnMalformed::Fail {
@@ -93,13 +113,20 @@ impl Engine {
                 let at = c.as_primitive_opt::<TimestampMicrosecondType>()?.value(0);
                 Some(format!("the window that begins at {}, ", EventTime(at).rfc3339()))
             });
-            return Err(Error::malformed(format!(
-                "{}{}a group by {}: {error}. To set such groups aside say on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
+            let e = blamed(
+                error.source.clone(),
+                format!(
+                    "{}{}a group by {}: {error}. To set such groups aside say on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
                  compute the expression behind the aggregate, with_columns(\"…\"), with a try_ function.",
-                self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
-                start.unwrap_or_default(),
-                if keys.is_empty() { "nothing".into() } else { keys.join(", ") },
-            )));
+                    self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
+                    start.unwrap_or_default(),
+                    if keys.is_empty() { "nothing".into() } else { keys.join(", ") },
+                ),
+            );
+            return Err(match self.epoch {
+                Some(n) => e.in_epoch(n),
+                None => e,
+            });
         }
         if self.policy(node) == OnMalformed::Drop {
             return Ok(());
@@ -114,7 +141,7 @@ impl Engine {
             {
                 continue;
             }
-            self.reject(node, Stage::Aggregate, vec![], error.as_str().into(), from);
+            self.reject(node, Stage::Aggregate, vec![], error.message.as_str().into(), from);
         }
         Ok(())
     }
@@ -178,12 +205,13 @@ impl Engine {
         }
         if let Some((row, rule)) = judged.fatal {
             let rule = &set.rules[rule];
-            return Err(Error::expectation(format!(
+            let e = Error::expectation(format!(
                 "expectation '{}' of '{dataset}' failed: {} does not hold for {}. Nothing of this epoch is written.",
                 rule.name,
                 rule.condition.sql,
                 Self::place(&batch, row)
-            )));
+            ));
+            return Err(self.located(&batch, row, e));
         }
         for (rule, counts) in set.rules.iter().zip(&judged.counts).filter(|_| !self.silent[node]) {
             let key = (dataset.clone(), rule.name.clone());

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::Step;
+use crate::batch::FailedRow;
 use crate::flow::source::OnMalformed;
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -49,22 +50,29 @@ impl Engine {
     }
 
     /// Stops where too many of the last rows failed in a step, for the same reason that too many malformed messages stop a query.
-    pub(super) fn watch_failed(&mut self, node: usize, rows: usize, failed: usize, first: &str) -> Result<()> {
+    pub(super) fn watch_failed(&mut self, node: usize, rows: usize, of_batch: &[FailedRow]) -> Result<()> {
+        let failed = of_batch.len();
         let recent = &mut self.failing[node];
         recent.add(rows, failed);
         if failed == 0 || recent.rows < LEAST || self.policy(node) == OnMalformed::Fail {
             return Ok(());
         }
         let (rows, failed) = (self.failing[node].rows, self.failing[node].failed);
-        let Some(share) = self.share_of(node) else { return Ok(()) };
+        let (Some(share), Some(first)) = (self.share_of(node), of_batch.first()) else { return Ok(()) };
         if failed < rows && failed as f64 <= share * rows as f64 {
             return Ok(());
         }
         let limit = if share < 1.0 { format!(", more than max_malformed={share}") } else { String::new() };
         let regardless = if share < 1.0 { "; to go on regardless say max_malformed=1.0" } else { "" };
-        Err(Error::config(format!(
-            "{failed} of the last {rows} rows fail{limit}: {first}. Correct the expression, not the rows{regardless}."
-        )))
+        let (of, error) =
+            (if first.cause.is_some() { "function" } else { "expression" }, first.error.trim_end_matches('.'));
+        let text = format!(
+            "{failed} of the last {rows} rows fail{limit}: {error}. Correct the {of}, not the rows{regardless}."
+        );
+        Err(match first.cause.clone() {
+            Some(source) => Error { source: Some(source), ..Error::function(text) },
+            None => Error::config(text),
+        })
     }
 
     /// Stops where a rule's condition could not be computed for any of the last rows: then it is the rule that has failed.

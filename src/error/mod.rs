@@ -1,8 +1,10 @@
 //! One error for the whole crate. The kind says what the caller can do; the message says what happened, where, and what to do.
 
 mod clean;
+mod place;
 
 pub use clean::{clean, is_secret_name, learn_secret, learn_url, printable};
+pub use place::{LostOffsets, Place};
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub struct Error {
     pub message: String,
     /// Shared, because a query returns its error as often as it is asked.
     pub source: Option<Source>,
+    /// Most errors are made where nobody knows more than the message says.
+    pub place: Option<Box<Place>>,
 }
 
 /// The error that caused this one.
@@ -62,7 +66,7 @@ fn shown(text: String) -> String {
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: shown(message.into()), source: None }
+        Self { kind, message: shown(message.into()), source: None, place: None }
     }
 
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -63,7 +63,7 @@ pub use bind::{bind, bind_predicate, bind_select, bind_selection};
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
 pub use evaluate::{Bound, is_too_large, text_bytes, value_bytes};
 pub use float_order::normalize;
-pub use functions::{is_aggregate, is_bare, listed};
+pub use functions::{Listed, Role, is_aggregate, is_bare, listed};
 pub use generate::{Generator, Selected, is_generator};
 pub use group::{GroupItem, parse_group_item};
 pub use group_function::{AggregateItem, GroupFunction};

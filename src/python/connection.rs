@@ -7,6 +7,7 @@ use super::source;
 use super::source::PyInferredSchema;
 use super::stream::PyStream;
 use super::table::PyTable;
+use super::words;
 use crate::kafka::{Connection, NewTopic, Target};
 use crate::read::Rows;
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ use pyo3::types::{PyDict, PyList};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A Kafka cluster.
+#[doc = doc!("Connection")]
 #[pyclass(frozen, module = "bayou", name = "Connection")]
 pub struct PyConnection(pub Connection);
 
@@ -51,28 +52,37 @@ fn topic_rows(found: Vec<crate::kafka::TopicSummary>) -> Result<Rows> {
 
 #[pymethods]
 impl PyConnection {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "Connection", name))
+    }
+    #[doc = doc!("Connection.address")]
     #[getter]
     fn address(&self) -> String {
         self.0.address().to_string()
     }
+    #[doc = doc!("Connection.is_embedded")]
     #[getter]
     fn is_embedded(&self) -> bool {
         self.0.is_embedded()
     }
+    #[doc = doc!("Connection.cluster_id")]
     #[getter]
     fn cluster_id(&self, py: Python<'_>) -> PyResult<String> {
         let c = self.0.clone();
         door::run(py, move || c.cluster_id())
     }
+    #[doc = doc!("Connection.scratch_dir")]
     #[getter]
     fn scratch_dir(&self) -> PyResult<PathBuf> {
         Ok(self.0.scratch_dir()?)
     }
+    #[doc = doc!("Connection.client_properties")]
     #[getter]
     fn client_properties(&self) -> PyResult<std::collections::BTreeMap<String, String>> {
         Ok(self.0.client_properties()?)
     }
 
+    #[doc = doc!("Connection.create_topic")]
     #[pyo3(signature = (name, partitions=1, replication_factor=None, config=None, exist_ok=false))]
     fn create_topic(
         &self,
@@ -89,16 +99,19 @@ impl PyConnection {
         door::run(py, move || c.create_topic(&new))
     }
 
+    #[doc = doc!("Connection.delete_topic")]
     fn delete_topic(&self, py: Python<'_>, name: String) -> PyResult<()> {
         let c = self.0.clone();
         door::run(py, move || c.delete_topic(&name))
     }
 
+    #[doc = doc!("Connection.topics")]
     fn topics(&self, py: Python<'_>) -> PyResult<PyTable> {
         let c = self.0.clone();
         Ok(PyTable::new(door::run(py, move || topic_rows(c.topics()?))?))
     }
 
+    #[doc = doc!("Connection.describe_topic")]
     fn describe_topic<'py>(&self, py: Python<'py>, name: String) -> PyResult<Bound<'py, PyDict>> {
         let c = self.0.clone();
         let d = door::run(py, move || c.describe_topic(&name))?;
@@ -126,6 +139,7 @@ impl PyConnection {
     #[pyo3(
         text_signature = "($self, topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None, value=None, compression=None, acks=None, rate=None, include_key_in_value=True, progress=True)"
     )]
+    #[doc = doc!("Connection.produce")]
     #[allow(clippy::too_many_arguments)]
     fn produce(
         &self,
@@ -168,7 +182,7 @@ impl PyConnection {
         super::produce::produce(py, &self.0, &topic, rows, options, progress)
     }
 
-    /// The newest messages, not decoded.
+    #[doc = doc!("Connection.peek")]
     #[pyo3(signature = (topic, n=Count(20)), text_signature = "($self, topic, n=20)")]
     fn peek(&self, py: Python<'_>, topic: String, n: Count) -> PyResult<PyTable> {
         let c = self.0.clone();
@@ -181,6 +195,7 @@ impl PyConnection {
 max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, \
 allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None, options=None)"
     )]
+    #[doc = doc!("Connection.read_stream")]
     fn read_stream(
         &self,
         py: Python<'_>,
@@ -190,7 +205,7 @@ allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=Fa
         source::read_stream(py, &self.0, topics, Arguments::new("read_stream", &["topics"], options))
     }
 
-    /// A schema for the JSON messages of a topic.
+    #[doc = doc!("Connection.infer_schema")]
     #[pyo3(signature = (topic, *, sample=Count(source::INFER_SAMPLE), format=None), text_signature = "($self, topic, *, sample=1000, format=None)")]
     fn infer_schema(
         &self,

@@ -1,5 +1,6 @@
 //! Converts what users write to what the core takes. Many forms are accepted. An error names the right form.
 
+use super::spark_schema;
 use crate::expr::{Dialect, parse_ddl, parse_type};
 use crate::flow::source::Offsets;
 use crate::time::EventTime;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// Reads the schema of messages. True: it is one type, an ARRAY or a MAP, for the document as a whole; its one column is `value`.
 pub fn document(value: Option<&Bound<'_, PyAny>>) -> PyResult<(Option<SchemaRef>, bool)> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok((None, false)) };
-    if let Ok(text) = value.extract::<String>()
+    if let Some(text) = text_of_schema(value)?
         && let Ok(of) = parse_type(&text)
     {
         match of {
@@ -28,16 +29,25 @@ pub fn document(value: Option<&Bound<'_, PyAny>>) -> PyResult<(Option<SchemaRef>
     Ok((Some(schema(value)?), false))
 }
 
-/// Reads a schema: a DDL string, an Arrow schema, or {name: type}.
+/// The DDL of a schema that is text: DDL, Spark's JSON, or a type of PySpark.
+fn text_of_schema(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    match value.extract::<String>() {
+        Ok(json) if json.trim_start().starts_with('{') => Ok(Some(spark_schema::ddl_of_json(&json)?)),
+        Ok(text) => Ok(Some(text)),
+        Err(_) => spark_schema::ddl_of(value),
+    }
+}
+
+/// Reads a schema: a DDL string, an Arrow schema, {name: type}, or a StructType of PySpark.
 pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
-    if let Ok(text) = value.extract::<String>() {
+    if let Some(text) = text_of_schema(value)? {
         return Ok(Arc::new(parse_ddl(&text)?));
     }
     if let Ok(dict) = value.cast::<PyDict>() {
         let mut fields = vec![];
         for (name, data_type) in dict.iter() {
             let name: String = name.extract()?;
-            let text = data_type.extract::<String>().map_err(|_| {
+            let text = text_of_schema(&data_type)?.ok_or_else(|| {
                 Error::schema(format!("schema: the type of '{name}' must be a string such as \"INT\" or \"TIMESTAMP\""))
             })?;
             fields.push(Field::new(&name, parse_type(&text).map_err(|e| e.context(format!("column '{name}'")))?, true));
@@ -51,7 +61,7 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
             Ok(Arc::new(parse_ddl(&crate::expr::to_ddl(&plain.schema))?))
         }
         Err(_) => Err(Error::schema(
-            "schema= takes a DDL string such as \"time TIMESTAMP, bpm INT\", an Arrow schema, or a dict {\"bpm\": \"INT\"}",
+            "schema= takes a DDL string such as \"time TIMESTAMP, bpm INT\", an Arrow schema, a StructType of PySpark, or a dict {\"bpm\": \"INT\"}",
         )
         .into()),
     }
@@ -277,43 +287,12 @@ pub fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTre
     Ok(out)
 }
 
-/// Words of neighbouring systems, and bayou's words for the same things.
-const NEIGHBOURS: [(&str, &str); 23] = [
-    ("mode", "output_mode"),
-    ("outputMode", "output_mode"),
-    ("checkpointLocation", "checkpoint_location"),
-    ("checkpoint", "checkpoint_location"),
-    ("queryName", "query_name"),
-    ("startingOffsets", "starting_offsets"),
-    ("endingOffsets", "ending_offsets"),
-    ("maxOffsetsPerTrigger", "max_offsets_per_trigger"),
-    ("failOnDataLoss", "fail_on_data_loss"),
-    ("includeHeaders", "include_metadata"),
-    ("partitionBy", "partition_by"),
-    ("partition_columns", "partition_by"),
-    ("partition_cols", "partition_by"),
-    ("mergeSchema", "schema_mode"),
-    ("processingTime", "trigger"),
-    ("availableNow", "trigger"),
-    ("once", "trigger"),
-    ("group_id", "nothing: a table's position is in its checkpoint, not in a consumer group"),
-    ("auto_offset_reset", "starting_offsets"),
-    ("path", "the first argument"),
-    ("awaitTermination", "await_termination"),
-    ("lastProgress", "last_progress"),
-    ("recentProgress", "recent_progress"),
-];
-
-pub fn neighbour(name: &str) -> Option<&'static str> {
-    NEIGHBOURS.iter().find(|(n, _)| *n == name).map(|(_, right)| *right)
-}
-
 /// Refuses arguments that a call does not have. The error names the argument that the call does have.
 pub fn refuse_unknown(unknown: Option<&Bound<'_, PyDict>>, call: &str, known: &[&str]) -> PyResult<()> {
     let Some((name, value)) = unknown.and_then(|u| u.iter().next()) else { return Ok(()) };
     let name: String = name.extract()?;
     let value = value.extract::<String>().unwrap_or_default();
-    let hint = match neighbour(&name) {
+    let hint = match super::words::neighbour(&name) {
         // The user writes Spark's or deltalake's words: mode="overwrite".
         _ if matches!(name.as_str(), "mode" | "outputMode") && value == "overwrite" => {
             " To write everything again from the start, use full_refresh=True. To keep only the latest result, use output_mode=\"complete\".".into()

@@ -1,6 +1,6 @@
 //! The only door for blocking work. It releases the GIL, checks for signals every 50 ms, and refuses calls after a fork.
 
-use super::functions;
+use super::{functions, logging};
 use crate::{Error, Result};
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,6 +62,7 @@ fn calm<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Repeats steps of at most 50 ms until one step returns a result.
 pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
     check_fork()?;
+    logging::take_levels(py);
     loop {
         if let Some(done) = py.detach(|| calm(|| step(TURN)))? {
             return Ok(done);
@@ -109,6 +110,7 @@ fn _shutdown(py: Python<'_>) {
     if check_fork().is_err() {
         return;
     }
+    logging::give(py);
     functions::close();
     py.detach(|| {
         crate::run::control::stop_all(Duration::from_millis(1000));
@@ -117,6 +119,7 @@ fn _shutdown(py: Python<'_>) {
     // A function that is still running gets SystemExit. A function that does not notice it, because it waits for something else, is abandoned.
     functions::interrupt(py);
     py.detach(|| functions::wait(Duration::from_millis(1500)));
+    logging::give(py);
     super::guard::give_up();
 }
 

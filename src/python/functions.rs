@@ -144,7 +144,8 @@ fn failure(py: Python<'_>, e: &PyErr) -> Failure {
     let text = text_of(py, e);
     let about_rows = e.is_instance_of::<PyException>(py) && !e.is_instance_of::<PyMemoryError>(py);
     match about_rows {
-        true => Failure::Rows(text),
+        true if e.is_instance_of::<super::errors::BayouError>(py) => Failure::Rows(Error::malformed(text)),
+        true => Failure::Rows(Error::function(text).with_source(e.clone_ref(py))),
         false if e.is_instance_of::<PyMemoryError>(py) => Failure::Stop(Error::internal(text)),
         // The stop button; or the interpreter's end, which raises SystemExit in functions that are still running.
         false if e.is_instance_of::<PyKeyboardInterrupt>(py) || CALLS.lock().closed => {
@@ -170,7 +171,28 @@ pub fn text_of(py: Python<'_>, e: &PyErr) -> String {
     if line.is_empty() { kind } else { format!("{kind}: {line}") }
 }
 
-fn traceback(py: Python<'_>, e: &PyErr) -> String {
+/// The traceback of a user's function goes to the log: the error of a query is one line, and rows in quarantine have one line each. A function
+/// that fails for row after row tells one traceback each `AGAIN`.
+fn tell(py: Python<'_>, function: &str, e: &PyErr) {
+    const AGAIN: Duration = Duration::from_secs(10);
+    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    if e.is_instance_of::<super::errors::BayouError>(py) {
+        return;
+    }
+    let mut told = TOLD.lock();
+    if told.get(function).is_some_and(|t| t.elapsed() < AGAIN) {
+        return;
+    }
+    told.insert(function.to_string(), Instant::now());
+    drop(told);
+    log::error!(target: "bayou::functions", "the function '{function}' failed: {}", traceback(py, e));
+}
+
+pub fn traceback(py: Python<'_>, e: &PyErr) -> String {
+    // An exception that was caught in Rust has its traceback beside it.
+    if let Some(traceback) = e.traceback(py) {
+        let _ = e.value(py).setattr("__traceback__", traceback);
+    }
     let lines = py.import("traceback").and_then(|t| t.call_method1("format_exception", (e.value(py),)));
     let text = lines.and_then(|l| l.extract::<Vec<String>>()).map(|l| l.concat());
     text.unwrap_or_else(|_| text_of(py, e))
@@ -239,7 +261,10 @@ impl BatchFunction for Function {
                 let names = PyList::new(py, schema.fields().iter().map(|f| f.name()))?.into_any();
                 conform(&self.call(py, "call", py_batch(py, rows.clone())?, Some(names))?, schema)
             };
-            run().map_err(|e| failure(py, &e))
+            run().map_err(|e| {
+                tell(py, &self.name, &e);
+                failure(py, &e)
+            })
         })
     }
 }
@@ -258,8 +283,7 @@ impl ForEach for Function {
                 self.call(py, "call_epoch", table, Some(epoch)).map(drop)
             };
             run().map_err(|e| {
-                // The traceback goes to the log. The query's error is one line.
-                log::error!("foreach_batch: {}", traceback(py, &e));
+                tell(py, &self.name, &e);
                 Error::function(text_of(py, &e)).with_source(e)
             })
         });
@@ -267,7 +291,7 @@ impl ForEach for Function {
     }
 }
 
-/// A function over the rows of a group, for `agg`.
+#[doc = doc!("Aggregate")]
 #[pyclass(frozen, module = "bayou", name = "Aggregate")]
 pub struct PyAggregate {
     pub function: Arc<dyn GroupFunction>,
@@ -291,10 +315,14 @@ impl GroupFunction for OfGroup {
                 let made = self.0.call(py, "call_groups", PyList::new(py, rows)?, None)?;
                 Ok(objects::column(made.cast::<PyList>()?, self.1.field(0))??)
             };
-            run().map_err(|e| failure(py, &e))
+            run().map_err(|e| {
+                tell(py, self.name(), &e);
+                failure(py, &e)
+            })
         });
         made.map_err(|f| match f {
-            Failure::Rows(text) => Error::malformed(text),
+            // The groups are tried one by one: the kind says that the failure may be about some of them.
+            Failure::Rows(e) => Error { kind: Kind::Malformed, ..e },
             Failure::Stop(e) => e,
         })
     }
@@ -307,7 +335,7 @@ impl PyAggregate {
     }
 }
 
-/// `bayou.aggregate(fn, returns="DOUBLE", columns=["bpm"])`
+#[doc = doc!("aggregate")]
 #[pyfunction]
 #[pyo3(signature = (function, returns, columns=None, *, input="arrow"))]
 fn aggregate(

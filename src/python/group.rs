@@ -3,6 +3,7 @@
 use super::convert::{self, dialect, strings};
 use super::functions::PyAggregate;
 use super::stream::PyStream;
+use super::words;
 use crate::Error;
 use crate::expr::AggregateItem;
 use crate::flow::Stream;
@@ -10,11 +11,11 @@ use crate::window::{SessionSpec, WindowSpec, Windowing};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-/// A window for group_by.
+#[doc = doc!("Window")]
 #[pyclass(frozen, module = "bayou", name = "Window")]
 pub struct PyWindow(pub Windowing);
 
-/// A stream with keys. Its aggregates are not given yet.
+#[doc = doc!("GroupedStream")]
 #[pyclass(frozen, module = "bayou", name = "GroupedStream")]
 pub struct PyGrouped {
     pub stream: Stream,
@@ -40,12 +41,14 @@ impl PyWindow {
     }
 }
 
+#[doc = doc!("session_window")]
 #[pyfunction]
 #[pyo3(signature = (column, gap))]
 fn session_window(column: &str, gap: &Bound<'_, PyAny>) -> PyResult<PyWindow> {
     Ok(PyWindow(Windowing::Session(SessionSpec::new(column, &convert::duration(gap, "gap")?)?)))
 }
 
+#[doc = doc!("window")]
 #[pyfunction]
 #[pyo3(signature = (column, size, slide=None, offset=None, timezone="UTC"))]
 fn window(
@@ -102,6 +105,10 @@ fn aggregate_items(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>
 
 #[pymethods]
 impl PyGrouped {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "GroupedStream", name))
+    }
+    #[doc = doc!("GroupedStream.agg")]
     #[pyo3(signature = (*aggregates, dialect=None, **named))]
     fn agg(
         &self,
@@ -112,6 +119,7 @@ impl PyGrouped {
         let items = aggregate_items(aggregates, named)?;
         Ok(PyStream(self.stream.aggregate(self.window.clone(), &self.keys, &items, self::dialect(dialect)?)?))
     }
+    #[doc = doc!("GroupedStream.count")]
     fn count(&self) -> PyResult<PyStream> {
         let items = [(Some("count".to_string()), "count(*)".to_string())];
         Ok(PyStream(self.stream.aggregate(

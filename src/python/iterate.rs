@@ -5,6 +5,7 @@ use super::convert::{self, Count, PathText};
 use super::door;
 use super::guard;
 use super::table::{PyTable, batch};
+use super::words;
 use crate::expect::{Action, Counts};
 use crate::flow::source::OnMalformed;
 use crate::flow::{Stream, Trigger};
@@ -71,7 +72,7 @@ fn duration(timeout: &Bound<'_, PyAny>) -> PyResult<Duration> {
     Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("timeout: {e}")))?)
 }
 
-/// Batches, one after the other. The consumer is released when the loop is left or the iterator is closed.
+#[doc = doc!("BatchIterator")]
 #[pyclass(frozen, module = "bayou", name = "BatchIterator")]
 pub struct PyBatchIterator {
     inner: Mutex<Inner>,
@@ -165,6 +166,9 @@ impl PyBatchIterator {
 
 #[pymethods]
 impl PyBatchIterator {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "BatchIterator", name))
+    }
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
@@ -184,6 +188,7 @@ impl PyBatchIterator {
             _ => Ok(None),
         }
     }
+    #[doc = doc!("BatchIterator.close")]
     fn close(&self, py: Python<'_>) {
         if door::check_fork().is_err() {
             return; // only the parent process may release it
@@ -300,7 +305,7 @@ pub fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Resul
     }
 }
 
-/// The result of `validate`.
+#[doc = doc!("Validation")]
 #[pyclass(frozen, module = "bayou", name = "Validation")]
 pub struct PyValidation {
     rules: Vec<RuleCount>,
@@ -311,26 +316,32 @@ pub struct PyValidation {
 
 #[pymethods]
 impl PyValidation {
+    #[doc = doc!("Validation.expectations")]
     #[getter]
     fn expectations(&self) -> PyResult<PyTable> {
         Ok(PyTable::new(expectations(&self.rules)?))
     }
+    #[doc = doc!("Validation.passed")]
     #[getter]
     fn passed(&self) -> bool {
         self.malformed == 0 && self.rules.iter().all(|r| r.counts.failed == 0)
     }
+    #[doc = doc!("Validation.rows_in")]
     #[getter]
     fn rows_in(&self) -> u64 {
         self.rows_in
     }
+    #[doc = doc!("Validation.rows_out")]
     #[getter]
     fn rows_out(&self) -> u64 {
         self.rows_out
     }
+    #[doc = doc!("Validation.malformed")]
     #[getter]
     fn malformed(&self) -> u64 {
         self.malformed
     }
+    #[doc = doc!("Validation.raise_for_expectations")]
     #[pyo3(signature = (*names, max_ratio=0.0))]
     fn raise_for_expectations(&self, names: Vec<String>, max_ratio: f64) -> PyResult<()> {
         Ok(raise_for(&self.rules, &names, max_ratio)?)
@@ -370,24 +381,48 @@ pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
     Ok(PyValidation { rules, rows_in: ran.counts.rows, rows_out, malformed: ran.counts.malformed })
 }
 
-/// The result of `preview`: rows, and messages that could not be decoded.
+#[doc = doc!("Preview")]
 #[pyclass(frozen, module = "bayou", name = "Preview")]
 pub struct PyPreview {
     rows: Rows,
     malformed: Rows,
+    reasons: Rows,
+    rules: Vec<RuleCount>,
+    messages: u64,
     notes: Vec<String>,
 }
 
 #[pymethods]
 impl PyPreview {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "Preview", name))
+    }
+    #[doc = doc!("Preview.rows")]
     #[getter]
     fn rows(&self) -> PyTable {
         PyTable::new(self.rows.clone())
     }
+    #[doc = doc!("Preview.malformed")]
     #[getter]
     fn malformed(&self) -> PyTable {
         PyTable::new(self.malformed.clone())
     }
+    #[doc = doc!("Preview.reasons")]
+    #[getter]
+    fn reasons(&self) -> PyTable {
+        PyTable::new(self.reasons.clone())
+    }
+    #[doc = doc!("Preview.expectations")]
+    #[getter]
+    fn expectations(&self) -> PyResult<PyTable> {
+        Ok(PyTable::new(expectations(&self.rules)?))
+    }
+    #[doc = doc!("Preview.messages")]
+    #[getter]
+    fn messages(&self) -> u64 {
+        self.messages
+    }
+    #[doc = doc!("Preview.notes")]
     #[getter]
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
@@ -397,18 +432,81 @@ impl PyPreview {
     }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let mut text = Bound::new(py, self.rows())?.repr()?.to_string();
+        text += &format!("\nlooked at {}", counted(self.messages, "message"));
+        for rule in self.rules.iter().filter(|r| r.counts.failed > 0) {
+            let of = rule.counts.failed + rule.counts.passed;
+            let what = match rule.action {
+                Action::Keep => "break it and stay",
+                Action::Drop => "are dropped",
+                Action::Quarantine => "go to quarantine",
+                Action::Fail => "would stop the query",
+            };
+            text += &format!("\n'{}': {} of {of} rows {what}", crate::error::printable(&rule.name), rule.counts.failed);
+        }
         for note in &self.notes {
             text = format!("{text}\n{}", crate::error::clean(note));
         }
-        let bad: usize = self.malformed.batches.iter().map(|b| b.num_rows()).sum();
-        if bad == 0 {
+        if self.reasons.batches.iter().all(|b| b.num_rows() == 0) {
             return Ok(text);
         }
-        Ok(format!("{text}\n{bad} malformed or set aside:\n{}", Bound::new(py, self.malformed())?.repr()?))
+        Ok(format!("{text}\nmalformed or set aside:\n{}", Bound::new(py, self.reasons())?.repr()?))
     }
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("bayou._display")?.call_method1("preview_html", (slf,))
     }
+}
+
+/// A preview keeps this many messages and rows that were set aside.
+const MOST_REJECTS: usize = 1000;
+
+/// "1 message", "5 messages"
+fn counted(n: u64, of: &str) -> String {
+    format!("{n} {of}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Groups quarantined rows by their reason: `count, stage, dataset, error`, and the first of them: `topic, partition, offset, value`.
+fn reasons(rejects: &RecordBatch) -> Result<Rows> {
+    let column = |name: &str| {
+        let found = rejects.column_by_name(name);
+        found.ok_or_else(|| Error::internal(format!("quarantined rows have no column {name}")))
+    };
+    let (stage, dataset, error) = (
+        column("stage")?.as_string::<i32>(),
+        column("dataset")?.as_string::<i32>(),
+        column("error")?.as_string::<i32>(),
+    );
+    let (value, row) = (column("value")?.as_binary::<i32>(), column("row")?.as_string::<i32>());
+    let mut found: std::collections::BTreeMap<(&str, &str, &str), (i64, usize)> = Default::default();
+    for i in 0..rejects.num_rows() {
+        let reason = (stage.value(i), dataset.value(i), without_byte(error.value(i)));
+        found.entry(reason).or_insert((0, i)).0 += 1;
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by_key(|(_, (count, first))| (-count, *first));
+    let first: UInt32Array = found.iter().map(|(_, (_, first))| Some(*first as u32)).collect();
+    let of_first = |name: &str| -> Result<ArrayRef> { Ok(arrow::compute::take(column(name)?, &first, None)?) };
+    // Of a row without a message, the row.
+    let example = found.iter().map(|(_, (_, i))| match (row.is_valid(*i), value.is_valid(*i)) {
+        (true, _) => Some(row.value(*i).to_string()),
+        (false, true) => Some(String::from_utf8_lossy(value.value(*i)).into_owned()),
+        (false, false) => None,
+    });
+    let batch = RecordBatch::try_from_iter([
+        ("count", Arc::new(found.iter().map(|(_, (n, _))| *n).collect::<Int64Array>()) as ArrayRef),
+        ("stage", Arc::new(found.iter().map(|((s, _, _), _)| Some(*s)).collect::<StringArray>())),
+        ("dataset", Arc::new(found.iter().map(|((_, d, _), _)| Some(*d)).collect::<StringArray>())),
+        ("error", Arc::new(found.iter().map(|((_, _, e), _)| Some(*e)).collect::<StringArray>())),
+        ("topic", of_first("topic")?),
+        ("partition", of_first("partition")?),
+        ("offset", of_first("offset")?),
+        ("value", Arc::new(example.collect::<StringArray>())),
+    ])?;
+    Ok(Rows { schema: batch.schema(), batches: vec![batch] })
+}
+
+/// An error of the decoder without the place in its message.
+fn without_byte(error: &str) -> &str {
+    error.rfind(" (byte ").map_or(error, |at| &error[..at])
 }
 
 pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
@@ -418,18 +516,22 @@ pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound
         timeout: timeout.or(Some(Duration::from_secs(10))),
         close_windows: true,
         on_malformed: OnMalformed::Quarantine,
-        keep_rejects: 100,
+        keep_rejects: MOST_REJECTS,
         ..IterateOptions::default()
     };
     let ran = run_all(py, &stream.with_policy(OnMalformed::Quarantine), options)?;
-    let shown: Vec<_> = ran.rejects.into_iter().take(100).collect();
-    let all = quarantine::rows(&shown, 0)?;
+    let all = quarantine::rows(&ran.rejects, 0)?;
+    let reasons = reasons(&all)?;
+    let all = all.slice(0, all.num_rows().min(100));
     let names = ["topic", "partition", "offset", "stage", "rules", "error"];
     let indices: Vec<usize> =
         names.iter().map(|n| all.schema().index_of(n)).collect::<Result<_, _>>().map_err(super::table::arrow_error)?;
     let malformed = all.project(&indices).map_err(super::table::arrow_error)?;
     let malformed = Rows { schema: malformed.schema(), batches: vec![malformed] };
-    Ok(PyPreview { rows: ran.rows, malformed, notes: ran.hints })
+    let mut totals = RuleTotals::default();
+    totals.add(&ran.counts.rules);
+    let (messages, rules) = (ran.counts.messages, totals.list());
+    Ok(PyPreview { rows: ran.rows, malformed, reasons, rules, messages, notes: ran.hints })
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,28 +1,38 @@
 //! The boundary to Python. It is thin: it takes arguments, returns Arrow, maps errors, and waits in one place.
 
+// The macro `doc!` (src/build.rs). It stands before the modules, because macros are in scope only below their definition.
+include!(concat!(env!("OUT_DIR"), "/docs.rs"));
+
 mod arguments;
 mod connection;
 mod convert;
 mod door;
 mod errors;
+mod events;
 mod functions;
 mod group;
 mod guard;
 mod interrupt;
 mod iterate;
 mod join;
+mod logging;
+mod notes;
 mod objects;
 mod produce;
 mod query;
 mod read;
 mod repair;
+mod slices;
 mod source;
+mod spark_schema;
 mod storage;
 mod stream;
 mod table;
 mod testing;
+mod text;
 mod topic;
 mod values;
+mod words;
 mod write;
 
 use pyo3::prelude::*;
@@ -41,6 +51,7 @@ fn no_word_of_caught_panics() {
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     no_word_of_caught_panics();
+    logging::register(m.py());
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(m)?;
     connection::register(m)?;
@@ -50,11 +61,15 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     objects::register(m)?;
     source::register(m)?;
     table::register(m)?;
+    slices::register(m)?;
     iterate::register(m)?;
     query::register(m)?;
     write::register(m)?;
     read::register(m)?;
     repair::register(m)?;
     testing::register(m)?;
+    words::register(m)?;
+    events::register(m)?;
+    notes::register(m)?;
     door::register(m)
 }

@@ -1,10 +1,11 @@
 //! Publishing: rows from any Arrow stream, frame or iterable of dicts, and simulated rows.
 
 use super::convert;
-use super::door;
-use super::{functions, guard};
+use super::table::PyTable;
+use super::{door, functions, guard, words};
 use crate::kafka::{Connection, ProduceOptions, ProduceReport};
 use crate::position::Topic;
+use crate::read::Rows;
 use crate::simulate::{Fitness, FitnessOptions};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchIterator};
@@ -16,36 +17,46 @@ use pyo3_arrow::input::AnyRecordBatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The result of publishing rows.
+#[doc = doc!("ProduceReport")]
 #[pyclass(frozen, module = "bayou", name = "ProduceReport")]
 pub struct PyProduceReport(pub ProduceReport);
 
 #[pymethods]
 impl PyProduceReport {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "ProduceReport", name))
+    }
+    #[doc = doc!("ProduceReport.topic")]
     #[getter]
     fn topic(&self) -> &str {
         &self.0.topic
     }
+    #[doc = doc!("ProduceReport.rows")]
     #[getter]
     fn rows(&self) -> u64 {
         self.0.rows
     }
+    #[doc = doc!("ProduceReport.delivered")]
     #[getter]
     fn delivered(&self) -> u64 {
         self.0.delivered
     }
+    #[doc = doc!("ProduceReport.failed")]
     #[getter]
     fn failed(&self) -> u64 {
         self.0.failed
     }
+    #[doc = doc!("ProduceReport.bytes")]
     #[getter]
     fn bytes(&self) -> u64 {
         self.0.bytes
     }
+    #[doc = doc!("ProduceReport.seconds")]
     #[getter]
     fn seconds(&self) -> f64 {
         self.0.seconds
     }
+    #[doc = doc!("ProduceReport.failures")]
     #[getter]
     fn failures(&self) -> Vec<String> {
         self.0.failures.clone()
@@ -248,7 +259,7 @@ pub fn produce(
 }
 
 #[pyfunction]
-#[pyo3(signature = (rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns))]
+#[pyo3(signature = (rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns, lazy))]
 #[allow(clippy::too_many_arguments)]
 pub fn _simulate_fitness<'py>(
     py: Python<'py>,
@@ -264,6 +275,7 @@ pub fn _simulate_fitness<'py>(
     undef: f64,
     zero: f64,
     columns: Option<usize>,
+    lazy: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut options = FitnessOptions::new(rows, seed, door::clock().now());
     let read = |value: Option<&Bound<'py, PyAny>>, what: &str| -> PyResult<Option<std::time::Duration>> {
@@ -289,8 +301,18 @@ pub fn _simulate_fitness<'py>(
     let wanted: Vec<usize> = (0..columns.unwrap_or(schema.fields().len()).min(schema.fields().len())).collect();
     let made = Fitness::new(options)?;
     let out = Arc::new(schema.project(&wanted).map_err(super::table::arrow_error)?);
-    let batches =
-        made.map(move |b| b.map_err(|e| arrow::error::ArrowError::ExternalError(Box::new(e)))?.project(&wanted));
-    let reader = RecordBatchIterator::new(batches, out);
-    Ok(Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?.into_any())
+    if lazy {
+        let failed = |e| arrow::error::ArrowError::ExternalError(Box::new(e));
+        let batches = made.map(move |b| b.map_err(failed)?.project(&wanted));
+        let reader = PyRecordBatchReader::new(Box::new(RecordBatchIterator::new(batches, out)));
+        return Ok(Bound::new(py, reader)?.into_any());
+    }
+    let (mut made, mut batches) = (made, vec![]);
+    // In steps, so that the stop button is noticed.
+    door::wait(py, |_| {
+        let Some(batch) = made.next() else { return Ok(Some(())) };
+        batches.push(batch?.project(&wanted)?);
+        Ok(None)
+    })?;
+    Ok(Bound::new(py, PyTable::new(Rows { schema: out, batches }))?.into_any())
 }

@@ -1,6 +1,5 @@
 //! Running: one table or several, watched and stopped.
 
-use super::convert::neighbour;
 use super::door;
 use super::errors::BayouError;
 use super::functions;
@@ -8,6 +7,7 @@ use super::guard;
 use super::interrupt::Watch;
 use super::iterate::{expectations, raise_for};
 use super::table::PyTable;
+use super::{events, logging, words};
 use crate::epoch::{newest, start_over};
 use crate::error::clean;
 use crate::flow::Flow;
@@ -19,13 +19,12 @@ use crate::storage::Location;
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::*;
-use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A running or ended query.
+#[doc = doc!("Query")]
 #[pyclass(frozen, module = "bayou", name = "Query")]
 pub struct PyQuery(pub Query);
 
@@ -39,6 +38,7 @@ pub struct Shown {
 
 /// Starts a query, shows it, and waits for its end if `block` is set.
 pub fn start(py: Python<'_>, flow: Flow, shown: Shown) -> PyResult<Py<PyQuery>> {
+    logging::take_levels(py);
     let job = Job { flow, runtime: door::runtime()?, clock: door::clock() };
     let watch = Watch::begin(py)?;
     let started = watched(py, job, shown, &watch);
@@ -146,6 +146,7 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>,
             return Err(interrupt);
         }
     }
+    events::settle(py)?;
     close()?;
     raise(py, query)
 }
@@ -174,22 +175,27 @@ fn clean_all(value: &mut serde_json::Value) {
 
 #[pymethods]
 impl PyQuery {
+    #[doc = doc!("Query.name")]
     #[getter]
     fn name(&self) -> &str {
         &self.0.0.name
     }
+    #[doc = doc!("Query.id")]
     #[getter]
     fn id(&self) -> PyResult<String> {
         Ok(self.here()?.0.id.lock().clone())
     }
+    #[doc = doc!("Query.run_id")]
     #[getter]
     fn run_id(&self) -> &str {
         &self.0.0.run_id
     }
+    #[doc = doc!("Query.is_active")]
     #[getter]
     fn is_active(&self) -> PyResult<bool> {
         Ok(self.here()?.is_active())
     }
+    #[doc = doc!("Query.status")]
     #[getter]
     fn status(&self) -> PyResult<String> {
         let q = self.here()?;
@@ -197,6 +203,7 @@ impl PyQuery {
         let stopping = q.is_active() && q.0.stopping() == Stop::Now;
         Ok(if stopping { "stopping".into() } else { status })
     }
+    #[doc = doc!("Query.exception")]
     fn exception<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let query = slf.clone().unbind();
@@ -206,12 +213,14 @@ impl PyQuery {
             value
         }))
     }
+    #[doc = doc!("Query.stop")]
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         let q = self.here()?.clone();
         q.stop(Stop::Now);
         let deadline = Instant::now() + Duration::from_secs(3);
         door::wait(py, |turn| Ok((q.wait(turn) || Instant::now() > deadline).then_some(())))
     }
+    #[doc = doc!("Query.await_termination")]
     #[pyo3(signature = (timeout=None))]
     fn await_termination(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = slf.py();
@@ -232,24 +241,29 @@ impl PyQuery {
         raise(py, &slf.clone().unbind())?;
         Ok(ended)
     }
+    #[doc = doc!("Query.last_progress")]
     #[getter]
     fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let last = self.here()?.0.report.lock().recent.back().cloned();
         last.map(|v| loads(py, &v)).transpose()
     }
+    #[doc = doc!("Query.recent_progress")]
     #[getter]
     fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let all: Vec<_> = self.here()?.0.report.lock().recent.iter().cloned().collect();
         PyList::new(py, all.iter().map(|v| loads(py, v)).collect::<PyResult<Vec<_>>>()?)
     }
+    #[doc = doc!("Query.expectations")]
     #[getter]
     fn expectations(&self) -> PyResult<PyTable> {
         let rules = self.here()?.0.report.lock().rules.list();
         Ok(PyTable::new(expectations(&rules)?))
     }
+    #[doc = doc!("Query.open_windows")]
     fn open_windows(&self) -> PyResult<PyTable> {
         Ok(PyTable::new(open_windows(&self.here()?.0.report.lock().open_windows)?))
     }
+    #[doc = doc!("Query.raise_for_expectations")]
     #[pyo3(signature = (*names, max_ratio=0.0))]
     fn raise_for_expectations(slf: &Bound<'_, Self>, names: Vec<String>, max_ratio: f64) -> PyResult<()> {
         let rules = slf.get().here()?.0.report.lock().rules.list();
@@ -262,14 +276,17 @@ impl PyQuery {
         }
         Ok(())
     }
+    #[doc = doc!("Query.warnings")]
     #[getter]
     fn warnings(&self) -> PyResult<Vec<String>> {
         Ok(shown(&self.here()?.0.report.lock().warnings))
     }
+    #[doc = doc!("Query.notes")]
     #[getter]
     fn notes(&self) -> PyResult<Vec<String>> {
         Ok(shown(&self.here()?.0.report.lock().notes))
     }
+    #[doc = doc!("Query.to_json")]
     fn to_json(&self) -> PyResult<String> {
         let mut all = self.here()?.0.report.lock().to_json();
         if let Some(o) = all.as_object_mut() {
@@ -280,17 +297,24 @@ impl PyQuery {
         clean_all(&mut all);
         Ok(all.to_string())
     }
-    /// IPython calls this for a Query that is the last expression of a cell. HTML alone could not be updated.
+    // IPython calls this for a Query that is the last expression of a cell. HTML alone could not be updated.
     fn _ipython_display_(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().here()?;
         guard::method(&guard::import(slf.py(), "bayou._display")?, "show_again", (slf,))?;
         Ok(())
     }
+    #[doc = doc!("Query.show")]
     fn show(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().here()?;
         guard::method(&guard::import(slf.py(), "bayou._display")?, "show", (slf,))?;
         Ok(())
     }
+    #[doc = doc!("Query.metrics")]
+    fn metrics<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().here()?;
+        guard::method(&guard::import(slf.py(), "bayou._metrics")?, "prometheus", (slf,))
+    }
+    #[doc = doc!("Query.result")]
     fn result(&self) -> PyResult<String> {
         let q = self.here()?;
         let report = q.0.report.lock();
@@ -338,9 +362,8 @@ impl PyQuery {
         slf.get().here()?;
         slf.py().import("bayou._display")?.call_method1("query_html", (slf,))
     }
-    fn __getattr__(&self, name: &str) -> PyResult<()> {
-        let hint = neighbour(name).map(|n| format!(" Here it is called {n}.")).unwrap_or_default();
-        Err(PyAttributeError::new_err(format!("'Query' has no attribute '{name}'.{hint}")))
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "Query", name))
     }
 }
 

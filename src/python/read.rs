@@ -3,17 +3,20 @@
 use super::convert;
 use super::door;
 use super::table::PyTable;
+use crate::expr::{Listed, Role};
 use crate::flow::QUARANTINE;
 use crate::flow::places::is_quarantine;
 use crate::progress::RuleCount;
-use crate::read::{self, Source};
+use crate::read::{self, Rows, Source};
 use crate::storage::Location;
 use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// A whole Delta table.
+#[doc = doc!("read_delta")]
 #[pyfunction]
 #[pyo3(signature = (target, *, version=None, storage_options=None))]
 fn read_delta(
@@ -26,7 +29,7 @@ fn read_delta(
     Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
 }
 
-/// Runs SQL over named tables: paths of Delta tables, frames, Arrow.
+#[doc = doc!("sql")]
 #[pyfunction]
 #[pyo3(signature = (query, *, storage_options=None, **tables))]
 fn sql(
@@ -153,9 +156,29 @@ fn _pipeline_expectations(py: Python<'_>, checkpoint: &str, storage: Option<&Bou
     Ok(PyTable::new(super::iterate::expectations(&rules)?))
 }
 
+#[doc = doc!("functions")]
+#[pyfunction]
+#[pyo3(signature = (like=None))]
+fn functions(like: Option<&str>) -> PyResult<PyTable> {
+    let part = like.unwrap_or_default().to_lowercase();
+    let listed: Vec<_> = crate::expr::listed().into_iter().filter(|l| l.usage.to_lowercase().contains(&part)).collect();
+    let text = |of: fn(&Listed) -> &'static str| {
+        Arc::new(listed.iter().map(|l| Some(of(l))).collect::<StringArray>()) as ArrayRef
+    };
+    let kind = |l: &Listed| match l.role {
+        Role::Scalar => "function",
+        Role::Aggregate => "aggregate",
+        Role::Generator => "generator",
+    };
+    let columns = [("name", text(|l| l.name)), ("kind", text(kind)), ("usage", text(|l| l.usage))];
+    let batch = RecordBatch::try_from_iter(columns).map_err(Error::from)?;
+    Ok(PyTable::new(Rows { schema: batch.schema(), batches: vec![batch] }))
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(read_delta, m)?)?;
     m.add_function(wrap_pyfunction!(sql, m)?)?;
+    m.add_function(wrap_pyfunction!(functions, m)?)?;
     m.add_function(wrap_pyfunction!(_pipeline_tables, m)?)?;
     m.add_function(wrap_pyfunction!(_pipeline_sql, m)?)?;
     m.add_function(wrap_pyfunction!(_pipeline_read, m)?)?;

@@ -309,14 +309,14 @@ pub fn read_stream(
     Ok(PyStream(Stream::kafka(source)?))
 }
 
-/// A stream of rows in memory.
+#[doc = doc!("from_batches")]
 #[pyfunction]
 fn from_batches(rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
     let plain = super::functions::rows_of(rows)?;
     Ok(PyStream(Stream::rows(RowsSource::new(plain.schema, plain.batches))))
 }
 
-/// A stream of messages in memory, decoded as if they came from a topic.
+#[doc = doc!("from_messages")]
 #[pyfunction]
 #[pyo3(signature = (messages, **options))]
 #[pyo3(
@@ -351,18 +351,19 @@ fn from_messages(messages: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>
     Ok(PyStream(Stream::messages(source)?))
 }
 
-/// What `infer_schema` found.
+#[doc = doc!("InferredSchema")]
 #[pyclass(frozen, module = "bayou", name = "InferredSchema")]
 pub struct PyInferredSchema(pub Inferred);
 
 #[pymethods]
 impl PyInferredSchema {
+    #[doc = doc!("InferredSchema.ddl")]
     #[getter]
     fn ddl(&self) -> String {
         to_ddl(&self.0.schema)
     }
 
-    /// The arguments of `read_stream` that read the messages so.
+    #[doc = doc!("InferredSchema.options")]
     #[getter]
     fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
@@ -381,16 +382,19 @@ impl PyInferredSchema {
         Ok(out)
     }
 
+    #[doc = doc!("InferredSchema.messages")]
     #[getter]
     fn messages(&self) -> usize {
         self.0.messages
     }
 
+    #[doc = doc!("InferredSchema.malformed")]
     #[getter]
     fn malformed(&self) -> usize {
         self.0.malformed
     }
 
+    #[doc = doc!("InferredSchema.notes")]
     #[getter]
     fn notes(&self) -> Vec<String> {
         self.0.notes.clone()
@@ -400,7 +404,7 @@ impl PyInferredSchema {
         self.ddl()
     }
 
-    /// What to paste, and what to know.
+    // What to paste, and what to know.
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let mut lines = vec![format!("# from {} messages", self.0.messages)];
         for (name, value) in self.options(py)?.iter() {

@@ -1,13 +1,13 @@
 //! The Python class of streams.
 
 use super::arguments::Arguments;
-use super::convert::{self, Count, dialect, neighbour, strings};
+use super::convert::{self, Count, dialect, strings};
 use super::functions::Function;
 use super::group::{PyGrouped, PyWindow};
 use super::iterate::{self, PyBatchIterator};
 use super::query::PyQuery;
 use super::table::{PyBayouSchema, PyTable};
-use super::write;
+use super::{words, write};
 use crate::Error;
 use crate::decode::{Format, Given};
 use crate::expect::Action;
@@ -16,8 +16,9 @@ use crate::flow::stream::watermark_spec;
 use crate::window::Windowing;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
+#[doc = doc!("Stream")]
 #[pyclass(frozen, module = "bayou", name = "Stream")]
 pub struct PyStream(pub Stream);
 
@@ -67,18 +68,22 @@ impl PyStream {
 
 #[pymethods]
 impl PyStream {
+    #[doc = doc!("Stream.columns")]
     #[getter]
     fn columns(&self) -> Vec<String> {
         self.0.schema().fields().iter().map(|f| f.name().clone()).collect()
     }
+    #[doc = doc!("Stream.schema")]
     #[getter]
     fn schema(&self) -> PyBayouSchema {
         PyBayouSchema(self.0.schema().clone())
     }
+    #[doc = doc!("Stream.name")]
     #[getter]
     fn name(&self) -> Option<&str> {
         self.0.name()
     }
+    #[doc = doc!("Stream.explain")]
     fn explain(&self) -> String {
         let steps = self.0.steps();
         let lines: Vec<_> = steps.iter().enumerate().map(|(i, s)| format!("{:>3}. {s}", i + 1)).collect();
@@ -101,37 +106,32 @@ impl PyStream {
             "a Stream is a description and cannot be iterated. Write `for batch in stream.batches():`.",
         ))
     }
-    fn __getattr__(&self, name: &str) -> PyResult<()> {
-        let hint = match name {
-            "filter" => " Here it is called where.".to_string(),
-            "withColumn" | "with_column" => {
-                " Write with_columns(name=\"expression\"), or with_columns(\"expression AS name\").".into()
-            }
-            "withColumns" => " Here it is called with_columns.".to_string(),
-            "withWatermark" => " Here it is called with_watermark.".to_string(),
-            "groupBy" | "groupby" => " Here it is called group_by.".to_string(),
-            "writeStream" | "write_stream" | "write" => " Here it is called write_delta.".to_string(),
-            "withColumnRenamed" => " Here it is called rename.".to_string(),
-            "toPandas" | "to_pandas" => {
-                " A stream has no end: use collect().to_pandas() or pandas_batches().".to_string()
-            }
-            "dropDuplicates" | "dropDuplicatesWithinWatermark" | "distinct" => {
-                " Write drop_duplicates(keys, within=\"10 minutes\"), after with_watermark.".to_string()
-            }
-            "selectExpr" => " Here it is called select; it takes SQL expressions.".to_string(),
-            "limit" | "show" | "display" | "head" | "take" => " Look at rows with preview(20) or collect(20).".to_string(),
-            "count" => " A stream has no end: use group_by().agg(\"count(*) AS n\").".to_string(),
-            "orderBy" | "order_by" | "sort" => {
-                " A stream has no order of rows: sort the table that it is written to, as in lake.sql(\"… ORDER BY …\").".to_string()
-            }
-            "unionAll" | "unionByName" => " Here it is called union; columns go by name.".to_string(),
-            "foreachBatch" => " Here it is called foreach_batch.".to_string(),
-            "mapInPandas" | "mapInArrow" => " Here it is called map_batches.".to_string(),
-            _ => neighbour(name).map(|n| format!(" Here it is called {n}.")).unwrap_or_default(),
-        };
-        Err(PyAttributeError::new_err(format!("'Stream' has no attribute '{name}'.{hint}")))
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        let columns = slf.get().0.schema();
+        if !name.starts_with('_') && columns.fields().iter().any(|f| f.name() == name) {
+            return Err(PyAttributeError::new_err(format!(
+                "'Stream' has no attribute '{name}'. Columns are named in SQL: select(\"{name}\"), where(\"{name} IS NOT NULL\")."
+            )));
+        }
+        Err(words::no_attribute(slf, "Stream", name))
+    }
+    fn __len__(&self) -> PyResult<usize> {
+        Err(PyTypeError::new_err(
+            "a stream has no length. Use group_by().agg(\"count(*) AS n\"), or len(stream.collect()).",
+        ))
+    }
+    /// Without it, a Stream without rows to count would be neither true nor false.
+    fn __bool__(&self) -> bool {
+        true
+    }
+    fn __getitem__(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let what = name.repr()?;
+        Err(PyTypeError::new_err(format!(
+            "stream[{what}] is not possible: columns are named in SQL, as in select(\"a\", \"b + 1 AS c\") and where(\"a > 0\")."
+        )))
     }
 
+    #[doc = doc!("Stream.select")]
     #[pyo3(signature = (*columns, dialect=None, **named))]
     fn select(
         &self,
@@ -142,6 +142,7 @@ impl PyStream {
         let items = as_items(named_items(columns, named, "select")?);
         Ok(Self(self.0.select(&items, self::dialect(dialect)?)?))
     }
+    #[doc = doc!("Stream.with_columns")]
     #[pyo3(signature = (*columns, dialect=None, **named))]
     fn with_columns(
         &self,
@@ -153,20 +154,24 @@ impl PyStream {
         let made = self.0.with_columns(&items, self::dialect(dialect)?);
         Ok(Self(made.map_err(|e| self.as_name_and_expression(columns, e))?))
     }
+    #[doc = doc!("Stream.where")]
     #[pyo3(signature = (condition, dialect=None))]
     fn r#where(&self, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
         Ok(Self(self.0.filter(condition, self::dialect(dialect)?)?))
     }
+    #[doc = doc!("Stream.rename")]
     #[pyo3(signature = (names))]
     fn rename(&self, names: &Bound<'_, PyDict>) -> PyResult<Self> {
         let pairs =
             names.iter().map(|(a, b)| Ok((a.extract()?, b.extract()?))).collect::<PyResult<Vec<(String, String)>>>()?;
         Ok(Self(self.0.rename(&pairs)?))
     }
+    #[doc = doc!("Stream.drop")]
     #[pyo3(signature = (*columns))]
     fn drop(&self, columns: &Bound<'_, PyTuple>) -> PyResult<Self> {
         Ok(Self(self.0.drop(&strings(columns, "drop")?)?))
     }
+    #[doc = doc!("Stream.drop_duplicates")]
     #[pyo3(signature = (keys=None, *, within))]
     fn drop_duplicates(&self, keys: Option<&Bound<'_, PyAny>>, within: &Bound<'_, PyAny>) -> PyResult<Self> {
         let keys = match keys.filter(|k| !k.is_none()) {
@@ -176,6 +181,7 @@ impl PyStream {
         let within = convert::span(within, "within")?;
         Ok(Self(self.0.drop_duplicates(&keys, within)?))
     }
+    #[doc = doc!("Stream.join")]
     #[pyo3(signature = (other, on, how="inner", *, within=None, suffix="_right", storage_options=None))]
     fn join(
         &self,
@@ -189,6 +195,7 @@ impl PyStream {
     ) -> PyResult<Self> {
         super::join::join(py, &self.0, other, on, how, within, suffix, storage_options).map(Self)
     }
+    #[doc = doc!("Stream.map_batches")]
     #[pyo3(signature = (function, schema=None, *, input="arrow"))]
     fn map_batches(
         &self,
@@ -204,6 +211,7 @@ impl PyStream {
     #[pyo3(
         text_signature = "($self, column, *, schema, format='json', into=None, timezone=None, timestamp_unit=None, allow_quoted_numbers=False, allow_nan=False, missing='null')"
     )]
+    #[doc = doc!("Stream.decode")]
     fn decode(&self, column: &str, schema: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let mut arguments = Arguments::new("decode", &["column", "schema"], options);
         let (schema, whole) = convert::document(Some(schema))?;
@@ -214,45 +222,56 @@ impl PyStream {
         let format = Format::read(format.as_deref().unwrap_or("json"), given)?;
         Ok(Self(self.0.decode(column, schema, format, into.as_deref())?))
     }
+    #[doc = doc!("Stream.union")]
     fn union(&self, other: &Self) -> PyResult<Self> {
         Ok(Self(self.0.union(&other.0)?))
     }
+    #[doc = doc!("Stream.named")]
     fn named(&self, name: &str) -> PyResult<Self> {
         Ok(Self(self.0.named(name)?))
     }
+    #[doc = doc!("Stream.expect")]
     #[pyo3(signature = (name, condition, dialect=None))]
     fn expect(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_one(name, condition, Action::Keep, dialect)
     }
+    #[doc = doc!("Stream.expect_or_drop")]
     #[pyo3(signature = (name, condition, dialect=None))]
     fn expect_or_drop(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_one(name, condition, Action::Drop, dialect)
     }
+    #[doc = doc!("Stream.expect_or_quarantine")]
     #[pyo3(signature = (name, condition, dialect=None))]
     fn expect_or_quarantine(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_one(name, condition, Action::Quarantine, dialect)
     }
+    #[doc = doc!("Stream.expect_or_fail")]
     #[pyo3(signature = (name, condition, dialect=None))]
     fn expect_or_fail(&self, name: &str, condition: &str, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_one(name, condition, Action::Fail, dialect)
     }
+    #[doc = doc!("Stream.expect_all")]
     #[pyo3(signature = (rules, dialect=None))]
     fn expect_all(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_many(rules, Action::Keep, dialect)
     }
+    #[doc = doc!("Stream.expect_all_or_drop")]
     #[pyo3(signature = (rules, dialect=None))]
     fn expect_all_or_drop(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_many(rules, Action::Drop, dialect)
     }
+    #[doc = doc!("Stream.expect_all_or_quarantine")]
     #[pyo3(signature = (rules, dialect=None))]
     fn expect_all_or_quarantine(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_many(rules, Action::Quarantine, dialect)
     }
+    #[doc = doc!("Stream.expect_all_or_fail")]
     #[pyo3(signature = (rules, dialect=None))]
     fn expect_all_or_fail(&self, rules: &Bound<'_, PyDict>, dialect: Option<&str>) -> PyResult<Self> {
         self.expect_many(rules, Action::Fail, dialect)
     }
 
+    #[doc = doc!("Stream.with_watermark")]
     #[pyo3(signature = (column, delay, *, idle_timeout=None, max_future=None, on_idle="hold", late="quarantine"))]
     fn with_watermark(
         &self,
@@ -277,6 +296,7 @@ impl PyStream {
         Ok(Self(self.0.with_watermark(spec)?))
     }
 
+    #[doc = doc!("Stream.group_by")]
     #[pyo3(signature = (*keys))]
     fn group_by(&self, keys: &Bound<'_, PyTuple>) -> PyResult<PyGrouped> {
         let mut window = Windowing::None;
@@ -301,6 +321,7 @@ impl PyStream {
     #[pyo3(
         text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
     )]
+    #[doc = doc!("Stream.batches")]
     fn batches(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyBatchIterator> {
         iterate::start(py, &self.0, iterate::options(Arguments::new("batches", &[], options))?, false)
     }
@@ -309,6 +330,7 @@ impl PyStream {
     #[pyo3(
         text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
     )]
+    #[doc = doc!("Stream.pandas_batches")]
     fn pandas_batches(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyBatchIterator> {
         iterate::start(py, &self.0, iterate::options(Arguments::new("pandas_batches", &[], options))?, true)
     }
@@ -317,16 +339,19 @@ impl PyStream {
         signature = (limit=None, **options),
         text_signature = "($self, limit=None, *, timeout=None, output_mode=None, close_windows=False)"
     )]
+    #[doc = doc!("Stream.collect")]
     fn collect(&self, py: Python<'_>, limit: Option<Count>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyTable> {
         let options = iterate::bounds(Arguments::new("collect", &["limit"], options), limit)?;
         Ok(iterate::collect(py, &self.0, options)?.0)
     }
 
+    #[doc = doc!("Stream.preview")]
     #[pyo3(signature = (n=Count(20), *, timeout=None), text_signature = "($self, n=20, *, timeout=None)")]
     fn preview(&self, py: Python<'_>, n: Count, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<iterate::PyPreview> {
         iterate::preview(py, &self.0, n.0, timeout)
     }
 
+    #[doc = doc!("Stream.validate")]
     fn validate(&self, py: Python<'_>) -> PyResult<iterate::PyValidation> {
         iterate::validate(py, &self.0)
     }
@@ -335,6 +360,7 @@ impl PyStream {
         signature = (target, **options),
         text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, timeout=None, block=True, progress=True)"
     )]
+    #[doc = doc!("Stream.write_delta")]
     fn write_delta(
         &self,
         py: Python<'_>,
@@ -348,6 +374,7 @@ impl PyStream {
         signature = (function, **options),
         text_signature = "($self, function, *, query_name=None, checkpoint_location=None, input='arrow', output_mode=None, trigger=None, storage_options=None, full_refresh=False, close_windows=False, memory_limit=None, timeout=None, block=True, progress=True)"
     )]
+    #[doc = doc!("Stream.foreach_batch")]
     fn foreach_batch(
         &self,
         py: Python<'_>,
@@ -361,6 +388,7 @@ impl PyStream {
         signature = (topic, **options),
         text_signature = "($self, topic, *, query_name=None, checkpoint_location=None, to=None, key=None, headers_column=None, partition_column=None, timestamp=None, format='json', create=None, output_mode=None, trigger=None, storage_options=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, timeout=None, block=True, progress=True)"
     )]
+    #[doc = doc!("Stream.write_kafka")]
     fn write_kafka(&self, py: Python<'_>, topic: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyQuery>> {
         write::write_kafka(py, &self.0, topic, Arguments::new("write_kafka", &["topic"], options))
     }
@@ -370,12 +398,6 @@ impl PyStream {
 #[pyfunction]
 fn _check_table_name(name: &str) -> PyResult<()> {
     Ok(crate::flow::stream::check_name(name, "a table")?)
-}
-
-/// What bayou calls a word of a neighbouring system.
-#[pyfunction]
-fn _neighbour(name: &str) -> Option<&'static str> {
-    neighbour(name)
 }
 
 /// The rows of a stream that the pipeline's table of this name accepts.
@@ -390,17 +412,9 @@ fn _is_complete(stream: PyRef<'_, PyStream>) -> bool {
     crate::flow::mode::default_mode(&stream.0) == crate::sink::OutputMode::Complete
 }
 
-/// The Databricks functions that expressions may use.
-#[pyfunction]
-fn _functions<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-    PyList::new(py, crate::expr::listed().iter().map(|l| l.name.to_string()))
-}
-
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyStream>()?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
     m.add_function(wrap_pyfunction!(_check_table_name, m)?)?;
-    m.add_function(wrap_pyfunction!(_neighbour, m)?)?;
-    m.add_function(wrap_pyfunction!(_of_table, m)?)?;
-    m.add_function(wrap_pyfunction!(_functions, m)?)
+    m.add_function(wrap_pyfunction!(_of_table, m)?)
 }

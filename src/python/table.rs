@@ -1,38 +1,46 @@
 //! The rows that every call returns. They are passed on by Arrow's PyCapsule protocol, or as Python values.
 
 use super::convert::Count;
-use super::door;
+use super::guard;
+use super::slices;
+use super::text::shown;
+use super::{door, words};
 use crate::calendar::{DAYS, MICROS};
-use crate::error::printable;
 use crate::expr::to_ddl;
 use crate::read::Rows;
 use arrow::array::*;
 use arrow::datatypes::*;
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
-use pyo3_arrow::PyRecordBatchReader;
+use pyo3::types::{PyBytes, PyDict, PyList, PySlice};
 use pyo3_arrow::ffi::to_schema_pycapsule;
+use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
-/// An Arrow schema that prints as DDL.
+#[doc = doc!("Schema")]
 #[pyclass(frozen, module = "bayou", name = "Schema")]
 pub struct PyBayouSchema(pub SchemaRef);
 
 #[pymethods]
 impl PyBayouSchema {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "Schema", name))
+    }
+    #[doc = doc!("Schema.names")]
     #[getter]
     fn names(&self) -> Vec<String> {
         self.0.fields().iter().map(|f| f.name().clone()).collect()
     }
+    #[doc = doc!("Schema.ddl")]
     #[getter]
     fn ddl(&self) -> String {
         to_ddl(&self.0)
     }
-    /// The DDL type of each column.
+    #[doc = doc!("Schema.types")]
     #[getter]
     fn types(&self) -> Vec<String> {
         self.0.fields().iter().map(|f| crate::expr::type_to_ddl(f.data_type())).collect()
     }
+    #[doc = doc!("Schema.to_arrow")]
     fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("pyarrow")?.call_method1("schema", (slf,))
     }
@@ -60,13 +68,13 @@ pub fn arrow_error(e: impl std::fmt::Display) -> PyErr {
     super::errors::to_python(crate::Kind::Internal, format!("Arrow: {e}"))
 }
 
-/// Rows in memory.
+#[doc = doc!("Table")]
 #[pyclass(frozen, subclass, module = "bayou", name = "Table")]
 pub struct PyTable {
     pub rows: Rows,
 }
 
-/// One batch of an iterator.
+#[doc = doc!("Batch")]
 #[pyclass(frozen, extends = PyTable, module = "bayou", name = "Batch")]
 pub struct PyBatch;
 
@@ -85,15 +93,35 @@ pub fn batch(py: Python<'_>, rows: RecordBatch) -> PyResult<Py<PyBatch>> {
 }
 
 #[pymethods]
+impl PyBatch {
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        slf: PyRef<'py, Self>,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let rows = &slf.as_super().rows;
+        let batch = rows.batches.first().cloned().unwrap_or_else(|| RecordBatch::new_empty(rows.schema.clone()));
+        Bound::new(py, PyRecordBatch::new(batch))?.call_method1("__arrow_c_array__", (requested_schema,))
+    }
+}
+
+#[pymethods]
 impl PyTable {
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        Err(words::no_attribute(slf, "Table", name))
+    }
+    #[doc = doc!("Table.columns")]
     #[getter]
     fn columns(&self) -> Vec<String> {
         self.rows.schema.fields().iter().map(|f| f.name().clone()).collect()
     }
+    #[doc = doc!("Table.schema")]
     #[getter]
     fn schema(&self) -> PyBayouSchema {
         PyBayouSchema(self.rows.schema.clone())
     }
+    #[doc = doc!("Table.num_rows")]
     #[getter]
     fn num_rows(&self) -> usize {
         self.count()
@@ -117,17 +145,20 @@ impl PyTable {
         Ok(to_schema_pycapsule(py, self.rows.schema.as_ref()).map_err(arrow_error)?.into_any())
     }
 
+    #[doc = doc!("Table.to_arrow")]
     fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("bayou._frames")?.call_method1("to_arrow", (slf,))
     }
+    #[doc = doc!("Table.to_pandas")]
     fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("bayou._frames")?.call_method1("to_pandas", (slf,))
     }
+    #[doc = doc!("Table.to_polars")]
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("bayou._frames")?.call_method1("to_polars", (slf,))
     }
 
-    /// At most `limit` rows, as dicts.
+    #[doc = doc!("Table.to_dicts")]
     #[pyo3(signature = (limit=None))]
     fn to_dicts<'py>(&self, py: Python<'py>, limit: Option<Count>) -> PyResult<Bound<'py, PyList>> {
         let out = PyList::empty(py);
@@ -145,7 +176,7 @@ impl PyTable {
         Ok(out)
     }
 
-    /// The values of a column, as a list.
+    #[doc = doc!("Table.column")]
     fn column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
         let index = crate::expr::resolve_column(name, &self.rows.schema)?;
         let out = PyList::empty(py);
@@ -157,18 +188,54 @@ impl PyTable {
         Ok(out)
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        match name.extract::<String>() {
-            Ok(name) => self.column(py, &name),
-            Err(_) => Err(PyTypeError::new_err(
-                "table[…] takes a column's name. For one row use table.row(0). For rows use table.to_dicts(), table.to_pandas() or table.to_arrow().",
-            )),
+    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(name) = key.extract::<String>() {
+            return Ok(self.column(py, &name)?.into_any());
         }
-    }
-    fn __iter__(&self) -> PyResult<()> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let at = slice.indices(self.count() as isize)?;
+            return Ok(
+                Bound::new(py, Self::new(slices::pick(&self.rows, at.start, at.step, at.slicelength)?))?.into_any()
+            );
+        }
+        if let Ok(index) = key.extract::<isize>() {
+            return self.row(py, index);
+        }
+        if let Ok(names) = key.extract::<Vec<String>>() {
+            return Ok(Bound::new(py, Self::new(slices::columns(&self.rows, &names)?))?.into_any());
+        }
         Err(PyTypeError::new_err(
-            "a table cannot be iterated. Write `for row in table.to_dicts():`, or `for name in table.columns:`.",
+            "table[…] takes a column's name, a list of names, the number of a row, or a slice of rows, as in table[:10]",
         ))
+    }
+    fn __iter__(&self) -> slices::PyRowIterator {
+        slices::PyRowIterator::new(self.rows.clone())
+    }
+    #[doc = doc!("Table.head")]
+    #[pyo3(signature = (n=None), text_signature = "($self, n=5)")]
+    fn head(&self, n: Option<Count>) -> PyResult<Self> {
+        Ok(Self::new(slices::pick(&self.rows, 0, 1, n.map_or(5, |n| n.0).min(self.count()))?))
+    }
+    #[doc = doc!("Table.show")]
+    #[pyo3(signature = (n=None), text_signature = "($self, n=20)")]
+    fn show(slf: &Bound<'_, Self>, n: Option<Count>) -> PyResult<()> {
+        let n = n.map_or(20, |n| n.0);
+        let text = super::text::table(&slf.get().rows, n);
+        guard::method(&guard::import(slf.py(), "bayou._display")?, "show_table", (slf, n, text))?;
+        Ok(())
+    }
+    // A Table never changes, so a copy is the table itself.
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>, bool))> {
+        let py = slf.py();
+        let made = py.import("bayou._core")?.getattr("_table_of")?;
+        let bytes = PyBytes::new(py, &slices::to_ipc(&slf.get().rows)?);
+        Ok((made, (bytes, slf.is_instance_of::<PyBatch>())))
     }
     fn __contains__(&self, what: &Bound<'_, PyAny>) -> PyResult<bool> {
         let what = what.repr()?;
@@ -177,7 +244,7 @@ impl PyTable {
         )))
     }
 
-    /// One row. Rows are counted from 0, or from the end with a negative number.
+    #[doc = doc!("Table.row")]
     fn row<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
         let count = self.count();
         let at = if index < 0 { count.checked_add_signed(index) } else { Some(index as usize) };
@@ -195,66 +262,12 @@ impl PyTable {
     }
 
     fn __repr__(&self) -> String {
-        let mut left = 20;
-        let mut shown = vec![];
-        for b in &self.rows.batches {
-            let n = b.num_rows().min(left);
-            shown.push(readable(&b.slice(0, n)));
-            left -= n;
-        }
-        let schema = shown.first().map_or_else(|| names(&self.rows.schema), |b| b.schema());
-        let text = arrow::util::pretty::pretty_format_batches_with_schema(schema, &shown);
-        let more = self.count().saturating_sub(20);
-        let more = if more > 0 { format!("\n… and {more} more rows") } else { String::new() };
-        text.map_or_else(|e| e.to_string(), |t| format!("{t}{more}"))
+        super::text::table(&self.rows, 20)
     }
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         door::check_fork()?;
         slf.py().import("bayou._display")?.call_method1("table_html", (slf,))
     }
-}
-
-/// The names of columns, safe to print on a terminal.
-fn names(schema: &Schema) -> SchemaRef {
-    let shown = |f: &FieldRef| Field::new(printable(f.name()), DataType::Utf8, true);
-    std::sync::Arc::new(Schema::new(schema.fields().iter().map(shown).collect::<Vec<_>>()))
-}
-
-/// Every cell as text that is safe to print on a terminal, without control characters. Bytes that are UTF-8 text become text.
-fn readable(batch: &RecordBatch) -> RecordBatch {
-    let cell = |c: &ArrayRef, row: usize| -> Option<String> {
-        if c.is_null(row) {
-            return None;
-        }
-        let text = match c.data_type() {
-            DataType::Binary => {
-                let bytes = c.as_binary::<i32>().value(row);
-                std::str::from_utf8(bytes).map_or_else(|_| format!("0x{}", hex(bytes)), str::to_string)
-            }
-            _ => shown(c, row),
-        };
-        Some(printable(&text).into_owned())
-    };
-    let column =
-        |c: &ArrayRef| std::sync::Arc::new((0..c.len()).map(|row| cell(c, row)).collect::<StringArray>()) as ArrayRef;
-    let columns: Vec<ArrayRef> = batch.columns().iter().map(column).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(names(&batch.schema()), columns, &options).unwrap_or_else(|_| batch.clone())
-}
-
-/// A value as text. Dates and times outside the calendar of the formatting library are numbers.
-fn shown(array: &dyn Array, row: usize) -> String {
-    arrow::util::display::array_value_to_string(array, row).unwrap_or_else(|_| match array.data_type() {
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            format!("{} microseconds since 1970", array.as_primitive::<TimestampMicrosecondType>().value(row))
-        }
-        DataType::Date32 => format!("{} days since 1970", array.as_primitive::<Date32Type>().value(row)),
-        other => format!("a value of type {other}"),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(64).map(|b| format!("{b:02x}")).collect()
 }
 
 /// One value as a Python object.
@@ -322,6 +335,11 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
         }
         DataType::Map(..) => {
             let entries = array.as_map().value(row);
+            if entries.column(0).data_type().is_nested() {
+                // Python's dicts have no keys that are dicts or lists.
+                let pair = |i| Ok((value(py, entries.column(0), i)?, value(py, entries.column(1), i)?));
+                return Ok(PyList::new(py, (0..entries.len()).map(pair).collect::<PyResult<Vec<_>>>()?)?.into_any());
+            }
             let dict = PyDict::new(py);
             for i in 0..entries.len() {
                 dict.set_item(value(py, entries.column(0), i)?, value(py, entries.column(1), i)?)?;

@@ -240,10 +240,12 @@ impl Committer {
                 accept_changes: self.accept_changes,
             };
             let is_last = writer.is_last();
+            let table = seal.tables.get(&commit.name).map(|t| t.location.clone()).unwrap_or_default();
             let job = async move {
                 let (name, epoch, known) = (commit.name.clone(), commit.epoch, commit.known.clone());
                 let before = writer.version()?;
-                let Some(version) = writer.commit(commit).await? else { return Ok(None) };
+                let committed = writer.commit(commit).await.map_err(|e| e.in_table(table))?;
+                let Some(version) = committed else { return Ok(None) };
                 let id = known.map(|k| k.id).or(before.map(|b| b.0)).unwrap_or_default();
                 Ok::<_, Error>(Some((name, DoneTable { id, version, txn: Some(epoch) })))
             };

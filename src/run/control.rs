@@ -1,7 +1,7 @@
 //! The user's handle of a query: it can be watched, awaited and stopped.
 
 use super::ask::Question;
-use crate::error::Source;
+use crate::error::{Place, Source};
 use crate::progress::Report;
 use crate::{Error, Kind, Result};
 use parking_lot::{Condvar, Mutex};
@@ -45,11 +45,13 @@ pub struct Failure {
     pub message: String,
     /// The exception that a user's function raised.
     pub source: Option<Source>,
+    pub place: Option<Box<Place>>,
 }
 
 impl Failure {
     pub fn to_error(&self) -> Error {
-        Error { source: self.source.clone(), ..Error::new(self.kind, self.message.clone()) }
+        let (source, place) = (self.source.clone(), self.place.clone());
+        Error { source, place, ..Error::new(self.kind, self.message.clone()) }
     }
 }
 
@@ -139,7 +141,8 @@ impl Shared {
             report.message = e.message.clone();
         }
         drop(report);
-        *self.ended.lock() = Some(result.map_err(|e| Failure { kind: e.kind, message: e.message, source: e.source }));
+        *self.ended.lock() =
+            Some(result.map_err(|e| Failure { kind: e.kind, message: e.message, source: e.source, place: e.place }));
         self.changed.notify_all();
     }
 }

@@ -5,15 +5,20 @@ use super::control::Shared;
 use super::start::Started;
 use crate::engine::{Engine, EpochCounts};
 use crate::epoch::{Seal, position_map};
-use crate::progress::RuleTotals;
+use crate::progress::{Event, RuleTotals, tell};
+use crate::time::EventTime;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// How long an epoch took.
 pub struct Durations {
+    /// Reading, decoding and computing, without the time in which there was nothing to do.
     pub worked: Duration,
     pub staged: Duration,
     pub sealed: Duration,
+    pub waited: Duration,
+    /// From the end of the epoch before to the end of this one.
     pub total: Duration,
 }
 
@@ -64,6 +69,9 @@ pub fn epoch(
         out
     };
     let ms = |d: Duration| d.as_millis() as u64;
+    // As in Spark, a trigger's execution does not include the wait for the trigger: the rate shows how much more the query could do.
+    let busy = d.total.saturating_sub(d.waited);
+    let (input_rate, processed_rate) = (rate(c.messages, d.total), rate(c.messages, busy));
     let engine = &at.engine;
     let mut event_time = serde_json::Map::new();
     if let Some(w) = engine.trackers.iter().filter_map(|t| t.watermark).min() {
@@ -72,6 +80,10 @@ pub fn epoch(
     if let (Some(low), Some(high)) = (c.event_time_min, c.event_time_max) {
         event_time.insert("min".into(), low.rfc3339().into());
         event_time.insert("max".into(), high.rfc3339().into());
+        event_time.insert(
+            "avg".into(),
+            EventTime((c.event_time_sum / i128::from(c.event_times.max(1))) as i64).rfc3339().into(),
+        );
     }
     let operators: Vec<Value> = engine
         .plan
@@ -90,12 +102,31 @@ pub fn epoch(
             })
         })
         .collect();
-    let ends = at.feed.targets.as_ref().unwrap_or(&at.feed.ends);
+    // What the broker said last may be older than what was read since.
+    let mut latest = at.feed.targets.as_ref().unwrap_or(&at.feed.ends).clone();
+    for (tp, read) in &at.feed.positions {
+        let end = latest.entry(tp.clone()).or_insert(*read);
+        *end = (*end).max(*read);
+    }
+    let behind: Vec<u64> = at
+        .feed
+        .positions
+        .iter()
+        .map(|(tp, read)| latest.get(tp).map_or(0, |end| end.0.saturating_sub(read.0).max(0) as u64))
+        .collect();
     let sinks: Vec<Value> = job
         .flow
         .outputs
         .iter()
-        .map(|t| json!({"description": t.to.describe(), "table": t.name, "numOutputRows": written.get(&t.name)}))
+        .map(|t| {
+            let rows = written.get(&t.name);
+            json!({
+                "description": t.to.describe(),
+                "table": t.name,
+                "numOutputRows": rows,
+                "metrics": {"mode": t.mode_name(), "numOutputRows": rows.copied().unwrap_or(0).to_string()},
+            })
+        })
         .collect();
     json!({
         "id": *shared.id.lock(),
@@ -105,27 +136,46 @@ pub fn epoch(
         "batchId": seal.epoch,
         "batchDuration": ms(d.total),
         "numInputRows": c.messages,
-        "inputRowsPerSecond": rate(c.messages, d.total),
-        "processedRowsPerSecond": rate(c.messages, d.worked + d.staged),
-        "durationMs": {"addBatch": ms(d.worked), "stage": ms(d.staged), "walCommit": ms(d.sealed), "triggerExecution": ms(d.total)},
+        "inputRowsPerSecond": input_rate,
+        "processedRowsPerSecond": processed_rate,
+        "durationMs": {"addBatch": ms(d.worked), "stage": ms(d.staged), "walCommit": ms(d.sealed), "triggerExecution": ms(busy)},
+        "waitMs": ms(d.waited),
         "eventTime": event_time,
         "stateOperators": operators,
         "sources": [{
             "description": format!("KafkaV2[{}]", at.topic_ids.keys().cloned().collect::<Vec<_>>().join(", ")),
             "startOffset": by(|r| r.from),
             "endOffset": by(|r| r.until),
-            "latestOffset": position_map(ends),
+            "latestOffset": position_map(&latest),
             "numInputRows": c.messages,
+            "inputRowsPerSecond": input_rate,
+            "processedRowsPerSecond": processed_rate,
+            "metrics": {
+                "avgOffsetsBehindLatest": (behind.iter().sum::<u64>() as f64 / behind.len().max(1) as f64).to_string(),
+                "maxOffsetsBehindLatest": behind.iter().max().unwrap_or(&0).to_string(),
+                "minOffsetsBehindLatest": behind.iter().min().unwrap_or(&0).to_string(),
+            },
             "lag": lag(at),
         }],
         "sink": sinks.first(),
         "sinks": sinks,
+        "observedMetrics": observed(c),
         "numMalformed": c.malformed,
         "numTombstones": c.tombstones,
         "numUnknownFields": c.unknown_fields,
         "numDropped": c.dropped,
         "numQuarantined": c.quarantined,
     })
+}
+
+/// The counts of the rules in this epoch: by dataset and rule.
+fn observed(c: &EpochCounts) -> Value {
+    let mut by_dataset: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
+    for ((dataset, rule), (action, counts)) in &c.rules {
+        let of_rule = json!({"action": action.name(), "passedRecords": counts.passed, "failedRecords": counts.failed});
+        by_dataset.entry(dataset).or_default().insert(rule, of_rule);
+    }
+    json!(by_dataset)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -158,5 +208,7 @@ pub fn publish(
         r.tables.entry(job.flow.quarantine.name()).or_default().rows_written += c.quarantined;
     }
     r.open_windows = super::open::open_windows(job, at);
-    r.push(progress);
+    r.push(progress.clone());
+    drop(r);
+    tell(|| Event::Progress(progress));
 }

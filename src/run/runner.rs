@@ -15,7 +15,7 @@ use crate::flow::stream::check_name;
 use crate::flow::trigger::Trigger;
 use crate::flow::{Flow, Output, QUARANTINE};
 use crate::position::{Offset, Positions, TopicPartition};
-use crate::progress::RuleTotals;
+use crate::progress::{self, Event, RuleTotals};
 use crate::sink::quarantine;
 use crate::sink::{OutputMode, Part, Staging};
 use crate::storage::Location;
@@ -118,6 +118,8 @@ pub(super) struct Work {
     pub rows: u64,
     /// Bytes of rows that are held until the epoch's end.
     pub held_bytes: usize,
+    /// How long the epoch had nothing to do: it waited for messages or for its interval's end.
+    pub waited: Duration,
     pub began: Instant,
     pub clock: EventTime,
 }
@@ -250,8 +252,9 @@ impl<'a> Runner<'a> {
             let worked = match worked {
                 Ok(w) => w,
                 Err(e) => {
+                    let epoch = work.epoch;
                     work.abort();
-                    return Err(e);
+                    return Err(e.in_epoch(epoch));
                 }
             };
             let read_all = matches!(worked, Worked::Last);
@@ -295,6 +298,7 @@ impl<'a> Runner<'a> {
             bytes: 0,
             rows: 0,
             held_bytes: 0,
+            waited: Duration::ZERO,
             began: Instant::now(),
             clock: self.job.clock.now(),
         }
@@ -355,7 +359,9 @@ impl<'a> Runner<'a> {
                     && limit.is_some_and(|l| work.messages >= l)
                     && elapsed < every
                 {
-                    std::thread::sleep(TURN.min(every - elapsed));
+                    let rest = TURN.min(every - elapsed);
+                    std::thread::sleep(rest);
+                    work.waited += rest;
                     continue;
                 }
                 return Ok(Worked::Full);
@@ -363,7 +369,12 @@ impl<'a> Runner<'a> {
             let most = limit.map(|l| (l - work.messages) as usize);
             // Whether the commit has ended is looked at again soon where something waits for it.
             let turn = if work.messages > 0 && self.committing.is_some() { TURN / 10 } else { TURN };
-            let fed = self.at.feed.next(turn, most)?;
+            let mut fed = self.at.feed.next(Duration::ZERO, most)?;
+            if matches!(fed, Fed::Nothing) {
+                let asked = Instant::now();
+                fed = self.at.feed.next(turn, most)?;
+                work.waited += asked.elapsed();
+            }
             self.warn();
             match fed {
                 Fed::Messages(messages, wanted) => {
@@ -470,6 +481,8 @@ impl<'a> Runner<'a> {
                 }
                 let epoch = done.epoch;
                 self.last_done = Some(epoch);
+                let (name, run_id) = (self.shared.name.clone(), self.shared.run_id.clone());
+                progress::tell(|| Event::Done { name, run_id, epoch });
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 self.at.committer.take_on(newer);

@@ -165,11 +165,17 @@ impl Runner<'_> {
             &seal,
             &counts,
             &written,
-            report::Durations { worked, staged, sealed: sealed_in, total: work.began.elapsed() },
+            report::Durations {
+                worked: worked.saturating_sub(work.waited),
+                staged,
+                sealed: sealed_in,
+                waited: work.waited,
+                total: work.began.elapsed(),
+            },
         );
         report::publish(self.job, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
         self.committing = Some(rt.spawn(async move {
-            let done = committer.commit(&log, &seal, commits, &clock).await?;
+            let done = committer.commit(&log, &seal, commits, &clock).await.map_err(|e| e.in_epoch(seal.epoch))?;
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());
             Ok((committer, done))
         }));
@@ -185,7 +191,8 @@ impl Runner<'_> {
         to: Target<'_>,
         epoch: i64,
     ) -> Result<(String, SealedTable, Option<StagedRows>)> {
-        let Staged { rows, files, whole, keys } = part.finish(changes).await?;
+        let staged = part.finish(changes).await.map_err(|e| e.in_table(&*to.location))?;
+        let Staged { rows, files, whole, keys } = staged;
         let mut file = None;
         if let Some(StagedRows { schema, batches }) = whole.as_ref().filter(|_| rows > 0) {
             let bytes = state::encode(schema, batches, STAGED)?;

@@ -130,13 +130,13 @@ async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch:
         .map_err(|e| Error::internal(format!("no thread: {e}")))?;
     match hear.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(e)) => Err(Error {
-            source: e.source,
-            ..Error::function(format!(
+        Ok(Err(e)) => {
+            let failed = Error::function(format!(
                 "the function of '{name}' failed for epoch {epoch}: {}. The epoch is sealed: running the query again calls it with the same rows.",
                 e.message
-            ))
-        }),
+            ));
+            Err(Error { source: e.source, ..failed.in_epoch(epoch) })
+        }
         Err(_) => Err(Error::internal(format!("the function of '{name}' ended without an answer"))),
     }
 }

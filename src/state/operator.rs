@@ -1,8 +1,8 @@
 //! The interface between stateful steps and the query.
 
-use crate::Result;
 use crate::batch::{Batch, FailedRow, LateRow};
 use crate::time::{EventTime, Watermark};
+use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
@@ -25,7 +25,7 @@ pub struct Finished {
     /// Rows that are known to be late only at the end of the epoch.
     pub late: Vec<(Batch, LateRow)>,
     /// Groups whose result cannot be computed: one row for each, with its window and keys, and the reason.
-    pub failed: Vec<(Batch, String)>,
+    pub failed: Vec<(Batch, Error)>,
     /// In update mode, the keys that changed, in the columns by which rows are merged. Keys without a row in `batches`
     /// are deleted.
     pub changed: Vec<RecordBatch>,

@@ -69,9 +69,7 @@ pub(super) fn computed(input: &Batch, keys: &[Bound]) -> Result<(Batch, Vec<Arra
     for key in keys {
         let (column, errors) = key.evaluate_rows(&input.rows)?;
         columns.push(column);
-        failed.extend(
-            errors.into_iter().map(|(row, e)| FailedRow { row, error: format!("the key '{}': {e}", key.name) }),
-        );
+        failed.extend(errors.into_iter().map(|(row, e)| FailedRow::new(row, format!("the key '{}': {e}", key.name))));
     }
     if failed.is_empty() {
         return Ok((input.clone(), columns, failed));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// The reason why a function gave no result.
 pub enum Failure {
-    /// The function failed for the rows that it was given.
-    Rows(String),
+    /// The function failed for the rows that it was given. The source of the error is the exception.
+    Rows(Error),
     /// The failure does not concern rows: an interrupt, or no memory.
     Stop(Error),
 }
@@ -56,13 +56,13 @@ impl MapBatches {
         Ok(out)
     }
 
-    fn try_rows(&self, rows: &RecordBatch) -> Result<std::result::Result<RecordBatch, String>> {
+    fn try_rows(&self, rows: &RecordBatch) -> Result<std::result::Result<RecordBatch, Error>> {
         if rows.num_rows() == 0 {
             return Ok(Ok(RecordBatch::new_empty(self.schema.clone())));
         }
         match self.function.call(rows, &self.schema) {
             Ok(made) => Ok(Ok(made)),
-            Err(Failure::Rows(text)) => Ok(Err(format!("the function '{}' failed: {text}", self.function.name()))),
+            Err(Failure::Rows(e)) => Ok(Err(e.context(format!("the function '{}' failed", self.function.name())))),
             Err(Failure::Stop(e)) => Err(e),
         }
     }
@@ -72,16 +72,19 @@ impl MapBatches {
         if n < MANY {
             return Ok(());
         }
-        let mut last = String::new();
+        let mut last = None;
         for i in 0..PROBES {
             match self.try_rows(&rows.slice(i * (n - 1) / (PROBES - 1), 1))? {
                 Ok(_) => return Ok(()),
-                Err(text) => last = text,
+                Err(e) => last = Some(e),
             }
         }
-        Err(Error::malformed(format!(
-            "{last}. It failed for each of {PROBES} rows from all over a batch of {n}. Correct the function, not the rows."
-        )))
+        let Some(mut e) = last else { return Ok(()) };
+        e.message = format!(
+            "{}. It failed for each of {PROBES} rows from all over a batch of {n}. Correct the function, not the rows.",
+            e.message.trim_end_matches('.')
+        );
+        Err(e)
     }
 
     /// Finds failing rows by bisection: a part without them is mapped as a whole. `rows` has failed as a whole.
@@ -91,7 +94,9 @@ impl MapBatches {
             match self.try_rows(&part)? {
                 Ok(_) if part.num_rows() == 0 => {}
                 Ok(made) => out.batches.push(Batch::new(made, None)),
-                Err(error) if part.num_rows() == 1 => out.failed.push(FailedRow { row: at as u32, error }),
+                Err(e) if part.num_rows() == 1 => {
+                    out.failed.push(FailedRow { row: at as u32, error: e.message, cause: e.source });
+                }
                 Err(_) => self.part(&part, at, out)?,
             }
         }
@@ -117,10 +122,10 @@ mod tests {
         fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
             let n = rows.column(0).as_primitive::<Int64Type>();
             if n.values().iter().any(|n| *n < 0) {
-                return Err(Failure::Rows("ValueError: negative".into()));
+                return Err(Failure::Rows(Error::function("ValueError: negative")));
             }
             let doubled: Int64Array = n.unary(|n| n * 2);
-            RecordBatch::try_new(schema.clone(), vec![Arc::new(doubled)]).map_err(|e| Failure::Rows(e.to_string()))
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(doubled)]).map_err(|e| Failure::Rows(e.into()))
         }
     }
 

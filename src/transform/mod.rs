@@ -91,9 +91,7 @@ impl Project {
             let (array, errors) = expression.evaluate_rows(&input.rows)?;
             columns.push(array);
             failed.extend(
-                errors
-                    .into_iter()
-                    .map(|(row, e)| FailedRow { row, error: format!("column '{}': {e}", expression.name) }),
+                errors.into_iter().map(|(row, e)| FailedRow::new(row, format!("column '{}': {e}", expression.name))),
             );
         }
         if failed.is_empty() {
@@ -123,9 +121,8 @@ impl Filter {
     pub fn apply(&self, input: &Batch) -> Result<Outcome> {
         let (array, errors) = self.condition.evaluate_rows(&input.rows)?;
         let mask = is_true(array.as_boolean());
-        let failed = errors
-            .into_iter()
-            .map(|(row, e)| FailedRow { row, error: format!("condition '{}': {e}", self.condition.sql) });
+        let failed =
+            errors.into_iter().map(|(row, e)| FailedRow::new(row, format!("condition '{}': {e}", self.condition.sql)));
         let batch = if mask.true_count() == input.len() { input.clone() } else { input.filter(&mask)? };
         Ok(Outcome { batch, failed: failed.collect() })
     }

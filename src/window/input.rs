@@ -51,7 +51,7 @@ fn part(
             let row = origin.map_or(from as u32, |o| o.value(from));
             // A row that is in several windows fails once.
             if failed.last().is_none_or(|f| f.row != row) {
-                failed.push(FailedRow { row, error: e.message });
+                failed.push(FailedRow { cause: e.source, ..FailedRow::new(row, e.message) });
             }
             Ok(())
         }

@@ -215,7 +215,7 @@ impl AggregateSpec {
             match inner(from, len).and_then(|inner| self.output(window.clone(), keys.clone(), &inner, len)) {
                 Ok(batch) => out.batches.push(Batch::new(batch, None)),
                 Err(e) if e.kind != Kind::Malformed => return Err(e),
-                Err(e) if len == 1 => out.failed.push((Batch::new(self.group(window, keys)?, None), e.message)),
+                Err(e) if len == 1 => out.failed.push((Batch::new(self.group(window, keys)?, None), e)),
                 Err(_) => {
                     // The first half is processed next, so that rows stay in order.
                     pieces.push((from + len / 2, len - len / 2));

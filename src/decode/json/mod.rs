@@ -110,7 +110,7 @@ impl Decode for JsonDecoder {
                 }
                 Err(f) => {
                     self.fields.truncate(row);
-                    malformed.push(Malformed { message: i as u32, error: describe(&f) });
+                    malformed.push(malformed_message(i as u32, &f));
                 }
             }
         }
@@ -150,6 +150,11 @@ pub(super) fn check_text(value: &[u8]) -> Scan<()> {
 }
 
 #[cold]
+pub(super) fn malformed_message(message: u32, f: &Fault) -> Malformed {
+    let field = (!f.field.is_empty()).then(|| f.field.to_string());
+    Malformed { message, error: describe(f), field }
+}
+
 pub(super) fn describe(f: &Fault) -> String {
     if f.field.is_empty() {
         format!("{} (byte {})", f.what, f.at)

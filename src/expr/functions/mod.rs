@@ -215,7 +215,7 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
     }
     let names: Vec<&str> = listed().iter().map(|l| l.name).collect();
     Err(Error::schema(format!(
-        "function '{name}' is not one of bayou's SQL functions (docs/sql.md lists them).{}{}",
+        "function '{name}' is not one of bayou's SQL functions (bayou.functions() lists them).{}{}",
         near_miss(name, names),
         if super::datafusion_dialect::has(name) {
             format!(" DataFusion has {name}: say dialect=\"datafusion\".")

@@ -189,7 +189,7 @@ fn every_listed_function_is_among_the_recorded_answers() {
     ];
     let missing: Vec<_> = listed().iter().map(|l| l.name).filter(|n| !called(n) && !ours.contains(n)).collect();
     assert!(missing.is_empty(), "no answers are recorded for {missing:?}");
-    assert!(listed().iter().filter(|l| l.role == functions::Role::Scalar).count() >= 80);
+    assert!(listed().iter().filter(|l| l.role == Role::Scalar).count() >= 80);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use super::{Fed, Feed};
 use crate::epoch::{Loss, LostRange};
-use crate::error::Kind;
+use crate::error::{Kind, LostOffsets};
 use crate::kafka::{Connection, OffsetSpec};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::run::ask::Question;
@@ -155,10 +155,17 @@ impl Feed {
             }
         };
         if self.fails_on_loss(&tp.topic) {
-            return Err(Error::data_loss(format!(
+            let lost = LostOffsets {
+                topic: tp.topic.to_string(),
+                partition: tp.partition.0,
+                from: at.0.min(until.0),
+                until: at.0.max(until.0),
+            };
+            let e = Error::data_loss(format!(
                 "{what}. To continue at {} and have the gap recorded, use fail_on_data_loss=False. To read everything again from the start, use reset(confirm=True).",
                 until.0
-            )));
+            ));
+            return Err(e.at_offset(tp.topic.as_str(), tp.partition.0, at.0).with_lost(lost));
         }
         let text = format!("{what}. Reading continues at {}.", until.0);
         log::warn!("{text}");

@@ -260,7 +260,7 @@ pub(crate) async fn open_at(location: &Location, version: Option<u64>) -> Result
 }
 
 fn no_table(location: &Location) -> Error {
-    Error::storage(format!("{}: there is no Delta table here", location.display()))
+    Error::storage(format!("{}: there is no Delta table here", location.display())).in_table(location.display())
 }
 
 /// The error for a log that can be read but not understood, with the remedy.
@@ -301,12 +301,16 @@ pub(crate) async fn within_time<T>(
 ) -> Result<T> {
     match tokio::time::timeout(most, call).await {
         Ok(Ok(v)) => Ok(v),
-        Ok(Err(e)) => Err(delta_error(e).context(format!("{}: {doing}", location.display()))),
+        Ok(Err(e)) => {
+            Err(delta_error(e).context(format!("{}: {doing}", location.display())).in_table(location.display()))
+        }
         Err(_) => Err(Error::storage(format!(
             "{}: {doing} took longer than {} seconds. Check that the store can be reached.",
             location.display(),
             most.as_secs()
-        ))),
+        ))
+        .in_table(location.display())
+        .retryable(true)),
     }
 }
 
@@ -314,6 +318,7 @@ pub(crate) async fn within_time<T>(
 /// error.
 pub(crate) fn delta_error(e: DeltaTableError) -> Error {
     let mut kind = Kind::Storage;
+    let mut passing = false;
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&e);
     while let Some(s) = source {
         if let Some(o) = s.downcast_ref::<object_store::Error>()
@@ -321,12 +326,14 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
         {
             kind = Kind::Auth;
         }
+        passing |= matches!(s.downcast_ref::<object_store::Error>(), Some(object_store::Error::Generic { .. }));
         source = s.source();
     }
     let text = e.to_string();
     // If RUST_BACKTRACE is set, the errors of the kernel contain a backtrace.
     let said = text.split("\n   0: ").next().unwrap_or_default().trim_end_matches("stack backtrace:").trim();
-    Error::new(kind, explained(said)).with_source(e)
+    let passing = passing && kind == Kind::Storage;
+    Error::new(kind, explained(said)).with_source(e).retryable(passing)
 }
 
 /// Commits do not run hooks. Checkpoints and clean-up run separately, where their failure has no effect on the commit.

@@ -82,7 +82,7 @@ impl Explode {
                 let row = places.next().unwrap_or_default();
                 if length.unwrap_or(1) as usize > REPEATED / weight.max(&1) {
                     *length = Some(0);
-                    failed.push(FailedRow { row, error: format!("{}: {TOO_MUCH}", self.generator.sql) });
+                    failed.push(FailedRow::new(row, format!("{}: {TOO_MUCH}", self.generator.sql)));
                 }
             }
         }

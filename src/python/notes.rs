@@ -1,0 +1,48 @@
+//! What the Python part of bayou needs for alerts: small texts beside a checkpoint, and durations.
+
+use super::door;
+use crate::Error;
+use crate::storage::Location;
+use pyo3::prelude::*;
+
+/// The text of a name below a folder, or None.
+#[pyfunction]
+#[pyo3(signature = (folder, name, storage_options=None))]
+fn _read_note(
+    py: Python<'_>,
+    folder: &str,
+    name: String,
+    storage_options: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<String>> {
+    let at = Location::parse(folder, &super::storage::options(storage_options)?)?;
+    door::run_async(py, async move {
+        let Some(bytes) = at.get(&name).await? else { return Ok(None) };
+        let damaged = |_| Error::storage(format!("{}/{name} is no text", at.display()));
+        String::from_utf8(bytes).map(Some).map_err(damaged)
+    })
+}
+
+#[pyfunction]
+#[pyo3(signature = (folder, name, text, storage_options=None))]
+fn _write_note(
+    py: Python<'_>,
+    folder: &str,
+    name: String,
+    text: String,
+    storage_options: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let at = Location::parse(folder, &super::storage::options(storage_options)?)?;
+    door::run_async(py, async move { at.put(&name, text.into_bytes()).await })
+}
+
+/// A duration in seconds.
+#[pyfunction]
+fn _duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<f64> {
+    Ok(super::convert::span(value, what)?.as_secs_f64())
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_duration, m)?)?;
+    m.add_function(wrap_pyfunction!(_read_note, m)?)?;
+    m.add_function(wrap_pyfunction!(_write_note, m)?)
+}
