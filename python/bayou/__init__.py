@@ -44,11 +44,13 @@ from bayou._core import (  # noqa: E402
     aggregate,
     from_batches,
     from_messages,
+    functions,
     read_delta,
     session_window,
     sql,
     window,
 )
+from bayou._metrics import on_progress, opentelemetry  # noqa: E402
 from bayou.pipeline import Pipeline, repair  # noqa: E402
 
 # The helper process of the embedded broker imports bayou from the same place as this process. It does not search the working directory,
@@ -63,6 +65,11 @@ _core._set_launcher(
     ],
 )
 _atexit.register(_core._shutdown)
+
+
+def __getattr__(name: str) -> object:
+    raise _core._no_attribute("bayou", name, __all__)
+
 
 __all__ = [
     "AclError",
@@ -98,6 +105,9 @@ __all__ = [
     "connect",
     "from_batches",
     "from_messages",
+    "functions",
+    "on_progress",
+    "opentelemetry",
     "read_delta",
     "repair",
     "session_window",

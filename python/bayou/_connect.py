@@ -8,7 +8,15 @@ from typing import Any
 
 from bayou import _core
 
-_EMBEDDED = object()
+
+class _Embedded:
+    """The default target. Its text is what `connect?` shows."""
+
+    def __repr__(self) -> str:
+        return "EMBEDDED"
+
+
+_EMBEDDED = _Embedded()
 
 
 def connect(
@@ -55,14 +63,15 @@ def simulate(
     undef: float = 0.10,
     zero: float = 0.05,
     columns: int | None = None,
-) -> Any:
-    """Simulate events, as an Arrow stream (PyCapsule) that `produce` takes. The same seed gives the same events.
+    lazy: bool = False,
+) -> _core.Table | Any:
+    """Simulate events, as a Table. `produce` takes it. The same seed gives the same events.
 
     `simulate("fitness")` simulates fitness trackers that report a pulse: ip, time, version, model, color, heart_bpm, kcal, region.
 
     Args:
         what: "fitness".
-        rows: The number of rows.
+        rows: The number of rows. They take about 100 bytes each in memory.
         seed: A different seed gives different rows.
         start: The time of the first row (an aware datetime). Default: such that the time of the last row is now.
         interval: The time between rows. Default 10 milliseconds.
@@ -73,6 +82,10 @@ def simulate(
         undef: The share of rows with model 'undef'.
         zero: The share of rows with a pulse of 0.
         columns: Only this many columns, from the left (7: without region).
+        lazy: True returns an Arrow stream (PyCapsule) that makes the rows while it is read, once, in constant memory.
+
+    Returns:
+        A Table; with `lazy=True` an Arrow stream.
 
     Example:
         >>> kafka.produce("fitness-tracker", bayou.simulate("fitness", rows=200_000), key="ip")
@@ -80,5 +93,5 @@ def simulate(
     if what != "fitness":
         raise _core.ConfigError(f'simulate({what!r}) does not exist. Use simulate("fitness").')
     return _core._simulate_fitness(
-        rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns
+        rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns, lazy
     )

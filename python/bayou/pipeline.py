@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, overload
 
-from bayou import _core
+from bayou import _alerts, _core
 
 _OPTIONS = ("output_mode", "partition_by", "table_name", "comment", "schema_mode", "start")
 _Definition = Callable[[], _core.Stream]
@@ -49,6 +49,14 @@ class Pipeline:
         self._definitions: dict[str, tuple[_core.Stream | _Definition, dict[str, Any]]] = {}
         self._resolving: list[str] = []
         self._resolved: dict[str, _core.Stream] = {}
+        # Tables that must not be emptied (bayou.dlt, "pipelines.reset.allowed").
+        self._protected: set[str] = set()
+        self._alerts: dict[str, _alerts.Alert] = {}
+
+    def __getattr__(self, name: str) -> object:
+        # Private names are asked for by IPython, pickle and others.
+        known = [] if name.startswith("_") else [n for n in dir(type(self)) if not n.startswith("_")]
+        raise _core._no_attribute("Pipeline", name, [*known, "name", "root", "query"])
 
     @property
     def _checkpoint(self) -> str:
@@ -76,6 +84,12 @@ class Pipeline:
             schema_mode: "merge" adds new columns to an existing table.
             start: For a new table in a pipeline that has run before: "now" (only new messages), or "earliest" (the table is filled
                 from the earliest offset first, while the others wait).
+
+        Example:
+            >>> lake.table("bpm_cleansed", clean, partition_by="model")
+            >>> @lake.table
+            ... def bpm_per_model():
+            ...     return lake.read_stream("bpm_cleansed").group_by("model").count()
         """
         if name is None:
             name = options.pop("name", None)  # @lake.table(name="…"), as in Delta Live Tables
@@ -201,6 +215,13 @@ class Pipeline:
                 stacklevel=3,
             )
 
+    def _check_protected(self, what: str) -> None:
+        if self._protected:
+            raise _core.ConfigError(
+                f"{what} of {self.name!r}, and {', '.join(sorted(self._protected))} has the property "
+                "pipelines.reset.allowed=false. Remove the property if the table may lose its rows."
+            )
+
     def _define(self, name: str, stream: _core.Stream | _Definition, options: dict[str, Any]) -> None:
         self._tell()
         _core._check_table_name(name)
@@ -214,6 +235,9 @@ class Pipeline:
 
         Raises:
             ConfigError: The table does not exist, is not an append table, or is defined by itself.
+
+        Example:
+            >>> lake.read_stream("bpm_cleansed").group_by("model").agg("avg(bpm) AS average")
         """
         self._tell()
         stream = self._resolve(name)
@@ -280,8 +304,15 @@ class Pipeline:
 
         Raises:
             BayouError: The error that stopped the query. `error.query` is the Query.
+
+        Example:
+            >>> query = lake.run()
+            >>> query.status
+            'finished'
         """
         self._tell()
+        if full_refresh:
+            self._check_protected("full_refresh=True empties all tables")
         for option, value in unknown.items():
             raise TypeError(f"run() has no argument {option!r}.{_hint(option, value, 'run')}")
         if not self._definitions:
@@ -294,6 +325,7 @@ class Pipeline:
             stream, _ = self._definitions[name]
             made = self._resolve(name) if not isinstance(stream, _core.Stream) else stream
             tables.append({"name": name, "stream": made, **options})
+        watch = self._watch_alerts()
         try:
             self.query = _core._run_pipeline(
                 self.name,
@@ -314,9 +346,61 @@ class Pipeline:
             )
         except (_core.BayouError, KeyboardInterrupt) as error:
             self.query = getattr(error, "query", None) or self.query
+            if watch is not None:
+                watch.close()
             raise
+        if watch is not None and block:
+            watch.close()
+        elif watch is not None:
+            watch.follow(self.query)
         self._unwatched = None if block else self.query
         return self.query
+
+    def alert(
+        self,
+        name: str,
+        query: str,
+        *,
+        then: Callable[[_core.Table], Any],
+        every: str | timedelta | float | None = None,
+    ) -> None:
+        """Call a function when a query over the tables begins to return rows.
+
+        The query sees the tables of the pipeline at their newest finished epoch. It is asked after each epoch of a run, or by the clock while
+        a run is active: a rate that fell to zero ends no epoch. `then(rows)` is called when rows appear where there were none, and again
+        after they were gone. What was told is kept in the checkpoint when `then` has returned, so a restart does not tell it again; after
+        a crash in between, it is told twice. An exception of `then`, or of the query, is a warning of the logger "bayou.alerts", and is
+        tried again.
+
+        Args:
+            name: The name of the alert, unique in the pipeline. A second definition of the same name replaces the first one.
+            query: A SELECT. Rows mean that something is wrong.
+            then: Takes the rows, a Table. It is called on a thread of bayou.
+            every: Ask at this interval instead of after each epoch, at least one second.
+
+        Raises:
+            ConfigError: An argument is wrong.
+
+        Example:
+            >>> lake.alert(
+            ...     "pulse rises",
+            ...     "SELECT model, avg(bpm) AS bpm FROM bpm_cleansed GROUP BY model HAVING avg(bpm) > 120",
+            ...     then=lambda rows: print(rows),
+            ... )
+        """
+        self._tell()
+        seconds = None if every is None else _core._duration(every, "every")
+        self._alerts[name] = _alerts.checked(name, query, seconds, then)
+
+    def _watch_alerts(self) -> _alerts.Watch | None:
+        if not self._alerts:
+            return None
+        notes = _alerts.Notes(self._checkpoint, self._storage_options)
+
+        def ask(query: str) -> _core.Table:
+            return _core._pipeline_sql(query, self.root, self._checkpoint, self._storage_options)
+
+        return _alerts.Watch(list(self._alerts.values()), ask, notes, self.name)
 
     def sql(self, query: str) -> _core.Table:
         """Run SQL over the tables of the pipeline, all as of the newest finished epoch.
@@ -328,17 +412,30 @@ class Pipeline:
         return _core._pipeline_sql(query, self.root, self._checkpoint, self._storage_options)
 
     def read(self, table: str) -> _core.Table:
-        """Read a whole table, as of the newest finished epoch."""
+        """Read a whole table, as of the newest finished epoch.
+
+        Example:
+            >>> lake.read("bpm_cleansed").to_pandas()
+        """
         self._tell()
         return _core._pipeline_read(table, self.root, self._checkpoint, self._storage_options)
 
     def tables(self) -> list[str]:
-        """The names of the tables that exist below the root, including the quarantine table."""
+        """The names of the tables that exist below the root, including the quarantine table.
+
+        Example:
+            >>> lake.tables()
+            ['bpm_cleansed']
+        """
         self._tell()
         return [name for name, _, _ in _core._pipeline_tables(self.root, self._checkpoint, self._storage_options)]
 
     def expectations(self) -> _core.Table:
-        """The counts of the rules over all runs. Columns: dataset, name, action, passed_records, failed_records."""
+        """The counts of the rules over all runs. Columns: dataset, name, action, passed_records, failed_records.
+
+        Example:
+            >>> lake.expectations().to_pandas()
+        """
         self._tell()
         return _core._pipeline_expectations(self._checkpoint, self._storage_options)
 
@@ -368,6 +465,9 @@ class Pipeline:
 
         Raises:
             ConfigError: confirm=True is missing.
+
+        Example:
+            >>> lake.reset(confirm=True)
         """
         self._tell()
         if not confirm:
@@ -375,6 +475,7 @@ class Pipeline:
                 f"reset() makes the next run empty the tables of {self.name!r} and read everything again. "
                 "To do that, call reset(confirm=True)."
             )
+        self._check_protected("reset() empties all tables")
         if self.query is not None and self.query.is_active:
             self.query.stop()
         _core._reset(self._checkpoint, self._storage_options)

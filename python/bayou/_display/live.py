@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from bayou._display.cells import table_html
 from bayou._display.panel import html_of, line_of, sample
 
 if TYPE_CHECKING:
@@ -226,3 +227,13 @@ class Progress:
         if self._handle is not None:
             self._handle.update(_Html(""))
         self._lines.end()
+
+
+def show_table(table: _core.Table, rows: int, text: str) -> None:
+    """Shows the first rows of a table: as HTML where the front end shows it, otherwise as `text`."""
+    if in_notebook():
+        from IPython.display import display
+
+        display(_Html(table_html(table, rows), text))  # type: ignore[no-untyped-call, unused-ignore]
+    else:
+        print(text)

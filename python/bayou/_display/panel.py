@@ -104,7 +104,7 @@ def _watermark(moment: str | None) -> str:
     return f"{short} ({ago(moment)})" if ago(moment) else moment
 
 
-def _tail(path: str, room: int = 48) -> str:
+def _tail(path: str, room: int = 40) -> str:
     """A cell with the end of a path, which tells one path from another. The whole path is its title."""
     if len(path) <= room:
         return f"<td>{html.escape(path)}</td>"
@@ -168,7 +168,7 @@ def html_of(state: dict[str, Any]) -> str:
             f'<tr>{_cell(name)}{_cell(t["mode"])}<td class="n">{t["rowsWritten"]:,}</td>{_cell(t["version"])}{_tail(t["location"])}</tr>'
             for name, t in state["tables"].items()
         )
-        out.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        out.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
     if state["expectations"]:
         body = ""
         for e in state["expectations"]:
