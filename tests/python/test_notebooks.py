@@ -19,7 +19,8 @@ from nbclient import NotebookClient
 
 FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
 GENERATE, CLEAN, ANALYSE = "1_generate_events.ipynb", "2_clean_and_aggregate.ipynb", "3_analytics.ipynb"
-ALL = [GENERATE, CLEAN, ANALYSE]
+PORT, OPERATE = "4_port_a_dlt_notebook.ipynb", "5_operate.ipynb"
+ALL = [GENERATE, CLEAN, ANALYSE, PORT, OPERATE]
 EVENTS = 40_000
 # Most of it is for kernels to start on a busy machine.
 TIMEOUT = 120
@@ -271,3 +272,25 @@ def test_the_notebooks_run_on_a_real_cluster(tmp_path: pathlib.Path, encrypted: 
     # The embedded broker has no transactions: only here alerts are sent.
     assert published(bayou.connect(os.environ["BAYOU_TEST_KAFKA"]), f"{environment['BAYOU_TOPIC']}-alerts") > 10
     assert "bpm_global" in bayou.Pipeline("heart_stream", str(tmp_path / "heart_stream")).tables()
+
+
+def test_the_fourth_notebook_ports_a_pipeline_of_delta_live_tables(kafka: bayou.Connection, run: Run) -> None:
+    notebook = run(PORT)
+    assert published(kafka) == EVENTS
+    assert "finished" in said(notebook, "run") and "human has a pulse" in said(notebook, "rules")
+    assert "runner-1" in said(notebook, "result")
+    tables = bayou.Pipeline("ported", f"{kafka.scratch_dir}/ported")
+    assert {"events_raw", "bpm_cleansed", "bpm_per_minute", "events_by_model"} <= set(tables.tables())
+    assert tables.sql("SELECT sum(n) AS n FROM events_by_model").row(0) == tables.sql(
+        "SELECT count(*) AS n FROM bpm_cleansed"
+    ).row(0)
+
+
+def test_the_fifth_notebook_looks_after_a_pipeline(kafka: bayou.Connection, run: Run) -> None:
+    notebook = run(OPERATE)
+    assert "lag 0" in said(notebook, "lag") and "the alert was told" in said(notebook, "alert")
+    assert "held_by" in said(notebook, "open") and "rule_failed" in said(notebook, "metrics")
+    assert '"status":"stopped"' in said(notebook, "stop").replace(" ", "")
+    assert "tracker is valid" in said(notebook, "late") and "watermark" in said(notebook, "late").lower()
+    assert "unknown" in said(notebook, "replay") and " rows" in said(notebook, "replay")
+    assert "WRITE" in said(notebook, "reset")
