@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time lint fmt wheel clean-cache
+.PHONY: help setup build demo test chaos bench event-time docs pictures lint fmt wheel clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -34,6 +34,12 @@ bench: build ## benchmarks, with others' numbers beside ours
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
 	@$(run) python tests/python/event_time_campaign.py --seeds 400:20400
+
+docs: setup ## the manual as a site, in the cache; dead links are errors
+	@scripts/docs.sh
+
+pictures: build ## the pictures of the manual, made in a real browser
+	@$(run) python scripts/pictures.py
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh

@@ -21,6 +21,7 @@ need pkg-config pkg-config             # the -sys crates ask it first
 need /usr/include/openssl/ssl.h libssl-dev # Kafka's TLS; otherwise OpenSSL is compiled from source (see env.sh)
 need java openjdk-17-jre-headless      # tests: Kafka, Spark
 need mvn maven                         # tests: fetches their jars
+need chromium chromium                 # tests: JupyterLab in a real browser
 need openssl openssl                   # tests: the broker's certificate
 need python3 python3
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv) # our own venv
