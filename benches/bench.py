@@ -88,7 +88,9 @@ def publish(address: str, topic: str, table: str, events: int) -> dict:
 
     kafka = bayou.connect(address)
     kafka.create_topic(topic, partitions=PARTITIONS, replication_factor=1)
-    report = kafka.produce(topic, bayou.simulate("fitness", rows=events, columns=7), key="ip", progress=False)
+    report = kafka.produce(
+        topic, bayou.simulate("fitness", rows=events, columns=7, lazy=True), key="ip", progress=False
+    )
     assert report.delivered == events, report
     made = pa.table(bayou.simulate("fitness", rows=events, columns=7))
     for keys in KEYS:

@@ -290,7 +290,8 @@ impl Connection {
             if usize::try_from(tp.partition.0).map_or(true, |p| p >= there) {
                 return Err(Error::topic(format!(
                     "{tp} does not exist. The topic has {there} partitions, counted from 0."
-                )));
+                ))
+                .in_partition(tp.topic.as_str(), tp.partition.0));
             }
         }
         Ok(())
@@ -307,7 +308,8 @@ impl Connection {
                 Err(Error::topic(format!(
                     "topic '{name}' does not exist on {}, or these credentials may not see it.{hint} To create it, call create_topic(\"{name}\").",
                     self.address()
-                )))
+                ))
+                .in_topic(name))
             }
         }
     }
@@ -346,7 +348,8 @@ impl Connection {
         Err(Error::topic(format!(
             "topic '{}' exists with {there} partitions, not {}. Use partitions={there}, or a different name.",
             new.name, new.partitions
-        )))
+        ))
+        .in_topic(&new.name))
     }
 
     /// A topic is created before every broker knows it. Wait, so that the next line of a notebook finds it.
@@ -426,7 +429,7 @@ fn is_passing(code: Code) -> bool {
 }
 
 fn exists(name: &str) -> Error {
-    Error::topic(format!("topic '{name}' exists already. To use it, pass exist_ok=True."))
+    Error::topic(format!("topic '{name}' exists already. To use it, pass exist_ok=True.")).in_topic(name)
 }
 
 fn code_advice(code: Code, new: &NewTopic) -> String {
