@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from bayou import _core
+from bayou import _core, _security
 
 
 class _Embedded:
@@ -19,33 +20,133 @@ class _Embedded:
 _EMBEDDED = _Embedded()
 
 
-def connect(
-    target: Any = _EMBEDDED,
-    *,
-    name: str = "default",
-    schema_registry: Mapping[str, str] | None = None,
-) -> _core.Connection:
+class _Connect:
     """Connect to a Kafka cluster.
 
     Args:
         target: An address ("host:9092"), or a dict of librdkafka properties. Without it: the embedded broker. There is one for each
             user of this machine and each `name`. It is in memory, all kernels share it, and it ends a few seconds after its last user.
-            None, "" and {} are refused, because an unset variable must never read an empty broker.
+            None, "" and {} are refused, because an unset variable must never read an empty broker. "bootstrap.servers" may be a list. A secret
+            is text, or a function without arguments that returns text.
         name: The name of the embedded broker.
+        options: The options of a Spark cell instead of `target`: names with "kafka." in front, and the text of `kafka.sasl.jaas.config`.
+        allow_plaintext_password: Allow PLAIN over SASL_PLAINTEXT, which sends the password in the clear.
         schema_registry: Refused; this version does not support schema registries.
 
+    Presets: `bayou.connect.confluent_cloud`, `.event_hubs` and `.redpanda` know the properties of these providers.
+
+    Returns:
+        A Connection.
+
     Raises:
-        ConnectionError: The cluster does not answer within 10 seconds. The message names its address.
+        ConnectionError: The cluster does not answer within 10 seconds, or the port speaks a different protocol. The message names its address.
         AuthError: The cluster refuses the credentials.
-        ConfigError: A property is unknown, or bayou sets it itself.
+        ConfigError: A property is unknown, a secret is no text, or bayou sets the property itself.
 
     Example:
         >>> kafka = bayou.connect()
         >>> kafka = bayou.connect("localhost:9092")
     """
-    if schema_registry is not None:
-        raise _core.ConfigError("schema_registry= is not in this version. The formats are json and raw.")
-    return _core._connect(True if target is _EMBEDDED else target, name)
+
+    __name__ = __qualname__ = "connect"
+
+    def __call__(
+        self,
+        target: Any = _EMBEDDED,
+        *,
+        name: str = "default",
+        options: Mapping[str, object] | None = None,
+        allow_plaintext_password: bool = False,
+        schema_registry: Mapping[str, str] | None = None,
+    ) -> _core.Connection:
+        if schema_registry is not None:
+            raise _core.ConfigError("schema_registry= is not in this version. The formats are json, jsonl and raw.")
+        if options is not None:
+            if target is not _EMBEDDED:
+                raise _core.ConfigError("connect takes a target or options=, not both")
+            # The others say what is read: they go into read_stream(options=…).
+            target = {k: v for k, v in options.items() if k.startswith("kafka.")}
+            if "kafka.bootstrap.servers" not in target:
+                raise _core.ConfigError("connect(options=…): 'kafka.bootstrap.servers' is missing")
+        if isinstance(target, (list, tuple)):
+            target = {"bootstrap.servers": target}
+        if isinstance(target, Mapping) and target:
+            target = _security.checked(target, allow_plaintext_password)
+        return _core._connect(True if target is _EMBEDDED else target, name)
+
+    def __repr__(self) -> str:
+        return "<function bayou.connect>"
+
+    def confluent_cloud(
+        self, bootstrap: str, key: str | Callable[[], str], secret: str | Callable[[], str], **more: Any
+    ) -> _core.Connection:
+        """Connect to Confluent Cloud.
+
+        Args:
+            bootstrap: The bootstrap server of the cluster, "pkc-….confluent.cloud:9092".
+            key: The API key of the cluster.
+            secret: Its secret. Both may be functions without arguments.
+            more: librdkafka's properties, with underscores instead of dots (client_id="etl").
+
+        Example:
+            >>> kafka = bayou.connect.confluent_cloud("pkc-xxxxx.eu-central-1.aws.confluent.cloud:9092", key, secret)
+        """
+        return self({**_sasl(bootstrap, "PLAIN", key, secret), "client.dns.lookup": "use_all_dns_ips", **_dotted(more)})
+
+    def event_hubs(self, connection_string: str | Callable[[], str], **more: Any) -> _core.Connection:
+        """Connect to Azure Event Hubs by the connection string of a namespace. The tier has to be Standard or higher.
+
+        Args:
+            connection_string: "Endpoint=sb://….servicebus.windows.net/;SharedAccessKeyName=…;SharedAccessKey=…", or a function that returns it.
+            more: librdkafka's properties, with underscores instead of dots.
+
+        Raises:
+            ConfigError: The text is not such a connection string. It is not shown.
+
+        Example:
+            >>> kafka = bayou.connect.event_hubs(connection_string)
+        """
+        text = connection_string() if callable(connection_string) else connection_string
+        host = re.search(r"(?i)\bEndpoint=sb://([^/;]+)", text) if isinstance(text, str) else None
+        if host is None or "SharedAccessKey=" not in text:
+            raise _core.ConfigError(
+                "connect.event_hubs: this is not the connection string of a namespace (it is not shown). It begins with Endpoint=sb://, and has "
+                "SharedAccessKeyName and SharedAccessKey."
+            )
+        return self({**_sasl(f"{host.group(1)}:9093", "PLAIN", "$ConnectionString", text), **_dotted(more)})
+
+    def redpanda(
+        self, bootstrap: str, user: str | Callable[[], str], password: str | Callable[[], str], **more: Any
+    ) -> _core.Connection:
+        """Connect to Redpanda Cloud, or to a Redpanda cluster with TLS and SCRAM-SHA-256.
+
+        Args:
+            bootstrap: The bootstrap server.
+            user: The user.
+            password: The password. Both may be functions without arguments.
+            more: librdkafka's properties, with underscores instead of dots (sasl_mechanism="SCRAM-SHA-512").
+
+        Example:
+            >>> kafka = bayou.connect.redpanda("seed-xxxxx.redpanda.com:9092", user, password)
+        """
+        return self({**_sasl(bootstrap, "SCRAM-SHA-256", user, password), **_dotted(more)})
+
+
+def _sasl(bootstrap: str, mechanism: str, user: object, password: object) -> dict[str, object]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": mechanism,
+        "sasl.username": user,
+        "sasl.password": password,
+    }
+
+
+def _dotted(more: Mapping[str, object]) -> dict[str, object]:
+    return {k.replace("_", "."): v for k, v in more.items()}
+
+
+connect = _Connect()
 
 
 def simulate(

@@ -107,6 +107,9 @@ impl Connection {
             .unwrap_or_default();
         check_address(&address)?;
         let secrets = Secrets::of(&properties);
+        if embedded.is_none() {
+            super::probe::check(&properties, &address)?;
+        }
         let client: BaseConsumer<Watch> =
             client_config(&metadata_properties(&properties), &[("socket.connection.setup.timeout.ms", "8000")])
                 .create_with_context(Watch::new(secrets.clone()))
@@ -300,8 +303,7 @@ impl Connection {
         loop {
             let left = limit.saturating_sub(start.elapsed());
             let answer = client.fetch_metadata(None, left.min(Duration::from_millis(500)));
-            // Error events stay in the client's queue until it is polled.
-            while client.poll(Duration::ZERO).is_some() {}
+            drain(client);
             let error = match answer {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
@@ -321,6 +323,17 @@ impl Connection {
             }
             // A refusal comes back at once: wait, so that this is not a busy loop.
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Takes all events from a client's queue. `poll` returns None also for an event that was dealt with; only an empty queue makes it wait.
+pub(super) fn drain(client: &BaseConsumer<Watch>) {
+    const EMPTY: Duration = Duration::from_millis(2);
+    for _ in 0..1000 {
+        let asked = Instant::now();
+        if client.poll(EMPTY).is_none() && asked.elapsed() >= EMPTY {
+            return;
         }
     }
 }

@@ -43,7 +43,7 @@ impl Watch {
     fn note(&self, code: Code, reason: &str) {
         let reason = tidy(&self.secrets.scrub(reason));
         let mut seen = self.seen.lock();
-        match code {
+        match meant(code, &reason) {
             Code::AllBrokersDown => {
                 seen.all_down = true;
                 return; // "2/2 brokers are down" adds nothing to the reason of each broker.
@@ -61,21 +61,88 @@ impl Watch {
 }
 
 impl Seen {
+    /// A sentence about addresses that a broker has given and that cannot be reached, while the given address has answered.
+    fn elsewhere(&self, address: &str) -> String {
+        // "host:9092/1: Connect to …": of the broker 1, whose address the cluster has advertised. "/bootstrap" is the given address.
+        let advertised = |reason: &&String| {
+            let place = reason.split(": ").next().unwrap_or_default();
+            let (host, broker) = place.rsplit_once('/')?;
+            let host = host.rsplit("://").next().unwrap_or(host);
+            (broker.parse::<i32>().is_ok() && !address.contains(host)).then(|| host.to_string())
+        };
+        match self.reasons.iter().rev().find_map(|r| advertised(&r)) {
+            Some(host) => format!(
+                " The cluster answered at {address} and says that its broker is at {host} (advertised.listeners): that address must be \
+                 reachable from here."
+            ),
+            None => String::new(),
+        }
+    }
+
     /// The error to return if a cluster did not answer.
     pub fn unreachable(&self, address: &str) -> Error {
         if let Some(reason) = &self.auth {
-            return Error::auth(format!(
-                "Kafka at {address} refused the connection: {reason}. Check security.protocol, sasl.mechanism, sasl.username, \
-                 sasl.password and ssl.ca.location."
-            ));
+            return Error::auth(format!("Kafka at {address} refused the connection: {reason}. {}.", remedy(reason)));
         }
         let reasons: Vec<_> = self.reasons.iter().rev().take(3).map(String::as_str).collect();
         let why = if reasons.is_empty() { "no answer".to_string() } else { reasons.join("; ") };
         Error::connection(format!(
             "Kafka at {address} cannot be reached: {why}. Check the address (host:port), that the broker runs, and that this \
-             machine may reach it. bayou.connect() without an argument starts a broker in memory."
+             machine may reach it.{}{}",
+            self.elsewhere(address),
+            // The hint is for those who have no Kafka yet.
+            if is_here(address) { " bayou.connect() without an argument starts a broker in memory." } else { "" }
         ))
     }
+}
+
+/// Whether an address is one of this machine.
+fn is_here(address: &str) -> bool {
+    address.split(',').any(|a| ["localhost", "127.", "[::1]"].iter().any(|here| a.trim().starts_with(here)))
+}
+
+/// What librdkafka's code means, with its text. A connection that is cut within a handshake comes as refused credentials; a client certificate
+/// that a broker refuses comes as a transport failure.
+pub(super) fn meant(code: Code, text: &str) -> Code {
+    const CUT: [&str; 6] = [
+        "Local: Broker transport failure",
+        "Local: Timed out",
+        "Local: Host resolution failure",
+        "Disconnected",
+        "Connection reset",
+        "timed out",
+    ];
+    const ALERTS: [&str; 7] = [
+        "bad certificate",
+        "certificate required",
+        "unknown ca",
+        "certificate expired",
+        "certificate unknown",
+        "certificate revoked",
+        "unsupported certificate",
+    ];
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    match code {
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL if has(&CUT) => Code::BrokerTransportFailure,
+        _ if text.contains("alert") && has(&ALERTS) => Code::SSL,
+        code => code,
+    }
+}
+
+/// The settings to look at, by what a broker or OpenSSL says.
+fn remedy(reason: &str) -> &'static str {
+    let has = |word: &str| reason.contains(word);
+    if has("alert") {
+        return "The broker refuses the certificate of this client, or misses one. Check ssl.certificate.location and ssl.key.location (or \
+                ssl.keystore.location), and that the broker knows its CA";
+    }
+    if has("certificate verify failed") || has("certificate") {
+        return "The broker's certificate is not trusted. Check ssl.ca.location, the host name in the certificate, and its dates";
+    }
+    if has("SSL") || has("ssl_") {
+        return "Check security.protocol and ssl.ca.location";
+    }
+    "Check sasl.mechanism, sasl.username and sasl.password"
 }
 
 /// "host:1/bootstrap: Connect to ipv4#… failed: Connection refused (after 0ms in state CONNECT, 3 identical error(s)
@@ -127,6 +194,7 @@ pub(super) fn kind_of(code: Code) -> Kind {
 
 /// A code with librdkafka's text, as an error about `what`.
 pub(super) fn failed(what: &str, code: Code, text: &str) -> Error {
+    let code = meant(code, text);
     let kind = kind_of(code);
     let hint = match kind {
         Kind::Acl => ". Ask for the right ACL, or use different credentials.",

@@ -10,6 +10,7 @@ mod context;
 pub mod embedded;
 pub mod encode;
 mod ffi;
+mod probe;
 mod produce;
 mod properties;
 

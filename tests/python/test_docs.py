@@ -50,14 +50,18 @@ def names(
     broker.produce("fitness-tracker", bayou.simulate("fitness", rows=5000, seed=1), key="ip", progress=False)
     real = bayou.connect
 
-    def connect(target: Any = None, **options: Any) -> bayou.Connection:
-        if isinstance(target, dict):
-            # The properties of the page are checked by a connection to a port where nobody listens.
-            with pytest.raises(bayou.ConnectionError):
-                real({**{k: v for k, v in target.items() if "pem" not in k}, "bootstrap.servers": "127.0.0.1:1"})
-        return broker
+    class Connect(type(real)):  # type: ignore[misc]
+        def __call__(self, target: Any = None, *, options: Any = None, **more: Any) -> bayou.Connection:
+            target = options or target
+            if isinstance(target, dict):
+                # The properties of the page are checked by a connection to a port where nobody listens.
+                given = {k: v for k, v in target.items() if "pem" not in k and k.startswith("kafka.") == bool(options)}
+                servers = "kafka.bootstrap.servers" if options else "bootstrap.servers"
+                with pytest.raises(bayou.ConnectionError):
+                    real(**{"options" if options else "target": {**given, servers: "127.0.0.1:1"}}, **more)
+            return broker
 
-    monkeypatch.setattr(bayou, "connect", connect)
+    monkeypatch.setattr(bayou, "connect", Connect())
     raw = broker.read_stream("fitness-tracker", schema="time TIMESTAMP, model STRING, heart_bpm INT")
     clean = (
         raw.select("time", "heart_bpm AS bpm", "model").expect_or_drop("human has a pulse", "bpm > 0").named("clean")
@@ -72,7 +76,8 @@ def names(
         "stream": clean,
         "lake": lake,
         "dbutils": Secrets,
-        **{name: f"a {name}" for name in ("key", "secret", "user", "password", "connection_string")},
+        **{name: f"a {name}" for name in ("key", "secret", "user", "password")},
+        "connection_string": "Endpoint=sb://a.b/;SharedAccessKeyName=k;SharedAccessKey=s",
         **{name: f"a {name}" for name in ("ca_text", "certificate_text", "key_text")},
     }
 

@@ -9,7 +9,7 @@ mod native;
 
 use super::{
     Connection,
-    context::{failed, kind_of},
+    context::{failed, kind_of, meant},
 };
 use crate::{
     batch::{MAX_MESSAGE_BYTES, Message, Messages},
@@ -69,6 +69,8 @@ pub enum Event {
         partition: TopicPartition,
         next: Offset,
     },
+    /// A broker refuses the TLS handshake, or this client refuses the broker's certificate.
+    Refused(String),
     /// The offset to read does not exist (any more): retention, a truncated log, or a recreated topic. The partition is
     /// not read further until it is assigned again.
     OutOfRange {
@@ -342,12 +344,16 @@ impl Worker {
     #[cold]
     fn take_error(&mut self, entry: &Entry<'_>, code: Code) -> Result<(), Gone> {
         let text = entry.error_text();
+        let code = meant(code, &text);
         let Some(index) = self.source(entry) else {
             // An error without a partition concerns the group. No group is ever joined, and the ACL for it may be
             // missing.
             return match kind_of(code) {
                 Kind::Auth | Kind::Topic => self.fail(code, &text),
-                _ => self.warn(text),
+                _ => {
+                    log::debug!(target: "bayou::kafka", "of a group that is not used: {text}");
+                    Ok(())
+                }
             };
         };
         let partition = self.partitions[index as usize].clone();
@@ -398,9 +404,12 @@ impl Worker {
 
     /// The error concerns a broker, or a topic that is gone. The text names the topic.
     fn hear(&mut self, code: Code, text: String) -> Result<(), Gone> {
-        match code {
-            // A handshake can also fail because the broker is stopping. Only wrong credentials are hopeless.
-            Code::SSL => self.warn(text),
+        match meant(code, &text) {
+            // A handshake can also fail because the broker is stopping, or because its certificate is being replaced.
+            Code::SSL => {
+                self.hand_on()?;
+                self.send(Ok(Event::Refused(text)))
+            }
             Code::Fatal => self.fail(code, &text),
             _ if matches!(kind_of(code), Kind::Auth | Kind::Acl | Kind::Topic) => self.fail(code, &text),
             Code::AllBrokersDown => self.warn(format!("no broker of {} answers; waiting for a broker", self.address)),

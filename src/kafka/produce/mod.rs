@@ -202,6 +202,8 @@ struct Deliveries {
     /// The partition of a batch that the embedded broker refused.
     full: Mutex<Option<i32>>,
     refused: AtomicBool,
+    /// The topic's ACL does not allow writing.
+    forbidden: AtomicBool,
 }
 
 impl Deliveries {
@@ -213,6 +215,7 @@ impl Deliveries {
         self.failures.lock().clear();
         *self.full.lock() = None;
         self.refused.store(false, Ordering::Relaxed);
+        self.forbidden.store(false, Ordering::Relaxed);
     }
 
     fn fail(&self, text: impl FnOnce() -> String) {
@@ -243,6 +246,9 @@ impl ProducerContext for Deliveries {
                     self.full.lock().get_or_insert(message.partition());
                     self.refused.store(true, Ordering::Relaxed);
                 }
+                if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
+                    self.forbidden.store(true, Ordering::Relaxed);
+                }
                 self.fail(|| format!("partition {}: {}", message.partition(), tidy(&error.to_string())));
             }
         }
@@ -272,6 +278,7 @@ impl Run<'_> {
         self.look(Duration::ZERO)?;
         let report = self.report();
         (self.progress)(&report)?;
+        self.check_allowed(&report)?;
         // The rows taken before have arrived by now, and the error says how many: a topic cannot take messages back.
         match bad {
             None => Ok(()),
@@ -284,6 +291,26 @@ impl Run<'_> {
                 Err(error)
             }
             Some(error) => Err(error),
+        }
+    }
+
+    /// A report that nothing arrived would be easy to overlook. If it is a matter of permissions or credentials, it is an error.
+    fn check_allowed(&self, report: &ProduceReport) -> Result<()> {
+        if report.failed == 0 || report.delivered > 0 {
+            return Ok(());
+        }
+        let deliveries = self.producer.context();
+        if deliveries.forbidden.load(Ordering::Relaxed) {
+            return Err(Error::acl(format!(
+                "publishing to '{}' on {}: these credentials have no WRITE permission on the topic. Nothing was published.",
+                self.topic,
+                self.connection.address()
+            ))
+            .in_topic(self.topic.as_str()));
+        }
+        match deliveries.watch.seen().auth {
+            Some(_) => Err(deliveries.watch.seen().unreachable(self.connection.address())),
+            None => Ok(()),
         }
     }
 

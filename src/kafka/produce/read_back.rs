@@ -145,7 +145,7 @@ impl Connection {
                 }
                 // Retention was faster.
                 Some(Event::OutOfRange { .. }) => return Ok(Read::Overtaken),
-                Some(Event::LeaderEpoch { .. } | Event::Warning(_)) => {}
+                Some(Event::LeaderEpoch { .. } | Event::Warning(_) | Event::Refused(_)) => {}
                 None if heard.elapsed() >= PATIENCE => {
                     return Err(Error::connection(format!(
                         "reading the topic '{topic}' on {}: the broker does not answer",

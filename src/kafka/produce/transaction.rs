@@ -195,8 +195,7 @@ impl Connection {
                     }
                     Err(e) => e.rdkafka_error_code().unwrap_or(Code::Unknown),
                 };
-                // Error events stay in the client's queue until it is polled.
-                while consumer.poll(Duration::ZERO).is_some() {}
+                crate::kafka::connection::drain(consumer);
                 if let Some(reason) = consumer.context().seen().auth {
                     return Err(Error::auth(format!("{what}: {reason}")));
                 }

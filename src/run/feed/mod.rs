@@ -79,6 +79,8 @@ pub struct Feed {
     /// Up to this leader epoch, the log is known to agree with the records that were read.
     verified: BTreeMap<TopicPartition, i32>,
     doubt: Option<Doubt>,
+    /// Since when brokers have refused the TLS handshake, without a message in between.
+    refused_since: Option<Instant>,
     /// The position of an earlier run, if reading continues a little before it. Between the two are only markers, or records that replaced them.
     passed: Positions,
 }
@@ -195,6 +197,7 @@ impl Feed {
             leader_epochs: BTreeMap::new(),
             verified: BTreeMap::new(),
             doubt: None,
+            refused_since: None,
             passed: Positions::new(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
@@ -325,6 +328,7 @@ impl Feed {
                     return Ok(Fed::Nothing);
                 }
                 Some(Event::Messages(messages)) => {
+                    self.refused_since = None;
                     let wanted = self.sift(&messages);
                     if !wanted.is_empty() {
                         self.pending = Some((Arc::new(messages), wanted));
@@ -340,11 +344,28 @@ impl Feed {
                 Some(Event::OutOfRange { partition, wanted, truncated: false }) => self.doubt_offset(partition, wanted),
                 Some(Event::LeaderEpoch { partition, epoch }) => self.doubt_leader(partition, epoch),
                 Some(Event::Warning(text)) => self.warn(text),
+                Some(Event::Refused(text)) => self.refused(text)?,
             }
             if self.is_finished() {
                 return Ok(Fed::Finished);
             }
         }
+    }
+
+    /// A running query waits, because a certificate can be replaced. A bounded run ends: nobody would see that it waits.
+    fn refused(&mut self, text: String) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        if self.targets.is_some() && since.elapsed() >= PATIENCE {
+            return Err(Error::auth(format!(
+                "reading from {}: {text}. Nothing could be read for {} seconds. Check ssl.ca.location, and ssl.certificate.location and \
+                 ssl.key.location if the cluster wants a client certificate: files may have been replaced since connect.",
+                self.connection.address(),
+                since.elapsed().as_secs()
+            )));
+        }
+        self.warn(text);
+        Ok(())
     }
 
     /// The messages of a chunk that lie before the bound. Also records the bounds that are reached.

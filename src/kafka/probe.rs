@@ -1,0 +1,209 @@
+//! Which protocol a port speaks. librdkafka only says that nobody answers when the client's security protocol is not the listener's, so bayou
+//! looks first: one connection, one or two requests, and only what is certain counts.
+//!
+//! - A listener with TLS answers plain bytes with a TLS alert (RFC 8446, section 6), or closes the connection; and it answers a TLS ClientHello.
+//! - A listener without TLS answers an ApiVersions request (Kafka protocol, API 18) with its correlation id, and drops a TLS ClientHello.
+//! - A SASL listener answers ApiVersions, and closes the connection at any other request before the handshake.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// A port that answers slower is left to librdkafka, which waits longer.
+const PATIENCE: Duration = Duration::from_millis(1500);
+const CORRELATION: [u8; 4] = *b"bayu";
+
+/// What came back.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Bytes(Vec<u8>),
+    Closed,
+    /// Nothing that proves anything: no connection, or no answer in time.
+    Silence,
+}
+
+/// Returns an error if the first address certainly speaks a different protocol than the properties say.
+pub(super) fn check(properties: &BTreeMap<String, String>, addresses: &str) -> Result<()> {
+    let Some(address) = addresses.split(',').map(str::trim).find(|a| !a.is_empty()) else { return Ok(()) };
+    let protocol = properties.get("security.protocol").map_or("plaintext".to_string(), |p| p.to_lowercase());
+    // "SSL://host:9093" says the protocol of its own.
+    let (scheme, address) = address.split_once("://").map_or((None, address), |(s, a)| (Some(s.to_lowercase()), a));
+    let protocol = scheme.unwrap_or(protocol);
+    let wrong = |text: String| Err(Error::connection(format!("Kafka at {address}: {text}")).retryable(false));
+    match protocol.as_str() {
+        "plaintext" | "sasl_plaintext" => match ask(address, &api_versions()) {
+            Answer::Bytes(bytes) if is_tls(&bytes) => wrong(with_tls(&protocol)),
+            Answer::Closed if speaks_tls(address) => wrong(with_tls(&protocol)),
+            Answer::Bytes(bytes) if bytes.starts_with(b"HTTP") => {
+                wrong("an HTTP server answers there, not Kafka. Check the port.".into())
+            }
+            Answer::Bytes(bytes) if protocol == "plaintext" && is_ours(&bytes) && wants_sasl(address) => wrong(
+                "the port wants SASL: it answers no request before a login. Set security.protocol=SASL_PLAINTEXT, sasl.mechanism, \
+                 sasl.username and sasl.password; or use the port of a different listener."
+                    .into(),
+            ),
+            _ => Ok(()),
+        },
+        "ssl" | "sasl_ssl" => match ask(address, &api_versions()) {
+            Answer::Bytes(bytes) if is_ours(&bytes) => wrong(format!(
+                "the port does not speak TLS, and security.protocol is {}. Set security.protocol={}, or use the port of the TLS listener.",
+                protocol.to_uppercase(),
+                if protocol == "ssl" { "PLAINTEXT" } else { "SASL_PLAINTEXT" }
+            )),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn with_tls(protocol: &str) -> String {
+    format!(
+        "the port speaks TLS, and security.protocol is {}. Set security.protocol={}, and ssl.ca.location if the cluster has a CA of its own.",
+        protocol.to_uppercase(),
+        if protocol == "plaintext" { "SSL (or SASL_SSL, with sasl.mechanism, user and password)" } else { "SASL_SSL" }
+    )
+}
+
+/// Sends bytes and returns the beginning of the answer.
+fn ask(address: &str, bytes: &[u8]) -> Answer {
+    let asked = || -> std::io::Result<Answer> {
+        let mut found = address.to_socket_addrs()?;
+        let to = found.next().ok_or(ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(bytes)?;
+        Ok(read(&mut stream))
+    };
+    asked().unwrap_or(Answer::Silence)
+}
+
+fn read(stream: &mut TcpStream) -> Answer {
+    let mut buffer = [0; 64];
+    match stream.read(&mut buffer) {
+        Ok(0) => Answer::Closed,
+        Ok(n) => Answer::Bytes(buffer[..n].to_vec()),
+        Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) => Answer::Closed,
+        Err(_) => Answer::Silence,
+    }
+}
+
+/// A TLS alert or handshake record.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 3, ..])
+}
+
+/// The answer to a request of this file: a length, and the correlation id.
+fn is_ours(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(&CORRELATION)
+}
+
+fn speaks_tls(address: &str) -> bool {
+    matches!(ask(address, &client_hello()), Answer::Bytes(bytes) if is_tls(&bytes))
+}
+
+/// Whether a metadata request behind an ApiVersions request closes the connection.
+fn wants_sasl(address: &str) -> bool {
+    let asked = || -> std::io::Result<bool> {
+        let to = address.to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // Metadata (API 3), version 1, with an empty list of topics, which asks for none.
+        stream.write_all(&request(3, 1, &0i32.to_be_bytes()))?;
+        Ok(read(&mut stream) == Answer::Closed)
+    };
+    asked().unwrap_or(false)
+}
+
+/// A request of the Kafka protocol with header version 1.
+fn request(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    let client = b"bayou";
+    let mut rest = vec![];
+    rest.extend(api.to_be_bytes());
+    rest.extend(version.to_be_bytes());
+    rest.extend(CORRELATION);
+    rest.extend((client.len() as i16).to_be_bytes());
+    rest.extend(client);
+    rest.extend(body);
+    let mut out = (rest.len() as i32).to_be_bytes().to_vec();
+    out.extend(rest);
+    out
+}
+
+fn api_versions() -> Vec<u8> {
+    request(18, 0, &[])
+}
+
+/// A TLS 1.2 ClientHello with one cipher suite and no extensions. A server answers with its hello or with an alert.
+fn client_hello() -> Vec<u8> {
+    let mut body = vec![3, 3];
+    body.extend([7; 32]); // the random
+    body.push(0); // no session
+    body.extend([0, 2, 0xc0, 0x2f]); // TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    body.extend([1, 0]); // no compression
+    let mut hello = vec![1, 0, 0, body.len() as u8];
+    hello.extend(body);
+    let mut record = vec![0x16, 3, 1, 0, hello.len() as u8];
+    record.extend(hello);
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server that gives each connection the same answer and closes it.
+    fn server(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut buffer = [0; 256];
+                let n = stream.read(&mut buffer).unwrap_or(0);
+                let _ = stream.write_all(&answer(&buffer[..n]));
+            }
+        });
+        address
+    }
+
+    fn plain(request: &[u8]) -> Vec<u8> {
+        let is_request = request.get(8..12) == Some(&CORRELATION);
+        if is_request { [&[0, 0, 0, 10], &CORRELATION[..], &[0, 0, 0, 0, 0, 0]].concat() } else { vec![] }
+    }
+
+    fn said(protocol: &str, address: &str) -> String {
+        let properties = BTreeMap::from([("security.protocol".to_string(), protocol.to_string())]);
+        check(&properties, address).map_or_else(|e| e.message, |()| "nothing".into())
+    }
+
+    #[test]
+    fn a_listener_of_another_protocol_is_told_apart() {
+        let open = server(plain);
+        assert_eq!(said("PLAINTEXT", &open), "nothing");
+        assert_eq!(said("SASL_PLAINTEXT", &open), "nothing");
+        assert!(said("SSL", &open).contains("security.protocol=PLAINTEXT"));
+        assert!(said("SASL_SSL", &open).contains("security.protocol=SASL_PLAINTEXT"));
+        assert!(said("PLAINTEXT", &format!("ssl://{open}")).contains("does not speak TLS"));
+
+        let tls = server(|r| if is_tls(r) { vec![0x16, 3, 3, 0, 1, 2] } else { vec![0x15, 3, 3, 0, 2, 2, 10] });
+        assert!(said("PLAINTEXT", &tls).contains("the port speaks TLS"));
+        assert!(said("SASL_PLAINTEXT", &tls).contains("SASL_SSL"));
+        assert_eq!(said("SSL", &tls), "nothing");
+        // Some servers close instead of sending an alert.
+        let silent = server(|r| if is_tls(r) { vec![0x16, 3, 3, 0, 1, 2] } else { vec![] });
+        assert!(said("PLAINTEXT", &silent).contains("the port speaks TLS"));
+
+        let sasl = server(|r| if r.get(5) == Some(&18) { plain(r) } else { vec![] });
+        assert!(said("PLAINTEXT", &sasl).contains("SASL_PLAINTEXT"));
+        assert_eq!(said("SASL_PLAINTEXT", &sasl), "nothing");
+
+        let web = server(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
+        assert!(said("PLAINTEXT", &web).contains("HTTP"));
+        assert_eq!(said("PLAINTEXT", "127.0.0.1:1"), "nothing", "a closed port is librdkafka's to tell");
+        assert_eq!(said("PLAINTEXT", "no.such.host.invalid:9092"), "nothing");
+    }
+}
