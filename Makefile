@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time docs pictures lint fmt wheel clean-cache
+.PHONY: help setup build demo test chaos bench event-time docs pictures lint fmt wheel wheel-check clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -49,8 +49,11 @@ fmt: setup ## format Rust and Python
 	@cargo fmt
 	@$(run) ruff check -q --fix . && ruff format -q .
 
-wheel: setup ## a wheel to give away, in dist/ (profile dist: slower to build, smaller)
-	@$(run) maturin build --profile dist --locked --out dist
+wheel: setup ## a wheel for users, in dist/: manylinux_2_28, any Python from 3.10 on; about an hour the first time
+	@scripts/wheel.sh
+
+wheel-check: ## checks the wheel in dist/ in clean environments, with the libraries of the Databricks runtimes
+	@scripts/wheel-check.sh
 
 clean-cache: ## remove everything that is kept between checkouts
 	@$(run) rm -rf "$$BAYOU_CACHE/venv" "$$BAYOU_CACHE/target" "$$BAYOU_CACHE"/kafka-* "$$BAYOU_CACHE"/delta-spark-*

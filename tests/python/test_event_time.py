@@ -269,7 +269,7 @@ def test_functions_in_the_middle_name_epoch_and_row_where_they_fail(
     schema = "time TIMESTAMP, n INT, inverse DOUBLE"
     mapped = stream(broker).map_batches(invert, schema, input="pandas")
     with pytest.raises(
-        bayou.MalformedError, match=r"t\[0\] offset 17: the function 'invert' failed: ValueError: seventeen"
+        bayou.FunctionError, match=r"t\[0\] offset 17: the function 'invert' failed: ValueError: seventeen"
     ):
         mapped.collect()
     query = mapped.write_delta(tmp_path / "m", progress=False)
@@ -278,7 +278,7 @@ def test_functions_in_the_middle_name_epoch_and_row_where_they_fail(
     assert aside["stage"] == "transform" and aside["offset"] == 17 and "seventeen" in aside["error"]
     assert query.last_progress["numQuarantined"] == 1
     strict = stream(broker, on_malformed="fail").map_batches(invert, schema, input="pandas")
-    with pytest.raises(bayou.MalformedError, match=r"epoch 0, t\[0\] offset 17"):
+    with pytest.raises(bayou.FunctionError, match=r"epoch 0, t\[0\] offset 17"):
         strict.write_delta(tmp_path / "strict", progress=False)
     doubled = stream(broker).map_batches(lambda b: b.append_column("m", b["n"]), "m INT")
     assert doubled.collect(limit=3).to_dicts() == [{"m": 0}, {"m": 1}, {"m": 2}]

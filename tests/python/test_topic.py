@@ -45,6 +45,7 @@ def test_rows_become_messages_as_produce_makes_them(
         "description": f"topic '{by_sink}' on {kafka.address}",
         "table": "q",
         "numOutputRows": 200,
+        "metrics": {"mode": "topic:append", "numOutputRows": "200"},
     }
     assert query.last_progress["sinks"] == [query.last_progress["sink"]]
     for shown in (repr(query), query._repr_html_()):
