@@ -2,7 +2,7 @@
 
 mod clean;
 
-pub use clean::{clean, is_secret_name, learn_secret, learn_url, printable};
+pub use clean::{clean, is_secret_name, learn_passing_secret, learn_secret, learn_url, printable};
 
 use std::fmt;
 use std::sync::Arc;

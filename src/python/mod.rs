@@ -1,6 +1,7 @@
 //! The boundary to Python. It is thin: it takes arguments, returns Arrow, maps errors, and waits in one place.
 
 mod arguments;
+mod catalog;
 mod connection;
 mod convert;
 mod door;
