@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time lint fmt wheel clean-cache
+.PHONY: help setup build demo test chaos bench event-time stores lint fmt wheel clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -34,6 +34,9 @@ bench: build ## benchmarks, with others' numbers beside ours
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
 	@$(run) python tests/python/event_time_campaign.py --seeds 400:20400
+
+stores: build ## bayou on versitygw, Azurite, moto and a stub of Google's API; the first time it builds versitygw
+	@scripts/stores.sh
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh
