@@ -212,7 +212,7 @@ impl Catalog {
                 Place::At(url) => url,
                 Place::Below(url) => format!("{}/{}", url.trim_end_matches('/'), name.table),
                 Place::Beside(table) => match table.parent() {
-                    Some(folder) => folder.join(&name.table).address(),
+                    Some(folder) => folder.join(&name.table).unescaped(),
                     None => {
                         format!("{}/{}", vended::root_of(&self.schema(&name.schema).await?, &name.schema)?, name.table)
                     }
@@ -245,7 +245,7 @@ impl Catalog {
             return Location::parse(target, &self.local());
         }
         let url = normal(target);
-        if let Some((table, rest)) = tables.iter().find_map(|t| Some((*t, below(&normal(&t.address()), &url)?))) {
+        if let Some((table, rest)) = tables.iter().find_map(|t| Some((*t, below(&normal(&t.unescaped()), &url)?))) {
             return Ok(table.join(rest));
         }
         let this = self.clone();

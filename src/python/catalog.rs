@@ -18,16 +18,28 @@ pub fn named(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
 
 /// The catalog, by the login of `storage_options=`, of the environment, or of databricks-sdk. `what`: what the user named.
 pub fn connect(py: Python<'_>, storage: &StorageOptions, what: &str) -> PyResult<Arc<Catalog>> {
+    let nobody = |why: &str| {
+        let folder = match what.contains("schema=") {
+            true => String::new(),
+            false => format!(" For a folder of that name write \"./{what}\"."),
+        };
+        Error::config(format!(
+            "'{what}' is in Unity Catalog, and there is no login. Set DATABRICKS_HOST and DATABRICKS_TOKEN (or DATABRICKS_CLIENT_ID and \
+             DATABRICKS_CLIENT_SECRET), or give storage_options={{\"databricks_host\": …, \"databricks_token\": …}}, or install databricks-sdk \
+             and configure it{why}.{folder}"
+        ))
+    };
     let identity = match Identity::find(storage.fixed())? {
         Some(identity) => identity,
-        None => login(py, storage)?.ok_or_else(|| {
-            let folder = if what.contains("schema=") { String::new() } else { format!(" For a folder of that name write \"./{what}\".") };
-            Error::config(format!(
-                "'{what}' is in Unity Catalog, and there is no login. Set DATABRICKS_HOST and DATABRICKS_TOKEN (or DATABRICKS_CLIENT_ID and \
-                 DATABRICKS_CLIENT_SECRET), or give storage_options={{\"databricks_host\": …, \"databricks_token\": …}}, or install databricks-sdk \
-                 and configure it.{folder}"
-            ))
-        })?,
+        None => match login(py, storage) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => return Err(nobody("").into()),
+            Err(e) => {
+                let said = e.value(py).to_string();
+                let said = said.lines().next().unwrap_or_default().trim_end_matches('.');
+                return Err(nobody(&format!(" (databricks-sdk has no login: {said})")).into());
+            }
+        },
     };
     Ok(Catalog::new(identity, storage, door::clock(), door::runtime()?)?)
 }
@@ -36,8 +48,7 @@ pub fn connect(py: Python<'_>, storage: &StorageOptions, what: &str) -> PyResult
 fn login(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<Identity>> {
     let host =
         storage.fixed().iter().find(|(name, _)| name.eq_ignore_ascii_case("databricks_host")).map(|(_, v)| v.clone());
-    let found = guard::method(&guard::import(py, "bayou._databricks")?, "login", (host,));
-    let found = found.map_err(|e| Error::config(format!("databricks-sdk has no login: {}", e.value(py))))?;
+    let found = guard::method(&guard::import(py, "bayou._databricks")?, "login", (host,))?;
     if found.is_none() {
         return Ok(None);
     }

@@ -50,7 +50,8 @@ fn sql(
         sources.insert(name, source);
     }
     // Tables that the text itself names by catalog and schema.
-    let named = read::named(&query).into_iter().filter(|name| !sources.contains_key(name));
+    let text = query.clone();
+    let named = door::run(py, move || read::named(&text))?.into_iter().filter(|name| !sources.contains_key(name));
     let named: Vec<TableName> = named.filter_map(|name| TableName::parse(&name).transpose()).collect::<Result<_>>()?;
     if let Some(first) = named.first() {
         let catalog = catalog::connect(py, &storage, &first.to_string())?;
@@ -177,7 +178,7 @@ fn _pipeline_sql(
         let mut sources: BTreeMap<String, Source> =
             found.into_iter().map(|(n, (at, v))| (n, Source::Delta(at, v))).collect();
         if let Tables::In(_, catalog) = &tables {
-            let named = read::named(&query).into_iter().filter_map(|name| TableName::parse(&name).transpose());
+            let named = read::named(&query)?.into_iter().filter_map(|name| TableName::parse(&name).transpose());
             sources.extend(to_read(catalog, named.collect::<Result<_>>()?).await?);
         }
         read::sql(&query, sources).await

@@ -1,6 +1,7 @@
 //! `FROM main.heart.bpm`: tables that a text names by catalog and schema. Each of them is one name for the passes and the planner.
 
 use super::parsed::statement_of;
+use crate::Result;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
@@ -12,8 +13,14 @@ use std::ops::ControlFlow;
 /// The name that the planner itself gives to what is in no catalog.
 const OWN: &str = "datafusion";
 
-/// The tables of a text that are named by three parts: their names, with dots and without backticks.
-pub fn named(text: &str) -> BTreeSet<String> {
+/// The tables of a text that are named by three parts: their names, with dots and without backticks. Parsing is recursive: it needs a thread with a
+/// large stack, as `sql` does.
+pub fn named(text: &str) -> Result<BTreeSet<String>> {
+    crate::expr::check_statement(text)?;
+    Ok(tables_of(text))
+}
+
+fn tables_of(text: &str) -> BTreeSet<String> {
     let tokens = Tokenizer::new(&DatabricksDialect {}, text).tokenize().unwrap_or_default();
     let mut words = tokens.iter().filter(|t| !matches!(t, Token::Whitespace(_)));
     let describes =
@@ -119,7 +126,7 @@ mod tests {
 
     #[test]
     fn tables_of_three_parts_are_found_where_tables_stand() {
-        let of = |text: &str| named(text).into_iter().collect::<Vec<_>>();
+        let of = |text: &str| tables_of(text).into_iter().collect::<Vec<_>>();
         assert_eq!(of("SELECT a.b.c FROM main.heart.bpm JOIN t ON t.x.y = 1"), ["main.heart.bpm"]);
         assert_eq!(
             of(

@@ -8,6 +8,7 @@ pub mod local;
 mod mounts;
 mod options;
 mod provider;
+mod recent;
 mod registry;
 mod remember;
 mod renew;
@@ -210,7 +211,7 @@ impl Location {
                 (store, path)
             }
         };
-        Ok(Self::over(url, store, path))
+        Ok(Self::over(url, recent::Recent::new(store), path))
     }
 
     /// The folder as the table of a catalog.
@@ -275,6 +276,10 @@ impl Location {
                 crate::error::clean(url.as_str()).into_owned()
             }
         }
+    }
+    /// The URL with its letters as they are, and without a slash at the end: as a catalog writes locations.
+    pub fn unescaped(&self) -> String {
+        format!("{}/{}", &self.url[..url::Position::BeforePath], self.path)
     }
     /// The last part of the path.
     pub fn name(&self) -> String {

@@ -185,7 +185,7 @@ def test_what_the_credentials_do_not_allow_is_not_taken_for_their_end(store: Stu
     raw.write_delta(TARGET, storage_options=provider, progress=False)
     assert provider.asked == 1
     # The store says AccessDenied: newer credentials would not be allowed more.
-    store.scopes = {"token-number-1": ("elsewhere", True)}
+    store.scopes = {f"token-number-{n}": ("elsewhere", True) for n in (1, 2)}
     other = Provider(store, 60, says=False)
     next(other.numbers)
     for _ in range(2):

@@ -298,7 +298,7 @@ def test_a_catalog_that_is_busy_or_down_for_a_moment_is_waited_for(
     assert [f.count for f in uc.faults] == [0, 0, 0, 0]
     assert rows(uc) == list(range(30))
     # Down while credentials that are still good are to be renewed.
-    uc.life, store.latency = 2.0, 0.03
+    uc.life, store.latency = 1.5, 0.02
     publish(broker, 40, start=30)
     uc.faults = [Fault("POST .*temporary-table", 0, cut="before")]
 
@@ -487,7 +487,7 @@ def test_a_table_that_was_dropped_and_created_again_elsewhere_is_refused(
     uc.add_table("main.heart.empty", f"s3://{BUCKET}/heart/empty")
     with pytest.raises(bayou.ConfigError, match="the catalog has the table, and there is no Delta table"):
         write(raw, uc, "main.heart.empty")
-    with pytest.raises(bayou.ConfigError, match="overlaps with table.*location= of its own"):
+    with pytest.raises(bayou.ConfigError, match="overlaps with the table.*location= of its own"):
         write(raw, uc, "main.heart.inside", location=f"s3://{BUCKET}/heart/empty/inside")
 
 
