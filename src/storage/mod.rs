@@ -211,7 +211,7 @@ impl Location {
                 (store, path)
             }
         };
-        Ok(Self::over(url, recent::Recent::new(store), path))
+        Ok(Self::over(url, recent::Recent::new(store, &path), path))
     }
 
     /// The folder as the table of a catalog.

@@ -20,13 +20,33 @@ const MOST: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Recent {
     inner: Arc<dyn ObjectStore>,
+    /// The location, if its name has letters that a URL escapes.
+    escaped: Option<Path>,
     files: InMemory,
     order: Mutex<(VecDeque<(Path, usize)>, usize)>,
 }
 
 impl Recent {
-    pub fn new(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
-        Arc::new(Self { inner, files: InMemory::new(), order: Mutex::default() })
+    pub fn new(inner: Arc<dyn ObjectStore>, location: &Path) -> Arc<Self> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+        let escaped = (!location.as_ref().chars().all(is_plain)).then(|| location.clone());
+        Arc::new(Self { inner, escaped, files: InMemory::new(), order: Mutex::default() })
+    }
+
+    /// The Delta kernel takes the path of one file, `_last_checkpoint`, from a URL with its escapes, and escapes these
+    /// again. Credentials for one folder do not reach what it asks for then.
+    fn meant(&self, path: &Path) -> Path {
+        let mut at = path.clone();
+        for _ in 0..2 {
+            match &self.escaped {
+                Some(location) if !at.prefix_matches(location) => match Path::from_url_path(at.as_ref()) {
+                    Ok(decoded) => at = decoded,
+                    Err(_) => return path.clone(),
+                },
+                _ => return at,
+            }
+        }
+        if self.escaped.as_ref().is_none_or(|location| at.prefix_matches(location)) { at } else { path.clone() }
     }
 
     async fn keep(&self, path: &Path, data: PutPayload) {
@@ -82,7 +102,10 @@ impl ObjectStore for Recent {
                 return Ok(found);
             }
         }
-        self.inner.get_opts(path, options).await
+        match &self.escaped {
+            None => self.inner.get_opts(path, options).await,
+            Some(_) => self.inner.get_opts(&self.meant(path), options).await,
+        }
     }
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         self.inner.put_multipart_opts(path, options).await
@@ -111,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn files_that_never_change_are_read_from_memory_within_the_limit_and_no_others() {
         let behind = Arc::new(InMemory::new());
-        let store = Recent::new(behind.clone());
+        let store = Recent::new(behind.clone(), &Path::from("t"));
         let at = |n: usize| Path::from(format!("t/part-{n}.parquet"));
         let kept = MOST / LARGEST;
         for n in 0..kept + 3 {
@@ -139,5 +162,17 @@ mod tests {
         assert_eq!(found, (3..kept + 3).collect::<Vec<_>>());
         let range = store.get_range(&at(5), 10..12).await.unwrap();
         assert_eq!(range[..], [5, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_was_escaped_twice_is_the_one_that_was_meant() {
+        let location = Path::parse("a/schläge").unwrap();
+        let behind = Arc::new(InMemory::new());
+        let store = Recent::new(behind.clone(), &location);
+        behind.put(&location.clone().join("x"), "x".into()).await.unwrap();
+        for path in ["a/schläge/x", "a/schl%C3%A4ge/x", "a/schl%25C3%25A4ge/x"] {
+            assert!(store.get(&Path::parse(path).unwrap()).await.is_ok(), "{path}");
+        }
+        assert!(store.get(&Path::parse("a/schl%C3%B6ge/x").unwrap()).await.is_err());
     }
 }

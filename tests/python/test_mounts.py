@@ -46,7 +46,7 @@ def test_a_mount_is_written_only_by_a_single_writer_who_says_so(mount: pathlib.P
     assert any("single_writer=True promises that no other run" in w for w in query.warnings)
     good.write_delta(at, single_writer=True, progress=False)
     assert sorted(r["i"] for r in delta_replay.rows(mount / "t")) == list(range(0, 80, 2))
-    assert [r["offset"] for r in delta_replay.rows(mount / "t_quarantine")] == list(range(1, 80, 2))
+    assert sorted(r["offset"] for r in delta_replay.rows(mount / "t_quarantine")) == list(range(1, 80, 2))
     # Reading needs no permission.
     assert len(bayou.read_delta(at)) == 40
     assert bayou.sql("SELECT count(*) AS n FROM t", t=at).to_dicts() == [{"n": 40}]
