@@ -200,9 +200,7 @@ def test_what_the_credentials_do_not_allow_is_not_taken_for_their_end(store: Stu
     assert other.asked == 2, "one for each call, and none for a refusal"
 
 
-def test_the_stores_own_error_is_kept_when_newer_credentials_do_not_help(
-    store: Stub, broker: bayou.Connection
-) -> None:
+def test_the_stores_own_error_is_kept_when_newer_credentials_do_not_help(store: Stub, broker: bayou.Connection) -> None:
     raw = publish(broker, 3)
     asked = []
 

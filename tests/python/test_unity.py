@@ -1,4 +1,4 @@
-"""Tables of Unity Catalog: names, logins, vended credentials, privileges; against tests/unity/server.py and the store of tests/s3/stub.py."""
+"""Tables of Unity Catalog: names, logins, vended credentials, privileges; against tests/unity/unity_server.py and the store of tests/s3/stub.py."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "s3"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "unity"))
-from server import CLIENT, SECRET, TOKEN, WHO, Fault, Unity, unity
 from stub import BUCKET, Stub, stub
+from unity_server import CLIENT, SECRET, TOKEN, WHO, Fault, Unity, unity
 
 TABLE = "main.heart.bpm"
 CHECKPOINT = f"s3://{BUCKET}/checkpoints"
@@ -89,7 +89,9 @@ def test_a_new_table_is_created_entered_with_sparks_types_and_filled_exactly_onc
 ) -> None:
     import deltalake
 
-    raw = publish(broker, 250).select("i", "day", "CAST(i AS DECIMAL(7,2)) AS d", "array(i) AS a", "named_struct('x', i) AS s")
+    raw = publish(broker, 250).select(
+        "i", "day", "CAST(i AS DECIMAL(7,2)) AS d", "array(i) AS a", "named_struct('x', i) AS s"
+    )
     query = write(raw, uc, comment="one row a beat", partition_by=["day"])
     assert query.status == "finished" and query.name == "bpm"
     entry = uc.tables[TABLE]
@@ -417,7 +419,9 @@ def test_a_path_is_never_a_name_and_a_name_is_never_a_path(
 ) -> None:
     raw = publish(broker, 3)
     monkeypatch.chdir(tmp_path)
-    for n, path in enumerate(["./main.heart.bpm", "a.b", "x/main.heart.bpm", pathlib.Path("main.heart.bpm2"), "a.b.c.d"]):
+    for n, path in enumerate(
+        ["./main.heart.bpm", "a.b", "x/main.heart.bpm", pathlib.Path("main.heart.bpm2"), "a.b.c.d"]
+    ):
         raw.write_delta(path, query_name=f"q{n}", progress=False)
         assert len(bayou.read_delta(path)) == 3
     assert (tmp_path / "main.heart.bpm" / "_delta_log").is_dir() and (tmp_path / "main.heart.bpm2").is_dir()
@@ -472,7 +476,9 @@ def test_a_table_that_was_dropped_and_created_again_elsewhere_is_refused(
     first = uc.tables.pop(TABLE)
     publish(broker, 3, start=3)
     before = store.names()
-    with pytest.raises(bayou.DataLossError, match=r"dropped or renamed.*CREATE TABLE main.heart.bpm USING DELTA LOCATION"):
+    with pytest.raises(
+        bayou.DataLossError, match=r"dropped or renamed.*CREATE TABLE main.heart.bpm USING DELTA LOCATION"
+    ):
         write(raw, uc)
     # Another table of that name, and a copy of the files.
     for name in store.names("heart/bpm/"):
@@ -523,7 +529,11 @@ def test_new_columns_are_a_note_because_the_catalog_does_not_learn_them(uc: Unit
 
 
 def test_no_secret_shows_anywhere(
-    uc: Unity, store: Stub, broker: bayou.Connection, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    uc: Unity,
+    store: Stub,
+    broker: bayou.Connection,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
     raw = publish(broker, 10, epoch=2)
@@ -622,7 +632,9 @@ def test_a_run_that_is_killed_at_any_point_goes_on_when_it_is_run_again(
             again = run(job)
             assert again.returncode == 0, (point, again.stderr[-2000:])
             folder = s3.copy_to(tmp_path / str(n), f"s{n}/")
-            assert [r["i"] for r in delta_replay.rows(folder / f"s{n}" / "bpm")] == [i for i in range(40) if i % 10 != 9]
+            assert [r["i"] for r in delta_replay.rows(folder / f"s{n}" / "bpm")] == [
+                i for i in range(40) if i % 10 != 9
+            ]
             aside = delta_replay.rows(folder / f"s{n}" / "bpm_quarantine")
             assert [r["offset"] for r in aside] == [9, 19, 29, 39], point
             assert sorted(t for t in uc.tables if t.startswith(schema)) == [f"{schema}.bpm", f"{schema}.bpm_quarantine"]

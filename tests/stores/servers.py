@@ -23,12 +23,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-TESTS = pathlib.Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS / "python"), str(TESTS / "s3"), str(TESTS / "stores")]
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "python"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "s3"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from proxy import Proxy, proxy
 from s3 import Bucket
 from stub import BUCKET, stub
 
+TESTS = pathlib.Path(__file__).parent.parent
 CACHE = pathlib.Path(os.environ["BAYOU_CACHE"])
 ACCOUNT = "devstoreaccount1"
 # The well-known key of Azure's emulators; it is no secret.

@@ -13,13 +13,12 @@ import bayou
 import pyarrow as pa
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "python"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "unity"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from servers import SERVERS, TESTS, Place, Store, sas
-
-sys.path[:0] = [str(TESTS / "unity"), str(TESTS / "python")]
-from conftest import address, kafka, topic  # noqa: F401
 from lakes import Runner, check, publish
-from server import unity
+from servers import SERVERS, Place, Store, sas
+from unity_server import unity
 
 COUNT = 200
 EPOCH = 25
@@ -44,9 +43,7 @@ def run(place: Place, address: str, topic: str, **more: Any) -> str:
     return Runner.start(address, topic, place, epoch=EPOCH, **more).go().end()  # type: ignore[arg-type]
 
 
-def test_a_pipeline_that_is_killed_at_every_kind_of_step_is_exact(
-    place: Place, address: str, topic: Any
-) -> None:
+def test_a_pipeline_that_is_killed_at_every_kind_of_step_is_exact(place: Place, address: str, topic: Any) -> None:
     name = topic()
     publish(address, name, 0, COUNT)
     for point in CRASHES:
@@ -58,9 +55,7 @@ def test_a_pipeline_that_is_killed_at_every_kind_of_step_is_exact(
     check(place.files(), COUNT)
 
 
-def test_a_store_that_fails_in_one_of_twenty_changes_is_exact(
-    place: Place, address: str, topic: Any
-) -> None:
+def test_a_store_that_fails_in_one_of_twenty_changes_is_exact(place: Place, address: str, topic: Any) -> None:
     name, proxy = topic(), place.store.proxy
     assert proxy
     seen = 0
@@ -78,9 +73,7 @@ def test_a_store_that_fails_in_one_of_twenty_changes_is_exact(
     check(place.files(), 3 * COUNT // 4)
 
 
-def test_of_two_runners_at_a_time_each_epoch_is_written_by_one(
-    place: Place, address: str, topic: Any
-) -> None:
+def test_of_two_runners_at_a_time_each_epoch_is_written_by_one(place: Place, address: str, topic: Any) -> None:
     name = topic()
     publish(address, name, 0, COUNT)
     runners = [Runner.start(address, name, place, epoch=10, elsewhere=e) for e in (False, True)]  # type: ignore[arg-type]
@@ -92,9 +85,7 @@ def test_of_two_runners_at_a_time_each_epoch_is_written_by_one(
     check(place.files(), COUNT)
 
 
-def test_a_store_that_throttles_is_waited_for_as_it_asks(
-    place: Place, address: str, topic: Any
-) -> None:
+def test_a_store_that_throttles_is_waited_for_as_it_asks(place: Place, address: str, topic: Any) -> None:
     name, proxy = topic(), place.store.proxy
     assert proxy
     publish(address, name, 0, 50)
@@ -144,5 +135,6 @@ def test_unity_catalog_gives_signatures_of_azure(place: Place, kafka: bayou.Conn
             raw.write_delta(
                 "main.heart.bpm", storage_options=options, checkpoint_location=f"{place.root}/c", progress=False
             )
-        assert sorted(pa.table(bayou.read_delta("main.heart.bpm", storage_options=options)).to_pydict()["i"]) == list(range(10))
-
+        assert sorted(pa.table(bayou.read_delta("main.heart.bpm", storage_options=options)).to_pydict()["i"]) == list(
+            range(10)
+        )

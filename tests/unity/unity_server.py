@@ -234,9 +234,8 @@ class Unity:
         wrong = [f for f in ("name", "catalog_name", "schema_name", "table_type", "columns") if f not in data]
         for column in data.get("columns", []):
             spelled = json.loads(column["type_json"])
-            good = (
-                column["type_name"] in TYPES and column["type_text"] and spelled["name"] == column["name"]
-            ) and set(spelled) >= {"name", "type", "nullable", "metadata"}
+            good = column["type_name"] in TYPES and bool(column["type_text"]) and spelled["name"] == column["name"]
+            good = good and set(spelled) >= {"name", "type", "nullable", "metadata"}
             wrong += [] if good else [f"columns.{column['name']}"]
         if sorted(c["position"] for c in data.get("columns", [])) != list(range(len(data.get("columns", [])))):
             wrong.append("positions")
