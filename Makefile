@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time docs pictures lint fmt wheel wheel-check clean-cache
+.PHONY: help setup build demo test chaos bench event-time stores docs pictures lint fmt wheel wheel-check clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -40,6 +40,9 @@ docs: setup ## the manual as a site, in the cache; dead links are errors
 
 pictures: build ## the pictures of the manual, made in a real browser
 	@$(run) python scripts/pictures.py
+
+stores: build ## bayou on versitygw, Azurite, moto and a stub of Google's API; the first time it builds versitygw
+	@scripts/stores.sh
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh

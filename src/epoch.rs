@@ -26,7 +26,7 @@
 //! All fields, with an example of each file, are in `docs/format.md`.
 
 use crate::position::{Offset, Positions, TopicPartition};
-use crate::storage::{Location, Put};
+use crate::storage::{Location, Put, Registered};
 use crate::time::EventTime;
 use crate::window::TrackerState;
 use crate::{Error, Result};
@@ -251,6 +251,9 @@ pub struct DoneTable {
     pub version: u64,
     /// The newest epoch from which this table has taken rows. None before the first.
     pub txn: Option<i64>,
+    /// The table as the catalog knows it that the query has its name from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Registered>,
 }
 
 /// `done/N.json`

@@ -16,6 +16,7 @@
 mod allocator;
 mod batch;
 mod calendar;
+mod catalog;
 mod decode;
 mod engine;
 mod epoch;

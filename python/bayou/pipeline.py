@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from bayou import _alerts, _core
 
-_OPTIONS = ("output_mode", "partition_by", "table_name", "comment", "schema_mode", "start")
+_OPTIONS = ("output_mode", "partition_by", "table_name", "comment", "schema_mode", "start", "location")
 _Definition = Callable[[], _core.Stream]
 
 
@@ -21,26 +21,42 @@ class Pipeline:
 
     Args:
         name: The name of the pipeline. Its checkpoint and its quarantine table get this name.
-        root: The folder (path or cloud URL) that contains one folder for each table.
-        checkpoint_location: The folder of the checkpoint. Default `<root>/_bayou`.
-        storage_options: Options of a cloud store, with the names of delta-rs, or a function that returns them (see write_delta).
+        root: The folder (path or cloud URL) that contains one folder for each table. With `schema`: the folder in which new tables get
+            theirs. Default: the storage root of the schema.
+        schema: "catalog.schema" of Unity Catalog. The tables of the pipeline are external tables of this schema, and so is the quarantine
+            table. See docs/catalogs.md.
+        checkpoint_location: The folder of the checkpoint. Default `<root>/_bayou`. Required with `schema`.
+        storage_options: Options of a cloud store, with the names of delta-rs, or a function that returns them (see write_delta). With
+            `schema`: also the login, as databricks_host and databricks_token, or databricks_client_id and databricks_client_secret.
 
     Example:
         >>> lake = bayou.Pipeline("heart_stream", "lake/heart_stream")
         >>> lake.table("bpm_cleansed", clean)
         >>> lake.run()
+        >>> lake = bayou.Pipeline("heart_stream", schema="main.heart", checkpoint_location="s3://lake/checkpoints")
     """
 
     def __init__(
         self,
         name: str,
-        root: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
         *,
+        schema: str | None = None,
         checkpoint_location: str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self.name = name
-        self.root = os.fspath(root)
+        if root is None and schema is None:
+            raise _core.ConfigError(
+                f'pipeline {name!r} needs a root, for example Pipeline({name!r}, "lake/{name}"), or schema="catalog.schema".'
+            )
+        if schema is not None and checkpoint_location is None:
+            raise _core.ConfigError(
+                f"pipeline {name!r}: with schema=, checkpoint_location= is required: a folder outside the tables, for example "
+                'checkpoint_location="s3://bucket/checkpoints".'
+            )
+        self.root = None if root is None else os.fspath(root)
+        self.schema = schema
         self.query: _core.Query | None = None
         # The run in the background whose failure nobody has been told yet.
         self._unwatched: _core.Query | None = None
@@ -60,7 +76,8 @@ class Pipeline:
 
     @property
     def _checkpoint(self) -> str:
-        return f"{(self._checkpoint_location or self.root + '/_bayou').rstrip('/')}/{self.name}"
+        at = self._checkpoint_location or f"{self.root}/_bayou"
+        return f"{at.rstrip('/')}/{self.name}"
 
     @overload
     def table(self, name: _Definition, /) -> _Definition: ...
@@ -84,6 +101,7 @@ class Pipeline:
             schema_mode: "merge" adds new columns to an existing table.
             start: For a new table in a pipeline that has run before: "now" (only new messages), or "earliest" (the table is filled
                 from the earliest offset first, while the others wait).
+            location: With `schema`: where a new table lies, a cloud URL. Default: a folder of that name in the root.
 
         Example:
             >>> lake.table("bpm_cleansed", clean, partition_by="model")
@@ -277,6 +295,7 @@ class Pipeline:
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
         clean_log: bool | None = None,
+        single_writer: bool = False,
         timeout: str | timedelta | float | None = None,
         block: bool = True,
         progress: bool = True,
@@ -295,6 +314,7 @@ class Pipeline:
             optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). Default: never.
             clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.
+            single_writer: Write to `/Volumes` or `/dbfs`; see `Stream.write_delta`.
             timeout: End the run after this time, for example "55 minutes", when the epoch at work is finished; see `Stream.write_delta`.
             block: Wait for the end and show progress. Otherwise return a running Query at once.
             progress: Show a panel.
@@ -330,6 +350,7 @@ class Pipeline:
             self.query = _core._run_pipeline(
                 self.name,
                 self.root,
+                self.schema,
                 tables,
                 trigger=trigger,
                 checkpoint_location=self._checkpoint_location,
@@ -340,6 +361,7 @@ class Pipeline:
                 memory_limit=memory_limit,
                 optimize_every=optimize_every,
                 clean_log=clean_log,
+                single_writer=single_writer,
                 timeout=timeout,
                 block=block,
                 progress=progress,
@@ -409,7 +431,7 @@ class Pipeline:
             >>> lake.sql("SELECT model, count(*) AS n FROM bpm_cleansed GROUP BY model").to_pandas()
         """
         self._tell()
-        return _core._pipeline_sql(query, self.root, self._checkpoint, self._storage_options)
+        return _core._pipeline_sql(query, self.root, self.schema, self._checkpoint, self._storage_options)
 
     def read(self, table: str) -> _core.Table:
         """Read a whole table, as of the newest finished epoch.
@@ -418,17 +440,17 @@ class Pipeline:
             >>> lake.read("bpm_cleansed").to_pandas()
         """
         self._tell()
-        return _core._pipeline_read(table, self.root, self._checkpoint, self._storage_options)
+        return _core._pipeline_read(table, self.root, self.schema, self._checkpoint, self._storage_options)
 
     def tables(self) -> list[str]:
-        """The names of the tables that exist below the root, including the quarantine table.
+        """The names of the tables that exist below the root or in the schema, including the quarantine table.
 
         Example:
             >>> lake.tables()
             ['bpm_cleansed']
         """
         self._tell()
-        return [name for name, _, _ in _core._pipeline_tables(self.root, self._checkpoint, self._storage_options)]
+        return _core._pipeline_tables(self.root, self.schema, self._checkpoint, self._storage_options)
 
     def expectations(self) -> _core.Table:
         """The counts of the rules over all runs. Columns: dataset, name, action, passed_records, failed_records.
@@ -437,7 +459,7 @@ class Pipeline:
             >>> lake.expectations().to_pandas()
         """
         self._tell()
-        return _core._pipeline_expectations(self._checkpoint, self._storage_options)
+        return _core._pipeline_expectations(self.schema, self._checkpoint, self._storage_options)
 
     def repair(self, *, confirm: bool = False) -> _core.Table:
         """Finish an epoch that is sealed but not committed, because others changed a table meanwhile and the table now refuses rows.
@@ -458,7 +480,9 @@ class Pipeline:
             >>> lake.repair(confirm=True)
         """
         self._tell()
-        return _core._repair(self.root, None, self.name, self._checkpoint_location, self._storage_options, confirm)
+        return _core._repair(
+            self.root, self.schema, None, self.name, self._checkpoint_location, self._storage_options, confirm
+        )
 
     def reset(self, *, confirm: bool = False) -> None:
         """Make the next run start over: it empties the tables and reads everything again. Delta's history keeps the old rows.
@@ -478,14 +502,14 @@ class Pipeline:
         self._check_protected("reset() empties all tables")
         if self.query is not None and self.query.is_active:
             self.query.stop()
-        _core._reset(self._checkpoint, self._storage_options)
+        _core._reset(self.schema, self._checkpoint, self._storage_options)
 
     def __repr__(self) -> str:
         names: Sequence[str] = list(self._definitions)
         state = f", {self.query.status}" if self.query is not None else ""
         # The path as the user wrote it can contain a signature or a key.
-        root = _core._clean(str(self.root))
-        return f"Pipeline({self.name!r}, {root!r}: {len(names)} tables defined{''.join(f' {n}' for n in names)}{state})"
+        place = repr(_core._clean(str(self.root))) if self.schema is None else f"schema={self.schema!r}"
+        return f"Pipeline({self.name!r}, {place}: {len(names)} tables defined{''.join(f' {n}' for n in names)}{state})"
 
 
 def repair(
@@ -515,7 +539,7 @@ def repair(
     Example:
         >>> bayou.repair("lake/bpm_cleansed").to_pandas()
     """
-    return _core._repair(None, os.fspath(target), query_name, checkpoint_location, storage_options, confirm)
+    return _core._repair(None, None, target, query_name, checkpoint_location, storage_options, confirm)
 
 
 # What is said where a query runs and where the pipeline is made; everything else belongs to the definition of a table.

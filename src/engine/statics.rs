@@ -32,7 +32,7 @@ impl Engine {
             if let (Step::StaticJoin(join), Some(Held { version: Some(v), .. })) = (&node.step, held)
                 && let StaticSide::Delta(at) = &join.side
             {
-                out.insert(at.display(), *v);
+                out.insert(at.address(), *v);
             }
         }
         out

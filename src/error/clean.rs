@@ -13,6 +13,9 @@ const HIDDEN: &str = "***";
 /// values are forgotten.
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 const MOST: usize = 4096;
+/// Secrets that are replaced by newer ones again and again have a list of their own. In it, a query that runs for months
+/// forgets its oldest tokens, and never a password.
+static PASSING: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// Shorter values would cut ordinary words apart.
 const SHORTEST: usize = 8;
 
@@ -27,14 +30,23 @@ pub fn is_secret_name(name: &str) -> bool {
 
 /// From now on, this value is removed from every text, also if it is percent-encoded.
 pub fn learn_secret(value: &str) {
+    learn(&KNOWN, MOST, value);
+}
+
+/// The same for a token that a newer one will replace.
+pub fn learn_passing_secret(value: &str) {
+    learn(&PASSING, MOST / 8, value);
+}
+
+fn learn(known: &RwLock<Vec<String>>, most: usize, value: &str) {
     if value.len() < SHORTEST {
         return;
     }
     let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-    let mut known = KNOWN.write();
+    let mut known = known.write();
     for text in [value.to_string(), encoded.replace('+', "%20"), encoded] {
         if !known.contains(&text) {
-            if known.len() >= MOST {
+            if known.len() >= most {
                 known.remove(0);
             }
             known.push(text);
@@ -110,8 +122,8 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 fn without_secrets(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     {
-        let known = KNOWN.read();
-        let mut found: Vec<&String> = known.iter().filter(|k| out.contains(k.as_str())).collect();
+        let (known, passing) = (KNOWN.read(), PASSING.read());
+        let mut found: Vec<&String> = known.iter().chain(&*passing).filter(|k| out.contains(k.as_str())).collect();
         found.sort_by_key(|k| std::cmp::Reverse(k.len()));
         for secret in found {
             out = Cow::Owned(out.replace(secret.as_str(), HIDDEN));
@@ -214,6 +226,17 @@ mod tests {
             assert!(clean(text).contains(HIDDEN) && !clean(text).contains("nted"), "{}", clean(text));
         }
         assert_eq!(clean("in eu-central-1x"), "in eu-central-1x");
+    }
+
+    #[test]
+    fn tokens_that_pass_push_no_secret_out() {
+        learn_secret("the password of the broker");
+        for i in 0..MOST {
+            learn_passing_secret(&format!("passing-token-{i:08}"));
+        }
+        assert_eq!(clean("the password of the broker"), HIDDEN);
+        assert_eq!(clean(&format!("at passing-token-{:08}", MOST - 1)), format!("at {HIDDEN}"));
+        assert!(PASSING.read().len() <= MOST / 8);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod clean;
 mod place;
 
-pub use clean::{clean, is_secret_name, learn_secret, learn_url, printable};
+pub use clean::{clean, is_secret_name, learn_passing_secret, learn_secret, learn_url, printable};
 pub use place::{LostOffsets, Place};
 
 use std::fmt;

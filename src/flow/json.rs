@@ -192,7 +192,7 @@ fn side(side: &StaticSide, table: &SchemaRef) -> Result<Value> {
                 None => Told { rows: rows.num_rows(), hash: identity.clone() },
             },
         }),
-        StaticSide::Delta(at) => json!({ "schema": to_ddl(table), "location": at.display() }),
+        StaticSide::Delta(at) => json!({ "schema": to_ddl(table), "location": at.address() }),
     })
 }
 
@@ -212,7 +212,7 @@ fn read_side(of: &Value, parts: &dyn Parts) -> Result<(StaticSide, SchemaRef)> {
 fn to(to: &To) -> Value {
     match to {
         To::Delta(o) => json!({ "delta": {
-            "location": o.location.display(),
+            "location": o.location.address(),
             "partition_by": o.partition_by,
             "table_name": o.table_name,
             "comment": o.comment,
@@ -363,8 +363,8 @@ impl Flow {
             "name": self.name,
             "steps": streams.steps,
             "outputs": outputs,
-            "quarantine": self.quarantine.display(),
-            "checkpoint": self.checkpoint.display(),
+            "quarantine": self.quarantine.address(),
+            "checkpoint": self.checkpoint.address(),
             "trigger": self.trigger.to_string(),
             "full_refresh": self.full_refresh,
             "accept_changes": self.accept_changes,

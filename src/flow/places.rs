@@ -7,6 +7,8 @@ use crate::{Error, Result};
 /// The folder of checkpoints that lies beside or below what a query writes, if the user does not choose another place.
 const CHECKPOINTS: &str = "_bayou";
 
+pub const QUARANTINE_SUFFIX: &str = "_quarantine";
+
 /// The places of one query.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -33,19 +35,17 @@ impl Chosen<'_> {
 impl Places {
     /// Of a query that writes one table. It is named after the table unless the user gives it a name.
     pub fn of_table(at: &Location, chosen: &Chosen<'_>) -> Result<Self> {
-        let name = chosen.query_name.map_or_else(|| at.name(), str::to_string);
-        check_name(&name, "a query").map_err(|e| match chosen.query_name {
-            Some(_) => e.context("query_name"),
-            None => Error::config(format!(
-                "{}. A query is named after its target unless query_name= gives it a different name. Set query_name= for this query.",
-                e.message
-            )),
-        })?;
+        let name = query_name(chosen.query_name, at.name())?;
         let checkpoint = chosen.checkpoint(&name, || checkpoint_in(at, &name))?;
         let aside = quarantine_name(&at.name());
         // A table at the root of a bucket has no folder beside it, so its quarantine lies below it.
         let quarantine = at.parent().map_or_else(|| checkpoint_in(at, &aside), |parent| parent.join(&aside));
         Ok(Self { name, checkpoint, quarantine })
+    }
+
+    /// Of a query whose tables are in a catalog: nothing lies beside or below them.
+    pub fn of_catalog(name: &str, checkpoint: &Location, quarantine: Location) -> Self {
+        Self { name: name.into(), checkpoint: checkpoint.join(name), quarantine }
     }
 
     /// Of a pipeline, whose tables are folders below its root.
@@ -60,14 +60,27 @@ impl Places {
     }
 }
 
+/// The name of a query that writes one table.
+pub fn query_name(given: Option<&str>, table: String) -> Result<String> {
+    let name = given.map_or(table, str::to_string);
+    check_name(&name, "a query").map_err(|e| match given {
+        Some(_) => e.context("query_name"),
+        None => Error::config(format!(
+            "{}. A query is named after its target unless query_name= gives it a different name. Set query_name= for this query.",
+            e.message
+        )),
+    })?;
+    Ok(name)
+}
+
 /// The checkpoint of a query in a folder.
 pub fn checkpoint_in(folder: &Location, query: &str) -> Location {
     folder.join(CHECKPOINTS).join(query)
 }
 
 /// The folder of a quarantine table. `of` is a pipeline, or the table of a single query.
-fn quarantine_name(of: &str) -> String {
-    format!("{of}_quarantine")
+pub fn quarantine_name(of: &str) -> String {
+    format!("{of}{QUARANTINE_SUFFIX}")
 }
 
 /// Whether a table is the quarantine of a pipeline.

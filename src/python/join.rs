@@ -8,7 +8,6 @@ use crate::flow::static_join::StaticSide;
 use crate::flow::stream::{JoinOptions, parse_how};
 use crate::hash::hex;
 use crate::run::statics::delta_schema;
-use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::compute::concat_batches;
 use pyo3::prelude::*;
@@ -77,8 +76,8 @@ pub fn join(
     }
     let is_path = other.extract::<String>().is_ok() || other.hasattr("__fspath__")?;
     let (side, schema) = if is_path {
-        let storage = super::storage::options(storage_options)?;
-        let at = Location::parse(&convert::path(other)?, &storage)?;
+        let storage = super::storage::reading(storage_options)?;
+        let at = super::catalog::to_read(py, other, &storage)?;
         let opened = at.clone();
         (StaticSide::Delta(at), door::run_async(py, delta_schema(opened))?)
     } else {

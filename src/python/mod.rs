@@ -4,6 +4,7 @@
 include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
 mod arguments;
+mod catalog;
 mod connection;
 mod convert;
 mod door;

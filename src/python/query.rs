@@ -15,7 +15,6 @@ use crate::progress::OpenWindow;
 use crate::read::Rows;
 use crate::run::Job;
 use crate::run::control::{Query, Stop};
-use crate::storage::Location;
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::*;
@@ -395,9 +394,13 @@ fn loads<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py,
 
 /// Makes the next run of a query start a new generation, which empties the tables. Returns whether there was a checkpoint.
 #[pyfunction]
-fn _reset(py: Python<'_>, checkpoint: &str, storage_options: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-    let storage = super::storage::options(storage_options)?;
-    let at = Location::parse(checkpoint, &storage)?;
+fn _reset(
+    py: Python<'_>,
+    schema: Option<&str>,
+    checkpoint: &str,
+    storage_options: Option<&Bound<'_, PyAny>>,
+) -> PyResult<bool> {
+    let at = super::read::checkpoint_of(py, schema, checkpoint, storage_options)?;
     door::run_async(py, async move {
         let had = newest(&at).await?.is_some();
         start_over(&at).await?;

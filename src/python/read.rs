@@ -1,8 +1,9 @@
 //! Reading tables and SQL over them.
 
-use super::convert;
+use super::catalog;
 use super::door;
 use super::table::PyTable;
+use crate::catalog::{Catalog, SchemaName, TableName};
 use crate::expr::{Listed, Role};
 use crate::flow::QUARANTINE;
 use crate::flow::places::is_quarantine;
@@ -25,7 +26,7 @@ fn read_delta(
     version: Option<u64>,
     storage_options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let at = Location::parse(&convert::path(target)?, &super::storage::options(storage_options)?)?;
+    let at = catalog::to_read(py, target, &super::storage::reading(storage_options)?)?;
     Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
 }
 
@@ -38,81 +39,150 @@ fn sql(
     storage_options: Option<&Bound<'_, PyAny>>,
     tables: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PyTable> {
-    let storage = super::storage::options(storage_options)?;
+    let storage = super::storage::reading(storage_options)?;
     let mut sources = BTreeMap::new();
     for (name, value) in tables.into_iter().flat_map(|t| t.iter()) {
         let name: String = name.extract()?;
         let source = if value.extract::<String>().is_ok() || value.hasattr("__fspath__")? {
-            let path = convert::path(&value)?;
-            Source::Delta(Location::parse(&path, &storage)?, None)
+            Source::Delta(catalog::to_read(py, &value, &storage)?, None)
         } else {
             let rows = super::functions::rows_of(&value)?;
             Source::Rows(rows.schema, rows.batches)
         };
         sources.insert(name, source);
     }
+    // Tables that the text itself names by catalog and schema.
+    let text = query.clone();
+    let named = door::run(py, move || read::named(&text))?.into_iter().filter(|name| !sources.contains_key(name));
+    let named: Vec<TableName> = named.filter_map(|name| TableName::parse(&name).transpose()).collect::<Result<_>>()?;
+    if let Some(first) = named.first() {
+        let catalog = catalog::connect(py, &storage, &first.to_string())?;
+        sources.extend(door::run_async(py, async move { to_read(&catalog, named).await })?);
+    }
     Ok(PyTable::new(door::run_async(py, async move { read::sql(&query, sources).await })?))
 }
 
-/// A pipeline's tables below `root`, each at the version of the newest finished epoch.
-async fn pipeline_tables(root: &Location, checkpoint: &Location) -> Result<BTreeMap<String, (Location, Option<u64>)>> {
-    let done = read::newest_done(checkpoint).await?;
-    let mut out = BTreeMap::new();
-    for name in root.folders("").await? {
-        if name.starts_with(['_', '.']) {
-            continue;
+/// Tables of a catalog, by their names as a text has them.
+async fn to_read(catalog: &Arc<Catalog>, names: Vec<TableName>) -> Result<Vec<(String, Source)>> {
+    let one = |name: TableName| async move {
+        Ok::<_, Error>((name.dotted(), Source::Delta(catalog.to_read(&name).await?, None)))
+    };
+    futures::future::try_join_all(names.into_iter().map(one)).await
+}
+
+/// Where a pipeline's tables are.
+enum Tables {
+    Below(Location),
+    In(SchemaName, Arc<Catalog>),
+}
+
+impl Tables {
+    fn describe(&self) -> String {
+        match self {
+            Self::Below(root) => root.display(),
+            Self::In(schema, _) => schema.to_string(),
         }
-        let at = root.join(&name);
-        if at.folders("").await?.iter().any(|f| f == "_delta_log") {
+    }
+
+    /// The names of the tables.
+    async fn names(&self) -> Result<Vec<String>> {
+        match self {
+            Self::In(schema, catalog) => catalog.tables(schema).await,
+            Self::Below(root) => {
+                let mut out = vec![];
+                for name in root.folders("").await? {
+                    if !name.starts_with(['_', '.'])
+                        && root.join(&name).folders("").await?.iter().any(|f| f == "_delta_log")
+                    {
+                        out.push(name);
+                    }
+                }
+                Ok(out)
+            }
+        }
+    }
+
+    /// The tables that are `wanted`, each at the version of the newest finished epoch.
+    async fn open(
+        &self,
+        checkpoint: &Location,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, (Location, Option<u64>)>> {
+        let done = read::newest_done(checkpoint).await?;
+        let mut out = BTreeMap::new();
+        for name in self.names().await?.into_iter().filter(|name| wanted(name)) {
+            let at = match self {
+                Self::Below(root) => root.join(&name),
+                Self::In(schema, catalog) => catalog.to_read(&schema.table(&name)?).await?,
+            };
             let version = done.as_ref().and_then(|d| {
-                // Quarantine tables of other pipelines may lie below the same root. They are read at their newest version.
+                // Quarantine tables of other pipelines may lie in the same place. They are read at their newest version.
                 let key = if is_quarantine(&name, &checkpoint.name()) { QUARANTINE } else { &name };
                 d.tables.get(key).map(|t| t.version)
             });
             out.insert(name, (at, version));
         }
+        Ok(out)
     }
-    Ok(out)
 }
 
-fn locations(
+/// The tables and the checkpoint of a pipeline.
+fn places(
     py: Python<'_>,
-    root: &str,
+    root: Option<&str>,
+    schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
-) -> PyResult<(Location, Location)> {
-    let _ = py;
-    let storage = super::storage::options(storage)?;
-    Ok((Location::parse(root, &storage)?, Location::parse(checkpoint, &storage)?))
+) -> PyResult<(Tables, Location)> {
+    let storage = super::storage::reading(storage)?;
+    if let Some(schema) = schema {
+        let (schema, catalog) = catalog::schema(py, schema, &storage)?;
+        let checkpoint = catalog.folder(checkpoint, &[])?;
+        return Ok((Tables::In(schema, catalog), checkpoint));
+    }
+    let root = root.ok_or_else(|| Error::config("a pipeline needs root= or schema="))?;
+    Ok((Tables::Below(Location::parse(root, &storage)?), Location::parse(checkpoint, &storage)?))
 }
 
 #[pyfunction]
 fn _pipeline_tables(
     py: Python<'_>,
-    root: &str,
+    root: Option<&str>,
+    schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Vec<(String, String, Option<u64>)>> {
-    let (root, checkpoint) = locations(py, root, checkpoint, storage)?;
-    let found = door::run_async(py, async move { pipeline_tables(&root, &checkpoint).await })?;
-    Ok(found.into_iter().map(|(n, (at, v))| (n, at.display(), v)).collect())
+) -> PyResult<Vec<String>> {
+    let (tables, _) = places(py, root, schema, checkpoint, storage)?;
+    let mut names = door::run_async(py, async move { tables.names().await })?;
+    names.sort();
+    Ok(names)
 }
 
 #[pyfunction]
 fn _pipeline_sql(
     py: Python<'_>,
     query: String,
-    root: &str,
+    root: Option<&str>,
+    schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let (root, checkpoint) = locations(py, root, checkpoint, storage)?;
+    let (tables, checkpoint) = places(py, root, schema, checkpoint, storage)?;
     let rows = door::run_async(py, async move {
-        let tables = pipeline_tables(&root, &checkpoint).await?;
-        if tables.is_empty() {
-            return Err(Error::storage(format!("{}: there are no tables here yet", root.display())));
+        // A schema can have thousands of tables. SHOW TABLES shows them all.
+        let text = query.to_lowercase();
+        let shows = text.trim_start().starts_with("show");
+        let is_named = |name: &str| matches!(tables, Tables::Below(_)) || shows || text.contains(&name.to_lowercase());
+        let found = tables.open(&checkpoint, is_named).await?;
+        if found.is_empty() && tables.names().await?.is_empty() {
+            return Err(Error::storage(format!("{}: there are no tables here yet", tables.describe())));
         }
-        let sources = tables.into_iter().map(|(n, (at, v))| (n, Source::Delta(at, v))).collect();
+        let mut sources: BTreeMap<String, Source> =
+            found.into_iter().map(|(n, (at, v))| (n, Source::Delta(at, v))).collect();
+        if let Tables::In(_, catalog) = &tables {
+            let named = read::named(&query)?.into_iter().filter_map(|name| TableName::parse(&name).transpose());
+            sources.extend(to_read(catalog, named.collect::<Result<_>>()?).await?);
+        }
         read::sql(&query, sources).await
     })?;
     Ok(PyTable::new(rows))
@@ -122,19 +192,20 @@ fn _pipeline_sql(
 fn _pipeline_read(
     py: Python<'_>,
     name: String,
-    root: &str,
+    root: Option<&str>,
+    schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let (root, checkpoint) = locations(py, root, checkpoint, storage)?;
+    let (tables, checkpoint) = places(py, root, schema, checkpoint, storage)?;
     let rows = door::run_async(py, async move {
-        let tables = pipeline_tables(&root, &checkpoint).await?;
-        let Some((at, version)) = tables.get(&name).cloned() else {
-            let hint = crate::error::did_you_mean(&name, tables.keys().map(String::as_str));
-            let known: Vec<_> = tables.keys().cloned().collect();
+        let found = tables.open(&checkpoint, |n| n == name).await?;
+        let Some((at, version)) = found.get(&name).cloned() else {
+            let known = tables.names().await?;
+            let hint = crate::error::did_you_mean(&name, known.iter().map(String::as_str));
             return Err(Error::storage(format!(
                 "{}: there is no table '{name}'.{hint} The tables are: {}.",
-                root.display(),
+                tables.describe(),
                 known.join(", ")
             )));
         };
@@ -143,11 +214,29 @@ fn _pipeline_read(
     Ok(PyTable::new(rows))
 }
 
+/// The folder of a pipeline's checkpoint.
+pub fn checkpoint_of(
+    py: Python<'_>,
+    schema: Option<&str>,
+    checkpoint: &str,
+    storage: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Location> {
+    let storage = super::storage::reading(storage)?;
+    Ok(match schema {
+        Some(schema) => catalog::schema(py, schema, &storage)?.1.folder(checkpoint, &[])?,
+        None => Location::parse(checkpoint, &storage)?,
+    })
+}
+
 /// The counts of all runs, from the newest finished epoch.
 #[pyfunction]
-fn _pipeline_expectations(py: Python<'_>, checkpoint: &str, storage: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
-    let storage = super::storage::options(storage)?;
-    let at = Location::parse(checkpoint, &storage)?;
+fn _pipeline_expectations(
+    py: Python<'_>,
+    schema: Option<&str>,
+    checkpoint: &str,
+    storage: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyTable> {
+    let at = checkpoint_of(py, schema, checkpoint, storage)?;
     let done = door::run_async(py, async move { read::newest_done(&at).await })?;
     let rules: Vec<RuleCount> = done
         .and_then(|d| d.counts.get("rules").cloned())

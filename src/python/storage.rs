@@ -1,11 +1,16 @@
 //! `storage_options=`: a dict, or a function that returns one and is called again before its credentials expire.
 
 use super::{convert, door, functions, guard};
-use crate::storage::{Answer, Credentials, StorageOptions};
+use crate::storage::{Answer, Credentials, Giver, Mounts, StorageOptions};
 use crate::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyTuple};
 use std::time::Duration;
+
+/// The options of a call that commits nothing: mounts without put-if-absent are allowed.
+pub fn reading(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
+    Ok(options(value)?.on_mounts(Mounts::Read))
+}
 
 pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
     let Some(function) = value.filter(|v| v.is_callable() && !v.is_instance_of::<PyDict>()) else {
@@ -14,7 +19,7 @@ pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
     let function = function.clone().unbind();
     // Called on a thread that the store makes for it.
     let ask = move || functions::enter(|py| answer(py, &function)).and_then(|found| found);
-    Ok(StorageOptions::renewed(Credentials::new(Box::new(ask))))
+    Ok(StorageOptions::renewed(Credentials::new(Giver::Function, Box::new(ask))))
 }
 
 fn answer(py: Python<'_>, function: &Py<PyAny>) -> Result<Answer> {

@@ -21,6 +21,11 @@ fn _slow_at(point: &str, seconds: f64) {
 }
 
 #[pyfunction]
+fn _treat_as_mount(folder: std::path::PathBuf) {
+    crate::storage::treat_as_mount(folder);
+}
+
+#[pyfunction]
 fn _crash_points() -> BTreeMap<String, u64> {
     crash::seen()
 }
@@ -29,5 +34,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_crash_at, m)?)?;
     m.add_function(wrap_pyfunction!(_pause_at, m)?)?;
     m.add_function(wrap_pyfunction!(_slow_at, m)?)?;
+    m.add_function(wrap_pyfunction!(_treat_as_mount, m)?)?;
     m.add_function(wrap_pyfunction!(_crash_points, m)?)
 }

@@ -1,18 +1,21 @@
 //! Calls that write: what each one is given becomes a flow.
 
 use super::arguments::Arguments;
+use super::catalog;
 use super::convert::{self, PathText};
+use super::door;
 use super::functions::Function;
 use super::query::{self, PyQuery};
 use super::stream::PyStream;
+use crate::catalog::{Place, TableName};
 use crate::flow::mode::parse_mode;
-use crate::flow::places::{Chosen, Places};
+use crate::flow::places::{self, Chosen, Places};
 use crate::flow::{Flow, Output, Stream, Trigger};
 use crate::sink::To;
 use crate::sink::delta::DeltaOptions;
 use crate::sink::function::{ForEach, FunctionOptions};
 use crate::sink::topic::TopicOptions;
-use crate::storage::{Location, StorageOptions};
+use crate::storage::{Location, Mounts, StorageOptions};
 use crate::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -40,7 +43,11 @@ impl RunOptions {
             query_name: a.text("query_name")?,
             trigger: super::iterate::trigger(a.any("trigger")?.as_ref())?,
             checkpoint_location: a.typed::<PathText>("checkpoint_location", "a str or a path")?.map(|at| at.0),
-            storage: super::storage::options(a.any("storage_options")?.as_ref())?,
+            storage: {
+                let storage = super::storage::options(a.any("storage_options")?.as_ref())?;
+                let alone = a.flag("single_writer")?.unwrap_or(false);
+                storage.on_mounts(if alone { Mounts::SingleWriter } else { Mounts::Refused })
+            },
             full_refresh: a.flag("full_refresh")?.unwrap_or(false),
             accept_changes: false,
             close_windows: a.flag("close_windows")?.unwrap_or(false),
@@ -110,6 +117,8 @@ struct OutputArgs {
     comment: Option<String>,
     schema_mode: Option<String>,
     start: Option<String>,
+    /// Where a new table of a catalog lies.
+    location: Option<String>,
     foreach: Option<Arc<dyn ForEach>>,
     topic: Option<TopicOptions>,
 }
@@ -124,22 +133,21 @@ impl OutputArgs {
             comment: a.text("comment")?,
             schema_mode: a.text("schema_mode")?,
             start: a.text("start")?,
+            location: a.typed::<PathText>("location", "a str or a path")?.map(|at| at.0),
             foreach: None,
             topic: None,
         })
     }
 }
 
-fn is_catalog(target: &str) -> bool {
-    !target.contains(['/', '\\', ':']) && target.split('.').count() == 3 && target.split('.').all(|p| !p.is_empty())
-}
-
-fn no_catalog(target: &str) -> Result<()> {
-    match is_catalog(target) {
-        true => Err(Error::config(format!(
-            "'{target}' names a Unity Catalog table, which this version does not write. Use a path or a cloud URL. For a folder of that name write \"./{target}\"."
+/// For a target that is a path.
+fn no_location(location: Option<String>, target: &str) -> Result<()> {
+    match location {
+        None => Ok(()),
+        Some(location) => Err(Error::config(format!(
+            "location='{location}' says where a table of Unity Catalog lies, and the target '{target}' is a path. Write the path as the target, or a \
+             name \"catalog.schema.table\"."
         ))),
-        false => Ok(()),
     }
 }
 
@@ -188,12 +196,41 @@ pub fn write_delta(
 ) -> PyResult<Py<PyQuery>> {
     let (args, options) = (OutputArgs::of_table(&mut a)?, RunOptions::of_tables(&mut a)?);
     a.end()?;
+    if let Some(name) = catalog::named(target)? {
+        return write_catalog(py, stream, name, args, options);
+    }
     let target = convert::path(target)?;
-    no_catalog(&target)?;
+    no_location(args.location.clone(), &target)?;
     let at = Location::parse(&target, &options.storage)?;
     let places = Places::of_table(&at, &options.chosen())?;
     let table = output(&at.name(), stream, Some(at), args)?;
     options.start(py, places, vec![table])
+}
+
+/// Writes a table of Unity Catalog. Its quarantine is a table of the same schema.
+fn write_catalog(
+    py: Python<'_>,
+    stream: &Stream,
+    table: TableName,
+    args: OutputArgs,
+    options: RunOptions,
+) -> PyResult<Py<PyQuery>> {
+    // Unity Catalog does not tell upper and lower case apart, and a query goes on however its table is spelled.
+    let title = table.table.to_lowercase();
+    let name = places::query_name(options.query_name.as_deref(), title.clone())?;
+    let catalog = catalog::connect(py, &options.storage, &table.to_string())?;
+    let place = args.location.clone().map_or(Place::Root, Place::At);
+    let aside = table.beside(places::QUARANTINE_SUFFIX);
+    let asked = catalog.clone();
+    // Asked first, because it may name what is wrong with the target.
+    let (at, quarantine) = door::run_async(py, async move {
+        let at = asked.to_write(&table, place).await?;
+        let quarantine = asked.to_write(&aside, Place::Beside(at.clone())).await?;
+        Ok((at, quarantine))
+    })?;
+    let checkpoint = catalog::checkpoint(&catalog, options.checkpoint_location.as_deref(), &[&at])?;
+    let output = output(&title, stream, Some(at), args)?;
+    options.start(py, Places::of_catalog(&name, &checkpoint, quarantine), vec![output])
 }
 
 pub fn foreach_batch(
@@ -237,22 +274,86 @@ fn elsewhere(
     options.start(py, Places::of_target_without_folder(&at, &name), vec![output])
 }
 
-/// Runs a pipeline: `outputs` are dicts with name, stream and options.
+/// Runs a pipeline, whose tables are folders below `root` or tables of `schema`.
 #[pyfunction]
-#[pyo3(signature = (name, root, outputs, **options))]
+#[pyo3(signature = (name, root, schema, outputs, **options))]
 fn _run_pipeline(
     py: Python<'_>,
     name: &str,
-    root: &str,
+    root: Option<&str>,
+    schema: Option<&str>,
     outputs: &Bound<'_, PyList>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyQuery>> {
     let mut a = Arguments::new("run", &[], options);
     let options = RunOptions::of_tables(&mut a)?;
     a.end()?;
-    no_catalog(root)?;
-    let at = Location::parse(root, &options.storage)?;
-    let places = Places::of_pipeline(&at, name, &options.chosen())?;
+    let given = pipeline_outputs(outputs)?;
+    let (at, places) = match (schema, root) {
+        (Some(schema), root) => in_schema(py, name, schema, root, &given, &options)?,
+        (None, Some(root)) => {
+            let at = Location::parse(root, &options.storage)?;
+            for (_, _, args) in &given {
+                no_location(args.location.clone(), root)?;
+            }
+            let places = Places::of_pipeline(&at, name, &options.chosen())?;
+            (given.iter().map(|(name, ..)| Some(at.join(name))).collect(), places)
+        }
+        (None, None) => return Err(Error::config("a pipeline needs root= or schema=").into()),
+    };
+    let mut all = vec![];
+    for ((name, stream, args), at) in given.into_iter().zip(at) {
+        all.push(output(&name, &stream, at, args)?);
+    }
+    options.start(py, places, all)
+}
+
+/// The places of a pipeline whose tables are in a schema of Unity Catalog. `root`: where new tables go.
+fn in_schema(
+    py: Python<'_>,
+    name: &str,
+    schema: &str,
+    root: Option<&str>,
+    outputs: &[(String, Stream, OutputArgs)],
+    options: &RunOptions,
+) -> PyResult<(Vec<Option<Location>>, Places)> {
+    let (schema, catalog) = catalog::schema(py, schema, &options.storage)?;
+    let below = || root.map_or(Place::Root, |root| Place::Below(root.into()));
+    let mut wanted = vec![];
+    for (name, _, args) in outputs {
+        let is_table = args.foreach.is_none() && args.topic.is_none();
+        let place = args.location.clone().map_or_else(below, Place::At);
+        wanted.push(if is_table { Some((schema.table(name)?, place)) } else { None });
+    }
+    let aside = schema.table(&places::quarantine_name(name))?;
+    let (asked, elsewhere) = (catalog.clone(), below());
+    let (tables, quarantine) = door::run_async(py, async move {
+        let opening = wanted.into_iter().map(|table| {
+            let asked = &asked;
+            async move {
+                match table {
+                    Some((name, place)) => asked.to_write(&name, place).await.map(Some),
+                    None => Ok(None),
+                }
+            }
+        });
+        let tables: Vec<Option<Location>> = futures::future::try_join_all(opening).await?;
+        let first = tables.iter().flatten().next().cloned();
+        let place = match (elsewhere, first) {
+            (Place::Root, Some(first)) => Place::Beside(first),
+            (place, _) => place,
+        };
+        let quarantine = asked.to_write(&aside, place).await?;
+        Ok((tables, quarantine))
+    })?;
+    let all: Vec<&Location> = tables.iter().flatten().collect();
+    let checkpoint = catalog::checkpoint(&catalog, options.checkpoint_location.as_deref(), &all)?;
+    let places = Places::of_catalog(name, &checkpoint, quarantine);
+    Ok((tables, places))
+}
+
+/// The outputs of a pipeline as Python gives them: dicts with name, stream and options.
+fn pipeline_outputs(outputs: &Bound<'_, PyList>) -> PyResult<Vec<(String, Stream, OutputArgs)>> {
     let mut all = vec![];
     for given in outputs.iter() {
         let given = given.cast::<PyDict>()?;
@@ -274,9 +375,9 @@ fn _run_pipeline(
         }
         a.end()?;
         crate::flow::stream::check_name(&name, "a table")?;
-        all.push(output(&name, &stream, Some(at.join(&name)), args)?);
+        all.push((name, stream, args));
     }
-    options.start(py, places, all)
+    Ok(all)
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -174,6 +174,7 @@ fn history(commits: Vec<delta::CommitOf>) -> Result<Rows> {
 fn read(text: &str) -> Result<Option<Asked>> {
     // A text that cannot be split into tokens is reported by the parser.
     let Ok(tokens) = Tokenizer::new(&DatabricksDialect {}, text).tokenize() else { return Ok(None) };
+    let tokens = super::catalogs::merged(tokens);
     let mut words = tokens.into_iter().filter(|t| !matches!(t, Token::Whitespace(_) | Token::SemiColon)).peekable();
     let is = |t: Option<&Token>, word: &str| matches!(t, Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
     let wrong = |what: &str| Err(Error::schema(format!("SQL: {what}")));

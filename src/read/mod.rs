@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod call;
+mod catalogs;
 mod describe;
 mod filters;
 mod floats;
@@ -18,13 +19,14 @@ mod versions;
 
 use crate::epoch::{Done, EpochLog, newest_generation};
 use crate::sink::delta;
-use crate::storage::Location;
+use crate::storage::{Location, routed};
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::FormatOptions;
+pub use catalogs::named;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
@@ -88,7 +90,10 @@ async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()
             let base =
                 Url::parse(&format!("{}://{}", location.url().scheme(), location.url().host_str().unwrap_or_default()))
                     .map_err(|e| Error::internal(e.to_string()))?;
-            ctx.runtime_env().register_object_store(&base, location.root());
+            let before = ctx.runtime_env().object_store_registry.get_store(&base).ok();
+            // On disk there is a store of DataFusion's own, which is not ours.
+            let before = before.filter(|_| !location.is_local());
+            ctx.runtime_env().register_object_store(&base, routed(&location, before));
             let failed = |e: deltalake::DeltaTableError| Error::storage(format!("{}: {e}", location.display()));
             table.update_datafusion_session(&ctx.state()).map_err(failed)?;
             let provider =
@@ -217,12 +222,13 @@ pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
         Error { message: format!("{}{known}", e.message), ..e }
     };
     let mut statement = parsed(text)?;
+    let whole = catalogs::shorten(&mut statement, &tables.keys().cloned().collect());
     rewrite::rewrite(&mut statement)?;
     versions::pin(&ctx, &mut statement, &tables).await?;
     names::of_tables(&mut statement, known.iter().map(String::as_str));
     let lower = text.to_lowercase();
     for (name, source) in tables {
-        if lower.contains(&name.to_lowercase()) {
+        if whole.contains(&name) || lower.contains(&name.to_lowercase()) {
             register(&ctx, &name, source).await?;
         }
     }

@@ -5,6 +5,7 @@ use super::looked::Looked;
 use crate::epoch::{Done, DoneTable, EpochLog, FORMAT_VERSION, QueryFile, Seal, newest_generation};
 use crate::flow::QUARANTINE;
 use crate::sink::{Commit, Known, Owner, Staged, StagedRows, Staging, Writer};
+use crate::storage::Registered;
 use crate::time::SharedClock;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -91,6 +92,21 @@ fn undefined(epoch: i64, output: &str) -> Error {
     Error::config(format!(
         "epoch {epoch} is sealed and has rows for the table '{output}', which this query no longer defines. Run the query once more with the table, or start over with full_refresh=True.",
     ))
+}
+
+/// Refuses a table that only has the name of the one that finished epochs were committed to. A table that was entered again at its own place
+/// is the same table.
+fn check_registered(place: &str, known: Option<&Registered>, now: Option<&Registered>, accept: bool) -> Result<()> {
+    let (Some(known), Some(now)) = (known, now) else { return Ok(()) };
+    if known.table_id == now.table_id || known.location == now.location || accept {
+        return Ok(());
+    }
+    Err(Error::data_loss(format!(
+        "{place}: this is another table. Epochs of this query were committed to the table {} at {} in the catalog, and that name now has the \
+         table {} at {}: it was dropped and created again. Write to a table of another name. Or, to empty this table and read everything again \
+         from the start, run with full_refresh=True, accept_changes=True.",
+        known.table_id, known.location, now.table_id, now.location
+    )))
 }
 
 impl Committer {
@@ -194,8 +210,9 @@ impl Committer {
                 )));
             }
             let Some(done) = self.done.get_mut(name) else { continue };
+            check_registered(&place, done.catalog.as_ref(), writer.registered().as_ref(), self.accept_changes)?;
             writer.check_id(&done.id, self.accept_changes)?;
-            done.id = id;
+            (done.id, done.catalog) = (id, writer.registered());
             writer.check_since(done.version, done.txn, &app, self.accept_changes).await?;
             // Changes that were seen or accepted are not reported again, even if this target gets no rows.
             (done.version, done.txn) = (version, epoch);
@@ -247,7 +264,8 @@ impl Committer {
                 let committed = writer.commit(commit).await.map_err(|e| e.in_table(table))?;
                 let Some(version) = committed else { return Ok(None) };
                 let id = known.map(|k| k.id).or(before.map(|b| b.0)).unwrap_or_default();
-                Ok::<_, Error>(Some((name, DoneTable { id, version, txn: Some(epoch) })))
+                let catalog = writer.registered();
+                Ok::<_, Error>(Some((name, DoneTable { id, version, txn: Some(epoch), catalog })))
             };
             if is_last { last.push(job) } else { first.push(job) }
         }
@@ -263,9 +281,10 @@ impl Committer {
         for (name, writer) in &self.writers {
             if !tables.contains_key(name)
                 && !committed.contains_key(name)
-                && let Some((id, version)) = writer.lock().await.version()?
+                && let writer = writer.lock().await
+                && let Some((id, version)) = writer.version()?
             {
-                tables.insert(name.clone(), DoneTable { id, version, txn: None });
+                tables.insert(name.clone(), DoneTable { id, version, txn: None, catalog: writer.registered() });
             }
         }
         tables.extend(committed);

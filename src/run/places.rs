@@ -12,6 +12,10 @@ pub(super) async fn warnings(job: &Job) -> Result<Vec<String>> {
     let mut out = vec![];
     let tables: Vec<&Location> = job.flow.places().map(|(_, location)| location).collect();
     for (what, location) in tables.iter().map(|l| ("table", *l)).chain([("checkpoint", &job.flow.checkpoint)]) {
+        // Nothing above such a folder can be read, and the catalog has seen to it that tables do not lie in each other.
+        if location.is_bounded() {
+            continue;
+        }
         if let Some(outer) = inside_a_table(location).await? {
             out.push(format!(
                 "the {what} {} lies inside the folder of the table {outer}. A VACUUM of that table would delete the {what}'s files. Move the {what} out of that folder.",
@@ -19,9 +23,18 @@ pub(super) async fn warnings(job: &Job) -> Result<Vec<String>> {
             ));
         }
     }
+    for location in tables.iter().chain([&&job.flow.checkpoint]) {
+        if let Some(what) = location.mount() {
+            out.push(format!(
+                "{}: {what} does not have put-if-absent. single_writer=True promises that no other run and no other program writes there at the same \
+                 time. If one does, rows can be lost or written twice.",
+                location.display()
+            ));
+        }
+    }
     // This variable is set on every Databricks cluster.
     if std::env::var_os("DATABRICKS_RUNTIME_VERSION").is_some() {
-        for location in tables.iter().filter(|l| l.is_local()) {
+        for location in tables.iter().filter(|l| l.is_local() && l.mount().is_none()) {
             out.push(format!(
                 "{} lies on the cluster's own disk. The disk is lost when the cluster ends. Use a cloud URL (s3://, abfss://, gs://).",
                 location.display()

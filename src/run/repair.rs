@@ -11,10 +11,11 @@ use crate::flow::QUARANTINE;
 use crate::sink::delta::{Table, TableSpec, present, without};
 use crate::sink::quarantine::{self, Reject, RejectSource, Stage, row_as_json};
 use crate::sink::{Changes, OutputMode, Refused, StagedRows, Writer, is_table};
-use crate::storage::{Location, StorageOptions};
+use crate::storage::Location;
 use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result, state};
 use arrow::array::RecordBatch;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -63,8 +64,11 @@ pub struct Place {
     pub checkpoint: Location,
     pub quarantine: Location,
     pub name: String,
-    pub options: StorageOptions,
+    pub open: Open,
 }
+
+/// Opens the place of a table: its name among the query's outputs, and the location that the seal says.
+pub type Open = Box<dyn Fn(String, String) -> BoxFuture<'static, Result<Location>> + Send + Sync>;
 
 /// The result of the check of one table's sealed rows.
 struct Judged {
@@ -103,7 +107,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
         })?;
         let schema = std::sync::Arc::new(crate::expr::parse_ddl(&known.schema)?);
         let table = TableSpec {
-            location: Location::parse(&sealed.location, &place.options)?,
+            location: (place.open)(name.clone(), sealed.location.clone()).await?,
             declared: schema.clone(),
             schema,
             partition_by: known.partition_by.clone(),
@@ -149,7 +153,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
     changed.insert(
         QUARANTINE.into(),
         SealedTable {
-            location: place.quarantine.display(),
+            location: place.quarantine.address(),
             mode: "append".into(),
             commit: true,
             rows: before.map_or(0, |t| t.rows) + rejects.len() as u64,

@@ -71,12 +71,12 @@ impl Runner<'_> {
             let any = top.is_some_and(|o| counts.operators[o].updated > 0);
             // A complete result that has become empty must show as such.
             let emptied = t.mode == OutputMode::Complete && any && t.to.place().is_some();
-            let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).display();
+            let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).address();
             let to = Target { name: &t.name, location, mode: t.mode_name(), emptied };
             staging_all.push(self.finish_part(part, Changes { any, keys: changed }, to, work.epoch));
         }
         if let Some(part) = work.quarantine.take() {
-            let location = self.job.flow.quarantine.display();
+            let location = self.job.flow.quarantine.address();
             let to = Target { name: QUARANTINE, location, mode: "append", emptied: false };
             staging_all.push(self.finish_part(part, Changes::default(), to, work.epoch));
         }

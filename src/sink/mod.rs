@@ -14,7 +14,7 @@ pub mod function;
 pub mod quarantine;
 pub mod topic;
 
-use crate::storage::Location;
+use crate::storage::{Location, Registered};
 use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -198,6 +198,11 @@ pub trait Writer: Send + Sync {
 
     /// The target as messages name it.
     fn describe(&self) -> String;
+
+    /// The target as a catalog knows it, if it has its name from one.
+    fn registered(&self) -> Option<Registered> {
+        None
+    }
 
     /// Refuses a target that is not the one that finished epochs were committed to.
     fn check_id(&self, known: &str, _accept: bool) -> Result<()> {

@@ -36,16 +36,24 @@ pub type Hook = Arc<dyn Fn(&str, &Path) -> Option<Fault> + Send + Sync>;
 pub struct LocalStore {
     inner: LocalFileSystem,
     hook: Option<Hook>,
+    /// Whether a file is created by a hard link, which fails if it exists. Mounts without links have one writer.
+    links: bool,
 }
 
 impl LocalStore {
     pub fn shared() -> Arc<Self> {
         static STORE: LazyLock<Arc<LocalStore>> =
-            LazyLock::new(|| Arc::new(LocalStore { inner: LocalFileSystem::new(), hook: None }));
+            LazyLock::new(|| Arc::new(LocalStore { inner: LocalFileSystem::new(), hook: None, links: true }));
+        STORE.clone()
+    }
+    /// For mounts without hard links. Only this process writes there: a file is created by looking, and then renaming.
+    pub fn of_single_writer() -> Arc<Self> {
+        static STORE: LazyLock<Arc<LocalStore>> =
+            LazyLock::new(|| Arc::new(LocalStore { inner: LocalFileSystem::new(), hook: None, links: false }));
         STORE.clone()
     }
     pub fn with_hook(hook: Hook) -> Arc<Self> {
-        Arc::new(Self { inner: LocalFileSystem::new(), hook: Some(hook) })
+        Arc::new(Self { inner: LocalFileSystem::new(), hook: Some(hook), links: true })
     }
     fn fault(&self, operation: &str, path: &Path) -> Option<Fault> {
         self.hook.as_ref().and_then(|h| h(operation, path))
@@ -112,9 +120,31 @@ fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
+/// One creation at a time, where looking and renaming are two steps.
+static CREATING: Mutex<()> = Mutex::new(());
+
+fn create_without_links(temporary: &std::path::Path, path: &std::path::Path) -> std::io::Result<()> {
+    let _one = CREATING.lock();
+    match path.try_exists()? {
+        true => Err(std::io::ErrorKind::AlreadyExists.into()),
+        false => fs::rename(temporary, path),
+    }
+}
+
+fn hard_link(temporary: &std::path::Path, path: &std::path::Path) -> std::io::Result<()> {
+    if super::mounts::has_no_links(path) {
+        return Err(std::io::Error::from_raw_os_error(libc::ENOSYS));
+    }
+    fs::hard_link(temporary, path)
+}
+
+fn durable(path: PathBuf, data: &PutPayload, create: bool, links: bool) -> Result<()> {
     let dir = path.parent().map(PathBuf::from).unwrap_or_default();
-    make_dirs(&dir).map_err(failed)?;
+    let made = make_dirs(&dir);
+    // Such a mount syncs no directories, and keeps files elsewhere.
+    if links || !dir.is_dir() {
+        made.map_err(failed)?;
+    }
     // LocalFileSystem::list hides names that end in "#<digits>".
     // The number is random and not a counter: two containers can have the same pids, and two writers must never use the
     // same name.
@@ -127,10 +157,14 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
         file.sync_all()
     };
     let place = || -> std::io::Result<()> {
-        if create { fs::hard_link(&temporary, &path) } else { fs::rename(&temporary, &path) }
+        match (create, links) {
+            (true, true) => hard_link(&temporary, &path),
+            (true, false) => create_without_links(&temporary, &path),
+            (false, _) => fs::rename(&temporary, &path),
+        }
     };
     let result = write().and_then(|()| place());
-    if create || result.is_err() {
+    if create && links || result.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     match result {
@@ -138,6 +172,7 @@ fn durable(path: PathBuf, data: &PutPayload, create: bool) -> Result<()> {
             Err(Error::AlreadyExists { path: path.display().to_string(), source: Box::new(e) })
         }
         Err(e) => Err(failed(e)),
+        Ok(()) if !links => Ok(()),
         Ok(()) => sync_dir(&dir).map_err(failed),
     }
 }
@@ -171,7 +206,8 @@ impl ObjectStore for LocalStore {
             _ => {}
         }
         let target = self.inner.path_to_filesystem(path)?;
-        blocking(move || durable(target, &data, create)).await?;
+        let links = self.links;
+        blocking(move || durable(target, &data, create, links)).await?;
         if fault == Some(Fault::After) {
             return Err(injected("after"));
         }
@@ -184,9 +220,14 @@ impl ObjectStore for LocalStore {
         }
         let target = self.inner.path_to_filesystem(path)?;
         let dir = target.parent().map(PathBuf::from).unwrap_or_default();
-        blocking(move || make_dirs(&dir).map_err(failed)).await?;
+        let links = self.links;
+        let made = move || match make_dirs(&dir) {
+            Err(_) if !links && dir.is_dir() => Ok(()),
+            made => made.map_err(failed),
+        };
+        blocking(made).await?;
         let inner = self.inner.put_multipart_opts(path, options).await?;
-        Ok(Box::new(Upload { inner, target }))
+        Ok(Box::new(Upload { inner, target, syncs: self.links }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -233,6 +274,7 @@ fn sync_file_and_dir(path: &std::path::Path) -> std::io::Result<()> {
 struct Upload {
     inner: Box<dyn MultipartUpload>,
     target: PathBuf,
+    syncs: bool,
 }
 
 #[async_trait]
@@ -242,6 +284,9 @@ impl MultipartUpload for Upload {
     }
     async fn complete(&mut self) -> Result<PutResult> {
         let done = self.inner.complete().await?; // renames the staged file into place, without a sync
+        if !self.syncs {
+            return Ok(done);
+        }
         let target = self.target.clone();
         blocking(move || sync_file_and_dir(&target).map_err(failed)).await?;
         Ok(done)

@@ -5,59 +5,32 @@ pub mod crash;
 mod guard;
 mod later;
 pub mod local;
+mod mounts;
+mod options;
+mod provider;
+mod recent;
+mod registry;
 mod remember;
 mod renew;
+mod routed;
 
 use crate::{Error, Kind, Result};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::{StreamExt, TryStreamExt};
 use guard::Guard;
-use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
+pub use mounts::treat_as_mount;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, StaticCredentialProvider};
-pub use renew::{Answer, Credentials};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use options::open_store;
+pub use options::{Mounts, StorageOptions};
+pub use registry::{About, Registered, Registry};
+pub use renew::{Answer, Credentials, Giver};
 use renew::{Renewed, Renewing};
-use std::collections::BTreeMap;
+pub(crate) use routed::routed;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
-
-/// The options of a store, as users give them.
-#[derive(Clone, Default)]
-pub struct StorageOptions {
-    fixed: BTreeMap<String, String>,
-    /// A function that gives the options, with credentials that expire.
-    renewed: Option<Arc<Credentials>>,
-}
-
-impl std::fmt::Debug for StorageOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Their values can be secret.
-        f.write_str("StorageOptions(…)")
-    }
-}
-
-impl StorageOptions {
-    pub fn new() -> Self {
-        Self::default()
-    }
-    pub fn renewed(credentials: Arc<Credentials>) -> Self {
-        Self { fixed: BTreeMap::new(), renewed: Some(credentials) }
-    }
-}
-
-impl From<BTreeMap<String, String>> for StorageOptions {
-    fn from(fixed: BTreeMap<String, String>) -> Self {
-        Self { fixed, renewed: None }
-    }
-}
-
-/// No text shows the secrets among these options from now on.
-fn learn(options: &BTreeMap<String, String>) {
-    let secret = |(name, _): &(&String, &String)| crate::error::is_secret_name(name);
-    options.iter().filter(secret).for_each(|(_, value)| crate::error::learn_secret(value));
-}
 
 /// Whether the store does not accept the credentials. S3 says with status 400 that they have expired, and a refused
 /// listing has no variant of its own in object_store.
@@ -82,33 +55,21 @@ pub(crate) fn refused(e: &object_store::Error) -> bool {
     }
 }
 
-/// Opens the store of a URL. As in delta-rs, the environment comes first, and the given options override it.
-fn open_store(url: &Url, options: &BTreeMap<String, String>) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
-    let mut all: BTreeMap<String, String> = std::env::vars()
-        .filter(|(k, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|p| k.starts_with(p)))
-        .map(|(k, v)| (k.to_lowercase(), v))
-        .collect();
-    all.extend(options.iter().map(|(k, v)| (k.to_lowercase(), v.clone())));
-    learn(&all);
-    let token = all.remove("google_bearer_token").or_else(|| match url.scheme() {
-        "gs" => all.remove("bearer_token"),
-        _ => None,
-    });
-    // object_store's errors name the option and never its value. The Debug output of builders would print secrets and
-    // is not used.
-    if let Some(bearer) = token.filter(|_| url.scheme() == "gs") {
-        // object_store takes such a token only from a provider.
-        let given = StaticCredentialProvider::new(GcpCredential { bearer });
-        let mut builder = GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_credentials(Arc::new(given));
-        for (key, value) in all {
-            if let Ok(key) = key.parse() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        return Ok((Arc::new(builder.build()?), Path::from_url_path(url.path())?));
+/// The kind and the text of a store's error.
+pub(crate) fn failure(e: &object_store::Error) -> Error {
+    if let Some(none) = renew::NoCredentials::within(e) {
+        return none;
     }
-    let (store, path) = object_store::parse_url_opts(url, all)?;
-    Ok((Arc::from(store), path))
+    let kind = if refused(e) { Kind::Auth } else { Kind::Storage };
+    Error::new(kind, explained(&e.to_string()))
+}
+
+/// Whether the store says that the credentials are good, and do not allow this.
+fn denied(e: &object_store::Error) -> bool {
+    let text = e.to_string();
+    ["<Code>AccessDenied</Code>", "<Code>AuthorizationPermissionMismatch</Code>", "<Code>AuthorizationFailure</Code>"]
+        .iter()
+        .any(|code| text.contains(code))
 }
 
 /// A folder in a store.
@@ -121,6 +82,12 @@ pub struct Location {
     bare: Arc<dyn ObjectStore>,
     path: Path,
     timeout: Duration,
+    /// The table of a catalog that lies here.
+    entry: Option<Arc<dyn Registry>>,
+    /// The credentials reach this folder only, and nothing above it.
+    bounded: bool,
+    /// It lies on a mount without put-if-absent.
+    mount: Option<&'static str>,
 }
 
 impl std::fmt::Debug for Location {
@@ -194,15 +161,7 @@ impl Location {
         };
         let absolute =
             std::path::absolute(&plain).map_err(|e| Error::storage(format!("'{target}' is not a usable path: {e}")))?;
-        for (mount, what) in [("/Volumes", "Unity Catalog volumes"), ("/dbfs", "the DBFS mount")] {
-            if absolute.starts_with(mount) {
-                return Err(Error::storage(format!(
-                    "{}: {what} does not have put-if-absent (creating a file only if it is absent), so a Delta table \
-                     there is not safe. Use a cloud URL (s3://, abfss://, gs://) instead.",
-                    absolute.display()
-                )));
-            }
-        }
+        let mount = mounts::find(&absolute, options.mounts)?;
         if let Some(file) = absolute.ancestors().find(|a| a.exists()).filter(|a| !a.is_dir()) {
             let what = if file == absolute { "it" } else { "its parent" };
             return Err(Error::config(format!(
@@ -212,14 +171,23 @@ impl Location {
         }
         let url = Url::from_directory_path(normalize(&absolute))
             .map_err(|()| Error::config(format!("'{target}' is not a usable path")))?;
-        Self::local(url, local::LocalStore::shared())
+        match mount {
+            None => Self::local(url, local::LocalStore::shared()),
+            Some(_) => Self::local(url, local::LocalStore::of_single_writer()),
+        }
+        .map(|at| Self { mount, ..at })
     }
 
     /// A folder on local disk, accessed through a given store. Tests inject faults here.
     pub fn local(url: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
         let path =
             Path::from_url_path(url.path()).map_err(|e| Error::config(format!("'{url}' is not a usable path: {e}")))?;
-        Ok(Self { url, root: Guard::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
+        Ok(Self::over(url, store, path))
+    }
+
+    fn over(url: Url, store: Arc<dyn ObjectStore>, path: Path) -> Self {
+        let root = Guard::new(store.clone(), TIMEOUT);
+        Self { url, root, bare: store, path, timeout: TIMEOUT, entry: None, bounded: false, mount: None }
     }
 
     fn cloud(target: &str, options: &StorageOptions) -> Result<Self> {
@@ -233,16 +201,36 @@ impl Location {
         }
         let wrong = |e| Error::config(format!("'{shown}' cannot be opened as a store: {e}"));
         let (store, path) = match &options.renewed {
-            None => open_store(&url, &options.fixed).map_err(wrong)?,
+            None => open_store(&url, &options.fixed, None).map_err(wrong)?,
             Some(credentials) => {
                 let (_, path) = object_store::ObjectStoreScheme::parse(&url).map_err(|e| wrong(e.into()))?;
                 let at = url.clone();
-                let open = Box::new(move |options: &_| Ok(open_store(&at, options)?.0));
+                let given = credentials.clone();
+                let open = Box::new(move |options: &_| Ok(open_store(&at, options, Some(&given))?.0));
                 let store: Arc<dyn ObjectStore> = Arc::new(Renewing(Renewed::new(credentials.clone(), open)));
                 (store, path)
             }
         };
-        Ok(Self { url, root: Guard::new(store.clone(), TIMEOUT), bare: store, path, timeout: TIMEOUT })
+        Ok(Self::over(url, recent::Recent::new(store, &path), path))
+    }
+
+    /// The folder as the table of a catalog.
+    pub fn entered(self, entry: Arc<dyn Registry>) -> Self {
+        Self { entry: Some(entry), ..self }
+    }
+    pub fn entry(&self) -> Option<&Arc<dyn Registry>> {
+        self.entry.as_ref()
+    }
+    /// The folder with credentials that reach nothing above it.
+    pub fn bounded(self) -> Self {
+        Self { bounded: true, ..self }
+    }
+    pub fn is_bounded(&self) -> bool {
+        self.bounded
+    }
+    /// The kind of the mount, if it has no put-if-absent.
+    pub fn mount(&self) -> Option<&'static str> {
+        self.mount
     }
 
     /// The same folder with a different time limit for calls.
@@ -270,8 +258,15 @@ impl Location {
     pub fn root(&self) -> Arc<dyn ObjectStore> {
         self.root.clone()
     }
-    /// The form that users write: a plain path for local disk, otherwise the URL. Never contains credentials.
+    /// For messages: the form that users write, with the name in a catalog if there is one. Never contains credentials.
     pub fn display(&self) -> String {
+        match &self.entry {
+            Some(entry) => format!("{} ({})", entry.name(), self.address()),
+            None => self.address(),
+        }
+    }
+    /// A plain path for local disk, otherwise the URL, without credentials: `parse` reads it back.
+    pub fn address(&self) -> String {
         match self.url.to_file_path() {
             Ok(p) if self.is_local() => p.display().to_string(),
             _ => {
@@ -281,6 +276,10 @@ impl Location {
                 crate::error::clean(url.as_str()).into_owned()
             }
         }
+    }
+    /// The URL with its letters as they are, and without a slash at the end: as a catalog writes locations.
+    pub fn unescaped(&self) -> String {
+        format!("{}/{}", &self.url[..url::Position::BeforePath], self.path)
     }
     /// The last part of the path.
     pub fn name(&self) -> String {
@@ -293,7 +292,7 @@ impl Location {
             segments.extend(name.split('/'));
             segments.push("");
         }
-        Self { url, root: self.root.clone(), bare: self.bare.clone(), path: self.object(name), timeout: self.timeout }
+        Self { url, path: self.object(name), entry: None, ..self.clone() }
     }
     /// The folder that contains this one. None at the root of a store.
     pub fn parent(&self) -> Option<Self> {
@@ -303,13 +302,7 @@ impl Location {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().pop().push("");
         }
-        Some(Self {
-            url,
-            path: Path::from_iter(parts),
-            root: self.root.clone(),
-            bare: self.bare.clone(),
-            timeout: self.timeout,
-        })
+        Some(Self { url, path: Path::from_iter(parts), entry: None, ..self.clone() })
     }
     /// This is the only place that makes paths below a location. Letters stay as the user wrote them. object_store's
     /// own `join` would spell letters outside ASCII differently from the URL.
@@ -327,8 +320,8 @@ impl Location {
     }
 
     fn error(&self, doing: &str, name: &str, e: object_store::Error) -> Error {
-        let kind = if refused(&e) { Kind::Auth } else { Kind::Storage };
-        Error::new(kind, format!("{doing} {}{name}: {}", self.display(), explained(&e.to_string()))).with_source(e)
+        let told = failure(&e);
+        Error::new(told.kind, format!("{doing} {}{name}: {}", self.display(), told.message)).with_source(e)
     }
 
     /// Writes `name` unless it exists. After an error, the file can exist: read it back.

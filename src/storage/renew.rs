@@ -1,9 +1,10 @@
-//! Credentials that expire. The user's function gives the options of a store, and the time at which they expire. They are
-//! asked for again before that time, and once more if the store refuses them. No call is made with credentials that are
-//! known to have expired.
+//! Credentials that expire. The user's function, or a catalog, gives the options of a store, and the time at which they
+//! expire. They are asked for again before that time, and once more if the store refuses them. No call is made with
+//! credentials that are known to have expired: a store asks for them anew with each request (`provider`), so also the
+//! later parts of an upload and the later pages of a listing are sent with good ones.
 
-use super::refused;
-use crate::{Error, Result};
+use super::{denied, refused};
+use crate::{Error, Kind, Result};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -22,19 +23,47 @@ const AHEAD: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Credentials that are refused when they are this new are not asked for again: others would be refused too.
 const NEW: Duration = Duration::from_secs(1);
+/// After credentials that came because of a refusal were refused as well, a refusal is not taken for their end for so
+/// long.
+const HELPLESS: Duration = Duration::from_secs(60);
 
-/// The answer of the user's function.
+/// The answer to the question for credentials.
 pub struct Answer {
     pub options: BTreeMap<String, String>,
     /// How long they are good from now on. None: nobody knows.
     pub life: Option<Duration>,
 }
 
-/// Asks the user. It is called on a thread of its own, and may take as long as it wants.
+/// Asks the user or the catalog. It is called on a thread of its own, and may take as long as it wants.
 pub type Ask = Box<dyn Fn() -> Result<Answer> + Send + Sync>;
 
-struct Held {
-    options: BTreeMap<String, String>,
+/// Who gives the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Giver {
+    /// The function that the user gave as `storage_options=`.
+    Function,
+    /// A catalog, whose errors say already what they are about.
+    Catalog,
+}
+
+impl Giver {
+    fn called(self) -> &'static str {
+        match self {
+            Self::Function => "the function given as storage_options=",
+            Self::Catalog => "the catalog",
+        }
+    }
+    fn failed(self, e: Error) -> Error {
+        match self {
+            // Whatever went wrong in the function, it has given no credentials.
+            Self::Function => Error::auth(format!("{} failed: {}", self.called(), e.message)),
+            Self::Catalog => e,
+        }
+    }
+}
+
+pub(super) struct Held {
+    pub options: BTreeMap<String, String>,
     expires_at: Option<Instant>,
     /// From here on, new ones are asked for.
     renew_at: Option<Instant>,
@@ -48,30 +77,51 @@ struct State {
     /// Changes when the function has answered. None: nobody is asking.
     asking: Option<watch::Receiver<bool>>,
     /// The last answer was an error.
-    failed: Option<String>,
+    failed: Option<(Kind, String)>,
     tried: Option<Instant>,
+    /// The number of credentials that came because of a refusal and were refused as well, and when.
+    helpless: Option<(u64, Instant)>,
 }
 
 /// The credentials of one `storage_options=`, shared by all stores that are opened with it.
 pub struct Credentials {
     ask: Ask,
+    giver: Giver,
     state: Mutex<State>,
     patience: Duration,
 }
 
 /// The error of a call for which there are no credentials.
 #[derive(Debug)]
-pub(super) struct NoCredentials(String);
+pub(super) struct NoCredentials {
+    kind: Kind,
+    text: String,
+}
 
 impl fmt::Display for NoCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 impl std::error::Error for NoCredentials {}
 
-fn none(text: String) -> object_store::Error {
-    object_store::Error::Unauthenticated { path: String::new(), source: Box::new(NoCredentials(text)) }
+impl NoCredentials {
+    /// The error below an error of a store.
+    pub fn within(e: &object_store::Error) -> Option<Error> {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
+        while let Some(at) = source {
+            if let Some(none) = at.downcast_ref::<Self>() {
+                return Some(Error::new(none.kind, none.text.clone()));
+            }
+            source = at.source();
+        }
+        None
+    }
+}
+
+fn none(e: Error) -> object_store::Error {
+    let source = Box::new(NoCredentials { kind: e.kind, text: e.message });
+    object_store::Error::Unauthenticated { path: String::new(), source }
 }
 
 impl fmt::Debug for Credentials {
@@ -81,8 +131,8 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    pub fn new(ask: Ask) -> Arc<Self> {
-        Arc::new(Self { ask, state: Mutex::default(), patience: PATIENCE })
+    pub fn new(giver: Giver, ask: Ask) -> Arc<Self> {
+        Arc::new(Self { ask, giver, state: Mutex::default(), patience: PATIENCE })
     }
 
     /// Asks on a thread of its own, unless that is being done. The function may need Python, and must not stop the
@@ -103,7 +153,7 @@ impl Credentials {
         });
         match asked {
             Ok(_) => state.asking = Some(asking.clone()),
-            Err(e) => state.failed = Some(format!("no thread could be started ({e})")),
+            Err(e) => state.failed = Some((Kind::Internal, format!("no thread could be started ({e})"))),
         }
         asking
     }
@@ -114,7 +164,7 @@ impl Credentials {
         let answer = match answer {
             Ok(answer) => answer,
             Err(e) => {
-                state.failed = Some(e.message);
+                state.failed = Some((e.kind, e.message));
                 return;
             }
         };
@@ -122,10 +172,14 @@ impl Credentials {
         // A life that no clock can count to has no end.
         let left = answer.life.filter(|left| now.checked_add(*left).is_some());
         if left.is_some_and(|left| left.is_zero()) {
-            state.failed = Some("it returned credentials that have expired already (expires_at)".into());
+            let text = match self.giver {
+                Giver::Function => "it returned credentials that have expired already (expires_at)",
+                Giver::Catalog => "the catalog gave credentials that have expired already",
+            };
+            state.failed = Some((Kind::Auth, text.into()));
             return;
         }
-        super::learn(&answer.options);
+        super::options::learn_passing(&answer.options);
         let number = state.held.as_ref().map_or(0, |h| h.number) + 1;
         state.failed = None;
         state.held = Some(Arc::new(Held {
@@ -138,7 +192,7 @@ impl Credentials {
     }
 
     /// Credentials that have not expired, and not those of number `refused`.
-    async fn get(self: &Arc<Self>, refused: Option<u64>) -> object_store::Result<Arc<Held>> {
+    pub(super) async fn get(self: &Arc<Self>, refused: Option<u64>) -> object_store::Result<Arc<Held>> {
         let deadline = tokio::time::Instant::now() + self.patience;
         for attempt in 0..3 {
             let mut asking = {
@@ -156,9 +210,9 @@ impl Credentials {
                     return Ok(held);
                 }
                 if attempt > 0
-                    && let Some(why) = state.failed.clone()
+                    && let Some((kind, why)) = state.failed.clone()
                 {
-                    return Err(none(format!("the function given as storage_options= failed: {why}")));
+                    return Err(none(self.giver.failed(Error::new(kind, why))));
                 }
                 self.begin(&mut state)
             };
@@ -166,13 +220,26 @@ impl Credentials {
                 while !*asking.borrow() && asking.changed().await.is_ok() {}
             });
             if answered.await.is_err() {
-                return Err(none(format!(
-                    "the function given as storage_options= has not answered for {} seconds",
+                return Err(none(Error::auth(format!(
+                    "{} has not answered for {} seconds",
+                    self.giver.called(),
                     self.patience.as_secs()
-                )));
+                ))));
             }
         }
-        Err(none("the function given as storage_options= returns credentials that expire at once".into()))
+        Err(none(Error::auth(format!("{} gives credentials that expire at once", self.giver.called()))))
+    }
+
+    /// Whether a refusal of the credentials of this number can mean that their time is over. A store refuses also what
+    /// they do not allow, and newer ones would not help.
+    fn may_be_over(&self, number: u64) -> bool {
+        let held = |(helpless, at): (u64, Instant)| helpless == number && at.elapsed() < HELPLESS;
+        !self.state.lock().helpless.is_some_and(held)
+    }
+
+    /// The credentials of this number came because of a refusal, and the same call was refused with them.
+    fn did_not_help(&self, number: u64) {
+        self.state.lock().helpless = Some((number, Instant::now()));
     }
 }
 
@@ -217,17 +284,45 @@ impl Renewed {
         Ok((opened, held.number, held.since))
     }
 
-    /// After an error that says that the credentials are not good: the store with newer ones. None if they would be
-    /// refused as well.
+    /// After an error that says that the credentials are not good: the store with newer ones, and their number. None if
+    /// they would be refused as well.
     async fn again(
         &self,
         e: &object_store::Error,
         used: (u64, Instant),
-    ) -> object_store::Result<Option<Arc<dyn ObjectStore>>> {
-        if !refused(e) || used.1.elapsed() < NEW {
+    ) -> object_store::Result<Option<(Arc<dyn ObjectStore>, u64)>> {
+        let is_of_store = NoCredentials::within(e).is_none();
+        if !is_of_store || !refused(e) || denied(e) || used.1.elapsed() < NEW || !self.credentials.may_be_over(used.0) {
             return Ok(None);
         }
-        Ok(Some(self.now(Some(used.0)).await?.0))
+        match self.now(Some(used.0)).await {
+            Ok((store, number, _)) => Ok(Some((store, number))),
+            Err(no) => {
+                let no = super::failure(&no);
+                let text = format!(
+                    "{}. The store had refused the credentials before: {}",
+                    no.message,
+                    super::failure(e).message
+                );
+                Err(none(Error::new(no.kind, text)))
+            }
+        }
+    }
+
+    /// The result of the second try. If newer credentials did not help, the first error says more than the second.
+    fn after<T>(
+        &self,
+        number: u64,
+        first: object_store::Error,
+        second: object_store::Result<T>,
+    ) -> object_store::Result<T> {
+        match second {
+            Err(e) if refused(&e) && NoCredentials::within(&e).is_none() => {
+                self.credentials.did_not_help(number);
+                Err(first)
+            }
+            second => second,
+        }
     }
 }
 
@@ -238,7 +333,10 @@ macro_rules! call {
         match $call.await {
             Ok(done) => Ok(done),
             Err(e) => match $self.again(&e, (number, since)).await? {
-                Some($store) => $call.await,
+                Some(($store, newer)) => {
+                    let second = $call.await;
+                    $self.after(newer, e, second)
+                }
                 None => Err(e),
             },
         }
@@ -267,7 +365,7 @@ impl Renewing {
             let mut items = list(&*store).fuse();
             let first = items.next().await;
             if let Some(Err(e)) = &first
-                && let Some(store) = this.again(e, (number, since)).await?
+                && let Some((store, _)) = this.again(e, (number, since)).await?
             {
                 return Ok(list(&*store));
             }
@@ -344,7 +442,8 @@ mod tests {
             Ok(Answer { options: BTreeMap::new(), life })
         };
         let ask: Ask = Box::new(ask);
-        (Arc::new(Credentials { ask, state: Mutex::default(), patience: Duration::from_millis(300) }), count)
+        let patience = Duration::from_millis(300);
+        (Arc::new(Credentials { ask, giver: Giver::Function, state: Mutex::default(), patience }), count)
     }
 
     fn store(credentials: &Arc<Credentials>) -> Renewing {

@@ -94,7 +94,7 @@ def test_an_epoch_of_k_tables_costs_at_most_4_k_requests_and_3_more(
     assert late <= early + 1, (early, late)
 
 
-@pytest.mark.parametrize(("kind", "most"), [("update", 13), ("complete", 9)])
+@pytest.mark.parametrize(("kind", "most"), [("update", 8.7), ("complete", 7.5)])
 def test_update_and_complete_do_not_read_the_log_for_each_commit(
     kind: str, most: float, store: Stub, broker: bayou.Connection
 ) -> None:

@@ -56,6 +56,8 @@ class Stub:
         self.count = 0
         # Until when each key id or token is accepted, by time.time(). None: all are.
         self.accepts: dict[str, float] | None = None
+        # The folder that a token reaches, and whether it may write there.
+        self.scopes: dict[str, tuple[str, bool]] = {}
         # The next so many requests are answered with 503 and this Retry-After.
         self.throttled, self.retry_after = 0, 1
         # A store whose put-if-absent is a lie: it looks, and then it writes.
@@ -157,6 +159,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.refuse(
                     403 if self.headers.get("Authorization", "").startswith("AWS4") else 401, "ExpiredToken"
                 )
+        if not self.within(name, query, body):
+            return self.refuse(403, "AccessDenied")
         if bucket != BUCKET:
             return self.refuse(404, "NoSuchBucket")
         if stub.lies and absent:
@@ -168,6 +172,15 @@ class Handler(BaseHTTPRequestHandler):
             absent = False
         with stub.lock:
             self.act(name, query, body, absent)
+
+    def within(self, name: str, query: dict[str, str], body: bytes) -> bool:
+        """Whether the token reaches all that the request is about."""
+        folder, write = self.stub.scopes.get(self.who(), ("", True))
+        names = [name] if name else [query.get("prefix", "")]
+        if self.kind == "DELETE" and self.command == "POST":
+            names = re.findall(r"<Key>(.*?)</Key>", body.decode())
+        inside = all(n == folder or n.startswith(f"{folder}/") for n in names) if folder else True
+        return inside and (write or self.command in ("GET", "HEAD"))
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_one
 

@@ -22,6 +22,7 @@ def _shutdown() -> None: ...
 def _crash_at(point: str, nth: int) -> None: ...
 def _pause_at(point: str, nth: int) -> None: ...
 def _slow_at(point: str, seconds: float) -> None: ...
+def _treat_as_mount(folder: str | Path) -> None: ...
 def _crash_points() -> dict[str, int]: ...
 def _is_complete(stream: Stream) -> bool: ...
 def _check_table_name(name: str) -> None: ...
@@ -50,9 +51,12 @@ def _simulate_fitness(
     columns: int | None,
     lazy: bool,
 ) -> Any: ...
-def _run_pipeline(name: str, root: str, outputs: list[dict[str, Any]], **options: Any) -> Query: ...
+def _run_pipeline(
+    name: str, root: str | None, schema: str | None, outputs: list[dict[str, Any]], **options: Any
+) -> Query: ...
 def _repair(
     root: str | None,
+    schema: str | None,
     target: str | PathLike[str] | None,
     query_name: str | None,
     checkpoint_location: str | PathLike[str] | None,
@@ -60,17 +64,32 @@ def _repair(
     confirm: bool,
 ) -> Table: ...
 def _reset(
-    checkpoint: str, storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+    schema: str | None,
+    checkpoint: str,
+    storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
 ) -> bool: ...
 def _pipeline_tables(
-    root: str, checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
-) -> list[tuple[str, str, int | None]]: ...
+    root: str | None,
+    schema: str | None,
+    checkpoint: str,
+    storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
+) -> list[str]: ...
 def _pipeline_sql(
-    query: str, root: str, checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+    query: str,
+    root: str | None,
+    schema: str | None,
+    checkpoint: str,
+    storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
 ) -> Table: ...
 def _pipeline_read(
-    name: str, root: str, checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+    name: str,
+    root: str | None,
+    schema: str | None,
+    checkpoint: str,
+    storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
 ) -> Table: ...
 def _pipeline_expectations(
-    checkpoint: str, storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+    schema: str | None,
+    checkpoint: str,
+    storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
 ) -> Table: ...

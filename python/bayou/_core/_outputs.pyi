@@ -24,12 +24,14 @@ class _Outputs:
         comment: str | None = None,
         schema_mode: Literal["merge"] | None = None,
         start: Literal["now", "earliest"] | None = None,
+        location: str | PathLike[str] | None = None,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
         clean_log: bool | None = None,
+        single_writer: bool = False,
         timeout: _Duration | None = None,
         block: bool = True,
         progress: bool = True,
@@ -43,16 +45,18 @@ class _Outputs:
         the message). If the same query is already active in this process, the old run is stopped after its epoch.
 
         Args:
-            target: A path or URL. `catalog.schema.table` is refused in this version.
+            target: A path or URL, or `catalog.schema.table`, an external table of Unity Catalog (docs/catalogs.md). Three parts between dots
+                are always such a name. Write "./a.b.c" for a folder.
             query_name: The identity of the query. Default: the last part of the target.
             output_mode: "append" (rows; windows when they close), "update" (the rows of changed groups replace the rows with the same
                 keys; NULL keys equal each other) or "complete" (the whole result). Default: append; complete for an aggregate without
                 a window.
             trigger: "available_now" (the default) reads everything up to the end at the start of the run, in epochs, and then stops. An
                 interval ("10 seconds") runs until it is stopped.
-            checkpoint_location: The folder of the checkpoint. Default `<target>/_bayou`.
+            checkpoint_location: The folder of the checkpoint. Default `<target>/_bayou`. Required for a table of Unity Catalog.
             partition_by: Columns.
-            storage_options: Options of a cloud store, with the names of delta-rs. Or a function without arguments that returns them, for
+            storage_options: Options of a cloud store, with the names of delta-rs. For a table of Unity Catalog also the login:
+                databricks_host and databricks_token, or databricks_client_id and databricks_client_secret. Or a function without arguments that returns them, for
                 credentials that expire. It may add "expires_at", an aware datetime, and is asked again 5 minutes before (in the last quarter
                 of shorter lives). Without it, it is asked after the store has refused the credentials. It is called on another thread.
             table_name: The name of the table in Delta's metadata.
@@ -60,6 +64,8 @@ class _Outputs:
             schema_mode: "merge" adds new columns, and new fields within columns, to an existing table. It also makes a NOT NULL column
                 nullable if it can be NULL in the stream. This is a commit of its own.
             start: Where a table begins that is not in the checkpoint yet: "now" or "earliest".
+            location: For a new table of Unity Catalog: where it lies, a cloud URL below an external location. Default: a folder with its
+                name in the storage root of the schema.
             full_refresh: Empty the table and read everything again. Delta's history keeps the old rows. If others have also written rows
                 to the table, accept_changes=True is required, too.
             accept_changes: Take over a table that has rows of others, or let two queries share a table. Continue although others changed
@@ -74,6 +80,8 @@ class _Outputs:
             clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
                 allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
                 for tables that it creates. The logs of other tables are not changed unless this is True.
+            single_writer: Write to `/Volumes` or `/dbfs`, which cannot create a file only if it is absent. You promise that no other run and
+                no other program writes there at the same time: otherwise rows can be lost or written twice. Without effect elsewhere.
             timeout: End the run after this time, for example "55 minutes": the epoch at work is finished, and the status is "stopped". The
                 next run goes on there. For scheduled jobs that follow a topic. Default: no limit.
             block: Wait for the end. Otherwise return a running Query as soon as it has started.
@@ -83,7 +91,8 @@ class _Outputs:
             The Query, ended or running.
 
         Raises:
-            ConfigError: Options or the checkpoint do not fit.
+            AclError: Unity Catalog does not allow it. The message has the GRANT statement that does.
+            ConfigError: Options or the checkpoint do not fit, or the table is one that bayou cannot write.
             ConcurrentQueryError: A different process runs this query.
             DataLossError: Offsets that are still needed do not exist any more.
             ExpectationError: A row broke an `expect_or_fail` rule.
@@ -106,6 +115,7 @@ class _Outputs:
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+        single_writer: bool = False,
         full_refresh: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
@@ -128,6 +138,7 @@ class _Outputs:
             output_mode: As in write_delta; "update" gives the rows of changed groups.
             trigger: As in write_delta.
             storage_options: As in write_delta.
+            single_writer: As in write_delta, for the checkpoint.
             full_refresh: Read everything again.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
@@ -159,6 +170,7 @@ class _Outputs:
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+        single_writer: bool = False,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
@@ -197,6 +209,7 @@ class _Outputs:
             output_mode: "append", "update" or "complete". Default: append; complete for an aggregate without a window.
             trigger: As in write_delta.
             storage_options: As in write_delta.
+            single_writer: As in write_delta, for the checkpoint.
             full_refresh: Read everything again. The messages of an append topic stay, and all rows are sent again. In the modes update and
                 complete, the topic's messages of this output get tombstones first.
             accept_changes: Go on although the topic is a different one or was recreated, or although nobody knows whether the last epoch

@@ -40,11 +40,27 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
     let Some(done) = done else { return Ok(()) };
     let known = job.flow.places().filter(|(o, _)| done.tables.contains_key(&o.name));
     for (output, location) in known {
-        if !output.sink(&job.clock)?.exists().await? {
+        let was_entered = done.tables.get(&output.name).is_some_and(|t| t.catalog.is_some());
+        let why = match location.entry() {
+            _ if !output.sink(&job.clock)?.exists().await? => Some("there is no _delta_log"),
+            Some(entry) if was_entered && entry.registered().is_none() => Some(
+                "Unity Catalog does not have it any more, because it was dropped or renamed; its files are still here",
+            ),
+            _ => None,
+        };
+        if let Some(why) = why {
             let place = location.display();
+            let restore = match location.entry() {
+                Some(entry) => format!(
+                    "Enter it again: CREATE TABLE {} USING DELTA LOCATION '{}'",
+                    entry.name(),
+                    location.address().trim_end_matches('/')
+                ),
+                None => "Restore the folder from a copy".into(),
+            };
             return Err(Error::data_loss(format!(
-                "{place}: the table is gone: there is no _delta_log, and epoch {newest} of '{}' has written the table or is to write it. Restore the \
-                 folder from a copy. Or, to create the table again and read everything again from the start, run with full_refresh=True.",
+                "{place}: the table is gone: {why}, and epoch {newest} of '{}' has written the table or is to write it. {restore}. Or, to create the \
+                 table again and read everything again from the start, run with full_refresh=True.",
                 job.flow.name
             )));
         }

@@ -125,7 +125,7 @@ impl Table {
         }
         let why = last.unwrap_or_else(|| Error::storage("no attempt was made"));
         let way = match why.kind {
-            Kind::Storage | Kind::Connection | Kind::Auth => "Run the query again to commit it".to_string(),
+            Kind::Storage | Kind::Connection | Kind::Auth | Kind::Acl => "Run the query again to commit it".to_string(),
             _ => "repair() lists the rows that the table refuses, and repair(confirm=True) commits the others".into(),
         };
         Err(Error::new(

@@ -25,7 +25,7 @@ pub use merge::{present, without};
 pub use sink::look_up;
 
 use super::OutputMode;
-use crate::storage::{Location, explained, refused};
+use crate::storage::{About, Location, explained, failure};
 use crate::time::SharedClock;
 use crate::{Error, Kind, Result};
 use admission::Admission;
@@ -321,10 +321,11 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
     let mut passing = false;
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&e);
     while let Some(s) = source {
-        if let Some(o) = s.downcast_ref::<object_store::Error>()
-            && refused(o)
-        {
-            kind = Kind::Auth;
+        if let Some(o) = s.downcast_ref::<object_store::Error>() {
+            let told = failure(o);
+            if told.kind != Kind::Storage {
+                kind = told.kind;
+            }
         }
         passing |= matches!(s.downcast_ref::<object_store::Error>(), Some(object_store::Error::Generic { .. }));
         source = s.source();
@@ -348,7 +349,16 @@ impl Table {
         let mut created = false;
         for _ in 0..3 {
             if let Some(table) = open(&spec.location).await? {
-                return Ok((Self::reconciled(spec, table).await?, created));
+                let mut table = Self::reconciled(spec, table).await?;
+                table.enter().await?;
+                return Ok((table, created));
+            }
+            if spec.location.entry().is_some_and(|entry| entry.registered().is_some()) {
+                return Err(Error::config(format!(
+                    "{}: the catalog has the table, and there is no Delta table in its folder. Drop the entry (DROP TABLE), and run again with \
+                     location= to have the table created. If the table's files were lost, restore them.",
+                    spec.location.display()
+                )));
             }
             created = true;
             refuse_foreign_files(&spec.location).await?;
@@ -385,6 +395,23 @@ impl Table {
             create = create.with_comment(comment);
         }
         within(&spec.location, "creating the table", async { create.await.map(drop) }).await
+    }
+
+    /// Enters the table into the catalog that its name is from.
+    async fn enter(&mut self) -> Result<()> {
+        let Some(entry) = self.spec.location.entry().cloned() else { return Ok(()) };
+        let metadata = serde_json::to_value(self.snapshot()?.metadata()).unwrap_or_default();
+        let schema = metadata["schemaString"].as_str().and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default();
+        let texts = |of: &serde_json::Value| serde_json::from_value(of.clone()).unwrap_or_default();
+        let about = About {
+            schema,
+            partition_by: serde_json::from_value(metadata["partitionColumns"].clone()).unwrap_or_default(),
+            comment: metadata["description"].as_str().map(str::to_string),
+            properties: texts(&metadata["configuration"]),
+        };
+        let notes = entry.register(about).await?;
+        self.notes.extend(notes);
+        Ok(())
     }
 
     pub fn id(&self) -> Result<String> {
@@ -434,6 +461,5 @@ async fn refuse_foreign_files(location: &Location) -> Result<()> {
 
 /// The error of the store below an error of deltalake or Parquet.
 pub(crate) fn store_error(e: object_store::Error) -> Error {
-    let kind = if refused(&e) { Kind::Auth } else { Kind::Storage };
-    Error::new(kind, explained(&e.to_string())).with_source(e)
+    failure(&e).with_source(e)
 }

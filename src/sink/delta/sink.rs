@@ -6,7 +6,7 @@ use super::merge::{Merge, present};
 use super::writers::writers;
 use super::{DeltaOptions, Table, TableSpec, delta_error, exists, open};
 use crate::sink::{Commit, Maintain, OutputMode, Rows, Sink, StagedRows, Staging, WaitingFile, Writer, Writers};
-use crate::storage::Location;
+use crate::storage::{Location, Registered};
 use crate::{Error, Kind, Result};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -70,6 +70,10 @@ impl Writer for Table {
 
     fn describe(&self) -> String {
         self.spec.location.display()
+    }
+
+    fn registered(&self) -> Option<Registered> {
+        self.spec.location.entry().and_then(|entry| entry.registered())
     }
 
     fn notes(&self) -> Vec<String> {
