@@ -24,6 +24,7 @@ mod ddl;
 mod decimal;
 mod evaluate;
 mod float_order;
+mod fold;
 mod from_json;
 mod functions;
 mod generate;

@@ -9,6 +9,7 @@ use super::cast::implicit;
 use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
 use super::ddl::{list_of, type_to_ddl};
 use super::float_order::{self, normalised};
+use super::fold::Fold;
 use super::kernel::nums;
 use super::moments;
 use super::node::Typed;
@@ -446,10 +447,13 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "sum" => match t {
             // The sum has 128 bits, so that an overflow of BIGINT shows at the end.
             DataType::Int64 => {
-                let wide = implicit(first, &DataType::Decimal128(20, 0))?;
-                Plan::new(df::sum::sum_udaf(), vec![wide], bigint)
+                let wide = implicit(first.clone(), &DataType::Decimal128(20, 0))?;
+                Plan::new(df::sum::sum_udaf(), vec![wide], bigint).folds(Fold::Sum, first)
             }
-            t if is_int(&t) => Plan::new(df::sum::sum_udaf(), vec![implicit(first, &bigint)?], bigint),
+            t if is_int(&t) => {
+                let wide = implicit(first.clone(), &bigint)?;
+                Plan::new(df::sum::sum_udaf(), vec![wide], bigint).folds(Fold::Sum, first)
+            }
             DataType::Decimal128(p, s) => {
                 // DataFusion's sum wraps around. For up to 28 digits, 128 bits have room for more than ten billion rows. Other sums
                 // have 256 bits, so that only the sum itself can be too large, whatever the order of the rows.
@@ -494,7 +498,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             if is_float(&t) {
                 // In DataFusion's own, NaN is not the greatest.
-                return Ok(Plan::new(udaf, vec![float_order::key(first)], t).finish(Finish::Ordered));
+                let fold = if name == "min" { Fold::Least } else { Fold::Greatest };
+                let key = float_order::key(first.clone());
+                return Ok(Plan::new(udaf, vec![key], t).finish(Finish::Ordered).folds(fold, first));
             }
             Plan::new(udaf, vec![first], t)
         }

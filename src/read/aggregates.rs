@@ -1,19 +1,22 @@
 //! An aggregate of Spark's language as an aggregate of the planner.
 
 use super::call::{Call, failed, rows_of};
+use super::language::argument;
 use super::spoken::Name;
 use crate::Error;
-use crate::expr::{AggregateItem, Aggregation, Dialect, Moment, bind_aggregation};
+use crate::expr::{Aggregate, AggregateItem, Aggregation, Dialect, Moment, bind_aggregation};
 use crate::time::EventTime;
 use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::compute::{and, concat, filter};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::compute::{and, cast, concat, filter};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
 };
+use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_expr::expressions::Column;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -22,8 +25,38 @@ use std::sync::Arc;
 pub struct Aggregated(Arc<Inner>);
 
 struct Inner {
-    call: Call<Aggregation>,
+    call: Call<Over>,
     signature: Signature,
+}
+
+/// An aggregate over arguments of some types.
+struct Over {
+    aggregation: Aggregation,
+    /// The aggregate takes its only argument as it comes.
+    plain: bool,
+}
+
+impl Over {
+    fn new(mut aggregation: Aggregation, types: &[DataType]) -> Result<Self> {
+        // Texts come as views. The least and the greatest are found there: only the result is copied.
+        let [aggregate] = &mut aggregation.aggregates[..] else { return Ok(Self { aggregation, plain: false }) };
+        let function = &aggregate.function;
+        let plain = types == [DataType::Utf8View]
+            && matches!(function.fun().name(), "min" | "max" | "count")
+            && !function.is_distinct()
+            && aggregate.filter.is_none()
+            && matches!(&aggregate.arguments[..], [a] if a.downcast_ref::<Column>().is_some());
+        if plain {
+            let field = Field::new(argument(0), DataType::Utf8View, true);
+            let over = AggregateExprBuilder::new(
+                Arc::new(function.fun().clone()),
+                vec![Arc::new(Column::new(field.name(), 0))],
+            );
+            let over = over.schema(Arc::new(Schema::new(vec![field]))).alias(function.name()).build()?;
+            aggregate.function = Arc::new(over);
+        }
+        Ok(Self { aggregation, plain })
+    }
 }
 
 impl Aggregated {
@@ -41,18 +74,18 @@ impl Aggregated {
         self.0.call.bound_name()
     }
 
-    fn bound(&self, types: &[DataType]) -> Result<Arc<Aggregation>> {
+    fn bound(&self, types: &[DataType]) -> Result<Arc<Over>> {
         self.0.call.bound(types, |text, schema| {
             let item: AggregateItem = (None, text.to_string()).into();
             let bound = bind_aggregation(&[item], schema, Dialect::Databricks)?;
             let name = bound.outputs().first().map(|f| f.name().clone());
-            Ok((bound, name))
+            Ok((Over::new(bound, types)?, name))
         })
     }
 
     fn running(&self, args: &AccumulatorArgs) -> Result<Running> {
         let types: Vec<DataType> = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
-        Ok(Running { of: self.clone(), aggregation: self.bound(&types)?, schema: self.0.call.schema(types.iter()) })
+        Ok(Running { of: self.clone(), over: self.bound(&types)?, schema: self.0.call.schema(types.iter()) })
     }
 }
 
@@ -83,6 +116,7 @@ impl AggregateUDFImpl for Aggregated {
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         let bound = self.bound(types)?;
         let output = bound
+            .aggregation
             .outputs()
             .into_iter()
             .next()
@@ -91,9 +125,9 @@ impl AggregateUDFImpl for Aggregated {
     }
     /// The result over no rows, for a subquery that finds none: the planner would say NULL, also for a count.
     fn default_value(&self, to: &DataType) -> Result<ScalarValue> {
-        let Some((types, aggregation)) = self.0.call.any() else { return ScalarValue::try_from(to) };
+        let Some((types, over)) = self.0.call.any() else { return ScalarValue::try_from(to) };
         let schema = self.0.call.schema(types.iter());
-        let running = Running { of: self.clone(), aggregation, schema };
+        let running = Running { of: self.clone(), over, schema };
         let parts = running.accumulators()?;
         let value = One { running, parts }.evaluate()?;
         if value.data_type() == *to { Ok(value) } else { value.cast_to(to) }
@@ -101,7 +135,7 @@ impl AggregateUDFImpl for Aggregated {
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let types: Vec<DataType> = args.input_fields.iter().map(|f| f.data_type().clone()).collect();
         let mut out: Vec<FieldRef> = vec![];
-        for aggregate in &self.bound(&types)?.aggregates {
+        for aggregate in &self.bound(&types)?.aggregation.aggregates {
             for field in aggregate.state_fields().map_err(plainly)? {
                 let name = format!("{}[{}]", args.name, out.len());
                 out.push(Arc::new(field.as_ref().clone().with_name(name).with_nullable(true)));
@@ -131,7 +165,7 @@ impl AggregateUDFImpl for Aggregated {
 #[derive(Clone)]
 struct Running {
     of: Aggregated,
-    aggregation: Arc<Aggregation>,
+    over: Arc<Over>,
     schema: SchemaRef,
 }
 
@@ -150,28 +184,37 @@ impl Running {
     }
 
     fn accumulators(&self) -> Result<Vec<Box<dyn Accumulator>>> {
-        self.aggregation.aggregates.iter().map(|a| a.function.create_accumulator()).collect()
+        self.over.aggregation.aggregates.iter().map(|a| a.function.create_accumulator()).collect()
     }
 
     fn groups(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
-        self.aggregation.aggregates.iter().map(|a| a.accumulator().map_err(|e| self.failed(e))).collect()
+        self.over.aggregation.aggregates.iter().map(|a| a.accumulator_of_values().map_err(|e| self.failed(e))).collect()
     }
 
-    fn arguments(&self, values: &[ArrayRef]) -> Result<Arguments> {
+    /// For `accumulators`, or for `groups`.
+    fn arguments(&self, values: &[ArrayRef], grouped: bool) -> Result<Arguments> {
+        if self.over.plain {
+            let views = values.iter().map(|v| match v.data_type() {
+                DataType::Utf8View => Ok(v.clone()),
+                _ => cast(v, &DataType::Utf8View),
+            });
+            return Ok(vec![(views.collect::<std::result::Result<_, _>>()?, None)]);
+        }
         let rows = values.first().map_or(0, |v| v.len());
         let batch = rows_of(&self.schema, values.to_vec(), rows)?;
         let _moment = Moment::is(self.of.0.call.moment);
-        self.aggregation.aggregates.iter().map(|a| a.evaluate(&batch).map_err(|e| self.failed(e))).collect()
+        let evaluate = |a: &Aggregate| if grouped { a.evaluate_values(&batch) } else { a.evaluate(&batch) };
+        self.over.aggregation.aggregates.iter().map(|a| evaluate(a).map_err(|e| self.failed(e))).collect()
     }
 
     fn state_counts(&self) -> Result<Vec<usize>> {
-        self.aggregation.aggregates.iter().map(|a| Ok(a.state_fields().map_err(plainly)?.len())).collect()
+        self.over.aggregation.aggregates.iter().map(|a| Ok(a.state_fields().map_err(plainly)?.len())).collect()
     }
 
     fn finish(&self, parts: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
-        let finished = self.aggregation.aggregates.iter().zip(parts).map(|(a, part)| a.finish(part));
+        let finished = self.over.aggregation.aggregates.iter().zip(parts).map(|(a, part)| a.finish(part));
         let finished = finished.collect::<crate::Result<Vec<_>>>().map_err(|e| self.failed(e))?;
-        let mut out = self.aggregation.project(&finished, rows).map_err(|e| self.failed(e))?;
+        let mut out = self.over.aggregation.project(&finished, rows).map_err(|e| self.failed(e))?;
         Ok(out.swap_remove(0))
     }
 }
@@ -200,7 +243,7 @@ impl GroupsAccumulator for Grouped {
         only: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        for (part, (args, own)) in self.parts.iter_mut().zip(self.running.arguments(values)?) {
+        for (part, (args, own)) in self.parts.iter_mut().zip(self.running.arguments(values, true)?) {
             part.update_batch(&args, groups, both(own, only)?.as_ref(), total)?;
         }
         Ok(())
@@ -222,11 +265,11 @@ impl GroupsAccumulator for Grouped {
         Ok(())
     }
     fn convert_to_state(&self, values: &[ArrayRef], only: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows = values.first().map_or(0, |v| v.len());
-        let groups: Vec<usize> = (0..rows).collect();
-        let mut each = Grouped { running: self.running.clone(), parts: self.running.groups()? };
-        each.update_batch(values, &groups, only, rows)?;
-        each.state(EmitTo::All)
+        let mut out = vec![];
+        for (part, (args, own)) in self.parts.iter().zip(self.running.arguments(values, true)?) {
+            out.extend(part.convert_to_state(&args, both(own, only)?.as_ref())?);
+        }
+        Ok(out)
     }
     fn size(&self) -> usize {
         self.parts.iter().map(|p| p.size()).sum()
@@ -241,7 +284,7 @@ struct One {
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for (part, (args, own)) in self.parts.iter_mut().zip(self.running.arguments(values)?) {
+        for (part, (args, own)) in self.parts.iter_mut().zip(self.running.arguments(values, false)?) {
             match own {
                 None => part.update_batch(&args)?,
                 Some(only) => {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import pathlib
 import time
 from typing import Any
 
 import bayou
+import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -277,6 +279,69 @@ def test_a_query_reads_only_the_files_that_may_have_its_rows(tmp_path: pathlib.P
         assert rows == [{"half": 6172.5}], condition
     with pytest.raises(bayou.BayouError):
         bayou.sql("SELECT id FROM t WHERE id + 0 = 12345", t=str(tmp_path / "t"))
+
+
+def test_aggregates_of_few_groups_of_many_and_of_all_rows_are_those_of_the_rows(tmp_path: pathlib.Path) -> None:
+    """Of many groups the planner aggregates each row by itself. The texts of a Delta table come as views."""
+    n = 240_000
+    # Each sum fits into BIGINT, but the sum of each half of the rows does not.
+    longs = [None if k % 11 == 0 else 2**60 + k if k < n // 2 else -(2**60) for k in range(n)]
+    ints = [None if k % 13 == 0 else 2**31 - 1 - k for k in range(n)]
+    doubles = [None if k % 5 == 0 else math.nan if k % 9_973 == 1 else (-1.0) ** k / (k + 1) for k in range(n)]
+    texts = [None if k % 4 == 0 else f"{k * 7919 % 100_003}: longer than a view has room for" for k in range(n)]
+    t = pa.table(
+        {
+            "few": pa.array([k % 11 for k in range(n)], pa.int32()),
+            "many": pa.array([k if k % 100 else 0 for k in range(n)], pa.int64()),
+            "b": pa.array(longs, pa.int64()),
+            "i": pa.array(ints, pa.int32()),
+            "d": pa.array(doubles, pa.float64()),
+            "f": pa.array([None if d is None else d if d != d else round(d * 8) / 8 for d in doubles], pa.float32()),
+            "s": pa.array(texts, pa.string()),
+        }
+    )
+    deltalake.write_deltalake(str(tmp_path / "t"), t)
+    views = t.set_column(6, "s", t["s"].cast(pa.string_view()))
+
+    def greatest(v: float) -> tuple[bool, float]:
+        return (v != v, v)
+
+    def wanted(rows: list[dict[str, Any]]) -> list[Any]:
+        def of(column: str, some: bool = False) -> list[Any]:
+            return [r[column] for r in rows if r[column] is not None and not (some and (r["i"] or 0) <= 2**30)]
+
+        floats = [pick(of(c), key=greatest, default=None) for c in "df" for pick in (min, max)]
+        some = [sum(of("b", True)) if of("b", True) else None, max(of("d", True), key=greatest, default=None)]
+        sums = [sum(of(c)) if of(c) else None for c in "bi"]
+        return [*sums, *floats, min(of("s"), default=None), max(of("s"), default=None), len(of("s")), *some]
+
+    found = (
+        "sum(b), sum(i), min(d), max(d), min(f), max(f), min(s), max(s), count(s), "
+        "sum(b) FILTER (WHERE i > 1073741824), max(d) FILTER (WHERE i > 1073741824)"
+    )
+    rows = t.to_pylist()
+    for key in ("few", "many", "NULL"):
+        groups: dict[Any, list[dict[str, Any]]] = {}
+        for row in rows:
+            groups.setdefault(row.get(key), []).append(row)
+        answer = {g: repr(wanted(of)) for g, of in groups.items()}
+        by = (
+            f"SELECT {key} AS g, {found} FROM t GROUP BY {key}"
+            if key != "NULL"
+            else f"SELECT NULL AS g, {found} FROM t"
+        )
+        for table_of in (t, views, str(tmp_path / "t")):
+            out = bayou.sql(by, t=table_of).to_arrow()
+            assert [f.type for f in out.schema][1:10] == [
+                *[pa.int64()] * 2, *[pa.float64()] * 2, *[pa.float32()] * 2, *[pa.string()] * 2, pa.int64(),
+            ]  # fmt: skip
+            columns = [c.to_pylist() for c in out.columns]
+            assert {g: repr(list(v)) for g, *v in zip(*columns, strict=True)} == answer, key
+    # The sum of all that is greater than 0 does not fit.
+    for by in ("", "GROUP BY few", "GROUP BY few % 2"):
+        with pytest.raises(bayou.BayouError, match="overflow"):
+            bayou.sql(f"SELECT sum(b) AS n FROM t WHERE b > 0 {by}", t=t)
+        assert None in bayou.sql(f"SELECT try_sum(b) AS n FROM t WHERE b > 0 {by}", t=t).to_arrow()["n"].to_pylist()
 
 
 def test_an_error_names_the_expression_and_no_value() -> None:
