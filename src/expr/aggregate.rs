@@ -60,6 +60,8 @@ pub(super) enum Finish {
     Try,
     /// The values at these shares of each sorted list.
     Percentile(Shares),
+    /// The bitmap of a list of positions, or of bitmaps.
+    Bitmap,
     /// The most frequent value of each list; of several the least, or the greatest.
     Mode { greatest: bool },
     /// The mean of each list of whole numbers.
@@ -301,6 +303,7 @@ impl Aggregate {
                     _ => self.cast(shares.picked(list, None)?),
                 }
             }
+            Finish::Bitmap => super::bitmap::of_lists(list_array(&array, &self.sql)?, &self.sql),
             Finish::Mode { greatest } => self.cast(shares::mode(list_array(&array, &self.sql)?, *greatest)?),
             Finish::Try => {
                 // Only the rows that fail are NULL, and what fails is found one by one.

@@ -13,6 +13,7 @@ mod aggregate_list;
 mod aggregation;
 mod arith;
 mod bind;
+mod bitmap;
 mod bits;
 mod build;
 mod cast;
@@ -57,10 +58,12 @@ mod text;
 mod time_pattern;
 mod to_json;
 mod variant;
+mod xpath;
 
 pub use aggregate::Aggregate;
 pub use aggregation::{Aggregation, bind_aggregation};
 pub use bind::{bind, bind_predicate, bind_select, bind_selection};
+pub use coerce::common_type;
 pub use ddl::{parse_ddl, parse_type, to_ddl, type_to_ddl};
 pub use evaluate::{Bound, is_too_large, text_bytes, value_bytes};
 pub use float_order::normalize;
@@ -69,10 +72,11 @@ pub use generate::{Generator, Selected, is_generator};
 pub use group::{GroupItem, parse_group_item};
 pub use group_function::{AggregateItem, GroupFunction};
 pub use kernel::MOST_BYTES;
+pub use lex::string_of;
 pub use limits::check_statement;
 pub use lookup::{nested_field, nested_values, quoted, resolve_column};
 pub use moment::Moment;
-pub use native::{Native, native};
+pub use native::{Native, bind_key, key_type, native};
 
 use serde::{Deserialize, Serialize};
 

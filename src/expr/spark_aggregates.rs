@@ -535,6 +535,16 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         }
         "bool_and" | "every" => truth(df::bool_and_or::bool_and_udaf(), first)?,
         "bool_or" | "some" | "any" => truth(df::bool_and_or::bool_or_udaf(), first)?,
+        "bitmap_construct_agg" | "bitmap_or_agg" => {
+            let to = if name == "bitmap_or_agg" { DataType::Binary } else { bigint };
+            let value = match (&t, &to) {
+                (DataType::Binary | DataType::Null, DataType::Binary) => implicit(first, &to)?,
+                (_, DataType::Binary) => return Err(wrong(format!("{} is not BINARY", first.sql))),
+                _ => Param::Big.take(name, 0, first)?,
+            };
+            let list = Plan::new(df::array_agg::array_agg_udaf(), vec![value], DataType::Binary);
+            list.grows().ignore_nulls().not_null().finish(Finish::Bitmap)
+        }
         "bit_and" | "bit_or" | "bit_xor" => {
             if !is_int(&t) {
                 return Err(wrong("a whole number is expected".into()));
