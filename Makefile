@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time lint fmt wheel clean-cache
+.PHONY: help setup build demo test chaos bench event-time spark-check lint fmt wheel clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -34,6 +34,10 @@ bench: build ## benchmarks, with others' numbers beside ours
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
 	@$(run) python tests/python/event_time_campaign.py --seeds 400:20400
+
+spark-check: build ## 5,000 random expressions beside a real Spark 4.0, about 15 minutes (SEED=1 repeats; SPARK= a python with pyspark 4.0.0, and Java 17)
+	@$${SPARK:-/tmp/spark/bin/python} tests/python/spark_check.py --count 5000 --seed $(or $(SEED),1) --out "$${TMPDIR:-/tmp}/spark-check.jsonl"
+	@$(run) python tests/python/spark_check.py --compare --out "$${TMPDIR:-/tmp}/spark-check.jsonl"
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh

@@ -189,6 +189,14 @@ impl Aggregate {
         fold::accumulator(*fold, from, to.data_type())
     }
 
+    /// The state of all rows together, of the arguments of `evaluate_values`, for `merge_batch`. `None`: the accumulator takes them itself.
+    pub fn state_of_values(&self, values: &[ArrayRef]) -> Result<Option<ArrayRef>> {
+        let (Some((fold, _, _)), [values]) = (&self.fold, values) else { return Ok(None) };
+        let state = self.state_fields()?;
+        let to = state.first().ok_or_else(|| Error::internal(format!("{}: it has no state", self.sql)))?;
+        fold::state(*fold, values, to.data_type()).map(Some)
+    }
+
     /// The finished result over no rows at all, as an array of one. A groups accumulator does not have it, because a group of
     /// DataFusion's begins with its first row (an average of DECIMAL even panics).
     pub fn over_nothing(&self) -> Result<ArrayRef> {

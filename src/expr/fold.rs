@@ -22,23 +22,59 @@ pub(super) enum Fold {
     Greatest,
 }
 
+/// Calls the function for the types of the values and of the state, with the first state, and how a value joins it.
+macro_rules! of_types {
+    ($call:ident, $fold:expr, $from:expr, $to:expr, $($first:expr),*) => {{
+        use DataType as T;
+        match ($fold, $from, $to) {
+            // 64 bits have room for four billion times the largest INT. For BIGINT, the overflow shows at the end.
+            (Fold::Sum, T::Int8, T::Int64) => $call::<Int8Type, Int64Type>($($first,)* $to, 0, i64::from, i64::wrapping_add),
+            (Fold::Sum, T::Int16, T::Int64) => $call::<Int16Type, Int64Type>($($first,)* $to, 0, i64::from, i64::wrapping_add),
+            (Fold::Sum, T::Int32, T::Int64) => $call::<Int32Type, Int64Type>($($first,)* $to, 0, i64::from, i64::wrapping_add),
+            (Fold::Sum, T::Int64, T::Decimal128(_, 0)) => {
+                $call::<Int64Type, Decimal128Type>($($first,)* $to, 0, i128::from, i128::wrapping_add)
+            }
+            (Fold::Least, T::Float32, T::Int32) => {
+                $call::<Float32Type, Int32Type>($($first,)* $to, i32::MAX, bits32, i32::min)
+            }
+            (Fold::Least, T::Float64, T::Int64) => {
+                $call::<Float64Type, Int64Type>($($first,)* $to, i64::MAX, bits, i64::min)
+            }
+            (Fold::Greatest, T::Float32, T::Int32) => {
+                $call::<Float32Type, Int32Type>($($first,)* $to, i32::MIN, bits32, i32::max)
+            }
+            (Fold::Greatest, T::Float64, T::Int64) => {
+                $call::<Float64Type, Int64Type>($($first,)* $to, i64::MIN, bits, i64::max)
+            }
+            (fold, from, to) => return Err(Error::internal(format!("{fold:?} of {from} as {to}"))),
+        }
+    }};
+}
+
 /// The accumulator of values of the type `from`, with a state of the type `to`.
 pub(super) fn accumulator(fold: Fold, from: &DataType, to: &DataType) -> Result<Box<dyn GroupsAccumulator>> {
-    use DataType as T;
-    Ok(match (fold, from, to) {
-        // 64 bits have room for four billion times the largest INT. For BIGINT, the overflow shows at the end.
-        (Fold::Sum, T::Int8, T::Int64) => folded::<Int8Type, Int64Type>(to, 0, i64::from, i64::wrapping_add),
-        (Fold::Sum, T::Int16, T::Int64) => folded::<Int16Type, Int64Type>(to, 0, i64::from, i64::wrapping_add),
-        (Fold::Sum, T::Int32, T::Int64) => folded::<Int32Type, Int64Type>(to, 0, i64::from, i64::wrapping_add),
-        (Fold::Sum, T::Int64, T::Decimal128(_, 0)) => {
-            folded::<Int64Type, Decimal128Type>(to, 0, i128::from, i128::wrapping_add)
-        }
-        (Fold::Least, T::Float32, T::Int32) => folded::<Float32Type, Int32Type>(to, i32::MAX, bits32, i32::min),
-        (Fold::Least, T::Float64, T::Int64) => folded::<Float64Type, Int64Type>(to, i64::MAX, bits, i64::min),
-        (Fold::Greatest, T::Float32, T::Int32) => folded::<Float32Type, Int32Type>(to, i32::MIN, bits32, i32::max),
-        (Fold::Greatest, T::Float64, T::Int64) => folded::<Float64Type, Int64Type>(to, i64::MIN, bits, i64::max),
-        _ => return Err(Error::internal(format!("{fold:?} of {from} as {to}"))),
-    })
+    Ok(of_types!(folded, fold, from, to,))
+}
+
+/// The state of all values together, as an array of one.
+pub(super) fn state(fold: Fold, values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    Ok(of_types!(all, fold, values.data_type(), to, values)?)
+}
+
+fn all<S: ArrowPrimitiveType, T: ArrowPrimitiveType>(
+    values: &ArrayRef,
+    to: &DataType,
+    start: T::Native,
+    widen: impl Fn(S::Native) -> T::Native,
+    fold: impl Fn(T::Native, T::Native) -> T::Native,
+) -> DfResult<ArrayRef> {
+    let values = primitive::<S>(values)?;
+    let one = match values.null_count() {
+        0 => values.values().iter().fold(start, |all, v| fold(all, widen(*v))),
+        _ => values.iter().flatten().fold(start, |all, v| fold(all, widen(v))),
+    };
+    let some = values.null_count() < values.len();
+    Ok(Arc::new(PrimitiveArray::<T>::from_iter([some.then_some(one)]).with_data_type(to.clone())))
 }
 
 fn folded<S: ArrowPrimitiveType + Send, T: ArrowPrimitiveType + Send>(

@@ -14,7 +14,7 @@ use super::kernel::nums;
 use super::moments;
 use super::node::Typed;
 use super::parse::{Ast, Function};
-use super::shares::Shares;
+use super::shares::{Shares, percentage, percentages};
 use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
@@ -638,17 +638,4 @@ fn counted(mut args: Vec<Typed>) -> Result<Typed> {
     }
     let all = build::all_of(true, args.into_iter().map(|a| build::is_null(a, true)).collect())?;
     build::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
-}
-
-fn percentages(all: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<Vec<f64>> {
-    all.iter().map(|one| percentage(std::slice::from_ref(one), wrong)).collect()
-}
-
-fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {
-    let constant =
-        rest.first().and_then(|p| implicit(p.clone(), &DataType::Float64).ok()).and_then(|p| p.constant().cloned());
-    match constant {
-        Some(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
-        _ => Err(wrong("the percentage must be a constant between 0 and 1".into())),
-    }
 }

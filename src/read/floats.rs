@@ -1,13 +1,13 @@
 //! Floats in GROUP BY, DISTINCT and ORDER BY (for joins and sets of rows, see `coercion`): as in Spark all NaNs are one value and the greatest, and -0.0 is 0.0. The planner compares bits.
 
 use crate::expr::normalize;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Sort, Volatility, Window,
+    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Projection, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Sort, Volatility, Window,
 };
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
                 if !input.schema().fields().iter().any(|f| has_floats(f.data_type())) {
                     return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
                 }
-                let one = |(table, f): (Option<&datafusion::common::TableReference>, &arrow::datatypes::FieldRef)| {
+                let one = |(table, f): (Option<&datafusion::common::TableReference>, &FieldRef)| {
                     let column = Expr::Column(datafusion::common::Column::from((table, f)));
                     match has_floats(f.data_type()) {
                         true => one_form(column).alias_qualified(table.cloned(), f.name()),
@@ -98,12 +98,25 @@ fn sets(a: Aggregate) -> Result<Transformed<LogicalPlan>> {
         }
     });
     let columns: Vec<Expr> = columns.collect();
-    if !changed {
-        return Ok(Transformed::no(LogicalPlan::Aggregate(a)));
-    }
-    let input = Arc::new(LogicalPlan::Projection(Projection::try_new(columns, a.input)?));
-    Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, a.group_expr, a.aggr_expr)?)))
+    let input = match changed {
+        true => Arc::new(LogicalPlan::Projection(Projection::try_new(columns, a.input)?)),
+        false => a.input,
+    };
+    // As in Spark, no rows have no groups, and so no group of the empty set of keys. The planner would return one for it.
+    // The number of the set is the planner's own column, which `grouping` replaces.
+    let own = |f: &FieldRef| f.name() != Aggregate::INTERNAL_GROUPING_ID;
+    let outputs = a.schema.iter().filter(|(_, f)| own(f));
+    let outputs = outputs.map(|f| Expr::Column(datafusion::common::Column::from(f))).collect();
+    let mut all = a.aggr_expr;
+    all.push(datafusion::functions_aggregate::count::count_all().alias(ROWS));
+    let groups = LogicalPlan::Aggregate(Aggregate::try_new(input, a.group_expr, all)?);
+    let some = Expr::Column(datafusion::common::Column::from_name(ROWS)).gt(datafusion::logical_expr::lit(0i64));
+    let groups = LogicalPlan::Filter(Filter::try_new(some, Arc::new(groups))?);
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(outputs, Arc::new(groups))?)))
 }
+
+/// The number of rows of a group.
+const ROWS: &str = "__rows__";
 
 /// A window function whose keys have one form, under the name that it had.
 fn windowed(e: &Expr, schema: &DFSchema) -> Result<Expr> {

@@ -452,8 +452,14 @@ impl Speaker<'_> {
             }
         }
         let several = name_of(function) == "grouping_id";
-        if several && keys.is_empty() {
-            keys = self.keys.last().cloned().unwrap_or_default();
+        if several {
+            let all = self.keys.last().cloned().unwrap_or_default();
+            if !keys.is_empty() && keys != all {
+                return Err(Error::schema(format!(
+                    "SQL: {expr}: it takes all keys of GROUP BY in their order, or none"
+                )));
+            }
+            keys = all;
         }
         if keys.is_empty() || keys.len() > 62 || (!several && keys.len() > 1) {
             return Err(Error::schema(format!("SQL: {expr} takes keys of GROUP BY")));

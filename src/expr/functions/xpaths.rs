@@ -16,7 +16,8 @@ use std::sync::Arc;
 pub(super) const LIST: &[Spec] = &[
     spec("xpath", "xpath(xml, path)", |c| {
         with_path(c, list_of(DataType::Utf8), |rows, find| {
-            let mut out = ListBuilder::new(StringBuilder::new());
+            let element = Field::new("element", DataType::Utf8, true);
+            let mut out = ListBuilder::new(StringBuilder::new()).with_field(element);
             for row in 0..rows {
                 match find(row)? {
                     None => out.append_null(),

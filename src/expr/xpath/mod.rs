@@ -308,7 +308,7 @@ impl Place<'_> {
             "number" => Found::Number(numeric()),
             "sum" => {
                 let all = self.node_set(&args[0]);
-                Found::Number(all.into_iter().map(|n| number_of(&text_of(self.nodes, n))).sum())
+                Found::Number(all.into_iter().fold(0.0, |sum, n| sum + number_of(&text_of(self.nodes, n))))
             }
             "floor" => Found::Number(numeric().floor()),
             "ceiling" => Found::Number(numeric().ceil()),
