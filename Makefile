@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time stores docs pictures lint fmt wheel wheel-check clean-cache
+.PHONY: help setup build demo test chaos bench event-time spark-check stores docs pictures lint fmt wheel wheel-check clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -43,6 +43,10 @@ pictures: build ## the pictures of the manual, made in a real browser
 
 stores: build ## bayou on versitygw, Azurite, moto and a stub of Google's API; the first time it builds versitygw
 	@scripts/stores.sh
+
+spark-check: build ## 5,000 random expressions beside a real Spark 4.0, about 15 minutes (SEED=1 repeats; SPARK= a python with pyspark 4.0.0, and Java 17)
+	@$(or $(SPARK),python3) tests/python/spark_check.py --count 5000 --seed $(or $(SEED),1) --out "$${TMPDIR:-/tmp}/spark-check.jsonl"
+	@$(run) python tests/python/spark_check.py --compare --out "$${TMPDIR:-/tmp}/spark-check.jsonl"
 
 lint: setup ## clippy, ruff, mypy
 	@scripts/lint.sh

@@ -111,17 +111,22 @@ class Watch:
 class Notes:
     """Whether an alert has been told, beside the checkpoint."""
 
-    def __init__(self, checkpoint: str, storage_options: Any) -> None:
+    def __init__(self, schema: str | None, checkpoint: str, storage_options: Any) -> None:
+        self._schema = schema
         self._checkpoint = checkpoint
         self._storage_options = storage_options
 
     def read(self, name: str) -> bool:
-        text = _core._read_note(self._checkpoint, f"alerts/{quote(name, safe='')}.json", self._storage_options)
+        text = _core._read_note(
+            self._schema, self._checkpoint, f"alerts/{quote(name, safe='')}.json", self._storage_options
+        )
         return text is not None and bool(json.loads(text).get("firing"))
 
     def write(self, name: str, firing: bool) -> None:
         text = json.dumps({"formatVersion": 1, "firing": firing})
-        _core._write_note(self._checkpoint, f"alerts/{quote(name, safe='')}.json", text, self._storage_options)
+        _core._write_note(
+            self._schema, self._checkpoint, f"alerts/{quote(name, safe='')}.json", text, self._storage_options
+        )
 
 
 def checked(name: str, sql: str, every: float | None, then: Callable[[_core.Table], Any]) -> Alert:

@@ -417,10 +417,10 @@ class Pipeline:
     def _watch_alerts(self) -> _alerts.Watch | None:
         if not self._alerts:
             return None
-        notes = _alerts.Notes(self._checkpoint, self._storage_options)
+        notes = _alerts.Notes(self.schema, self._checkpoint, self._storage_options)
 
         def ask(query: str) -> _core.Table:
-            return _core._pipeline_sql(query, self.root, self._checkpoint, self._storage_options)
+            return _core._pipeline_sql(query, self.root, self.schema, self._checkpoint, self._storage_options)
 
         return _alerts.Watch(list(self._alerts.values()), ask, notes, self.name)
 

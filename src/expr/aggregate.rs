@@ -2,6 +2,7 @@
 
 use super::evaluate::{guarded, is_deep};
 use super::float_order;
+use super::fold::{self, Fold};
 use super::group_function::Called;
 use super::kernel::{is_true, spread};
 use super::node::Typed;
@@ -44,6 +45,8 @@ pub struct Aggregate {
     /// Its arguments are so deep that they are evaluated on a larger stack.
     pub(super) deep: bool,
     pub(super) finish: Finish,
+    /// The values themselves, of which `arguments` are wider numbers or keys, and their type.
+    pub(super) fold: Option<(Fold, Arc<dyn PhysicalExpr>, DataType)>,
 }
 
 /// What becomes of the accumulator's output.
@@ -57,6 +60,8 @@ pub(super) enum Finish {
     Try,
     /// The values at these shares of each sorted list.
     Percentile(Shares),
+    /// The bitmap of a list of positions, or of bitmaps.
+    Bitmap,
     /// The most frequent value of each list; of several the least, or the greatest.
     Mode { greatest: bool },
     /// The mean of each list of whole numbers.
@@ -84,6 +89,7 @@ pub(super) struct Plan {
     pub distinct: bool,
     pub ignore_nulls: bool,
     pub order_by: Vec<PhysicalSortExpr>,
+    pub fold: Option<(Fold, Typed)>,
 }
 
 impl Plan {
@@ -98,7 +104,13 @@ impl Plan {
             distinct: false,
             ignore_nulls: false,
             order_by: vec![],
+            fold: None,
         }
+    }
+    /// Groups may take the value itself in place of the argument.
+    pub fn folds(mut self, fold: Fold, value: Typed) -> Self {
+        self.fold = Some((fold, value));
+        self
     }
     pub fn not_null(mut self) -> Self {
         self.nullable = false;
@@ -139,6 +151,7 @@ impl Plan {
             order_by: self.order_by,
             grows: self.grows || self.distinct,
             finish: self.finish,
+            fold: self.fold.filter(|_| !self.distinct).map(|(fold, value)| (fold, value.expr, value.data_type)),
         })
     }
 }
@@ -166,6 +179,22 @@ impl Aggregate {
         }
         let function = self.function.clone();
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+
+    /// As `accumulator`, over the arguments of `evaluate_values`. The states are the same.
+    pub fn accumulator_of_values(&self) -> Result<Box<dyn GroupsAccumulator>> {
+        let Some((fold, _, from)) = &self.fold else { return self.accumulator() };
+        let state = self.state_fields()?;
+        let to = state.first().ok_or_else(|| Error::internal(format!("{}: it has no state", self.sql)))?;
+        fold::accumulator(*fold, from, to.data_type())
+    }
+
+    /// The state of all rows together, of the arguments of `evaluate_values`, for `merge_batch`. `None`: the accumulator takes them itself.
+    pub fn state_of_values(&self, values: &[ArrayRef]) -> Result<Option<ArrayRef>> {
+        let (Some((fold, _, _)), [values]) = (&self.fold, values) else { return Ok(None) };
+        let state = self.state_fields()?;
+        let to = state.first().ok_or_else(|| Error::internal(format!("{}: it has no state", self.sql)))?;
+        fold::state(*fold, values, to.data_type()).map(Some)
     }
 
     /// The finished result over no rows at all, as an array of one. A groups accumulator does not have it, because a group of
@@ -197,13 +226,29 @@ impl Aggregate {
     /// The arguments of the accumulator for some rows, and the filter. Arguments are not evaluated where the filter is not TRUE:
     /// `sum(a / n) FILTER (WHERE n <> 0)` does not divide by zero.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
+        self.evaluate_each(&self.arguments, batch)
+    }
+
+    /// As `evaluate`, for `accumulator_of_values`.
+    pub fn evaluate_values(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
+        match &self.fold {
+            Some((_, value, _)) => self.evaluate_each(std::slice::from_ref(value), batch),
+            None => self.evaluate(batch),
+        }
+    }
+
+    fn evaluate_each(
+        &self,
+        arguments: &[Arc<dyn PhysicalExpr>],
+        batch: &RecordBatch,
+    ) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
         let filter = self.evaluate_filter(batch)?;
-        let Some(mask) = &filter else { return Ok((self.evaluate_arguments(batch)?, None)) };
-        match self.evaluate_arguments(batch) {
+        let Some(mask) = &filter else { return Ok((self.arrays(arguments, batch)?, None)) };
+        match self.arrays(arguments, batch) {
             Ok(arguments) => Ok((arguments, filter)),
             Err(e) if e.kind == Kind::Malformed => {
                 let mask = is_true(mask);
-                let some = self.evaluate_arguments(&filter_record_batch(batch, &mask)?)?;
+                let some = self.arrays(arguments, &filter_record_batch(batch, &mask)?)?;
                 let arguments = some.iter().map(|a| Ok(scatter(&mask, a)?)).collect::<Result<_>>()?;
                 Ok((arguments, Some(mask)))
             }
@@ -212,10 +257,14 @@ impl Aggregate {
     }
 
     pub fn evaluate_arguments(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.arrays(&self.arguments, batch)
+    }
+
+    fn arrays(&self, arguments: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let rows = batch.num_rows();
         let evaluate =
             |e: &Arc<dyn PhysicalExpr>| guarded(self.deep, || e.evaluate(batch).and_then(|v| spread(&v, rows)));
-        self.arguments.iter().map(|e| evaluate(e).map_err(|text| self.failed(text))).collect()
+        arguments.iter().map(|e| evaluate(e).map_err(|text| self.failed(text))).collect()
     }
 
     pub fn evaluate_filter(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
@@ -262,6 +311,7 @@ impl Aggregate {
                     _ => self.cast(shares.picked(list, None)?),
                 }
             }
+            Finish::Bitmap => super::bitmap::of_lists(list_array(&array, &self.sql)?, &self.sql),
             Finish::Mode { greatest } => self.cast(shares::mode(list_array(&array, &self.sql)?, *greatest)?),
             Finish::Try => {
                 // Only the rows that fail are NULL, and what fails is found one by one.
@@ -336,6 +386,10 @@ impl Aggregate {
             let narrow = |v: i256| v.to_i128().and_then(|v| super::text::fits(v, *p)).ok_or_else(overflow);
             let values = wide.iter().map(|v| v.map(narrow).transpose()).collect::<Result<Decimal128Array>>()?;
             return Ok(Arc::new(values.with_data_type(self.data_type.clone())));
+        }
+        if let (DataType::Int64, DataType::Decimal128(_, 0)) = (&self.data_type, array.data_type()) {
+            let wide = array.as_primitive::<Decimal128Type>();
+            return Ok(Arc::new(wide.try_unary::<_, Int64Type, _>(|v| i64::try_from(v).map_err(|_| overflow()))?));
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(&array, &self.data_type, &options).map_err(|_| overflow())

@@ -11,6 +11,8 @@ pub(super) const AGGREGATES: &[(&str, &str)] = &[
     ("bit_and", "bit_and(expr)"),
     ("bit_or", "bit_or(expr)"),
     ("bit_xor", "bit_xor(expr)"),
+    ("bitmap_construct_agg", "bitmap_construct_agg(position)"),
+    ("bitmap_or_agg", "bitmap_or_agg(bitmap)"),
     ("bool_and", "bool_and(condition)"),
     ("bool_or", "bool_or(condition)"),
     ("collect_list", "collect_list(expr), collect_list([DISTINCT] expr ORDER BY key, …)"),

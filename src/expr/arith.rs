@@ -14,7 +14,9 @@ use arrow::datatypes::*;
 use arrow::error::ArrowError;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
-use num_traits::{CheckedAdd, CheckedDiv, CheckedMul, CheckedNeg, CheckedRem, CheckedSub, Float, PrimInt, Zero};
+use num_traits::{
+    CheckedAdd, CheckedDiv, CheckedMul, CheckedNeg, CheckedRem, CheckedSub, Float, PrimInt, WrappingAdd, Zero,
+};
 use std::sync::Arc;
 
 /// An operator on two numbers.
@@ -274,6 +276,16 @@ pub(super) fn pmod(left: Typed, right: Typed, sql: String) -> Result<Typed> {
             Ok(if rest < zero && y > zero { rest + y } else { rest })
         })
     }
+    /// As in Java, the sum of a negative remainder and a divisor that is far below 0 wraps around.
+    fn wide<T: ArrowPrimitiveType>() -> Kernel
+    where
+        T::Native: Int + WrappingAdd,
+    {
+        rows::<T>(false, |x, y| {
+            let rest = remainder(x, y)?;
+            Ok(if rest < T::Native::zero() { rest.wrapping_add(&y) % y } else { rest })
+        })
+    }
     fn floats<T: ArrowPrimitiveType>() -> Kernel
     where
         T::Native: Float,
@@ -289,8 +301,8 @@ pub(super) fn pmod(left: Typed, right: Typed, sql: String) -> Result<Typed> {
     let kernel = match &to {
         DataType::Int8 => ints::<Int8Type>(),
         DataType::Int16 => ints::<Int16Type>(),
-        DataType::Int32 => ints::<Int32Type>(),
-        DataType::Int64 => ints::<Int64Type>(),
+        DataType::Int32 => wide::<Int32Type>(),
+        DataType::Int64 => wide::<Int64Type>(),
         DataType::Float32 => floats::<Float32Type>(),
         DataType::Float64 => floats::<Float64Type>(),
         _ => return Err(mismatch(&sql, &left, &right)),

@@ -2,7 +2,7 @@
 
 use super::arith::{Int, mismatch, rows, wrong_operand};
 use super::cast::implicit;
-use super::coerce::{common, is_int};
+use super::coerce::{Param, common, is_int, is_number};
 use super::kernel::{Kernel, nums};
 use super::node::Typed;
 use crate::Result;
@@ -50,6 +50,11 @@ pub(super) fn binary(op: Op, left: Typed, right: Typed, sql: String) -> Result<T
 
 /// As in Java, the count is taken modulo the width.
 pub(super) fn shift(op: Shift, left: Typed, right: Typed, sql: String) -> Result<Typed> {
+    // As in Spark, another number or a string becomes an INT.
+    let left = match &left.data_type {
+        t if is_number(t) && !is_int(t) || *t == DataType::Utf8 => Param::Int.take("shift", 0, left)?,
+        _ => left,
+    };
     let wide = left.data_type == DataType::Int64;
     let small = matches!(left.data_type, DataType::Int8 | DataType::Int16 | DataType::Int32);
     let count = is_int(&right.data_type) || right.data_type == DataType::Null;

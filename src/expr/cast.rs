@@ -11,7 +11,7 @@ use super::variant;
 use crate::calendar::{DAY, SECOND, cast_date, cast_timestamp, date_text, timestamp_text};
 use crate::time::timestamp_type;
 use crate::{Error, Result};
-use arrow::array::ArrowPrimitiveType;
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::compute::CastOptions;
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
@@ -369,7 +369,13 @@ fn by_arrow(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
     }
     let (to, name) = (to.clone(), type_to_ddl(to));
     let options = CastOptions { safe: r#try, ..CastOptions::default() };
+    // All BIGINT have room there. Arrow would multiply each of them.
+    let has_room = *from == DataType::Int64 && matches!(to, DataType::Decimal128(19.., 0));
     Some(Arc::new(move |a: &Args| {
+        if has_room && let Some(longs) = a.array(0).as_primitive_opt::<Int64Type>() {
+            let wide = longs.unary::<_, Decimal128Type>(i128::from).with_data_type(to.clone());
+            return Ok(Arc::new(wide) as ArrayRef);
+        }
         arrow::compute::cast_with_options(a.array(0), &to, &options)
             .map_err(|_| row_error(format!("{OUT_OF_RANGE} {name}")))
     }))

@@ -73,11 +73,10 @@ pub(super) fn decimal_of(t: &DataType) -> Option<(u8, i8)> {
     })
 }
 
-/// As `decimal_of`, but the precision of a literal whole number is the number of its digits.
+/// As `decimal_of`, but the precision of a literal whole number is the number of its digits. That of a literal TINYINT is 3 in any case, as in Spark.
 pub(super) fn decimal_of_operand(typed: &Typed) -> Option<(u8, i8)> {
     let digits = |v: i64| (v.unsigned_abs().to_string().len() as u8, 0);
     match typed.constant().filter(|_| typed.literal) {
-        Some(ScalarValue::Int8(Some(v))) => Some(digits(i64::from(*v))),
         Some(ScalarValue::Int16(Some(v))) => Some(digits(i64::from(*v))),
         Some(ScalarValue::Int32(Some(v))) => Some(digits(i64::from(*v))),
         Some(ScalarValue::Int64(Some(v))) => Some(digits(*v)),
@@ -143,6 +142,11 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         return Some(T::Float64);
     }
     Some(if rank(a)? > rank(b)? { a.clone() } else { b.clone() })
+}
+
+/// The type of rows of both types, where UNION or IN puts them together.
+pub fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
+    common(&canonical(a), &canonical(b))
 }
 
 /// As `common`, but a string is not read as another type. Where Spark compares values within arrays and structs, it does not cast strings.

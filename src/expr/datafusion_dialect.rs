@@ -364,5 +364,6 @@ fn of_datafusion(
         order_by: vec![],
         grows,
         finish: Finish::Cast,
+        fold: None,
     })
 }

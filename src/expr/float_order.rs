@@ -1,10 +1,9 @@
 //! Spark's order of floats as an order of whole numbers: NaN is the greatest, and -0.0 is just below 0.0. And one form for floats
 //! that are equal.
 
-use super::kernel::nums;
 use super::node::Typed;
 use crate::Result;
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ pub(super) fn bits(x: f64) -> i64 {
     if bits < 0 { bits ^ i64::MAX } else { bits }
 }
 
-fn bits32(x: f32) -> i32 {
+pub(super) fn bits32(x: f32) -> i32 {
     let bits = (if x.is_nan() { f32::NAN.abs() } else { x }).to_bits() as i32;
     if bits < 0 { bits ^ i32::MAX } else { bits }
 }
@@ -27,10 +26,7 @@ pub(super) fn key(arg: Typed) -> Typed {
             DataType::Int32,
             false,
             sql,
-            Arc::new(|a| {
-                let x = a.num::<Float32Type>(0)?;
-                nums::<Int32Type>(a.rows, |i| Ok(x.get(i).map(bits32)))
-            }),
+            Arc::new(|a| Ok(Arc::new(a.full(0)?.as_primitive::<Float32Type>().unary::<_, Int32Type>(bits32)))),
         );
     }
     Typed::call(
@@ -38,20 +34,17 @@ pub(super) fn key(arg: Typed) -> Typed {
         DataType::Int64,
         false,
         sql,
-        Arc::new(|a| {
-            let x = a.num::<Float64Type>(0)?;
-            nums::<Int64Type>(a.rows, |i| Ok(x.get(i).map(bits)))
-        }),
+        Arc::new(|a| Ok(Arc::new(a.full(0)?.as_primitive::<Float64Type>().unary::<_, Int64Type>(bits)))),
     )
 }
 
 pub(super) fn value(keys: &ArrayRef) -> Result<ArrayRef> {
     if let Some(keys) = keys.as_primitive_opt::<Int32Type>() {
         let back = |k: i32| f32::from_bits((if k < 0 { k ^ i32::MAX } else { k }) as u32);
-        return Ok(Arc::new(keys.iter().map(|k| k.map(back)).collect::<Float32Array>()));
+        return Ok(Arc::new(keys.unary::<_, Float32Type>(back)));
     }
     let back = |k: i64| f64::from_bits((if k < 0 { k ^ i64::MAX } else { k }) as u64);
-    Ok(Arc::new(keys.as_primitive::<Int64Type>().iter().map(|k| k.map(back)).collect::<Float64Array>()))
+    Ok(Arc::new(keys.as_primitive::<Int64Type>().unary::<_, Float64Type>(back)))
 }
 
 /// All NaNs and all zeros in one form, so that DISTINCT sees them as equal.

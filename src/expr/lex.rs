@@ -99,6 +99,14 @@ fn after_name(out: &[Spanned], at: usize) -> bool {
     out.last().is_some_and(|t| t.end == at && matches!(t.token, Token::Word(_) | Token::Quoted(_)))
 }
 
+/// The text between the single quotes of a string, its escapes read.
+pub fn string_of(typed: &str) -> Option<String> {
+    match string(&format!("'{typed}'"), '\'').ok()? {
+        (Token::Text(text), _) => Some(text),
+        _ => None,
+    }
+}
+
 fn skip_blank(text: &str, mut at: usize) -> Result<usize> {
     loop {
         let rest = &text[at..];

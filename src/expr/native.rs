@@ -3,11 +3,14 @@
 //!
 //! Floats are never among them: the planner's order has two zeros, and NaNs below all numbers.
 
-use super::bind::Binder;
+use super::bind::{Binder, finish};
 use super::cast::implicit;
-use super::coerce::{canonical, is_float, is_int, is_interval};
+use super::coerce::{canonical, common, is_float, is_int, is_interval};
 use super::compare::operator;
+use super::float_order::normalised;
 use super::parse::{self, Ast};
+use super::{Bound, variant};
+use crate::Result;
 use crate::stack::with_room;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -25,6 +28,26 @@ pub fn native(text: &str, schema: &SchemaRef, args: &[Expr]) -> Option<Native> {
     with_room(|| {
         let item = parse::item(text).ok()?;
         Lower { schema, args }.some(&item.ast)
+    })
+}
+
+/// The type in which two expressions are compared, if values that are equal in it can be given one form.
+pub fn key_type(left: &str, right: &str, schema: &SchemaRef) -> Option<DataType> {
+    with_room(|| {
+        let of = |text: &str| Binder::new(schema).expr(&parse::item(text).ok()?.ast).ok();
+        let (left, right) = (of(left)?, of(right)?);
+        let to = common(&left.data_type, &right.data_type)?;
+        let plain = !to.is_nested() && !is_interval(&to) && !variant::is(&to) && to != DataType::Null;
+        plain.then_some(to)
+    })
+}
+
+/// Binds an expression as a value of this type. Equal values have one form: all NaNs, and 0.0 and -0.0.
+pub fn bind_key(text: &str, to: &DataType, schema: &SchemaRef) -> Result<Bound> {
+    with_room(|| {
+        let typed = Binder::new(schema).expr(&parse::item(text)?.ast)?;
+        let sql = typed.sql.clone();
+        finish(sql, normalised(implicit(typed, to)?))
     })
 }
 

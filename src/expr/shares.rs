@@ -1,12 +1,15 @@
 //! Results over the list of all values of a group: percentiles, and the most frequent value. They do not depend on the order of the list.
 
+use super::cast::implicit;
 use super::float_order::{self, normalize};
-use crate::Result;
+use super::node::Typed;
+use crate::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Float64Builder, ListArray, ListBuilder, UInt32Builder, make_comparator,
 };
 use arrow::compute::{SortOptions, sort_to_indices, take};
 use arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::ScalarValue;
 use std::sync::Arc;
 
 /// The shares of `percentile` and its like.
@@ -47,7 +50,7 @@ impl Shares {
             return Ok(Arc::new((0..list.len()).map(value).collect::<Float64Array>()));
         }
         let DataType::List(field) = super::ddl::list_of(DataType::Float64) else {
-            return Err(crate::Error::internal("no list type"));
+            return Err(Error::internal("no list type"));
         };
         let mut out = ListBuilder::new(Float64Builder::new()).with_field(field);
         for i in 0..list.len() {
@@ -129,4 +132,18 @@ pub(super) fn mode(list: &ListArray, greatest: bool) -> Result<ArrayRef> {
         picked.append_value(list.value_offsets()[i] as u32 + best);
     }
     Ok(take(list.values(), &picked.finish(), None)?)
+}
+
+/// The shares that a call was given.
+pub(super) fn percentages(all: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<Vec<f64>> {
+    all.iter().map(|one| percentage(std::slice::from_ref(one), wrong)).collect()
+}
+
+pub(super) fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {
+    let constant =
+        rest.first().and_then(|p| implicit(p.clone(), &DataType::Float64).ok()).and_then(|p| p.constant().cloned());
+    match constant {
+        Some(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => Err(wrong("the percentage must be a constant between 0 and 1".into())),
+    }
 }

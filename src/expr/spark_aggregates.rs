@@ -9,11 +9,12 @@ use super::cast::implicit;
 use super::coerce::{Param, is_float, is_int, is_number, is_timestamp};
 use super::ddl::{list_of, type_to_ddl};
 use super::float_order::{self, normalised};
+use super::fold::Fold;
 use super::kernel::nums;
 use super::moments;
 use super::node::Typed;
 use super::parse::{Ast, Function};
-use super::shares::Shares;
+use super::shares::{Shares, percentage, percentages};
 use super::sorted_rows::{self, Key, Pick, Rows, Skip};
 use crate::error::did_you_mean;
 use crate::{Error, Result};
@@ -446,10 +447,13 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         "sum" => match t {
             // The sum has 128 bits, so that an overflow of BIGINT shows at the end.
             DataType::Int64 => {
-                let wide = implicit(first, &DataType::Decimal128(20, 0))?;
-                Plan::new(df::sum::sum_udaf(), vec![wide], bigint)
+                let wide = implicit(first.clone(), &DataType::Decimal128(20, 0))?;
+                Plan::new(df::sum::sum_udaf(), vec![wide], bigint).folds(Fold::Sum, first)
             }
-            t if is_int(&t) => Plan::new(df::sum::sum_udaf(), vec![implicit(first, &bigint)?], bigint),
+            t if is_int(&t) => {
+                let wide = implicit(first.clone(), &bigint)?;
+                Plan::new(df::sum::sum_udaf(), vec![wide], bigint).folds(Fold::Sum, first)
+            }
             DataType::Decimal128(p, s) => {
                 // DataFusion's sum wraps around. For up to 28 digits, 128 bits have room for more than ten billion rows. Other sums
                 // have 256 bits, so that only the sum itself can be too large, whatever the order of the rows.
@@ -494,7 +498,9 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
             }
             if is_float(&t) {
                 // In DataFusion's own, NaN is not the greatest.
-                return Ok(Plan::new(udaf, vec![float_order::key(first)], t).finish(Finish::Ordered));
+                let fold = if name == "min" { Fold::Least } else { Fold::Greatest };
+                let key = float_order::key(first.clone());
+                return Ok(Plan::new(udaf, vec![key], t).finish(Finish::Ordered).folds(fold, first));
             }
             Plan::new(udaf, vec![first], t)
         }
@@ -529,6 +535,16 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
         }
         "bool_and" | "every" => truth(df::bool_and_or::bool_and_udaf(), first)?,
         "bool_or" | "some" | "any" => truth(df::bool_and_or::bool_or_udaf(), first)?,
+        "bitmap_construct_agg" | "bitmap_or_agg" => {
+            let to = if name == "bitmap_or_agg" { DataType::Binary } else { bigint };
+            let value = match (&t, &to) {
+                (DataType::Binary | DataType::Null, DataType::Binary) => implicit(first, &to)?,
+                (_, DataType::Binary) => return Err(wrong(format!("{} is not BINARY", first.sql))),
+                _ => Param::Big.take(name, 0, first)?,
+            };
+            let list = Plan::new(df::array_agg::array_agg_udaf(), vec![value], DataType::Binary);
+            list.grows().ignore_nulls().not_null().finish(Finish::Bitmap)
+        }
         "bit_and" | "bit_or" | "bit_xor" => {
             if !is_int(&t) {
                 return Err(wrong("a whole number is expected".into()));
@@ -622,17 +638,4 @@ fn counted(mut args: Vec<Typed>) -> Result<Typed> {
     }
     let all = build::all_of(true, args.into_iter().map(|a| build::is_null(a, true)).collect())?;
     build::choose(vec![all], vec![Typed::literal(ScalarValue::Int32(Some(1)), "1")], "counted".into())
-}
-
-fn percentages(all: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<Vec<f64>> {
-    all.iter().map(|one| percentage(std::slice::from_ref(one), wrong)).collect()
-}
-
-fn percentage(rest: &[Typed], wrong: &dyn Fn(String) -> Error) -> Result<f64> {
-    let constant =
-        rest.first().and_then(|p| implicit(p.clone(), &DataType::Float64).ok()).and_then(|p| p.constant().cloned());
-    match constant {
-        Some(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
-        _ => Err(wrong("the percentage must be a constant between 0 and 1".into())),
-    }
 }

@@ -2,19 +2,19 @@
 
 use super::door;
 use crate::Error;
-use crate::storage::Location;
 use pyo3::prelude::*;
 
 /// The text of a name below a folder, or None.
 #[pyfunction]
-#[pyo3(signature = (folder, name, storage_options=None))]
+#[pyo3(signature = (schema, folder, name, storage_options=None))]
 fn _read_note(
     py: Python<'_>,
+    schema: Option<&str>,
     folder: &str,
     name: String,
     storage_options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Option<String>> {
-    let at = Location::parse(folder, &super::storage::options(storage_options)?)?;
+    let at = super::read::checkpoint_of(py, schema, folder, storage_options)?;
     door::run_async(py, async move {
         let Some(bytes) = at.get(&name).await? else { return Ok(None) };
         let damaged = |_| Error::storage(format!("{}/{name} is no text", at.display()));
@@ -23,15 +23,16 @@ fn _read_note(
 }
 
 #[pyfunction]
-#[pyo3(signature = (folder, name, text, storage_options=None))]
+#[pyo3(signature = (schema, folder, name, text, storage_options=None))]
 fn _write_note(
     py: Python<'_>,
+    schema: Option<&str>,
     folder: &str,
     name: String,
     text: String,
     storage_options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let at = Location::parse(folder, &super::storage::options(storage_options)?)?;
+    let at = super::read::checkpoint_of(py, schema, folder, storage_options)?;
     door::run_async(py, async move { at.put(&name, text.into_bytes()).await })
 }
 

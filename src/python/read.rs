@@ -258,6 +258,8 @@ fn functions(like: Option<&str>) -> PyResult<PyTable> {
         Role::Scalar => "function",
         Role::Aggregate => "aggregate",
         Role::Generator => "generator",
+        Role::Window => "window function",
+        Role::Operator => "operator",
     };
     let columns = [("name", text(|l| l.name)), ("kind", text(kind)), ("usage", text(|l| l.usage))];
     let batch = RecordBatch::try_from_iter(columns).map_err(Error::from)?;

@@ -43,6 +43,12 @@ impl<T> Call<T> {
         }
     }
 
+    /// A part of it, with these arguments only.
+    pub fn part(&self, text: &str, of: &[usize]) -> Self {
+        let columns = of.iter().filter_map(|k| self.columns.get(*k).cloned()).collect();
+        Self { text: text.to_string(), columns, ..self.again() }
+    }
+
     pub fn bound_name(&self) -> String {
         self.bound_name.lock().clone().unwrap_or_else(|| self.text.clone())
     }

@@ -1,13 +1,13 @@
-//! Floats in GROUP BY, DISTINCT and ORDER BY: as in Spark all NaNs are one value and the greatest, and -0.0 is 0.0. The planner compares bits.
+//! Floats in GROUP BY, DISTINCT and ORDER BY (for joins and sets of rows, see `coercion`): as in Spark all NaNs are one value and the greatest, and -0.0 is 0.0. The planner compares bits.
 
 use crate::expr::normalize;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Sort, Union, Volatility, Window, cast,
+    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Projection, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Sort, Volatility, Window,
 };
 use std::sync::Arc;
 
@@ -15,10 +15,11 @@ use std::sync::Arc;
 pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
         Ok(match node {
+            LogicalPlan::Aggregate(a) if matches!(&a.group_expr[..], [Expr::GroupingSet(_)]) => sets(a)?,
             LogicalPlan::Aggregate(a) => {
                 let schema = a.input.schema();
                 let named = |e: &Expr| {
-                    if matches!(e, Expr::GroupingSet(_)) || !has_floats(&e.get_type(schema)?) {
+                    if !has_floats(&e.get_type(schema)?) {
                         return Ok(e.clone());
                     }
                     let (table, name) = e.qualified_name();
@@ -36,7 +37,7 @@ pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
                 if !input.schema().fields().iter().any(|f| has_floats(f.data_type())) {
                     return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
                 }
-                let one = |(table, f): (Option<&datafusion::common::TableReference>, &arrow::datatypes::FieldRef)| {
+                let one = |(table, f): (Option<&datafusion::common::TableReference>, &FieldRef)| {
                     let column = Expr::Column(datafusion::common::Column::from((table, f)));
                     match has_floats(f.data_type()) {
                         true => one_form(column).alias_qualified(table.cloned(), f.name()),
@@ -68,12 +69,54 @@ pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
                     false => Transformed::yes(LogicalPlan::Window(Window::try_new(all, w.input)?)),
                 }
             }
-            LogicalPlan::Union(u) => union(u)?,
             other => Transformed::no(other),
         })
     })
     .map(|t| t.data)
 }
+
+/// Groups of several sets of keys. The keys are those of the rows below, so their names and `grouping(key)` stay as they are.
+fn sets(a: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let mut keys = std::collections::HashSet::new();
+    for e in &a.group_expr {
+        e.apply(|e| {
+            if let Expr::Column(c) = e {
+                keys.insert(c.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    let mut changed = false;
+    let columns = a.input.schema().iter().map(|(table, f)| {
+        let column = datafusion::common::Column::from((table, f));
+        match keys.contains(&column) && has_floats(f.data_type()) {
+            true => {
+                changed = true;
+                one_form(Expr::Column(column)).alias_qualified(table.cloned(), f.name())
+            }
+            false => Expr::Column(column),
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    let input = match changed {
+        true => Arc::new(LogicalPlan::Projection(Projection::try_new(columns, a.input)?)),
+        false => a.input,
+    };
+    // As in Spark, no rows have no groups, and so no group of the empty set of keys. The planner would return one for it.
+    // The number of the set is the planner's own column, which `grouping` replaces.
+    let own = |f: &FieldRef| f.name() != Aggregate::INTERNAL_GROUPING_ID;
+    let outputs = a.schema.iter().filter(|(_, f)| own(f));
+    let outputs = outputs.map(|f| Expr::Column(datafusion::common::Column::from(f))).collect();
+    let mut all = a.aggr_expr;
+    all.push(datafusion::functions_aggregate::count::count_all().alias(ROWS));
+    let groups = LogicalPlan::Aggregate(Aggregate::try_new(input, a.group_expr, all)?);
+    let some = Expr::Column(datafusion::common::Column::from_name(ROWS)).gt(datafusion::logical_expr::lit(0i64));
+    let groups = LogicalPlan::Filter(Filter::try_new(some, Arc::new(groups))?);
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(outputs, Arc::new(groups))?)))
+}
+
+/// The number of rows of a group.
+const ROWS: &str = "__rows__";
 
 /// A window function whose keys have one form, under the name that it had.
 fn windowed(e: &Expr, schema: &DFSchema) -> Result<Expr> {
@@ -90,33 +133,7 @@ fn windowed(e: &Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(if changed { Expr::WindowFunction(new).alias(e.schema_name().to_string()) } else { e.clone() })
 }
 
-/// Where one side of UNION has floats and the other DECIMAL, the result has DOUBLE, and not DECIMAL.
-fn union(u: Union) -> Result<Transformed<LogicalPlan>> {
-    let count = u.schema.fields().len();
-    let of = |input: &LogicalPlan, k: usize| input.schema().fields().get(k).map(|f| f.data_type().clone());
-    let mixed = |k: usize| {
-        let types: Vec<DataType> = u.inputs.iter().filter_map(|i| of(i, k)).collect();
-        types.iter().any(DataType::is_floating) && types.iter().any(|t| matches!(t, DataType::Decimal128(..)))
-    };
-    let mixed: Vec<usize> = (0..count).filter(|k| mixed(*k)).collect();
-    if mixed.is_empty() {
-        return Ok(Transformed::no(LogicalPlan::Union(u)));
-    }
-    let mut inputs = vec![];
-    for input in &u.inputs {
-        let columns = input.schema().iter().enumerate().map(|(k, (table, f))| {
-            let column = Expr::Column(datafusion::common::Column::from((table, f)));
-            match mixed.contains(&k) && *f.data_type() != DataType::Float64 {
-                true => cast(column, DataType::Float64).alias_qualified(table.cloned(), f.name()),
-                false => column,
-            }
-        });
-        inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(columns.collect(), input.clone())?)));
-    }
-    Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
-}
-
-fn has_floats(t: &DataType) -> bool {
+pub fn has_floats(t: &DataType) -> bool {
     match t {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
         DataType::Struct(fields) => fields.iter().any(|f| has_floats(f.data_type())),
@@ -125,7 +142,7 @@ fn has_floats(t: &DataType) -> bool {
     }
 }
 
-fn one_form(expr: Expr) -> Expr {
+pub fn one_form(expr: Expr) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
     ScalarUDF::from(OneForm { signature }).call(vec![expr])
 }

@@ -6,6 +6,7 @@
 //! the texts as soon as the planner knows the types of the arguments.
 
 use super::aggregates::Aggregated;
+use super::clauses::{Had, asks, groups_of, is_long, keys_of, names_of, split};
 use super::leaves::Leaves;
 use super::rewrite::is_aggregate;
 use super::scalar::Scalar;
@@ -16,7 +17,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
     GroupByExpr, Ident, JoinConstraint, JoinOperator, NamedWindowExpr, NullTreatment, ObjectName, OrderBy, OrderByKind,
-    Query, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, VisitMut, WindowSpec, WindowType,
+    Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, WindowSpec, WindowType,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -47,8 +48,14 @@ pub fn argument(k: usize) -> String {
 
 /// Takes the expressions out of the statement, and registers the functions that they become.
 pub fn speak(ctx: &SessionContext, statement: &mut Statement) -> Result<Spoken> {
-    let mut speaker =
-        Speaker { ctx, spoken: Spoken::new(), tables: vec![], scalars: HashMap::new(), aggregates: HashMap::new() };
+    let mut speaker = Speaker {
+        ctx,
+        spoken: Spoken::new(),
+        tables: vec![],
+        keys: vec![],
+        scalars: HashMap::new(),
+        aggregates: HashMap::new(),
+    };
     let mut inner = statement;
     while let Statement::Explain { statement, .. } = inner {
         inner = statement;
@@ -64,6 +71,8 @@ pub(super) struct Speaker<'a> {
     spoken: Spoken,
     /// The names of the tables around, in lower case, the innermost last.
     tables: Vec<Vec<String>>,
+    /// What GROUP BY of the SELECT around says, the innermost last.
+    keys: Vec<Vec<Expr>>,
     /// The functions by their texts.
     scalars: HashMap<String, Scalar>,
     aggregates: HashMap<String, Aggregated>,
@@ -125,33 +134,15 @@ pub(super) fn is_word(name: &Ident) -> bool {
     name.quote_style.is_none() && (is_number || crate::expr::is_bare(&name.value))
 }
 
-/// Whether the expression is a predicate over a subquery, or has one below AND, OR and NOT.
-fn asks(expr: &Expr) -> bool {
-    match expr {
-        Expr::InSubquery { .. } | Expr::Exists { .. } => true,
-        Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } => asks(inner),
-        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => asks(left) || asks(right),
-        _ => false,
-    }
-}
-
-/// Whether the condition is a chain of AND or OR that is longer than one expression may be.
-fn is_long(expr: &Expr) -> bool {
-    let (mut n, mut at) = (0, expr);
-    while let Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, .. } = at {
-        (n, at) = (n + 1, left);
-    }
-    n > 400
-}
-
 impl Speaker<'_> {
     fn query(&mut self, query: &mut Query) -> Result<()> {
         for cte in query.with.iter_mut().flat_map(|w| &mut w.cte_tables) {
             self.query(&mut cte.query)?;
         }
-        let (mut groups, mut tables) = (vec![], vec![]);
+        let (mut groups, mut tables, mut keys) = (vec![], vec![], vec![]);
         if let SetExpr::Select(select) = &*query.body {
             groups = groups_of(select);
+            keys = keys_of(select);
             tables = select
                 .from
                 .iter()
@@ -162,6 +153,7 @@ impl Speaker<'_> {
         }
         self.body(&mut query.body)?;
         self.tables.push(tables);
+        self.keys.push(keys);
         let place = Place { groups: &groups, outside: true };
         if let Some(OrderBy { kind: OrderByKind::Expressions(all), .. }) = &mut query.order_by {
             for key in all.iter_mut().filter(|k| !is_number(&k.expr)) {
@@ -169,6 +161,7 @@ impl Speaker<'_> {
             }
         }
         self.tables.pop();
+        self.keys.pop();
         Ok(())
     }
 
@@ -222,14 +215,38 @@ impl Speaker<'_> {
             | JoinOperator::RightSemi(JoinConstraint::On(on))
             | JoinOperator::Anti(JoinConstraint::On(on))
             | JoinOperator::LeftAnti(JoinConstraint::On(on))
-            | JoinOperator::RightAnti(JoinConstraint::On(on)) => self.condition(on, PLAIN),
+            | JoinOperator::RightAnti(JoinConstraint::On(on)) => self.join_condition(on),
             _ => Ok(()),
         }
+    }
+
+    /// Each equality becomes a condition of its own: the planner looks rows up by it, whatever stands on its sides.
+    fn join_condition(&mut self, on: &mut Expr) -> Result<()> {
+        let (mut equal, mut rest) = (vec![], vec![]);
+        if !asks(on) {
+            split(on.clone(), &mut equal, &mut rest);
+        }
+        if equal.is_empty() {
+            return self.condition(on, PLAIN);
+        }
+        let both =
+            |left, right| Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) };
+        // The other conditions guard each other, so they stay one expression.
+        let rest = rest.into_iter().reduce(both);
+        let mut all: Vec<Expr> = equal.into_iter().chain(rest).collect();
+        for part in &mut all {
+            self.condition(part, PLAIN)?;
+        }
+        if let Some(all) = all.into_iter().reduce(both) {
+            *on = all;
+        }
+        Ok(())
     }
 
     fn select(&mut self, select: &mut Select) -> Result<()> {
         let groups = groups_of(select);
         let place = Place { groups: &groups, outside: true };
+        self.keys.push(keys_of(select));
         self.tables.push(
             select
                 .from
@@ -245,7 +262,16 @@ impl Speaker<'_> {
                 self.join(join)?;
             }
         }
+        let mut had = Had::new(select);
         for item in &mut select.projection {
+            // The planner takes each name once.
+            if let Some(name) = had.again(item) {
+                let (SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr)) = item else { continue };
+                self.value(expr, place)?;
+                let alias = Ident::with_quote('`', self.spoken.add(Name::Plain(name)));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                continue;
+            }
             match item {
                 SelectItem::ExprWithAlias { expr, .. } => drop(self.value(expr, place)?),
                 SelectItem::UnnamedExpr(expr) => {
@@ -263,8 +289,11 @@ impl Speaker<'_> {
                 self.value(expr, place)?;
             }
         }
-        if let Some(selection) = &mut select.selection {
-            self.condition(selection, PLAIN)?;
+        let joins = select.from.len() > 1;
+        match &mut select.selection {
+            Some(selection) if joins => self.join_condition(selection)?,
+            Some(selection) => self.condition(selection, PLAIN)?,
+            None => {}
         }
         if let GroupByExpr::Expressions(all, _) = &mut select.group_by {
             for expr in all {
@@ -288,6 +317,7 @@ impl Speaker<'_> {
             }
         }
         self.tables.pop();
+        self.keys.pop();
         Ok(())
     }
 
@@ -360,9 +390,7 @@ impl Speaker<'_> {
             }
             Expr::Function(f) if f.over.is_some() => return self.over(expr, place),
             Expr::Function(f) if is_aggregate(f) && place.outside => return self.aggregate(expr),
-            Expr::Function(f) if matches!(&*name_of(f), "grouping" | "grouping_id") => {
-                return Ok(Name::Plain(expr.to_string()));
-            }
+            Expr::Function(f) if matches!(&*name_of(f), "grouping" | "grouping_id") => return self.grouping(expr),
             Expr::Subquery(query) => {
                 self.query(query)?;
                 return Ok(Name::Plain("scalarsubquery()".into()));
@@ -391,13 +419,17 @@ impl Speaker<'_> {
             return Err(e);
         }
         let (args, columns, names) = (leaves.args, leaves.columns, leaves.names);
+        let sides = match &text {
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => Some((left.to_string(), right.to_string())),
+            _ => None,
+        };
         let text = text.to_string();
         let key = Self::key(&text, &names);
         let made = match self.scalars.get(&key) {
             Some(made) => made.clone(),
             None => {
                 let name = format!("__value_{}", self.scalars.len());
-                let made = Scalar::new(name, text, columns, &names, self.spoken.moment);
+                let made = Scalar::new(name, text, columns, &names, self.spoken.moment, sides);
                 self.ctx.register_udf(ScalarUDF::from(made.clone()));
                 self.scalars.insert(key, made.clone());
                 made
@@ -405,6 +437,53 @@ impl Speaker<'_> {
         };
         *expr = Expr::Function(call(made.called(), args));
         Ok(Name::Value(made, names))
+    }
+
+    /// `grouping(key)`, and `grouping_id(keys…)`: a bit for each key, the first one the highest.
+    fn grouping(&mut self, expr: &mut Expr) -> Result<Name> {
+        let shown = Name::Plain(expr.to_string());
+        let Expr::Function(function) = &*expr else { return Err(Error::internal("a grouping that is none")) };
+        let mut keys = vec![];
+        if let FunctionArguments::List(list) = &function.args {
+            for arg in &list.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(key)) = arg {
+                    keys.push(key.clone());
+                }
+            }
+        }
+        let several = name_of(function) == "grouping_id";
+        if several {
+            let all = self.keys.last().cloned().unwrap_or_default();
+            if !keys.is_empty() && keys != all {
+                return Err(Error::schema(format!(
+                    "SQL: {expr}: it takes all keys of GROUP BY in their order, or none"
+                )));
+            }
+            keys = all;
+        }
+        if keys.is_empty() || keys.len() > 62 || (!several && keys.len() > 1) {
+            return Err(Error::schema(format!("SQL: {expr} takes keys of GROUP BY")));
+        }
+        let mut sum: Option<Expr> = None;
+        for mut key in keys {
+            self.value(&mut key, PLAIN)?;
+            let bit = Expr::Function(call("grouping", vec![key]));
+            let both = |op, left, right| Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+            sum = Some(match sum {
+                None => bit,
+                Some(sum) => {
+                    let two = Expr::value(Value::Number("2".into(), false));
+                    both(BinaryOperator::Plus, both(BinaryOperator::Multiply, sum, two), bit)
+                }
+            });
+        }
+        let (Some(sum), kind) = (sum, datafusion::sql::sqlparser::ast::CastKind::Cast) else { return Ok(shown) };
+        let data_type = match several {
+            true => datafusion::sql::sqlparser::ast::DataType::BigInt(None),
+            false => datafusion::sql::sqlparser::ast::DataType::TinyInt(None),
+        };
+        *expr = Expr::Cast { kind, expr: Box::new(sum), data_type, array: false, format: None };
+        Ok(shown)
     }
 
     /// A call of an aggregate, without OVER.
@@ -546,57 +625,4 @@ impl Speaker<'_> {
 
 fn drop_name(name: Result<Name>) -> Result<()> {
     name.map(|_| ())
-}
-
-/// The names that stand in front of columns.
-fn names_of(table: &TableFactor) -> Vec<String> {
-    let (name, alias) = match table {
-        TableFactor::Table { name, alias, .. } => (name.0.last().and_then(|p| p.as_ident()), alias),
-        TableFactor::Derived { alias, .. } | TableFactor::TableFunction { alias, .. } => (None, alias),
-        TableFactor::NestedJoin { table_with_joins: t, .. } => {
-            let joins = t.joins.iter().flat_map(|j| names_of(&j.relation));
-            return names_of(&t.relation).into_iter().chain(joins).collect();
-        }
-        _ => return vec![],
-    };
-    match alias {
-        Some(alias) => vec![alias.name.value.to_lowercase()],
-        None => name.map(|n| n.value.to_lowercase()).into_iter().collect(),
-    }
-}
-
-/// What GROUP BY says, aliases and numbers of columns as what they stand for.
-fn groups_of(select: &Select) -> Vec<Expr> {
-    let GroupByExpr::Expressions(all, _) = &select.group_by else { return vec![] };
-    let mut out = vec![];
-    let mut add = |expr: &Expr| match expr {
-        Expr::Identifier(name) => {
-            for item in &select.projection {
-                if let SelectItem::ExprWithAlias { expr, alias } = item
-                    && alias.value.eq_ignore_ascii_case(&name.value)
-                {
-                    out.push(expr.clone());
-                }
-            }
-            out.push(expr.clone());
-        }
-        Expr::Value(v) => {
-            if let Value::Number(n, _) = &v.value
-                && let Some(item) = n.parse::<usize>().ok().and_then(|n| select.projection.get(n.wrapping_sub(1)))
-                && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            {
-                out.push(expr.clone());
-            }
-        }
-        other => out.push(other.clone()),
-    };
-    for expr in all {
-        match expr {
-            Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
-                sets.iter().flatten().for_each(&mut add)
-            }
-            one => add(one),
-        }
-    }
-    out
 }

@@ -3,7 +3,10 @@
 mod aggregates;
 mod call;
 mod catalogs;
+mod clauses;
+mod coercion;
 mod describe;
+mod errors;
 mod filters;
 mod floats;
 mod generators;
@@ -33,6 +36,7 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{DescribeAlias, Statement as Parsed};
+use errors::explained;
 use spoken::Spoken;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -147,35 +151,8 @@ async fn plan_of(ctx: &SessionContext, mut statement: Parsed) -> Result<(Logical
     let spoken = language::speak(ctx, &mut statement)?;
     let statement = Statement::Statement(Box::new(statement));
     let plan = ctx.state().statement_to_plan(statement).await.map_err(|e| explained(&e))?;
-    let plan = floats::equal(plan).map_err(|e| explained(&e))?;
+    let plan = coercion::agree(plan, &spoken).and_then(floats::equal).map_err(|e| explained(&e))?;
     Ok((plan, spoken))
-}
-
-/// An error of a query in our words.
-fn explained(e: &datafusion::error::DataFusionError) -> Error {
-    let root = e.find_root().to_string().replace("datafusion.public.", "");
-    // Hints about settings and faults of the engine do not help here.
-    let own = |line: &&str| {
-        !["Column names are case sensitive", "This issue was likely caused by a bug"]
-            .iter()
-            .any(|w| line.starts_with(w))
-    };
-    let root: Vec<&str> = root.lines().filter(own).collect();
-    let mut root = root.join("\n");
-    if let Some((before, _)) = root.split_once("\" must appear in the GROUP BY") {
-        let name = before.rsplit('"').next().unwrap_or_default();
-        return Error::schema(format!(
-            "SQL: column {} is neither in GROUP BY nor within an aggregate function",
-            name.rsplit('.').next().unwrap_or(name)
-        ));
-    }
-    for prefix in
-        ["External error: ", "Error during planning: ", "Schema error: ", "Execution error: ", "Internal error: "]
-    {
-        root = root.strip_prefix(prefix).map_or(root.clone(), str::to_string);
-    }
-    let root = root.replace("This feature is not implemented: ", "not supported: ");
-    Error::schema(format!("SQL: {}", root.split(" To implicitly").next().unwrap_or(&root).trim_end()))
 }
 
 /// The rows of a statement that only reads.

@@ -5,9 +5,9 @@ use super::pivot;
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, With,
+    Cte, Expr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement, TableAlias, TableFactor, VisitMut,
+    VisitorMut, WildcardAdditionalOptions, With,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -277,6 +277,11 @@ impl Resolve<'_> {
         }
     }
 
+    fn is_column(&self, name: &Ident) -> bool {
+        let mut columns = self.levels.iter().flatten().flatten().flat_map(|t| &t.columns);
+        columns.any(|c| c.eq_ignore_ascii_case(&name.value))
+    }
+
     /// Gives a column its name, and returns its type where that is known.
     fn column(&self, name: &mut Ident) -> Option<DataType> {
         for level in self.levels.iter().rev() {
@@ -496,8 +501,29 @@ impl VisitorMut for Resolve<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
         match expr {
-            Expr::Identifier(name) => self.path(std::slice::from_mut(name)),
+            Expr::Identifier(name) => {
+                if name.quote_style.is_none() && crate::expr::is_bare(&name.value) && self.is_column(name) {
+                    name.quote_style = Some('`');
+                }
+                self.path(std::slice::from_mut(name));
+            }
             Expr::CompoundIdentifier(parts) => self.path(parts),
+            // `current_date` is a column where there is one of that name.
+            Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
+                let quoted = |n: &ObjectNamePart| n.as_ident().map(|n| Ident::with_quote('`', &n.value));
+                let mut parts: Vec<Ident> = function.name.0.iter().filter_map(quoted).collect();
+                match &mut parts[..] {
+                    [name] if self.is_column(name) => {
+                        self.path(std::slice::from_mut(name));
+                        *expr = Expr::Identifier(name.clone());
+                    }
+                    [_, _, ..] => {
+                        self.path(&mut parts);
+                        *expr = Expr::CompoundIdentifier(parts);
+                    }
+                    _ => {}
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())

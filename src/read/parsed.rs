@@ -1,11 +1,14 @@
 //! Pieces of parsed queries, for the passes that rewrite them.
 
 use crate::{Error, Result};
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Cte, Expr, Query, Statement};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Cte, Expr, Query, Statement, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
 use datafusion::sql::sqlparser::dialect::{DatabricksDialect, Dialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use std::any::TypeId;
+use std::ops::ControlFlow;
 
 /// The grammar of Databricks, with the strings of Spark: a backslash is an escape.
 #[derive(Debug)]
@@ -76,7 +79,10 @@ fn parser(text: &str) -> std::result::Result<Parser<'static>, ParserError> {
 pub fn statement_of(text: &str) -> std::result::Result<Statement, ParserError> {
     let mut all = parser(text)?.parse_statements()?;
     match (all.len(), all.pop()) {
-        (1, Some(one)) => Ok(one),
+        (1, Some(mut one)) => {
+            let _ = VisitMut::visit(&mut one, &mut Strings);
+            Ok(one)
+        }
         (0, _) => Err(ParserError::ParserError("the text is empty".into())),
         (n, _) => Err(ParserError::ParserError(format!("{n} statements: exactly one is expected"))),
     }
@@ -84,7 +90,51 @@ pub fn statement_of(text: &str) -> std::result::Result<Statement, ParserError> {
 
 /// An expression of a text that a pass has written.
 pub fn expression_of(text: &str) -> Option<Expr> {
-    parser(text).ok()?.parse_expr().ok()
+    let mut expr = parser(text).ok()?.parse_expr().ok()?;
+    let _ = VisitMut::visit(&mut expr, &mut Strings);
+    Some(expr)
+}
+
+/// Gives all strings one form, in which each quote has a backslash: a tree is printed, and the text is read again. How it is printed depends on the
+/// characters around a quote, except for this form.
+struct Strings;
+
+impl VisitorMut for Strings {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        let (text, quote) = match &value.value {
+            Value::SingleQuotedString(text) => (text, '\''),
+            Value::DoubleQuotedString(text) => (text, '"'),
+            _ => return ControlFlow::Continue(()),
+        };
+        value.value = Value::SingleQuotedString(one_form(text, quote));
+        ControlFlow::Continue(())
+    }
+}
+
+/// What stands between single quotes, of a string that stood between the other quotes.
+fn one_form(typed: &str, quote: char) -> String {
+    let mut out = String::with_capacity(typed.len());
+    let mut chars = typed.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            // As in Spark, two quotes end a string and begin the next one.
+            c if c == quote => drop(chars.next_if_eq(&quote)),
+            '\'' => out.push_str("\\'"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The text of a string in that form, for names that show it.
+pub fn shown(typed: &str) -> String {
+    crate::expr::string_of(typed).unwrap_or_else(|| typed.to_string())
 }
 
 /// The query of a text that a pass has written.

@@ -26,11 +26,13 @@ pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()>
                 if default_on_null.is_some() {
                     return Err(Error::schema("SQL: PIVOT … DEFAULT ON NULL is not supported. Use coalesce."));
                 }
-                pivot(&columns(ctx, &with, of).await?, of, aggregate_functions, value_column, value_source)?
+                let (columns, of) = columns(ctx, &with, of).await?;
+                pivot(&columns, &of, aggregate_functions, value_column, value_source)?
             }
             TableFactor::Unpivot { table: of, value, name, columns: of_columns, null_inclusion, .. } => {
                 let nulls = matches!(null_inclusion, Some(NullInclusion::IncludeNulls));
-                unpivot(&columns(ctx, &with, of).await?, of, value, &name.value, of_columns, nulls)?
+                let (columns, of) = columns(ctx, &with, of).await?;
+                unpivot(&columns, &of, value, &name.value, of_columns, nulls)?
             }
             _ => return Err(Error::internal("neither PIVOT nor UNPIVOT")),
         };
@@ -92,8 +94,9 @@ impl VisitorMut for Replace {
 /// The name under which the columns of the table are known.
 fn alias_of(table: &TableFactor) -> Option<TableAlias> {
     match table {
+        // Its columns are those of what PIVOT reads.
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(alias.clone())
+            Some(TableAlias { columns: vec![], ..alias.clone() })
         }
         TableFactor::Table { name, .. } => {
             let name = name.0.last()?.as_ident()?.clone();
@@ -141,13 +144,29 @@ fn parts(e: &Expr) -> Vec<Expr> {
     }
 }
 
-/// The names of a table's columns.
-async fn columns(ctx: &SessionContext, with: &[Cte], table: &TableFactor) -> Result<Vec<String>> {
+/// The names of a table's columns, and the table under these names.
+async fn columns(ctx: &SessionContext, with: &[Cte], table: &TableFactor) -> Result<(Vec<String>, String)> {
     let with: Vec<String> = with.iter().map(ToString::to_string).collect();
     let with = if with.is_empty() { String::new() } else { format!("WITH {} ", with.join(", ")) };
     let query = query_of(&format!("{with}SELECT * FROM {table}"))?;
     let (plan, spoken) = super::plan_of(ctx, Parsed::Query(query)).await?;
-    Ok(plan.schema().fields().iter().map(|f| spoken.shown(f.name())).collect())
+    let mut unnamed = false;
+    let name = |f: &arrow::datatypes::FieldRef| {
+        let shown = spoken.shown(f.name());
+        unnamed |= shown != *f.name();
+        shown
+    };
+    let names: Vec<String> = plan.schema().fields().iter().map(name).collect();
+    let table = match (unnamed, alias_of(table)) {
+        // Expressions without an alias have no name yet that a text could use.
+        (true, alias) => {
+            let alias = alias.map_or("`__of__`".into(), |a| ticked(&a.name.value));
+            let names: Vec<String> = names.iter().map(|n| ticked(n)).collect();
+            format!("(SELECT * FROM {table}) AS {alias}({})", names.join(", "))
+        }
+        (false, _) => table.to_string(),
+    };
+    Ok((names, table))
 }
 
 /// The columns that expressions use.
@@ -172,13 +191,13 @@ fn used<'a>(all: impl IntoIterator<Item = &'a Expr>) -> HashSet<String> {
 }
 
 fn text(literal: &str) -> String {
-    format!("'{}'", literal.replace('\'', "''"))
+    format!("'{}'", literal.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// Rows are grouped by the columns that PIVOT does not use. As in Spark, a group without rows of a value has NULL there, also in a count.
 fn pivot(
     columns: &[String],
-    table: &TableFactor,
+    table: &str,
     aggregates: &[ExprWithAlias],
     of: &[Expr],
     source: &PivotValueSource,
@@ -250,7 +269,7 @@ fn filtered(expr: &Expr, condition: &str) -> Result<Expr> {
 /// A row for each column that is listed. Rows with NULL are left out unless they are asked for.
 fn unpivot(
     columns: &[String],
-    table: &TableFactor,
+    table: &str,
     value: &Expr,
     name: &str,
     of: &[ExprWithAlias],
@@ -261,8 +280,8 @@ fn unpivot(
     let names = used(of.iter().map(|c| &c.expr));
     let others: Vec<String> =
         columns.iter().filter(|c| !names.contains(&c.to_lowercase())).map(|c| ticked(c)).collect();
-    let mut rows = vec![];
-    for column in of {
+    let (mut rows, mut cases) = (vec![], vec![String::new(); values.len()]);
+    for (k, column) in of.iter().enumerate() {
         let from = parts(&column.expr);
         if from.len() != values.len() {
             return Err(Error::schema(format!(
@@ -274,12 +293,21 @@ fn unpivot(
         }
         from.iter().map(plain).collect::<Result<Vec<_>>>()?;
         let shown = column.alias.as_ref().map(|a| a.value.clone()).unwrap_or_default();
-        let mut items = others.clone();
-        items.push(format!("{} AS {}", text(&shown), ticked(name)));
-        items.extend(from.iter().zip(&values).map(|(e, v)| format!("{e} AS {}", ticked(v))));
-        let there: Vec<String> = from.iter().map(|e| format!("{e} IS NOT NULL")).collect();
-        let only = if nulls { String::new() } else { format!(" WHERE {}", there.join(" OR ")) };
-        rows.push(format!("SELECT {} FROM {table}{only}", items.join(", ")));
+        rows.push(format!("({k}, {})", text(&shown)));
+        for (case, e) in cases.iter_mut().zip(&from) {
+            case.push_str(&format!(" WHEN {k} THEN {e}"));
+        }
     }
-    Ok(rows.join(" UNION ALL "))
+    // The input is read once, and each of its rows meets each name.
+    let cases: Vec<String> = cases.iter().map(|c| format!("CASE `__place__`{c} END")).collect();
+    let mut items = others;
+    items.push(format!("`__name__` AS {}", ticked(name)));
+    items.extend(cases.iter().zip(&values).map(|(c, v)| format!("{c} AS {}", ticked(v))));
+    let there: Vec<String> = cases.iter().map(|c| format!("{c} IS NOT NULL")).collect();
+    let only = if nulls { String::new() } else { format!(" WHERE {}", there.join(" OR ")) };
+    Ok(format!(
+        "SELECT {} FROM (VALUES {}) AS `__names__`(`__place__`, `__name__`) CROSS JOIN {table}{only}",
+        items.join(", "),
+        rows.join(", ")
+    ))
 }

@@ -4,7 +4,8 @@
 use crate::{Error, Result};
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, Select,
-    SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    SetExpr, SetOperator, SetQuantifier, Statement, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut,
+    VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -23,7 +24,15 @@ impl VisitorMut for Clauses {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<String> {
+        if !query.locks.is_empty() {
+            return ControlFlow::Break("FOR UPDATE and FOR SHARE are not supported: only reading is possible.".into());
+        }
         sets(&mut query.body)
+    }
+
+    fn post_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<String> {
+        range(table);
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<String> {
@@ -63,6 +72,24 @@ impl VisitorMut for Clauses {
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// The column of `range(…)` is called id.
+fn range(table: &mut TableFactor) {
+    let TableFactor::Table { name, alias, args: Some(_), .. } = table else { return };
+    if !name.to_string().eq_ignore_ascii_case("range") {
+        return;
+    }
+    let mut of = alias.take().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new("range"),
+        columns: vec![],
+        at: None,
+    });
+    if of.columns.is_empty() {
+        of.columns = vec![TableAliasColumnDef { name: Ident::new("id"), data_type: None }];
+    }
+    *alias = Some(of);
 }
 
 /// `MINUS` is `EXCEPT`. With ALL the planner would not count how often a row is there.
@@ -133,7 +160,7 @@ pub fn plain_name(expr: &Expr) -> Option<String> {
 pub fn constant_name(expr: &Expr) -> String {
     match expr {
         Expr::Value(v) => match &v.value {
-            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            Value::SingleQuotedString(text) => super::parsed::shown(text),
             Value::Null => "null".into(),
             other => other.to_string(),
         },

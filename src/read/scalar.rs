@@ -1,16 +1,20 @@
 //! An expression of Spark's language as a function of the planner.
 
 use super::call::{Call, rows_of};
+use super::language::argument;
+use super::names::ticked;
 use super::spoken::Name;
-use crate::expr::{Bound, Dialect, Moment, Native, bind, native};
+use crate::expr::{Bound, Dialect, Moment, Native, bind, bind_key, key_type, native};
 use crate::time::EventTime;
-use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::ScalarValue;
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -21,22 +25,48 @@ pub struct Scalar(Arc<Inner>);
 struct Inner {
     call: Call<Bound>,
     signature: Signature,
+    part: Part,
+    /// Of an equality: the texts of its sides.
+    sides: Option<(String, String)>,
+}
+
+/// What of an expression it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    All,
     /// It stands beside the conditions that the planner has of it already.
-    rest: bool,
+    Rest,
+    /// A side of an equality, as a value of a type in which equal values are the same bits.
+    Left(DataType),
+    Right(DataType),
 }
 
 impl Scalar {
-    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
-        Self::of(Call::new(name, text, columns, names, moment), false)
+    pub fn new(
+        name: String,
+        text: String,
+        columns: Vec<String>,
+        names: &[Name],
+        moment: EventTime,
+        sides: Option<(String, String)>,
+    ) -> Self {
+        Self::of(Call::new(name, text, columns, names, moment), Part::All, sides)
     }
 
-    fn of(call: Call<Bound>, rest: bool) -> Self {
+    fn of(call: Call<Bound>, part: Part, sides: Option<(String, String)>) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
         let signature = Signature::one_of(
             vec![signature.type_signature, datafusion::logical_expr::TypeSignature::Nullary],
             Volatility::Immutable,
         );
-        Self(Arc::new(Inner { call, signature, rest }))
+        Self(Arc::new(Inner { call, signature, part, sides }))
+    }
+
+    /// A cast to the type, as Spark casts where two types have to be one. In the type, equal values are the same bits.
+    pub fn cast(to: &DataType, of: String, moment: EventTime) -> Self {
+        let text = format!("`{}`", argument(0));
+        let call = Call::new(format!("__as_{to}"), text, vec![argument(0)], &[Name::Plain(of)], moment);
+        Self::of(call, Part::Left(to.clone()), None)
     }
 
     pub fn called(&self) -> &str {
@@ -49,7 +79,10 @@ impl Scalar {
 
     fn bound(&self, types: &[DataType]) -> DfResult<Arc<Bound>> {
         self.0.call.bound(types, |text, schema| {
-            let bound = bind(text, schema, Dialect::Databricks)?;
+            let bound = match &self.0.part {
+                Part::Left(to) | Part::Right(to) => bind_key(text, to, schema)?,
+                _ => bind(text, schema, Dialect::Databricks)?,
+            };
             let name = bound.name.clone();
             Ok((bound, Some(name)))
         })
@@ -63,21 +96,60 @@ impl Scalar {
             true => arg.clone(),
             false => cast(arg.clone(), f.data_type().clone()),
         };
-        let args: Vec<Expr> = args.iter().zip(&types).zip(schema.fields()).map(plain).collect();
-        Ok(native(&self.0.call.text, &schema, &args))
+        let plain: Vec<Expr> = args.iter().zip(&types).zip(schema.fields()).map(plain).collect();
+        Ok(native(&self.0.call.text, &schema, &plain).or_else(|| self.looked_up(args, &schema)))
     }
+
+    /// An equality of two expressions over different tables, as the planner's equality of two values: it looks rows up by them.
+    fn looked_up(&self, args: &[Expr], schema: &SchemaRef) -> Option<Native> {
+        let (left, right) = self.0.sides.as_ref()?;
+        let columns = &self.0.call.columns;
+        let of = |text: &str| -> Vec<usize> {
+            (0..args.len()).filter(|k| columns.get(*k).is_some_and(|c| text.contains(&ticked(c)))).collect()
+        };
+        let (l, r) = (of(left), of(right));
+        let tables = |of: &[usize]| of.iter().map(|k| tables_of(&args[*k])).collect::<Option<Vec<_>>>();
+        let (mine, theirs): (HashSet<_>, HashSet<_>) =
+            (tables(&l)?.into_iter().flatten().collect(), tables(&r)?.into_iter().flatten().collect());
+        if mine.is_empty() || theirs.is_empty() || !mine.is_disjoint(&theirs) {
+            return None;
+        }
+        let to = key_type(left, right, schema)?;
+        let side = |text: &str, of: Vec<usize>, part: Part| {
+            let args = of.iter().map(|k| args[*k].clone()).collect();
+            ScalarUDF::from(Self::of(self.0.call.part(text, &of), part, None)).call(args)
+        };
+        let expr = side(left, l, Part::Left(to.clone())).eq(side(right, r, Part::Right(to)));
+        Some(Native { expr, whole: true })
+    }
+}
+
+/// The tables whose columns the argument is made of. A query around it has tables of its own. `None`: it is more than columns.
+fn tables_of(arg: &Expr) -> Option<HashSet<(bool, TableReference)>> {
+    let mut out = HashSet::new();
+    let mut all = true;
+    let found = arg.apply(|e| {
+        match e {
+            Expr::Column(c) => all &= c.relation.clone().map(|t| out.insert((false, t))).is_some(),
+            Expr::OuterReferenceColumn(_, c) => all &= c.relation.clone().map(|t| out.insert((true, t))).is_some(),
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) => all = false,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    (found.is_ok() && all).then_some(out)
 }
 
 impl PartialEq for Scalar {
     fn eq(&self, other: &Self) -> bool {
-        (&self.0.call.name, self.0.rest) == (&other.0.call.name, other.0.rest)
+        (&self.0.call.name, &self.0.part) == (&other.0.call.name, &other.0.part)
     }
 }
 impl Eq for Scalar {}
 impl Hash for Scalar {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.call.name.hash(state);
-        self.0.rest.hash(state);
+        self.0.part.hash(state);
     }
 }
 impl fmt::Debug for Scalar {
@@ -121,13 +193,13 @@ impl ScalarUDFImpl for Scalar {
     }
     /// Plain comparisons become the planner's own: files are skipped by them, and joins look them up.
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
-        if self.0.rest {
+        if self.0.part != Part::All {
             return Ok(ExprSimplifyResult::Original(args));
         }
         Ok(match self.lowered(&args, info) {
             Ok(Some(Native { expr, whole: true })) => ExprSimplifyResult::Simplified(expr),
             Ok(Some(Native { expr, whole: false })) => {
-                let rest = Self::of(self.0.call.again(), true);
+                let rest = Self::of(self.0.call.again(), Part::Rest, None);
                 ExprSimplifyResult::Simplified(expr.and(ScalarUDF::from(rest).call(args)))
             }
             _ => ExprSimplifyResult::Original(args),

@@ -85,7 +85,7 @@ pub fn read_with(connection: &Connection, from: &Positions, options: &ReaderOpti
             Some(Event::Messages(messages)) => read.chunks.push(messages),
             Some(Event::EndOfPartition { partition, next }) => drop(read.ends.insert(partition, next)),
             Some(Event::OutOfRange { partition, wanted, .. }) => read.out_of_range.push((partition, wanted)),
-            Some(Event::Warning(text)) => eprintln!("warning: {text}"),
+            Some(Event::Warning(text) | Event::Refused(text)) => eprintln!("warning: {text}"),
             Some(Event::LeaderEpoch { .. }) | None => {}
         }
     }

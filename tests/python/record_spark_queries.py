@@ -478,6 +478,104 @@ QUERIES = [
     "SELECT o.*, o.qty + 1 AS more FROM orders o WHERE id = 1",
     "SELECT count(*) AS n FROM orders o JOIN customers c ON o.customer = c.id WHERE c.address.city = 'London'",
     "SELECT id, name FROM customers WHERE id = 1 OR name = 'bob' AND NOT id = 3 ORDER BY id",
+    # Joins look rows up by expressions and floats
+    "SELECT a.city, b.region FROM Stores a JOIN sales b ON lower(a.region) = lower(b.region) ORDER BY 1, b.amount",
+    "SELECT a.id, b.id AS other FROM Stores a LEFT JOIN orders b ON a.id + 1 = b.customer * 2 - 1 ORDER BY 1, 2",
+    "SELECT a.s, b.i FROM edges a JOIN edges b ON trim(a.s) = CAST(b.i AS STRING) ORDER BY 1",
+    "SELECT a.i, b.i AS other FROM edges a JOIN edges b ON a.d = b.f ORDER BY 1, 2",
+    "SELECT a.i, b.i AS other FROM edges a JOIN edges b ON a.d = b.d ORDER BY 1, 2",
+    "SELECT a.i, b.i AS other FROM edges a LEFT JOIN edges b ON a.d = -b.d AND a.i < b.i ORDER BY 1, 2",
+    "SELECT a.i, b.l FROM edges a FULL JOIN edges b ON a.i % 5 = b.l % 5 AND b.b ORDER BY 1, 2",
+    "SELECT count(*) AS n FROM edges a JOIN edges b ON a.x = b.i",
+    "SELECT count(*) AS n FROM edges a JOIN edges b ON a.x = b.d",
+    "SELECT a.id FROM orders a JOIN customers b ON a.day = b.since + INTERVAL 1 YEAR OR a.customer = b.id ORDER BY 1",
+    "SELECT a.id FROM orders a JOIN orders b ON date_trunc('MONTH', a.at) = b.day - INTERVAL 28 DAYS ORDER BY 1",
+    "SELECT a.id, b.id AS other FROM orders a, orders b WHERE year(a.day) = year(b.day) AND a.id < b.id ORDER BY 1, 2",
+    "SELECT a.id FROM orders a LEFT SEMI JOIN customers b ON upper(a.status) = upper('paid') AND a.customer = b.id ORDER BY 1",
+    "SELECT a.id FROM orders a LEFT ANTI JOIN customers b ON CAST(a.customer AS STRING) = CAST(b.id AS STRING) ORDER BY 1",
+    "SELECT id FROM orders o WHERE EXISTS (SELECT 1 FROM customers c WHERE c.id * 2 = o.customer + 1) ORDER BY 1",
+    "SELECT id FROM orders o WHERE NOT EXISTS (SELECT 1 FROM customers c WHERE lower(c.name) = lower(o.status)) ORDER BY 1",
+    "SELECT a.i FROM edges a JOIN edges b ON a.i = b.i AND a.l / b.i > 1 ORDER BY 1",
+    "SELECT a.i, b.i AS j FROM edges a JOIN edges b ON (a.d = b.d) = TRUE AND a.i <= b.i ORDER BY 1, 2",
+    # Floats are equal as values
+    "SELECT d, count(*) AS n FROM edges GROUP BY ROLLUP (d) ORDER BY n DESC, d",
+    "SELECT d, b, count(*) AS n FROM edges GROUP BY GROUPING SETS ((d), (b), (d, b)) ORDER BY n, d, b",
+    "SELECT d, grouping(d) AS g, count(*) AS n FROM edges GROUP BY CUBE (d) ORDER BY n DESC, g, d",
+    "SELECT d FROM edges INTERSECT SELECT -d FROM edges ORDER BY 1",
+    "SELECT d FROM edges EXCEPT SELECT double(0) ORDER BY 1",
+    "SELECT d FROM edges UNION SELECT -d FROM edges ORDER BY 1",
+    "SELECT f FROM edges UNION SELECT d FROM edges ORDER BY 1",
+    "SELECT count(*) AS n FROM edges JOIN (SELECT -d AS d FROM edges) b USING (d)",
+    "SELECT i FROM edges WHERE d IN (SELECT -d FROM edges) ORDER BY 1",
+    "SELECT i FROM edges WHERE f NOT IN (SELECT d FROM edges WHERE d IS NOT NULL) ORDER BY 1",
+    # Where rows of two queries meet
+    "SELECT i FROM edges WHERE i IN (SELECT x FROM edges) ORDER BY 1",
+    "SELECT i FROM edges WHERE i IN (SELECT s FROM edges WHERE s = '5') ORDER BY 1",
+    "SELECT i FROM edges WHERE s IN (SELECT i FROM edges)",
+    "SELECT i FROM edges WHERE x IN (SELECT l FROM edges) ORDER BY 1",
+    "SELECT id FROM orders WHERE day IN (SELECT at FROM orders) ORDER BY 1",
+    "SELECT i FROM edges UNION SELECT 'x'",
+    "SELECT i FROM edges WHERE i > 0 UNION ALL SELECT '7' ORDER BY 1",
+    "SELECT x FROM edges UNION ALL SELECT l FROM edges ORDER BY 1",
+    "SELECT i FROM edges UNION ALL SELECT x FROM edges ORDER BY 1",
+    "SELECT f FROM edges UNION ALL SELECT i FROM edges ORDER BY 1",
+    "SELECT x FROM edges UNION ALL SELECT f FROM edges ORDER BY 1",
+    "SELECT day FROM orders UNION ALL SELECT at FROM orders ORDER BY 1",
+    "SELECT NULL AS a UNION ALL SELECT 1 UNION ALL SELECT 2.5 ORDER BY 1",
+    "SELECT b FROM edges UNION SELECT i FROM edges",
+    "SELECT tags FROM orders UNION ALL SELECT array(1)",
+    "SELECT i FROM edges INTERSECT SELECT x FROM edges ORDER BY 1",
+    "SELECT l FROM edges EXCEPT SELECT d FROM edges ORDER BY 1",
+    "SELECT s FROM edges WHERE s = '5' INTERSECT SELECT i FROM edges ORDER BY 1",
+    "SELECT count(*) AS n FROM (SELECT i AS k FROM edges) a JOIN (SELECT x AS k FROM edges) b USING (k)",
+    "SELECT k FROM (SELECT l AS k FROM edges) a JOIN (SELECT i AS k FROM edges) b USING (k) ORDER BY 1",
+    "SELECT sum(v) AS s FROM (SELECT i AS v FROM edges WHERE i > 3 UNION ALL SELECT 1.5)",
+    # Which keys a row is grouped by
+    "SELECT region, quarter, grouping_id() AS g, grouping_id(region, quarter) AS q, count(*) AS n FROM sales GROUP BY CUBE (region, quarter)",
+    "SELECT lower(region) AS r, grouping(lower(region)) AS g, grouping_id() AS i, count(*) AS n FROM sales GROUP BY ROLLUP (lower(region), quarter)",
+    "SELECT region, grouping_id(quarter, region) AS g FROM sales GROUP BY GROUPING SETS ((region), (region, quarter), ()) ORDER BY g, region",
+    "SELECT region, sum(amount) AS s FROM sales GROUP BY region WITH ROLLUP HAVING grouping_id() = 0 ORDER BY 1",
+    "SELECT region, grouping_id(region) + 1 AS g FROM sales GROUP BY CUBE (region) ORDER BY grouping_id(), region",
+    # Rows of numbers
+    "SELECT * FROM range(3)",
+    "SELECT r.id * 2 AS x FROM range(1, 10, 4) r",
+    "SELECT x FROM range(2, 4) AS t(x)",
+    "SELECT count(*) AS n FROM range(5) a JOIN range(3) b ON a.id = b.id + 1",
+    # The same name twice
+    "SELECT id, id FROM wide ORDER BY id",
+    "SELECT *, id FROM wide ORDER BY id",
+    "SELECT id AS a, jan AS a FROM wide ORDER BY id",
+    "SELECT id, jan AS id FROM wide",
+    "SELECT w.id, w.id, jan FROM wide w ORDER BY jan",
+    "SELECT * FROM (SELECT id, id FROM wide) ORDER BY 1",
+    "SELECT a.id, b.id FROM wide a JOIN wide b ON a.id = b.id ORDER BY a.id",
+    "SELECT id, sum(jan), sum(jan) FROM wide GROUP BY id ORDER BY id",
+    "SELECT region, region FROM sales GROUP BY region ORDER BY 1",
+    # A column comes before a function without parentheses
+    "SELECT current_date, current_date + 1 AS more FROM (SELECT id AS current_date FROM wide) ORDER BY 1",
+    "SELECT current_timestamp AS c FROM (SELECT note AS current_timestamp FROM wide) WHERE current_timestamp = 'x'",
+    "SELECT current_user FROM (SELECT 1 AS current_user)",
+    "SELECT max(current_date) AS m FROM (SELECT jan AS current_date FROM wide)",
+    "SELECT w.current_date FROM (SELECT 1 AS current_date) w",
+    "SELECT user FROM (SELECT 1 AS user)",
+    # Quotes within strings
+    r"SELECT 'it\'s' AS a, 'it''s' AS b, '\\' AS e, '\\''x' AS f, 'a\'b''c' AS g, '\'' AS h, '\'''  AS i",
+    'SELECT "it\'s" AS c, "say ""x""" AS d, "a\\"b" AS e',
+    r"SELECT * FROM (SELECT note, id FROM wide) PIVOT (max(concat(note, '\'', '''', '\\')) FOR id IN (1, 2 AS two))",
+    r"SELECT * FROM (SELECT 'it\'s' AS k, 1 AS v) PIVOT (sum(v) FOR k IN ('it\'s', 'it''s' AS b))",
+    r"SELECT v FROM wide LATERAL VIEW explode(array('it\'s', 'a''b', '\\')) t AS v WHERE id = 1 AND v <> '\''",
+    r"SELECT v, concat('\\', '\'') AS c FROM (SELECT 'a\nb' AS v)",
+    # PIVOT and UNPIVOT of what has no name yet
+    "SELECT * FROM (SELECT upper(note), id, jan FROM wide) PIVOT (sum(jan) FOR id IN (1, 2)) ORDER BY 1",
+    "SELECT * FROM (SELECT id + 1, id, jan FROM wide) t PIVOT (sum(jan) AS s, count(*) AS n FOR id IN (1 AS a, 3 AS b)) ORDER BY 1",
+    "WITH c AS (SELECT length(note), id, feb FROM wide) SELECT * FROM c PIVOT (max(feb) FOR id IN (3)) ORDER BY 1",
+    "SELECT * FROM (SELECT id, abs(jan), feb FROM wide) UNPIVOT (v FOR m IN (feb)) ORDER BY id",
+    "SELECT * FROM (SELECT id, jan, feb, mar FROM wide) UNPIVOT (v FOR m IN (jan, feb, mar)) ORDER BY id, m",
+    "SELECT * FROM (SELECT id, jan, feb, mar FROM wide) UNPIVOT INCLUDE NULLS (v FOR m IN (jan AS `1`, mar)) ORDER BY id, m",
+    "SELECT * FROM wide UNPIVOT ((a, b) FOR m IN ((jan, feb) AS first, (feb, mar))) ORDER BY id, m",
+    "SELECT m, sum(v) AS s FROM wide w UNPIVOT (v FOR m IN (jan, mar)) GROUP BY m ORDER BY m",
+    "SELECT * FROM (SELECT i, x, d FROM edges) UNPIVOT (v FOR m IN (x, d)) ORDER BY i, m",
+    "SELECT id, v FROM wide UNPIVOT (v FOR m IN (jan, note))",
 ]
 
 
@@ -499,7 +597,7 @@ def plain(value):
     return value
 
 
-def main() -> None:
+def record(queries: list[str], out: pathlib.Path) -> None:
     # Imported here: it sets the time zone of the process.
     from record_spark_answers import session
 
@@ -507,7 +605,7 @@ def main() -> None:
     for name, (schema, rows) in TABLES.items():
         spark.createDataFrame([tuple(r) for r in rows], schema).createOrReplaceTempView(name)
     answers = []
-    for query in QUERIES:
+    for query in queries:
         try:
             frame = spark.sql(query)
             rows = [[plain(v) for v in r] for r in frame.collect()]
@@ -515,9 +613,8 @@ def main() -> None:
             answers.append({"query": query, "names": frame.columns, "types": types, "rows": rows})
         except Exception as e:
             answers.append({"query": query, "refused": str(e).splitlines()[0][:150]})
-    out = pathlib.Path(__file__).with_name("spark_queries.json")
     out.write_text("[\n" + ",\n".join(json.dumps(a, ensure_ascii=False) for a in answers) + "\n]\n")
 
 
 if __name__ == "__main__":
-    main()
+    record(QUERIES, pathlib.Path(__file__).with_name("spark_queries.json"))

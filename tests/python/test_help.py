@@ -131,8 +131,7 @@ def test_importing_is_quick() -> None:
 def test_the_table_of_functions_has_their_usage() -> None:
     table = bayou.functions()
     assert table.columns == ["name", "kind", "usage"] and len(table) > 350
-    assert {"function", "aggregate", "generator"} == set(table["kind"])
-    assert all(row["name"] in row["usage"] or row["kind"] for row in table)
+    assert {"function", "aggregate", "generator", "window function", "operator"} == set(table["kind"])
     found = bayou.functions("Date_")
     assert 3 < len(found) < len(table) and all("date_" in usage.lower() for usage in found["usage"])
     with pytest.raises(bayou.SchemaError, match=r"bayou\.functions\(\) lists them"):

@@ -52,7 +52,7 @@ def sql(
 def functions(like: str | None = None) -> Table:
     """The functions of bayou's SQL, for expressions of streams and for `sql`. Their meaning is that of Spark 4.0.
 
-    Columns: name, kind ("function", "aggregate" or "generator", which makes rows), usage.
+    Columns: name, kind ("function", "aggregate", "generator", which makes rows, "window function" or "operator"), usage.
 
     Args:
         like: Only the functions whose usage contains this text. Default: all.

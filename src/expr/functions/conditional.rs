@@ -14,6 +14,7 @@ use datafusion::common::ScalarValue;
 
 pub(super) const LIST: &[Spec] = &[
     spec("if", "if(condition, a, b)", pick),
+    spec("iff", "iff(condition, a, b)", pick),
     spec("coalesce", "coalesce(a, b, …)", |c| {
         let most = c.args.len().max(1);
         let c = c.count(1, most)?;

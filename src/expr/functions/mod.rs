@@ -2,6 +2,7 @@
 
 mod array_sets;
 mod arrays;
+mod collations;
 mod collections;
 mod conditional;
 mod csv;
@@ -26,6 +27,7 @@ mod time;
 mod time_format;
 mod url;
 mod variants;
+mod xpaths;
 
 pub(super) use interval::{field, moved, number_of, of_number, scaled, sign_of, to_number, to_text, turned, type_name};
 pub(super) use maps::{map_type, value_of_nested_key};
@@ -52,7 +54,60 @@ pub enum Role {
     Aggregate,
     /// Several rows of each row.
     Generator,
+    /// A value of the rows around a row, with OVER: in SQL over tables.
+    Window,
+    /// Written between or before its operands, or with words. Spark lists it among its functions.
+    Operator,
 }
+
+/// Functions that SQL over tables has beside those of expressions.
+const OVER_TABLES: &[(&str, &str, Role)] = &[
+    ("cume_dist", "cume_dist() OVER (…)", Role::Window),
+    ("dense_rank", "dense_rank() OVER (…)", Role::Window),
+    ("lag", "lag(expr[, offset[, default]]) OVER (…)", Role::Window),
+    ("lead", "lead(expr[, offset[, default]]) OVER (…)", Role::Window),
+    ("ntile", "ntile(n) OVER (…)", Role::Window),
+    ("range", "range([start,] end[, step]): in FROM, over tables", Role::Generator),
+    ("percent_rank", "percent_rank() OVER (…)", Role::Window),
+    ("rank", "rank() OVER (…)", Role::Window),
+    ("row_number", "row_number() OVER (…)", Role::Window),
+    ("grouping", "grouping(key): with ROLLUP, CUBE and GROUPING SETS over tables", Role::Aggregate),
+    ("grouping_id", "grouping_id([key, …]): with ROLLUP, CUBE and GROUPING SETS over tables", Role::Aggregate),
+];
+
+const OPERATORS: &[(&str, &str)] = &[
+    ("!", "! a"),
+    ("!=", "a != b"),
+    ("%", "a % b"),
+    ("&", "a & b"),
+    ("*", "a * b"),
+    ("+", "a + b"),
+    ("-", "a - b"),
+    ("/", "a / b"),
+    ("<", "a < b"),
+    ("<<", "a << n"),
+    ("<=", "a <= b"),
+    ("<=>", "a <=> b"),
+    ("<>", "a <> b"),
+    ("=", "a = b"),
+    ("==", "a == b"),
+    (">", "a > b"),
+    (">=", "a >= b"),
+    (">>", "a >> n"),
+    (">>>", "a >>> n"),
+    ("^", "a ^ b"),
+    ("and", "a AND b"),
+    ("between", "a [NOT] BETWEEN b AND c"),
+    ("case", "CASE [a] WHEN b THEN c … [ELSE d] END"),
+    ("cast", "CAST(a AS type)"),
+    ("div", "a div b"),
+    ("in", "a [NOT] IN (b, …)"),
+    ("not", "NOT a"),
+    ("or", "a OR b"),
+    ("|", "a | b"),
+    ("||", "a || b"),
+    ("~", "~ a"),
+];
 
 /// One entry of the allow list, for the documentation and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +118,16 @@ pub struct Listed {
     pub usage: &'static str,
 }
 
-/// All functions, aggregates and generators, sorted by name.
+/// All functions, aggregates, generators, window functions and operators, sorted by name.
 pub fn listed() -> Vec<Listed> {
     let scalar = all().map(|s| Listed { name: s.name, role: Role::Scalar, usage: s.usage });
     let aggregates =
         super::spark_aggregates::AGGREGATES.iter().map(|(name, usage)| Listed { name, role: Role::Aggregate, usage });
     let scalar = scalar.filter(|l| !l.name.starts_with("trim_"));
-    let mut out: Vec<Listed> = scalar.chain(aggregates).chain(generate::listed()).collect();
+    let over = OVER_TABLES.iter().map(|(name, usage, role)| Listed { name, role: *role, usage });
+    let operators = OPERATORS.iter().map(|(name, usage)| Listed { name, role: Role::Operator, usage });
+    let mut out: Vec<Listed> =
+        scalar.chain(aggregates).chain(generate::listed()).chain(over).chain(operators).collect();
     out.sort_by_key(|l| l.name);
     out
 }
@@ -101,6 +159,7 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         printf::LIST,
         url::LIST,
         interval::LIST,
+        collations::LIST,
         collections::LIST,
         arrays::LIST,
         array_sets::LIST,
@@ -110,6 +169,7 @@ fn all() -> impl Iterator<Item = &'static Spec> {
         crate::expr::lambda::LIST,
         json::LIST,
         variants::LIST,
+        xpaths::LIST,
         csv::LIST,
         raise::LIST,
         encoding::LIST,
@@ -149,13 +209,12 @@ const REFUSED: &[(&[&str], &str)] = &[
             "hll_union_agg",
             "hll_sketch_estimate",
             "hll_union",
-            "bitmap_construct_agg",
-            "bitmap_or_agg",
             "approx_top_k",
         ],
         "bayou has no sketches. Use approx_count_distinct, percentile_approx or count(DISTINCT …)",
     ),
-    (&["grouping", "grouping_id", "product"], "bayou has no such aggregate"),
+    (&["grouping", "grouping_id"], "they go with ROLLUP, CUBE and GROUPING SETS, which lake.sql and bayou.sql have"),
+    (&["product"], "bayou has no such aggregate"),
     (
         &[
             "java_method",
@@ -167,22 +226,13 @@ const REFUSED: &[(&[&str], &str)] = &[
             "from_xml",
             "to_xml",
             "schema_of_xml",
-            "xpath",
-            "xpath_boolean",
-            "xpath_double",
-            "xpath_float",
-            "xpath_int",
-            "xpath_long",
-            "xpath_number",
-            "xpath_short",
-            "xpath_string",
             "from_avro",
             "to_avro",
             "schema_of_avro",
             "from_protobuf",
             "to_protobuf",
         ],
-        "bayou has no Java, no keys, no XML, no Avro and no Protobuf in expressions. Use map_batches",
+        "bayou has no Java, no keys, no Avro and no Protobuf in expressions, and of XML only xpath and its like. Use map_batches",
     ),
     (
         &["to_variant_object", "schema_of_variant_agg"],
@@ -194,10 +244,10 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["current_user", "user", "session_user", "current_catalog", "current_database", "current_schema", "version"],
         "it is about a session of Spark, which bayou does not have",
     ),
-    (&["collate", "collation", "collations"], "bayou compares texts by their bytes (UTF8_BINARY) only"),
+    (&["collations"], "bayou compares texts by their bytes (UTF8_BINARY) only"),
     (
         &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"],
-        "window functions (OVER) are not supported",
+        "window functions (OVER) are those of lake.sql and bayou.sql",
     ),
     (&["window", "session_window", "window_time"], "windows go into group_by"),
 ];
@@ -213,7 +263,8 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
     if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
         return Err(Error::schema(format!("function '{name}' is not one of bayou's SQL functions: {why}.")));
     }
-    let names: Vec<&str> = listed().iter().map(|l| l.name).collect();
+    let known = |l: &Listed| matches!(l.role, Role::Scalar | Role::Aggregate | Role::Generator);
+    let names: Vec<&str> = listed().iter().filter(|l| known(l)).map(|l| l.name).collect();
     Err(Error::schema(format!(
         "function '{name}' is not one of bayou's SQL functions (bayou.functions() lists them).{}{}",
         near_miss(name, names),

@@ -45,7 +45,19 @@ fn number<'a>(a: &'a Args, scale: i8) -> DfResult<Box<dyn Fn(usize) -> Option<Va
 /// The sign, and the digits with at most `most` behind the point; a half goes to the even digit, as in Java's DecimalFormat.
 fn rounded(value: &Value, most: usize) -> (bool, String) {
     match value {
-        Value::Double(x) => (x.is_sign_negative(), format!("{:.most$}", x.abs())),
+        Value::Double(x) => {
+            // As in Java, the digits are those of the shortest text of the number, and zeros behind them.
+            let mut text = x.abs().to_string();
+            let have = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            if have > most {
+                return (x.is_sign_negative(), format!("{:.most$}", x.abs()));
+            }
+            if have == 0 && most > 0 {
+                text.push('.');
+            }
+            text.extend(std::iter::repeat_n('0', most - have));
+            (x.is_sign_negative(), text)
+        }
         Value::Decimal(v, scale) => {
             let cut = (*scale as i32 - most as i32).max(0) as u32;
             let unit = 10u128.pow(cut);

@@ -39,21 +39,8 @@ pub(super) const LIST: &[Spec] = &[
             })
         })
     }),
-    spec("to_date", "to_date(expr[, pattern])", |c| {
-        let c = c.count(1, 2)?;
-        if c.args.len() == 1 {
-            return plain_cast(c, DataType::Date32, false);
-        }
-        if !is_text(&c.args[0]) {
-            let c = Call { args: vec![c.args[0].clone()], ..c };
-            return plain_cast(c, DataType::Date32, false);
-        }
-        let c = c.take(&[Text, Text], 2)?;
-        let pattern = constant(&c, 1, true)?;
-        c.build(DataType::Date32, move |a| {
-            parsed::<Date32Type>(a, &pattern, &DataType::Date32, false, |t| t.div_euclid(DAY) as i32)
-        })
-    }),
+    spec("to_date", "to_date(expr[, pattern])", |c| to_date(c, false)),
+    spec("try_to_date", "try_to_date(expr[, pattern])", |c| to_date(c, true)),
     spec("to_timestamp", "to_timestamp(expr[, pattern])", |c| to_timestamp(c, false)),
     spec("to_timestamp_ltz", "to_timestamp_ltz(expr[, pattern])", |c| to_timestamp(c, false)),
     spec("try_to_timestamp", "try_to_timestamp(expr[, pattern])", |c| to_timestamp(c, true)),
@@ -119,6 +106,19 @@ fn parsed<T: ArrowPrimitiveType>(
             None => Err(row_error(MISMATCH)),
         }
     })
+}
+
+fn to_date(c: Call, r#try: bool) -> Result<Typed> {
+    let c = c.count(1, 2)?;
+    if c.args.len() == 1 || !is_text(&c.args[0]) {
+        let c = Call { args: vec![c.args[0].clone()], ..c };
+        return plain_cast(c, DataType::Date32, r#try);
+    }
+    let c = c.take(&[Text, Text], 2)?;
+    let pattern = constant(&c, 1, true)?;
+    let kernel =
+        move |a: &Args| parsed::<Date32Type>(a, &pattern, &DataType::Date32, r#try, |t| t.div_euclid(DAY) as i32);
+    if r#try { c.build_nullable(DataType::Date32, kernel) } else { c.build(DataType::Date32, kernel) }
 }
 
 fn to_timestamp(c: Call, r#try: bool) -> Result<Typed> {

@@ -22,6 +22,7 @@ const MORE: &[&str] = &[
     include_str!("../../../tests/python/spark_answers_time.json"),
     include_str!("../../../tests/python/spark_answers_daily.json"),
     include_str!("../../../tests/python/spark_answers_names.json"),
+    include_str!("../../../tests/python/spark_answers_more.json"),
 ];
 
 static ANSWERS: LazyLock<Value> = LazyLock::new(|| {
