@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -58,7 +59,10 @@ class _Connect:
         options: Mapping[str, object] | None = None,
         allow_plaintext_password: bool = False,
         schema_registry: Mapping[str, str] | None = None,
+        **unknown: Any,
     ) -> _core.Connection:
+        for word in unknown:
+            raise TypeError(f"connect() has no argument {word!r}.{_other_word(word)}")
         if schema_registry is not None:
             raise _core.ConfigError("schema_registry= is not in this version. The formats are json, jsonl and raw.")
         if options is not None:
@@ -130,6 +134,24 @@ class _Connect:
             >>> kafka = bayou.connect.redpanda("seed-xxxxx.redpanda.com:9092", user, password)
         """
         return self({**_sasl(bootstrap, "SCRAM-SHA-256", user, password), **_dotted(more)})
+
+
+def _other_word(word: str) -> str:
+    """Where an argument of kafka-python, confluent-kafka or others goes."""
+    if word in ("bootstrap_servers", "bootstrap", "brokers", "servers", "host", "address", "url"):
+        return ' Write the address first: connect("host:9092").'
+    right = {
+        "sasl_plain_username": "sasl.username",
+        "sasl_plain_password": "sasl.password",
+        "ssl_cafile": "ssl.ca.location",
+    }
+    if word in right or word.startswith(("sasl_", "ssl_", "security_", "client_")):
+        name = right.get(word, word.replace("_", "."))
+        return f' Properties of librdkafka go into one dict: connect({{"bootstrap.servers": …, "{name}": …}}).'
+    near = difflib.get_close_matches(
+        word, ["target", "name", "options", "allow_plaintext_password", "schema_registry"], 1
+    )
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _sasl(bootstrap: str, mechanism: str, user: object, password: object) -> dict[str, object]:

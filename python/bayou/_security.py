@@ -102,7 +102,13 @@ def _of_jaas(text: str, given: Mapping[str, object], call: str) -> dict[str, obj
 def _value(name: str, value: object, call: str) -> object:
     """A property's value. A secret may be a function without arguments, which is called here."""
     if callable(value):
-        value = value()
+        try:
+            value = value()
+        except Exception as error:
+            # The text of the exception may have the secret.
+            raise _core.FunctionError(
+                f"{call}: the function of '{name}' raised {type(error).__name__}. Nothing was sent."
+            ) from error
     if _SECRET.search(name) and not isinstance(value, str):
         raise _core.ConfigError(
             f"{call}: '{name}' must be text, or a function that returns text, and not {type(value).__name__}. Nothing was sent."

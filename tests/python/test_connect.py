@@ -136,8 +136,9 @@ def test_secrets_are_text_or_functions_that_return_text(sent: Sent) -> None:
         assert "THE-SECRET" not in str(e.value)
     with pytest.raises(bayou.ConfigError, match=r"'client\.id' is None"):
         bayou.connect({**base, "sasl.username": "u", "sasl.password": "p", "client.id": None})
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(bayou.FunctionError, match=r"the function of 'sasl\.password' raised ZeroDivisionError") as f:
         bayou.connect({**base, "sasl.username": "u", "sasl.password": lambda: 1 / 0})
+    assert isinstance(f.value.__cause__, ZeroDivisionError)
     assert len(sent) == 1, "nothing was sent"
 
 
@@ -155,6 +156,19 @@ def test_a_forgotten_setting_is_named_before_anything_is_sent(sent: Sent) -> Non
     allowed = {"bootstrap.servers": "a:1", **login, "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
     bayou.connect(allowed, allow_plaintext_password=True)
     assert sent == [allowed]
+
+
+def test_words_of_other_clients_are_told_where_they_go() -> None:
+    for wrong, says in [
+        ({"bootstrap_servers": "a:1"}, r'connect\("host:9092"\)'),
+        ({"brokers": "a:1"}, r'connect\("host:9092"\)'),
+        ({"security_protocol": "SSL"}, r'"security\.protocol"'),
+        ({"sasl_plain_username": "u"}, r'"sasl\.username"'),
+        ({"nme": "x"}, "Did you mean 'name'"),
+    ]:
+        with pytest.raises(TypeError, match=says) as e:
+            bayou.connect(**wrong)  # type: ignore[arg-type]
+        assert f"no argument '{next(iter(wrong))}'" in str(e.value)
 
 
 def test_presets_know_their_providers(sent: Sent) -> None:
