@@ -47,7 +47,7 @@ def published(broker: bayou.Connection, shape: Shape, rng: random.Random) -> lis
         written = shape.write(said, rng)
         value = written if isinstance(written, str) else json.dumps(written)
         broken = shape.read.get("format", "json") in ("json", "jsonl") and rng.random() < 0.05 and len(value) > 3
-        out.append((value[: len(value) // 2].encode() if broken else value.encode(), None if broken else said))
+        out.append((value.rstrip()[:-1].encode() if broken else value.encode(), None if broken else said))
         headers.append(list((shape.headers(said) if shape.headers else {}).items()))
     table: dict[str, Any] = {"value": pa.array([v for v, _ in out], pa.binary())}
     if shape.headers:

@@ -152,7 +152,11 @@ impl<'a> Reader<'a> {
             (!value.contains('<')).then_some(())?;
             let twice = |n: &Node| matches!(&n.kind, Kind::Attribute(other, _) if *other == name);
             (!self.nodes[at + 1..].iter().any(twice)).then_some(())?;
-            self.add(Kind::Attribute(name, plain(&value.replace(['\t', '\r', '\n'], " "))?));
+            let value = plain(&value.replace(['\t', '\r', '\n'], " "))?;
+            // A namespace is no attribute.
+            if name != "xmlns" && !name.starts_with("xmlns:") {
+                self.add(Kind::Attribute(name, value));
+            }
         }
     }
 }
