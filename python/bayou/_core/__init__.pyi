@@ -52,6 +52,7 @@ from bayou._core._internal import (
     _simulate_fitness as _simulate_fitness,
     _slow_at as _slow_at,
     _table_of as _table_of,
+    _treat_as_mount as _treat_as_mount,
     _unlisten as _unlisten,
     _words as _words,
     _write_note as _write_note,
