@@ -423,7 +423,7 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "bayou",
-        &["spark", "SparkSession", "DataFrame", "DeltaTable"],
+        &["spark", "SparkSession", "DataFrame"],
         "bayou has no session: bayou.connect, Pipeline, read_delta and sql are all there is.",
     ),
     ("bayou", &["read_table", "read_parquet", "scan_delta"], "Here it is called read_delta."),
