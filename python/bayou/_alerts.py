@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -28,14 +28,18 @@ class Alert:
     every: float | None = None
     # When the query is asked again, by the monotonic clock.
     due: float = 0.0
-    firing: bool | None = field(default=None)
+    firing: bool | None = None
+    # What the checkpoint says. It differs from `firing` until the note is written.
+    noted: bool | None = None
 
 
 class Watch:
     """Looks after the alerts of a run, on a thread of its own."""
 
     def __init__(self, alerts: list[Alert], ask: Callable[[str], _core.Table], notes: Notes, name: str) -> None:
-        self._alerts = alerts
+        now = time.monotonic()
+        # Copies: what is known of an alert belongs to one run.
+        self._alerts = [replace(a, due=now + (a.every or 0.0), firing=None, noted=None) for a in alerts]
         self._ask = ask
         self._notes = notes
         self._name = name
@@ -44,9 +48,7 @@ class Watch:
         self._told: dict[str, str] = {}
         self._events: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._listening = _core._listen("done", self._heard)
-        now = time.monotonic()
-        for alert in alerts:
-            alert.due = now + (alert.every or 0.0)
+        self._look_again = True
         self._thread = threading.Thread(target=self._run, name=f"bayou-alerts {name}", daemon=True)
         self._thread.start()
 
@@ -58,10 +60,12 @@ class Watch:
         """Goes on until the query ends."""
         self._query = query
 
-    def close(self) -> None:
-        """Looks once more, after the last epoch, and ends."""
+    def close(self, look: bool = True, wait: bool = False) -> None:
+        """Ends. With `look` it looks once more, after the last epoch, and waits for that; with `wait` it waits for an alert that is being told."""
+        self._look_again = look
         self._events.put(False)
-        self._thread.join()
+        if look or wait:
+            self._thread.join()
 
     def _run(self) -> None:
         goes_on = True
@@ -77,6 +81,8 @@ class Watch:
                 by_clock = False
             except queue.Empty:
                 by_clock, goes_on = not ended, not ended
+            if not goes_on and not self._look_again:
+                break
             now = time.monotonic()
             for alert in self._alerts:
                 if alert.every is None and by_clock:
@@ -91,15 +97,17 @@ class Watch:
     def _look(self, alert: Alert) -> None:
         try:
             if alert.firing is None:
-                alert.firing = self._notes.read(alert.name)
+                alert.firing = alert.noted = self._notes.read(alert.name)
             rows = self._ask(alert.sql)
-            if bool(len(rows)) == alert.firing:
-                return
-            if len(rows):
-                alert.then(rows)
-            # Only now: after a crash in between, the function is called again.
-            self._notes.write(alert.name, bool(len(rows)))
-            alert.firing = bool(len(rows))
+            if bool(len(rows)) != alert.firing:
+                if len(rows):
+                    alert.then(rows)
+                alert.firing = bool(len(rows))
+            # Only now: after a crash in between, the function is called again. A note that cannot be written is tried again, and the function
+            # is not called for that.
+            if alert.noted != alert.firing:
+                self._notes.write(alert.name, alert.firing)
+                alert.noted = alert.firing
         except Exception as error:
             # A table that is not there yet would be told of after each epoch.
             if self._told.get(alert.name) != str(error):

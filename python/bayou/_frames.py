@@ -13,6 +13,13 @@ def _missing(package: str, call: str) -> ImportError:
     return ImportError(f"{call} needs {package}, which is not installed. Run: pip install {package}")
 
 
+def _wrong_result(text: str) -> _core.MalformedError:
+    """The error for what a user's function returned. The mark tells it from errors of bayou within the function."""
+    error = _core.MalformedError(text)
+    error._of_result = True  # type: ignore[attr-defined]
+    return error
+
+
 def to_arrow(table: _core.Table) -> Any:
     try:
         import pyarrow as pa
@@ -165,7 +172,7 @@ def call(function: Any, rows: Any, kind: str, names: list[str]) -> tuple[Any, di
     """Calls a function. Returns its columns in Arrow and its columns as lists of Python values. A result without rows has no columns."""
     made = function(as_input(rows, kind))
     if made is None:
-        raise _core.MalformedError("it returned None; return the rows")
+        raise _wrong_result("it returned None; return the rows")
     return columns(made, names)
 
 
@@ -190,19 +197,19 @@ def columns(made: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] | No
     if isinstance(made, Mapping):
         return _of_columns(made, names)
     if isinstance(made, (str, bytes)) or not isinstance(made, Iterable):
-        raise _core.MalformedError(
+        raise _wrong_result(
             f"it returned {type(made).__name__}; return a frame, Arrow, a list of dicts, or a dict of columns"
         )
     lists: dict[str, list[Any]] = {name: [] for name in names}
     count = 0
     for number, row in enumerate(made):
         if not isinstance(row, Mapping):
-            raise _core.MalformedError(f"row {number} of the result is {type(row).__name__}, not a dict")
+            raise _wrong_result(f"row {number} of the result is {type(row).__name__}, not a dict")
         # A missing field is NULL. A field with a different spelling is a mistake.
         missing = [name for name in names if name not in row]
         unknown = [str(name) for name in row if name not in lists] if missing else []
         if unknown:
-            raise _core.MalformedError(
+            raise _wrong_result(
                 f"row {number} of the result has no {missing[0]!r}, which schema= announces, but it has {unknown[0]!r}"
             )
         for name in names:
@@ -215,7 +222,7 @@ def _of_pandas(frame: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] 
     if not len(frame):
         return None, None
     if not frame.columns.is_unique:
-        raise _core.MalformedError(f"it returned a frame with two columns of the same name: {list(frame.columns)}")
+        raise _wrong_result(f"it returned a frame with two columns of the same name: {list(frame.columns)}")
     _announced(frame.columns, names)
     lists = {name: _objects(frame[name]) for name in names if frame[name].dtype == object}
     typed = [name for name in names if name not in lists]
@@ -225,9 +232,7 @@ def _of_pandas(frame: Any, names: list[str]) -> tuple[Any, dict[str, list[Any]] 
 def _announced(has: Any, names: list[str]) -> None:
     for name in names:
         if name not in has:
-            raise _core.MalformedError(
-                f"it returned no column {name!r}, which schema= announces. It returned {list(has)}."
-            )
+            raise _wrong_result(f"it returned no column {name!r}, which schema= announces. It returned {list(has)}.")
 
 
 def _objects(series: Any) -> list[Any]:
@@ -244,11 +249,11 @@ def _of_columns(made: Mapping[Any, Any], names: list[str]) -> tuple[Any, dict[st
         elif hasattr(values, "iloc"):
             lists[name] = _objects(values)
         elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-            raise _core.MalformedError(f"column {name!r} of the result is {type(values).__name__}, not a list")
+            raise _wrong_result(f"column {name!r} of the result is {type(values).__name__}, not a list")
         else:
             lists[name] = list(values)
     if len({len(column) for column in (*typed.values(), *lists.values())}) > 1:
-        raise _core.MalformedError("it returned columns of different lengths")
+        raise _wrong_result("it returned columns of different lengths")
     if not any(len(column) for column in (*typed.values(), *lists.values())):
         return None, None
     _announced(made, names)

@@ -128,17 +128,19 @@ def prometheus(query: _core.Query) -> str:
                 into += [({**of, "topic": topic, "partition": p}, at) for p, at in partitions.items()]
     text.family("bayou_query_offset", "gauge", "The next offset to read.", offsets)
     text.family("bayou_query_latest_offset", "gauge", "The end of the partition.", ends)
+    # A table can have several stateful steps.
+    operators = list(enumerate(last.get("stateOperators") or []))
     text.family(
         "bayou_query_state_rows",
         "gauge",
         "Rows in the state of an operator.",
-        [({**of, "operator": o["operatorName"]}, o["numRowsTotal"]) for o in last.get("stateOperators") or []],
+        [({**of, "operator": o["operatorName"], "index": i}, o["numRowsTotal"]) for i, o in operators],
     )
     text.family(
         "bayou_query_state_bytes",
         "gauge",
         "Memory of the state of an operator.",
-        [({**of, "operator": o["operatorName"]}, o["memoryUsedBytes"]) for o in last.get("stateOperators") or []],
+        [({**of, "operator": o["operatorName"], "index": i}, o["memoryUsedBytes"]) for i, o in operators],
     )
     return "\n".join(text.lines) + "\n"
 

@@ -24,7 +24,6 @@ _JAVA = {
     "ssl.enabled.protocols": None,
     "sasl.login.callback.handler.class": None,
     "sasl.client.callback.handler.class": None,
-    "client.dns.lookup": None,
     "security.providers": None,
 }
 
@@ -57,6 +56,8 @@ def translated(properties: Mapping[str, object], call: str = "connect") -> dict[
         )
     if str(given.get("ssl.endpoint.identification.algorithm", "https")) == "":
         given["ssl.endpoint.identification.algorithm"] = "none"
+    if given.get("client.dns.lookup") == "default":  # Java's word, which librdkafka does not have
+        given.pop("client.dns.lookup")
     for name, value in given.items():
         right = _JAVA.get(name, name)
         if right is not None:
@@ -105,10 +106,10 @@ def _value(name: str, value: object, call: str) -> object:
         try:
             value = value()
         except Exception as error:
-            # The text of the exception may have the secret.
+            # The text of the exception may have the secret, so the exception is not the cause.
             raise _core.FunctionError(
                 f"{call}: the function of '{name}' raised {type(error).__name__}. Nothing was sent."
-            ) from error
+            ) from None
     if _SECRET.search(name) and not isinstance(value, str):
         raise _core.ConfigError(
             f"{call}: '{name}' must be text, or a function that returns text, and not {type(value).__name__}. Nothing was sent."
@@ -130,14 +131,22 @@ def checked(
             if not all(isinstance(s, str) for s in servers):
                 raise _core.ConfigError(f"{call}: '{name}' is a list with something that is no text")
             out[name] = ",".join(servers)
+    # librdkafka ignores a server whose scheme is not the security protocol.
+    servers = str(out.get("bootstrap.servers", out.get("metadata.broker.list", "")))
+    schemes = {s.split("://")[0].strip().upper() for s in servers.split(",") if "://" in s}
+    if len(schemes) == 1 and "security.protocol" not in out:
+        out["security.protocol"] = next(iter(schemes))
     protocol = str(out.get("security.protocol", "PLAINTEXT")).upper()
+    if schemes - {protocol}:
+        raise _core.ConfigError(
+            f"{call}: an address begins with {sorted(schemes)[0]}://, and security.protocol is {protocol}. Leave one of the two out."
+        )
     for name in ("sasl.mechanism", "sasl.mechanisms"):
         if isinstance(mechanism := out.get(name), str):
             out[name] = mechanism.upper()
     mechanism = out.get("sasl.mechanism", out.get("sasl.mechanisms"))
     sasl = sorted(n for n in out if n in ("sasl.username", "sasl.password", "sasl.mechanism", "sasl.mechanisms"))
-    schemes = "://" in str(out.get("bootstrap.servers", ""))
-    if sasl and not protocol.startswith("SASL_") and not schemes:
+    if sasl and not protocol.startswith("SASL_"):
         raise _core.ConfigError(
             f"{call}: '{sasl[0]}' is set, but security.protocol is {protocol}, which does not log in. "
             "Set security.protocol to SASL_SSL (or SASL_PLAINTEXT)."

@@ -45,8 +45,6 @@ _Function = TypeVar("_Function", bound=Callable[[], Any])
 
 _RULES = "_bayou_rules"
 _current: list[bayou.Pipeline] = []
-# By pipeline: the functions of its views.
-_views: dict[int, dict[str, Callable[[], Any]]] = {}
 
 
 class _Stream:
@@ -139,12 +137,12 @@ def _resolved(function: Callable[[], Any], name: str) -> _core.Stream:
 
 
 def _properties(name: str, properties: Mapping[str, str] | None, lake: bayou.Pipeline) -> None:
+    # A cell that runs again says all properties that count.
+    lake._protected.discard(name)
     for key, value in (properties or {}).items():
         if key == "pipelines.reset.allowed":
             if str(value).lower() == "false":
                 lake._protected.add(name)
-            else:
-                lake._protected.discard(name)
         elif not key.startswith("quality"):
             warnings.warn(f"table {name!r}: the table property {key!r} has no effect here.", UserWarning, stacklevel=4)
 
@@ -220,7 +218,7 @@ def table(query_function: Any = None, /, **options: Any) -> Any:
             "start": options.get("start"),
             "schema_mode": options.get("schema_mode"),
         }
-        _views.get(id(lake), {}).pop(named, None)
+        lake._views.pop(named, None)
         lake._define(named, lambda: _resolved(function, named), {k: v for k, v in given.items() if v is not None})
         return function
 
@@ -255,7 +253,8 @@ def view(
         lake, named = _pipeline(), _name(function, name)
         _core._check_table_name(named)
         lake._definitions.pop(named, None)
-        _views.setdefault(id(lake), {})[named] = function
+        lake._protected.discard(named)
+        lake._views[named] = function
         return function
 
     return decorate
@@ -273,7 +272,7 @@ def read_stream(name: str) -> Any:
         >>> dlt.read_stream("events_raw").select("time", "heart_bpm AS bpm")
     """
     lake = _pipeline()
-    function = _views.get(id(lake), {}).get(name)
+    function = lake._views.get(name)
     if function is None:
         return _wrap(lake.read_stream(name))
     if name in lake._resolving:

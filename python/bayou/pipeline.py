@@ -14,6 +14,11 @@ _OPTIONS = ("output_mode", "partition_by", "table_name", "comment", "schema_mode
 _Definition = Callable[[], _core.Stream]
 
 
+def _unwrapped(stream: Any) -> Any:
+    """The Stream in a stream of bayou.dlt."""
+    return getattr(stream, "_stream", stream) if type(stream).__module__ == "bayou.dlt" else stream
+
+
 class Pipeline:
     """Tables that are written together, from one pass over their topics.
 
@@ -68,6 +73,9 @@ class Pipeline:
         # Tables that must not be emptied (bayou.dlt, "pipelines.reset.allowed").
         self._protected: set[str] = set()
         self._alerts: dict[str, _alerts.Alert] = {}
+        self._watch: _alerts.Watch | None = None
+        # The views of bayou.dlt, by name.
+        self._views: dict[str, Callable[[], Any]] = {}
 
     def __getattr__(self, name: str) -> object:
         # Private names are asked for by IPython, pickle and others.
@@ -117,6 +125,7 @@ class Pipeline:
         if callable(name) and not isinstance(name, str):
             self._define(name.__name__, name, options)
             return name
+        stream = _unwrapped(stream)
         if stream is not None:
             if not isinstance(stream, _core.Stream) and not callable(stream):
                 raise TypeError(f"table {name!r}: {type(stream).__name__} is not a Stream")
@@ -156,6 +165,9 @@ class Pipeline:
         Example:
             >>> lake.foreach_batch("mail", alerts, lambda rows, epoch: send(rows.to_pylist()))
         """
+        stream = _unwrapped(stream)
+        if not isinstance(stream, _core.Stream):
+            raise TypeError(f"foreach_batch {name!r}: {type(stream).__name__} is not a Stream")
         if not callable(function):
             raise TypeError(f"foreach_batch {name!r}: {type(function).__name__} is not a function")
         options = {"foreach": function, "input": input, "output_mode": output_mode, "start": start}
@@ -205,6 +217,7 @@ class Pipeline:
             >>> lake.topic("alerts", alerts, key="device", create={"partitions": 3})
             >>> lake.run()
         """
+        stream = _unwrapped(stream)
         given = {
             "topic": name if topic is None else topic,
             "to": to,
@@ -366,10 +379,11 @@ class Pipeline:
                 block=block,
                 progress=progress,
             )
-        except (_core.BayouError, KeyboardInterrupt) as error:
+        except BaseException as error:
             self.query = getattr(error, "query", None) or self.query
             if watch is not None:
-                watch.close()
+                # The stop button does not wait for an alert.
+                watch.close(look=isinstance(error, Exception))
             raise
         if watch is not None and block:
             watch.close()
@@ -415,6 +429,10 @@ class Pipeline:
         self._alerts[name] = _alerts.checked(name, query, seconds, then)
 
     def _watch_alerts(self) -> _alerts.Watch | None:
+        if self._watch is not None:
+            # The run before may still be at an alert: it must not be told by two threads.
+            self._watch.close(look=False, wait=True)
+            self._watch = None
         if not self._alerts:
             return None
         notes = _alerts.Notes(self.schema, self._checkpoint, self._storage_options)
@@ -422,7 +440,8 @@ class Pipeline:
         def ask(query: str) -> _core.Table:
             return _core._pipeline_sql(query, self.root, self.schema, self._checkpoint, self._storage_options)
 
-        return _alerts.Watch(list(self._alerts.values()), ask, notes, self.name)
+        self._watch = _alerts.Watch(list(self._alerts.values()), ask, notes, self.name)
+        return self._watch
 
     def sql(self, query: str) -> _core.Table:
         """Run SQL over the tables of the pipeline, all as of the newest finished epoch.

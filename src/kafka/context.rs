@@ -121,18 +121,21 @@ pub(super) fn meant(code: Code, text: &str) -> Code {
         "certificate revoked",
         "unsupported certificate",
     ];
-    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let said = text.split_once(": ").map_or(text, |(_, said)| said);
+    let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL if has(&CUT) => Code::BrokerTransportFailure,
-        _ if text.contains("alert") && has(&ALERTS) => Code::SSL,
+        _ if said.contains("alert") && has(&ALERTS) => Code::SSL,
         code => code,
     }
 }
 
 /// The settings to look at, by what a broker or OpenSSL says.
 fn remedy(reason: &str) -> &'static str {
-    let has = |word: &str| reason.contains(word);
-    if has("alert") {
+    // The reason begins with the broker's name, which can be any word.
+    let said = reason.split_once(": ").map_or(reason, |(_, said)| said);
+    let has = |word: &str| said.contains(word);
+    if has("alert") && (has("SSL") || has("ssl") || has("tls")) {
         return "The broker refuses the certificate of this client, or misses one. Check ssl.certificate.location and ssl.key.location (or \
                 ssl.keystore.location), and that the broker knows its CA";
     }

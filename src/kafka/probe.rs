@@ -39,11 +39,20 @@ pub(super) fn check(properties: &BTreeMap<String, String>, addresses: &str) -> R
             Answer::Bytes(bytes) if bytes.starts_with(b"HTTP") => {
                 wrong("an HTTP server answers there, not Kafka. Check the port.".into())
             }
-            Answer::Bytes(bytes) if protocol == "plaintext" && is_ours(&bytes) && wants_sasl(address) => wrong(
+            Answer::Bytes(bytes)
+                if protocol == "plaintext"
+                    && is_ours(&bytes)
+                    && wants_sasl(address)
+                    // A broker that stops closes connections, too: it must still answer what needs no login, and close again.
+                    && matches!(ask(address, &api_versions()), Answer::Bytes(b) if is_ours(&b))
+                    && wants_sasl(address) =>
+            {
+                wrong(
                 "the port wants SASL: it answers no request before a login. Set security.protocol=SASL_PLAINTEXT, sasl.mechanism, \
                  sasl.username and sasl.password; or use the port of a different listener."
                     .into(),
-            ),
+                )
+            }
             _ => Ok(()),
         },
         "ssl" | "sasl_ssl" => match ask(address, &api_versions()) {

@@ -7,6 +7,7 @@ use crate::progress::Event;
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -56,7 +57,13 @@ fn heard(event: Event) {
     }
 }
 
+thread_local! {
+    /// True on the thread of this module.
+    static HERE: Cell<bool> = const { Cell::new(false) };
+}
+
 fn tell_for_ever() {
+    HERE.set(true);
     loop {
         let mut queue = QUEUE.lock();
         while queue.events.is_empty() {
@@ -97,7 +104,8 @@ fn tell(py: Python<'_>, event: &Event) {
 
 /// Waits until the functions have been told what has happened so far.
 pub fn settle(py: Python<'_>) -> PyResult<()> {
-    if !LISTENING.load(Ordering::Acquire) {
+    // A run within a function of on_progress cannot wait for that function.
+    if !LISTENING.load(Ordering::Acquire) || HERE.get() {
         return Ok(());
     }
     let (until, wanted) = (Instant::now() + PATIENCE, QUEUE.lock().put);

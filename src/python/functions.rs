@@ -144,7 +144,7 @@ fn failure(py: Python<'_>, e: &PyErr) -> Failure {
     let text = text_of(py, e);
     let about_rows = e.is_instance_of::<PyException>(py) && !e.is_instance_of::<PyMemoryError>(py);
     match about_rows {
-        true if e.is_instance_of::<super::errors::BayouError>(py) => Failure::Rows(Error::malformed(text)),
+        true if is_about_result(py, e) => Failure::Rows(Error::malformed(text)),
         true => Failure::Rows(Error::function(text).with_source(e.clone_ref(py))),
         false if e.is_instance_of::<PyMemoryError>(py) => Failure::Stop(Error::internal(text)),
         // The stop button; or the interpreter's end, which raises SystemExit in functions that are still running.
@@ -157,6 +157,17 @@ fn failure(py: Python<'_>, e: &PyErr) -> Failure {
                 .with_source(e.clone_ref(py)),
         ),
     }
+}
+
+/// Whether the exception is bayou's own, about what a function returned. A function can also call bayou, and that call can fail.
+fn is_about_result(py: Python<'_>, e: &PyErr) -> bool {
+    e.is_instance_of::<super::errors::BayouError>(py) && e.value(py).hasattr("_of_result").unwrap_or(false)
+}
+
+/// Marks an error about what a function returned.
+fn about_result(py: Python<'_>, e: PyErr) -> PyErr {
+    let _ = e.value(py).setattr("_of_result", true);
+    e
 }
 
 /// An exception as one line: its type and its text.
@@ -176,14 +187,17 @@ pub fn text_of(py: Python<'_>, e: &PyErr) -> String {
 fn tell(py: Python<'_>, function: &str, e: &PyErr) {
     const AGAIN: Duration = Duration::from_secs(10);
     static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
-    if e.is_instance_of::<super::errors::BayouError>(py) {
+    if is_about_result(py, e) {
         return;
     }
     let mut told = TOLD.lock();
-    if told.get(function).is_some_and(|t| t.elapsed() < AGAIN) {
+    // A corrected function has the same name and a different error.
+    let what = format!("{function}: {}", text_of(py, e));
+    if told.get(&what).is_some_and(|t| t.elapsed() < AGAIN) {
         return;
     }
-    told.insert(function.to_string(), Instant::now());
+    told.retain(|_, t| t.elapsed() < AGAIN);
+    told.insert(what, Instant::now());
     drop(told);
     log::error!(target: "bayou::functions", "the function '{function}' failed: {}", traceback(py, e));
 }
@@ -259,7 +273,8 @@ impl BatchFunction for Function {
         attach(|py| {
             let run = || -> PyResult<RecordBatch> {
                 let names = PyList::new(py, schema.fields().iter().map(|f| f.name()))?.into_any();
-                conform(&self.call(py, "call", py_batch(py, rows.clone())?, Some(names))?, schema)
+                let made = self.call(py, "call", py_batch(py, rows.clone())?, Some(names))?;
+                conform(&made, schema).map_err(|e| about_result(py, e))
             };
             run().map_err(|e| {
                 tell(py, &self.name, &e);
@@ -313,7 +328,9 @@ impl GroupFunction for OfGroup {
             let run = || -> PyResult<ArrayRef> {
                 let rows = groups.iter().map(|g| py_batch(py, g.clone())).collect::<PyResult<Vec<_>>>()?;
                 let made = self.0.call(py, "call_groups", PyList::new(py, rows)?, None)?;
-                Ok(objects::column(made.cast::<PyList>()?, self.1.field(0))??)
+                let column =
+                    || -> PyResult<ArrayRef> { Ok(objects::column(made.cast::<PyList>()?, self.1.field(0))??) };
+                column().map_err(|e| about_result(py, e))
             };
             run().map_err(|e| {
                 tell(py, self.name(), &e);

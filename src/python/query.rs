@@ -145,9 +145,10 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>,
             return Err(interrupt);
         }
     }
-    events::settle(py)?;
-    close()?;
-    raise(py, query)
+    let settled = events::settle(py);
+    let closed = close();
+    raise(py, query)?;
+    settled.and(closed)
 }
 
 impl PyQuery {

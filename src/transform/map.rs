@@ -95,7 +95,9 @@ impl MapBatches {
                 Ok(_) if part.num_rows() == 0 => {}
                 Ok(made) => out.batches.push(Batch::new(made, None)),
                 Err(e) if part.num_rows() == 1 => {
-                    out.failed.push(FailedRow { row: at as u32, error: e.message, cause: e.source });
+                    // The first exception is enough: each one keeps the frames of its traceback alive.
+                    let cause = if out.failed.is_empty() { e.source } else { None };
+                    out.failed.push(FailedRow { row: at as u32, error: e.message, cause });
                 }
                 Err(_) => self.part(&part, at, out)?,
             }

@@ -51,7 +51,8 @@ fn part(
             let row = origin.map_or(from as u32, |o| o.value(from));
             // A row that is in several windows fails once.
             if failed.last().is_none_or(|f| f.row != row) {
-                failed.push(FailedRow { cause: e.source, ..FailedRow::new(row, e.message) });
+                let cause = if failed.is_empty() { e.source } else { None };
+                failed.push(FailedRow { cause, ..FailedRow::new(row, e.message) });
             }
             Ok(())
         }

@@ -138,6 +138,15 @@ def test_views_are_not_written_and_their_rules_count(broker: bayou.Connection, t
     assert sorted(row["b"] for row in lake.read("out")) == [2, 6]
     assert [(r["dataset"], r["failed_records"]) for r in query.expectations] == [("source", 1)]
 
+    # A property is that of the cell as it ran last, and streams of dlt go into the pipeline's methods.
+    dlt.table(name="kept", table_properties={"pipelines.reset.allowed": "false"})(lambda: dlt.read("source"))
+    with pytest.raises(bayou.ConfigError, match="kept"):
+        lake.reset(confirm=True)
+    dlt.table(name="kept")(lambda: dlt.read("source"))
+    lake.reset(confirm=True)
+    lake.foreach_batch("each", dlt.read("source"), lambda rows, epoch: None)
+    assert "each" in lake._definitions
+
     # A view of the same name as a table replaces the table, and a cycle is told.
     @dlt.view
     def out():  # type: ignore[no-untyped-def]  # noqa: F811

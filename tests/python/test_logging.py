@@ -83,6 +83,17 @@ def test_a_failing_functions_traceback_and_class_are_the_users_own_everywhere(
     assert any(r.name == "bayou.functions" for r in caplog.records)
 
 
+def test_a_function_that_calls_bayou_and_fails_is_not_taken_for_bad_rows(tmp_path: pathlib.Path) -> None:
+    def looks_up(rows: object) -> object:
+        return bayou.read_delta(tmp_path / "nothing")
+
+    with pytest.raises(bayou.FunctionError, match="there is no Delta table here") as e:
+        bayou.from_batches({"n": [1]}).map_batches(looks_up, "n INT").collect()
+    assert isinstance(e.value.__cause__, bayou.StorageError)
+    with pytest.raises(bayou.MalformedError, match="returned None"):
+        bayou.from_batches({"n": [1]}).map_batches(lambda rows: None, "n INT").collect()
+
+
 def test_rows_that_a_function_refuses_go_to_quarantine_and_the_log_has_the_traceback(
     broker: bayou.Connection, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -130,6 +130,15 @@ def test_metrics_are_prometheus_text(broker: bayou.Connection, tmp_path: pathlib
     assert sum(offsets) == 50 == sum(ends)
 
 
+def test_series_of_several_stateful_steps_are_told_apart(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"n": n, "ts": f"2026-01-01T00:{n:02}:00Z"} for n in range(20)])
+    timed = broker.read_stream("t", schema="n INT, ts TIMESTAMP").with_watermark("ts", "1 minute")
+    once = timed.drop_duplicates(["n"], within="1 minute").group_by(bayou.window("ts", "5 minutes")).count()
+    found = parsed(once.write_delta(tmp_path / "t", progress=False).metrics())
+    assert len([k for k in found if k.startswith("bayou_query_state_rows{")]) == 2
+
+
 def test_opentelemetry_gets_the_progress_if_it_is_installed(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
     recorded: list[tuple[str, float]] = []
 
@@ -231,6 +240,75 @@ def test_an_alert_by_the_clock_is_told_although_nothing_comes(broker: bayou.Conn
     assert told == [1] and query.recent_progress[-1]["batchId"] == 0
     names = lambda: [t.name for t in threading.enumerate() if t.name.startswith("bayou-alerts")]  # noqa: E731
     until(lambda: not names())
+
+
+def test_an_alert_is_told_by_one_run_at_a_time_and_ends_with_its_run(
+    broker: bayou.Connection, tmp_path: pathlib.Path
+) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"n": 1}])
+    told: list[int] = []
+
+    def slow(rows: bayou.Table) -> None:
+        told.append(len(rows))
+        time.sleep(1.5)
+
+    lake = lake_of(broker, tmp_path)
+    lake.alert("any", "SELECT n FROM t", then=slow)
+    first = lake.run(trigger="1 second", block=False, progress=False)
+    until(lambda: told)
+    # The cell again, while the function of the first run is at work.
+    lake.run(progress=False)
+    first.stop()
+    with pytest.raises(TypeError):
+        lake.run(clean_log="yes")  # type: ignore[arg-type]
+    lake.run(progress=False)
+    assert told == [1]
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("bayou-alerts")])
+
+
+def test_an_alert_whose_note_cannot_be_written_is_not_told_again(
+    broker: bayou.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.create_topic("t")
+    told: list[int] = []
+    lake = lake_of(broker, tmp_path)
+    lake.alert("any", "SELECT n FROM t", then=lambda rows: told.append(len(rows)))
+    real, failures = bayou._core._write_note, []
+
+    def broken(*arguments: Any) -> None:
+        failures.append(1)
+        if len(failures) < 3:
+            raise bayou.StorageError("the store is away")
+        real(*arguments)
+
+    monkeypatch.setattr(bayou._core, "_write_note", broken)
+    query = lake.run(trigger="1 second", block=False, progress=False)
+    for _ in range(4):
+        seen = len(failures)
+        broker.produce("t", [{"n": 1}])
+        until(lambda seen=seen: len(failures) > seen or len(failures) >= 3)  # type: ignore[misc]
+    query.stop()
+    assert len(told) == 1 and len(failures) == 3
+
+
+def test_a_run_within_a_listener_does_not_wait_for_itself(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
+    broker.create_topic("t")
+    broker.produce("t", [{"n": 1}])
+    stream = broker.read_stream("t", schema="n INT")
+    ran: list[float] = []
+
+    def listener(progress: dict[str, Any]) -> None:
+        if not ran:
+            ran.append(0.0)
+            began = time.monotonic()
+            stream.write_delta(tmp_path / "inner", progress=False)
+            ran[0] = time.monotonic() - began
+
+    stop = bayou.on_progress(listener)
+    stream.write_delta(tmp_path / "outer", progress=False)
+    stop()
+    assert 0 < ran[0] < 4
 
 
 def test_wrong_alerts_are_refused_when_the_line_is_typed(tmp_path: pathlib.Path) -> None:

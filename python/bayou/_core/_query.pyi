@@ -155,7 +155,7 @@ class Query:
     def metrics(self) -> str:
         """The counts of the query in Prometheus' text format, for a file of the node exporter's textfile collector, or to push.
 
-        Names begin with `bayou_query_`; labels are query, run_id, table, topic, partition, dataset and rule.
+        Names begin with `bayou_query_`; labels are query, run_id, table, topic, partition, dataset, rule, operator and index.
 
         Example:
             >>> "bayou_query_input_rows_total" in query.metrics()

@@ -216,6 +216,7 @@ impl Client {
             self.label(),
             self.broker.pid
         ))
+        .retryable(false)
     }
 
     /// The error for a batch that the gate refused.

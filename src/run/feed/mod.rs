@@ -81,6 +81,7 @@ pub struct Feed {
     doubt: Option<Doubt>,
     /// Since when brokers have refused the TLS handshake, without a message in between.
     refused_since: Option<Instant>,
+    refusal_told: Option<Instant>,
     /// The position of an earlier run, if reading continues a little before it. Between the two are only markers, or records that replaced them.
     passed: Positions,
 }
@@ -198,6 +199,7 @@ impl Feed {
             verified: BTreeMap::new(),
             doubt: None,
             refused_since: None,
+            refusal_told: None,
             passed: Positions::new(),
         };
         if !bounded && feed.sources.iter().any(|s| s.ending.is_some()) {
@@ -355,6 +357,8 @@ impl Feed {
     /// A running query waits, because a certificate can be replaced. A bounded run ends: nobody would see that it waits.
     fn refused(&mut self, text: String) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
+        const AGAIN: Duration = Duration::from_secs(30);
+        let is_new = self.refused_since.is_none();
         let since = *self.refused_since.get_or_insert_with(Instant::now);
         if self.targets.is_some() && since.elapsed() >= PATIENCE {
             return Err(Error::auth(format!(
@@ -364,7 +368,11 @@ impl Feed {
                 since.elapsed().as_secs()
             )));
         }
-        self.warn(text);
+        // librdkafka says it at each attempt to connect, for each broker.
+        if is_new || self.refusal_told.is_none_or(|t| t.elapsed() >= AGAIN) {
+            self.refusal_told = Some(Instant::now());
+            self.warn(text);
+        }
         Ok(())
     }
 

@@ -128,13 +128,11 @@ impl Table {
             Kind::Storage | Kind::Connection | Kind::Auth | Kind::Acl => "Run the query again to commit it".to_string(),
             _ => "repair() lists the rows that the table refuses, and repair(confirm=True) commits the others".into(),
         };
-        Err(Error::new(
-            why.kind,
-            format!(
-                "{place}: epoch {} could not be committed: {}. Nothing is lost, because the epoch is sealed. {way}.",
-                commit.epoch, why.message
-            ),
-        ))
+        let text = format!(
+            "{place}: epoch {} could not be committed: {}. Nothing is lost, because the epoch is sealed. {way}.",
+            commit.epoch, why.message
+        );
+        Err(Error { place: why.place, ..Error::new(why.kind, text) })
     }
 
     /// If the table has taken this epoch already, it was for this seal, and not for a different query with the same

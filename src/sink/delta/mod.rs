@@ -327,7 +327,9 @@ pub(crate) fn delta_error(e: DeltaTableError) -> Error {
                 kind = told.kind;
             }
         }
-        passing |= matches!(s.downcast_ref::<object_store::Error>(), Some(object_store::Error::Generic { .. }));
+        // A full local disk does not become empty by itself.
+        let of_store = |o: &object_store::Error| matches!(o, object_store::Error::Generic { store, .. } if !store.contains("local"));
+        passing |= s.downcast_ref::<object_store::Error>().is_some_and(of_store);
         source = s.source();
     }
     let text = e.to_string();
