@@ -49,13 +49,13 @@ try "Databricks 16.4 LTS" 3.12 pandas==2.2.3 pyarrow==15.0.2 "numpy<2"
 try "Databricks 17.3 LTS" 3.12 pandas==2.2.3 pyarrow==19.0.1 "numpy<2.2"
 try "the newest" 3.13 pandas pyarrow
 ((tried > 0)) || die "no Python was found to try the wheel with"
-# --- an older C library: Debian 11 (glibc 2.31), in a folder
+# --- an older C library, in a folder with a Python from 3.10 on and no compiler. For example, as root:
+# debootstrap --variant=minbase --components=main,universe --include=python3,python3-venv jammy FOLDER
 if [[ -n ${BAYOU_OLD_ROOT:-} ]]; then
   say "on the C library of $BAYOU_OLD_ROOT:"
-  python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract("bayou/_core.abi3.so", sys.argv[2])' "$wheel" "$BAYOU_OLD_ROOT/tmp"
-  chroot "$BAYOU_OLD_ROOT" /usr/bin/python3 -c '
-import ctypes, os, platform
-ctypes.CDLL("/tmp/bayou/_core.abi3.so", mode=os.RTLD_LAZY)
-print("loaded with glibc", platform.libc_ver()[1])'
+  cp "$wheel" scripts/wheel_try.py "$BAYOU_OLD_ROOT/tmp/"
+  chroot "$BAYOU_OLD_ROOT" /bin/sh -c "! command -v cc && rm -rf /tmp/v && python3 -m venv /tmp/v && \
+    /tmp/v/bin/pip install -q --no-index /tmp/$(basename "$wheel") && cd /tmp && /tmp/v/bin/python wheel_try.py"
+  tried=$((tried + 1))
 fi
 say "the wheel is good: $tried environments, $size bytes"

@@ -23,8 +23,8 @@ with bayou.testing.broker() as kafka, tempfile.TemporaryDirectory() as folder:
     again = lake.run(progress=False)
     assert query.status == "finished" and again.recent_progress == []
     table = lake.sql("SELECT model, count(*) AS n, avg(bpm) AS average FROM clean GROUP BY model ORDER BY model")
-    rows = list(table)
-    assert sum(r["n"] for r in rows) == lake.sql("SELECT count(*) AS n FROM clean")[0]["n"] > 15_000
+    rows = table.to_dicts()
+    assert sum(r["n"] for r in rows) == lake.sql("SELECT count(*) AS n FROM clean").row(0)["n"] > 15_000
     said = [f"Python {platform.python_version()}", platform.libc_ver()[1]]
     try:
         import pandas

@@ -20,12 +20,40 @@ def _wrong_result(text: str) -> _core.MalformedError:
     return error
 
 
+def _pyarrow(table: Any, pa: Any) -> Any:
+    """A pyarrow.Table. pyarrow before version 14 does not know Arrow's PyCapsules; Databricks 14.3 LTS has version 8."""
+    if hasattr(pa.Table, "__arrow_c_stream__"):
+        return pa.table(table)
+    import pyarrow.ipc
+
+    return pyarrow.ipc.open_stream(table.__reduce__()[1][0]).read_all()
+
+
+def capsule(rows: Any) -> Any:
+    """An object of an old pyarrow as one that exports PyCapsules. Other rows stay as they are."""
+    if hasattr(rows, "__arrow_c_stream__") or not type(rows).__module__.startswith("pyarrow."):
+        return rows
+    import pyarrow as pa
+    import pyarrow.ipc
+
+    if isinstance(rows, pa.RecordBatch):
+        rows = pa.Table.from_batches([rows])
+    elif isinstance(rows, pa.RecordBatchReader):
+        rows = rows.read_all()
+    if not isinstance(rows, pa.Table):
+        return rows
+    sink = pa.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return _core._table_of(sink.getvalue().to_pybytes(), False)
+
+
 def to_arrow(table: _core.Table) -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
         raise _missing("pyarrow", "to_arrow()") from error
-    return pa.table(table)
+    return _pyarrow(table, pa)
 
 
 def need_pandas() -> None:
@@ -50,20 +78,25 @@ def to_pandas(table: _core.Table) -> Any:
         import pyarrow as pa
     except ImportError:
         return _to_pandas_plain(table, pd)
-    arrow = pa.table(table)
+    arrow = _pyarrow(table, pa)
     # Whole-number columns with NULLs become pandas' nullable integers; others keep NumPy's types.
     with_nulls = {str(c.type) for c in arrow.columns if c.null_count and str(c.type) in nullable}
-    frame = arrow.to_pandas(
-        types_mapper=lambda t: nullable[str(t)] if str(t) in with_nulls else None,
-        coerce_temporal_nanoseconds=False,
-        maps_as_pydicts="lossy",
-    )
+    options: dict[str, Any] = {"types_mapper": lambda t: nullable[str(t)] if str(t) in with_nulls else None}
+    maps = int(pa.__version__.split(".")[0]) >= 13
+    if maps:
+        options |= {"coerce_temporal_nanoseconds": False, "maps_as_pydicts": "lossy"}
+    try:
+        frame = arrow.to_pandas(**options)
+    except pa.ArrowInvalid:
+        # pandas before version 2 has nanoseconds only, and with them the years 1677 to 2262.
+        frame = arrow.to_pandas(timestamp_as_object=True, **options)
     for field, column in zip(arrow.schema, arrow.columns, strict=True):
         if str(field.type) in with_nulls and not column.null_count:
             frame[field.name] = frame[field.name].astype(str(field.type))
         if pa.types.is_boolean(field.type) and column.null_count:
             frame[field.name] = frame[field.name].astype("boolean")
-        if pa.types.is_nested(field.type) and any(_loses(chunk, pa) for chunk in column.chunks):
+        is_old_map = pa.types.is_map(field.type) and not maps
+        if is_old_map or (pa.types.is_nested(field.type) and any(_loses(chunk, pa) for chunk in column.chunks)):
             # pyarrow converts whole numbers next to NULL to floats, which changes 2**53 + 1.
             frame[field.name] = pd.Series(table.column(field.name), index=frame.index, dtype=object)
     return frame
@@ -132,7 +165,7 @@ def as_input(rows: Any, kind: str) -> Any:
     if kind == "arrow":
         import pyarrow as pa
 
-        table = pa.table(rows)
+        table = _pyarrow(rows, pa)
         if type(rows).__name__ != "Batch":
             return table
         batches = table.combine_chunks().to_batches()
@@ -153,10 +186,10 @@ def handed_out(rows: Any) -> Any:
     polars = sys.modules.get("polars")
     if polars is not None and isinstance(rows, polars.DataFrame) and any("Null" in str(t) for t in rows.dtypes):
         # polars exports a column that contains only NULL in a form that is not Arrow's.
-        return rows.to_arrow()
+        return capsule(rows.to_arrow())
     if hasattr(rows, "iloc") and not hasattr(rows, "__arrow_c_stream__"):
         return from_pandas(rows)
-    return rows
+    return capsule(rows)
 
 
 def as_arrow(rows: Any) -> Any:
@@ -248,6 +281,8 @@ def _of_columns(made: Mapping[Any, Any], names: list[str]) -> tuple[Any, dict[st
             typed[name] = values
         elif hasattr(values, "iloc"):
             lists[name] = _objects(values)
+        elif hasattr(values, "to_pylist"):  # a column of an old pyarrow
+            lists[name] = values.to_pylist()
         elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
             raise _wrong_result(f"column {name!r} of the result is {type(values).__name__}, not a list")
         else:
@@ -270,7 +305,7 @@ def from_pandas(frame: Any) -> Any:
         import pyarrow as pa
     except ImportError as error:
         raise _missing("pyarrow", "a pandas frame as input") from error
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    return capsule(pa.Table.from_pandas(frame, preserve_index=False))
 
 
 def from_python(rows: Any) -> Any:
@@ -281,7 +316,7 @@ def from_python(rows: Any) -> Any:
         raise _missing("pyarrow", "plain Python rows as input") from error
     if isinstance(rows, Mapping):
         typed = {name: _array(name, v, pa) if isinstance(v, (list, tuple)) else v for name, v in rows.items()}
-        return pa.table({str(name): values for name, values in typed.items()})
+        return capsule(pa.table({str(name): values for name, values in typed.items()}))
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
         raise TypeError(
             f"{type(rows).__name__} is not a collection of rows. Give Arrow, a frame, a list of dicts, or a dict of lists."
@@ -292,7 +327,7 @@ def from_python(rows: Any) -> Any:
             raise TypeError(f"row {number} is {type(row).__name__}, not a dict")
     # pyarrow takes the names from the first row only. A field that only later rows have would be lost.
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({str(name): _array(name, [row.get(name) for row in rows], pa) for name in names})
+    return capsule(pa.table({str(name): _array(name, [row.get(name) for row in rows], pa) for name in names}))
 
 
 def _array(name: Any, values: Sequence[Any], pa: Any) -> Any:

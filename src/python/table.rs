@@ -42,7 +42,8 @@ impl PyBayouSchema {
     }
     #[doc = doc!("Schema.to_arrow")]
     fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("pyarrow")?.call_method1("schema", (slf,))
+        let empty = PyTable::new(Rows { schema: slf.get().0.clone(), batches: vec![] });
+        Bound::new(slf.py(), empty)?.call_method0("to_arrow")?.getattr("schema")
     }
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(to_schema_pycapsule(py, self.0.as_ref()).map_err(arrow_error)?.into_any())
