@@ -298,8 +298,10 @@ impl Connection {
 
     fn metadata_within(&self, limit: Duration) -> Result<Metadata> {
         let client = &self.0.client;
-        let start = Instant::now();
+        // What happened before this call, such as an outage that is over, says nothing about it.
+        drain(client);
         client.context().forget();
+        let start = Instant::now();
         loop {
             let left = limit.saturating_sub(start.elapsed());
             let answer = client.fetch_metadata(None, left.min(Duration::from_millis(500)));
