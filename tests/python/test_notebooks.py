@@ -20,7 +20,8 @@ from nbclient import NotebookClient
 FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
 GENERATE, CLEAN, ANALYSE = "1_generate_events.ipynb", "2_clean_and_aggregate.ipynb", "3_analytics.ipynb"
 PORT, OPERATE = "4_port_a_dlt_notebook.ipynb", "5_operate.ipynb"
-ALL = [GENERATE, CLEAN, ANALYSE, PORT, OPERATE]
+STORY = [GENERATE, CLEAN, ANALYSE]
+ALL = [*STORY, PORT, OPERATE]
 EVENTS = 40_000
 # Most of it is for kernels to start on a busy machine.
 TIMEOUT = 120
@@ -266,7 +267,7 @@ def test_the_notebooks_run_on_a_real_cluster(tmp_path: pathlib.Path, encrypted: 
             "BAYOU_SASL_PASSWORD": os.environ["BAYOU_TEST_KAFKA_PASSWORD"],
             "BAYOU_SSL_CA": os.environ["BAYOU_TEST_KAFKA_CA"],
         }
-    for name in ALL:
+    for name in STORY:
         notebook = execute(name, environment)
     assert "outbreak in Bayern" in said(notebook, "rule")
     # The embedded broker has no transactions: only here alerts are sent.
@@ -291,6 +292,6 @@ def test_the_fifth_notebook_looks_after_a_pipeline(kafka: bayou.Connection, run:
     assert "lag 0" in said(notebook, "lag") and "the alert was told" in said(notebook, "alert")
     assert "held_by" in said(notebook, "open") and "rule_failed" in said(notebook, "metrics")
     assert '"status":"stopped"' in said(notebook, "stop").replace(" ", "")
-    assert "tracker is valid" in said(notebook, "late") and "watermark" in said(notebook, "late").lower()
+    assert "tracker is valid" in said(notebook, "late")
     assert "unknown" in said(notebook, "replay") and " rows" in said(notebook, "replay")
     assert "WRITE" in said(notebook, "reset")
