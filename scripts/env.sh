@@ -26,6 +26,16 @@ if [[ -e src/lib.rs && $(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null) != "$PWD
   printf '%s\n' "$PWD" >"$CARGO_TARGET_DIR/.checkout"
 fi
 
+# A venv for one task: `tools_venv docs` has what requirements-docs.txt says, and sets `venv` to its folder.
+tools_venv() {
+  venv="$BAYOU_CACHE/venv-$1"
+  cmp -s "requirements-$1.txt" "$venv/.requirements" && return
+  python3 -m venv --clear "$venv"
+  say "installing requirements-$1.txt into $venv"
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "requirements-$1.txt" >&2
+  cp "requirements-$1.txt" "$venv/.requirements"
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
   say "error: $*"

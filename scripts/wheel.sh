@@ -4,13 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
-venv="$BAYOU_CACHE/venv-wheel"
-if ! cmp -s requirements-wheel.txt "$venv/.requirements"; then
-  python3 -m venv --clear "$venv"
-  say "installing requirements-wheel.txt into $venv"
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements-wheel.txt >&2
-  cp requirements-wheel.txt "$venv/.requirements"
-fi
+tools_venv wheel
 export VIRTUAL_ENV="$venv" PATH="$venv/bin:$PATH" CARGO_TARGET_DIR="${BAYOU_WHEEL_TARGET:-$BAYOU_CACHE/target-wheel}"
 # The system's OpenSSL is linked against the system's C library, so that one is compiled.
 unset OPENSSL_NO_VENDOR OPENSSL_STATIC

@@ -29,17 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Stub { lines: &read_to_string(file)?.lines().collect::<Vec<_>>(), aliases: &aliases }.read(&mut docs);
     }
     // The stubs write the outputs of a stream in a class of their own, which does not exist at run time.
-    let outputs: Vec<_> =
-        docs.iter().filter(|(n, _)| n.starts_with("_Outputs.")).map(|(n, d)| (n.clone(), d.clone())).collect();
-    for (name, doc) in outputs {
-        docs.insert(name.replace("_Outputs.", "Stream."), doc);
-    }
+    inherit(&mut docs, "_Outputs.", "Stream.");
     // A Batch is a Table, and has the methods of a Table.
-    let table: Vec<_> =
-        docs.iter().filter(|(n, _)| n.starts_with("Table.")).map(|(n, d)| (n.clone(), d.clone())).collect();
-    for (name, doc) in table {
-        docs.entry(name.replace("Table.", "Batch.")).or_insert(doc);
-    }
+    inherit(&mut docs, "Table.", "Batch.");
     let mut out = String::from("macro_rules! doc {\n");
     for (name, doc) in &docs {
         writeln!(out, "    ({name:?}) => {{ {doc:?} }};")?;
@@ -47,6 +39,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     out.push_str("}\n");
     let dir = var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
     Ok(write(Path::new(&dir).join("docs.rs"), out)?)
+}
+
+/// The methods of one class are methods of the other class, too, unless that one documents its own.
+fn inherit(docs: &mut BTreeMap<String, String>, from: &str, to: &str) {
+    let all: Vec<_> = docs.iter().filter_map(|(n, d)| Some((n.strip_prefix(from)?.to_owned(), d.clone()))).collect();
+    for (name, doc) in all {
+        docs.entry(format!("{to}{name}")).or_insert(doc);
+    }
 }
 
 /// The names of types that only the stubs have (`_Duration`), with what they stand for.
@@ -137,10 +137,10 @@ impl Stub<'_> {
             whole = one_line;
         }
         whole = whole.replacen("def ", "", 1);
-        for text in ["    self,\n", "self, ", "self", ": ...", ", /"] {
-            whole = if text == ": ..." { whole.trim_end_matches(text).to_owned() } else { whole.replacen(text, "", 1) };
+        for text in ["    self,\n", "self, ", "self", ", /"] {
+            whole = whole.replacen(text, "", 1);
         }
-        let whole = whole.trim_end_matches(':');
+        let whole = whole.trim_end_matches(" ...").trim_end_matches(':');
         let mut whole = if property { whole.replacen("() -> ", ": ", 1) } else { whole.to_owned() };
         for (alias, meaning) in self.aliases {
             whole = whole.replace(alias.as_str(), meaning);

@@ -124,17 +124,16 @@ class Notes:
         self._checkpoint = checkpoint
         self._storage_options = storage_options
 
+    def _place(self, name: str) -> str:
+        return f"alerts/{quote(name, safe='')}.json"
+
     def read(self, name: str) -> bool:
-        text = _core._read_note(
-            self._schema, self._checkpoint, f"alerts/{quote(name, safe='')}.json", self._storage_options
-        )
+        text = _core._read_note(self._schema, self._checkpoint, self._place(name), self._storage_options)
         return text is not None and bool(json.loads(text).get("firing"))
 
     def write(self, name: str, firing: bool) -> None:
         text = json.dumps({"formatVersion": 1, "firing": firing})
-        _core._write_note(
-            self._schema, self._checkpoint, f"alerts/{quote(name, safe='')}.json", text, self._storage_options
-        )
+        _core._write_note(self._schema, self._checkpoint, self._place(name), text, self._storage_options)
 
 
 def checked(name: str, sql: str, every: float | None, then: Callable[[_core.Table], Any]) -> Alert:

@@ -28,19 +28,19 @@ _JAVA = {
 }
 
 
-def translated(properties: Mapping[str, object], call: str = "connect") -> dict[str, object]:
+def translated(properties: Mapping[str, object]) -> dict[str, object]:
     """Spark's and Java's properties, as librdkafka's. Those of librdkafka stay as they are."""
     given = {k[6:] if k.startswith("kafka.") else k: v for k, v in properties.items()}
     if len(given) != len(properties):
         twice = sorted(k for k in properties if f"kafka.{k}" in properties)
-        raise _core.ConfigError(f"{call}: {', '.join(twice)} is given twice, with and without 'kafka.' in front")
+        raise _core.ConfigError(f"connect: {', '.join(twice)} is given twice, with and without 'kafka.' in front")
     out: dict[str, object] = {}
     jaas = given.pop("sasl.jaas.config", None)
     kind = str(given.pop("ssl.truststore.type", "JKS")).upper()
     if "ssl.truststore.location" in given:
         if kind != "PEM":
             raise _core.ConfigError(
-                f"{call}: ssl.truststore.location is a Java keystore ({kind}), which librdkafka cannot read. Export it as PEM "
+                f"connect: ssl.truststore.location is a Java keystore ({kind}), which librdkafka cannot read. Export it as PEM "
                 "(keytool -exportcert -rfc), and give ssl.ca.location; or set ssl.truststore.type=PEM if it is PEM already."
             )
         out["ssl.ca.location"] = given.pop("ssl.truststore.location")
@@ -51,7 +51,7 @@ def translated(properties: Mapping[str, object], call: str = "connect") -> dict[
         out["ssl.key.location"] = given.pop("ssl.keystore.location")
     elif "ssl.keystore.location" in given and kind == "JKS":
         raise _core.ConfigError(
-            f"{call}: ssl.keystore.location is a Java keystore (JKS), which librdkafka cannot read. Convert it to PKCS#12 "
+            "connect: ssl.keystore.location is a Java keystore (JKS), which librdkafka cannot read. Convert it to PKCS#12 "
             "(keytool -importkeystore -deststoretype pkcs12)."
         )
     if str(given.get("ssl.endpoint.identification.algorithm", "https")) == "":
@@ -63,16 +63,16 @@ def translated(properties: Mapping[str, object], call: str = "connect") -> dict[
         if right is not None:
             out[right] = value
     if jaas is not None:
-        for name, value in _of_jaas(str(_value("sasl.jaas.config", jaas, call)), out, call).items():
+        for name, value in _of_jaas(str(_value("sasl.jaas.config", jaas)), out).items():
             out.setdefault(name, value)
     return out
 
 
-def _of_jaas(text: str, given: Mapping[str, object], call: str) -> dict[str, object]:
+def _of_jaas(text: str, given: Mapping[str, object]) -> dict[str, object]:
     found = _LOGIN.match(text.strip())
     if found is None:
         raise _core.ConfigError(
-            f"{call}: sasl.jaas.config cannot be read (its text is not shown). It has the form "
+            "connect: sasl.jaas.config cannot be read (its text is not shown). It has the form "
             'org.apache.kafka.common.security.plain.PlainLoginModule required username="…" password="…";'
         )
     module = found.group(1)
@@ -80,7 +80,7 @@ def _of_jaas(text: str, given: Mapping[str, object], call: str) -> dict[str, obj
     if module in ("PlainLoginModule", "ScramLoginModule"):
         missing = [k for k in ("username", "password") if k not in pairs]
         if missing:
-            raise _core.ConfigError(f"{call}: sasl.jaas.config of {module} has no {' and no '.join(missing)}")
+            raise _core.ConfigError(f"connect: sasl.jaas.config of {module} has no {' and no '.join(missing)}")
         default = "PLAIN" if module == "PlainLoginModule" else "SCRAM-SHA-512"
         named = {} if {"sasl.mechanism", "sasl.mechanisms"} & set(given) else {"sasl.mechanism": default}
         return {**named, "sasl.username": pairs["username"], "sasl.password": pairs["password"]}
@@ -96,11 +96,11 @@ def _of_jaas(text: str, given: Mapping[str, object], call: str) -> dict[str, obj
             **{oidc[k]: v for k, v in pairs.items() if k in oidc},
         }
     raise _core.ConfigError(
-        f"{call}: the login module {module} of sasl.jaas.config is not one that bayou can translate"
+        f"connect: the login module {module} of sasl.jaas.config is not one that bayou can translate"
     )
 
 
-def _value(name: str, value: object, call: str) -> object:
+def _value(name: str, value: object) -> object:
     """A property's value. A secret may be a function without arguments, which is called here."""
     if callable(value):
         try:
@@ -108,28 +108,26 @@ def _value(name: str, value: object, call: str) -> object:
         except Exception as error:
             # The text of the exception may have the secret, so the exception is not the cause.
             raise _core.FunctionError(
-                f"{call}: the function of '{name}' raised {type(error).__name__}. Nothing was sent."
+                f"connect: the function of '{name}' raised {type(error).__name__}. Nothing was sent."
             ) from None
     if _SECRET.search(name) and not isinstance(value, str):
         raise _core.ConfigError(
-            f"{call}: '{name}' must be text, or a function that returns text, and not {type(value).__name__}. Nothing was sent."
+            f"connect: '{name}' must be text, or a function that returns text, and not {type(value).__name__}. Nothing was sent."
         )
     if value is None:
         raise _core.ConfigError(
-            f"{call}: '{name}' is None. Leave it out, or give a value: an unset variable must not change a connection."
+            f"connect: '{name}' is None. Leave it out, or give a value: an unset variable must not change a connection."
         )
     return value
 
 
-def checked(
-    properties: Mapping[str, object], allow_plaintext_password: bool, call: str = "connect"
-) -> dict[str, object]:
+def checked(properties: Mapping[str, object], allow_plaintext_password: bool) -> dict[str, object]:
     """The properties with all values, or an error that says what is wrong before anything is sent."""
-    out = {name: _value(name, value, call) for name, value in translated(properties, call).items()}
+    out = {name: _value(name, value) for name, value in translated(properties).items()}
     for name in ("bootstrap.servers", "metadata.broker.list"):
         if isinstance(servers := out.get(name), (list, tuple, set)):
             if not all(isinstance(s, str) for s in servers):
-                raise _core.ConfigError(f"{call}: '{name}' is a list with something that is no text")
+                raise _core.ConfigError(f"connect: '{name}' is a list with something that is no text")
             out[name] = ",".join(servers)
     # librdkafka ignores a server whose scheme is not the security protocol.
     servers = str(out.get("bootstrap.servers", out.get("metadata.broker.list", "")))
@@ -139,7 +137,7 @@ def checked(
     protocol = str(out.get("security.protocol", "PLAINTEXT")).upper()
     if schemes - {protocol}:
         raise _core.ConfigError(
-            f"{call}: an address begins with {sorted(schemes)[0]}://, and security.protocol is {protocol}. Leave one of the two out."
+            f"connect: an address begins with {sorted(schemes)[0]}://, and security.protocol is {protocol}. Leave one of the two out."
         )
     for name in ("sasl.mechanism", "sasl.mechanisms"):
         if isinstance(mechanism := out.get(name), str):
@@ -148,17 +146,17 @@ def checked(
     sasl = sorted(n for n in out if n in ("sasl.username", "sasl.password", "sasl.mechanism", "sasl.mechanisms"))
     if sasl and not protocol.startswith("SASL_"):
         raise _core.ConfigError(
-            f"{call}: '{sasl[0]}' is set, but security.protocol is {protocol}, which does not log in. "
+            f"connect: '{sasl[0]}' is set, but security.protocol is {protocol}, which does not log in. "
             "Set security.protocol to SASL_SSL (or SASL_PLAINTEXT)."
         )
     if protocol.startswith("SASL_") and mechanism is None:
         raise _core.ConfigError(
-            f"{call}: security.protocol is {protocol}, and sasl.mechanism is missing. Set it: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, or what the "
+            f"connect: security.protocol is {protocol}, and sasl.mechanism is missing. Set it: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, or what the "
             "cluster offers."
         )
     if protocol == "SASL_PLAINTEXT" and mechanism == "PLAIN" and not allow_plaintext_password:
         raise _core.ConfigError(
-            f"{call}: PLAIN over SASL_PLAINTEXT sends the password so that everybody on the way can read it. Use SASL_SSL, or SCRAM. "
+            "connect: PLAIN over SASL_PLAINTEXT sends the password so that everybody on the way can read it. Use SASL_SSL, or SCRAM. "
             "On a network that you trust: allow_plaintext_password=True."
         )
     return out

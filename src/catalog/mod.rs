@@ -211,13 +211,8 @@ impl Catalog {
             let at = match place {
                 Place::At(url) => url,
                 Place::Below(url) => format!("{}/{}", url.trim_end_matches('/'), name.table),
-                Place::Beside(table) => match table.parent() {
-                    Some(folder) => folder.join(&name.table).unescaped(),
-                    None => {
-                        format!("{}/{}", vended::root_of(&self.schema(&name.schema).await?, &name.schema)?, name.table)
-                    }
-                },
-                Place::Root => {
+                Place::Beside(table) if let Some(folder) = table.parent() => folder.join(&name.table).unescaped(),
+                Place::Beside(_) | Place::Root => {
                     format!("{}/{}", vended::root_of(&self.schema(&name.schema).await?, &name.schema)?, name.table)
                 }
             };

@@ -85,8 +85,7 @@ impl Rest {
     /// `path` begins with "/api"; names in it are escaped by `segment`.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>, repeat: Repeat) -> Result<Answer> {
         let url = self.identity.host.join(path).map_err(|e| Error::internal(format!("{path}: {e}")))?;
-        let began = Instant::now();
-        let (mut anew, mut pause) = (false, PAUSE);
+        let (mut anew, mut patience) = (false, Patience::new());
         loop {
             let mut request = self.client.request(method.clone(), url.clone());
             for (name, value) in self.identity.headers(self, anew).await? {
@@ -122,20 +121,18 @@ impl Rest {
                     s => return self.read(s, &body, at),
                 },
             };
-            let wait = wait.unwrap_or(pause);
-            if began.elapsed() + wait >= MOST {
+            let Some(wait) = patience.wait(wait) else {
                 return Err(Error::new(
                     Kind::Connection,
                     format!(
                         "Unity Catalog at {} {why}, for {} seconds. Run again later.",
                         self.shown(),
-                        began.elapsed().as_secs()
+                        patience.began.elapsed().as_secs()
                     ),
                 ));
-            }
+            };
             log::info!("Unity Catalog at {} {why}. It is asked again in {} ms.", self.shown(), wait.as_millis());
             tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -176,8 +173,7 @@ impl Rest {
         let failed = |why: String| Error::auth(format!("no login at Unity Catalog at {}: {why}", self.shown()));
         let at = self.identity.host.join("/oidc/v1/token").map_err(|e| Error::internal(e.to_string()))?;
         let body = "grant_type=client_credentials&scope=all-apis";
-        let began = Instant::now();
-        let mut pause = PAUSE;
+        let mut patience = Patience::new();
         loop {
             let request = self.client.post(at.clone()).basic_auth(id, Some(secret));
             let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(body);
@@ -198,13 +194,28 @@ impl Rest {
                     return Ok((token.to_string(), said["expires_in"].as_u64().map(Duration::from_secs)));
                 }
             };
-            let wait = wait.unwrap_or(pause);
-            if began.elapsed() + wait >= MOST {
-                return Err(failed(why));
-            }
+            let Some(wait) = patience.wait(wait) else { return Err(failed(why)) };
             tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// How long a question is repeated, with longer and longer pauses.
+struct Patience {
+    began: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { began: Instant::now(), pause: PAUSE }
+    }
+
+    /// How long to wait before the next attempt: as the server says, or the next pause. None: there is no time left.
+    fn wait(&mut self, told: Option<Duration>) -> Option<Duration> {
+        let wait = told.unwrap_or(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        (self.began.elapsed() + wait < MOST).then_some(wait)
     }
 }
 

@@ -103,11 +103,7 @@ impl Engine {
                     first.error,
                     if large { "; to read them, raise max_message_bytes" } else { "" }
                 ));
-                let e = messages.locate(first.message as usize, e);
-                return Err(match &first.field {
-                    Some(field) => e.in_field(field),
-                    None => e,
-                });
+                return Err(messages.locate(first.message as usize, e).in_field(first.field.as_deref()));
             }
             let keep = self.policy(node) == OnMalformed::Quarantine;
             for m in &decoded.malformed {

@@ -3,24 +3,15 @@
 use super::Step;
 use super::{Engine, kept};
 use crate::batch::{Batch, FailedRow, LateRow};
-use crate::error::Source;
 use crate::expect::Counts;
 use crate::flow::source::OnMalformed;
 use crate::sink::Refused;
 use crate::sink::quarantine::{Reject, RejectSource, Stage, element_as_json, row_as_json};
 use crate::time::EventTime;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
-
-/// An error about rows. If a user's function failed, the function is at fault.
-fn blamed(cause: Option<Source>, text: String) -> Error {
-    match cause {
-        Some(source) => Error { source: Some(source), ..Error::function(text) },
-        None => Error::malformed(text),
-    }
-}
 
 impl Engine {
     pub(super) fn reject(
@@ -66,10 +57,7 @@ impl Engine {
 
     /// The error, with the place of the row as facts.
     fn located(&self, batch: &Batch, row: u32, error: Error) -> Error {
-        let error = match self.epoch {
-            Some(n) => error.in_epoch(n),
-            None => error,
-        };
+        let error = error.in_epoch(self.epoch);
         match &batch.origin {
             Some(o) => o.messages.locate(o.message(row as usize), error),
             None => error,
@@ -85,7 +73,7 @@ impl Engine {
         let Some(first) = failed.first() else { return Ok(()) };
         self.counts.failed_rows += failed.len() as u64;
         match self.policy(node) {
-            OnMalformed::Fail => Err(self.located(batch, first.row, blamed(first.cause.clone(), format!(
+            OnMalformed::Fail => Err(self.located(batch, first.row, Error::blaming(first.cause.clone(), Kind::Malformed, format!(
                 "{}{}: {}. To go on without such rows say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
                 self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
                 Self::place(batch, first.row),
@@ -113,8 +101,9 @@ impl Engine {
                 let at = c.as_primitive_opt::<TimestampMicrosecondType>()?.value(0);
                 Some(format!("the window that begins at {}, ", EventTime(at).rfc3339()))
             });
-            let e = blamed(
+            let e = Error::blaming(
                 error.source.clone(),
+                Kind::Malformed,
                 format!(
                     "{}{}a group by {}: {error}. To set such groups aside say on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
                  compute the expression behind the aggregate, with_columns(\"…\"), with a try_ function.",
@@ -123,10 +112,7 @@ impl Engine {
                     if keys.is_empty() { "nothing".into() } else { keys.join(", ") },
                 ),
             );
-            return Err(match self.epoch {
-                Some(n) => e.in_epoch(n),
-                None => e,
-            });
+            return Err(e.in_epoch(self.epoch));
         }
         if self.policy(node) == OnMalformed::Drop {
             return Ok(());

@@ -4,7 +4,7 @@ use super::Engine;
 use super::Step;
 use crate::batch::FailedRow;
 use crate::flow::source::OnMalformed;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use std::collections::VecDeque;
 
 /// The share of failed rows is computed over at least this many rows, and over about this many of the last rows.
@@ -69,10 +69,7 @@ impl Engine {
         let text = format!(
             "{failed} of the last {rows} rows fail{limit}: {error}. Correct the {of}, not the rows{regardless}."
         );
-        Err(match first.cause.clone() {
-            Some(source) => Error { source: Some(source), ..Error::function(text) },
-            None => Error::config(text),
-        })
+        Err(Error::blaming(first.cause.clone(), Kind::Config, text))
     }
 
     /// Stops where a rule's condition could not be computed for any of the last rows: then it is the rule that has failed.

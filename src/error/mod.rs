@@ -74,6 +74,12 @@ impl Error {
         self
     }
 
+    /// An error about rows. If a user's function raised the exception `cause`, the function is at fault, and otherwise it is `kind`.
+    pub fn blaming(cause: Option<Source>, kind: Kind, message: impl Into<String>) -> Self {
+        let kind = if cause.is_some() { Kind::Function } else { kind };
+        Self { source: cause, ..Self::new(kind, message) }
+    }
+
     /// Adds the place of the error in front of the message.
     pub fn context(mut self, place: impl fmt::Display) -> Self {
         self.message = shown(format!("{place}: {}", self.message));

@@ -48,8 +48,10 @@ impl Error {
         self.in_partition(topic, partition)
     }
 
-    pub fn in_field(mut self, field: &str) -> Self {
-        self.place_mut().field.get_or_insert_with(|| field.into());
+    pub fn in_field(mut self, field: Option<&str>) -> Self {
+        if let Some(field) = field {
+            self.place_mut().field.get_or_insert_with(|| field.into());
+        }
         self
     }
 
@@ -59,8 +61,10 @@ impl Error {
     }
 
     /// An error that knows its epoch keeps it: the epoch that a commit fails for is not the one that is read at that time.
-    pub fn in_epoch(mut self, epoch: i64) -> Self {
-        self.place_mut().epoch.get_or_insert(epoch);
+    pub fn in_epoch(mut self, epoch: impl Into<Option<i64>>) -> Self {
+        if let Some(epoch) = epoch.into() {
+            self.place_mut().epoch.get_or_insert(epoch);
+        }
         self
     }
 

@@ -305,11 +305,12 @@ impl Connection {
         loop {
             let left = limit.saturating_sub(start.elapsed());
             let answer = client.fetch_metadata(None, left.min(Duration::from_millis(500)));
-            drain(client);
             let error = match answer {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
+            // Error events stay in the client's queue until it is polled.
+            drain(client);
             let seen: Seen = client.context().seen();
             let refused = seen.all_down && start.elapsed() >= REFUSED;
             if seen.auth.is_some() || refused || start.elapsed() + Duration::from_millis(50) >= limit {

@@ -101,6 +101,11 @@ fn is_here(address: &str) -> bool {
     address.split(',').any(|a| ["localhost", "127.", "[::1]"].iter().any(|here| a.trim().starts_with(here)))
 }
 
+/// A reason without the broker's name, with which it begins and which can be any word.
+fn behind_the_broker(reason: &str) -> &str {
+    reason.split_once(": ").map_or(reason, |(_, said)| said)
+}
+
 /// What librdkafka's code means, with its text. A connection that is cut within a handshake comes as refused credentials; a client certificate
 /// that a broker refuses comes as a transport failure.
 pub(super) fn meant(code: Code, text: &str) -> Code {
@@ -121,7 +126,7 @@ pub(super) fn meant(code: Code, text: &str) -> Code {
         "certificate revoked",
         "unsupported certificate",
     ];
-    let said = text.split_once(": ").map_or(text, |(_, said)| said);
+    let said = behind_the_broker(text);
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL if has(&CUT) => Code::BrokerTransportFailure,
@@ -132,8 +137,7 @@ pub(super) fn meant(code: Code, text: &str) -> Code {
 
 /// The settings to look at, by what a broker or OpenSSL says.
 fn remedy(reason: &str) -> &'static str {
-    // The reason begins with the broker's name, which can be any word.
-    let said = reason.split_once(": ").map_or(reason, |(_, said)| said);
+    let said = behind_the_broker(reason);
     let has = |word: &str| said.contains(word);
     if has("alert") && (has("SSL") || has("ssl") || has("tls")) {
         return "The broker refuses the certificate of this client, or misses one. Check ssl.certificate.location and ssl.key.location (or \

@@ -48,7 +48,7 @@ pub(super) fn check(properties: &BTreeMap<String, String>, addresses: &str) -> R
                     && wants_sasl(address) =>
             {
                 wrong(
-                "the port wants SASL: it answers no request before a login. Set security.protocol=SASL_PLAINTEXT, sasl.mechanism, \
+                    "the port wants SASL: it answers no request before a login. Set security.protocol=SASL_PLAINTEXT, sasl.mechanism, \
                  sasl.username and sasl.password; or use the port of a different listener."
                     .into(),
                 )
@@ -113,17 +113,10 @@ fn speaks_tls(address: &str) -> bool {
     matches!(ask(address, &client_hello()), Answer::Bytes(bytes) if is_tls(&bytes))
 }
 
-/// Whether a metadata request behind an ApiVersions request closes the connection.
+/// Whether a metadata request closes the connection.
 fn wants_sasl(address: &str) -> bool {
-    let asked = || -> std::io::Result<bool> {
-        let to = address.to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        // Metadata (API 3), version 1, with an empty list of topics, which asks for none.
-        stream.write_all(&request(3, 1, &0i32.to_be_bytes()))?;
-        Ok(read(&mut stream) == Answer::Closed)
-    };
-    asked().unwrap_or(false)
+    // Metadata (API 3), version 1, with an empty list of topics, which asks for none.
+    ask(address, &request(3, 1, &0i32.to_be_bytes())) == Answer::Closed
 }
 
 /// A request of the Kafka protocol with header version 1.

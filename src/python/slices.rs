@@ -1,6 +1,6 @@
 //! Parts of a table: slices, columns, rows one by one, and the bytes of a pickle.
 
-use super::table::{PyTable, value};
+use super::table::{PyTable, row_of};
 use crate::read::Rows;
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, UInt32Array};
@@ -96,11 +96,7 @@ impl PyRowIterator {
         let of = self.ends.partition_point(|end| *end <= at);
         let Some(batch) = self.rows.batches.get(of) else { return Ok(None) };
         let row = at - (self.ends[of] - batch.num_rows());
-        let dict = PyDict::new(py);
-        for (field, column) in self.rows.schema.fields().iter().zip(batch.columns()) {
-            dict.set_item(field.name(), value(py, column, row)?)?;
-        }
-        Ok(Some(dict))
+        row_of(py, batch, row).map(Some)
     }
 }
 

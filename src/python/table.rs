@@ -166,11 +166,7 @@ impl PyTable {
         let mut left = limit.map_or(usize::MAX, |l| l.0);
         for b in &self.rows.batches {
             for row in 0..b.num_rows().min(left) {
-                let dict = PyDict::new(py);
-                for (field, column) in self.rows.schema.fields().iter().zip(b.columns()) {
-                    dict.set_item(field.name(), value(py, column, row)?)?;
-                }
-                out.append(dict)?;
+                out.append(row_of(py, b, row)?)?;
             }
             left -= b.num_rows().min(left);
         }
@@ -269,6 +265,15 @@ impl PyTable {
         door::check_fork()?;
         slf.py().import("bayou._display")?.call_method1("table_html", (slf,))
     }
+}
+
+/// One row as a dict.
+pub fn row_of<'py>(py: Python<'py>, batch: &RecordBatch, row: usize) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        dict.set_item(field.name(), value(py, column, row)?)?;
+    }
+    Ok(dict)
 }
 
 /// One value as a Python object.

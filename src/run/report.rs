@@ -46,9 +46,10 @@ fn rate(n: u64, d: Duration) -> f64 {
     if s > 0.0 { n as f64 / s } else { 0.0 }
 }
 
-fn lag(at: &Started) -> u64 {
+/// Of each partition, how many messages are not read yet.
+fn behind(at: &Started) -> impl Iterator<Item = u64> {
     let ends = at.feed.targets.as_ref().unwrap_or(&at.feed.ends);
-    at.feed.positions.iter().map(|(tp, o)| ends.get(tp).map_or(0, |e| (e.0 - o.0).max(0) as u64)).sum()
+    at.feed.positions.iter().map(|(tp, o)| ends.get(tp).map_or(0, |e| (e.0 - o.0).max(0) as u64))
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -108,12 +109,8 @@ pub fn epoch(
         let end = latest.entry(tp.clone()).or_insert(*read);
         *end = (*end).max(*read);
     }
-    let behind: Vec<u64> = at
-        .feed
-        .positions
-        .iter()
-        .map(|(tp, read)| latest.get(tp).map_or(0, |end| end.0.saturating_sub(read.0).max(0) as u64))
-        .collect();
+    let behind: Vec<u64> = behind(at).collect();
+    let lag: u64 = behind.iter().sum();
     let sinks: Vec<Value> = job
         .flow
         .outputs
@@ -151,11 +148,11 @@ pub fn epoch(
             "inputRowsPerSecond": input_rate,
             "processedRowsPerSecond": processed_rate,
             "metrics": {
-                "avgOffsetsBehindLatest": (behind.iter().sum::<u64>() as f64 / behind.len().max(1) as f64).to_string(),
+                "avgOffsetsBehindLatest": (lag as f64 / behind.len().max(1) as f64).to_string(),
                 "maxOffsetsBehindLatest": behind.iter().max().unwrap_or(&0).to_string(),
                 "minOffsetsBehindLatest": behind.iter().min().unwrap_or(&0).to_string(),
             },
-            "lag": lag(at),
+            "lag": lag,
         }],
         "sink": sinks.first(),
         "sinks": sinks,
@@ -197,7 +194,7 @@ pub fn publish(
     r.quarantined += c.quarantined;
     r.dropped += c.dropped;
     r.late += c.operators.iter().map(|o| o.late).sum::<u64>();
-    r.lag = Some(lag(at));
+    r.lag = Some(behind(at).sum());
     r.watermark = at.engine.trackers.iter().filter_map(|t| t.watermark).min().map(|w| w.rfc3339());
     r.seconds = began.elapsed().as_secs_f64();
     r.rules = totals.clone();

@@ -102,10 +102,7 @@ impl ObjectStore for Recent {
                 return Ok(found);
             }
         }
-        match &self.escaped {
-            None => self.inner.get_opts(path, options).await,
-            Some(_) => self.inner.get_opts(&self.meant(path), options).await,
-        }
+        self.inner.get_opts(&self.meant(path), options).await
     }
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         self.inner.put_multipart_opts(path, options).await

@@ -9,14 +9,19 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "s3"))
+from stub import Server
 
 WAYS = ("500 before", "500 after", "503 SlowDown", "cut after")
 # Of one connection, not of the request.
@@ -109,14 +114,6 @@ class Handler(BaseHTTPRequestHandler):
                 proxy.random, proxy.rate = random.Random(asked["seed"]), asked["rate"]
                 proxy.faults.clear()
         self.reply(200, [("Content-Type", "application/json")], json.dumps(proxy.faults).encode())
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # a client or a server that has gone
 
 
 @contextmanager

@@ -18,12 +18,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "s3"))
-from stub import Stub
+from stub import Server, Stub
 
 TOKEN = "dapi-of-the-tests-sesame"
 CLIENT, SECRET = "a-service-principal", "its-secret-sesame"
@@ -334,14 +334,6 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     do_GET = do_POST = do_PATCH = do_DELETE = answer
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # a client that has gone
 
 
 @contextmanager
