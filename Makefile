@@ -3,7 +3,7 @@
 # (CARGO_TARGET_DIR, if set, instead).
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench event-time spark-check stores docs pictures lint fmt wheel wheel-check clean-cache
+.PHONY: help setup build demo test chaos bench clusters event-time spark-check stores docs pictures lint fmt wheel wheel-check clean-cache
 
 run = . scripts/env.sh &&
 SHELL := bash
@@ -31,6 +31,9 @@ bench: build ## benchmarks, with others' numbers beside ours
 	@$(run) python benches/state.py
 	@$(run) python benches/latency.py
 	@$(run) python benches/store.py
+
+clusters: build ## all refusals of secured clusters, TLS mistakes twenty times each, five minutes of members that come and go; about 20 minutes
+	@$(run) python tests/kafka/server.py run -- pytest -q tests/clusters
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
 	@$(run) python tests/python/event_time_campaign.py --seeds 400:20400

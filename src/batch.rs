@@ -306,6 +306,13 @@ impl Batch {
     }
 }
 
+/// A function of users over the bytes of messages' values, such as encryption. None is a message without a value, which the function does not see.
+pub trait ValuesFunction: Send + Sync + std::fmt::Debug {
+    /// The name that the user gave it.
+    fn name(&self) -> &str;
+    fn call(&self, values: Vec<Option<Vec<u8>>>) -> crate::Result<Vec<Option<Vec<u8>>>>;
+}
+
 /// A row for which an expression failed, and the reason. The text does not contain values of the row.
 #[derive(Debug, Clone)]
 pub struct FailedRow {

@@ -68,7 +68,12 @@ pub mod testing {
             pub use crate::flow::json::Parts;
         }
         pub mod source {
-            pub use crate::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
+            pub use crate::flow::source::{
+                KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, Offsets, OnMalformed, RowsSource,
+            };
+        }
+        pub mod subscription {
+            pub use crate::flow::subscription::Subscription;
         }
         pub mod static_join {
             pub use crate::flow::static_join::StaticSide;

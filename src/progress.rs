@@ -1,6 +1,7 @@
 //! The report of a query: the keys of Spark's StreamingQueryProgress, and some keys of bayou.
 
 use crate::expect::{Action, Counts};
+use crate::position::Positions;
 use crate::time::EventTime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -86,6 +87,8 @@ pub struct Report {
     pub late: u64,
     pub epochs: u64,
     pub lag: Option<u64>,
+    /// Where the run has read up to.
+    pub positions: Positions,
     pub watermark: Option<String>,
     pub seconds: f64,
     pub tables: BTreeMap<String, TableReport>,

@@ -74,7 +74,7 @@ impl fmt::Debug for SharedClock {
 struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // the one place that reads the machine's clock
+    #[allow(clippy::disallowed_methods)] // besides kafka/token.rs, the one place that reads the clock
     fn now(&self) -> EventTime {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         EventTime(micros(since))

@@ -32,9 +32,14 @@ class _Connect:
         name: The name of the embedded broker.
         options: The options of a Spark cell instead of `target`: names with "kafka." in front, and the text of `kafka.sasl.jaas.config`.
         allow_plaintext_password: Allow PLAIN over SASL_PLAINTEXT, which sends the password in the clear.
+        service_credential: On Databricks, the name of a service credential of Unity Catalog that opens the cluster (Amazon MSK, Azure Event Hubs).
         schema_registry: Refused; this version does not support schema registries.
 
-    Presets: `bayou.connect.confluent_cloud`, `.event_hubs` and `.redpanda` know the properties of these providers.
+    SASL OAUTHBEARER takes its tokens from the property "oauth_cb", as in confluent-kafka: a function that returns a token (a JSON Web Token says
+    when it expires), or (token, seconds since the Unix epoch when it expires). It is called before the last token expires, on another thread.
+    Or from librdkafka's properties of `sasl.oauthbearer.method` "oidc".
+
+    Presets: `bayou.connect.confluent_cloud`, `.event_hubs`, `.msk_iam` and `.redpanda` know the properties of these providers.
 
     Returns:
         A Connection.
@@ -58,6 +63,7 @@ class _Connect:
         name: str = "default",
         options: Mapping[str, object] | None = None,
         allow_plaintext_password: bool = False,
+        service_credential: str | None = None,
         schema_registry: Mapping[str, str] | None = None,
         **unknown: Any,
     ) -> _core.Connection:
@@ -74,9 +80,14 @@ class _Connect:
                 raise _core.ConfigError("connect(options=…): 'kafka.bootstrap.servers' is missing")
         if isinstance(target, (list, tuple)):
             target = {"bootstrap.servers": target}
+        if service_credential is not None and isinstance(target, str):
+            target = {"bootstrap.servers": target}
+        tokens = None
         if isinstance(target, Mapping) and target:
-            target = _security.checked(target, allow_plaintext_password)
-        return _core._connect(True if target is _EMBEDDED else target, name)
+            target, tokens = _security.checked(target, allow_plaintext_password, service_credential)
+        elif service_credential is not None:
+            raise _core.ConfigError("connect: service_credential= needs the address of a cluster")
+        return _core._connect(True if target is _EMBEDDED else target, name, tokens)
 
     def __repr__(self) -> str:
         return "<function bayou.connect>"
@@ -119,6 +130,28 @@ class _Connect:
             )
         return self({**_sasl(f"{host.group(1)}:9093", "PLAIN", "$ConnectionString", text), **_dotted(more)})
 
+    def msk_iam(self, bootstrap: str | list[str], region: str, **more: Any) -> _core.Connection:
+        """Connect to Amazon MSK with IAM. The login is that of the machine: environment, profile, instance or container role.
+
+        Amazon's library aws-msk-iam-sasl-signer-python signs the tokens. It must be installed.
+
+        Args:
+            bootstrap: The bootstrap servers for IAM, with the port 9098 (9198 from outside).
+            region: The region, "eu-central-1".
+            more: librdkafka's properties, with underscores instead of dots; service_credential="name" on Databricks.
+
+        Raises:
+            ConfigError: The library is not installed.
+
+        Example:
+            >>> kafka = bayou.connect.msk_iam("b-1.mycluster.xxxxx.c2.kafka.eu-central-1.amazonaws.com:9098", "eu-central-1")
+        """
+        from bayou import _tokens
+
+        tokens = _tokens.msk_iam(region, more.pop("service_credential", None))
+        bearer = {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "oauth_cb": tokens}
+        return self({"bootstrap.servers": bootstrap, **bearer, **_dotted(more)})
+
     def redpanda(
         self, bootstrap: str, user: str | Callable[[], str], password: str | Callable[[], str], **more: Any
     ) -> _core.Connection:
@@ -149,7 +182,7 @@ def _other_word(word: str) -> str:
         name = right.get(word, word.replace("_", "."))
         return f' Properties of librdkafka go into one dict: connect({{"bootstrap.servers": …, "{name}": …}}).'
     near = difflib.get_close_matches(
-        word, ["target", "name", "options", "allow_plaintext_password", "schema_registry"], 1
+        word, ["target", "name", "options", "allow_plaintext_password", "service_credential", "schema_registry"], 1
     )
     return f" Did you mean {near[0]!r}?" if near else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bayou import _core
 
@@ -121,9 +121,18 @@ def _value(name: str, value: object) -> object:
     return value
 
 
-def checked(properties: Mapping[str, object], allow_plaintext_password: bool) -> dict[str, object]:
-    """The properties with all values, or an error that says what is wrong before anything is sent."""
-    out = {name: _value(name, value) for name, value in translated(properties).items()}
+def checked(
+    properties: Mapping[str, object], allow_plaintext_password: bool, credential: str | None = None
+) -> tuple[dict[str, object], Callable[[], tuple[str, str, int]] | None]:
+    """The properties with all values and the source of tokens, or an error that says what is wrong before anything is sent."""
+    given = translated(properties)
+    function = given.pop("oauth_cb", None)
+    out = {name: _value(name, value) for name, value in given.items()}
+    if credential is not None:
+        from bayou import _tokens
+
+        more, function = _tokens.of_service_credential(credential, out)
+        out |= more
     for name in ("bootstrap.servers", "metadata.broker.list"):
         if isinstance(servers := out.get(name), (list, tuple, set)):
             if not all(isinstance(s, str) for s in servers):
@@ -149,7 +158,7 @@ def checked(properties: Mapping[str, object], allow_plaintext_password: bool) ->
             f"connect: '{sasl[0]}' is set, but security.protocol is {protocol}, which does not log in. "
             "Set security.protocol to SASL_SSL (or SASL_PLAINTEXT)."
         )
-    if protocol.startswith("SASL_") and mechanism is None:
+    if protocol.startswith("SASL_") and mechanism is None and function is None:
         raise _core.ConfigError(
             f"connect: security.protocol is {protocol}, and sasl.mechanism is missing. Set it: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, or what the "
             "cluster offers."
@@ -159,4 +168,37 @@ def checked(properties: Mapping[str, object], allow_plaintext_password: bool) ->
             "connect: PLAIN over SASL_PLAINTEXT sends the password so that everybody on the way can read it. Use SASL_SSL, or SCRAM. "
             "On a network that you trust: allow_plaintext_password=True."
         )
-    return out
+    return out, _tokens_of(out, function, protocol, mechanism)
+
+
+def _tokens_of(
+    out: dict[str, object], function: object, protocol: str, mechanism: object
+) -> Callable[[], tuple[str, str, int]] | None:
+    """The source of tokens. Properties that librdkafka would not understand are taken out."""
+    from bayou import _tokens
+
+    by_oidc = str(out.get("sasl.oauthbearer.method", "")).lower() == "oidc"
+    if function is None and not by_oidc:
+        # librdkafka makes unsecured tokens for tests of clusters itself.
+        if mechanism == "OAUTHBEARER" and str(out.get("enable.sasl.oauthbearer.unsecure.jwt")).lower() != "true":
+            raise _core.ConfigError(
+                'connect: sasl.mechanism is OAUTHBEARER, and nothing says where tokens come from. Give "oauth_cb", a function that returns a token; '
+                "or sasl.oauthbearer.method=oidc with .client.id, .client.secret and .token.endpoint.url; or use connect.msk_iam for Amazon MSK."
+            )
+        return None
+    if function is not None and by_oidc:
+        raise _core.ConfigError(
+            "connect: oauth_cb and sasl.oauthbearer.method=oidc are both given. Leave one of the two out."
+        )
+    if function is not None and not callable(function):
+        raise _core.ConfigError(
+            f"connect: oauth_cb is a function that returns a token, and not {type(function).__name__}"
+        )
+    if mechanism is None:
+        out["sasl.mechanism"] = mechanism = "OAUTHBEARER"
+    if mechanism != "OAUTHBEARER" or not protocol.startswith("SASL_"):
+        what = "oauth_cb" if function is not None else "sasl.oauthbearer.method=oidc"
+        raise _core.ConfigError(f"connect: {what} needs security.protocol=SASL_SSL and sasl.mechanism=OAUTHBEARER")
+    if by_oidc:
+        return _tokens.oidc(out)
+    return function if isinstance(function, _tokens.Tokens) else _tokens.Tokens(function)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from bayou import _alerts, _core
 
@@ -302,12 +302,14 @@ class Pipeline:
         self,
         *,
         trigger: str | timedelta | float | None = None,
+        start: Literal["now", "earliest"] | None = None,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
         clean_log: bool | None = None,
+        commit_to_group: str | None = None,
         single_writer: bool = False,
         timeout: str | timedelta | float | None = None,
         block: bool = True,
@@ -319,6 +321,7 @@ class Pipeline:
         Args:
             trigger: "available_now" (the default) reads everything up to the current end and then stops. An interval ("10 seconds")
                 runs until it is stopped.
+            start: Where topics start that the pipeline did not read in its last run; see `Stream.write_delta`.
             full_refresh: Empty the tables and read everything again. Delta's history keeps the old rows.
             accept_changes: Continue although others changed the tables; see `Stream.write_delta`.
             close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
@@ -327,6 +330,7 @@ class Pipeline:
             optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). Default: never.
             clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.
+            commit_to_group: Publish the position to a consumer group, for lag tools; see `Stream.write_delta`.
             single_writer: Write to `/Volumes` or `/dbfs`; see `Stream.write_delta`.
             timeout: End the run after this time, for example "55 minutes", when the epoch at work is finished; see `Stream.write_delta`.
             block: Wait for the end and show progress. Otherwise return a running Query at once.
@@ -366,6 +370,7 @@ class Pipeline:
                 self.schema,
                 tables,
                 trigger=trigger,
+                start=start,
                 checkpoint_location=self._checkpoint_location,
                 storage_options=self._storage_options,
                 full_refresh=full_refresh,
@@ -374,6 +379,7 @@ class Pipeline:
                 memory_limit=memory_limit,
                 optimize_every=optimize_every,
                 clean_log=clean_log,
+                commit_to_group=commit_to_group,
                 single_writer=single_writer,
                 timeout=timeout,
                 block=block,

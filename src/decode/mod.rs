@@ -3,6 +3,7 @@
 //! One message, one row, or none (SQL may make several rows of one later). A message that cannot be decoded never changes its neighbours: it is reported with its
 //! place, and the query decides what becomes of it (`on_malformed`).
 
+mod decrypt;
 mod format;
 pub mod json;
 pub mod jsonl;
@@ -12,7 +13,7 @@ pub mod raw;
 mod test;
 
 pub use format::{Decode, Format, FormatOptions, Given, NoSchemas, Rows, SchemaResolver, Setup};
-pub use options::{DecodeOptions, OnTombstone};
+pub use options::{DecodeOptions, Decrypt, OnTombstone};
 
 use crate::batch::{Batch, Messages, Origin, TooLarge};
 use crate::{Error, Result};
@@ -44,6 +45,7 @@ pub struct Decoder {
     format: Box<dyn Decode>,
     include_metadata: bool,
     max_message_bytes: usize,
+    decrypt: Option<Decrypt>,
 }
 
 /// The columns of a source, given `schema=`.
@@ -101,7 +103,8 @@ impl Decoder {
         }
         let format = format.decoder(Setup { declared, null_rows, resolver })?;
         let DecodeOptions { include_metadata, max_message_bytes, .. } = *options;
-        Ok(Self { schema, format, include_metadata, max_message_bytes })
+        let decrypt = options.decrypt.clone();
+        Ok(Self { schema, format, include_metadata, max_message_bytes, decrypt })
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -131,7 +134,7 @@ impl Decoder {
 
     /// Decodes the messages at `wanted`, in that order.
     pub fn decode(&mut self, messages: &Arc<Messages>, wanted: &[u32]) -> Result<Decoded> {
-        let (mut large, within);
+        let (mut large, within): (Vec<Malformed>, Vec<u32>);
         let wanted = if messages.any_above(self.max_message_bytes) {
             (large, within) = self.too_large(messages, wanted);
             &within
@@ -139,7 +142,19 @@ impl Decoder {
             large = vec![];
             wanted
         };
-        let mut out = self.format.decode(messages, wanted)?;
+        let mut out = match &self.decrypt {
+            None => self.format.decode(messages, wanted)?,
+            Some(function) => {
+                let (clear, places, mut failed) = decrypt::clear(&*function.0, messages, wanted)?;
+                let all: Vec<u32> = (0..places.len() as u32).collect();
+                let mut out = self.format.decode(&Arc::new(clear), &all)?;
+                let back = |i: &mut u32| *i = places[*i as usize];
+                out.messages.iter_mut().chain(&mut out.tombstones).for_each(back);
+                out.malformed.iter_mut().for_each(|m| back(&mut m.message));
+                large.append(&mut failed);
+                out
+            }
+        };
         let rows = if self.include_metadata {
             let mut columns = out.rows.columns().to_vec();
             columns.extend(raw::metadata(messages, &out.messages));

@@ -1,8 +1,9 @@
 //! The options of decoding: the format with its own options, and the options that all formats have in common.
 
 use super::Format;
-use crate::batch::MAX_MESSAGE_BYTES;
+use crate::batch::{MAX_MESSAGE_BYTES, ValuesFunction};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What becomes of a message with a null value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,6 +23,19 @@ pub struct DecodeOptions {
     pub include_metadata: bool,
     /// A message is malformed if its value, key or headers have more bytes.
     pub max_message_bytes: usize,
+    /// What is done to values before they are decoded.
+    #[serde(skip)]
+    pub decrypt: Option<Decrypt>,
+}
+
+/// A user's function over values. Two are equal by their names.
+#[derive(Debug, Clone)]
+pub struct Decrypt(pub Arc<dyn ValuesFunction>);
+
+impl PartialEq for Decrypt {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
 }
 
 impl Default for DecodeOptions {
@@ -31,6 +45,7 @@ impl Default for DecodeOptions {
             on_tombstone: OnTombstone::default(),
             include_metadata: false,
             max_message_bytes: MAX_MESSAGE_BYTES,
+            decrypt: None,
         }
     }
 }
@@ -48,8 +63,10 @@ impl DecodeOptions {
         let bytes = format!(", max_message_bytes: {}", self.max_message_bytes);
         let bytes = bytes.strip_prefix(&format!(", max_message_bytes: {MAX_MESSAGE_BYTES}")).unwrap_or(&bytes);
         let (format, include_metadata) = (self.format.options().identity(), self.include_metadata);
+        // Not its name: a key that is changed is often a function of another name.
+        let decrypt = if self.decrypt.is_some() { ", decrypt" } else { "" };
         format!(
-            "DecodeOptions {{ {format}, on_tombstone: {on_tombstone}, include_metadata: {include_metadata}{bytes} }}"
+            "DecodeOptions {{ {format}, on_tombstone: {on_tombstone}, include_metadata: {include_metadata}{bytes}{decrypt} }}"
         )
     }
 }

@@ -23,7 +23,7 @@ impl Engine {
         self.counts.messages += wanted.len() as u64;
         for node in 0..self.plan.nodes.len() {
             let Step::Kafka(source) = &self.plan.nodes[node].step else { continue };
-            let reads: Vec<bool> = messages.partitions.iter().map(|p| source.topics.contains(&p.topic)).collect();
+            let reads: Vec<bool> = messages.partitions.iter().map(|p| source.topics.has(p)).collect();
             if reads.iter().all(|r| *r) {
                 self.decode_into(node, messages, wanted, now)?;
             } else {
@@ -100,7 +100,7 @@ impl Engine {
                 let e = Error::malformed(format!(
                     "{}: {}. Nothing of it was skipped; to go on without such messages say on_malformed=\"drop\", or \"quarantine\" where a table is written{}.",
                     messages.place(first.message as usize),
-                    first.error,
+                    first.error.trim_end_matches('.'),
                     if large { "; to read them, raise max_message_bytes" } else { "" }
                 ));
                 return Err(messages.locate(first.message as usize, e).in_field(first.field.as_deref()));

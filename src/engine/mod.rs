@@ -217,8 +217,9 @@ impl Engine {
 
     /// These partitions belong to the streams of their topics, whether or not they have said anything yet.
     pub fn know<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition> + Clone) {
-        for (tracker, topics) in self.trackers.iter_mut().zip(&self.plan.tracker_topics) {
-            partitions.clone().filter(|p| topics.contains(&p.topic)).for_each(|p| tracker.know(p));
+        for (tracker, sources) in self.trackers.iter_mut().zip(&self.plan.tracker_sources) {
+            let reads = |p: &&TopicPartition| sources.iter().any(|s| s.topics.has(p));
+            partitions.clone().filter(reads).for_each(|p| tracker.know(p));
         }
     }
 

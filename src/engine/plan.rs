@@ -6,7 +6,6 @@ use crate::flow::mode::check_mode;
 use crate::flow::source::{KafkaSource, MessagesSource, OnMalformed, RowsSource};
 use crate::flow::static_join::StaticJoin;
 use crate::flow::stream::{DecodeColumn, Op, Stream};
-use crate::position::Topic;
 use crate::sink::OutputMode;
 use crate::state::Stateful;
 use crate::time::Watermark;
@@ -137,7 +136,7 @@ pub struct Plan {
     /// Names of the watermarks, as the seals call them, with the topics that each covers.
     pub trackers: Vec<(String, WatermarkSpec)>,
     /// The topics that each watermark covers.
-    pub tracker_topics: Vec<Vec<Topic>>,
+    pub tracker_sources: Vec<Vec<Arc<KafkaSource>>>,
     pub operators: Vec<Operator>,
 }
 
@@ -174,7 +173,7 @@ impl Plan {
                 outputs: vec![],
                 targets: targets.clone(),
                 trackers: vec![],
-                tracker_topics: vec![],
+                tracker_sources: vec![],
                 operators: vec![],
             },
             made: HashMap::new(),
@@ -315,18 +314,15 @@ impl Builder<'_> {
             }
             Op::Expect(rule) => return self.build_rules(stream, rule, emit),
             Op::Watermark(spec) => {
-                let topics: Vec<String> = stream
-                    .kafka_sources()
-                    .iter()
-                    .flat_map(|s| s.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>())
-                    .collect();
+                let sources = stream.kafka_sources();
+                let topics: Vec<String> = sources.iter().flat_map(|s| s.topics.labels()).collect();
                 let mut name = identity::watermark(spec, &topics);
                 while self.plan.trackers.iter().any(|(n, _)| *n == name) {
                     name.push('\'');
                 }
                 let tracker = self.plan.trackers.len();
                 self.plan.trackers.push((name, spec.clone()));
-                self.plan.tracker_topics.push(topics.iter().map(Topic::new).collect());
+                self.plan.tracker_sources.push(sources);
                 Step::Watermark { tracker }
             }
             Op::Aggregate(spec) => self.operator(stream, OperatorKind::Aggregate(spec.clone(), emit)),

@@ -71,6 +71,7 @@ pub use functions::{Listed, Role, is_aggregate, is_bare, listed};
 pub use generate::{Generator, Selected, is_generator};
 pub use group::{GroupItem, parse_group_item};
 pub use group_function::{AggregateItem, GroupFunction};
+pub use java_regex::JavaRegex;
 pub use kernel::MOST_BYTES;
 pub use lex::string_of;
 pub use limits::check_statement;

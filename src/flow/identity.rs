@@ -30,7 +30,7 @@ fn keys(on: &[(Bound, Bound)]) -> Value {
 fn step(op: &Op) -> Option<Value> {
     Some(match op {
         Op::Kafka(s) => json!({
-            "kafka": s.topics.iter().map(|t| t.as_str()).collect::<Vec<_>>(),
+            "kafka": s.topics.labels(),
             "schema": s.schema.as_ref().map(|s| to_ddl(s)),
             "decode": s.decode.identity(),
         }),
@@ -150,7 +150,7 @@ pub fn signature(stream: &Stream) -> String {
         Op::Aggregate(a) => format!("aggregate({inputs}; {})", a.description()),
         op @ (Op::Deduplicate(_) | Op::IntervalJoin(_)) => format!("({inputs}; {})", describe(op, &stream.0.said)),
         Op::Union => format!("union({inputs})"),
-        Op::Kafka(s) => s.topics.iter().map(|t| t.to_string()).collect::<Vec<_>>().join("+"),
+        Op::Kafka(s) => s.topics.labels().join("+"),
         _ => inputs,
     }
 }

@@ -3,10 +3,13 @@
 
 use super::output::{Flow, Output};
 use super::said::{Said, SaidAggregate, SaidWindow};
-use super::source::{KafkaSource, MessagesSource, RowsSource, Told};
+use super::source::{KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, RowsSource, Told};
 use super::static_join::StaticSide;
 use super::stream::{JoinOptions, Op, Stream};
+use super::subscription::Subscription;
 use super::trigger::Trigger;
+use crate::batch::ValuesFunction;
+use crate::decode::{DecodeOptions, Decrypt};
 use crate::expr::{AggregateItem, GroupFunction, parse_ddl, to_ddl};
 use crate::kafka::Connection;
 use crate::sink::delta::DeltaOptions;
@@ -23,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The version of the JSON.
 pub const FORMAT: u64 = 1;
@@ -47,9 +51,14 @@ pub trait Parts {
     fn for_each(&self, name: &str) -> Arc<dyn ForEach> {
         Arc::new(Named(name.into()))
     }
+
+    fn values_function(&self, name: &str) -> Arc<dyn ValuesFunction> {
+        Arc::new(Named(name.into()))
+    }
 }
 
 /// A function of which only the name is known.
+#[derive(Debug)]
 struct Named(String);
 
 impl Named {
@@ -75,6 +84,15 @@ impl GroupFunction for Named {
         &self.0
     }
     fn call(&self, _groups: &[RecordBatch]) -> Result<ArrayRef> {
+        Err(self.missing())
+    }
+}
+
+impl ValuesFunction for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+    fn call(&self, _values: Vec<Option<Vec<u8>>>) -> Result<Vec<Option<Vec<u8>>>> {
         Err(self.missing())
     }
 }
@@ -146,30 +164,41 @@ impl Writer {
 fn kafka(s: &KafkaSource) -> Result<Value> {
     Ok(json!({
         "cluster": s.connection.address(),
-        "topics": s.topics.iter().map(|t| t.as_str()).collect::<Vec<_>>(),
+        "topics": s.topics.to_json(),
         "schema": s.schema.as_ref().map(|s| to_ddl(s)),
         "decode": value(&s.decode)?,
+        "decrypt": s.decode.decrypt.as_ref().map(|d| d.0.name()),
         "on_malformed": value(&s.on_malformed)?,
         "max_malformed": s.max_malformed,
         "starting_offsets": value(&s.starting)?,
         "ending_offsets": value(&s.ending)?,
         "max_offsets_per_trigger": s.max_offsets_per_trigger,
+        "min_offsets_per_trigger": s.min_offsets_per_trigger,
+        "max_trigger_delay": s.max_trigger_delay.as_secs_f64(),
+        "fail_without_message": s.fail_without_message,
         "fail_on_data_loss": s.fail_on_data_loss,
     }))
 }
 
 fn read_kafka(of: &Value, parts: &dyn Parts) -> Result<KafkaSource> {
-    let topics: Vec<String> = field(of, "topics")?;
+    let topics: Value = field(of, "topics")?;
+    let delay: Option<f64> = field(of, "max_trigger_delay")?;
+    let decrypt: Option<String> = field(of, "decrypt")?;
+    let mut decode: DecodeOptions = field(of, "decode")?;
+    decode.decrypt = decrypt.map(|name| Decrypt(parts.values_function(&name)));
     Ok(KafkaSource {
         connection: parts.connection(&field::<String>(of, "cluster")?)?,
-        topics: topics.iter().map(crate::position::Topic::new).collect(),
+        topics: Subscription::from_json(&topics)?,
         schema: optional_ddl(of, "schema")?,
-        decode: field(of, "decode")?,
+        decode,
         on_malformed: field(of, "on_malformed")?,
         max_malformed: field(of, "max_malformed")?,
         starting: field(of, "starting_offsets")?,
         ending: field(of, "ending_offsets")?,
         max_offsets_per_trigger: field(of, "max_offsets_per_trigger")?,
+        min_offsets_per_trigger: field(of, "min_offsets_per_trigger")?,
+        max_trigger_delay: delay.map_or(MAX_TRIGGER_DELAY, Duration::from_secs_f64),
+        fail_without_message: field::<Option<bool>>(of, "fail_without_message")?.unwrap_or(false),
         fail_on_data_loss: field(of, "fail_on_data_loss")?,
     })
 }
@@ -371,6 +400,8 @@ impl Flow {
             "close_windows": self.close_windows,
             "optimize_every": self.optimize_every,
             "clean_log": self.clean_log,
+            "start": self.start,
+            "commit_to_group": self.commit_to_group,
             "memory_limit": self.memory_limit,
         }))
     }
@@ -410,6 +441,8 @@ impl Flow {
             close_windows: field(of, "close_windows")?,
             optimize_every: field(of, "optimize_every")?,
             clean_log: field(of, "clean_log")?,
+            start: field(of, "start")?,
+            commit_to_group: field(of, "commit_to_group")?,
             memory_limit: field(of, "memory_limit")?,
         })
     }

@@ -17,6 +17,7 @@ pub mod said;
 pub mod source;
 pub mod static_join;
 pub mod stream;
+pub mod subscription;
 pub mod topic;
 pub mod trigger;
 

@@ -56,6 +56,10 @@ pub struct Flow {
     pub optimize_every: Option<usize>,
     /// Whether the tables' logs are cleaned. None: the property of each table decides.
     pub clean_log: Option<bool>,
+    /// Where topics start that the query did not read before: "now" or "earliest".
+    pub start: Option<String>,
+    /// The consumer group that shows the query's position to lag tools.
+    pub commit_to_group: Option<String>,
     /// At most this many bytes of state stay in memory. None: half of the machine's memory.
     pub memory_limit: Option<usize>,
 }

@@ -1,5 +1,6 @@
 //! Sources of rows: topics, or messages or rows in memory.
 
+use super::subscription::Subscription;
 use crate::batch::Messages;
 use crate::decode::{DecodeOptions, output_schema};
 use crate::expr;
@@ -12,8 +13,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What happens to a message that cannot be decoded, or a row that cannot be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,14 +33,21 @@ pub enum Offsets {
     Earliest,
     Latest,
     Time(EventTime),
+    /// Each partition's time.
+    Times(BTreeMap<String, BTreeMap<i32, EventTime>>),
     /// Each partition's offset; −2 is earliest, −1 latest.
     Exact(BTreeMap<String, BTreeMap<i32, i64>>),
+}
+
+/// Rounded up, so that no message from before the time is read.
+fn at_time(t: EventTime) -> OffsetSpec {
+    OffsetSpec::Timestamp(t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0))
 }
 
 #[derive(Clone)]
 pub struct KafkaSource {
     pub connection: Connection,
-    pub topics: Vec<Topic>,
+    pub topics: Subscription,
     pub schema: Option<SchemaRef>,
     pub decode: DecodeOptions,
     pub on_malformed: Option<OnMalformed>,
@@ -46,8 +55,16 @@ pub struct KafkaSource {
     pub starting: Offsets,
     pub ending: Option<Offsets>,
     pub max_offsets_per_trigger: Option<u64>,
+    /// On an interval, an epoch waits for so many messages, but not longer than `max_trigger_delay`.
+    pub min_offsets_per_trigger: Option<u64>,
+    pub max_trigger_delay: Duration,
     pub fail_on_data_loss: bool,
+    /// A start by time fails in partitions that have no message at or after the time.
+    pub fail_without_message: bool,
 }
+
+/// As in Spark.
+pub const MAX_TRIGGER_DELAY: Duration = Duration::from_secs(15 * 60);
 
 impl KafkaSource {
     pub fn output_schema(&self) -> Result<SchemaRef> {
@@ -55,34 +72,31 @@ impl KafkaSource {
     }
 
     pub fn describe(&self) -> String {
-        let topics: Vec<_> = self.topics.iter().map(Topic::as_str).collect();
-        format!("read {} as {}", topics.join(", "), self.decode.format.name())
+        format!("read {} as {}", self.topics.describe(), self.decode.format.name())
     }
 
     pub fn identity(&self) -> String {
         let schema = self.schema.as_ref().map(|s| expr::to_ddl(s)).unwrap_or_default();
         format!(
-            "kafka {} {:?} {schema} {} {:?} {} {:?} {:?} {:?} {}",
+            "kafka {} {} {schema} {} {:?} {} {:?} {:?} {:?} {:?} {:?} {} {}",
             self.connection.identity(),
-            self.topics,
+            self.topics.to_json(),
             self.decode.identity(),
             self.on_malformed,
             self.max_malformed,
             self.starting,
             self.ending,
             self.max_offsets_per_trigger,
-            self.fail_on_data_loss
+            self.min_offsets_per_trigger,
+            self.max_trigger_delay,
+            self.fail_on_data_loss,
+            self.fail_without_message
         )
     }
 
     /// All partitions that exist now.
     pub fn partitions(&self) -> Result<Vec<TopicPartition>> {
-        let mut out = vec![];
-        for topic in &self.topics {
-            let found = self.connection.partitions(topic)?;
-            out.extend(found.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }));
-        }
-        Ok(out)
+        self.topics.partitions(&self.connection)
     }
 
     /// Resolves the user's offsets to the offsets that they mean at this moment.
@@ -91,14 +105,47 @@ impl KafkaSource {
         let wanted: Vec<(TopicPartition, OffsetSpec)> = match offsets {
             Offsets::Earliest => partitions.into_iter().map(|p| (p, OffsetSpec::Earliest)).collect(),
             Offsets::Latest => partitions.into_iter().map(|p| (p, OffsetSpec::Latest)).collect(),
-            Offsets::Time(t) => {
-                // Rounded up, so that no message from before the time is read.
-                let ms = t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0);
-                partitions.into_iter().map(|p| (p, OffsetSpec::Timestamp(ms))).collect()
+            Offsets::Time(t) => partitions.into_iter().map(|p| (p, at_time(*t))).collect(),
+            Offsets::Times(map) => {
+                self.check_named(map.iter().flat_map(|(t, ps)| ps.keys().map(move |p| (t, *p))), &partitions, what)?;
+                let time = |tp: &TopicPartition| map.get(tp.topic.as_str())?.get(&tp.partition.0);
+                partitions.into_iter().filter_map(|tp| time(&tp).map(|t| (tp.clone(), at_time(*t)))).collect()
             }
             Offsets::Exact(map) => return self.exact(map, &partitions, what),
         };
+        if self.fail_without_message && what == "starting_offsets" {
+            return self.connection.list_offsets_of_messages(&wanted);
+        }
         self.connection.list_offsets(&wanted)
+    }
+
+    /// Refuses a dict that does not name every partition, or names others.
+    fn check_named<'a>(
+        &self,
+        named: impl Iterator<Item = (&'a String, i32)>,
+        partitions: &[TopicPartition],
+        what: &str,
+    ) -> Result<()> {
+        let mut missing: BTreeSet<&TopicPartition> = partitions.iter().collect();
+        for (topic, partition) in named {
+            let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(partition) };
+            if !self.topics.reads(&tp.topic) {
+                return Err(Error::config(format!(
+                    "{what} names the topic '{topic}', and this stream does not read that topic"
+                )));
+            }
+            if !missing.remove(&tp) {
+                return Err(Error::config(format!(
+                    "{what} names {tp}, and that partition does not exist or is not read"
+                )));
+            }
+        }
+        match missing.first() {
+            Some(missing) => Err(Error::config(format!(
+                "{what} must name every partition, and {missing} is missing. Give {missing} an offset, or −2 (earliest) or −1 (latest)."
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn exact(
@@ -107,19 +154,12 @@ impl KafkaSource {
         partitions: &[TopicPartition],
         what: &str,
     ) -> Result<Positions> {
+        self.check_named(map.iter().flat_map(|(t, ps)| ps.keys().map(move |p| (t, *p))), partitions, what)?;
         let mut out = Positions::new();
         let mut ask = vec![];
         for (topic, offsets) in map {
-            if !self.topics.iter().any(|t| t.as_str() == topic) {
-                return Err(Error::config(format!(
-                    "{what} names the topic '{topic}', and this stream does not read that topic"
-                )));
-            }
             for (partition, offset) in offsets {
                 let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(*partition) };
-                if !partitions.contains(&tp) {
-                    return Err(Error::config(format!("{what} names {tp}, and that partition does not exist")));
-                }
                 match offset {
                     -2 => ask.push((tp, OffsetSpec::Earliest)),
                     -1 => ask.push((tp, OffsetSpec::Latest)),
@@ -140,11 +180,6 @@ impl KafkaSource {
         }
         if !ask.is_empty() {
             out.extend(self.connection.list_offsets(&ask)?);
-        }
-        if let Some(missing) = partitions.iter().find(|p| !out.contains_key(*p)) {
-            return Err(Error::config(format!(
-                "{what} must name every partition, and {missing} is missing. Give {missing} an offset, or −2 (earliest) or −1 (latest)."
-            )));
         }
         Ok(out)
     }

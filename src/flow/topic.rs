@@ -27,7 +27,7 @@ impl Cluster for Connection {
     fn topic(&self, name: &str, create: Option<&Create>) -> Result<Facts> {
         let topic = Topic::new(name);
         if let Some(create) = create {
-            let there = self.topics()?.into_iter().any(|t| t.name == name);
+            let there = self.topics(false)?.into_iter().any(|t| t.name == name);
             if !there {
                 let new = NewTopic {
                     name: name.into(),

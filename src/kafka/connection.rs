@@ -1,11 +1,12 @@
 //! The address of a Kafka cluster, and the secrets to connect to it.
 
 use super::{
-    context::{Seen, Watch},
+    context::{NO_ANSWER, Seen, Watch},
     embedded,
     properties::{Secrets, check, client_config, is_safe},
+    token::{TokenSource, Tokens, unsecured},
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hash::hex;
 use rdkafka::{
     ClientConfig,
@@ -45,6 +46,7 @@ struct Inner {
     client: Arc<BaseConsumer<Watch>>,
     /// Producers of earlier calls.
     producers: super::produce::Producers,
+    tokens: Option<Arc<Tokens>>,
     cluster_id: OnceLock<String>,
     pid: u32,
 }
@@ -78,7 +80,12 @@ const ALIASES: &[(&str, &str)] = &[
 impl Connection {
     /// Checks the properties, and that the cluster answers within 10 seconds.
     pub fn open(target: Target) -> Result<Self> {
-        let (properties, embedded) = match target {
+        Self::open_with(target, None)
+    }
+
+    /// `tokens`: for SASL OAUTHBEARER.
+    pub fn open_with(target: Target, tokens: Option<Arc<dyn TokenSource>>) -> Result<Self> {
+        let (mut properties, embedded) = match target {
             Target::Address(address) => {
                 let address = address.trim();
                 if address.is_empty() {
@@ -107,12 +114,17 @@ impl Connection {
             .unwrap_or_default();
         check_address(&address)?;
         let secrets = Secrets::of(&properties);
+        let tokens = tokens.or_else(|| unsecured(&properties)).map(|source| Arc::new(Tokens::new(source)));
+        if tokens.is_some() {
+            // librdkafka would want to make the tokens itself.
+            properties.remove("enable.sasl.oauthbearer.unsecure.jwt");
+        }
         if embedded.is_none() {
             super::probe::check(&properties, &address)?;
         }
         let client: BaseConsumer<Watch> =
             client_config(&metadata_properties(&properties), &[("socket.connection.setup.timeout.ms", "8000")])
-                .create_with_context(Watch::new(secrets.clone()))
+                .create_with_context(Watch::new(secrets.clone(), tokens.clone()))
                 .map_err(|e| {
                     Error::config(format!(
                         "Kafka at {address}: librdkafka refuses the properties: {}",
@@ -126,12 +138,17 @@ impl Connection {
             embedded,
             client: Arc::new(client),
             producers: super::produce::Producers::default(),
+            tokens,
             cluster_id: OnceLock::new(),
             pid: std::process::id(),
         };
         let connection = Self(Arc::new(inner));
-        connection.metadata_within(REACH)?;
-        Ok(connection)
+        match connection.metadata_within(REACH) {
+            Err(e) if e.kind == Kind::Connection && e.message.contains(NO_ANSWER) => {
+                Err(super::probe::may_want_sasl(&connection.0.properties, &connection.0.address).unwrap_or(e))
+            }
+            answer => answer.map(|_| connection),
+        }
     }
 
     /// The id of the cluster. An embedded broker gets its own id, so that a checkpoint notices when the broker is gone.
@@ -255,8 +272,12 @@ impl Connection {
         &self.0.producers
     }
 
+    pub(super) fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.0.tokens.clone()
+    }
+
     pub(super) fn watch(&self) -> Watch {
-        Watch::new(self.0.secrets.clone())
+        Watch::new(self.0.secrets.clone(), self.0.tokens.clone())
     }
 
     pub(super) fn config(&self, over: &[(&str, &str)]) -> ClientConfig {
@@ -282,6 +303,13 @@ impl Connection {
             }
         }
         client_config(&properties, over)
+    }
+
+    /// Whether the user has given the property this value.
+    pub fn has_property(&self, name: &str, value: &str) -> bool {
+        let other = ALIASES.iter().find_map(|(a, b)| if *a == name { Some(*b) } else { (*b == name).then_some(*a) });
+        let found = self.0.properties.get(name).or_else(|| self.0.properties.get(other?));
+        found.is_some_and(|v| v == value || is_safe(name) && v.eq_ignore_ascii_case(value))
     }
 
     /// The user's value under one of these names.
@@ -344,7 +372,9 @@ pub(super) fn drain(client: &BaseConsumer<Watch>) {
 /// The metadata client reads no messages. Properties that only concern reading and writing would make it log warnings.
 fn metadata_properties(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut properties = properties.clone();
-    properties.remove("group.id");
+    for of_groups in ["group.id", "group.instance.id", "partition.assignment.strategy"] {
+        properties.remove(of_groups);
+    }
     // librdkafka asks the same broker again until it knows that the broker is gone. For a broker that hangs, this
     // timeout decides: a minute by default, which is longer than anything here waits.
     properties.entry("socket.timeout.ms".into()).or_insert_with(|| "4000".into());

@@ -1,19 +1,23 @@
 //! Texts that librdkafka reports in callbacks, and what its errors mean for the caller.
 
-use super::properties::Secrets;
+use super::{properties::Secrets, token::Tokens};
 use crate::error::{Error, Kind};
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
+    ClientContext, client::OAuthToken, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Collects the error events of a client, because the calls themselves only return "timed out".
 #[derive(Default)]
 pub(super) struct Watch {
     secrets: Secrets,
+    tokens: Option<Arc<Tokens>>,
     seen: Mutex<Seen>,
+    /// Why there is no token now. librdkafka tells it once, and asks again seconds later.
+    no_token: Mutex<Option<String>>,
 }
 
 #[derive(Default, Clone)]
@@ -26,14 +30,26 @@ pub(super) struct Seen {
 }
 
 const KEPT_REASONS: usize = 8;
+/// What is said of a cluster of which nothing else is known.
+pub(super) const NO_ANSWER: &str = "no answer";
 
 impl Watch {
-    pub fn new(secrets: Secrets) -> Self {
-        Self { secrets, seen: Mutex::default() }
+    pub fn new(secrets: Secrets, tokens: Option<Arc<Tokens>>) -> Self {
+        Self { secrets, tokens, ..Self::default() }
+    }
+
+    /// A token for SASL OAUTHBEARER. librdkafka asks for the first one when a client is made.
+    pub fn next_token(&self) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let none = "sasl.mechanism is OAUTHBEARER, and there is no 'oauth_cb' that returns tokens";
+        let next = self.tokens.as_ref().ok_or(none)?.next();
+        *self.no_token.lock() = next.as_ref().err().cloned();
+        Ok(next?)
     }
 
     pub fn seen(&self) -> Seen {
-        self.seen.lock().clone()
+        let mut seen = self.seen.lock().clone();
+        seen.auth = seen.auth.or_else(|| self.no_token.lock().clone());
+        seen
     }
 
     pub fn forget(&self) {
@@ -85,11 +101,16 @@ impl Seen {
             return Error::auth(format!("Kafka at {address} refused the connection: {reason}. {}.", remedy(reason)));
         }
         let reasons: Vec<_> = self.reasons.iter().rev().take(3).map(String::as_str).collect();
-        let why = if reasons.is_empty() { "no answer".to_string() } else { reasons.join("; ") };
+        let why = if reasons.is_empty() { NO_ANSWER.to_string() } else { reasons.join("; ") };
         Error::connection(format!(
             "Kafka at {address} cannot be reached: {why}. Check the address (host:port), that the broker runs, and that this \
-             machine may reach it.{}{}",
+             machine may reach it.{}{}{}",
             self.elsewhere(address),
+            if self.reasons.iter().any(|r| r.contains(NOT_NOW)) {
+                " A listener without SASL says so: check security.protocol."
+            } else {
+                ""
+            },
             // The hint is for those who have no Kafka yet.
             if is_here(address) { " bayou.connect() without an argument starts a broker in memory." } else { "" }
         ))
@@ -130,15 +151,26 @@ pub(super) fn meant(code: Code, text: &str) -> Code {
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL if has(&CUT) => Code::BrokerTransportFailure,
+        // A client that logs in again within a second of the last time is refused so, and tries again.
+        Code::Authentication | Code::SaslAuthenticationFailed if said.contains(NOT_NOW) => Code::BrokerTransportFailure,
         _ if said.contains("alert") && has(&ALERTS) => Code::SSL,
         code => code,
     }
 }
 
+/// Also said by a listener without SASL.
+const NOT_NOW: &str = "Request not valid in current SASL state";
+
 /// The settings to look at, by what a broker or OpenSSL says.
 fn remedy(reason: &str) -> &'static str {
     let said = behind_the_broker(reason);
     let has = |word: &str| said.contains(word);
+    if reason.contains("oauth_cb") {
+        return "oauth_cb is a function that returns a token, or (token, seconds since the Unix epoch when it expires)";
+    }
+    if has("OAUTHBEARER") || has("invalid_token") {
+        return "The broker does not take the token. Check what oauth_cb returns: audience, scope, and when it expires";
+    }
     if has("alert") && (has("SSL") || has("ssl") || has("tls")) {
         return "The broker refuses the certificate of this client, or misses one. Check ssl.certificate.location and ssl.key.location (or \
                 ssl.keystore.location), and that the broker knows its CA";
@@ -160,6 +192,12 @@ pub(super) fn tidy(reason: &str) -> String {
 }
 
 impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.next_token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         // Errors also arrive as events, so these log lines are details.
         log::debug!(target: "bayou::kafka", "librdkafka {level:?} {fac}: {}", self.secrets.scrub(message));

@@ -36,9 +36,9 @@ pub(super) fn check(properties: &BTreeMap<String, String>, addresses: &str) -> R
         "plaintext" | "sasl_plaintext" => match ask(address, &api_versions()) {
             Answer::Bytes(bytes) if is_tls(&bytes) => wrong(with_tls(&protocol)),
             Answer::Closed if speaks_tls(address) => wrong(with_tls(&protocol)),
-            Answer::Bytes(bytes) if bytes.starts_with(b"HTTP") => {
-                wrong("an HTTP server answers there, not Kafka. Check the port.".into())
-            }
+            Answer::Bytes(bytes) if is_web(&bytes) => wrong(WEB.into()),
+            // Some web servers wait for the end of a line.
+            Answer::Silence if matches!(ask(address, b"GET / HTTP/1.0\r\n\r\n"), Answer::Bytes(b) if is_web(&b)) => wrong(WEB.into()),
             Answer::Bytes(bytes)
                 if protocol == "plaintext"
                     && is_ours(&bytes)
@@ -73,6 +73,24 @@ fn with_tls(protocol: &str) -> String {
         protocol.to_uppercase(),
         if protocol == "plaintext" { "SSL (or SASL_SSL, with sasl.mechanism, user and password)" } else { "SASL_SSL" }
     )
+}
+
+const WEB: &str = "an HTTP server answers there, not Kafka. Check the port.";
+
+fn is_web(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP") || bytes.trim_ascii_start().to_ascii_lowercase().starts_with(b"<!doctype html")
+}
+
+/// For a cluster that has not answered a client with TLS and without SASL: a listener with SASL accepts the handshake of TLS, and then waits.
+pub(super) fn may_want_sasl(properties: &BTreeMap<String, String>, addresses: &str) -> Option<Error> {
+    let protocol = properties.get("security.protocol").map(|p| p.to_lowercase());
+    let address = addresses.split(',').map(str::trim).find(|a| !a.is_empty())?;
+    (protocol.as_deref() == Some("ssl") && speaks_tls(address)).then(|| {
+        Error::connection(format!(
+            "Kafka at {address}: the port speaks TLS, and answers no request after that. A listener with SASL does so: set \
+             security.protocol=SASL_SSL, sasl.mechanism, sasl.username and sasl.password."
+        ))
+    })
 }
 
 /// Sends bytes and returns the beginning of the answer.
@@ -117,6 +135,103 @@ fn speaks_tls(address: &str) -> bool {
 fn wants_sasl(address: &str) -> bool {
     // Metadata (API 3), version 1, with an empty list of topics, which asks for none.
     ask(address, &request(3, 1, &0i32.to_be_bytes())) == Answer::Closed
+}
+
+/// The release of the broker, by the newest version of the cluster's metadata that it supports (KIP-584, KIP-778). None: it does not say, as
+/// other servers than Apache Kafka and brokers before 3.3.
+pub(super) fn release(host: &str, port: u16) -> Option<String> {
+    let asked = || -> std::io::Result<Vec<u8>> {
+        let to = (host, port).to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        // Header version 2 ends with tagged fields. The body: name and version of the client, and tagged fields.
+        stream.write_all(&request(18, 3, &[&[0u8][..], &[6], b"bayou", &[2], b"1", &[0]].concat()))?;
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let length =
+            usize::try_from(i32::from_be_bytes(length)).ok().filter(|n| *n < 1 << 20).ok_or(ErrorKind::InvalidData)?;
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = asked().ok()?;
+    let mut rest = Bytes(answer.strip_prefix(&CORRELATION)?);
+    if rest.take(2)? != [0, 0] {
+        return None; // The broker does not know this version of the request.
+    }
+    for _ in 1..rest.varint()? {
+        rest.take(6)?; // key, lowest and highest version
+        rest.tags()?;
+    }
+    rest.take(4)?; // throttle time
+    for _ in 0..rest.varint()? {
+        let (tag, size) = (rest.varint()?, rest.varint()?);
+        let mut field = Bytes(rest.take(usize::try_from(size).ok()?)?);
+        if tag == 0 {
+            for _ in 1..field.varint()? {
+                let name = usize::try_from(field.varint()?).ok()?.checked_sub(1)?;
+                let (name, versions) = (field.take(name)?.to_vec(), field.take(4)?);
+                field.tags()?;
+                if name == b"metadata.version" {
+                    return Some(of_metadata_version(i16::from_be_bytes([versions[2], versions[3]])));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The releases by their newest metadata.version (Kafka's `MetadataVersion`).
+fn of_metadata_version(level: i16) -> String {
+    const NEWEST: [(i16, &str); 12] = [
+        (7, "3.3"),
+        (8, "3.4"),
+        (11, "3.5"),
+        (14, "3.6"),
+        (19, "3.7"),
+        (20, "3.8"),
+        (21, "3.9"),
+        (25, "4.0"),
+        (27, "4.1"),
+        (29, "4.2"),
+        (30, "4.3"),
+        (i16::MAX, "newer than 4.3"),
+    ];
+    NEWEST.iter().find(|(newest, _)| level <= *newest).map_or(String::new(), |(_, release)| release.to_string())
+}
+
+/// Bytes of an answer that are still to be read.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// An unsigned number in groups of seven bits.
+    fn varint(&mut self) -> Option<u32> {
+        let mut value = 0u32;
+        for shift in (0..32).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn tags(&mut self) -> Option<()> {
+        for _ in 0..self.varint()? {
+            self.varint()?;
+            let size = self.varint()?;
+            self.take(usize::try_from(size).ok()?)?;
+        }
+        Some(())
+    }
 }
 
 /// A request of the Kafka protocol with header version 1.

@@ -1,17 +1,18 @@
 //! `connect`, and the methods of a connection except reading.
 
 use super::arguments::Arguments;
+use super::cluster::{self, AclArguments};
 use super::convert::{self, Count, refuse_unknown};
 use super::door;
 use super::source;
 use super::source::PyInferredSchema;
 use super::stream::PyStream;
 use super::table::PyTable;
+use super::token::PyTokens;
 use super::words;
-use crate::kafka::{Connection, NewTopic, Target};
-use crate::read::Rows;
-use crate::{Error, Result};
-use arrow::array::*;
+use crate::Error;
+use crate::flow::source::Offsets;
+use crate::kafka::{Connection, NewTopic, Target, TokenSource};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::path::PathBuf;
@@ -22,8 +23,13 @@ use std::sync::Arc;
 pub struct PyConnection(pub Connection);
 
 #[pyfunction]
-#[pyo3(signature = (target, name))]
-fn _connect(py: Python<'_>, target: &Bound<'_, PyAny>, name: &str) -> PyResult<PyConnection> {
+#[pyo3(signature = (target, name, tokens=None))]
+fn _connect(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    name: &str,
+    tokens: Option<Py<PyAny>>,
+) -> PyResult<PyConnection> {
     let target = if target.is_instance_of::<pyo3::types::PyBool>() {
         // Python passes this only for `connect()` without an argument.
         crate::flow::stream::check_name(name, "an embedded broker")?;
@@ -39,15 +45,8 @@ fn _connect(py: Python<'_>, target: &Bound<'_, PyAny>, name: &str) -> PyResult<P
     } else {
         Target::Properties(convert::string_map(Some(target), "connect")?)
     };
-    Ok(PyConnection(door::run(py, move || Connection::open(target))?))
-}
-
-fn topic_rows(found: Vec<crate::kafka::TopicSummary>) -> Result<Rows> {
-    let names: StringArray = found.iter().map(|t| Some(t.name.as_str())).collect();
-    let partitions: Int64Array = found.iter().map(|t| Some(t.partitions as i64)).collect();
-    let batch =
-        RecordBatch::try_from_iter([("topic", Arc::new(names) as ArrayRef), ("partitions", Arc::new(partitions))])?;
-    Ok(Rows { schema: batch.schema(), batches: vec![batch] })
+    let tokens = tokens.map(|f| Arc::new(PyTokens(f)) as Arc<dyn TokenSource>);
+    Ok(PyConnection(door::run(py, move || Connection::open_with(target, tokens))?))
 }
 
 #[pymethods]
@@ -106,9 +105,160 @@ impl PyConnection {
     }
 
     #[doc = doc!("Connection.topics")]
-    fn topics(&self, py: Python<'_>) -> PyResult<PyTable> {
+    #[pyo3(signature = (*, internal=false))]
+    fn topics(&self, py: Python<'_>, internal: bool) -> PyResult<PyTable> {
+        self.table(py, move |c| cluster::topics(c, internal))
+    }
+
+    #[doc = doc!("Connection.create_partitions")]
+    fn create_partitions(&self, py: Python<'_>, topic: String, total: Count) -> PyResult<()> {
         let c = self.0.clone();
-        Ok(PyTable::new(door::run(py, move || topic_rows(c.topics()?))?))
+        door::run(py, move || c.create_partitions(&topic, total.0))
+    }
+
+    #[doc = doc!("Connection.describe_config")]
+    #[pyo3(signature = (topic=None, *, broker=None))]
+    fn describe_config(&self, py: Python<'_>, topic: Option<String>, broker: Option<i32>) -> PyResult<PyTable> {
+        let of = cluster::configured(topic, broker)?;
+        self.table(py, move |c| cluster::settings(c, &of))
+    }
+
+    #[doc = doc!("Connection.alter_config")]
+    fn alter_config(&self, py: Python<'_>, topic: String, config: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (c, settings) = (self.0.clone(), cluster::new_settings(config)?);
+        door::run(py, move || c.alter_config(&topic, &settings))
+    }
+
+    #[doc = doc!("Connection.delete_records")]
+    #[pyo3(signature = (topic, before, *, confirm=false))]
+    fn delete_records(
+        &self,
+        py: Python<'_>,
+        topic: String,
+        before: &Bound<'_, PyAny>,
+        confirm: bool,
+    ) -> PyResult<PyTable> {
+        let before = cluster::before(before, &topic)?;
+        self.table(py, move |c| cluster::delete_records(c, &topic, &before, confirm))
+    }
+
+    #[doc = doc!("Connection.offsets")]
+    #[pyo3(signature = (topic, *, at=None), text_signature = "($self, topic, *, at='latest')")]
+    fn offsets(&self, py: Python<'_>, topic: &Bound<'_, PyAny>, at: Option<&Bound<'_, PyAny>>) -> PyResult<PyTable> {
+        let topics = cluster::names(topic, "offsets")?;
+        let at = at.map_or(Ok(Offsets::Latest), |at| convert::offsets(at, "at="))?;
+        self.table(py, move |c| cluster::offsets(c, &topics, &at))
+    }
+
+    #[doc = doc!("Connection.cluster")]
+    fn cluster(&self, py: Python<'_>) -> PyResult<PyTable> {
+        self.table(py, cluster::brokers)
+    }
+
+    #[doc = doc!("Connection.consumer_groups")]
+    fn consumer_groups(&self, py: Python<'_>) -> PyResult<PyTable> {
+        self.table(py, cluster::groups)
+    }
+
+    #[doc = doc!("Connection.describe_group")]
+    fn describe_group(&self, py: Python<'_>, group: String) -> PyResult<PyTable> {
+        self.table(py, move |c| cluster::describe_group(c, &group))
+    }
+
+    #[doc = doc!("Connection.group_offsets")]
+    fn group_offsets(&self, py: Python<'_>, group: String) -> PyResult<PyTable> {
+        self.table(py, move |c| cluster::group_offsets(c, &group))
+    }
+
+    #[doc = doc!("Connection.lag")]
+    fn lag(&self, py: Python<'_>, of: &Bound<'_, PyAny>) -> PyResult<PyTable> {
+        cluster::lag(py, self.0.clone(), of)
+    }
+
+    #[doc = doc!("Connection.reset_group")]
+    #[pyo3(signature = (group, topics=None, *, to, confirm=false))]
+    fn reset_group(
+        &self,
+        py: Python<'_>,
+        group: String,
+        topics: Option<&Bound<'_, PyAny>>,
+        to: &Bound<'_, PyAny>,
+        confirm: bool,
+    ) -> PyResult<PyTable> {
+        let topics = topics.map(|t| cluster::names(t, "reset_group: topics=")).transpose()?;
+        let to = convert::offsets(to, "to=")?;
+        self.table(py, move |c| cluster::reset_group(c, &group, topics.as_deref(), &to, confirm))
+    }
+
+    #[doc = doc!("Connection.delete_group")]
+    #[pyo3(signature = (group, *, confirm=false))]
+    fn delete_group(&self, py: Python<'_>, group: String, confirm: bool) -> PyResult<()> {
+        let c = self.0.clone();
+        door::run(py, move || cluster::delete_group(&c, &group, confirm))
+    }
+
+    #[doc = doc!("Connection.acls")]
+    #[pyo3(signature = (*, principal=None, topic=None, group=None, transactional_id=None, cluster=false))]
+    fn acls(
+        &self,
+        py: Python<'_>,
+        principal: Option<String>,
+        topic: Option<String>,
+        group: Option<String>,
+        transactional_id: Option<String>,
+        cluster: bool,
+    ) -> PyResult<PyTable> {
+        let wanted = AclArguments { principal, topic, group, transactional_id, cluster, ..AclArguments::default() };
+        self.table(py, move |c| cluster::acls(c, wanted))
+    }
+
+    #[doc = doc!("Connection.add_acl")]
+    #[pyo3(signature = (principal, operation, *, topic=None, group=None, transactional_id=None, cluster=false, pattern="literal", host="*",
+        permission="allow"))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_acl(
+        &self,
+        py: Python<'_>,
+        principal: String,
+        operation: &Bound<'_, PyAny>,
+        topic: Option<String>,
+        group: Option<String>,
+        transactional_id: Option<String>,
+        cluster: bool,
+        pattern: &str,
+        host: &str,
+        permission: &str,
+    ) -> PyResult<PyTable> {
+        let operations = cluster::names(operation, "add_acl: operation")?;
+        let (principal, pattern) = (Some(principal), Some(pattern.to_string()));
+        let (host, permission) = (Some(host.to_string()), Some(permission.to_string()));
+        let new =
+            AclArguments { principal, operations, topic, group, transactional_id, cluster, pattern, host, permission };
+        self.table(py, move |c| cluster::add_acl(c, new))
+    }
+
+    #[doc = doc!("Connection.remove_acl")]
+    #[pyo3(signature = (principal=None, operation=None, *, topic=None, group=None, transactional_id=None, cluster=false, pattern=None, host=None,
+        permission=None, confirm=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn remove_acl(
+        &self,
+        py: Python<'_>,
+        principal: Option<String>,
+        operation: Option<&Bound<'_, PyAny>>,
+        topic: Option<String>,
+        group: Option<String>,
+        transactional_id: Option<String>,
+        cluster: bool,
+        pattern: Option<String>,
+        host: Option<String>,
+        permission: Option<String>,
+        confirm: bool,
+    ) -> PyResult<PyTable> {
+        let operations = operation.map_or(Ok(vec![]), |o| cluster::names(o, "remove_acl: operation"))?;
+        let which =
+            AclArguments { principal, operations, topic, group, transactional_id, cluster, pattern, host, permission };
+        self.table(py, move |c| cluster::remove_acl(c, which, confirm))
     }
 
     #[doc = doc!("Connection.describe_topic")]
@@ -135,9 +285,10 @@ impl PyConnection {
     }
 
     #[pyo3(signature = (topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None,
-        value=None, compression=None, acks=None, rate=None, include_key_in_value=true, progress=true, **unknown))]
+        value=None, compression=None, acks=None, linger=None, batch_size=None, partitioner=None, rate=None, include_key_in_value=true,
+        transaction=false, transactional_id=None, deliveries=false, encrypt=None, progress=true, **unknown))]
     #[pyo3(
-        text_signature = "($self, topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None, value=None, compression=None, acks=None, rate=None, include_key_in_value=True, progress=True)"
+        text_signature = "($self, topic, rows, *, key=None, headers=None, headers_column=None, partition=None, partition_column=None, timestamp=None, value=None, compression=None, acks=None, linger=None, batch_size=None, partitioner=None, rate=None, include_key_in_value=True, transaction=False, transactional_id=None, deliveries=False, encrypt=None, progress=True)"
     )]
     #[doc = doc!("Connection.produce")]
     #[allow(clippy::too_many_arguments)]
@@ -155,16 +306,53 @@ impl PyConnection {
         value: Option<String>,
         compression: Option<String>,
         acks: Option<&Bound<'_, PyAny>>,
+        linger: Option<&Bound<'_, PyAny>>,
+        batch_size: Option<&Bound<'_, PyAny>>,
+        partitioner: Option<String>,
         rate: Option<f64>,
         include_key_in_value: bool,
+        transaction: bool,
+        transactional_id: Option<String>,
+        deliveries: bool,
+        encrypt: Option<&Bound<'_, PyAny>>,
         progress: bool,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<super::produce::PyProduceReport> {
         refuse_unknown(
             unknown,
             "produce",
-            &["key", "headers", "partition", "timestamp", "compression", "acks", "rate", "value"],
+            &[
+                "key",
+                "headers",
+                "partition",
+                "timestamp",
+                "compression",
+                "acks",
+                "linger",
+                "batch_size",
+                "partitioner",
+                "rate",
+                "value",
+                "transaction",
+                "transactional_id",
+                "deliveries",
+                "encrypt",
+            ],
         )?;
+        let linger = match linger {
+            Some(given) => {
+                let text = convert::duration(given, "linger")?;
+                Some(crate::time::parse_duration(&text).map_err(Error::config)?)
+            }
+            None => None,
+        };
+        let batch_bytes = convert::bytes(batch_size, "batch_size", 1)?;
+        if transactional_id.is_some() && !transaction {
+            return Err(Error::config("transactional_id= needs transaction=True").into());
+        }
+        // Without a name of the user's, nobody else has this one, so nobody is fenced.
+        let made = || format!("bayou-{}", uuid::Uuid::new_v4());
+        let transactional_id = transaction.then(|| transactional_id.unwrap_or_else(made));
         let acks = acks.filter(|a| !a.is_none()).map(|a| a.str().map(|s| s.to_string())).transpose()?;
         let options = crate::kafka::ProduceOptions {
             key,
@@ -178,6 +366,12 @@ impl PyConnection {
             acks,
             rate,
             include_key_in_value,
+            linger,
+            batch_bytes,
+            partitioner,
+            transactional_id,
+            deliveries,
+            encrypt: encrypt.map(|f| super::value_functions::values_function(f, "encrypt")).transpose()?,
         };
         super::produce::produce(py, &self.0, &topic, rows, options, progress)
     }
@@ -191,9 +385,9 @@ impl PyConnection {
 
     #[pyo3(signature = (topics=None, **options))]
     #[pyo3(
-        text_signature = "($self, topics=None, *, schema=None, format=None, starting_offsets=None, ending_offsets=None, \
-max_offsets_per_trigger=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, \
-allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None, options=None)"
+        text_signature = "($self, topics=None, *, subscribe_pattern=None, schema=None, format=None, starting_offsets=None, ending_offsets=None, \
+max_offsets_per_trigger=None, min_offsets_per_trigger=None, max_trigger_delay=None, fail_on_data_loss=None, on_malformed=None, max_malformed=0.5, on_tombstone=None, timezone=None, timestamp_unit=None, \
+allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None, decrypt=None, options=None)"
     )]
     #[doc = doc!("Connection.read_stream")]
     fn read_stream(

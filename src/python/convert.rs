@@ -218,18 +218,34 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
         return Ok(Offsets::Time(instant(d, what)?));
     }
     if let Ok(dict) = value.cast::<PyDict>() {
-        let mut out = BTreeMap::new();
+        let (mut exact, mut times) = (BTreeMap::new(), BTreeMap::new());
+        let wrong = || {
+            Error::config(format!(
+                "{what}: write offsets as {{\"topic\": {{0: 42, 1: -2}}}}, or an aware datetime for each partition"
+            ))
+        };
         for (topic, partitions) in dict.iter() {
-            let mut inner = BTreeMap::new();
-            let wrong = || Error::config(format!("{what}: write offsets as {{\"topic\": {{0: 42, 1: -2}}}}"));
+            let topic: String = topic.extract()?;
             for (p, o) in partitions.cast::<PyDict>().map_err(|_| wrong())?.iter() {
                 let p: i32 =
                     p.extract().or_else(|_| p.extract::<String>()?.parse().map_err(|_| PyErr::from(wrong())))?;
-                inner.insert(p, o.extract::<i64>().map_err(|_| wrong())?);
+                match o.cast::<PyDateTime>() {
+                    Ok(time) => {
+                        let of: &mut BTreeMap<_, _> = times.entry(topic.clone()).or_default();
+                        of.insert(p, instant(time, what)?);
+                    }
+                    Err(_) => {
+                        let of: &mut BTreeMap<_, _> = exact.entry(topic.clone()).or_default();
+                        of.insert(p, o.extract::<i64>().map_err(|_| wrong())?);
+                    }
+                }
             }
-            out.insert(topic.extract::<String>()?, inner);
         }
-        return Ok(Offsets::Exact(out));
+        return match (exact.is_empty(), times.is_empty()) {
+            (_, true) => Ok(Offsets::Exact(exact)),
+            (true, false) => Ok(Offsets::Times(times)),
+            (false, false) => Err(wrong().into()),
+        };
     }
     Err(Error::config(format!("{what} takes \"earliest\", \"latest\", an aware datetime, or {{\"topic\": {{0: 42}}}}"))
         .into())

@@ -51,7 +51,8 @@ pub fn options(mut arguments: Arguments<'_, '_>) -> PyResult<IterateOptions> {
         }
     };
     let limit = arguments.any("limit")?.map(|n| n.extract::<Count>()).transpose()?;
-    Ok(IterateOptions { trigger: when, batch_rows, checkpoint, ..bounds(arguments, limit)? })
+    let group = arguments.text("group_id")?;
+    Ok(IterateOptions { trigger: when, batch_rows, checkpoint, group, ..bounds(arguments, limit)? })
 }
 
 /// The arguments of `collect`.

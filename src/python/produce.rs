@@ -10,6 +10,7 @@ use crate::simulate::{Fitness, FitnessOptions};
 use crate::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchIterator};
 use parking_lot::Mutex;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3_arrow::PyRecordBatchReader;
@@ -55,6 +56,27 @@ impl PyProduceReport {
     #[getter]
     fn seconds(&self) -> f64 {
         self.0.seconds
+    }
+    #[doc = doc!("ProduceReport.deliveries")]
+    #[getter]
+    fn deliveries(&self) -> PyResult<PyTable> {
+        use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
+        let Some(all) = &self.0.deliveries else {
+            return Err(Error::config("the deliveries were not kept. Publish with produce(…, deliveries=True).").into());
+        };
+        let rows: Int64Array = all.iter().map(|d| Some(d.row as i64)).collect();
+        let partitions: Int32Array = all.iter().map(|d| d.partition).collect();
+        let offsets: Int64Array = all.iter().map(|d| d.offset).collect();
+        let errors: StringArray = all.iter().map(|d| d.error.as_ref()).collect();
+        let columns: [(&str, ArrayRef); 4] = [
+            ("row", Arc::new(rows)),
+            ("partition", Arc::new(partitions)),
+            ("offset", Arc::new(offsets)),
+            ("error", Arc::new(errors)),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
+            .map_err(Error::from)?;
+        Ok(PyTable::new(Rows { schema: batch.schema(), batches: vec![batch] }))
     }
     #[doc = doc!("ProduceReport.failures")]
     #[getter]
@@ -243,9 +265,14 @@ pub fn produce(
         }
         if let Err(interrupt) = py.check_signals() {
             stop.store(true, Ordering::Relaxed);
-            // Rows that were taken may be delivered or not. A short wait lets the thread end.
-            py.detach(|| hear.lock().ok().map(|h| h.recv_timeout(std::time::Duration::from_millis(150))));
-            return Err(interrupt);
+            // The thread waits for messages on their way, and says what has arrived.
+            let told = py.detach(|| hear.lock().ok().map(|h| h.recv_timeout(std::time::Duration::from_millis(1500))));
+            return Err(match told {
+                Some(Ok(Err(stopped))) if interrupt.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                    PyKeyboardInterrupt::new_err(stopped.message)
+                }
+                _ => interrupt,
+            });
         }
         if let Some(d) = &display
             && began.elapsed().as_secs_f64() > 2.0

@@ -153,7 +153,7 @@ fn follow(py: Python<'_>, query: &Py<PyQuery>, panel: Option<&Bound<'_, PyAny>>,
 
 impl PyQuery {
     /// The query, in the process that runs it. Refused in a child of a fork, where threads that do not exist may hold its locks.
-    fn here(&self) -> Result<&Query> {
+    pub fn here(&self) -> Result<&Query> {
         door::check_fork()?;
         Ok(&self.0)
     }

@@ -3,15 +3,18 @@
 use super::arguments::Arguments;
 use super::convert;
 use super::door;
+use super::spark_options::SparkOptions;
 use super::stream::PyStream;
+use super::value_functions::values_function;
 use crate::batch::{Message, Messages};
 use crate::decode::json::{self, Inferred, TimestampUnit};
-use crate::decode::{DecodeOptions, Format, Given, OnTombstone};
+use crate::decode::{DecodeOptions, Decrypt, Format, Given, OnTombstone};
 use crate::expr::to_ddl;
 use crate::flow::Stream;
-use crate::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
+use crate::flow::source::{KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, Offsets, OnMalformed, RowsSource};
+use crate::flow::subscription::{Subscription, TopicPattern};
 use crate::kafka::Connection;
-use crate::position::{Topic, TopicPartition};
+use crate::position::TopicPartition;
 use crate::{Error, Result};
 use arrow::datatypes::SchemaRef;
 use pyo3::prelude::*;
@@ -72,6 +75,7 @@ impl Decoding {
         )?;
         let mut given = given(arguments)?;
         let include_metadata = arguments.flag("include_metadata")?.unwrap_or(false);
+        let decrypt = arguments.any("decrypt")?.map(|f| values_function(&f, "decrypt")).transpose()?;
         let max_message_bytes = convert::bytes(arguments.any("max_message_bytes")?.as_ref(), "max_message_bytes", 1)?;
 
         let is_infer = schema
@@ -84,6 +88,11 @@ impl Decoding {
                     "schema=\"infer\" looks at JSON messages. Give a schema, or say format=\"json\".",
                 )
                 .into());
+            }
+            if decrypt.is_some() {
+                return Err(
+                    Error::config("schema=\"infer\" cannot look into encrypted messages. Give a schema.").into()
+                );
             }
             let found = infer()?;
             for (path, unit) in found.units {
@@ -100,6 +109,7 @@ impl Decoding {
             format: Format::read(format, given)?,
             on_tombstone: on_tombstone.unwrap_or_default(),
             include_metadata,
+            decrypt: decrypt.map(Decrypt),
             ..DecodeOptions::default()
         };
         if let Some(bytes) = max_message_bytes {
@@ -109,96 +119,6 @@ impl Decoding {
         crate::decode::Decoder::new(schema.as_ref(), &decode)?;
         Ok(Self { schema, decode, on_malformed })
     }
-}
-
-/// Reads the source's options in Spark's spelling.
-fn spark_options(asked: &mut SparkAsked, options: Option<&Bound<'_, PyAny>>, connection: &Connection) -> PyResult<()> {
-    for (key, value) in convert::string_map(options, "options=")? {
-        let wrong = |what: &str| Error::config(format!("options: {key}='{value}' is not {what}"));
-        match key.as_str() {
-            "kafka.bootstrap.servers" => {
-                if value != connection.address() {
-                    return Err(Error::config(format!("options: kafka.bootstrap.servers is '{value}', and this connection is to '{}'. Connect to it with bayou.connect(\"{value}\").", connection.address())).into());
-                }
-            }
-            "subscribe" => asked.topics = Some(value.split(',').map(|t| t.trim().to_string()).collect()),
-            "startingOffsets" => asked.starting = Some(value),
-            "endingOffsets" => asked.ending = Some(value),
-            "maxOffsetsPerTrigger" => asked.max = Some(value.parse().map_err(|_| wrong("a number"))?),
-            "failOnDataLoss" => asked.fail = Some(value.to_lowercase().parse().map_err(|_| wrong("true or false"))?),
-            "includeHeaders" => {}
-            "startingTimestamp" => {
-                asked.starting_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?)
-            }
-            "endingTimestamp" => asked.ending_ms = Some(value.parse().map_err(|_| wrong("a number of milliseconds"))?),
-            "subscribePattern" | "assign" => {
-                return Err(Error::config(format!(
-                    "options: '{key}' is not in this version. Use subscribe with topic names."
-                ))
-                .into());
-            }
-            "startingOffsetsByTimestamp" | "endingOffsetsByTimestamp" => {
-                let which = if key.starts_with("starting") { "starting" } else { "ending" };
-                return Err(Error::config(format!(
-                    "options: '{key}' is not in this version: one time counts for all partitions. Write {{\"{which}Timestamp\": 1700000000000}} \
-                     (milliseconds), or {which}_offsets=datetime(2024, 1, 31, tzinfo=timezone.utc)."
-                ))
-                .into());
-            }
-            "startingOffsetsByTimestampStrategy"
-            | "minPartitions"
-            | "fetchOffset.numRetries"
-            | "fetchOffset.retryIntervalMs"
-            | "minOffsetsPerTrigger"
-            | "maxTriggerDelay"
-            | "kafkaConsumer.pollTimeoutMs" => {
-                return Err(Error::config(format!("options: '{key}' has no counterpart here. Leave it out.")).into());
-            }
-            "kafka.group.id" | "groupIdPrefix" => {
-                return Err(Error::config(format!("options: '{key}' has no counterpart here: bayou keeps positions in its checkpoint and joins no consumer group. Leave it out.")).into());
-            }
-            k if k.starts_with("kafka.") => {
-                if let Some(advice) = crate::kafka::advice(&k[6..]) {
-                    return Err(Error::config(format!("options: '{k}': {advice}.")).into());
-                }
-                return Err(Error::config(format!(
-                    "options: '{k}' belongs to the connection. Write bayou.connect({{\"{}\": …}}).",
-                    &k[6..]
-                ))
-                .into());
-            }
-            k => {
-                let known = [
-                    "kafka.bootstrap.servers",
-                    "subscribe",
-                    "startingOffsets",
-                    "endingOffsets",
-                    "maxOffsetsPerTrigger",
-                    "failOnDataLoss",
-                    "includeHeaders",
-                    "startingTimestamp",
-                    "endingTimestamp",
-                ];
-                return Err(Error::config(format!(
-                    "options: '{k}' is not an option of Spark's Kafka source that bayou takes.{}",
-                    crate::error::did_you_mean(k, known)
-                ))
-                .into());
-            }
-        }
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct SparkAsked {
-    topics: Option<Vec<String>>,
-    starting: Option<String>,
-    ending: Option<String>,
-    max: Option<u64>,
-    fail: Option<bool>,
-    starting_ms: Option<i64>,
-    ending_ms: Option<i64>,
 }
 
 /// Checks the list of topics. A text that cannot name a topic gets its own error, instead of "the topic does not exist".
@@ -221,8 +141,7 @@ fn check_topics(topics: &[String]) -> Result<()> {
             let pattern = topic.contains(|c| "*^$[]()|+?\\".contains(c));
             return Err(Error::config(match pattern {
                 true => format!(
-                    "read_stream: '{topic}' is not a topic name, and patterns are not in this version. Pick the names: \
-                     read_stream([t[\"topic\"] for t in kafka.topics().to_dicts() if re.match(\"…\", t[\"topic\"])])"
+                    "read_stream: '{topic}' is not a topic name. For all topics that match a pattern, write read_stream(subscribe_pattern=\"{topic}\")."
                 ),
                 false => format!(
                     "read_stream: '{topic}' is not a topic name. A topic name has only letters, digits, dots, underscores and hyphens."
@@ -239,42 +158,65 @@ pub fn read_stream(
     topics: Option<&Bound<'_, PyAny>>,
     mut arguments: Arguments<'_, '_>,
 ) -> PyResult<PyStream> {
-    let mut spark = SparkAsked::default();
     let options = arguments.any("options")?;
-    spark_options(&mut spark, options.as_ref(), connection)?;
-    let topics: Vec<String> = match topics.filter(|t| !t.is_none()) {
-        Some(t) => match t.extract::<String>() {
-            Ok(one) => vec![one],
-            Err(_) => t
-                .extract::<Vec<String>>()
-                .map_err(|_| Error::config("read_stream takes a topic's name or a list of names"))?,
-        },
-        None => spark.topics.clone().unwrap_or_default(),
-    };
-    check_topics(&topics)?;
-    let side = |value: Option<Bound<'_, PyAny>>,
-                text: Option<String>,
-                ms: Option<i64>,
-                what: &str|
-     -> PyResult<Option<Offsets>> {
-        if let Some(v) = value {
-            return Ok(Some(convert::offsets(&v, what)?));
+    let spark = SparkOptions::read(py, options.as_ref(), connection)?;
+    let pattern = arguments.text("subscribe_pattern")?;
+    let named = match topics.filter(|t| !t.is_none()) {
+        Some(t) => {
+            let names = match t.extract::<String>() {
+                Ok(one) => vec![one],
+                Err(_) => t
+                    .extract::<Vec<String>>()
+                    .map_err(|_| Error::config("read_stream takes a topic's name or a list of names"))?,
+            };
+            check_topics(&names)?;
+            Some(Subscription::named(names.iter().map(String::as_str)))
         }
-        if let Some(ms) = ms {
-            return Ok(Some(Offsets::Time(crate::time::EventTime::from_millis(ms))));
-        }
-        text.map(|t| convert::offsets(pyo3::types::PyString::new(py, &t).as_any(), what)).transpose()
+        None => None,
     };
-    let starting = arguments.any("starting_offsets")?;
-    let starting = side(starting, spark.starting, spark.starting_ms, "starting_offsets")?.unwrap_or(Offsets::Earliest);
-    let ending = arguments.any("ending_offsets")?;
-    let ending = side(ending, spark.ending, spark.ending_ms, "ending_offsets")?;
-    let max_offsets_per_trigger = arguments.count("max_offsets_per_trigger")?.or(spark.max);
-    let fail_on_data_loss = arguments.flag("fail_on_data_loss")?.or(spark.fail).unwrap_or(true);
+    let by_pattern =
+        pattern.map(|p| Ok::<_, Error>(Subscription::Pattern(TopicPattern::new(&p)?.into()))).transpose()?;
+    let asked = [named, by_pattern, spark.subscription];
+    if asked.iter().flatten().count() > 1 {
+        return Err(
+            Error::config("read_stream takes topics, or subscribe_pattern=, or those of options=: only one").into()
+        );
+    }
+    let subscription = asked.into_iter().flatten().next().ok_or_else(|| Error::config("read_stream needs a topic"))?;
+    if let Subscription::Topics(topics) = &subscription {
+        check_topics(&topics.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    }
+    let side = |value: Option<Bound<'_, PyAny>>, other, what| {
+        value.map_or(Ok(other), |v| convert::offsets(&v, what).map(Some))
+    };
+    let starting = side(arguments.any("starting_offsets")?, spark.starting, "starting_offsets")?;
+    let starting = starting.unwrap_or(Offsets::Earliest);
+    let ending = side(arguments.any("ending_offsets")?, spark.ending, "ending_offsets")?;
+    let max_offsets_per_trigger = arguments.count("max_offsets_per_trigger")?.or(spark.max_offsets);
+    let min_offsets_per_trigger = arguments.count("min_offsets_per_trigger")?.or(spark.min_offsets);
+    let delay = match arguments.any("max_trigger_delay")? {
+        Some(given) => {
+            let text = convert::duration(&given, "max_trigger_delay")?;
+            Some(crate::time::parse_duration(&text).map_err(Error::config)?)
+        }
+        None => spark.max_delay,
+    };
+    if let (Some(min), Some(max)) = (min_offsets_per_trigger, max_offsets_per_trigger)
+        && min > max
+    {
+        return Err(Error::config(format!(
+            "min_offsets_per_trigger is {min}, and max_offsets_per_trigger is {max}: an epoch cannot have both"
+        ))
+        .into());
+    }
+    let fail_on_data_loss = arguments.flag("fail_on_data_loss")?.or(spark.fail_on_data_loss).unwrap_or(true);
     let max_malformed = arguments.number("max_malformed")?.unwrap_or(0.5);
     let infer = || {
-        let (c, topics) = (connection.clone(), topics.clone());
-        door::run(py, move || crate::run::sample::infer(&c, &topics, INFER_SAMPLE))
+        let (c, subscription) = (connection.clone(), subscription.clone());
+        door::run(py, move || {
+            let topics: Vec<String> = subscription.topics(&c)?.iter().map(ToString::to_string).collect();
+            crate::run::sample::infer(&c, &topics, INFER_SAMPLE)
+        })
     };
     // As in Spark, whose options= know no schema, the rows are raw then.
     let decoding = Decoding::read(&mut arguments, options.is_some().then_some("raw"), infer)?;
@@ -293,7 +235,7 @@ pub fn read_stream(
     }
     let source = KafkaSource {
         connection: connection.clone(),
-        topics: topics.iter().map(Topic::new).collect(),
+        topics: subscription,
         schema: decoding.schema,
         decode: decoding.decode,
         on_malformed: decoding.on_malformed,
@@ -301,11 +243,21 @@ pub fn read_stream(
         starting,
         ending,
         max_offsets_per_trigger,
+        min_offsets_per_trigger,
+        max_trigger_delay: delay.unwrap_or(MAX_TRIGGER_DELAY),
         fail_on_data_loss,
+        fail_without_message: spark.fail_without_message,
     };
-    // The broker refuses topics that do not exist.
-    let check = (connection.clone(), source.topics.clone());
-    door::run(py, move || check.1.iter().try_for_each(|t| check.0.partitions(t).map(drop)))?;
+    // The broker refuses topics and partitions that do not exist.
+    let check = source.clone();
+    door::run(py, move || match check.partitions()? {
+        none if none.is_empty() => Err(Error::topic(format!(
+            "no topic of {} matches {}. kafka.topics() lists them.",
+            check.connection.address(),
+            check.topics.describe()
+        ))),
+        _ => Ok(()),
+    })?;
     Ok(PyStream(Stream::kafka(source)?))
 }
 
@@ -321,7 +273,7 @@ fn from_batches(rows: &Bound<'_, PyAny>) -> PyResult<PyStream> {
 #[pyo3(signature = (messages, **options))]
 #[pyo3(
     text_signature = "(messages, *, schema=None, format=None, on_malformed=None, on_tombstone=None, timezone=None, timestamp_unit=None, \
-allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None)"
+allow_quoted_numbers=False, allow_nan=False, missing='null', include_metadata=False, max_message_bytes=None, decrypt=None)"
 )]
 fn from_messages(messages: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyStream> {
     let mut arguments = Arguments::new("from_messages", &["messages"], options);

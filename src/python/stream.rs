@@ -319,7 +319,7 @@ impl PyStream {
 
     #[pyo3(signature = (**options))]
     #[pyo3(
-        text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
+        text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None, group_id=None)"
     )]
     #[doc = doc!("Stream.batches")]
     fn batches(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyBatchIterator> {
@@ -328,7 +328,7 @@ impl PyStream {
 
     #[pyo3(signature = (**options))]
     #[pyo3(
-        text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None)"
+        text_signature = "($self, *, trigger=None, output_mode=None, limit=None, timeout=None, batch_rows=None, close_windows=False, name=None, checkpoint_location=None, storage_options=None, group_id=None)"
     )]
     #[doc = doc!("Stream.pandas_batches")]
     fn pandas_batches(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<PyBatchIterator> {
@@ -358,7 +358,7 @@ impl PyStream {
 
     #[pyo3(
         signature = (target, **options),
-        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, location=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, single_writer=False, timeout=None, block=True, progress=True)"
+        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, location=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, commit_to_group=None, single_writer=False, timeout=None, block=True, progress=True)"
     )]
     #[doc = doc!("Stream.write_delta")]
     fn write_delta(
@@ -372,7 +372,7 @@ impl PyStream {
 
     #[pyo3(
         signature = (function, **options),
-        text_signature = "($self, function, *, query_name=None, checkpoint_location=None, input='arrow', output_mode=None, trigger=None, storage_options=None, single_writer=False, full_refresh=False, close_windows=False, memory_limit=None, timeout=None, block=True, progress=True)"
+        text_signature = "($self, function, *, query_name=None, checkpoint_location=None, input='arrow', output_mode=None, trigger=None, start=None, storage_options=None, single_writer=False, full_refresh=False, close_windows=False, memory_limit=None, commit_to_group=None, timeout=None, block=True, progress=True)"
     )]
     #[doc = doc!("Stream.foreach_batch")]
     fn foreach_batch(
@@ -386,7 +386,7 @@ impl PyStream {
 
     #[pyo3(
         signature = (topic, **options),
-        text_signature = "($self, topic, *, query_name=None, checkpoint_location=None, to=None, key=None, headers_column=None, partition_column=None, timestamp=None, format='json', create=None, output_mode=None, trigger=None, storage_options=None, single_writer=False, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, timeout=None, block=True, progress=True)"
+        text_signature = "($self, topic, *, query_name=None, checkpoint_location=None, to=None, key=None, headers_column=None, partition_column=None, timestamp=None, format='json', create=None, output_mode=None, trigger=None, start=None, storage_options=None, single_writer=False, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, commit_to_group=None, timeout=None, block=True, progress=True)"
     )]
     #[doc = doc!("Stream.write_kafka")]
     fn write_kafka(&self, py: Python<'_>, topic: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyQuery>> {

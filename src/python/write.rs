@@ -33,6 +33,8 @@ struct RunOptions {
     memory_limit: Option<usize>,
     optimize_every: Option<usize>,
     clean_log: Option<bool>,
+    start: Option<String>,
+    commit_to_group: Option<String>,
     shown: query::Shown,
 }
 
@@ -54,6 +56,8 @@ impl RunOptions {
             memory_limit: convert::bytes(a.any("memory_limit")?.as_ref(), "memory_limit", 1 << 20)?,
             optimize_every: None,
             clean_log: None,
+            start: a.text("start")?,
+            commit_to_group: a.text("commit_to_group")?,
             shown: query::Shown {
                 block: a.flag("block")?.unwrap_or(true),
                 progress: a.flag("progress")?.unwrap_or(true),
@@ -103,6 +107,8 @@ impl RunOptions {
             memory_limit: self.memory_limit,
             optimize_every: self.optimize_every,
             clean_log: self.clean_log,
+            start: self.start,
+            commit_to_group: self.commit_to_group,
         };
         query::start(py, flow, self.shown)
     }

@@ -140,7 +140,7 @@ pub fn check_start(start: Option<&str>, table: &str) -> Result<()> {
         None | Some("now" | "earliest") => Ok(()),
         Some(other) => {
             let hint = crate::error::did_you_mean(other, ["now", "earliest"]);
-            Err(Error::config(format!("table '{table}': start='{other}': use \"now\" or \"earliest\".{hint}")))
+            Err(Error::config(format!("'{table}': start='{other}': use \"now\" or \"earliest\".{hint}")))
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Job;
 use super::commit::Committer;
 use super::control::Shared;
 use super::files::{FileInfo, SET_ASIDE, needed_until};
+use super::topics::TopicChange;
 use crate::engine::{Engine, SetAside};
 use crate::epoch::*;
 use crate::flow::Output;
@@ -14,12 +15,7 @@ use crate::{Error, Result, state};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub(super) fn check_identity(
-    job: &Job,
-    found: &QueryFile,
-    cluster: &str,
-    topic_ids: &BTreeMap<String, Option<String>>,
-) -> Result<()> {
+pub(super) fn check_identity(job: &Job, found: &QueryFile, cluster: &str) -> Result<()> {
     let place = job.flow.checkpoint.display();
     let way_out =
         "Use a different checkpoint and different tables, or start over with reset(confirm=True) or full_refresh=True.";
@@ -37,14 +33,6 @@ pub(super) fn check_identity(
         return Err(Error::config(format!(
             "{place}: the tables of '{}' were filled from the cluster {}, and this is {cluster}.{gone} {way_out}",
             job.flow.name, found.cluster_id
-        )));
-    }
-    let before: Vec<&String> = found.topic_ids.keys().collect();
-    let now: Vec<&String> = topic_ids.keys().collect();
-    if before != now {
-        return Err(Error::config(format!(
-            "{place}: '{}' read the topics {before:?} before, and reads {now:?} now. {way_out}",
-            job.flow.name
         )));
     }
     Ok(())
@@ -65,8 +53,7 @@ pub(super) fn recreated_topics(
         if old == new {
             continue;
         }
-        let tolerant =
-            sources.iter().filter(|s| s.topics.iter().any(|t| t.as_str() == topic)).all(|s| !s.fail_on_data_loss);
+        let tolerant = sources.iter().filter(|s| s.topics.reads(&Topic::new(topic))).all(|s| !s.fail_on_data_loss);
         if !tolerant {
             let lost = positions.iter().filter(|(tp, _)| tp.topic.as_str() == topic);
             let lost: Vec<_> = lost.map(|(tp, at)| format!("{tp} from offset {} on", at.0)).collect();
@@ -196,13 +183,15 @@ pub(super) fn restore(
     seal: &Seal,
     job: &Job,
     before: Option<&DefinitionFile>,
+    topics: &TopicChange,
 ) -> Result<(BTreeMap<String, StateFiles>, HashMap<String, FileInfo>)> {
     let partitions: Vec<TopicPartition> =
         seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
     for tracker in 0..engine.trackers.len() {
         let (name, watermark) = engine.plan.trackers[tracker].clone();
-        let topics = &engine.plan.tracker_topics[tracker];
-        let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| topics.contains(&p.topic)).collect();
+        let sources = &engine.plan.tracker_sources[tracker];
+        let reads = |p: &&TopicPartition| sources.iter().any(|s| s.topics.has(p));
+        let partitions: Vec<&TopicPartition> = partitions.iter().filter(reads).collect();
         let users: Vec<&str> = job
             .flow
             .outputs
@@ -211,7 +200,7 @@ pub(super) fn restore(
             .filter(|(i, _)| engine.plan.trackers_of(*i).contains(&tracker))
             .map(|(_, t)| t.name.as_str())
             .collect();
-        let found = earlier_tracker(&seal.watermarks, &name, &users, before);
+        let found = earlier_tracker(&seal.watermarks, &name, &users, before, topics);
         match found {
             Some((same_column, state)) => engine.trackers[tracker].restore(watermark, &state, |n| {
                 let known = partitions.iter().find(|p| p.to_string() == n).map(|p| (*p).clone());
@@ -226,7 +215,7 @@ pub(super) fn restore(
     engine.begin();
     for operator in 0..engine.operators.len() {
         let name = engine.plan.operators[operator].name.clone();
-        let Some(found) = earlier_name(engine, operator, seal, job, before) else {
+        let Some(found) = earlier_name(engine, operator, seal, job, before, topics) else {
             refuse_lost_state(engine, operator, seal, job, before)?;
             continue;
         };
@@ -281,7 +270,9 @@ fn earlier_tracker(
     name: &str,
     users: &[&str],
     before: Option<&DefinitionFile>,
+    topics: &TopicChange,
 ) -> Option<(bool, TrackerState)> {
+    let base = |name: &str| topics.masked(base(name));
     let of_users: Vec<&String> = users
         .iter()
         .filter_map(|u| before?.tables.get(*u))
@@ -345,6 +336,7 @@ fn earlier_name(
     seal: &Seal,
     job: &Job,
     before: Option<&DefinitionFile>,
+    topics: &TopicChange,
 ) -> Option<String> {
     let plan = &engine.plan.operators;
     let description = engine.operators[operator].description();
@@ -376,7 +368,11 @@ fn earlier_name(
         .state
         .keys()
         .filter(|n| users.contains(&part(n, 0).as_str()) && had(n))
-        .filter(|n| before.is_none_or(|b| b.signatures.get(*n).is_none_or(|s| s == signature)))
+        .filter(|n| {
+            before.is_none_or(|b| {
+                b.signatures.get(*n).is_none_or(|s| s == signature || topics.masked(s) == topics.masked(signature))
+            })
+        })
         .collect();
     match (twin, &alike[..]) {
         (Some(twin), _) => Some(twin.clone()),

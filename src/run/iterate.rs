@@ -1,15 +1,17 @@
 //! Iterators: the engine without tables. At-least-once; nothing is committed unless a name and a checkpoint are given.
 
-use super::feed::{Fed, Feed};
+use super::feed::{Fed, Feed, one_connection};
 use super::rebatch::Rebatch;
-use crate::batch::Messages;
+use crate::batch::{MAX_MESSAGE_BYTES, Messages};
 use crate::engine::plan::{Plan, Target};
 use crate::engine::{End, Engine};
 use crate::epoch::{PositionMap, position_map, positions};
 use crate::flow::mode::parse_mode;
-use crate::flow::source::OnMalformed;
+use crate::flow::source::{KafkaSource, OnMalformed};
 use crate::flow::stream::Stream;
+use crate::flow::subscription::Subscription;
 use crate::flow::trigger::Trigger;
+use crate::kafka::{Chunk, GroupOptions, GroupReader};
 use crate::position::TopicPartition;
 use crate::sink::OutputMode;
 use crate::storage::Location;
@@ -34,6 +36,8 @@ pub struct IterateOptions {
     /// Malformed messages stop an iterator unless something else is said.
     pub on_malformed: OnMalformed,
     pub checkpoint: Option<(Location, String)>,
+    /// The consumer group that this iterator is a member of.
+    pub group: Option<String>,
     /// How many rejects are kept to be looked at; the others are only counted.
     pub keep_rejects: usize,
 }
@@ -49,6 +53,7 @@ impl Default for IterateOptions {
             close_windows: false,
             on_malformed: OnMalformed::Fail,
             checkpoint: None,
+            group: None,
             keep_rejects: 0,
         }
     }
@@ -63,6 +68,8 @@ pub enum Polled {
 pub struct BatchIterator {
     pub engine: Engine,
     feed: Option<Feed>,
+    /// Instead of a feed, for a member of a consumer group.
+    group: Option<GroupReader>,
     at_hand: bool,
     out: Rebatch,
     mode: OutputMode,
@@ -80,6 +87,50 @@ pub struct BatchIterator {
     confirmed: Option<Instant>,
     /// Positions behind the batches handed out; stored when the next one is asked for.
     handed: Option<PositionMap>,
+}
+
+/// Joins a consumer group. State would be about partitions that other members have by now.
+fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &IterateOptions) -> Result<GroupReader> {
+    let wrong = |text: &str| Err(Error::config(format!("group_id=\"{group}\": {text}")));
+    if !engine.plan.operators.is_empty() {
+        return wrong(
+            "members of a group read some of the partitions each, so a stream with state (aggregates, drop_duplicates, joins of streams) cannot be \
+             read in one. Write a table with write_delta, or leave group_id= out.",
+        );
+    }
+    if options.checkpoint.is_some() {
+        return wrong("the group keeps the position, so leave name= and checkpoint_location= out");
+    }
+    let connection = match one_connection(sources) {
+        Ok(connection) => connection,
+        Err(_) if sources.is_empty() => return wrong("rows at hand are not read in a group"),
+        Err(e) => return Err(e),
+    };
+    if sources.iter().any(|s| s.ending.is_some()) {
+        return wrong("ending_offsets= is not for groups: the partitions of a member change. Use timeout= or limit=.");
+    }
+    let mut topics = vec![];
+    for source in sources {
+        if matches!(source.topics, Subscription::Partitions(_)) {
+            return wrong("the group assigns partitions, so leave assign out");
+        }
+        topics.extend(source.topics.topics(&connection)?.iter().map(ToString::to_string));
+    }
+    let theirs = sources.to_vec();
+    let starts = move |wanted: &[TopicPartition]| {
+        let mut starts = Feed::starts(&theirs)?;
+        starts.retain(|tp, _| wanted.contains(tp));
+        Ok(starts)
+    };
+    let options = GroupOptions {
+        group: group.into(),
+        topics,
+        starts: Arc::new(starts),
+        bounded: options.trigger == Trigger::AvailableNow,
+        fail_on_data_loss: sources.iter().any(|s| s.fail_on_data_loss),
+        max_message_bytes: sources.iter().map(|s| s.decode.max_message_bytes).max().unwrap_or(MAX_MESSAGE_BYTES),
+    };
+    GroupReader::join(&connection, &options)
 }
 
 impl BatchIterator {
@@ -109,7 +160,8 @@ impl BatchIterator {
                 start = Some(positions(&map));
             }
         }
-        let feed = match sources.is_empty() {
+        let group = options.group.as_deref().map(|group| join(group, &engine, &sources, &options)).transpose()?;
+        let feed = match sources.is_empty() || group.is_some() {
             true => None,
             false => {
                 let start = start.map_or_else(|| Feed::starts(&sources), Ok)?;
@@ -120,8 +172,9 @@ impl BatchIterator {
             }
         };
         let mut it = Self {
-            at_hand: feed.is_none(),
+            at_hand: feed.is_none() && group.is_none(),
             feed,
+            group,
             out: Rebatch::new(stream.schema().clone(), options.batch_rows),
             mode,
             left: options.limit.unwrap_or(usize::MAX),
@@ -160,6 +213,10 @@ impl BatchIterator {
             return Ok(Polled::Batch(batch));
         }
         if self.done {
+            if let Some(group) = &mut self.group {
+                group.commit(true);
+                self.close();
+            }
             return Ok(Polled::Done);
         }
         if self.deadline.is_some_and(|d| Instant::now() >= d) {
@@ -184,6 +241,8 @@ impl BatchIterator {
             self.end_epoch(true)?;
             self.done = true;
             self.flush = true;
+        } else if self.group.is_some() {
+            self.read_in_group(wait)?;
         } else if let Err(e) = self.read(wait) {
             if self.feed.as_ref().is_some_and(|f| f.connection.check_alive().is_err()) {
                 self.close();
@@ -195,6 +254,27 @@ impl BatchIterator {
             None if self.done => Ok(Polled::Done),
             None => Ok(Polled::Pending),
         }
+    }
+
+    /// Everything that was read before has been handed out, and the user asks for more: so it was used.
+    fn read_in_group(&mut self, wait: Duration) -> Result<()> {
+        let now = self.clock.now();
+        let Some(group) = &mut self.group else { return Ok(()) };
+        group.commit(false);
+        match group.next(wait)? {
+            Chunk::Messages(messages, wanted) => {
+                self.engine.push_messages(&messages, &wanted, now)?;
+                self.collect_rows();
+                self.flush |= self.options.batch_rows.is_none();
+            }
+            Chunk::Nothing => {}
+            Chunk::Finished => {
+                self.end_epoch(true)?;
+                self.done = true;
+                self.flush = true;
+            }
+        }
+        Ok(())
     }
 
     fn read(&mut self, wait: Duration) -> Result<()> {
@@ -327,6 +407,9 @@ impl BatchIterator {
     /// Releases the consumer.
     pub fn close(&mut self) {
         self.done = true;
+        if let Some(group) = self.group.take() {
+            group.leave();
+        }
         if let Some(mut feed) = self.feed.take() {
             feed.stop();
         }

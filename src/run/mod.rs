@@ -10,7 +10,9 @@
 //! maintain   maintenance beside the stream
 //! iterate    the engine without outputs            rebatch    rows cut into batches
 //! report     progress in Spark's words             open       why windows are still open
+//! topics     topics that a query reads more or less than before
 //! ownership  which query wrote a table's rows      places     locations where rows are less safe than they seem
+//! publish    the position as a consumer group's, for lag tools
 //! repair     repairs a sealed epoch that a table refuses
 //! heartbeat  whether a different runner is alive   ask        questions to Kafka beside the loop
 //! memory     free memory that the C libraries' allocator keeps
@@ -34,6 +36,7 @@ mod maintain;
 mod open;
 mod ownership;
 mod places;
+mod publish;
 mod rebatch;
 pub mod repair;
 mod report;
@@ -42,5 +45,6 @@ pub mod sample;
 mod seal;
 mod start;
 pub mod statics;
+mod topics;
 
 pub use job::Job;

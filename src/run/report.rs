@@ -195,6 +195,7 @@ pub fn publish(
     r.dropped += c.dropped;
     r.late += c.operators.iter().map(|o| o.late).sum::<u64>();
     r.lag = Some(behind(at).sum());
+    r.positions = at.feed.sealed();
     r.watermark = at.engine.trackers.iter().filter_map(|t| t.watermark).min().map(|w| w.rfc3339());
     r.seconds = began.elapsed().as_secs_f64();
     r.rules = totals.clone();

@@ -7,6 +7,7 @@ use super::control::{Query, Shared, Stop, TURN, let_go, take_over};
 use super::feed::Fed;
 use super::heartbeat::{self, Heartbeat};
 use super::maintain::{self, Maintenance};
+use super::publish::Publisher;
 use super::start::{self, GRACE, Started};
 use crate::epoch::*;
 use crate::error::Kind;
@@ -69,6 +70,11 @@ impl Query {
             }
             o.sink(&job.clock)?.check()?;
         }
+        if flow.commit_to_group.is_some() {
+            for source in flow.outputs.iter().flat_map(|t| t.stream.kafka_sources()) {
+                source.connection.check_groups()?;
+            }
+        }
         let query = Query(Arc::new(Shared::new(&flow.name, uuid::Uuid::new_v4().to_string())));
         let thread = query.clone();
         std::thread::Builder::new()
@@ -103,6 +109,9 @@ pub(super) struct Runner<'a> {
     /// The newest epoch of this run that is in every table.
     pub(super) last_done: Option<i64>,
     pub(super) began: Instant,
+    publisher: Option<Publisher>,
+    /// The position of the epoch that is being committed.
+    pub(super) sealed: Positions,
 }
 
 /// An epoch while it is being made.
@@ -217,12 +226,19 @@ impl<'a> Runner<'a> {
             run_totals: totals,
             last_done: None,
             began,
+            publisher: None,
+            sealed: Positions::new(),
         };
+        if let Some(group) = &job.flow.commit_to_group {
+            runner.publisher = Some(Publisher::new(runner.at.feed.connection.clone(), group));
+            runner.publish(runner.at.feed.sealed());
+        }
         {
             runner.run_totals.add(&runner.at.engine.counts.rules);
             let mut report = shared.report.lock();
             report.rules = runner.run_totals.clone();
             report.status = "running".into();
+            report.positions = runner.at.feed.sealed();
             runner.at.feed.warnings.drain(..).for_each(|text| report.warn(text));
         }
         for t in &job.flow.outputs {
@@ -234,6 +250,9 @@ impl<'a> Runner<'a> {
         let result = runner.epochs();
         runner.at.feed.stop();
         let settled = runner.settle();
+        if let Some(warning) = runner.publisher.take().and_then(Publisher::finish) {
+            shared.report.lock().warn(warning);
+        }
         let (maintenance, at) = (&mut runner.maintenance, &runner.at);
         let of = maintain::Of { job, shared, log: &at.log, committer: &at.committer };
         maintenance.at_end(&of, runner.last_done);
@@ -264,7 +283,9 @@ impl<'a> Runner<'a> {
                 return Ok(if matches!(worked, Worked::Again) { Ended::Again } else { Ended::Finished });
             }
             // The end of a filling is sealed in any case: only that tells that it has ended.
-            if work.messages > 0 || self.has_news(last) || last && self.at.filling.is_some() {
+            let must_seal = self.at.topics_changed || last && self.at.filling.is_some();
+            if work.messages > 0 || self.has_news(last) || must_seal {
+                self.at.topics_changed = false;
                 if !self.finish(work, last, read_all)? {
                     return Ok(Ended::Again);
                 }
@@ -315,6 +336,7 @@ impl<'a> Runner<'a> {
     /// Reads until the epoch is full.
     fn work(&mut self, work: &mut Work) -> Result<Worked> {
         let limit = self.at.feed.max_offsets_per_trigger();
+        let (min, max_delay) = self.at.feed.min_offsets_per_trigger();
         loop {
             match self.shared.stopping() {
                 Stop::Now => return Ok(Worked::Abandoned),
@@ -329,14 +351,17 @@ impl<'a> Runner<'a> {
             let new = self.at.feed.rediscover()?;
             if !new.is_empty() {
                 self.at.engine.know(new.keys());
+                self.know_topics(&new);
             }
             // A commit that failed is known before more is read.
             if self.committing.as_ref().is_some_and(|c| c.is_finished()) {
                 self.settle()?;
             }
             let elapsed = work.began.elapsed();
+            let waits_for_more = min.is_some_and(|min| work.messages < min);
             let full = match self.job.flow.trigger {
                 Trigger::AvailableNow => elapsed >= MAX_EPOCH_TIME && work.messages > 0,
+                Trigger::Interval(_) if waits_for_more => elapsed >= max_delay,
                 Trigger::Interval(every) => {
                     elapsed >= every.min(MAX_EPOCH_TIME) && !every.is_zero() || elapsed >= MAX_EPOCH_TIME
                 }
@@ -350,7 +375,7 @@ impl<'a> Runner<'a> {
             if full
                 || heavy
                 || large
-                || at_once && work.messages > 0
+                || at_once && work.messages > 0 && !waits_for_more
                 || work.rows >= MAX_EPOCH_ROWS
                 || limit.is_some_and(|l| work.messages >= l)
             {
@@ -400,6 +425,22 @@ impl<'a> Runner<'a> {
                     return Ok(Worked::Again);
                 }
             }
+        }
+    }
+
+    /// Topics of a pattern that have joined the run: the seals record their ids from now on.
+    fn know_topics(&mut self, new: &Positions) {
+        for tp in new.keys() {
+            let name = tp.topic.to_string();
+            if self.at.topic_ids.contains_key(&name) {
+                continue;
+            }
+            let id = self.at.feed.topic_ids.get(&tp.topic).cloned().flatten();
+            if let Some(id) = &id {
+                self.at.new_ids.insert(name.clone(), id.clone());
+            }
+            self.at.topic_ids.insert(name.clone(), id);
+            self.shared.report.lock().notes.push(format!("the topic '{name}' has joined"));
         }
     }
 
@@ -481,6 +522,8 @@ impl<'a> Runner<'a> {
                 }
                 let epoch = done.epoch;
                 self.last_done = Some(epoch);
+                let sealed = std::mem::take(&mut self.sealed);
+                self.publish(sealed);
                 let (name, run_id) = (self.shared.name.clone(), self.shared.run_id.clone());
                 progress::tell(|| Event::Done { name, run_id, epoch });
                 // A quarantine table may have been made meanwhile.
@@ -495,6 +538,13 @@ impl<'a> Runner<'a> {
                 self.maintenance.after(&of, epoch);
                 Ok(())
             }
+        }
+    }
+
+    fn publish(&mut self, at: Positions) {
+        if let Some(warning) = self.publisher.as_mut().and_then(|p| p.publish(at)) {
+            log::warn!("{}: {warning}", self.job.flow.name);
+            self.shared.report.lock().warn(warning);
         }
     }
 

@@ -174,6 +174,7 @@ impl Runner<'_> {
             },
         );
         report::publish(self.job, self.shared, &self.at, &counts, &written, report, &self.run_totals, self.began);
+        self.sealed = self.at.feed.sealed();
         self.committing = Some(rt.spawn(async move {
             let done = committer.commit(&log, &seal, commits, &clock).await.map_err(|e| e.in_epoch(seal.epoch))?;
             log::debug!("epoch {} committed in {:?}", seal.epoch, started.elapsed());

@@ -1,12 +1,13 @@
 """A Kafka cluster: topics, publishing, subscribing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
+from bayou._core._query import Query
 from bayou._core._stream import Stream
 from bayou._core._table import Table
-from bayou._core._types import _Offsets, _OnMalformed, _OnTombstone, _Rows, _SchemaLike, _TimestampUnit
+from bayou._core._types import _Duration, _Offsets, _OnMalformed, _OnTombstone, _Rows, _SchemaLike, _TimestampUnit
 
 @final
 class Connection:
@@ -105,8 +106,11 @@ class Connection:
         Example:
             >>> kafka.delete_topic("fitness-tracker")
         """
-    def topics(self) -> Table:
-        """All topics except Kafka's internal ones. Columns: topic STRING, partitions BIGINT.
+    def topics(self, *, internal: bool = False) -> Table:
+        """All topics. Columns: topic STRING, partitions BIGINT.
+
+        Args:
+            internal: Kafka's internal topics, too ("__consumer_offsets" and similar).
 
         Raises:
             ConnectionError: The cluster does not answer.
@@ -114,6 +118,295 @@ class Connection:
         Example:
             >>> kafka.topics().column("topic")
             ['fitness-tracker']
+        """
+    def create_partitions(self, topic: str, total: int) -> None:
+        """Raise the number of partitions of a topic. Kafka cannot lower it.
+
+        From then on, a key may lie in a different partition than its older messages. A running query takes the new partitions up.
+
+        Args:
+            topic: The topic.
+            total: The number of partitions afterwards. The number that the topic has already changes nothing.
+
+        Raises:
+            TopicError: The topic does not exist, or has more partitions.
+            AclError: The credentials do not allow it (ALTER on the topic).
+
+        Example:
+            >>> kafka.create_partitions("fitness-tracker", 12)
+        """
+    def describe_config(self, topic: str | None = None, *, broker: int | None = None) -> Table:
+        """The settings of a topic or a broker, by name.
+
+        Columns: name STRING, value STRING (NULL for a secret), source STRING ("topic": set for this topic, "broker" and "cluster": set while the
+        brokers run, "file": in the broker's file, "default"), is_default, is_sensitive, is_read_only BOOLEAN.
+
+        Args:
+            topic: The topic.
+            broker: The number of a broker, instead of a topic.
+
+        Raises:
+            TopicError: The topic does not exist.
+            AclError: The credentials do not allow it (DESCRIBE_CONFIGS).
+
+        Example:
+            >>> settings = kafka.describe_config("fitness-tracker")
+            >>> bayou.sql("SELECT name, value FROM settings WHERE NOT is_default", settings=settings)
+        """
+    def alter_config(self, topic: str, config: Mapping[str, object]) -> None:
+        """Change settings of a topic. Settings that are not named stay as they are.
+
+        Args:
+            topic: The topic.
+            config: Kafka's topic properties. None sets one back to its default.
+
+        Raises:
+            ConfigError: A setting does not exist, or the broker refuses its value.
+            TopicError: The topic does not exist.
+            AclError: The credentials do not allow it (ALTER_CONFIGS on the topic).
+
+        Example:
+            >>> kafka.alter_config("fitness-tracker", {"retention.ms": 86_400_000, "max.message.bytes": None})
+        """
+    def delete_records(self, topic: str, before: _Offsets | Mapping[int, int], *, confirm: bool = False) -> Table:
+        """Delete the oldest messages of a topic, for all readers and for good.
+
+        Columns of the result: topic STRING, partition INT, earliest BIGINT (the earliest offset now).
+
+        Args:
+            topic: The topic.
+            before: What is older than this is deleted: {0: 42} by partition, an aware datetime (messages with older timestamps, up to the first
+                newer one), or "latest" for all.
+            confirm: Without True, nothing is deleted, and the error says how much it would be.
+
+        Raises:
+            ConfigError: `confirm` is missing.
+            TopicError: The topic does not exist, or ends before the offset.
+            AclError: The credentials do not allow it (DELETE on the topic).
+
+        Example:
+            >>> kafka.delete_records("fitness-tracker", {0: 1000}, confirm=True)
+        """
+    def offsets(self, topic: str | list[str], *, at: _Offsets = "latest") -> Table:
+        """Offsets of each partition. Columns: topic STRING, partition INT, offset BIGINT.
+
+        Args:
+            topic: A topic, or a list of topics.
+            at: "earliest", "latest" (after the last message that `read_committed` can see), or an aware datetime: the first message at or after
+                it, and the latest offset if there is none.
+
+        Raises:
+            TopicError: A topic does not exist.
+
+        Example:
+            >>> kafka.offsets("fitness-tracker", at="latest").column("offset")
+            [33341, 33120]
+        """
+    def cluster(self) -> Table:
+        """The brokers of the cluster.
+
+        Columns: broker INT, host STRING, port INT, rack STRING, is_controller BOOLEAN (requests for the controller go there), version STRING
+        ("4.0"; NULL where the listener uses TLS, and where the server does not say it).
+
+        Raises:
+            ConnectionError: The cluster does not answer.
+            ConfigError: The embedded broker does not support it.
+
+        Example:
+            >>> kafka.cluster()
+        """
+    def consumer_groups(self) -> Table:
+        """The consumer groups that these credentials may see, by name.
+
+        bayou keeps positions in checkpoints, so its own queries appear here only with `commit_to_group=`, and iterators with `group_id=`.
+
+        Columns: group STRING, state STRING ("Stable", "Empty", …), type STRING ("Classic", or "Consumer" for KIP-848), members BIGINT (NULL if
+        the credentials may not describe the group).
+
+        Raises:
+            ConnectionError: A broker does not answer.
+            ConfigError: The embedded broker does not support it.
+
+        Example:
+            >>> kafka.consumer_groups()
+        """
+    def describe_group(self, group: str) -> Table:
+        """The members of a consumer group, one row each.
+
+        Columns: group, state, assignor STRING, coordinator INT (a broker), member, client_id, instance_id (of static members), host STRING,
+        partitions ARRAY<STRING>. A group without members has no rows; `consumer_groups` shows its state.
+
+        Raises:
+            ConfigError: The group does not exist.
+            AclError: The credentials do not allow it (DESCRIBE on the group).
+
+        Example:
+            >>> kafka.describe_group("billing")
+        """
+    def group_offsets(self, group: str) -> Table:
+        """The committed offsets of a consumer group. Columns: topic STRING, partition INT, offset BIGINT.
+
+        Raises:
+            ConfigError: The group does not exist.
+            AclError: The credentials do not allow it (DESCRIBE on the group).
+
+        Example:
+            >>> kafka.group_offsets("billing")
+        """
+    def lag(self, of: str | Query) -> Table:
+        """How many messages a consumer group or a query has before it.
+
+        Columns: topic STRING, partition INT, position BIGINT (NULL without a committed offset), latest BIGINT, lag BIGINT; for a group also
+        client_id and host STRING of the member that reads the partition. A query's position is that of its newest sealed epoch. Messages of open
+        transactions count when they are committed.
+
+        Args:
+            of: The name of a consumer group, or a Query.
+
+        Raises:
+            ConfigError: The group does not exist.
+            AclError: The credentials do not allow it (DESCRIBE on the group).
+
+        Example:
+            >>> kafka.lag("billing")
+        """
+    def reset_group(
+        self, group: str, topics: str | list[str] | None = None, *, to: _Offsets, confirm: bool = False
+    ) -> Table:
+        """Commit new offsets for a consumer group that has no members now. Its members go on there.
+
+        Columns of the result: topic STRING, partition INT, before BIGINT, after BIGINT.
+
+        Args:
+            group: The group. A new name makes a group.
+            topics: The topics. Default: those that the group has offsets of.
+            to: "earliest", "latest", an aware datetime, or {"topic": {0: 42}} (-2 is earliest, -1 is latest). Partitions that a dict does not name
+                stay as they are.
+            confirm: Without True, nothing is changed, and the error says what would change.
+
+        Raises:
+            ConfigError: `confirm` is missing, or the group has members.
+            AclError: The credentials do not allow it (READ on the group and the topics).
+
+        Example:
+            >>> kafka.reset_group("billing", to="earliest", confirm=True)
+        """
+    def delete_group(self, group: str, *, confirm: bool = False) -> None:
+        """Delete a consumer group with its committed offsets.
+
+        Args:
+            group: The group. It must not have members.
+            confirm: Without True, nothing is deleted.
+
+        Raises:
+            ConfigError: `confirm` is missing, the group does not exist, or it has members.
+            AclError: The credentials do not allow it (DELETE on the group).
+
+        Example:
+            >>> kafka.delete_group("billing", confirm=True)
+        """
+    def acls(
+        self,
+        *,
+        principal: str | None = None,
+        topic: str | None = None,
+        group: str | None = None,
+        transactional_id: str | None = None,
+        cluster: bool = False,
+    ) -> Table:
+        """The access control lists of the cluster.
+
+        Columns: principal ("User:alice"), permission ("ALLOW", "DENY"), operation ("READ", "WRITE", …), resource_type ("TOPIC", "GROUP",
+        "CLUSTER", "TRANSACTIONAL_ID"), resource, pattern ("LITERAL", "PREFIXED"), host, all STRING.
+
+        Args:
+            principal: Only those of this principal.
+            topic: Only those that count for this topic: by its name, by a prefix, or for all topics ("*").
+            group: Only those that count for this consumer group.
+            transactional_id: Only those that count for this transactional id.
+            cluster: Only those about the cluster.
+
+        Raises:
+            AclError: The credentials do not allow it (DESCRIBE on the cluster).
+            ConfigError: The cluster has no authorizer.
+
+        Example:
+            >>> kafka.acls(topic="fitness-tracker")
+        """
+    def add_acl(
+        self,
+        principal: str,
+        operation: str | list[str],
+        *,
+        topic: str | None = None,
+        group: str | None = None,
+        transactional_id: str | None = None,
+        cluster: bool = False,
+        pattern: Literal["literal", "prefixed"] = "literal",
+        host: str = "*",
+        permission: Literal["allow", "deny"] = "allow",
+    ) -> Table:
+        """Allow or forbid operations. One that exists already stays as it is.
+
+        Args:
+            principal: "User:alice". "User:*" is everybody.
+            operation: "READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS", "ALTER_CONFIGS",
+                "IDEMPOTENT_WRITE" or "ALL", or a list. READ, WRITE, DELETE and ALTER include DESCRIBE.
+            topic: The topic. "*" is all topics.
+            group: The consumer group.
+            transactional_id: The transactional id.
+            cluster: The cluster itself.
+            pattern: "prefixed": the name is the beginning of names.
+            host: The address from which it counts. "*" is any.
+            permission: "deny" goes before "allow".
+
+        Returns:
+            The ACLs, with the columns of `acls`.
+
+        Raises:
+            AclError: The credentials do not allow it (ALTER on the cluster).
+            ConfigError: A word is not known, or the cluster has no authorizer.
+
+        Example:
+            >>> kafka.add_acl("User:alice", ["READ", "DESCRIBE"], topic="fitness-tracker")
+        """
+    def remove_acl(
+        self,
+        principal: str | None = None,
+        operation: str | list[str] | None = None,
+        *,
+        topic: str | None = None,
+        group: str | None = None,
+        transactional_id: str | None = None,
+        cluster: bool = False,
+        pattern: Literal["literal", "prefixed"] | None = None,
+        host: str | None = None,
+        permission: Literal["allow", "deny"] | None = None,
+        confirm: bool = False,
+    ) -> Table:
+        """Remove the access control lists that match all arguments. At least one argument is needed.
+
+        Args:
+            principal: As in `add_acl`. None matches all, for this and the others.
+            operation: As in `add_acl`.
+            topic: The ACLs of exactly this name.
+            group: The ACLs of exactly this name.
+            transactional_id: The ACLs of exactly this name.
+            cluster: The ACLs of the cluster.
+            pattern: As in `add_acl`.
+            host: As in `add_acl`.
+            permission: As in `add_acl`.
+            confirm: Without True, nothing is removed, and the error says what would be.
+
+        Returns:
+            The ACLs that were removed, with the columns of `acls`.
+
+        Raises:
+            AclError: The credentials do not allow it (ALTER on the cluster).
+            ConfigError: `confirm` is missing, or every ACL would match.
+
+        Example:
+            >>> kafka.remove_acl("User:alice", topic="fitness-tracker", confirm=True)
         """
     def describe_topic(self, name: str) -> dict[str, Any]:
         """Name, id, partitions (leader, replicas, in-sync replicas, earliest and latest offset) and configuration of a topic.
@@ -141,8 +434,18 @@ class Connection:
         value: str | None = None,
         compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] | None = None,
         acks: Literal["all", "1", "0", 1, 0] | None = None,
+        linger: _Duration | None = None,
+        batch_size: str | int | None = None,
+        partitioner: Literal[
+            "murmur2_random", "murmur2", "consistent_random", "consistent", "fnv1a_random", "fnv1a", "random"
+        ]
+        | None = None,
         rate: float | None = None,
         include_key_in_value: bool = True,
+        transaction: bool = False,
+        transactional_id: str | None = None,
+        deliveries: bool = False,
+        encrypt: Callable[[list[bytes]], list[bytes]] | None = None,
         progress: bool = True,
     ) -> ProduceReport:
         """Publish each row as one JSON message, and wait until the broker has acknowledged all of them.
@@ -163,9 +466,21 @@ class Connection:
             timestamp: A column with the timestamp of the message: TIMESTAMP, or a number of milliseconds. NULL means now.
             value: A column whose text or bytes become the value, unchanged. NULL makes a tombstone. Default: the row as JSON.
             compression: The compression of batches. Default: the property of the connection; zstd for the embedded broker.
-            acks: How many replicas acknowledge. Default "all", with idempotence. Any other value turns idempotence off.
+            acks: How many replicas acknowledge. Default "all", with idempotence. Any other value turns idempotence off. Messages of a
+                partition keep their order either way, also when they are sent again.
+            linger: How long messages are gathered into a batch. Default 20 milliseconds.
+            batch_size: How large a batch may grow, "1 MB" or a number of bytes. Default: librdkafka's.
+            partitioner: How a key decides the partition. Default "murmur2_random": as Java's producers, so that a key is in the same partition
+                whoever writes it. An integer key is written as its text.
             rate: At most this many rows per second. Default: as fast as possible.
             include_key_in_value: Whether the key column stays in the value.
+            transaction: All rows or none. Readers with `isolation.level=read_committed`, as bayou's, see the rows when all have arrived. An
+                error, an interrupt or a crash leaves none of them for these readers.
+            transactional_id: The name of the transaction's producer. A newer producer of this name ends an open transaction of an older one,
+                which can send nothing afterwards. Default: a name that nobody else has.
+            deliveries: Keep the partition and offset, or the error, of each row for `report.deliveries`.
+            encrypt: A function that gets the values of some rows, a list of bytes, and returns what is sent instead, a list of as many bytes.
+                It is called for batches, on a thread of bayou. Messages without a value are left out. `read_stream(decrypt=)` undoes it.
             progress: Show progress after two seconds.
 
         Returns:
@@ -175,6 +490,8 @@ class Connection:
             TopicError: The topic or partition does not exist.
             SchemaError: A column does not exist or does not have a JSON form.
             MalformedError: A value does not have a JSON form. The message names the column and the row (counted from 0).
+            ConcurrentQueryError: Another producer has taken the transactional id.
+            KeyboardInterrupt: The stop button. The text says how many rows have arrived.
             FunctionError: Your iterator raised an exception. The exception is the `__cause__`.
             ConfigError: Options contradict each other, or the embedded broker is full. It never evicts messages.
 
@@ -204,11 +521,14 @@ class Connection:
         self,
         topics: str | list[str] | None = None,
         *,
+        subscribe_pattern: str | None = None,
         schema: _SchemaLike | None = None,
         format: Literal["json", "jsonl", "raw"] | None = None,
         starting_offsets: _Offsets | None = None,
         ending_offsets: _Offsets | None = None,
         max_offsets_per_trigger: int | None = None,
+        min_offsets_per_trigger: int | None = None,
+        max_trigger_delay: _Duration | None = None,
         fail_on_data_loss: bool | None = None,
         on_malformed: _OnMalformed | None = None,
         max_malformed: float = 0.5,
@@ -220,6 +540,7 @@ class Connection:
         missing: Literal["null", "malformed"] = "null",
         include_metadata: bool = False,
         max_message_bytes: str | int | None = None,
+        decrypt: Callable[[list[bytes]], list[bytes]] | None = None,
         options: Mapping[str, object] | None = None,
     ) -> Stream:
         """Subscribe to topics. One message becomes one row. This call reads no messages yet; it checks topics, schema and options.
@@ -231,6 +552,9 @@ class Connection:
 
         Args:
             topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
+                Topics may be added and left out between runs of a query (see `start=` of `write_delta`).
+            subscribe_pattern: Instead of topics: all topics whose whole name matches this regular expression of Java, "orders_.*". Topics
+                that are made later join a run within seconds, from their earliest offset. Kafka's internal topics never match.
             schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), a StructType of PySpark or its JSON, an Arrow schema (PyCapsule), or
                 {name: type}. TIMESTAMP is
                 microseconds in UTC. "ARRAY<…>" or "MAP<STRING, …>" is for messages whose document is a list, or a map by name: one
@@ -240,11 +564,14 @@ class Connection:
                 list of them, all or none. "raw" gives Spark's row: key, value, topic, partition, offset, timestamp,
                 timestampType, headers. With `options=` and without a schema the default is "raw".
             starting_offsets: Where the first run of a query begins: "earliest" (the default), "latest", an aware datetime, or
-                {"topic": {0: 42}} with every partition (-2 is earliest, -1 is latest). Later runs continue where they stopped.
+                {"topic": {0: 42}} with every partition (-2 is earliest, -1 is latest; or an aware datetime for each). At a time, reading begins
+                with the first message at or after it, or at the end if there is none. Later runs continue where they stopped.
             ending_offsets: Where a bounded run ends, in the same forms. Only with trigger="available_now". Default: the end of each
                 partition when the run starts.
             max_offsets_per_trigger: At most this many messages in an epoch. Default: only the general limits of 5 million rows,
                 256 MB of messages and 60 seconds.
+            min_offsets_per_trigger: With trigger="10 seconds": an epoch waits until there are so many messages. Bounded runs wait for none.
+            max_trigger_delay: The longest wait for `min_offsets_per_trigger`. Default "15 minutes".
             fail_on_data_loss: Stop if offsets that are still needed do not exist any more. Default True. False records the loss.
             on_malformed: What happens to messages that cannot be decoded, and to rows for which an expression fails: "fail",
                 "drop" or "quarantine". Default: "fail" for iterators, "quarantine" for tables. They are always counted.
@@ -265,7 +592,12 @@ class Connection:
             include_metadata: Add the columns _topic, _partition, _offset, _timestamp, _key, _headers.
             max_message_bytes: The largest size of a value, key or headers: "500 KB" or a number of bytes; default "64 MB". A larger
                 message is malformed and is not copied into memory. The quarantine table gets NULL for the part that is too large.
-            options: The same options in Spark's spelling ({"subscribe": "t", "startingOffsets": "earliest"}), for pasted cells.
+            decrypt: A function that gets the values of some messages, a list of bytes, and returns what is decoded instead, a list of as many
+                bytes. It is called for batches, on a thread of bayou. A message for which it fails is malformed; the quarantine table keeps
+                the bytes as they came.
+            options: The same options in Spark's spelling ({"subscribe": "t", "startingOffsets": "earliest"}), for pasted cells; also
+                subscribePattern, assign, startingTimestamp, startingOffsetsByTimestamp and their like. Those of the connection
+                ("kafka.…") must be the connection's. What is not needed here (minPartitions, groupIdPrefix, …) gets a warning.
 
         Raises:
             TopicError: A topic does not exist.
@@ -406,6 +738,18 @@ class ProduceReport:
 
         Example:
             >>> report.delivered / report.seconds
+        """
+    @property
+    def deliveries(self) -> Table:
+        """What became of each row, with `deliveries=True`. Columns: row BIGINT (counted from 0), partition INT, offset BIGINT (NULL if the message
+        was not delivered, or with acks="0"), error STRING (NULL if it was delivered).
+
+        Raises:
+            ConfigError: The call did not keep them.
+
+        Example:
+            >>> report = kafka.produce("t", rows, deliveries=True)
+            >>> report.deliveries
         """
     @property
     def failures(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Streams without a table: iterators, previews, checks, and rows or messages in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, final
 
@@ -180,6 +180,7 @@ def from_messages(
     missing: Literal["null", "malformed"] = "null",
     include_metadata: bool = False,
     max_message_bytes: str | int | None = None,
+    decrypt: Callable[[list[bytes]], list[bytes]] | None = None,
 ) -> Stream:
     """Make a stream of message values in memory, decoded as if they came from a topic. None is a tombstone. The arguments are those of
     `read_stream`.

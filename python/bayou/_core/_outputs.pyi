@@ -31,6 +31,7 @@ class _Outputs:
         memory_limit: str | int | None = None,
         optimize_every: int | None = None,
         clean_log: bool | None = None,
+        commit_to_group: str | None = None,
         single_writer: bool = False,
         timeout: _Duration | None = None,
         block: bool = True,
@@ -63,7 +64,8 @@ class _Outputs:
             comment: The comment of the table.
             schema_mode: "merge" adds new columns, and new fields within columns, to an existing table. It also makes a NOT NULL column
                 nullable if it can be NULL in the stream. This is a commit of its own.
-            start: Where a table begins that is not in the checkpoint yet: "now" or "earliest".
+            start: Where a table begins that is not in the checkpoint yet, and where a topic begins that the query did not read in its last
+                run: "now" or "earliest". Topics that a pattern finds begin at their earliest offset by themselves.
             location: For a new table of Unity Catalog: where it lies, a cloud URL below an external location. Default: a folder with its
                 name in the storage root of the schema.
             full_refresh: Empty the table and read everything again. Delta's history keeps the old rows. If others have also written rows
@@ -80,6 +82,9 @@ class _Outputs:
             clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
                 allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
                 for tables that it creates. The logs of other tables are not changed unless this is True.
+            commit_to_group: Publish the position of the query as the offsets of this consumer group after each epoch, for tools that show
+                lag. The position is never read back: the checkpoint decides. The group must not have members. If the broker refuses, there
+                is a warning, and the query goes on. Default: no group.
             single_writer: Write to `/Volumes` or `/dbfs`, which cannot create a file only if it is absent. You promise that no other run and
                 no other program writes there at the same time: otherwise rows can be lost or written twice. Without effect elsewhere.
             timeout: End the run after this time, for example "55 minutes": the epoch at work is finished, and the status is "stopped". The
@@ -114,11 +119,13 @@ class _Outputs:
         input: Literal["arrow", "pandas", "polars", "bayou"] = "arrow",
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
+        start: Literal["now", "earliest"] | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
         single_writer: bool = False,
         full_refresh: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
+        commit_to_group: str | None = None,
         timeout: _Duration | None = None,
         block: bool = True,
         progress: bool = True,
@@ -137,11 +144,13 @@ class _Outputs:
             input: The type of the rows: "arrow" (pyarrow.Table), "pandas", "polars" or "bayou" (Table).
             output_mode: As in write_delta; "update" gives the rows of changed groups.
             trigger: As in write_delta.
+            start: As in write_delta, for topics.
             storage_options: As in write_delta.
             single_writer: As in write_delta, for the checkpoint.
             full_refresh: Read everything again.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
+            commit_to_group: As in write_delta.
             timeout: As in write_delta.
             block: As in write_delta.
             progress: As in write_delta.
@@ -169,12 +178,14 @@ class _Outputs:
         create: Mapping[str, object] | None = None,
         output_mode: _OutputMode | None = None,
         trigger: _Duration | None = None,
+        start: Literal["now", "earliest"] | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
         single_writer: bool = False,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
         memory_limit: str | int | None = None,
+        commit_to_group: str | None = None,
         timeout: _Duration | None = None,
         block: bool = True,
         progress: bool = True,
@@ -208,6 +219,7 @@ class _Outputs:
                 partition. Default: the topic must exist.
             output_mode: "append", "update" or "complete". Default: append; complete for an aggregate without a window.
             trigger: As in write_delta.
+            start: As in write_delta, for topics.
             storage_options: As in write_delta.
             single_writer: As in write_delta, for the checkpoint.
             full_refresh: Read everything again. The messages of an append topic stay, and all rows are sent again. In the modes update and
@@ -216,6 +228,7 @@ class _Outputs:
                 was sent.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
+            commit_to_group: As in write_delta.
             timeout: As in write_delta.
             block: As in write_delta.
             progress: As in write_delta.

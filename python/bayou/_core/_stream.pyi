@@ -397,6 +397,7 @@ class Stream(_Outputs):
         name: str | None = None,
         checkpoint_location: str | PathLike[str] | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+        group_id: str | None = None,
     ) -> BatchIterator:
         """Iterate over the rows as Arrow batches, at least once. Nothing is committed; with `name=` the position is stored.
 
@@ -415,9 +416,16 @@ class Stream(_Outputs):
                 a batch that was not finished comes again.
             checkpoint_location: A path or URL.
             storage_options: Options of a cloud store, with the names of delta-rs.
+            group_id: Read as a member of this consumer group, beside other members, which may be other programs. The group keeps the
+                position: it is committed when the next batch is requested. `starting_offsets` counts where the group has no offset. A batch
+                comes twice at most when a member fails or partitions move while it is used. A pause of any length keeps the membership. For
+                streams without state. Properties of `connect` decide the rest: "group.instance.id" makes a static member, and
+                "partition.assignment.strategy" (default "cooperative-sticky") must be one of the other members'.
 
         Raises:
             ConfigError: Options contradict each other.
+            AclError: The credentials may not read the topic, or not in this group.
+            ConcurrentQueryError: Another member has the same group.instance.id.
             TypeError: An argument does not exist.
             MalformedError: While iterating: a message cannot be decoded.
 
@@ -437,6 +445,7 @@ class Stream(_Outputs):
         name: str | None = None,
         checkpoint_location: str | PathLike[str] | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+        group_id: str | None = None,
     ) -> BatchIterator:
         """Iterate over the rows as pandas frames. Arguments and errors are those of `batches`.
 

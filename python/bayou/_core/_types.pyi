@@ -25,7 +25,7 @@ _Duration: TypeAlias = str | timedelta | float
 """A number and a unit ("10 seconds", "1 minute 30 seconds", "500 ms", "2h"), a timedelta, or a number of seconds."""
 _Rows: TypeAlias = _ArrowStream | _ArrowArray | pd.DataFrame
 _SchemaLike: TypeAlias = str | _ArrowSchema | _SparkType | Mapping[str, str | _SparkType]
-_Offsets: TypeAlias = str | datetime | Mapping[str, Mapping[int, int]]
+_Offsets: TypeAlias = str | datetime | Mapping[str, Mapping[int, int] | Mapping[int, datetime]]
 _Dialect: TypeAlias = Literal["databricks", "spark", "datafusion"]
 _OnMalformed: TypeAlias = Literal["fail", "drop", "quarantine"]
 _OnTombstone: TypeAlias = Literal["skip", "null_row", "quarantine"]

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub(super) struct JavaRegex {
+pub struct JavaRegex {
     /// As it was typed.
     pub source: String,
     regex: Regex,
@@ -28,7 +28,7 @@ pub(super) struct JavaRegex {
 }
 
 /// Where a match and its groups are.
-pub(super) type Found = Vec<Option<(usize, usize)>>;
+pub type Found = Vec<Option<(usize, usize)>>;
 
 impl JavaRegex {
     pub fn new(source: &str) -> Result<Self, String> {

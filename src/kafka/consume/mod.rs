@@ -5,6 +5,7 @@
 //! deadline. Payloads are copied at once, so no memory of librdkafka outlives the call that returned it.
 
 mod divergence;
+mod group;
 mod native;
 
 use super::{
@@ -16,6 +17,7 @@ use crate::{
     error::{Error, Kind, Result},
     position::{Offset, Positions, TopicPartition},
 };
+pub use group::{Chunk, GroupOptions, GroupReader};
 use native::{Entry, NativeClient, Room, TopicHandle};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -404,7 +406,12 @@ impl Worker {
 
     /// The error concerns a broker, or a topic that is gone. The text names the topic.
     fn hear(&mut self, code: Code, text: String) -> Result<(), Gone> {
-        match meant(code, &text) {
+        // The reader joins no group, so what is said about a group's coordinator is of no interest.
+        if text.starts_with("GroupCoordinator") || text.contains("FindCoordinator") {
+            return Ok(());
+        }
+        let code = meant(code, &text);
+        match code {
             // A handshake can also fail because the broker is stopping, or because its certificate is being replaced.
             Code::SSL => {
                 self.hand_on()?;

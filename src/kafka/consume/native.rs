@@ -9,8 +9,9 @@ use crate::{
     kafka::{
         Connection,
         context::{failed, tidy},
-        ffi::{code_text, text_of},
+        ffi::{code_text, set_token, text_of},
         properties::Secrets,
+        token::Tokens,
     },
     position::TopicPartition,
 };
@@ -21,6 +22,7 @@ use rdkafka::{
 };
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,6 +30,7 @@ use std::{
 struct Spoken {
     said: Mutex<Vec<(Code, String)>>,
     secrets: Secrets,
+    tokens: Option<Arc<Tokens>>,
 }
 
 /// librdkafka's client and its queue of messages.
@@ -51,6 +54,18 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     let mut said = spoken.said.lock();
     if said.len() < 64 {
         said.push((code, text));
+    }
+}
+
+/// librdkafka asks for a token when the client is made, and again before the token expires.
+unsafe extern "C" fn on_token(rk: *mut rd::rd_kafka_t, _: *const c_char, opaque: *mut c_void) {
+    // SAFETY: as in `on_error`.
+    let spoken = unsafe { &*opaque.cast::<Spoken>() };
+    let asked = spoken.tokens.as_ref().ok_or_else(|| "there is no 'oauth_cb' that returns tokens".to_string());
+    let set = asked.and_then(|tokens| tokens.next()).and_then(|token| set_token(rk, &token));
+    if let Err(why) = set {
+        // SAFETY: the text is copied.
+        unsafe { rd::rd_kafka_oauthbearer_set_token_failure(rk, CString::new(why).unwrap_or_default().as_ptr()) };
     }
 }
 
@@ -125,7 +140,11 @@ impl NativeClient {
         let what = format!("reading from {}", connection.address());
         let config = connection.config_with_defaults(&defaults, &over);
         let config = config.create_native_config().map_err(|e| connection.error(&what, &e))?;
-        let spoken = Box::into_raw(Box::new(Spoken { said: Mutex::default(), secrets: connection.secrets().clone() }));
+        let spoken = Box::into_raw(Box::new(Spoken {
+            said: Mutex::default(),
+            secrets: connection.secrets().clone(),
+            tokens: connection.tokens(),
+        }));
         let mut text = [0 as c_char; 512];
         // SAFETY: the configuration is alive. rd_kafka_new takes ownership if it succeeds, and then the configuration
         // must not be dropped. `spoken` is freed after the client, or here if the client was not created.
@@ -133,6 +152,9 @@ impl NativeClient {
             rd::rd_kafka_conf_set_opaque(config.ptr(), spoken.cast());
             rd::rd_kafka_conf_set_error_cb(config.ptr(), Some(on_error));
             rd::rd_kafka_conf_set_log_cb(config.ptr(), Some(on_log));
+            if connection.tokens().is_some() {
+                rd::rd_kafka_conf_set_oauthbearer_token_refresh_cb(config.ptr(), Some(on_token));
+            }
             let rk =
                 rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER, config.ptr(), text.as_mut_ptr(), text.len());
             if rk.is_null() {

@@ -16,6 +16,7 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata},
     error::KafkaError,
@@ -76,6 +77,10 @@ struct Sent {
 }
 
 impl ClientContext for Sent {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.watch.next_token()
+    }
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         self.watch.log(level, fac, message);
     }
@@ -102,7 +107,7 @@ impl Drop for Transactions {
     }
 }
 
-fn is_fenced(code: Code) -> bool {
+pub(super) fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
 
@@ -228,7 +233,7 @@ impl Connection {
 }
 
 /// A code of librdkafka as an error that names what to do.
-fn explained(what: &str, code: Code, text: &str, topic: &str, group: &str, id: &str) -> Error {
+pub(super) fn explained(what: &str, code: Code, text: &str, topic: &str, group: &str, id: &str) -> Error {
     let advice = match code {
         Code::TransactionalIdAuthorizationFailed => format!(
             "these credentials may not use the transactional id '{id}'. Allow Write and Describe on transactional ids that begin with \"bayou.\""

@@ -70,7 +70,7 @@ pub struct Feed {
     pub lost: Vec<LostRange>,
     pub warnings: Vec<String>,
     looked: Instant,
-    looking: Option<Question<Positions>>,
+    looking: Option<Question<Joined>>,
     pub topic_ids: BTreeMap<Topic, Option<String>>,
     confirming: Option<Question<bool>>,
     /// Each partition's last record, and the leader epoch of the records that come next.
@@ -97,6 +97,21 @@ fn new_partitions(
         new.extend(source.partitions()?.into_iter().filter(|tp| !known.contains(tp)));
     }
     connection.list_offsets(&new.into_iter().map(|tp| (tp, OffsetSpec::Earliest)).collect::<Vec<_>>())
+}
+
+/// New partitions, and the ids of topics that were not known.
+type Joined = (Positions, BTreeMap<Topic, Option<String>>);
+
+fn joined(sources: &[Arc<KafkaSource>], connection: &Connection, known: &BTreeSet<TopicPartition>) -> Result<Joined> {
+    let new = new_partitions(sources, connection, known)?;
+    let topics: BTreeSet<&Topic> = known.iter().map(|tp| &tp.topic).collect();
+    let mut ids = BTreeMap::new();
+    for topic in new.keys().map(|tp| &tp.topic).filter(|t| !topics.contains(t)) {
+        if !ids.contains_key(topic) {
+            ids.insert(topic.clone(), connection.topic_id(topic)?);
+        }
+    }
+    Ok((new, ids))
 }
 
 /// The connection of a query. A query reads one cluster, because its positions are stored by topic and partition.
@@ -232,7 +247,7 @@ impl Feed {
     }
 
     fn fails_on_loss(&self, topic: &Topic) -> bool {
-        self.sources.iter().filter(|s| s.topics.contains(topic)).any(|s| s.fail_on_data_loss)
+        self.sources.iter().filter(|s| s.topics.reads(topic)).any(|s| s.fail_on_data_loss)
     }
 
     /// Adds partitions that are new since the positions were recorded. They start at their earliest offset.
@@ -479,14 +494,15 @@ impl Feed {
             if self.looked.elapsed() >= LOOK {
                 let (sources, known) = (self.sources.clone(), self.positions.keys().cloned().collect());
                 let connection = self.connection.clone();
-                self.looking = Some(Question::ask(move || new_partitions(&sources, &connection, &known))?);
+                self.looking = Some(Question::ask(move || joined(&sources, &connection, &known))?);
             }
             return nothing;
         };
         let Some(answer) = looking.answer(Duration::ZERO) else { return nothing };
         (self.looking, self.looked) = (None, Instant::now());
         match answer {
-            Ok(new) => {
+            Ok((new, ids)) => {
+                self.topic_ids.extend(ids);
                 if !new.is_empty() {
                     self.positions.extend(new.clone());
                     self.start_reader()?.assign(&new)?;
@@ -504,6 +520,13 @@ impl Feed {
 
     pub fn max_offsets_per_trigger(&self) -> Option<u64> {
         self.sources.iter().filter_map(|s| s.max_offsets_per_trigger).min()
+    }
+
+    /// Of an interval's epoch: so many messages at least, but no longer wait than this.
+    pub fn min_offsets_per_trigger(&self) -> (Option<u64>, Duration) {
+        let waiting = self.sources.iter().filter(|s| s.min_offsets_per_trigger.is_some());
+        let delay = waiting.clone().map(|s| s.max_trigger_delay).min().unwrap_or_default();
+        (waiting.filter_map(|s| s.min_offsets_per_trigger).min(), delay)
     }
 
     pub fn stop(&mut self) {

@@ -11,7 +11,7 @@ use crate::run::feed::{Feed, one_connection};
 use crate::run::{Job, ownership};
 use crate::storage::Put;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The ids of the cluster and of the topics that are read.
@@ -27,22 +27,22 @@ pub struct Generation {
     pub query: QueryFile,
 }
 
-fn topics(sources: &[Arc<KafkaSource>]) -> Vec<String> {
-    let mut out: Vec<String> = sources.iter().flat_map(|s| s.topics.iter().map(|t| t.to_string())).collect();
-    out.sort();
-    out.dedup();
-    out
+fn topics(sources: &[Arc<KafkaSource>]) -> Result<BTreeSet<Topic>> {
+    let mut out = BTreeSet::new();
+    for source in sources {
+        out.extend(source.topics.topics(&source.connection)?);
+    }
+    Ok(out)
 }
 
 pub fn ask(sources: &[Arc<KafkaSource>], shared: &Shared) -> Result<Cluster> {
     let connection = one_connection(sources)?;
-    let names = topics(sources);
+    let sources = sources.to_vec();
     shared.ask(move || {
         let id = connection.cluster_id()?;
         let mut topic_ids = BTreeMap::new();
-        for topic in names {
-            let id = connection.topic_id(&Topic::new(&topic))?;
-            topic_ids.insert(topic, id);
+        for topic in topics(&sources)? {
+            topic_ids.insert(topic.to_string(), connection.topic_id(&topic)?);
         }
         Ok(Cluster { id, topic_ids })
     })
@@ -68,7 +68,7 @@ fn go_on(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Clu
     let rt = &job.runtime;
     let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
     let query: QueryFile = rt.block_on(log.read("query.json"))?.ok_or_else(|| gone(&log, "query.json"))?;
-    check_identity(job, &query, &cluster.id, &cluster.topic_ids)?;
+    check_identity(job, &query, &cluster.id)?;
     *shared.id.lock() = query.query_id.clone();
     let start: Option<StartFile> = rt.block_on(log.read("start.json"))?;
     // If start.json is missing, a run died between the two files. Such a run has read nothing yet.
@@ -139,7 +139,7 @@ fn begin(
     let (found, put) = rt.block_on(log.create("query.json", &query))?;
     *shared.id.lock() = found.query_id.clone();
     if put == Put::Exists {
-        check_identity(job, &found, &cluster.id, &cluster.topic_ids)?;
+        check_identity(job, &found, &cluster.id)?;
     }
     let start = make_start(job, shared, &log, sources, first, truncate)?;
     rt.block_on(job.flow.checkpoint.delete(RESET))?;

@@ -47,6 +47,8 @@ pub struct Started {
     pub new_ids: BTreeMap<String, String>,
     /// A backfill that comes first. If there is one, engine and feed are those of the backfill.
     pub filling: Option<Filling>,
+    /// The topics have changed since the newest seal, so the next epoch is sealed in any case.
+    pub topics_changed: bool,
 }
 
 /// A commit that is running when the user stops the query may take at most this long.
@@ -54,6 +56,7 @@ pub const GRACE: Duration = Duration::from_millis(900);
 
 /// Does everything that comes before the first read. Answers of Kafka are awaited on this thread, answers of the storage on the runtime.
 pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
+    check_start(job.flow.start.as_deref(), &job.flow.name)?;
     for output in &job.flow.outputs {
         check_start(output.start.as_deref(), &output.name)?;
         output.sink(&job.clock)?.check()?;
@@ -68,6 +71,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     if let Some(before) = &found.definition {
         check_tables(job, before, shared)?;
     }
+    shared.report.lock().notes.extend(found.topics.notes());
     let filled = filled(job, found.definition.as_ref());
     let plan = if filled.is_empty() { plan } else { self::plan(job, &filled)? };
     let engine = Engine::new(plan, OnMalformed::Quarantine)?;
@@ -97,6 +101,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
         looked,
         clock: job.clock.clone(),
         new_ids: found.new_ids,
+        topics_changed: restored.filling.is_none() && found.topics.is_change(),
         filling: restored.filling,
     })
 }

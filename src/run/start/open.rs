@@ -95,7 +95,7 @@ pub fn check(
     Ok(())
 }
 
-/// The reader. It starts where the newest seal ends.
+/// The reader. A topic that is new to the query starts where the user says. Otherwise it starts where the newest seal ends.
 pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, cluster: &Cluster) -> Result<Feed> {
     let (clock, sources) = (job.clock.clone(), restored.engine.plan.kafka_sources());
     let mut feed = match &restored.filling {
@@ -120,7 +120,11 @@ pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, clus
                 }
             }
             let bounded = job.flow.trigger == crate::flow::Trigger::AvailableNow;
-            let mut feed = shared.ask(move || Feed::new(sources, known, bounded, clock))?;
+            let change = found.topics.clone();
+            let mut feed = shared.ask(move || {
+                known.positions.extend(change.starts(&sources)?);
+                Feed::new(sources, known, bounded, clock)
+            })?;
             feed.last_timestamp = found.seal.as_ref().map(last_timestamps).unwrap_or_default();
             feed
         }

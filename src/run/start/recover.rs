@@ -11,6 +11,7 @@ use crate::run::changes::{gone, read_definition, recreated_topics, restore};
 use crate::run::commit::{Committer, seal_to_commits};
 use crate::run::control::Shared;
 use crate::run::files::FileInfo;
+use crate::run::topics::TopicChange;
 use crate::run::{Job, repair};
 use crate::time::EventTime;
 use crate::{Error, Result};
@@ -24,6 +25,8 @@ pub struct Found {
     pub definition: Option<DefinitionFile>,
     /// The positions where reading continues.
     pub positions: Positions,
+    /// What the query reads now and did not read before, and the other way round.
+    pub topics: TopicChange,
     /// Topics that were recreated since they were last read.
     pub recreated: Vec<Topic>,
     /// The ids of topics that were recreated since the query's first run.
@@ -56,20 +59,24 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
         Some(seal) => Some(rt.block_on(read_definition(log, &seal.definition))?),
         None => None,
     };
-    let positions: Positions = match &seal {
+    let mut positions: Positions = match &seal {
         None => positions(&generation.start.positions),
         Some(seal) => {
             seal.ranges.iter().map(|r| (TopicPartition::new(&r.topic, r.partition), Offset(r.until))).collect()
         }
     };
-    let recreated = recreated_topics(&generation.query, seal.as_ref(), topic_ids, &positions, sources)?;
+    let topics = TopicChange::between(job, &positions, topic_ids, sources)?;
+    positions.retain(|tp, _| sources.iter().any(|s| s.topics.has(tp)) && topic_ids.contains_key(tp.topic.as_str()));
+    let known = topic_ids.iter().filter(|(t, _)| !topics.added.contains(&Topic::new(t)));
+    let known = known.map(|(t, id)| (t.clone(), id.clone())).collect();
+    let recreated = recreated_topics(&generation.query, seal.as_ref(), &known, &positions, sources)?;
     let other = |(topic, id): (&String, &Option<String>)| {
         let id =
             id.as_ref().filter(|id| generation.query.topic_ids.get(topic).and_then(Option::as_ref) != Some(*id))?;
         Some((topic.clone(), id.clone()))
     };
     let new_ids = topic_ids.iter().filter_map(other).collect();
-    Ok(Found { newest, seal, definition, positions, recreated, new_ids })
+    Ok(Found { newest, seal, definition, positions, topics, recreated, new_ids })
 }
 
 /// Opens the targets. If an earlier run left an epoch that is sealed and not done, that epoch is committed first.
@@ -127,12 +134,12 @@ pub fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Re
         out_totals = RuleTotals::from_list(list);
     }
     let Some(to_fill) = before.and_then(|b| filling(job, seal, b)) else {
-        let (state, files) = restore(&job.runtime, log, &mut engine, seal, job, before)?;
+        let (state, files) = restore(&job.runtime, log, &mut engine, seal, job, before, &found.topics)?;
         return Ok(Restored { engine, state, files, totals: out_totals, filling: None });
     };
     let (mut theirs, from) = to_fill.engine(job, seal)?;
     let only = job.only(&to_fill.tables);
-    let (mut state, files) = restore(&job.runtime, log, &mut theirs, &from, &only, before)?;
+    let (mut state, files) = restore(&job.runtime, log, &mut theirs, &from, &only, before, &found.topics)?;
     // The state of the other tables is kept unchanged.
     for (name, kept) in &seal.state {
         state.entry(name.clone()).or_insert_with(|| kept.clone());

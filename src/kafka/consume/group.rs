@@ -1,0 +1,504 @@
+//! A reader that is a member of a consumer group, beside other members. At least once: an offset is committed when its messages were used.
+//!
+//! librdkafka is polled on a thread of its own, so that a member whose messages take long to use stays in the group. Messages wait in chunks. When
+//! a partition is revoked, the messages of it that wait are dropped, and the chunk that is being used may be finished first.
+
+use crate::batch::{Headers, Message, Messages, TimestampType};
+use crate::error::{Error, Kind, Result};
+use crate::kafka::context::{Watch, failed, kind_of};
+use crate::kafka::{Connection, OffsetSpec};
+use crate::position::{Offset, Positions, TopicPartition};
+use parking_lot::{Condvar, Mutex};
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr as Native};
+use rdkafka::{Offset as NativeOffset, TopicPartitionList};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A chunk ends at the first of these.
+const CHUNK_ROWS: usize = 8192;
+const CHUNK_BYTES: usize = 8 << 20;
+/// So many chunks wait in front of the one that is being used.
+const CHUNKS: usize = 2;
+/// Without room for messages for so long, reading is paused, and librdkafka is polled without them. At most a third of max.poll.interval.ms.
+const FULL: Duration = Duration::from_secs(10);
+/// A bounded member that was given no partition for so long ends.
+const NOTHING: Duration = Duration::from_secs(10);
+/// How long a rebalance waits for the chunk that is being used.
+const USED: Duration = Duration::from_secs(3);
+const TURN: Duration = Duration::from_millis(100);
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// Where a partition starts for which the group has no offset.
+pub type Starts = Arc<dyn Fn(&[TopicPartition]) -> Result<Positions> + Send + Sync>;
+
+pub struct GroupOptions {
+    pub group: String,
+    /// Names of topics, or patterns that begin with "^".
+    pub topics: Vec<String>,
+    pub starts: Starts,
+    /// Ends when everything is read that was there when the partitions were assigned.
+    pub bounded: bool,
+    pub fail_on_data_loss: bool,
+    pub max_message_bytes: usize,
+}
+
+/// What comes next.
+pub enum Chunk {
+    Messages(Arc<Messages>, Vec<u32>),
+    Nothing,
+    /// A bounded reader has read everything.
+    Finished,
+}
+
+#[derive(Default)]
+struct State {
+    /// The partitions of this member, and how often partitions had been assigned when each was.
+    owned: BTreeMap<TopicPartition, u64>,
+    assigned: u64,
+    /// Where a bounded reader ends, and where it is.
+    targets: Positions,
+    at: Positions,
+    chunks: VecDeque<(Arc<Messages>, u64)>,
+    /// Positions behind the chunk that is being used.
+    used: Positions,
+    /// How often the end of a partition of this number was reported, for whichever topic.
+    ends: BTreeMap<i32, usize>,
+    assigned_at: Option<Instant>,
+    error: Option<Error>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something has changed: a chunk came or went, or was used.
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+struct Member {
+    watch: Watch,
+    shared: Arc<Shared>,
+    connection: Connection,
+    starts: Starts,
+    group: String,
+    bounded: bool,
+}
+
+pub struct GroupReader {
+    shared: Arc<Shared>,
+    /// None only while it is closed.
+    consumer: Option<Arc<BaseConsumer<Member>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    bounded: bool,
+}
+
+impl Drop for GroupReader {
+    fn drop(&mut self) {
+        // The thread closes the consumer.
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.changed.notify_all();
+    }
+}
+
+fn listed(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
+    partitions.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect()
+}
+
+fn native(positions: &Positions) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (tp, offset) in positions {
+        // Fails only for invalid offsets.
+        let _ = list.add_partition_offset(tp.topic.as_str(), tp.partition.0, NativeOffset::Offset(offset.0));
+    }
+    list
+}
+
+impl ClientContext for Member {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+    fn generate_oauth_token(&self, _: Option<&str>) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.watch.next_token()
+    }
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        self.watch.log(level, fac, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.watch.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: Native, partitions: &mut TopicPartitionList) {
+        let step_by_step = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let result = if event == Native::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // The list of the event is librdkafka's. The group waits for an assignment also when the places are not known.
+            let placed = self.place(consumer, partitions).map_err(|e| self.shared.fail(e));
+            let list = placed.as_ref().unwrap_or(partitions);
+            if step_by_step { consumer.incremental_assign(list) } else { consumer.assign(list) }
+        } else {
+            self.give_up(&listed(partitions));
+            if step_by_step { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
+        };
+        if let Err(e) = result {
+            log::debug!(target: "bayou::kafka", "rebalance of the group '{}': {e}", self.group);
+        }
+    }
+
+    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
+        rdkafka::util::Timeout::After(TURN)
+    }
+}
+
+impl Member {
+    /// Sets where new partitions start: at the group's offset, or where the user says. That is committed at once, so that another member
+    /// that gets the partition starts at the same place.
+    fn place(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<TopicPartitionList> {
+        let all = listed(partitions);
+        let what = format!("joining the group '{}' on {}", self.group, self.connection.address());
+        let asked = consumer.committed_offsets(partitions.clone(), REQUEST);
+        let asked =
+            asked.map_err(|e| group_error(&what, e.rdkafka_error_code().unwrap_or(Code::Unknown), &e.to_string()))?;
+        let mut at = Positions::new();
+        for e in asked.elements() {
+            if let (Ok(()), NativeOffset::Offset(offset)) = (e.error(), e.offset()) {
+                at.insert(TopicPartition::new(e.topic(), e.partition()), Offset(offset));
+            }
+        }
+        let new: Vec<TopicPartition> = all.iter().filter(|tp| !at.contains_key(tp)).cloned().collect();
+        if !new.is_empty() {
+            let starts = (self.starts)(&new)?;
+            let _ = consumer.commit(&native(&starts), CommitMode::Async);
+            at.extend(starts);
+        }
+        let targets = match self.bounded {
+            true => {
+                let ends: Vec<_> = all.iter().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
+                self.connection.list_offsets(&ends)?
+            }
+            false => Positions::new(),
+        };
+        let placed = native(&at);
+        let mut state = self.shared.state.lock();
+        state.assigned += 1;
+        let number = state.assigned;
+        state.assigned_at = Some(Instant::now());
+        state.ends.clear();
+        state.owned.extend(all.into_iter().map(|tp| (tp, number)));
+        state.targets.extend(targets);
+        state.at.extend(at);
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(placed)
+    }
+
+    /// Gives partitions to other members. What was used is committed first; the chunk that is being used gets a moment.
+    fn give_up(&self, gone: &[TopicPartition]) {
+        let mut state = self.shared.state.lock();
+        let deadline = Instant::now() + USED;
+        while gone.iter().any(|tp| state.used.contains_key(tp)) && !self.shared.stop.load(Ordering::Relaxed) {
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        for tp in gone {
+            state.owned.remove(tp);
+            state.targets.remove(tp);
+            state.at.remove(tp);
+            state.used.remove(tp);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn fail(&self, error: Error) {
+        self.state.lock().error.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is room for a chunk. Returns false if there is none within `wait`.
+    fn room(&self, wait: Duration) -> bool {
+        let mut state = self.state.lock();
+        let deadline = Instant::now() + wait;
+        while state.chunks.len() >= CHUNKS {
+            if self.stop.load(Ordering::Relaxed) || self.changed.wait_until(&mut state, deadline).timed_out() {
+                return state.chunks.len() < CHUNKS;
+            }
+        }
+        true
+    }
+}
+
+fn group_error(what: &str, code: Code, text: &str) -> Error {
+    match code {
+        Code::GroupAuthorizationFailed => {
+            Error::acl(format!("{what}: these credentials have no READ permission on the group"))
+        }
+        Code::TopicAuthorizationFailed => {
+            Error::acl(format!("{what}: these credentials have no READ permission on the topic"))
+        }
+        Code::FencedInstanceId => Error::concurrent_query(format!(
+            "{what}: another member has the same group.instance.id by now. Give each member its own."
+        )),
+        Code::InconsistentGroupProtocol => Error::config(format!(
+            "{what}: the other members assign partitions in a way that this one does not know. Set partition.assignment.strategy in \
+             connect() to theirs (cooperative-sticky, or range,roundrobin)."
+        )),
+        code => failed(what, code, text),
+    }
+}
+
+impl GroupReader {
+    pub fn join(connection: &Connection, options: &GroupOptions) -> Result<Self> {
+        connection.check_groups()?;
+        let defaults = [
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", "45000"),
+            ("queued.max.messages.kbytes", "32768"),
+            ("fetch.wait.max.ms", "100"),
+            ("receive.message.max.bytes", "536870912"),
+            ("socket.nagle.disable", "true"),
+        ];
+        let reset = if options.fail_on_data_loss { "error" } else { "earliest" };
+        let over = [
+            ("group.id", options.group.as_str()),
+            ("allow.auto.create.topics", "false"),
+            ("auto.offset.reset", reset),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", if options.bounded { "true" } else { "false" }),
+            ("isolation.level", "read_committed"),
+        ];
+        let what = format!("joining the group '{}' on {}", options.group, connection.address());
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), stop: AtomicBool::new(false) });
+        let member = Member {
+            watch: connection.watch(),
+            shared: shared.clone(),
+            connection: connection.clone(),
+            starts: options.starts.clone(),
+            group: options.group.clone(),
+            bounded: options.bounded,
+        };
+        let consumer: BaseConsumer<Member> = connection
+            .config_with_defaults(&defaults, &over)
+            .create_with_context(member)
+            .map_err(|e| connection.error(&what, &e))?;
+        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(|e| connection.error(&what, &e))?;
+        let consumer = Arc::new(consumer);
+        let (theirs, state, most) = (consumer.clone(), shared.clone(), options.max_message_bytes);
+        let interval = connection.property(&["max.poll.interval.ms"]).and_then(|ms| ms.parse().ok()).unwrap_or(300_000);
+        let full = FULL.min(Duration::from_millis(interval) / 3);
+        let thread = std::thread::Builder::new()
+            .name("bayou-group".into())
+            .spawn(move || read(&theirs, &state, full, most))
+            .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
+        Ok(Self { shared, consumer: Some(consumer), thread: Some(thread), bounded: options.bounded })
+    }
+
+    /// The next messages, within `wait`. The messages before count as used now.
+    pub fn next(&mut self, wait: Duration) -> Result<Chunk> {
+        let mut state = self.shared.state.lock();
+        let deadline = Instant::now() + wait;
+        loop {
+            if let Some(error) = state.error.take() {
+                return Err(error);
+            }
+            if let Some((messages, number)) = state.chunks.pop_front() {
+                // Partitions that went to another member meanwhile are that member's to read.
+                let ours: Vec<bool> =
+                    messages.partitions.iter().map(|tp| state.owned.get(tp).is_some_and(|n| *n <= number)).collect();
+                let all = 0..messages.len() as u32;
+                let wanted: Vec<u32> = all.filter(|i| ours[messages.sources[*i as usize] as usize]).collect();
+                for i in &wanted {
+                    let i = *i as usize;
+                    state.used.insert(messages.source(i).clone(), Offset(messages.offsets[i] + 1));
+                }
+                drop(state);
+                self.shared.changed.notify_all();
+                return Ok(Chunk::Messages(messages, wanted));
+            }
+            let read_all = |(tp, end): (&TopicPartition, &Offset)| state.at.get(tp).is_some_and(|at| at >= end);
+            if !state.targets.is_empty() && state.targets.iter().all(read_all) {
+                return Ok(Chunk::Finished);
+            }
+            // A bounded member of a group with more members than partitions gets none.
+            if self.bounded && state.owned.is_empty() && state.assigned_at.is_some_and(|at| at.elapsed() >= NOTHING) {
+                return Ok(Chunk::Finished);
+            }
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                return Ok(Chunk::Nothing);
+            }
+        }
+    }
+
+    /// The last chunk was used: its offsets are committed, for partitions that are still this member's.
+    /// `wait`: until the broker has answered.
+    pub fn commit(&mut self, wait: bool) {
+        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+        let used = std::mem::take(&mut self.shared.state.lock().used);
+        if !used.is_empty()
+            && let Some(consumer) = &self.consumer
+            && let Err(e) = consumer.commit(&native(&used), mode)
+        {
+            log::debug!(target: "bayou::kafka", "a commit was refused, and the messages come again: {e}");
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Leaves the group. Messages that were not used come again, to another member.
+    pub fn leave(mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // The thread polls in short turns.
+            let _ = thread.join();
+        }
+        // Leaving asks the coordinator, which may not answer.
+        let consumer = self.consumer.take();
+        let (say, left) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            let _ = say.send(());
+        });
+        let _ = left.recv_timeout(USED);
+    }
+}
+
+/// Polls until the reader is stopped.
+fn read(consumer: &BaseConsumer<Member>, shared: &Shared, full: Duration, max_message_bytes: usize) {
+    let mut paused = false;
+    while !shared.stop.load(Ordering::Relaxed) {
+        if !shared.room(if paused { Duration::ZERO } else { full }) {
+            // The chunk that is being used takes long. The member stays in the group, without messages.
+            if let Ok(all) = consumer.assignment() {
+                let _ = consumer.pause(&all);
+                paused = true;
+            }
+            if let Some(Err(e)) = consumer.poll(TURN) {
+                report(consumer, shared, &e);
+            }
+            continue;
+        }
+        if paused {
+            if let Ok(all) = consumer.assignment() {
+                let _ = consumer.resume(&all);
+            }
+            paused = false;
+        }
+        chunk(consumer, shared, max_message_bytes);
+    }
+}
+
+/// Gathers the messages that are there into one chunk.
+fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, max_message_bytes: usize) {
+    let mut partitions: Vec<TopicPartition> = vec![];
+    let mut rows: Vec<(u32, BorrowedMessage<'_>)> = vec![];
+    let (mut bytes, mut wait) = (0, TURN);
+    while rows.len() < CHUNK_ROWS && bytes < CHUNK_BYTES && !shared.stop.load(Ordering::Relaxed) {
+        match consumer.poll(wait) {
+            None => break,
+            Some(Err(e)) => {
+                report(consumer, shared, &e);
+                break;
+            }
+            Some(Ok(message)) => {
+                wait = Duration::ZERO;
+                bytes += message.payload_len() + message.key_len();
+                let is =
+                    |tp: &TopicPartition| tp.partition.0 == message.partition() && tp.topic.as_str() == message.topic();
+                let source = match rows.last() {
+                    Some((last, _)) if is(&partitions[*last as usize]) => *last as usize,
+                    _ => partitions.iter().position(is).unwrap_or_else(|| {
+                        partitions.push(TopicPartition::new(message.topic(), message.partition()));
+                        partitions.len() - 1
+                    }),
+                };
+                rows.push((source as u32, message));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let mut out = Messages::new(partitions.into());
+    for (source, message) in &rows {
+        let headers: Headers = message.headers().map_or_else(Vec::new, |all| {
+            all.iter().map(|h| (h.key.to_string(), h.value.map(<[u8]>::to_vec))).collect()
+        });
+        let (timestamp, timestamp_type) = match message.timestamp() {
+            Timestamp::NotAvailable => (-1, TimestampType::NotAvailable),
+            Timestamp::CreateTime(ms) => (ms, TimestampType::CreateTime),
+            Timestamp::LogAppendTime(ms) => (ms, TimestampType::LogAppendTime),
+        };
+        let header_bytes = crate::batch::bytes_of_headers(&headers);
+        let (key, value, offset) = (message.key(), message.payload(), message.offset());
+        let message = Message { source: *source, offset, timestamp, timestamp_type, key, value, headers, header_bytes };
+        out.push(message, max_message_bytes);
+    }
+    let mut state = shared.state.lock();
+    for i in 0..out.len() {
+        let tp = out.source(i);
+        if let Some(at) = state.at.get_mut(tp) {
+            *at = Offset(out.offsets[i] + 1);
+        }
+    }
+    let number = state.assigned;
+    state.chunks.push_back((Arc::new(out), number));
+    drop(state);
+    shared.changed.notify_all();
+}
+
+/// The end of a partition, whose topic is not told. Behind the last message there may be only markers of transactions.
+fn ended(shared: &Shared, partition: i32) {
+    let mut state = shared.state.lock();
+    let state = &mut *state;
+    let times = state.ends.entry(partition).or_default();
+    *times += 1;
+    let here = |tp: &&TopicPartition| tp.partition.0 == partition;
+    if *times >= state.owned.keys().filter(here).count() {
+        for (tp, end) in state.targets.iter().filter(|(tp, _)| here(tp)) {
+            if let Some(at) = state.at.get_mut(tp) {
+                *at = (*at).max(*end);
+            }
+        }
+        shared.changed.notify_all();
+    }
+}
+
+/// What passes by itself is left to librdkafka.
+fn report(consumer: &BaseConsumer<Member>, shared: &Shared, error: &KafkaError) {
+    let member = consumer.context();
+    let address = member.connection.address();
+    let what = format!("reading in the group '{}' from {address}", member.group);
+    if member.watch.seen().auth.is_some() {
+        return shared.fail(member.watch.seen().unreachable(address));
+    }
+    let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+    let text = member.connection.secrets().scrub(&error.to_string());
+    if let KafkaError::PartitionEOF(partition) = error {
+        return ended(shared, *partition);
+    }
+    match code {
+        Code::AutoOffsetReset => shared.fail(Error::data_loss(format!(
+            "{what}: the messages at the group's offset do not exist any more ({text}). To go on with the earliest that are there, say \
+             fail_on_data_loss=False; or move the group: reset_group(\"{}\", to=…, confirm=True).",
+            member.group
+        ))),
+        Code::Fatal => {
+            let (code, text) = consumer.client().fatal_error().unwrap_or((code, text));
+            shared.fail(group_error(&what, code, &text));
+        }
+        code if kind_of(code) != Kind::Connection || code == Code::FencedInstanceId || code == Code::InconsistentGroupProtocol => {
+            shared.fail(group_error(&what, code, &text));
+        }
+        _ => log::debug!(target: "bayou::kafka", "{what}: {text}"),
+    }
+}
