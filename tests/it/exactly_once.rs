@@ -10,8 +10,9 @@ use bayou::Kind;
 use bayou::testing::decode::DecodeOptions;
 use bayou::testing::expect::Action;
 use bayou::testing::expr::{Dialect, parse_ddl};
-use bayou::testing::flow::source::{KafkaSource, Offsets};
+use bayou::testing::flow::source::{KafkaSource, MAX_TRIGGER_DELAY, Offsets};
 use bayou::testing::flow::stream::watermark_spec;
+use bayou::testing::flow::subscription::Subscription;
 use bayou::testing::flow::{Flow, Output, Stream, Trigger};
 use bayou::testing::kafka::{Connection, ProduceOptions};
 use bayou::testing::position::Topic;
@@ -58,7 +59,7 @@ pub fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
 fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
     let source = KafkaSource {
         connection: connection.clone(),
-        topics: vec![Topic::new(topic)],
+        topics: Subscription::named([topic]),
         schema: Some(Arc::new(parse_ddl("n BIGINT, time TIMESTAMP, model STRING").unwrap())),
         decode: DecodeOptions::default(),
         on_malformed: None,
@@ -66,6 +67,9 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
         starting: Offsets::Earliest,
         ending: None,
         max_offsets_per_trigger: Some(EPOCH),
+        min_offsets_per_trigger: None,
+        max_trigger_delay: MAX_TRIGGER_DELAY,
+        fail_without_message: false,
         fail_on_data_loss: true,
     };
     let d = Dialect::Databricks;
@@ -125,6 +129,8 @@ pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &toki
         close_windows: false,
         optimize_every: None,
         clean_log: None,
+        start: None,
+        commit_to_group: None,
         memory_limit: None,
     };
     Job { flow, runtime: runtime.handle().clone(), clock: SharedClock::system() }

@@ -8,12 +8,13 @@ use bayou::testing::decode::{DecodeOptions, Format, Given};
 use bayou::testing::expect::Action;
 use bayou::testing::expr::{AggregateItem, Dialect, GroupFunction, parse_ddl};
 use bayou::testing::flow::json::Parts;
-use bayou::testing::flow::source::{KafkaSource, MessagesSource, Offsets, OnMalformed, RowsSource};
+use bayou::testing::flow::source::{KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, Offsets, OnMalformed, RowsSource};
 use bayou::testing::flow::static_join::StaticSide;
 use bayou::testing::flow::stream::{JoinOptions, parse_how, watermark_spec};
+use bayou::testing::flow::subscription::Subscription;
 use bayou::testing::flow::{Flow, Output, Stream, Trigger, identity};
 use bayou::testing::kafka::Connection;
-use bayou::testing::position::{Topic, TopicPartition};
+use bayou::testing::position::TopicPartition;
 use bayou::testing::sink::delta::DeltaOptions;
 use bayou::testing::sink::function::{ForEach, FunctionOptions};
 use bayou::testing::sink::topic::{Create, TopicOptions};
@@ -86,7 +87,7 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
     let d = Dialect::Databricks;
     let source = KafkaSource {
         connection: connection.clone(),
-        topics: vec![Topic::new(topic)],
+        topics: Subscription::named([topic]),
         schema: Some(Arc::new(
             parse_ddl(
                 "n BIGINT NOT NULL, `my time` TIMESTAMP, s STRUCT<a: INT, b: ARRAY<STRING>>, mm MAP<STRING, INT>",
@@ -99,6 +100,9 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         starting: Offsets::Exact([(topic.to_string(), [(0, -2)].into())].into()),
         ending: Some(Offsets::Latest),
         max_offsets_per_trigger: Some(7),
+        min_offsets_per_trigger: None,
+        max_trigger_delay: MAX_TRIGGER_DELAY,
+        fail_without_message: false,
         fail_on_data_loss: false,
     };
     let raw = Stream::kafka(source).unwrap();
@@ -242,6 +246,8 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         close_windows: true,
         optimize_every: Some(5),
         clean_log: Some(false),
+        start: None,
+        commit_to_group: None,
         memory_limit: Some(1 << 30),
     }
 }

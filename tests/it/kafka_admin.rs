@@ -19,7 +19,7 @@ fn a_topic_is_made_listed_described_and_deleted() {
     let mut new = new_topic(&name, 3);
     new.config.insert("retention.ms".into(), "86400000".into());
     kafka.create_topic(&new).unwrap();
-    assert!(kafka.topics().unwrap().iter().any(|t| t.name == name && t.partitions == 3));
+    assert!(kafka.topics(false).unwrap().iter().any(|t| t.name == name && t.partitions == 3));
     assert_eq!(kafka.partitions(&Topic::new(&name)).unwrap(), [Partition(0), Partition(1), Partition(2)]);
 
     let described = kafka.describe_topic(&name).unwrap();
@@ -39,7 +39,7 @@ fn a_topic_is_made_listed_described_and_deleted() {
     assert!(kafka.create_topic(&new).unwrap_err().message.contains("exists with 3 partitions, not 4"));
 
     kafka.delete_topic(&name).unwrap();
-    assert!(!kafka.topics().unwrap().iter().any(|t| t.name == name));
+    assert!(!kafka.topics(false).unwrap().iter().any(|t| t.name == name));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_misspelt_topic_is_an_error_with_the_nearest_name_and_is_not_made() {
         assert_eq!(error.kind, Kind::Topic);
         assert!(error.message.contains(&format!("Did you mean '{name}'")) && error.message.contains(&typo), "{error}");
     }
-    assert!(!kafka.topics().unwrap().iter().any(|t| t.name == typo));
+    assert!(!kafka.topics(false).unwrap().iter().any(|t| t.name == typo));
 }
 
 #[test]

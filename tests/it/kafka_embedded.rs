@@ -46,7 +46,7 @@ fn helper_process() {
 fn other_kernel() {
     let Ok(name) = std::env::var("BAYOU_TEST_EMBEDDED") else { return };
     let kafka = open(&name);
-    println!("\njoined {} {}", kafka.cluster_id().unwrap(), kafka.topics().unwrap().len());
+    println!("\njoined {} {}", kafka.cluster_id().unwrap(), kafka.topics(false).unwrap().len());
     std::thread::sleep(Duration::from_secs(60));
 }
 
@@ -133,7 +133,7 @@ fn kernels_of_one_user_share_a_broker_that_ends_after_the_last_of_them() {
 
     let kafka = open(&name);
     assert_ne!(kafka.cluster_id().unwrap(), id);
-    assert!(kafka.topics().unwrap().is_empty());
+    assert!(kafka.topics(false).unwrap().is_empty());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_broker_that_was_killed_is_named_and_another_one_can_be_started() {
     Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     wait_until(Duration::from_secs(5), "the kill", || helper_of(&name).is_none());
     let start = Instant::now();
-    let error = kafka.topics().unwrap_err();
+    let error = kafka.topics(false).unwrap_err();
     assert!(error.kind == Kind::Connection && error.message.contains("is gone"), "{error:?}");
     assert!(start.elapsed() < Duration::from_secs(10));
     let again = open(&name);
@@ -186,7 +186,7 @@ fn what_the_embedded_broker_cannot_do_it_refuses_by_name() {
     kafka.create_topic(&bayou::testing::kafka::NewTopic { exist_ok: true, ..new_topic("t", 1) }).unwrap();
     let typo = kafka.partitions(&Topic::new("tt")).unwrap_err();
     assert!(typo.kind == Kind::Topic && typo.message.contains("'tt'"), "{typo}");
-    assert_eq!(kafka.topics().unwrap().len(), 1, "asking for a topic does not make it");
+    assert_eq!(kafka.topics(false).unwrap().len(), 1, "asking for a topic does not make it");
     assert!(Connection::open(Target::Embedded { name: "../x".into() }).is_err());
 }
 
@@ -313,7 +313,7 @@ fn other_clients_make_no_topics_by_accident() {
     producer.send(BaseRecord::<(), str>::to("typo").payload("x")).unwrap();
     producer.send(BaseRecord::<(), str>::to("t").payload("x")).unwrap();
     producer.flush(Duration::from_secs(5)).unwrap();
-    let topics: Vec<_> = kafka.topics().unwrap().into_iter().map(|t| t.name).collect();
+    let topics: Vec<_> = kafka.topics(false).unwrap().into_iter().map(|t| t.name).collect();
     assert_eq!(topics, ["t"]);
     assert_eq!(read(&kafka, &from_start("t", 1)).len(), 1);
 }

@@ -59,7 +59,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("reqwest", &["catalog"]),
 ];
 const UNSAFE: [&str; 5] =
-    ["src/allocator.rs", "src/kafka/ffi.rs", "src/kafka/consume/native.rs", "src/memory.rs", "src/python/guard.rs"];
+    ["src/allocator.rs", "src/kafka/ffi/", "src/kafka/consume/native.rs", "src/memory.rs", "src/python/guard.rs"];
 const MOST_LINES: usize = 650;
 
 fn root() -> &'static Path {
@@ -221,7 +221,7 @@ fn no_table_of_deltalake_leaves_its_homes() {
 fn unsafe_code_stays_in_the_files_that_are_named_here() {
     let has = |path: &PathBuf| code(path).split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe");
     let found: Vec<String> = files("src", &[".rs"]).iter().filter(|p| has(p)).map(|p| named(p)).collect();
-    let wrong: Vec<_> = found.iter().filter(|f| !UNSAFE.contains(&f.as_str())).collect();
+    let wrong: Vec<_> = found.iter().filter(|f| !UNSAFE.iter().any(|u| f.starts_with(u))).collect();
     assert!(wrong.is_empty(), "unsafe in {wrong:?}");
 }
 

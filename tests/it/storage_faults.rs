@@ -10,7 +10,8 @@ use crate::support::{kafka, topic};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bayou::Kind;
 use bayou::testing::flow::Stream;
-use bayou::testing::flow::source::{KafkaSource, Offsets};
+use bayou::testing::flow::source::{KafkaSource, MAX_TRIGGER_DELAY, Offsets};
+use bayou::testing::flow::subscription::Subscription;
 use bayou::testing::kafka::{Connection, ProduceOptions};
 use bayou::testing::position::Topic;
 use bayou::testing::run::Job;
@@ -288,7 +289,7 @@ fn publish_large(connection: &Connection, topic: &str) {
 fn large(connection: &Connection, topic: &str, root: &Location, rt: &tokio::runtime::Runtime) -> Job {
     let source = KafkaSource {
         connection: connection.clone(),
-        topics: vec![Topic::new(topic)],
+        topics: Subscription::named([topic]),
         schema: Some(Arc::new(bayou::testing::expr::parse_ddl("n BIGINT, text STRING").unwrap())),
         decode: Default::default(),
         on_malformed: None,
@@ -296,6 +297,9 @@ fn large(connection: &Connection, topic: &str, root: &Location, rt: &tokio::runt
         starting: Offsets::Earliest,
         ending: None,
         max_offsets_per_trigger: None,
+        min_offsets_per_trigger: None,
+        max_trigger_delay: MAX_TRIGGER_DELAY,
+        fail_without_message: false,
         fail_on_data_loss: true,
     };
     let mut job = job(connection, topic, root, rt);

@@ -57,6 +57,17 @@ class Notebook:
     def run(self, index: int, seconds: float = 60) -> str:
         """Runs a cell, waits until it has ended, and returns the text of its output."""
         self.start(index)
+        # A key that is pressed while JupyterLab still arranges the page is lost: the prompt stays empty.
+        prompt = self.cell(index).locator(".jp-InputPrompt")
+        for _ in range(5):
+            for _ in range(40):
+                if prompt.inner_text().strip(" []:"):
+                    break
+                self.page.wait_for_timeout(50)
+            else:
+                self.start(index)
+                continue
+            break
         self.wait(index, seconds)
         return self.text(index)
 

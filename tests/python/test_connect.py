@@ -18,7 +18,7 @@ Sent = list[dict[str, str]]
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """What reaches the core."""
     seen: Sent = []
-    monkeypatch.setattr(_core, "_connect", lambda target, name: seen.append(target))
+    monkeypatch.setattr(_core, "_connect", lambda target, name, tokens: seen.append(target))
     return seen
 
 
@@ -62,20 +62,13 @@ def test_options_of_a_spark_cell_are_taken_whole(sent: Sent) -> None:
     ("jaas", "expected"),
     [
         (SCRAM, {"sasl.username": "u", "sasl.password": "plain", "sasl.mechanism": "SCRAM-SHA-512"}),
-        (
-            OAUTH,
-            {
-                "sasl.mechanism": "OAUTHBEARER",
-                "sasl.oauthbearer.method": "oidc",
-                "sasl.oauthbearer.client.id": "id",
-                "sasl.oauthbearer.client.secret": "the secret",
-                "sasl.oauthbearer.scope": "kafka",
-            },
-        ),
+        # The client's id and secret go to the endpoint of tokens (test_tokens), and not to librdkafka.
+        (OAUTH, {"sasl.mechanism": "OAUTHBEARER"}),
     ],
 )
 def test_login_modules_of_java_become_librdkafkas_properties(sent: Sent, jaas: str, expected: dict[str, str]) -> None:
-    bayou.connect({"bootstrap.servers": "a:1", "security.protocol": "SASL_SSL", "sasl.jaas.config": jaas})
+    more = {"sasl.oauthbearer.token.endpoint.url": "https://login.example.com/token"} if jaas == OAUTH else {}
+    bayou.connect({"bootstrap.servers": "a:1", "security.protocol": "SASL_SSL", "sasl.jaas.config": jaas, **more})
     assert {k: v for k, v in sent[0].items() if k.startswith("sasl.")} == expected
 
 
