@@ -23,6 +23,7 @@ mod produce;
 mod query;
 mod read;
 mod repair;
+mod scan;
 mod slices;
 mod source;
 mod spark_schema;
@@ -63,6 +64,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     source::register(m)?;
     table::register(m)?;
     slices::register(m)?;
+    scan::register(m)?;
     iterate::register(m)?;
     query::register(m)?;
     write::register(m)?;

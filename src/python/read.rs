@@ -1,6 +1,7 @@
 //! Reading tables and SQL over them.
 
 use super::catalog;
+use super::convert::Count;
 use super::door;
 use super::table::PyTable;
 use crate::catalog::{Catalog, SchemaName, TableName};
@@ -8,7 +9,7 @@ use crate::expr::{Listed, Role};
 use crate::flow::QUARANTINE;
 use crate::flow::places::is_quarantine;
 use crate::progress::RuleCount;
-use crate::read::{self, Rows, Source};
+use crate::read::{self, Rows, Scan, Source, Wanted};
 use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -17,17 +18,32 @@ use pyo3::types::PyDict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The names of columns.
+#[derive(FromPyObject)]
+enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
 #[doc = doc!("read_delta")]
 #[pyfunction]
-#[pyo3(signature = (target, *, version=None, storage_options=None))]
+#[pyo3(signature = (target, *, columns=None, r#where=None, limit=None, version=None, storage_options=None))]
 fn read_delta(
     py: Python<'_>,
     target: &Bound<'_, PyAny>,
+    columns: Option<Names>,
+    r#where: Option<String>,
+    limit: Option<Count>,
     version: Option<u64>,
     storage_options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
     let at = catalog::to_read(py, target, &super::storage::reading(storage_options)?)?;
-    Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
+    let columns = columns.map(|names| match names {
+        Names::One(name) => vec![name],
+        Names::Several(names) => names,
+    });
+    let wanted = Wanted { columns, filter: r#where, limit: limit.map(|n| n.0) };
+    Ok(PyTable::scanning(door::run_async(py, Scan::open(at, version, wanted))?))
 }
 
 #[doc = doc!("sql")]
