@@ -323,7 +323,8 @@ class Pipeline:
             accept_changes: Continue although others changed the tables; see `Stream.write_delta`.
             close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
             memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
-                Default: half of the machine's memory.
+                Joined Delta tables count, too, and more than the limit is an error. Default: half of the memory of the machine
+                or of its container.
             optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). Default: never.
             clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.

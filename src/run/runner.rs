@@ -120,6 +120,8 @@ pub(super) struct Work {
     pub held_bytes: usize,
     /// How long the epoch had nothing to do: it waited for messages or for its interval's end.
     pub waited: Duration,
+    /// How long joined tables were read.
+    pub tables: Duration,
     pub began: Instant,
     pub clock: EventTime,
 }
@@ -231,11 +233,13 @@ impl<'a> Runner<'a> {
         for (name, version) in runner.at.committer.versions() {
             runner.report_version(name, version);
         }
+        runner.at.engine.limit(runner.memory_limit);
         let result = runner.epochs();
         runner.at.feed.stop();
         let settled = runner.settle();
         let (maintenance, at) = (&mut runner.maintenance, &runner.at);
-        let of = maintain::Of { job, shared, log: &at.log, committer: &at.committer };
+        let watermark = watermark(at);
+        let of = maintain::Of { job, shared, log: &at.log, committer: &at.committer, watermark };
         maintenance.at_end(&of, runner.last_done);
         let ended = result?;
         settled.map(|()| (ended, runner.run_totals))
@@ -243,8 +247,9 @@ impl<'a> Runner<'a> {
 
     fn epochs(&mut self) -> Result<Ended> {
         loop {
-            super::statics::refresh(&mut self.at.engine, &self.job.runtime)?;
             let mut work = self.begin();
+            super::statics::refresh(&mut self.at.engine, &self.job.runtime, self.memory_limit)?;
+            work.tables = work.began.elapsed();
             self.at.engine.epoch = Some(work.epoch);
             self.at.engine.began = Some(work.clock);
             self.at.engine.admissions = self.at.committer.admissions();
@@ -299,6 +304,7 @@ impl<'a> Runner<'a> {
             rows: 0,
             held_bytes: 0,
             waited: Duration::ZERO,
+            tables: Duration::ZERO,
             began: Instant::now(),
             clock: self.job.clock.now(),
         }
@@ -483,6 +489,7 @@ impl<'a> Runner<'a> {
                 self.last_done = Some(epoch);
                 let (name, run_id) = (self.shared.name.clone(), self.shared.run_id.clone());
                 progress::tell(|| Event::Done { name, run_id, epoch });
+                self.shared.report.lock().committed(epoch, &committer.metrics);
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 self.at.committer.take_on(newer);
@@ -491,6 +498,7 @@ impl<'a> Runner<'a> {
                     shared: self.shared,
                     log: &self.at.log,
                     committer: &self.at.committer,
+                    watermark: watermark(&self.at),
                 };
                 self.maintenance.after(&of, epoch);
                 Ok(())
@@ -512,6 +520,12 @@ impl<'a> Runner<'a> {
         entry.location = location;
         entry.mode = mode;
     }
+}
+
+/// The lowest watermark: windows that end at or before it are closed for every table. None also while one has none.
+fn watermark(at: &Started) -> Option<EventTime> {
+    let all: Option<Vec<EventTime>> = at.engine.trackers.iter().map(|t| t.watermark).collect();
+    all.and_then(|all| all.into_iter().min())
 }
 
 impl Work {

@@ -166,7 +166,8 @@ impl Runner<'_> {
             &counts,
             &written,
             report::Durations {
-                worked: worked.saturating_sub(work.waited),
+                worked: worked.saturating_sub(work.waited + work.tables),
+                tables: super::statics::any(&self.at.engine).then_some(work.tables),
                 staged,
                 sealed: sealed_in,
                 waited: work.waited,

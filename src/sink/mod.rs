@@ -21,7 +21,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -214,6 +214,11 @@ pub trait Writer: Send + Sync {
         )))
     }
 
+    /// What the last commit did: files, rows and bytes, in the words of the target's own kind.
+    fn metrics(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
+
     /// What users should know of how their rows go into the target.
     fn notes(&self) -> Vec<String> {
         vec![]
@@ -400,6 +405,8 @@ pub struct Round<'a> {
     pub optimize_every: Option<usize>,
     /// Whether the target's log is cleaned; None: as the target's property says.
     pub clean_log: Option<bool>,
+    /// The watermark of the query. Windows that end at or before it do not change any more.
+    pub watermark: Option<EventTime>,
     /// The oldest version that a kept epoch of the query needs.
     pub oldest: BoxFuture<'a, u64>,
 }

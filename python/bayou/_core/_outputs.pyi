@@ -73,10 +73,12 @@ class _Outputs:
                 query has seen it.
             close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
             memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
-                Default: half of the machine's memory.
+                Joined Delta tables count, too, and more than the limit is an error. Default: half of the memory of the machine
+                or of its container.
             optimize_every: Compact the small files of the table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). bayou counts the files from time to time, so there can be more of them if an epoch writes
-                several. Default: never.
+                several. In mode update, files are joined in the order of their keys, and those of different windows only after
+                both are closed, so that later epochs find as few files as before. Default: never.
             clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
                 allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
                 for tables that it creates. The logs of other tables are not changed unless this is True.

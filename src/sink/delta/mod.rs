@@ -3,6 +3,7 @@
 //! deltalake's own write operations are not used, because they stage and commit in one call, retry without checking
 //! `txn`, and return an error after a durable commit. See `docs/decisions/0004-deltalake-staged-commits.md`.
 
+mod added;
 mod admission;
 mod check;
 mod commit;
@@ -13,12 +14,17 @@ mod join;
 mod listed;
 mod maintain;
 mod merge;
+mod prune;
+mod rewrite;
 mod schema;
 mod sink;
+mod sorted;
 mod stage;
 mod tail;
+mod units;
 mod writers;
 
+pub use added::{Added, added, read_added};
 pub(crate) use fit::relaxed;
 pub(crate) use history::{CommitOf, about, history, version_at};
 pub use merge::{present, without};
@@ -35,6 +41,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::{DeltaTable, DeltaTableError};
 use merge::Merge;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tail::Tail;
@@ -76,7 +83,7 @@ impl TableSpec {
         if self.schema.fields().is_empty() {
             return Err(Error::schema(format!("{place}: a table needs at least one column")));
         }
-        let mut seen = std::collections::BTreeMap::new();
+        let mut seen = BTreeMap::new();
         for field in self.schema.fields() {
             let name = field.name();
             if !is_name(name) {
@@ -212,6 +219,8 @@ pub struct Table {
     written: SchemaRef,
     /// Notes for the user about how the stream fits the table.
     pub notes: Vec<String>,
+    /// What the last commit did.
+    metrics: BTreeMap<&'static str, u64>,
     pub(crate) table: DeltaTable,
 }
 

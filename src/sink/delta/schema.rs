@@ -43,7 +43,15 @@ impl Table {
         let nothing = Admission::new("", &Schema::empty(), &Arc::new(Schema::empty()), &[], &[], String::new())?;
         let written = spec.schema.clone();
         let tail = Tail::new(table.version().unwrap_or_default());
-        let mut this = Self { tail, spec, admission: Arc::new(nothing), written, notes: vec![], table };
+        let mut this = Self {
+            tail,
+            spec,
+            admission: Arc::new(nothing),
+            written,
+            notes: vec![],
+            metrics: Default::default(),
+            table,
+        };
         let mut last = None;
         for _ in 0..ATTEMPTS {
             this.check_usable()?;
