@@ -25,6 +25,7 @@ mod read;
 mod repair;
 mod slices;
 mod source;
+mod spark;
 mod spark_schema;
 mod storage;
 mod stream;

@@ -86,14 +86,14 @@ fn in_catalog(
     name: &str,
     checkpoint: Option<&str>,
 ) -> PyResult<(Places, repair::Open)> {
-    let checkpoint = catalog::checkpoint(&catalog, checkpoint, &[])?;
+    let checkpoint = catalog::checkpoint(Some(&catalog), checkpoint, &[], &StorageOptions::new())?;
     let (asked, schema) = (catalog.clone(), aside.schema.clone());
     let quarantine = door::run_async(py, async move { asked.to_write(&aside, place).await })?;
     let open: repair::Open = Box::new(move |name, _| {
         let (catalog, schema) = (catalog.clone(), schema.clone());
         Box::pin(async move { catalog.to_write(&schema.table(&name)?, Place::Root).await })
     });
-    Ok((Places::of_catalog(name, &checkpoint, quarantine), open))
+    Ok((Places::of_catalog(name, &checkpoint, quarantine.into()), open))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -9,6 +9,7 @@ use crate::epoch::*;
 use crate::flow::Output;
 use crate::flow::source::KafkaSource;
 use crate::position::{Positions, Topic, TopicPartition};
+use crate::sink::spark::plain_mode;
 use crate::window::TrackerState;
 use crate::{Error, Result, state};
 use std::collections::{BTreeMap, HashMap};
@@ -115,7 +116,7 @@ pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) 
             continue;
         };
         let mode = t.mode_name().to_string();
-        if old.mode != mode {
+        if plain_mode(&old.mode) != plain_mode(&mode) {
             return Err(Error::config(format!(
                 "table '{}' was written in output_mode=\"{}\", and now output_mode is \"{mode}\". Use a different table, or full_refresh=True.",
                 t.name, old.mode

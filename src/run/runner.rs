@@ -58,13 +58,14 @@ impl Query {
             if flow.outputs[..i].iter().any(same) {
                 return Err(Error::config(format!("two tables are named '{}' or lie at {}", o.name, o.to.describe())));
             }
-            if place == Some(flow.quarantine.url()) {
+            let address = o.to.address();
+            if address.is_some() && address == Some(flow.quarantine.address()) {
                 return Err(Error::config(format!(
                     "the table '{}' would lie where the quarantine of '{}' does ({}): what is set aside would be among its rows. Give the table \
                      another name.",
                     o.name,
                     flow.name,
-                    flow.quarantine.display()
+                    flow.quarantine.describe()
                 )));
             }
             o.sink(&job.clock)?.check()?;
@@ -503,7 +504,7 @@ impl<'a> Runner<'a> {
         let (name, location, mode) = match self.job.flow.outputs.iter().find(|t| t.name == name) {
             Some(t) => (t.name.clone(), t.to.describe(), t.mode_name().to_string()),
             None if name == QUARANTINE => {
-                (self.job.flow.quarantine.name(), self.job.flow.quarantine.display(), "append".into())
+                (self.job.flow.quarantine.name(), self.job.flow.quarantine.describe(), "append".into())
             }
             None => return,
         };

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bayou._core._table import Table
 from bayou._core._types import _Rows
@@ -11,13 +12,16 @@ def read_delta(
     *,
     version: int | None = None,
     storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+    spark: Any = None,
 ) -> Table:
     """Read a whole Delta table.
 
     Args:
-        target: A path or URL.
+        target: A path or URL, or `catalog.schema.table` of Unity Catalog, external or managed.
         version: The version of the table. Default: the newest.
         storage_options: Options of a cloud store, with the names of delta-rs.
+        spark: A Spark session. It reads a table of a catalog where the catalog gives bayou no credentials, or where there is no login. On
+            Databricks the notebook's own is found.
 
     Raises:
         StorageError: The table or the version does not exist.
