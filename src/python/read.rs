@@ -2,7 +2,7 @@
 
 use super::catalog;
 use super::door;
-use super::errors::AclError;
+use super::errors::{AclError, AuthError, StorageError};
 use super::spark::Reader;
 use super::table::PyTable;
 use crate::catalog::{Catalog, SchemaName, TableName};
@@ -48,6 +48,10 @@ fn by_spark_if_need_be<'py, T>(
 ) -> PyResult<T> {
     let denied = match if only { None } else { Some(own()) } {
         Some(Err(e)) if e.is_instance_of::<AclError>(py) => Some(e),
+        // Features that only Spark reads. With a session that the user gives, every way is tried.
+        Some(Err(e)) if given.is_some() && (e.is_instance_of::<StorageError>(py) || e.is_instance_of::<AuthError>(py)) => {
+            Some(e)
+        }
         Some(done) => return done,
         None => None,
     };

