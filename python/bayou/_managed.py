@@ -391,7 +391,8 @@ def _commit(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
             return {"version": version}
         if failed is not None and not _is_concurrent(failed):
             break
-        _refuse_another(spark, asked)
+        if attempt or not asked.get("looked"):
+            _refuse_another(spark, asked)
         _refuse_others(asked, entries, whole)
         try:
             _write(spark, asked)

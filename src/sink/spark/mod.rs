@@ -238,6 +238,8 @@ impl Table {
             "names": self.staging.written.fields().iter().map(|f| f.name()).collect::<Vec<_>>(),
             "keys": commit.staged.keys.iter().map(|k| self.staging.name_of(k)).collect::<Result<Vec<_>>>()?,
             "id": known.map(|k| k.id.as_str()).or(Some(self.looked.id.as_str())),
+            // Then `look` has seen the table's id a moment ago.
+            "looked": commit.looked,
             // A commit of the epoch is after this version. Where no version is known it can be anywhere.
             "since": known.map_or(-1, |k| k.version as i64),
             "accept_changes": commit.accept_changes || known.is_none(),
@@ -324,6 +326,7 @@ impl Writer for Table {
             "files": [],
             "columns": to_ddl(&self.staging.written),
             "id": self.looked.id,
+            "looked": false,
             "since": -1,
             "accept_changes": true,
         });
@@ -361,6 +364,13 @@ impl Table {
                 self.options.table.sql
             )));
         };
+        if now.id != self.looked.id {
+            return Err(Error::data_loss(format!(
+                "{place}: the table was recreated by somebody else (its id was {}, and is {}). Write to a different table. Or, to empty this one \
+                 and read everything again, run with full_refresh=True, accept_changes=True.",
+                self.looked.id, now.id
+            )));
+        }
         let (version, apps) = (self.looked.version.max(now.version), std::mem::take(&mut self.looked.apps));
         self.looked = Looked { version, apps, others: self.looked.others, ..now };
         if self.staging.is_of(&self.looked) {
