@@ -49,7 +49,9 @@ fn by_spark_if_need_be<'py, T>(
     let denied = match if only { None } else { Some(own()) } {
         Some(Err(e)) if e.is_instance_of::<AclError>(py) => Some(e),
         // Features that only Spark reads. With a session that the user gives, every way is tried.
-        Some(Err(e)) if given.is_some() && (e.is_instance_of::<StorageError>(py) || e.is_instance_of::<AuthError>(py)) => {
+        Some(Err(e))
+            if given.is_some() && (e.is_instance_of::<StorageError>(py) || e.is_instance_of::<AuthError>(py)) =>
+        {
             Some(e)
         }
         Some(done) => return done,

@@ -57,7 +57,7 @@ def test_rows_are_appended_once_and_the_history_has_one_commit_for_each_epoch(
     all_sparks: dict[str, Any], broker: bayou.Connection, name: str, tmp_path: pathlib.Path, kind: str
 ) -> None:
     spark = all_sparks[kind]
-    raw = publish(broker, range(100)).with_columns("named_struct('x', i, 'y', array(i)) AS s")
+    raw = publish(broker, range(100)).with_columns("named_struct('größe', i, 'y', array(i)) AS `order-ü`")
     more = {"partition_by": ["day"], "comment": "it's a heart"}
     query = write(raw, name, spark, tmp_path, **more)
     assert query.status == "finished" and "through Spark" in repr(query)
@@ -65,7 +65,7 @@ def test_rows_are_appended_once_and_the_history_has_one_commit_for_each_epoch(
     publish(broker, range(100, 120))
     write(raw, name, spark, tmp_path, **more)
     days = [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2), None]
-    assert rows(spark, name) == [{"i": i, "day": days[i % 3], "s": {"x": i, "y": [i]}} for i in range(120)]
+    assert rows(spark, name) == [{"i": i, "day": days[i % 3], "order-ü": {"größe": i, "y": [i]}} for i in range(120)]
     assert commits(spark, name) == [(n, "WRITE") for n in range(5)]
     detail = spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]
     assert detail["partitionColumns"] == ["day"] and detail["description"] == "it's a heart"

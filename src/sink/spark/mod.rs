@@ -14,6 +14,7 @@
 //! The core knows no Spark: `Session` is one function that answers requests in JSON (`python/bayou/_managed.py`).
 
 mod ask;
+mod ddl;
 mod look;
 mod staging;
 #[cfg(test)]
@@ -21,11 +22,11 @@ mod test;
 mod upkeep;
 
 use super::{Commit, Maintain, OutputMode, Rows, Sink, StagedRows, Staging, WaitingFile, Writer, Writers};
-use crate::expr::to_ddl;
 use crate::storage::{Location, crash};
 use crate::{Error, Kind, Result};
 use ask::ask;
 use async_trait::async_trait;
+use ddl::ddl;
 use look::Looked;
 use serde_json::{Value, json};
 use staging::{SparkStaging, path_of};
@@ -114,7 +115,7 @@ impl SparkSink {
 
     async fn create(&self) -> Result<()> {
         let request = json!({
-            "columns": to_ddl(&self.rows.declared),
+            "columns": ddl(&self.rows.declared),
             "partition_by": self.options.partition_by,
             "comment": self.options.comment,
         });
@@ -176,7 +177,7 @@ impl SparkSink {
         let relaxed = super::delta::relaxed_schema(&self.rows.schema);
         let more = !wanted.columns.is_empty() || !wanted.wider.is_empty();
         let nullable: Vec<&String> = wanted.nullable.iter().chain(&wanted.missing).collect();
-        let request = json!({ "columns": more.then(|| to_ddl(&relaxed)), "nullable": nullable });
+        let request = json!({ "columns": more.then(|| ddl(&relaxed)), "nullable": nullable });
         ask(&self.options.table, "evolve", request).await?;
         let place = self.options.table.describe();
         let now = self.look().await?.ok_or_else(|| Error::storage(format!("{place}: the table disappeared")))?;
@@ -234,7 +235,7 @@ impl Table {
             "seal": commit.nonce,
             "mode": mode.name(),
             "files": commit.staged.files.iter().map(|f| self.url(f)).collect::<Result<Vec<_>>>()?,
-            "columns": to_ddl(&self.staging.staged_columns(mode)),
+            "columns": ddl(&self.staging.staged_columns(mode)),
             "names": self.staging.written.fields().iter().map(|f| f.name()).collect::<Vec<_>>(),
             "keys": commit.staged.keys.iter().map(|k| self.staging.name_of(k)).collect::<Result<Vec<_>>>()?,
             "id": known.map(|k| k.id.as_str()).or(Some(self.looked.id.as_str())),
@@ -324,7 +325,7 @@ impl Writer for Table {
             "seal": "",
             "mode": "complete",
             "files": [],
-            "columns": to_ddl(&self.staging.written),
+            "columns": ddl(&self.staging.written),
             "id": self.looked.id,
             "looked": false,
             "since": -1,

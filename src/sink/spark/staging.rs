@@ -1,6 +1,7 @@
 //! Rows on their way to Spark: Parquet files in the checkpoint, in the columns and types of the table.
 
 use super::SparkOptions;
+use super::ddl::ddl;
 use super::look::Looked;
 use crate::sink::delta::{
     Admission, files_part, in_columns_of, merge_rows, merge_schema, present, read_file, write_files,
@@ -72,7 +73,7 @@ impl SparkStaging {
             RecordBatch::try_new(schema.clone(), vec![arrow::array::new_null_array(schema.field(0).data_type(), 1)])?;
         let folder = self.folder();
         let files = write_files(&self.staged.join(&folder), &schema, &self.rows.clock, &[row]).await?;
-        Ok((in_folder(&folder, files)?, crate::expr::to_ddl(&schema)))
+        Ok((in_folder(&folder, files)?, ddl(&schema)))
     }
 
     /// How many of the staged rows the table does not take any more.

@@ -75,7 +75,12 @@ fn schema() -> SchemaRef {
 
 fn sink(place: &Place, mode: OutputMode) -> Box<dyn Sink> {
     let options = SparkOptions {
-        table: SparkTable { name: "t".into(), shown: "c.s.t".into(), sql: "`c`.`s`.`t`".into(), session: place.fake.clone() },
+        table: SparkTable {
+            name: "t".into(),
+            shown: "c.s.t".into(),
+            sql: "`c`.`s`.`t`".into(),
+            session: place.fake.clone(),
+        },
         staged: place.staged.clone(),
         partition_by: vec![],
         comment: None,
