@@ -28,8 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", file.display());
         Stub { lines: &read_to_string(file)?.lines().collect::<Vec<_>>(), aliases: &aliases }.read(&mut docs);
     }
-    // The stubs write the outputs of a stream in a class of their own, which does not exist at run time.
+    // The stubs write some methods in classes of their own, which do not exist at run time.
     inherit(&mut docs, "_Outputs.", "Stream.");
+    inherit(&mut docs, "_Administration.", "Connection.");
     // A Batch is a Table, and has the methods of a Table.
     inherit(&mut docs, "Table.", "Batch.");
     let mut out = String::from("macro_rules! doc {\n");

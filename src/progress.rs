@@ -139,6 +139,18 @@ impl Report {
         }
     }
 
+    /// Adds to the report of an epoch what its commits did. The epoch was reported when it was sealed.
+    pub fn committed(&mut self, epoch: i64, metrics: &BTreeMap<String, BTreeMap<&'static str, u64>>) {
+        let Some(progress) = self.recent.iter_mut().rev().find(|p| p["batchId"] == epoch) else { return };
+        let add = |sink: &mut Value| {
+            let Some(of) = sink["table"].as_str().and_then(|name| metrics.get(name)) else { return };
+            // As texts, as in Spark.
+            of.iter().for_each(|(name, value)| sink["metrics"][*name] = value.to_string().into());
+        };
+        add(&mut progress["sink"]);
+        progress["sinks"].as_array_mut().into_iter().flatten().for_each(add);
+    }
+
     pub fn to_json(&self) -> Value {
         json!({
             "status": self.status,

@@ -28,8 +28,9 @@ class Pipeline:
         name: The name of the pipeline. Its checkpoint and its quarantine table get this name.
         root: The folder (path or cloud URL) that contains one folder for each table. With `schema`: the folder in which new tables get
             theirs. Default: the storage root of the schema.
-        schema: "catalog.schema" of Unity Catalog. The tables of the pipeline are external tables of this schema, and so is the quarantine
-            table. See docs/catalogs.md.
+        schema: "catalog.schema" of Unity Catalog. The tables of the pipeline are tables of this schema, and so is the quarantine table: external
+            tables, or managed ones, which Spark writes. See docs/catalogs.md.
+        spark: With `schema`: the Spark session that writes managed tables; see write_delta. On Databricks it is found by itself.
         checkpoint_location: The folder of the checkpoint. Default `<root>/_bayou`. Required with `schema`.
         storage_options: Options of a cloud store, with the names of delta-rs, or a function that returns them (see write_delta). With
             `schema`: also the login, as databricks_host and databricks_token, or databricks_client_id and databricks_client_secret.
@@ -47,13 +48,19 @@ class Pipeline:
         root: str | os.PathLike[str] | None = None,
         *,
         schema: str | None = None,
+        spark: Any = None,
         checkpoint_location: str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self.name = name
+        self._spark = spark
         if root is None and schema is None:
             raise _core.ConfigError(
                 f'pipeline {name!r} needs a root, for example Pipeline({name!r}, "lake/{name}"), or schema="catalog.schema".'
+            )
+        if schema is None and spark is not None:
+            raise _core.ConfigError(
+                f'pipeline {name!r}: spark= writes tables of Unity Catalog. Give schema="catalog.schema", or leave spark= out.'
             )
         if schema is not None and checkpoint_location is None:
             raise _core.ConfigError(
@@ -326,7 +333,8 @@ class Pipeline:
             accept_changes: Continue although others changed the tables; see `Stream.write_delta`.
             close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
             memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
-                Default: half of the machine's memory.
+                Joined Delta tables count, too, and more than the limit is an error. Default: half of the memory of the machine
+                or of its container.
             optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). Default: never.
             clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.
@@ -380,6 +388,7 @@ class Pipeline:
                 optimize_every=optimize_every,
                 clean_log=clean_log,
                 commit_to_group=commit_to_group,
+                spark=self._spark,
                 single_writer=single_writer,
                 timeout=timeout,
                 block=block,
@@ -444,7 +453,9 @@ class Pipeline:
         notes = _alerts.Notes(self.schema, self._checkpoint, self._storage_options)
 
         def ask(query: str) -> _core.Table:
-            return _core._pipeline_sql(query, self.root, self.schema, self._checkpoint, self._storage_options)
+            return _core._pipeline_sql(
+                query, self.root, self.schema, self._checkpoint, self._storage_options, self._spark
+            )
 
         self._watch = _alerts.Watch(list(self._alerts.values()), ask, notes, self.name)
         return self._watch
@@ -456,7 +467,7 @@ class Pipeline:
             >>> lake.sql("SELECT model, count(*) AS n FROM bpm_cleansed GROUP BY model").to_pandas()
         """
         self._tell()
-        return _core._pipeline_sql(query, self.root, self.schema, self._checkpoint, self._storage_options)
+        return _core._pipeline_sql(query, self.root, self.schema, self._checkpoint, self._storage_options, self._spark)
 
     def read(self, table: str) -> _core.Table:
         """Read a whole table, as of the newest finished epoch.
@@ -465,7 +476,7 @@ class Pipeline:
             >>> lake.read("bpm_cleansed").to_pandas()
         """
         self._tell()
-        return _core._pipeline_read(table, self.root, self.schema, self._checkpoint, self._storage_options)
+        return _core._pipeline_read(table, self.root, self.schema, self._checkpoint, self._storage_options, self._spark)
 
     def tables(self) -> list[str]:
         """The names of the tables that exist below the root or in the schema, including the quarantine table.
@@ -475,7 +486,7 @@ class Pipeline:
             ['bpm_cleansed']
         """
         self._tell()
-        return _core._pipeline_tables(self.root, self.schema, self._checkpoint, self._storage_options)
+        return _core._pipeline_tables(self.root, self.schema, self._checkpoint, self._storage_options, self._spark)
 
     def expectations(self) -> _core.Table:
         """The counts of the rules over all runs. Columns: dataset, name, action, passed_records, failed_records.

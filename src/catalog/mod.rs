@@ -67,6 +67,16 @@ struct Found {
     columns: Value,
 }
 
+/// The kinds of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Its files are the catalog's own, and only Databricks' engines commit to it.
+    Managed,
+    External,
+    /// A view, or not Delta.
+    Other,
+}
+
 /// Where a new table goes.
 #[derive(Debug, Clone)]
 pub enum Place {
@@ -205,6 +215,15 @@ impl Catalog {
         Entry::open(self, name, found.location.clone(), Some(found), entry::Use::Read)
     }
 
+    /// What the catalog says of the table. `None`: it has no such table.
+    pub async fn kind(&self, name: &TableName) -> Result<Option<Of>> {
+        Ok(self.find(name).await?.map(|found| match (found.kind.as_str(), found.format.as_str()) {
+            ("MANAGED", "DELTA") => Of::Managed,
+            ("EXTERNAL", "DELTA") => Of::External,
+            _ => Of::Other,
+        }))
+    }
+
     /// The table, to be written. It need not exist.
     pub async fn to_write(self: &Arc<Self>, name: &TableName, place: Place) -> Result<Location> {
         let Some(found) = self.find(name).await? else {
@@ -314,11 +333,10 @@ impl Found {
             "EXTERNAL" => {}
             "MANAGED" => {
                 return Err(Error::config(format!(
-                    "{name} is a MANAGED table, which Databricks lets only its own engines write, and bayou commits by itself. {other}, \
-                     for example write_delta(\"{}\", location=\"s3://bucket/folder\", …). Where the rows must be in {name}, let a scheduled query \
-                     copy them: INSERT INTO {} SELECT * FROM the new table.",
-                    name.beside("_external"),
-                    name.sql()
+                    "{name} is a MANAGED table, which Databricks lets only its own engines write, and there is no Spark session. Give spark=spark: \
+                     the notebook's own (on Databricks it is found by itself), or DatabricksSession.builder.getOrCreate() of databricks-connect. \
+                     {other}, for example write_delta(\"{}\", location=\"s3://bucket/folder\", …).",
+                    name.beside("_external")
                 )));
             }
             kind => {

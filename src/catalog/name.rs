@@ -57,12 +57,28 @@ impl SchemaName {
         for part in [&catalog, &schema] {
             check(part, text)?;
         }
-        if ["hive_metastore", "spark_catalog"].iter().any(|c| catalog.eq_ignore_ascii_case(c)) {
-            return Err(Error::config(format!(
-                "'{text}' names a table outside Unity Catalog. Use the path of the table instead (DESCRIBE DETAIL shows its location)."
-            )));
-        }
         Ok(Self { catalog, schema })
+    }
+
+    /// Whether it is of the metastore that Spark had before Unity Catalog. Only Spark knows its tables.
+    pub fn is_outside(&self) -> bool {
+        ["hive_metastore", "spark_catalog"].iter().any(|c| self.catalog.eq_ignore_ascii_case(c))
+    }
+
+    /// Refuses what Unity Catalog does not have.
+    pub fn check_inside(&self, text: impl fmt::Display) -> Result<()> {
+        if !self.is_outside() {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "'{text}' names a table outside Unity Catalog. Use the path of the table instead (DESCRIBE DETAIL shows its location), or let Spark \
+             write it: write_delta(\"{text}\", spark=spark, …)."
+        )))
+    }
+
+    /// As SQL takes it.
+    pub fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.catalog), quoted(&self.schema))
     }
 
     pub fn table(&self, table: &str) -> Result<TableName> {
@@ -239,12 +255,15 @@ mod tests {
             ("`a`.b", "three parts"),
             ("`a.b.c", "backticks do not fit"),
             ("a`b.c.d", "backticks do not fit"),
-            ("hive_metastore.default.t", "outside Unity Catalog"),
         ] {
             let e = TableName::parse(text).unwrap_err();
             assert!(e.message.contains(said), "{text}: {e}");
         }
         assert!(SchemaName::parse("main").is_err() && SchemaName::parse("a.b.c").is_err());
+        let outside = SchemaName::parse("hive_metastore.default").unwrap();
+        assert!(
+            outside.check_inside("hive_metastore.default.t").unwrap_err().message.contains("outside Unity Catalog")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod plan;
 mod reject;
 mod set_aside;
 mod statics;
+mod used;
 mod watch;
 
 use crate::batch::{Batch, Origin};
@@ -531,11 +532,19 @@ impl Engine {
         self.operators.iter().map(|o| o.memory()).sum()
     }
 
+    /// What the rows of one epoch may take in memory.
+    pub fn limit(&mut self, bytes: usize) {
+        self.operators.iter_mut().for_each(|o| o.limit(bytes));
+    }
+
     /// Moves state to disk until it takes no more than `limit` bytes; what cannot be moved is an error rather than the end of
     /// the process.
     pub fn keep_within(&mut self, limit: usize) -> Result<()> {
         let mut sizes: Vec<(usize, usize)> = self.operators.iter().map(|o| o.memory()).enumerate().collect();
         let total: usize = sizes.iter().map(|s| s.1).sum();
+        // Joined tables have their part already. They were checked when they were read.
+        let tables: usize = self.statics.iter().flatten().map(|h| h.table.memory()).sum();
+        let limit = limit.saturating_sub(tables).max(limit / 8);
         if total <= limit {
             return Ok(());
         }

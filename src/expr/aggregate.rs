@@ -20,6 +20,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{AggregateUDF, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_expr_common::utils::scatter;
 use std::fmt;
@@ -163,6 +164,13 @@ impl fmt::Debug for Aggregate {
 }
 
 impl Aggregate {
+    /// The input columns that it reads.
+    pub fn columns(&self) -> Vec<usize> {
+        let value = self.fold.iter().map(|(_, value, _)| value);
+        let all = self.arguments.iter().chain(&self.filter).chain(value);
+        all.flat_map(|e| collect_columns(e).into_iter().map(|c| c.index())).collect()
+    }
+
     /// Distinguishes it from other aggregates.
     pub fn identity(&self) -> String {
         let exprs: Vec<_> = self.arguments.iter().chain(&self.filter).cloned().collect();

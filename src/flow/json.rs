@@ -1,7 +1,7 @@
 //! A complete flow as JSON: every step in the user's own words. JSON only names what it cannot hold: functions by their names, rows in memory by
 //! schema, count and hash, clusters by address, and locations by URL. The JSON contains no secrets.
 
-use super::output::{Flow, Output};
+use super::output::{Aside, Flow, Output};
 use super::said::{Said, SaidAggregate, SaidWindow};
 use super::source::{KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, RowsSource, Told};
 use super::static_join::StaticSide;
@@ -14,6 +14,7 @@ use crate::expr::{AggregateItem, GroupFunction, parse_ddl, to_ddl};
 use crate::kafka::Connection;
 use crate::sink::delta::DeltaOptions;
 use crate::sink::function::{ForEach, FunctionOptions};
+use crate::sink::spark::{SparkOptions, SparkTable};
 use crate::sink::topic::TopicOptions;
 use crate::sink::{OutputMode, To};
 use crate::storage::{Location, StorageOptions};
@@ -37,6 +38,13 @@ pub trait Parts {
 
     fn location(&self, url: &str) -> Result<Location> {
         Location::parse(url, &StorageOptions::new())
+    }
+
+    /// A table that Spark writes. The default refuses, because only the name of the table is known.
+    fn spark_table(&self, name: &str) -> Result<SparkTable> {
+        Err(Error::config(format!(
+            "only the name of the table {name} is known, and not the Spark session that writes it"
+        )))
     }
 
     /// A function of `map_batches`. The default is a function that has only a name and cannot be called.
@@ -248,6 +256,7 @@ fn to(to: &To) -> Value {
             "schema_mode": o.merge_schema.then_some("merge"),
         }}),
         To::Function(o) => json!({ "function": { "name": o.function.name() } }),
+        To::Spark(o) => json!({ "spark": spark(o) }),
         To::Topic(o) => json!({ "topic": {
             "cluster": o.cluster.address(),
             "topic": o.topic,
@@ -257,6 +266,40 @@ fn to(to: &To) -> Value {
             "timestamp": o.timestamp,
             "create": o.create,
         }}),
+    }
+}
+
+fn spark(o: &SparkOptions) -> Value {
+    json!({
+        "table": o.table.shown,
+        "staged": o.staged.address(),
+        "partition_by": o.partition_by,
+        "comment": o.comment,
+        "schema_mode": o.merge_schema.then_some("merge"),
+    })
+}
+
+fn read_spark(o: &Value, parts: &dyn Parts) -> Result<SparkOptions> {
+    Ok(SparkOptions {
+        table: parts.spark_table(&field::<String>(o, "table")?)?,
+        staged: parts.location(&field::<String>(o, "staged")?)?,
+        partition_by: field(o, "partition_by")?,
+        comment: field(o, "comment")?,
+        merge_schema: field::<Option<String>>(o, "schema_mode")?.is_some(),
+    })
+}
+
+fn aside(aside: &Aside) -> Value {
+    match aside {
+        Aside::At(at) => at.address().into(),
+        Aside::Spark(o) => json!({ "spark": spark(o) }),
+    }
+}
+
+fn read_aside(of: &Value, parts: &dyn Parts) -> Result<Aside> {
+    match of.get("spark") {
+        Some(o) => Ok(Aside::Spark(read_spark(o, parts)?)),
+        None => Ok(Aside::At(parts.location(of.as_str().unwrap_or_default())?)),
     }
 }
 
@@ -272,6 +315,9 @@ fn read_to(of: &Value, parts: &dyn Parts) -> Result<To> {
     }
     if let Some(o) = of.get("function") {
         return Ok(To::Function(FunctionOptions { function: parts.for_each(&field::<String>(o, "name")?) }));
+    }
+    if let Some(o) = of.get("spark") {
+        return Ok(To::Spark(read_spark(o, parts)?));
     }
     if let Some(o) = of.get("topic") {
         return Ok(To::Topic(TopicOptions {
@@ -392,7 +438,7 @@ impl Flow {
             "name": self.name,
             "steps": streams.steps,
             "outputs": outputs,
-            "quarantine": self.quarantine.address(),
+            "quarantine": aside(&self.quarantine),
             "checkpoint": self.checkpoint.address(),
             "trigger": self.trigger.to_string(),
             "full_refresh": self.full_refresh,
@@ -433,7 +479,7 @@ impl Flow {
         Ok(Flow {
             name: field(of, "name")?,
             outputs: field::<Vec<Value>>(of, "outputs")?.iter().map(output).collect::<Result<_>>()?,
-            quarantine: parts.location(&field::<String>(of, "quarantine")?)?,
+            quarantine: read_aside(&of["quarantine"], parts)?,
             checkpoint: parts.location(&field::<String>(of, "checkpoint")?)?,
             trigger: field::<String>(of, "trigger")?.parse::<Trigger>()?,
             full_refresh: field(of, "full_refresh")?,

@@ -21,6 +21,6 @@ pub mod subscription;
 pub mod topic;
 pub mod trigger;
 
-pub use output::{Flow, Output, QUARANTINE};
+pub use output::{Aside, Flow, Output, QUARANTINE};
 pub use stream::Stream;
 pub use trigger::Trigger;

@@ -3,7 +3,7 @@
 use super::stream::Stream;
 use super::trigger::Trigger;
 use crate::Result;
-use crate::sink::{self, OutputMode, Rows, Sink, To, delta::DeltaOptions, quarantine};
+use crate::sink::{self, OutputMode, Rows, Sink, To, delta::DeltaOptions, quarantine, spark::SparkOptions};
 use crate::storage::Location;
 use crate::time::SharedClock;
 
@@ -40,12 +40,76 @@ impl Output {
     }
 }
 
+/// The table for what a query sets aside.
+#[derive(Clone)]
+pub enum Aside {
+    At(Location),
+    /// One that Spark commits to. Its comment is that of all quarantine tables.
+    Spark(SparkOptions),
+}
+
+impl std::fmt::Debug for Aside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.describe())
+    }
+}
+
+impl From<Location> for Aside {
+    fn from(at: Location) -> Self {
+        Self::At(at)
+    }
+}
+
+impl Aside {
+    pub fn place(&self) -> Option<&Location> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Spark(_) => None,
+        }
+    }
+
+    /// The last part of its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::At(at) => at.name(),
+            Self::Spark(options) => options.table.name.clone(),
+        }
+    }
+
+    fn to(&self, query: &str) -> To {
+        let comment = Some(format!("What the query {query} set aside: the original messages and why"));
+        match self {
+            Self::At(location) => To::Delta(DeltaOptions {
+                location: location.clone(),
+                partition_by: vec![],
+                table_name: None,
+                comment,
+                merge_schema: true,
+            }),
+            Self::Spark(options) => To::Spark(SparkOptions { comment, merge_schema: true, ..options.clone() }),
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        self.to("").describe()
+    }
+
+    pub fn address(&self) -> String {
+        self.to("").address().unwrap_or_default()
+    }
+
+    /// What seals call the way in which its rows are written.
+    pub fn mode_name(&self) -> &'static str {
+        self.to("").mode_name(OutputMode::Append)
+    }
+}
+
 /// A query, as the user describes it.
 #[derive(Clone)]
 pub struct Flow {
     pub name: String,
     pub outputs: Vec<Output>,
-    pub quarantine: Location,
+    pub quarantine: Aside,
     /// `_bayou/<query name>`
     pub checkpoint: Location,
     pub trigger: Trigger,
@@ -66,7 +130,7 @@ pub struct Flow {
 
 impl Flow {
     pub fn quarantine_sink(&self, clock: &SharedClock) -> Box<dyn Sink> {
-        quarantine_sink(self.quarantine.clone(), &self.name, clock)
+        quarantine_sink(&self.quarantine, &self.name, clock)
     }
 
     /// The outputs that have their own folder, each with its folder.
@@ -76,14 +140,8 @@ impl Flow {
 }
 
 /// The quarantine table of the query `query`.
-pub fn quarantine_sink(location: Location, query: &str, clock: &SharedClock) -> Box<dyn Sink> {
-    let to = To::Delta(DeltaOptions {
-        location,
-        partition_by: vec![],
-        table_name: None,
-        comment: Some(format!("What the query {query} set aside: the original messages and why")),
-        merge_schema: true,
-    });
+pub fn quarantine_sink(aside: &Aside, query: &str, clock: &SharedClock) -> Box<dyn Sink> {
+    let to = aside.to(query);
     let rows = Rows {
         name: QUARANTINE.into(),
         schema: quarantine::SCHEMA.clone(),

@@ -1,5 +1,6 @@
 //! Where a query keeps what is its own: the one rule, for runs, repairs and readers.
 
+use super::output::Aside;
 use super::stream::check_name;
 use crate::storage::{Location, StorageOptions};
 use crate::{Error, Result};
@@ -15,7 +16,7 @@ pub struct Places {
     /// The name of the query.
     pub name: String,
     pub checkpoint: Location,
-    pub quarantine: Location,
+    pub quarantine: Aside,
 }
 
 /// The user's own choice of the checkpoint's place.
@@ -40,23 +41,28 @@ impl Places {
         let aside = quarantine_name(&at.name());
         // A table at the root of a bucket has no folder beside it, so its quarantine lies below it.
         let quarantine = at.parent().map_or_else(|| checkpoint_in(at, &aside), |parent| parent.join(&aside));
-        Ok(Self { name, checkpoint, quarantine })
+        Ok(Self { name, checkpoint, quarantine: quarantine.into() })
     }
 
     /// Of a query whose tables are in a catalog: nothing lies beside or below them.
-    pub fn of_catalog(name: &str, checkpoint: &Location, quarantine: Location) -> Self {
+    pub fn of_catalog(name: &str, checkpoint: &Location, quarantine: Aside) -> Self {
         Self { name: name.into(), checkpoint: checkpoint.join(name), quarantine }
     }
 
     /// Of a pipeline, whose tables are folders below its root.
     pub fn of_pipeline(root: &Location, name: &str, chosen: &Chosen<'_>) -> Result<Self> {
         let checkpoint = chosen.checkpoint(name, || checkpoint_in(root, name))?;
-        Ok(Self { name: name.into(), checkpoint, quarantine: root.join(&quarantine_name(name)) })
+        Ok(Self { name: name.into(), checkpoint, quarantine: root.join(&quarantine_name(name)).into() })
+    }
+
+    /// The folder where rows of an output wait that Spark commits.
+    pub fn staged(&self, output: &str) -> Location {
+        staged_in(&self.checkpoint, output)
     }
 
     /// Of a query whose target has no folder: everything lies where the user wants the checkpoint.
     pub fn of_target_without_folder(at: &Location, name: &str) -> Self {
-        Self { name: name.into(), checkpoint: at.join(name), quarantine: at.join(&quarantine_name(name)) }
+        Self { name: name.into(), checkpoint: at.join(name), quarantine: at.join(&quarantine_name(name)).into() }
     }
 }
 
@@ -78,6 +84,11 @@ pub fn checkpoint_in(folder: &Location, query: &str) -> Location {
     folder.join(CHECKPOINTS).join(query)
 }
 
+/// Within a checkpoint, outside its generations: an epoch's files go with its commit.
+pub fn staged_in(checkpoint: &Location, output: &str) -> Location {
+    checkpoint.join("staged").join(output)
+}
+
 /// The folder of a quarantine table. `of` is a pipeline, or the table of a single query.
 pub fn quarantine_name(of: &str) -> String {
     format!("{of}{QUARANTINE_SUFFIX}")
@@ -97,7 +108,7 @@ mod tests {
     }
 
     fn shown(places: &Places) -> [String; 3] {
-        [places.name.clone(), places.checkpoint.display(), places.quarantine.display()]
+        [places.name.clone(), places.checkpoint.display(), places.quarantine.describe()]
             .map(|t| t.trim_end_matches('/').into())
     }
 

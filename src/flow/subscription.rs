@@ -172,7 +172,7 @@ mod tests {
             ("a|b", "ab", false),
             (".*", "__consumer_offsets", false),
             ("(?i)ORDERS", "orders", true),
-            ("t-\\d++", "t-12", true),
+            ("t-\\d+", "t-12", true),
             ("t.a", "txa", true),
         ] {
             assert_eq!(matches(pattern, topic), wanted, "{pattern} {topic}");

@@ -10,10 +10,29 @@ use std::sync::Arc;
 
 /// The table that a target names. Only a text can be a name: a `pathlib.Path` is always a path.
 pub fn named(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
+    let found = named_anywhere(target)?;
+    if let Some(name) = &found {
+        name.schema.check_inside(name)?;
+    }
+    Ok(found)
+}
+
+/// As `named`, also of a table outside Unity Catalog, which only Spark knows.
+pub fn named_anywhere(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
     match target.extract::<String>() {
         Ok(text) => Ok(TableName::parse(&text)?),
         Err(_) => Ok(None),
     }
+}
+
+/// The catalog, if there is a login.
+pub fn connect_if(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<Arc<Catalog>>> {
+    let identity = match Identity::find(storage.fixed())? {
+        Some(identity) => Some(identity),
+        None => login(py, storage).ok().flatten(),
+    };
+    let open = |identity| Catalog::new(identity, storage, door::clock(), door::runtime()?);
+    Ok(identity.map(open).transpose()?)
 }
 
 /// The catalog, by the login of `storage_options=`, of the environment, or of databricks-sdk. `what`: what the user named.
@@ -67,6 +86,11 @@ fn login(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<Identity>>
     Ok(Some(Identity::asked(&host, ask)?))
 }
 
+/// Whether only Spark knows the schema, or can be asked for it: it is outside Unity Catalog, or a session is given and there is no login.
+pub fn only_by_spark(py: Python<'_>, name: &SchemaName, given: bool, storage: &StorageOptions) -> PyResult<bool> {
+    Ok(name.is_outside() || given && connect_if(py, storage)?.is_none())
+}
+
 /// A table to be read: a name, a path or a URL.
 pub fn to_read(py: Python<'_>, target: &Bound<'_, PyAny>, storage: &StorageOptions) -> PyResult<Location> {
     match named(target)? {
@@ -81,17 +105,26 @@ pub fn to_read(py: Python<'_>, target: &Bound<'_, PyAny>, storage: &StorageOptio
 /// The schema of a pipeline.
 pub fn schema(py: Python<'_>, text: &str, storage: &StorageOptions) -> PyResult<(SchemaName, Arc<Catalog>)> {
     let name = SchemaName::parse(text)?;
+    name.check_inside(text)?;
     let catalog = connect(py, storage, &format!("schema=\"{name}\""))?;
     Ok((name, catalog))
 }
 
 /// The checkpoint of a query whose tables are in a catalog.
-pub fn checkpoint(catalog: &Arc<Catalog>, given: Option<&str>, tables: &[&Location]) -> Result<Location> {
+pub fn checkpoint(
+    catalog: Option<&Arc<Catalog>>,
+    given: Option<&str>,
+    tables: &[&Location],
+    storage: &StorageOptions,
+) -> Result<Location> {
     let given = given.ok_or_else(|| {
         Error::config(
             "a query that writes to Unity Catalog needs checkpoint_location=: a folder of its own, outside the tables, for example \
              checkpoint_location=\"s3://bucket/checkpoints\" (below an external location)",
         )
     })?;
-    catalog.folder(given, tables)
+    match catalog {
+        Some(catalog) => catalog.folder(given, tables),
+        None => Location::parse(given, storage),
+    }
 }

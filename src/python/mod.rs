@@ -24,8 +24,10 @@ mod produce;
 mod query;
 mod read;
 mod repair;
+mod scan;
 mod slices;
 mod source;
+mod spark;
 mod spark_options;
 mod spark_schema;
 mod storage;
@@ -67,6 +69,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     source::register(m)?;
     table::register(m)?;
     slices::register(m)?;
+    scan::register(m)?;
     iterate::register(m)?;
     query::register(m)?;
     write::register(m)?;

@@ -1,33 +1,92 @@
 //! Reading tables and SQL over them.
 
 use super::catalog;
+use super::convert::Count;
 use super::door;
+use super::errors::{AclError, AuthError, StorageError};
+use super::spark::Reader;
 use super::table::PyTable;
 use crate::catalog::{Catalog, SchemaName, TableName};
 use crate::expr::{Listed, Role};
 use crate::flow::QUARANTINE;
 use crate::flow::places::is_quarantine;
 use crate::progress::RuleCount;
-use crate::read::{self, Rows, Source};
+use crate::read::{self, Rows, Scan, Source, Wanted};
 use crate::storage::Location;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The names of columns.
+#[derive(FromPyObject)]
+enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
 #[doc = doc!("read_delta")]
 #[pyfunction]
-#[pyo3(signature = (target, *, version=None, storage_options=None))]
+#[pyo3(signature = (target, *, columns=None, r#where=None, limit=None, version=None, storage_options=None, spark=None))]
 fn read_delta(
     py: Python<'_>,
     target: &Bound<'_, PyAny>,
+    columns: Option<Names>,
+    r#where: Option<String>,
+    limit: Option<Count>,
     version: Option<u64>,
     storage_options: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let at = catalog::to_read(py, target, &super::storage::reading(storage_options)?)?;
-    Ok(PyTable::new(door::run_async(py, read::table(at, version))?))
+    let storage = super::storage::reading(storage_options)?;
+    let columns = columns.map(|names| match names {
+        Names::One(name) => vec![name],
+        Names::Several(names) => names,
+    });
+    let wanted = Wanted { columns, filter: r#where, limit: limit.map(|n| n.0) };
+    let read = |target| {
+        let at = catalog::to_read(py, target, &storage)?;
+        Ok(PyTable::scanning(door::run_async(py, Scan::open(at, version, wanted.clone()))?))
+    };
+    let Some(name) = catalog::named_anywhere(target)? else { return read(target) };
+    let only = catalog::only_by_spark(py, &name.schema, spark.is_some(), &storage)?;
+    let through = |spark: &Reader<'_>| Ok(PyTable::new(spark.table(&name, version, &wanted)?));
+    by_spark_if_need_be(py, spark, only, || read(target), through)
+}
+
+/// Reads through Spark what bayou cannot read itself: tables outside Unity Catalog, and those for which the catalog gives bayou no credentials.
+fn by_spark_if_need_be<'py, T>(
+    py: Python<'py>,
+    given: Option<&Bound<'py, PyAny>>,
+    only: bool,
+    own: impl FnOnce() -> PyResult<T>,
+    through: impl FnOnce(&Reader<'py>) -> PyResult<T>,
+) -> PyResult<T> {
+    let denied = match if only { None } else { Some(own()) } {
+        Some(Err(e)) if e.is_instance_of::<AclError>(py) => Some(e),
+        // Features that only Spark reads. With a session that the user gives, every way is tried.
+        Some(Err(e))
+            if given.is_some() && (e.is_instance_of::<StorageError>(py) || e.is_instance_of::<AuthError>(py)) =>
+        {
+            Some(e)
+        }
+        Some(done) => return done,
+        None => None,
+    };
+    match (Reader::find(py, given)?, denied) {
+        (Some(spark), None) => through(&spark),
+        // A session that happens to be there may know nothing of the table.
+        (Some(spark), Some(denied)) => through(&spark).map_err(|e| if e.is_instance_of::<PyException>(py) { denied } else { e }),
+        (None, Some(denied)) => Err(denied),
+        (None, None) => Err(Error::config(
+            "only Spark knows tables outside Unity Catalog (hive_metastore, spark_catalog), and there is no Spark session. Give spark=spark, or read \
+             the path of the table.",
+        )
+        .into()),
+    }
 }
 
 #[doc = doc!("sql")]
@@ -55,6 +114,7 @@ fn sql(
     let text = query.clone();
     let named = door::run(py, move || read::named(&text))?.into_iter().filter(|name| !sources.contains_key(name));
     let named: Vec<TableName> = named.filter_map(|name| TableName::parse(&name).transpose()).collect::<Result<_>>()?;
+    named.iter().try_for_each(|name| name.schema.check_inside(name))?;
     if let Some(first) = named.first() {
         let catalog = catalog::connect(py, &storage, &first.to_string())?;
         sources.extend(door::run_async(py, async move { to_read(&catalog, named).await })?);
@@ -144,6 +204,18 @@ fn places(
     Ok((Tables::Below(Location::parse(root, &storage)?), Location::parse(checkpoint, &storage)?))
 }
 
+/// The schema of a pipeline, and whether only Spark can be asked for it.
+fn schema_of(
+    py: Python<'_>,
+    schema: Option<&str>,
+    storage: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(Option<SchemaName>, bool)> {
+    let Some(name) = schema.map(SchemaName::parse).transpose()? else { return Ok((None, false)) };
+    let only = catalog::only_by_spark(py, &name, spark.is_some(), &super::storage::reading(storage)?)?;
+    Ok((Some(name), only))
+}
+
 #[pyfunction]
 fn _pipeline_tables(
     py: Python<'_>,
@@ -151,11 +223,38 @@ fn _pipeline_tables(
     schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Vec<String>> {
-    let (tables, _) = places(py, root, schema, checkpoint, storage)?;
-    let mut names = door::run_async(py, async move { tables.names().await })?;
+    let (name, only) = schema_of(py, schema, storage, spark)?;
+    let own = || {
+        let (tables, _) = places(py, root, schema, checkpoint, storage)?;
+        door::run_async(py, async move { tables.names().await })
+    };
+    let mut names = match name {
+        Some(name) => by_spark_if_need_be(py, spark, only, own, |spark| spark.tables(&name))?,
+        None => own()?,
+    };
     names.sort();
     Ok(names)
+}
+
+/// Tables of a pipeline that Spark reads, each at the version of the newest finished epoch.
+fn through_spark<'py>(
+    py: Python<'py>,
+    spark: &Reader<'py>,
+    schema: &SchemaName,
+    checkpoint: &Location,
+    wanted: impl Fn(&str) -> bool,
+) -> PyResult<BTreeMap<String, Rows>> {
+    let at = checkpoint.clone();
+    let done = door::run_async(py, async move { read::newest_done(&at).await })?;
+    let mut out = BTreeMap::new();
+    for name in spark.tables(schema)?.into_iter().filter(|name| wanted(name)) {
+        let key = if is_quarantine(&name, &checkpoint.name()) { QUARANTINE } else { &name };
+        let version = done.as_ref().and_then(|d| d.tables.get(key).map(|t| t.version));
+        out.insert(name.clone(), spark.table(&schema.table(&name)?, version, &Wanted::default())?);
+    }
+    Ok(out)
 }
 
 #[pyfunction]
@@ -166,26 +265,44 @@ fn _pipeline_sql(
     schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let (tables, checkpoint) = places(py, root, schema, checkpoint, storage)?;
-    let rows = door::run_async(py, async move {
-        // A schema can have thousands of tables. SHOW TABLES shows them all.
-        let text = query.to_lowercase();
-        let shows = text.trim_start().starts_with("show");
-        let is_named = |name: &str| matches!(tables, Tables::Below(_)) || shows || text.contains(&name.to_lowercase());
-        let found = tables.open(&checkpoint, is_named).await?;
-        if found.is_empty() && tables.names().await?.is_empty() {
-            return Err(Error::storage(format!("{}: there are no tables here yet", tables.describe())));
-        }
-        let mut sources: BTreeMap<String, Source> =
-            found.into_iter().map(|(n, (at, v))| (n, Source::Delta(at, v))).collect();
-        if let Tables::In(_, catalog) = &tables {
-            let named = read::named(&query)?.into_iter().filter_map(|name| TableName::parse(&name).transpose());
-            sources.extend(to_read(catalog, named.collect::<Result<_>>()?).await?);
-        }
-        read::sql(&query, sources).await
-    })?;
+    let (name, only) = schema_of(py, schema, storage, spark)?;
+    let text = query.clone();
+    let own = || {
+        let (tables, checkpoint) = places(py, root, schema, checkpoint, storage)?;
+        door::run_async(py, async move { sql_over(&tables, &checkpoint, &text).await })
+    };
+    let rows = match name {
+        None => own()?,
+        Some(name) => by_spark_if_need_be(py, spark, only, own, |spark| {
+            let at = checkpoint_of(py, schema, checkpoint, storage)?;
+            let found = through_spark(py, spark, &name, &at, |table| is_named(&query, table))?;
+            let sources = found.into_iter().map(|(n, rows)| (n, Source::Rows(rows.schema, rows.batches))).collect();
+            door::run_async(py, async move { read::sql(&query, sources).await })
+        })?,
+    };
     Ok(PyTable::new(rows))
+}
+
+/// Whether a query may name the table: a schema can have thousands. SHOW TABLES shows them all.
+fn is_named(query: &str, table: &str) -> bool {
+    let text = query.to_lowercase();
+    text.trim_start().starts_with("show") || text.contains(&table.to_lowercase())
+}
+
+async fn sql_over(tables: &Tables, checkpoint: &Location, query: &str) -> Result<Rows> {
+    let found = tables.open(checkpoint, |name| matches!(tables, Tables::Below(_)) || is_named(query, name)).await?;
+    if found.is_empty() && tables.names().await?.is_empty() {
+        return Err(Error::storage(format!("{}: there are no tables here yet", tables.describe())));
+    }
+    let mut sources: BTreeMap<String, Source> =
+        found.into_iter().map(|(n, (at, v))| (n, Source::Delta(at, v))).collect();
+    if let Tables::In(_, catalog) = tables {
+        let named = read::named(query)?.into_iter().filter_map(|name| TableName::parse(&name).transpose());
+        sources.extend(to_read(catalog, named.collect::<Result<_>>()?).await?);
+    }
+    read::sql(query, sources).await
 }
 
 #[pyfunction]
@@ -196,22 +313,36 @@ fn _pipeline_read(
     schema: Option<&str>,
     checkpoint: &str,
     storage: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTable> {
-    let (tables, checkpoint) = places(py, root, schema, checkpoint, storage)?;
-    let rows = door::run_async(py, async move {
-        let found = tables.open(&checkpoint, |n| n == name).await?;
-        let Some((at, version)) = found.get(&name).cloned() else {
-            let known = tables.names().await?;
-            let hint = crate::error::did_you_mean(&name, known.iter().map(String::as_str));
-            return Err(Error::storage(format!(
-                "{}: there is no table '{name}'.{hint} The tables are: {}.",
-                tables.describe(),
-                known.join(", ")
-            )));
-        };
-        read::table(at, version).await
-    })?;
+    let (of, only) = schema_of(py, schema, storage, spark)?;
+    let table = name.clone();
+    let own = || {
+        let (tables, checkpoint) = places(py, root, schema, checkpoint, storage)?;
+        door::run_async(py, async move {
+            let found = tables.open(&checkpoint, |n| n == table).await?;
+            match found.get(&table).cloned() {
+                Some((at, version)) => read::table(at, version).await,
+                None => Err(no_table(&tables.describe(), &table, &tables.names().await?)),
+            }
+        })
+    };
+    let rows = match of {
+        None => own()?,
+        Some(of) => by_spark_if_need_be(py, spark, only, own, |spark| {
+            let at = checkpoint_of(py, schema, checkpoint, storage)?;
+            match through_spark(py, spark, &of, &at, |n| n.eq_ignore_ascii_case(&name))?.into_values().next() {
+                Some(rows) => Ok(rows),
+                None => Err(no_table(&of.to_string(), &name, &spark.tables(&of)?).into()),
+            }
+        })?,
+    };
     Ok(PyTable::new(rows))
+}
+
+fn no_table(place: &str, name: &str, known: &[String]) -> Error {
+    let hint = crate::error::did_you_mean(name, known.iter().map(String::as_str));
+    Error::storage(format!("{place}: there is no table '{name}'.{hint} The tables are: {}.", known.join(", ")))
 }
 
 /// The folder of a pipeline's checkpoint.
@@ -223,6 +354,9 @@ pub fn checkpoint_of(
 ) -> PyResult<Location> {
     let storage = super::storage::reading(storage)?;
     Ok(match schema {
+        // Tables that only Spark knows have a checkpoint without a catalog.
+        Some(schema) if SchemaName::parse(schema)?.is_outside() => Location::parse(checkpoint, &storage)?,
+        Some(_) if !checkpoint.contains("://") => Location::parse(checkpoint, &storage)?,
         Some(schema) => catalog::schema(py, schema, &storage)?.1.folder(checkpoint, &[])?,
         None => Location::parse(checkpoint, &storage)?,
     })

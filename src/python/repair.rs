@@ -5,7 +5,7 @@ use super::convert::{self, PathText};
 use super::door;
 use super::table::PyTable;
 use crate::Error;
-use crate::catalog::{Catalog, Place, TableName};
+use crate::catalog::{Catalog, Of, Place, TableName};
 use crate::flow::places::{self, Chosen, Places};
 use crate::read::Rows;
 use crate::run::repair;
@@ -86,14 +86,22 @@ fn in_catalog(
     name: &str,
     checkpoint: Option<&str>,
 ) -> PyResult<(Places, repair::Open)> {
-    let checkpoint = catalog::checkpoint(&catalog, checkpoint, &[])?;
+    let checkpoint = catalog::checkpoint(Some(&catalog), checkpoint, &[], &StorageOptions::new())?;
     let (asked, schema) = (catalog.clone(), aside.schema.clone());
-    let quarantine = door::run_async(py, async move { asked.to_write(&aside, place).await })?;
+    let quarantine = door::run_async(py, async move {
+        if asked.kind(&aside).await? == Some(Of::Managed) {
+            return Err(Error::config(format!(
+                "repair() is for tables that bayou commits to, and {aside} is a MANAGED table, which Spark writes. If a table refuses rows of a sealed \
+                 epoch because it was changed, undo that change and run the query again."
+            )));
+        }
+        asked.to_write(&aside, place).await
+    })?;
     let open: repair::Open = Box::new(move |name, _| {
         let (catalog, schema) = (catalog.clone(), schema.clone());
         Box::pin(async move { catalog.to_write(&schema.table(&name)?, Place::Root).await })
     });
-    Ok((Places::of_catalog(name, &checkpoint, quarantine), open))
+    Ok((Places::of_catalog(name, &checkpoint, quarantine.into()), open))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -358,7 +358,7 @@ impl PyStream {
 
     #[pyo3(
         signature = (target, **options),
-        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, location=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, commit_to_group=None, single_writer=False, timeout=None, block=True, progress=True)"
+        text_signature = "($self, target, *, query_name=None, output_mode=None, trigger=None, checkpoint_location=None, partition_by=None, storage_options=None, table_name=None, comment=None, schema_mode=None, start=None, location=None, spark=None, full_refresh=False, accept_changes=False, close_windows=False, memory_limit=None, optimize_every=None, clean_log=None, commit_to_group=None, single_writer=False, timeout=None, block=True, progress=True)"
     )]
     #[doc = doc!("Stream.write_delta")]
     fn write_delta(

@@ -2,12 +2,13 @@
 
 use super::convert::Count;
 use super::guard;
+use super::scan::PyTableBatches;
 use super::slices;
 use super::text::shown;
 use super::{door, words};
 use crate::calendar::{DAYS, MICROS};
 use crate::expr::to_ddl;
-use crate::read::Rows;
+use crate::read::{Rows, Scan};
 use arrow::array::*;
 use arrow::datatypes::*;
 use pyo3::exceptions::{PyIndexError, PyTypeError};
@@ -15,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice};
 use pyo3_arrow::ffi::to_schema_pycapsule;
 use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
+use std::sync::{Arc, OnceLock};
 
 #[doc = doc!("Schema")]
 #[pyclass(frozen, module = "bayou", name = "Schema")]
@@ -72,7 +74,9 @@ pub fn arrow_error(e: impl std::fmt::Display) -> PyErr {
 #[doc = doc!("Table")]
 #[pyclass(frozen, subclass, module = "bayou", name = "Table")]
 pub struct PyTable {
-    pub rows: Rows,
+    rows: OnceLock<Rows>,
+    /// The rows of a Delta table, which are read when they are first used.
+    scan: Option<Arc<Scan>>,
 }
 
 #[doc = doc!("Batch")]
@@ -81,10 +85,36 @@ pub struct PyBatch;
 
 impl PyTable {
     pub fn new(rows: Rows) -> Self {
-        Self { rows }
+        Self { rows: OnceLock::from(rows), scan: None }
     }
-    fn count(&self) -> usize {
-        self.rows.batches.iter().map(|b| b.num_rows()).sum()
+
+    pub fn scanning(scan: Scan) -> Self {
+        Self { rows: OnceLock::new(), scan: Some(Arc::new(scan)) }
+    }
+
+    /// The rows. The first call of a table that is not read yet reads it.
+    pub fn rows(&self, py: Python<'_>) -> PyResult<&Rows> {
+        if let Some(rows) = self.rows.get() {
+            return Ok(rows);
+        }
+        let Some(scan) = self.scan.clone() else {
+            return Err(crate::Error::internal("a table without rows").into());
+        };
+        let rows = door::run_async(py, async move { scan.collect().await })?;
+        // Of two threads, the first one's rows stay.
+        Ok(self.rows.get_or_init(|| rows))
+    }
+
+    fn schema_ref(&self) -> SchemaRef {
+        match (self.rows.get(), &self.scan) {
+            (Some(rows), _) => rows.schema.clone(),
+            (None, Some(scan)) => scan.schema().clone(),
+            (None, None) => Arc::new(Schema::empty()),
+        }
+    }
+
+    fn count(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.rows(py)?.batches.iter().map(|b| b.num_rows()).sum())
     }
 }
 
@@ -101,7 +131,7 @@ impl PyBatch {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let rows = &slf.as_super().rows;
+        let rows = slf.as_super().rows(py)?;
         let batch = rows.batches.first().cloned().unwrap_or_else(|| RecordBatch::new_empty(rows.schema.clone()));
         Bound::new(py, PyRecordBatch::new(batch))?.call_method1("__arrow_c_array__", (requested_schema,))
     }
@@ -115,20 +145,20 @@ impl PyTable {
     #[doc = doc!("Table.columns")]
     #[getter]
     fn columns(&self) -> Vec<String> {
-        self.rows.schema.fields().iter().map(|f| f.name().clone()).collect()
+        self.schema_ref().fields().iter().map(|f| f.name().clone()).collect()
     }
     #[doc = doc!("Table.schema")]
     #[getter]
     fn schema(&self) -> PyBayouSchema {
-        PyBayouSchema(self.rows.schema.clone())
+        PyBayouSchema(self.schema_ref())
     }
     #[doc = doc!("Table.num_rows")]
     #[getter]
-    fn num_rows(&self) -> usize {
-        self.count()
+    fn num_rows(&self, py: Python<'_>) -> PyResult<usize> {
+        self.count(py)
     }
-    fn __len__(&self) -> usize {
-        self.count()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.count(py)
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -137,13 +167,13 @@ impl PyTable {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let batches = self.rows.batches.clone().into_iter().map(Ok);
-        let reader = RecordBatchIterator::new(batches, self.rows.schema.clone());
+        let rows = self.rows(py)?;
+        let reader = RecordBatchIterator::new(rows.batches.clone().into_iter().map(Ok), rows.schema.clone());
         let reader = Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?;
         reader.call_method1("__arrow_c_stream__", (requested_schema,))
     }
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(to_schema_pycapsule(py, self.rows.schema.as_ref()).map_err(arrow_error)?.into_any())
+        Ok(to_schema_pycapsule(py, self.schema_ref().as_ref()).map_err(arrow_error)?.into_any())
     }
 
     #[doc = doc!("Table.to_arrow")]
@@ -164,7 +194,7 @@ impl PyTable {
     fn to_dicts<'py>(&self, py: Python<'py>, limit: Option<Count>) -> PyResult<Bound<'py, PyList>> {
         let out = PyList::empty(py);
         let mut left = limit.map_or(usize::MAX, |l| l.0);
-        for b in &self.rows.batches {
+        for b in &self.rows(py)?.batches {
             for row in 0..b.num_rows().min(left) {
                 out.append(row_of(py, b, row)?)?;
             }
@@ -175,9 +205,9 @@ impl PyTable {
 
     #[doc = doc!("Table.column")]
     fn column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
-        let index = crate::expr::resolve_column(name, &self.rows.schema)?;
+        let index = crate::expr::resolve_column(name, &self.schema_ref())?;
         let out = PyList::empty(py);
-        for b in &self.rows.batches {
+        for b in &self.rows(py)?.batches {
             for row in 0..b.num_rows() {
                 out.append(value(py, b.column(index), row)?)?;
             }
@@ -190,34 +220,43 @@ impl PyTable {
             return Ok(self.column(py, &name)?.into_any());
         }
         if let Ok(slice) = key.cast::<PySlice>() {
-            let at = slice.indices(self.count() as isize)?;
+            let at = slice.indices(self.count(py)? as isize)?;
             return Ok(
-                Bound::new(py, Self::new(slices::pick(&self.rows, at.start, at.step, at.slicelength)?))?.into_any()
+                Bound::new(py, Self::new(slices::pick(self.rows(py)?, at.start, at.step, at.slicelength)?))?.into_any()
             );
         }
         if let Ok(index) = key.extract::<isize>() {
             return self.row(py, index);
         }
         if let Ok(names) = key.extract::<Vec<String>>() {
-            return Ok(Bound::new(py, Self::new(slices::columns(&self.rows, &names)?))?.into_any());
+            return Ok(Bound::new(py, Self::new(slices::columns(self.rows(py)?, &names)?))?.into_any());
         }
         Err(PyTypeError::new_err(
             "table[…] takes a column's name, a list of names, the number of a row, or a slice of rows, as in table[:10]",
         ))
     }
-    fn __iter__(&self) -> slices::PyRowIterator {
-        slices::PyRowIterator::new(self.rows.clone())
+    fn __iter__(&self, py: Python<'_>) -> PyResult<slices::PyRowIterator> {
+        Ok(slices::PyRowIterator::new(self.rows(py)?.clone()))
+    }
+    #[doc = doc!("Table.batches")]
+    #[pyo3(signature = (batch_rows=None))]
+    fn batches(&self, batch_rows: Option<Count>) -> PyResult<PyTableBatches> {
+        let most = batch_rows.map(|n| n.0);
+        match (self.rows.get(), &self.scan) {
+            (None, Some(scan)) => PyTableBatches::of_scan(scan, most),
+            (rows, _) => PyTableBatches::of_rows(rows.cloned(), most),
+        }
     }
     #[doc = doc!("Table.head")]
     #[pyo3(signature = (n=None), text_signature = "($self, n=5)")]
-    fn head(&self, n: Option<Count>) -> PyResult<Self> {
-        Ok(Self::new(slices::pick(&self.rows, 0, 1, n.map_or(5, |n| n.0).min(self.count()))?))
+    fn head(&self, py: Python<'_>, n: Option<Count>) -> PyResult<Self> {
+        Ok(Self::new(slices::pick(self.rows(py)?, 0, 1, n.map_or(5, |n| n.0).min(self.count(py)?))?))
     }
     #[doc = doc!("Table.show")]
     #[pyo3(signature = (n=None), text_signature = "($self, n=20)")]
     fn show(slf: &Bound<'_, Self>, n: Option<Count>) -> PyResult<()> {
         let n = n.map_or(20, |n| n.0);
-        let text = super::text::table(&slf.get().rows, n);
+        let text = super::text::table(slf.get().rows(slf.py())?, n);
         guard::method(&guard::import(slf.py(), "bayou._display")?, "show_table", (slf, n, text))?;
         Ok(())
     }
@@ -231,7 +270,7 @@ impl PyTable {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>, bool))> {
         let py = slf.py();
         let made = py.import("bayou._core")?.getattr("_table_of")?;
-        let bytes = PyBytes::new(py, &slices::to_ipc(&slf.get().rows)?);
+        let bytes = PyBytes::new(py, &slices::to_ipc(slf.get().rows(py)?)?);
         Ok((made, (bytes, slf.is_instance_of::<PyBatch>())))
     }
     fn __contains__(&self, what: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -243,23 +282,24 @@ impl PyTable {
 
     #[doc = doc!("Table.row")]
     fn row<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        let count = self.count();
+        let rows = self.rows(py)?;
+        let count = self.count(py)?;
         let at = if index < 0 { count.checked_add_signed(index) } else { Some(index as usize) };
         let Some(mut at) = at.filter(|at| *at < count) else {
             return Err(PyIndexError::new_err(format!("there is no row {index}: the table has {count} rows")));
         };
-        let mut batches = self.rows.batches.iter();
+        let mut batches = rows.batches.iter();
         let batch = batches.find(|b| {
             let here = at < b.num_rows();
             at -= if here { 0 } else { b.num_rows() };
             here
         });
         let batches = batch.map(|b| b.slice(at, 1)).into_iter().collect();
-        PyTable::new(Rows { schema: self.rows.schema.clone(), batches }).to_dicts(py, None)?.get_item(0)
+        PyTable::new(Rows { schema: rows.schema.clone(), batches }).to_dicts(py, None)?.get_item(0)
     }
 
-    fn __repr__(&self) -> String {
-        super::text::table(&self.rows, 20)
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(super::text::table(self.rows(py)?, 20))
     }
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         door::check_fork()?;

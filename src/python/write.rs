@@ -3,17 +3,18 @@
 use super::arguments::Arguments;
 use super::catalog;
 use super::convert::{self, PathText};
-use super::door;
 use super::functions::Function;
 use super::query::{self, PyQuery};
+use super::spark::{self, Way, Ways};
 use super::stream::PyStream;
-use crate::catalog::{Place, TableName};
+use crate::catalog::{Place, SchemaName, TableName};
 use crate::flow::mode::parse_mode;
 use crate::flow::places::{self, Chosen, Places};
-use crate::flow::{Flow, Output, Stream, Trigger};
+use crate::flow::{Aside, Flow, Output, QUARANTINE, Stream, Trigger};
 use crate::sink::To;
 use crate::sink::delta::DeltaOptions;
 use crate::sink::function::{ForEach, FunctionOptions};
+use crate::sink::spark::{Session, SparkOptions, SparkTable};
 use crate::sink::topic::TopicOptions;
 use crate::storage::{Location, Mounts, StorageOptions};
 use crate::{Error, Result};
@@ -35,6 +36,8 @@ struct RunOptions {
     clean_log: Option<bool>,
     start: Option<String>,
     commit_to_group: Option<String>,
+    /// What writes tables that bayou may not commit to.
+    spark: Option<Arc<dyn Session>>,
     shown: query::Shown,
 }
 
@@ -58,6 +61,7 @@ impl RunOptions {
             clean_log: None,
             start: a.text("start")?,
             commit_to_group: a.text("commit_to_group")?,
+            spark: None,
             shown: query::Shown {
                 block: a.flag("block")?.unwrap_or(true),
                 progress: a.flag("progress")?.unwrap_or(true),
@@ -82,7 +86,8 @@ impl RunOptions {
     fn of_tables(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
         let optimize_every = a.typed("optimize_every", "an int")?;
         let clean_log = a.flag("clean_log")?;
-        Ok(Self { optimize_every, clean_log, ..Self::of_targets(a)? })
+        let spark = spark::given(a.any("spark")?.as_ref())?;
+        Ok(Self { optimize_every, clean_log, spark, ..Self::of_targets(a)? })
     }
 
     fn chosen(&self) -> Chosen<'_> {
@@ -147,8 +152,12 @@ impl OutputArgs {
 }
 
 /// For a target that is a path.
-fn no_location(location: Option<String>, target: &str) -> Result<()> {
+fn only_for_names(location: Option<&str>, options: &RunOptions, target: &str) -> Result<()> {
     match location {
+        None if options.spark.is_some() => Err(Error::config(format!(
+            "spark= is for tables of Unity Catalog that only Spark may write, and the target '{target}' is a path, which bayou writes by itself. \
+             Leave spark= out, or write a name \"catalog.schema.table\"."
+        ))),
         None => Ok(()),
         Some(location) => Err(Error::config(format!(
             "location='{location}' says where a table of Unity Catalog lies, and the target '{target}' is a path. Write the path as the target, or a \
@@ -157,7 +166,23 @@ fn no_location(location: Option<String>, target: &str) -> Result<()> {
     }
 }
 
-fn output(name: &str, stream: &Stream, location: Option<Location>, args: OutputArgs) -> Result<Output> {
+/// Where the rows of a table go.
+enum At {
+    Location(Location),
+    /// With the folder where rows wait.
+    Spark(SparkTable, Location),
+}
+
+impl At {
+    fn new(way: Way, places: &Places, output: &str) -> Self {
+        match way {
+            Way::Bayou(at) => Self::Location(at),
+            Way::Spark(table) => Self::Spark(table, places.staged(output)),
+        }
+    }
+}
+
+fn output(name: &str, stream: &Stream, at: Option<At>, args: OutputArgs) -> Result<Output> {
     let merge_schema = match args.schema_mode.as_deref() {
         None => false,
         Some("merge") => true,
@@ -179,10 +204,13 @@ fn output(name: &str, stream: &Stream, location: Option<Location>, args: OutputA
         .map(|c| crate::expr::resolve_column(c, stream.schema()).map(|i| stream.schema().field(i).name().clone()))
         .collect::<Result<_>>()
         .map_err(|e| e.context("partition_by"))?;
-    let to = match (args.topic, args.foreach, location) {
+    let to = match (args.topic, args.foreach, at) {
         (Some(topic), ..) => To::Topic(topic),
         (None, Some(function), _) => To::Function(FunctionOptions { function }),
-        (None, None, Some(location)) => To::Delta(DeltaOptions {
+        (None, None, Some(At::Spark(table, staged))) => {
+            To::Spark(SparkOptions { table, staged, partition_by, comment: args.comment, merge_schema })
+        }
+        (None, None, Some(At::Location(location))) => To::Delta(DeltaOptions {
             location,
             partition_by,
             table_name: args.table_name,
@@ -202,14 +230,14 @@ pub fn write_delta(
 ) -> PyResult<Py<PyQuery>> {
     let (args, options) = (OutputArgs::of_table(&mut a)?, RunOptions::of_tables(&mut a)?);
     a.end()?;
-    if let Some(name) = catalog::named(target)? {
+    if let Some(name) = catalog::named_anywhere(target)? {
         return write_catalog(py, stream, name, args, options);
     }
     let target = convert::path(target)?;
-    no_location(args.location.clone(), &target)?;
+    only_for_names(args.location.as_deref(), &options, &target)?;
     let at = Location::parse(&target, &options.storage)?;
     let places = Places::of_table(&at, &options.chosen())?;
-    let table = output(&at.name(), stream, Some(at), args)?;
+    let table = output(&at.name(), stream, Some(At::Location(at)), args)?;
     options.start(py, places, vec![table])
 }
 
@@ -224,19 +252,36 @@ fn write_catalog(
     // Unity Catalog does not tell upper and lower case apart, and a query goes on however its table is spelled.
     let title = table.table.to_lowercase();
     let name = places::query_name(options.query_name.as_deref(), title.clone())?;
-    let catalog = catalog::connect(py, &options.storage, &table.to_string())?;
+    let ways = Ways::new(py, &table.schema, &table.to_string(), options.spark.clone(), &options.storage)?;
     let place = args.location.clone().map_or(Place::Root, Place::At);
     let aside = table.beside(places::QUARANTINE_SUFFIX);
-    let asked = catalog.clone();
     // Asked first, because it may name what is wrong with the target.
-    let (at, quarantine) = door::run_async(py, async move {
-        let at = asked.to_write(&table, place).await?;
-        let quarantine = asked.to_write(&aside, Place::Beside(at.clone())).await?;
-        Ok((at, quarantine))
-    })?;
-    let checkpoint = catalog::checkpoint(&catalog, options.checkpoint_location.as_deref(), &[&at])?;
+    let at = ways.of(py, &table, place, None)?;
+    let beside = at.location().map_or(Place::Root, |at| Place::Beside(at.clone()));
+    let quarantine = ways.of(py, &aside, beside, Some(&at))?;
+    let places = places_of(&ways, &name, quarantine, &[&at], &options)?;
+    let at = At::new(at, &places, &title);
     let output = output(&title, stream, Some(at), args)?;
-    options.start(py, Places::of_catalog(&name, &checkpoint, quarantine), vec![output])
+    options.start(py, places, vec![output])
+}
+
+/// The checkpoint and the quarantine of a query whose tables have names.
+fn places_of(ways: &Ways, name: &str, quarantine: Way, tables: &[&Way], options: &RunOptions) -> Result<Places> {
+    let given = options.checkpoint_location.as_deref();
+    let tables: Vec<&Location> = tables.iter().filter_map(|way| way.location()).collect();
+    let checkpoint = catalog::checkpoint(ways.catalog.as_ref(), given, &tables, &options.storage)?;
+    let at = checkpoint.join(name);
+    let quarantine = match quarantine {
+        Way::Bayou(at) => Aside::At(at),
+        Way::Spark(table) => Aside::Spark(SparkOptions {
+            table,
+            staged: places::staged_in(&at, QUARANTINE),
+            partition_by: vec![],
+            comment: None,
+            merge_schema: true,
+        }),
+    };
+    Ok(Places::of_catalog(name, &checkpoint, quarantine))
 }
 
 pub fn foreach_batch(
@@ -295,20 +340,21 @@ fn _run_pipeline(
     let options = RunOptions::of_tables(&mut a)?;
     a.end()?;
     let given = pipeline_outputs(outputs)?;
-    let (at, places) = match (schema, root) {
+    let (ways, places) = match (schema, root) {
         (Some(schema), root) => in_schema(py, name, schema, root, &given, &options)?,
         (None, Some(root)) => {
             let at = Location::parse(root, &options.storage)?;
             for (_, _, args) in &given {
-                no_location(args.location.clone(), root)?;
+                only_for_names(args.location.as_deref(), &options, root)?;
             }
             let places = Places::of_pipeline(&at, name, &options.chosen())?;
-            (given.iter().map(|(name, ..)| Some(at.join(name))).collect(), places)
+            (given.iter().map(|(name, ..)| Some(Way::Bayou(at.join(name)))).collect(), places)
         }
         (None, None) => return Err(Error::config("a pipeline needs root= or schema=").into()),
     };
     let mut all = vec![];
-    for ((name, stream, args), at) in given.into_iter().zip(at) {
+    for ((name, stream, args), way) in given.into_iter().zip(ways) {
+        let at = way.map(|way| At::new(way, &places, &name));
         all.push(output(&name, &stream, at, args)?);
     }
     options.start(py, places, all)
@@ -322,39 +368,26 @@ fn in_schema(
     root: Option<&str>,
     outputs: &[(String, Stream, OutputArgs)],
     options: &RunOptions,
-) -> PyResult<(Vec<Option<Location>>, Places)> {
-    let (schema, catalog) = catalog::schema(py, schema, &options.storage)?;
+) -> PyResult<(Vec<Option<Way>>, Places)> {
+    let of = SchemaName::parse(schema)?;
+    let ways = Ways::new(py, &of, &format!("schema=\"{of}\""), options.spark.clone(), &options.storage)?;
     let below = || root.map_or(Place::Root, |root| Place::Below(root.into()));
-    let mut wanted = vec![];
+    let mut tables = vec![];
     for (name, _, args) in outputs {
         let is_table = args.foreach.is_none() && args.topic.is_none();
         let place = args.location.clone().map_or_else(below, Place::At);
-        wanted.push(if is_table { Some((schema.table(name)?, place)) } else { None });
+        tables.push(if is_table { Some(ways.of(py, &of.table(name)?, place, None)?) } else { None });
     }
-    let aside = schema.table(&places::quarantine_name(name))?;
-    let (asked, elsewhere) = (catalog.clone(), below());
-    let (tables, quarantine) = door::run_async(py, async move {
-        let opening = wanted.into_iter().map(|table| {
-            let asked = &asked;
-            async move {
-                match table {
-                    Some((name, place)) => asked.to_write(&name, place).await.map(Some),
-                    None => Ok(None),
-                }
-            }
-        });
-        let tables: Vec<Option<Location>> = futures::future::try_join_all(opening).await?;
-        let first = tables.iter().flatten().next().cloned();
-        let place = match (elsewhere, first) {
-            (Place::Root, Some(first)) => Place::Beside(first),
-            (place, _) => place,
-        };
-        let quarantine = asked.to_write(&aside, place).await?;
-        Ok((tables, quarantine))
-    })?;
-    let all: Vec<&Location> = tables.iter().flatten().collect();
-    let checkpoint = catalog::checkpoint(&catalog, options.checkpoint_location.as_deref(), &all)?;
-    let places = Places::of_catalog(name, &checkpoint, quarantine);
+    // A new quarantine goes the way of the tables.
+    let first = tables.iter().flatten().find_map(Way::location);
+    let by_spark = tables.iter().flatten().find(|way| way.location().is_none());
+    let place = match (below(), first) {
+        (Place::Root, Some(first)) if by_spark.is_none() => Place::Beside(first.clone()),
+        (place, _) => place,
+    };
+    let quarantine = ways.of(py, &of.table(&places::quarantine_name(name))?, place, by_spark)?;
+    let all: Vec<&Way> = tables.iter().flatten().collect();
+    let places = places_of(&ways, name, quarantine, &all, options)?;
     Ok((tables, places))
 }
 

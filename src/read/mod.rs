@@ -17,6 +17,7 @@ mod parsed;
 mod pivot;
 mod rewrite;
 mod scalar;
+mod scan;
 mod spoken;
 mod versions;
 
@@ -37,6 +38,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{DescribeAlias, Statement as Parsed};
 use errors::explained;
+pub use scan::{BATCH_ROWS, Batches, Scan, Wanted, table};
 use spoken::Spoken;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -232,17 +234,6 @@ async fn schemas(ctx: &SessionContext) -> Result<HashMap<String, Schema>> {
         }
     }
     Ok(out)
-}
-
-/// Reads a whole Delta table.
-pub async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
-    let ctx = context();
-    register(&ctx, "t", Source::Delta(location.clone(), version)).await?;
-    let frame = ctx.table("t").await?;
-    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let batches =
-        frame.collect().await.map_err(|e| Error::storage(format!("{}: {}", location.display(), e.find_root())))?;
-    plain(&schema, batches)
 }
 
 /// The types that bayou returns: no views, no dictionaries, timestamps in microseconds.

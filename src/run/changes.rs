@@ -3,13 +3,15 @@
 use super::Job;
 use super::commit::Committer;
 use super::control::Shared;
-use super::files::{FileInfo, SET_ASIDE, needed_until};
+use super::files::{FileInfo, SET_ASIDE, latest};
 use super::topics::TopicChange;
 use crate::engine::{Engine, SetAside};
 use crate::epoch::*;
 use crate::flow::Output;
 use crate::flow::source::KafkaSource;
 use crate::position::{Positions, Topic, TopicPartition};
+use crate::sink::spark::plain_mode;
+use crate::time::EventTime;
 use crate::window::TrackerState;
 use crate::{Error, Result, state};
 use std::collections::{BTreeMap, HashMap};
@@ -102,7 +104,7 @@ pub(super) fn check_tables(job: &Job, before: &DefinitionFile, shared: &Shared) 
             continue;
         };
         let mode = t.mode_name().to_string();
-        if old.mode != mode {
+        if plain_mode(&old.mode) != plain_mode(&mode) {
             return Err(Error::config(format!(
                 "table '{}' was written in output_mode=\"{}\", and now output_mode is \"{mode}\". Use a different table, or full_refresh=True.",
                 t.name, old.mode
@@ -228,13 +230,17 @@ pub(super) fn restore(
         let (description, schema) = (op.description(), op.state_schema());
         for file in files.base.iter().chain(&files.increments) {
             let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| state_gone(log, file, job))?;
-            let batches = state::decode(&bytes, &description, &schema, file)?;
-            batches.iter().try_for_each(|b| op.restore(b))?;
-            let rows = batches.iter().map(|b| b.num_rows()).sum();
-            infos.insert(file.clone(), FileInfo { rows, needed_until: needed_until(&**op, &batches) });
-            if op.memory() > memory_limit {
-                op.shrink(memory_limit / 4 * 3)?;
+            let size = bytes.len();
+            let mut needed = Some(EventTime(i64::MIN));
+            for batch in state::decode(&bytes, &description, &schema, file)? {
+                let batch = batch?;
+                op.restore(&batch)?;
+                needed = latest(needed, op.needed_until(&batch));
+                if op.memory() > memory_limit {
+                    op.shrink(memory_limit / 4 * 3)?;
+                }
             }
+            infos.insert(file.clone(), FileInfo { bytes: size, needed_until: needed });
         }
         op.forget(watermark)?;
     }
@@ -242,7 +248,7 @@ pub(super) fn restore(
         for file in files.base.iter().chain(&files.increments) {
             let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| state_gone(log, file, job))?;
             for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), file)? {
-                engine.set_aside.restore(&batch)?;
+                engine.set_aside.restore(&batch?)?;
             }
         }
         kept.insert(SET_ASIDE.into(), files.clone());

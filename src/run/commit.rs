@@ -30,6 +30,8 @@ pub struct Committer {
     pub staging: BTreeMap<String, Arc<dyn Staging>>,
     done: BTreeMap<String, DoneTable>,
     accept_changes: bool,
+    /// What the commits of the newest finished epoch did, by output.
+    pub metrics: BTreeMap<String, BTreeMap<&'static str, u64>>,
     /// True while users' functions are called.
     pub calling: Arc<AtomicBool>,
 }
@@ -138,6 +140,7 @@ impl Committer {
             staging,
             done: BTreeMap::new(),
             accept_changes: false,
+            metrics: BTreeMap::new(),
             calling: Arc::default(),
         })
     }
@@ -265,17 +268,23 @@ impl Committer {
                 let Some(version) = committed else { return Ok(None) };
                 let id = known.map(|k| k.id).or(before.map(|b| b.0)).unwrap_or_default();
                 let catalog = writer.registered();
-                Ok::<_, Error>(Some((name, DoneTable { id, version, txn: Some(epoch), catalog })))
+                let done = DoneTable { id, version, txn: Some(epoch), catalog };
+                Ok::<_, Error>(Some((name, done, writer.metrics())))
             };
             if is_last { last.push(job) } else { first.push(job) }
         }
-        let mut committed: BTreeMap<String, DoneTable> =
-            futures::future::try_join_all(first).await?.into_iter().flatten().collect();
+        let mut all = futures::future::try_join_all(first).await?;
         if !last.is_empty() {
             self.calling.store(true, Ordering::Release);
             let called = futures::future::try_join_all(last).await;
             self.calling.store(false, Ordering::Release);
-            committed.extend(called?.into_iter().flatten());
+            all.extend(called?);
+        }
+        let mut committed: BTreeMap<String, DoneTable> = BTreeMap::new();
+        self.metrics.clear();
+        for (name, done, metrics) in all.into_iter().flatten() {
+            committed.insert(name.clone(), done);
+            self.metrics.insert(name, metrics);
         }
         let mut tables = self.done.clone();
         for (name, writer) in &self.writers {

@@ -25,17 +25,17 @@ pub struct Compactor {
     running: BTreeMap<usize, (Vec<String>, Receiver<Result<(String, FileInfo)>>)>,
 }
 
-/// The files that one is to take the place of: from this index on. Each file counts as much as it has rows; a large one is
-/// not written again until what came after it is half as large.
-fn due(rows: &[usize], anywhere: bool) -> Option<usize> {
-    let last_start = rows.len().checked_sub(MANY)?;
-    let mut after: Vec<usize> = vec![0; rows.len() + 1];
-    for i in (0..rows.len()).rev() {
-        after[i] = after[i + 1] + rows[i];
+/// The files that one is to take the place of: from this index on. A large file is not written again until what came after
+/// it is half as large.
+fn due(sizes: &[usize], anywhere: bool) -> Option<usize> {
+    let last_start = sizes.len().checked_sub(MANY)?;
+    let mut after: Vec<usize> = vec![0; sizes.len() + 1];
+    for i in (0..sizes.len()).rev() {
+        after[i] = after[i + 1] + sizes[i];
     }
     let starts = if anywhere { 0..=last_start } else { 0..=0 };
-    let found = starts.into_iter().find(|i| rows[*i] <= 2 * after[*i + 1]);
-    found.or((rows.len() >= TOO_MANY).then_some(0))
+    let found = starts.into_iter().find(|i| sizes[*i] <= 2 * after[*i + 1]);
+    found.or((sizes.len() >= TOO_MANY).then_some(0))
 }
 
 impl Compactor {
@@ -87,11 +87,8 @@ impl Compactor {
             let whole = !increments.is_empty() && files.increments.len() >= FEW_RUNS;
             let pieces = if whole { op.snapshot()? } else { increments };
             if whole || !pieces.is_empty() {
-                let info = FileInfo {
-                    rows: pieces.iter().map(|b| b.num_rows()).sum(),
-                    needed_until: needed_until(&**op, &pieces),
-                };
                 let bytes = state::encode(&op.state_schema(), &pieces, &op.description())?;
+                let info = FileInfo { bytes: bytes.len(), needed_until: needed_until(&**op, &pieces) };
                 let (folder, name) = (format!("state/{name}"), name.clone());
                 to_write.push(ToWrite { folder, name, whole, bytes, info: Some(info) });
             }
@@ -203,8 +200,8 @@ impl Compactor {
             return Ok(());
         }
         let all: Vec<String> = files.base.iter().chain(&files.increments).cloned().collect();
-        let rows: Vec<usize> = all.iter().map(|f| infos.get(f).map_or(0, |i| i.rows)).collect();
-        let Some(from) = due(&rows, op.merges_anywhere()) else { return Ok(()) };
+        let sizes: Vec<usize> = all.iter().map(|f| infos.get(f).map_or(0, |i| i.bytes)).collect();
+        let Some(from) = due(&sizes, op.merges_anywhere()) else { return Ok(()) };
         let inputs = all[from..].to_vec();
         let (mut fresh, (say, hear)) = (op.fresh()?, channel());
         let job = inputs.clone();
@@ -230,22 +227,20 @@ fn compact(
         let bytes = place.runtime.block_on(place.log.at.get(file))?;
         let bytes = bytes.ok_or_else(|| Error::storage(format!("{file} is gone")))?;
         for batch in state::decode(&bytes, &description, &schema, file)? {
-            fresh.restore(&batch)?;
-        }
-        if fresh.memory() > place.memory / 4 {
-            fresh.shrink(place.memory / 8)?;
+            fresh.restore(&batch?)?;
+            if fresh.memory() > place.memory / 4 {
+                fresh.shrink(place.memory / 8)?;
+            }
         }
     }
     fresh.forget(watermark)?;
     let pieces = fresh.snapshot()?;
-    let info = FileInfo {
-        rows: pieces.iter().map(|b| b.num_rows()).sum(),
-        needed_until: match pieces.is_empty() {
-            true => watermark,
-            false => needed_until(fresh, &pieces),
-        },
+    let needed_until = match pieces.is_empty() {
+        true => watermark,
+        false => needed_until(fresh, &pieces),
     };
     let bytes = state::encode(&schema, &pieces, &description)?;
+    let info = FileInfo { bytes: bytes.len(), needed_until };
     // Numbered as the newest that it stands for: clean-up goes by numbers.
     let number = inputs.last().and_then(|f| f.rsplit('/').next()?.get(..20)?.parse().ok());
     let number = number.ok_or_else(|| Error::internal("a state file without a number"))?;

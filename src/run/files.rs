@@ -1,4 +1,4 @@
-//! Facts about state files: their rows, and until when they are needed.
+//! Facts about state files: their size, and until when they are needed.
 
 use crate::state::Stateful;
 use crate::time::EventTime;
@@ -10,12 +10,17 @@ pub const SET_ASIDE: &str = "+set-aside";
 /// Facts about one state file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileInfo {
-    pub rows: usize,
+    /// Not rows: a single group can hold a million values.
+    pub bytes: usize,
     /// The watermark from which on nothing in it is needed.
     pub needed_until: Option<EventTime>,
 }
 
 /// None as soon as one of them is always needed.
 pub fn needed_until(op: &dyn Stateful, batches: &[RecordBatch]) -> Option<EventTime> {
-    batches.iter().map(|b| op.needed_until(b)).try_fold(EventTime(i64::MIN), |max, until| Some(max.max(until?)))
+    batches.iter().try_fold(EventTime(i64::MIN), |all, b| latest(Some(all), op.needed_until(b)))
+}
+
+pub fn latest(all: Option<EventTime>, one: Option<EventTime>) -> Option<EventTime> {
+    Some(all?.max(one?))
 }

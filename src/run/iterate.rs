@@ -194,8 +194,9 @@ impl BatchIterator {
         if let Some(feed) = &it.feed {
             it.engine.know(feed.positions.keys());
         }
+        it.engine.limit(crate::memory::half_of_memory());
         it.engine.begin();
-        super::statics::refresh(&mut it.engine, &it.runtime)?;
+        super::statics::refresh(&mut it.engine, &it.runtime, crate::memory::half_of_memory())?;
         Ok(it)
     }
 
@@ -359,7 +360,7 @@ impl BatchIterator {
         self.changed = false;
         self.collect_rows();
         if !last {
-            super::statics::refresh(&mut self.engine, &self.runtime)?;
+            super::statics::refresh(&mut self.engine, &self.runtime, crate::memory::half_of_memory())?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::epoch::EpochLog;
 use crate::flow::QUARANTINE;
 use crate::memory::{self, GiveBack};
 use crate::sink::{Maintain, Round};
+use crate::time::EventTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -75,6 +76,8 @@ pub struct Of<'a> {
     pub shared: &'a Shared,
     pub log: &'a EpochLog,
     pub committer: &'a Committer,
+    /// The lowest watermark of the query.
+    pub watermark: Option<EventTime>,
 }
 
 impl Maintenance {
@@ -118,6 +121,7 @@ impl Maintenance {
         }
         let clock = of.job.clock.clone();
         let give_back = self.give_back.is_due();
+        let watermark = of.watermark;
         let mut upkeep = std::mem::take(&mut self.upkeep);
         let mut oldest = self.oldest;
         self.round = Some(of.job.runtime.spawn(async move {
@@ -134,7 +138,7 @@ impl Maintenance {
             for (name, version) in due {
                 let Some(known) = upkeep.get_mut(&name) else { continue };
                 let oldest = Box::pin(oldest_version(&log, oldest, &name));
-                wrong.extend(known.maintain(Round { version, optimize_every, clean_log, oldest }).await);
+                wrong.extend(known.maintain(Round { version, optimize_every, clean_log, watermark, oldest }).await);
             }
             if give_back {
                 memory::give_back();

@@ -25,7 +25,7 @@ pub(super) async fn check_first(
     if job.flow.accept_changes {
         return Ok(());
     }
-    for (t, location) in job.flow.places() {
+    for t in job.flow.outputs.iter().filter(|t| t.to.is_table()) {
         if committer.knows(&t.name) || committer.newest_txn(&t.name).await?.is_some() {
             continue;
         }
@@ -33,7 +33,7 @@ pub(super) async fn check_first(
         if !writer.lock().await.has_rows().await? {
             continue;
         }
-        let place = location.display();
+        let place = t.to.describe();
         if t.mode != OutputMode::Append {
             let does = match t.mode {
                 OutputMode::Complete => "would remove them",
@@ -51,7 +51,7 @@ pub(super) async fn check_first(
             if query == job.flow.name || name == QUARANTINE {
                 continue;
             }
-            let read = match read_by(job, location, query).await? {
+            let read = match read_by(job, t.to.place(), query).await? {
                 Some(theirs) => {
                     let same: Vec<&String> = topics.keys().filter(|t| theirs.contains(*t)).collect();
                     if same.is_empty() {
@@ -73,11 +73,11 @@ pub(super) async fn check_first(
 }
 
 /// The topics of a different query. They are read from its checkpoint, which is searched in the usual locations.
-async fn read_by(job: &Job, table: &Location, query: &str) -> Result<Option<Vec<String>>> {
+async fn read_by(job: &Job, table: Option<&Location>, query: &str) -> Result<Option<Vec<String>>> {
     let beside = |l: &Location| l.parent().map(|p| p.join(query));
     let places = [
-        Some(checkpoint_in(table, query)),
-        table.parent().map(|p| checkpoint_in(&p, query)),
+        table.map(|table| checkpoint_in(table, query)),
+        table.and_then(Location::parent).map(|p| checkpoint_in(&p, query)),
         beside(&job.flow.checkpoint),
     ];
     for place in places.into_iter().flatten() {
@@ -117,11 +117,11 @@ pub(super) async fn check_refresh(job: &Job) -> Result<()> {
     if job.flow.accept_changes {
         return Ok(());
     }
-    let mut all = vec![(QUARANTINE, &job.flow.quarantine, job.flow.quarantine_sink(&job.clock))];
-    for (output, location) in job.flow.places() {
-        all.push((output.name.as_str(), location, output.sink(&job.clock)?));
+    let mut all = vec![(QUARANTINE, job.flow.quarantine.describe(), job.flow.quarantine_sink(&job.clock))];
+    for output in job.flow.outputs.iter().filter(|o| o.to.is_table()) {
+        all.push((output.name.as_str(), output.to.describe(), output.sink(&job.clock)?));
     }
-    for (name, location, sink) in all {
+    for (name, place, sink) in all {
         if !sink.exists().await? {
             continue;
         }
@@ -134,9 +134,8 @@ pub(super) async fn check_refresh(job: &Job) -> Result<()> {
             (None, false) => continue,
         };
         return Err(Error::config(format!(
-            "{}: full_refresh empties the table, and {who} has written rows to it as well. To empty the table anyway, use \
-             full_refresh=True, accept_changes=True. Or write to a different table.",
-            location.display()
+            "{place}: full_refresh empties the table, and {who} has written rows to it as well. To empty the table anyway, use \
+             full_refresh=True, accept_changes=True. Or write to a different table."
         )));
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::changes::read_definition;
 use super::commit::{Committer, STAGED, seal_to_commits};
 use super::heartbeat;
 use crate::epoch::*;
-use crate::flow::QUARANTINE;
+use crate::flow::{Aside, QUARANTINE};
 use crate::sink::delta::{Table, TableSpec, present, without};
 use crate::sink::quarantine::{self, Reject, RejectSource, Stage, row_as_json};
 use crate::sink::{Changes, OutputMode, Refused, StagedRows, Writer, is_table};
@@ -62,7 +62,7 @@ pub struct RefusedRow {
 pub struct Place {
     /// `_bayou/<query name>`
     pub checkpoint: Location,
-    pub quarantine: Location,
+    pub quarantine: Aside,
     pub name: String,
     pub open: Open,
 }
@@ -141,7 +141,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
             from: RejectSource::Row(r.row.clone()),
         })
         .collect();
-    let aside = crate::flow::output::quarantine_sink(place.quarantine.clone(), &place.name, clock).open().await?;
+    let aside = crate::flow::output::quarantine_sink(&place.quarantine, &place.name, clock).open().await?;
     let mut part = aside.staging()?.begin(&tokio::runtime::Handle::current());
     let rows = quarantine::rows(&rejects, epoch)?;
     // A push may block until the file writer takes the rows, and the file writer runs on this runtime.
@@ -154,7 +154,7 @@ pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result
         QUARANTINE.into(),
         SealedTable {
             location: place.quarantine.address(),
-            mode: "append".into(),
+            mode: place.quarantine.mode_name().into(),
             commit: true,
             rows: before.map_or(0, |t| t.rows) + rejects.len() as u64,
             adds: all,

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 pub struct Durations {
     /// Reading, decoding and computing, without the time in which there was nothing to do.
     pub worked: Duration,
+    /// Reading joined Delta tables. None: there are none.
+    pub tables: Option<Duration>,
     pub staged: Duration,
     pub sealed: Duration,
     pub waited: Duration,
@@ -125,6 +127,10 @@ pub fn epoch(
             })
         })
         .collect();
+    let mut durations = json!({"addBatch": ms(d.worked), "stage": ms(d.staged), "walCommit": ms(d.sealed), "triggerExecution": ms(busy)});
+    if let Some(tables) = d.tables {
+        durations["readTables"] = ms(tables).into();
+    }
     json!({
         "id": *shared.id.lock(),
         "runId": shared.run_id,
@@ -135,7 +141,7 @@ pub fn epoch(
         "numInputRows": c.messages,
         "inputRowsPerSecond": input_rate,
         "processedRowsPerSecond": processed_rate,
-        "durationMs": {"addBatch": ms(d.worked), "stage": ms(d.staged), "walCommit": ms(d.sealed), "triggerExecution": ms(busy)},
+        "durationMs": durations,
         "waitMs": ms(d.waited),
         "eventTime": event_time,
         "stateOperators": operators,

@@ -59,13 +59,14 @@ impl Query {
             if flow.outputs[..i].iter().any(same) {
                 return Err(Error::config(format!("two tables are named '{}' or lie at {}", o.name, o.to.describe())));
             }
-            if place == Some(flow.quarantine.url()) {
+            let address = o.to.address();
+            if address.is_some() && address == Some(flow.quarantine.address()) {
                 return Err(Error::config(format!(
                     "the table '{}' would lie where the quarantine of '{}' does ({}): what is set aside would be among its rows. Give the table \
                      another name.",
                     o.name,
                     flow.name,
-                    flow.quarantine.display()
+                    flow.quarantine.describe()
                 )));
             }
             o.sink(&job.clock)?.check()?;
@@ -129,6 +130,8 @@ pub(super) struct Work {
     pub held_bytes: usize,
     /// How long the epoch had nothing to do: it waited for messages or for its interval's end.
     pub waited: Duration,
+    /// How long joined tables were read.
+    pub tables: Duration,
     pub began: Instant,
     pub clock: EventTime,
 }
@@ -247,6 +250,7 @@ impl<'a> Runner<'a> {
         for (name, version) in runner.at.committer.versions() {
             runner.report_version(name, version);
         }
+        runner.at.engine.limit(runner.memory_limit);
         let result = runner.epochs();
         runner.at.feed.stop();
         let settled = runner.settle();
@@ -254,7 +258,8 @@ impl<'a> Runner<'a> {
             shared.report.lock().warn(warning);
         }
         let (maintenance, at) = (&mut runner.maintenance, &runner.at);
-        let of = maintain::Of { job, shared, log: &at.log, committer: &at.committer };
+        let watermark = watermark(at);
+        let of = maintain::Of { job, shared, log: &at.log, committer: &at.committer, watermark };
         maintenance.at_end(&of, runner.last_done);
         let ended = result?;
         settled.map(|()| (ended, runner.run_totals))
@@ -262,8 +267,9 @@ impl<'a> Runner<'a> {
 
     fn epochs(&mut self) -> Result<Ended> {
         loop {
-            super::statics::refresh(&mut self.at.engine, &self.job.runtime)?;
             let mut work = self.begin();
+            super::statics::refresh(&mut self.at.engine, &self.job.runtime, self.memory_limit)?;
+            work.tables = work.began.elapsed();
             self.at.engine.epoch = Some(work.epoch);
             self.at.engine.began = Some(work.clock);
             self.at.engine.admissions = self.at.committer.admissions();
@@ -320,6 +326,7 @@ impl<'a> Runner<'a> {
             rows: 0,
             held_bytes: 0,
             waited: Duration::ZERO,
+            tables: Duration::ZERO,
             began: Instant::now(),
             clock: self.job.clock.now(),
         }
@@ -526,6 +533,7 @@ impl<'a> Runner<'a> {
                 self.publish(sealed);
                 let (name, run_id) = (self.shared.name.clone(), self.shared.run_id.clone());
                 progress::tell(|| Event::Done { name, run_id, epoch });
+                self.shared.report.lock().committed(epoch, &committer.metrics);
                 // A quarantine table may have been made meanwhile.
                 let newer = std::mem::replace(&mut self.at.committer, committer);
                 self.at.committer.take_on(newer);
@@ -534,6 +542,7 @@ impl<'a> Runner<'a> {
                     shared: self.shared,
                     log: &self.at.log,
                     committer: &self.at.committer,
+                    watermark: watermark(&self.at),
                 };
                 self.maintenance.after(&of, epoch);
                 Ok(())
@@ -553,7 +562,7 @@ impl<'a> Runner<'a> {
         let (name, location, mode) = match self.job.flow.outputs.iter().find(|t| t.name == name) {
             Some(t) => (t.name.clone(), t.to.describe(), t.mode_name().to_string()),
             None if name == QUARANTINE => {
-                (self.job.flow.quarantine.name(), self.job.flow.quarantine.display(), "append".into())
+                (self.job.flow.quarantine.name(), self.job.flow.quarantine.describe(), "append".into())
             }
             None => return,
         };
@@ -562,6 +571,12 @@ impl<'a> Runner<'a> {
         entry.location = location;
         entry.mode = mode;
     }
+}
+
+/// The lowest watermark: windows that end at or before it are closed for every table. None also while one has none.
+fn watermark(at: &Started) -> Option<EventTime> {
+    let all: Option<Vec<EventTime>> = at.engine.trackers.iter().map(|t| t.watermark).collect();
+    all.and_then(|all| all.into_iter().min())
 }
 
 impl Work {

@@ -70,14 +70,15 @@ impl Runner<'_> {
             let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
             let any = top.is_some_and(|o| counts.operators[o].updated > 0);
             // A complete result that has become empty must show as such.
-            let emptied = t.mode == OutputMode::Complete && any && t.to.place().is_some();
-            let location = t.to.place().unwrap_or(&self.job.flow.checkpoint).address();
+            let emptied = t.mode == OutputMode::Complete && any && t.to.is_table();
+            let location = t.to.address().unwrap_or_else(|| self.job.flow.checkpoint.address());
             let to = Target { name: &t.name, location, mode: t.mode_name(), emptied };
             staging_all.push(self.finish_part(part, Changes { any, keys: changed }, to, work.epoch));
         }
         if let Some(part) = work.quarantine.take() {
-            let location = self.job.flow.quarantine.address();
-            let to = Target { name: QUARANTINE, location, mode: "append", emptied: false };
+            let quarantine = &self.job.flow.quarantine;
+            let (location, mode) = (quarantine.address(), quarantine.mode_name());
+            let to = Target { name: QUARANTINE, location, mode, emptied: false };
             staging_all.push(self.finish_part(part, Changes::default(), to, work.epoch));
         }
         // A target may have to be read first, which can take long.
@@ -166,7 +167,8 @@ impl Runner<'_> {
             &counts,
             &written,
             report::Durations {
-                worked: worked.saturating_sub(work.waited),
+                worked: worked.saturating_sub(work.waited + work.tables),
+                tables: super::statics::any(&self.at.engine).then_some(work.tables),
                 staged,
                 sealed: sealed_in,
                 waited: work.waited,

@@ -1,4 +1,5 @@
-//! Joined Delta tables. A table is read again when its version has changed.
+//! Joined Delta tables. A table is read again when its version has changed. Of a table that has only grown, the new files are
+//! read. Only the columns that the query uses are read and held.
 //!
 //! The version is looked up when an epoch begins. It is used for the whole epoch and is recorded in the epoch's seal.
 
@@ -8,9 +9,10 @@ use crate::sink::delta;
 use crate::storage::Location;
 use crate::transform::StaticTable;
 use crate::{Error, Result, read};
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 fn gone(at: &Location) -> Error {
     Error::storage(format!("{}: the join needs a Delta table here, and there is none", at.display()))
@@ -22,37 +24,152 @@ pub async fn delta_schema(at: Location) -> Result<SchemaRef> {
     Ok(read::plain(&schema, vec![])?.schema)
 }
 
-/// Reads the Delta tables whose version has changed.
-pub fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle) -> Result<()> {
+/// Whether a Delta table is joined.
+pub fn any(engine: &Engine) -> bool {
+    let is_delta = |step: &Step| matches!(step, Step::StaticJoin(join) if matches!(join.side, StaticSide::Delta(_)));
+    engine.plan.nodes.iter().any(|n| is_delta(&n.step))
+}
+
+/// Reads the Delta tables whose version has changed. `limit`: bytes of memory for all joined tables.
+pub fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, limit: usize) -> Result<()> {
+    if !any(engine) {
+        return Ok(());
+    }
+    let mut used = None;
     for node in 0..engine.plan.nodes.len() {
         let Step::StaticJoin(join) = &engine.plan.nodes[node].step else { continue };
         let StaticSide::Delta(at) = &join.side else { continue };
         let (join, at) = (join.clone(), at.clone());
-        let (version, _) = runtime.block_on(delta::look_up(&at))?.ok_or_else(|| gone(&at))?;
+        let (version, schema) = runtime.block_on(delta::look_up(&at))?.ok_or_else(|| gone(&at))?;
         if engine.statics[node].as_ref().is_some_and(|h| h.version == version) {
             continue;
         }
-        let rows = runtime.block_on(read::table(at.clone(), version))?;
-        let table = StaticTable::build(&join.spec, &conform(&join, &rows, &at)?)?;
-        engine.statics[node] = Some(Held { table, version });
+        let used = used.get_or_insert_with(|| engine.plan.used_of_joins())[node].clone();
+        // The other tables have their part of the memory already.
+        let others = engine.statics.iter().enumerate().filter(|(other, _)| *other != node);
+        let others: usize = others.filter_map(|(_, held)| held.as_ref()).map(|h| h.table.memory()).sum();
+        let reading = Reading { join: &join, at: &at, wanted: wanted(&join, used.as_ref()), limit, others };
+        // The table of before is let go first, so that there are never two.
+        let held = match (engine.statics[node].take(), version) {
+            (Some(Held { table, version: Some(from) }), Some(to)) => {
+                match runtime.block_on(delta::added(&at, from, to))? {
+                    Some(files) => runtime.block_on(reading.grow(table, &files, &schema))?,
+                    None => {
+                        drop(table);
+                        runtime.block_on(reading.whole(version, used.as_ref()))?
+                    }
+                }
+            }
+            (before, version) => {
+                drop(before);
+                runtime.block_on(reading.whole(version, used.as_ref()))?
+            }
+        };
+        engine.statics[node] = Some(Held { table: held, version });
     }
     Ok(())
 }
 
-/// The table's rows, in the columns that the join was written for.
-fn conform(join: &StaticJoin, rows: &read::Rows, at: &Location) -> Result<RecordBatch> {
-    let all = concat_batches(&rows.schema, &rows.batches)?;
-    let column = |f: &arrow::datatypes::FieldRef| match all.column_by_name(f.name()) {
-        Some(c) if c.data_type() == f.data_type() => Ok(c.clone()),
-        found => Err(Error::schema(format!(
-            "{}: the joined table's column '{}' was {} when the stream was written, and is {} now. Write the join again for the new column.",
-            at.display(),
-            f.name(),
-            crate::expr::type_to_ddl(f.data_type()),
-            found.map_or("gone".into(), |c| crate::expr::type_to_ddl(c.data_type()))
-        ))),
-    };
-    let columns = join.table.fields().iter().map(column).collect::<Result<_>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(all.num_rows()));
-    Ok(RecordBatch::try_new_with_options(join.table.clone(), columns, &options)?)
+/// The columns of the table that are read: those of the keys, and those that somebody uses.
+fn wanted(join: &StaticJoin, used: Option<&BTreeSet<usize>>) -> BTreeSet<usize> {
+    let mut out: BTreeSet<usize> = join.spec.on.iter().flat_map(|(_, table)| table.columns().iter().copied()).collect();
+    let first = join.spec.schema.fields().len() - join.spec.right_columns.len();
+    for (i, column) in join.spec.right_columns.iter().enumerate() {
+        if used.is_none_or(|u| u.contains(&(first + i))) || !join.spec.schema.field(first + i).is_nullable() {
+            out.insert(*column);
+        }
+    }
+    out
+}
+
+struct Reading<'a> {
+    join: &'a StaticJoin,
+    at: &'a Location,
+    wanted: BTreeSet<usize>,
+    limit: usize,
+    others: usize,
+}
+
+impl Reading<'_> {
+    fn names(&self) -> Vec<String> {
+        self.wanted.iter().map(|i| self.join.table.field(*i).name().clone()).collect()
+    }
+
+    async fn whole(&self, version: Option<u64>, used: Option<&BTreeSet<usize>>) -> Result<StaticTable> {
+        // The names are checked first: the table may have lost a column.
+        let (_, schema) = delta::look_up(self.at).await?.ok_or_else(|| gone(self.at))?;
+        self.check(&read::plain(&schema, vec![])?.schema)?;
+        let quoted = self.names().iter().map(|n| crate::expr::quoted(n)).collect();
+        let only = read::Wanted { columns: Some(quoted), ..read::Wanted::default() };
+        let scan = Arc::new(read::Scan::open(self.at.clone(), version, only).await?);
+        let mut table = StaticTable::new(&self.join.spec, used)?;
+        let mut batches = scan.batches()?;
+        while let Some(batch) = batches.next().await? {
+            self.add(&mut table, &batch)?;
+        }
+        Ok(table)
+    }
+
+    /// Adds the rows of new files.
+    async fn grow(&self, mut table: StaticTable, files: &[delta::Added], schema: &SchemaRef) -> Result<StaticTable> {
+        let names = self.names();
+        let fields: Vec<_> = names.iter().filter_map(|n| schema.field_with_name(n).ok().cloned()).collect();
+        let columns = Schema::new(fields);
+        for file in files {
+            for batch in delta::read_added(self.at, file, &columns).await? {
+                let batch = batch?;
+                let plain = read::plain(&batch.schema(), vec![batch])?;
+                plain.batches.iter().try_for_each(|b| self.add(&mut table, b))?;
+            }
+        }
+        Ok(table)
+    }
+
+    fn add(&self, table: &mut StaticTable, batch: &RecordBatch) -> Result<()> {
+        table.add(&self.conform(batch)?)?;
+        let all = table.memory() + self.others;
+        match all > self.limit {
+            true => Err(Error::storage(format!(
+                "{}: the joined table takes more than {} MB, which is what memory_limit allows, and joined tables stay in memory. Raise \
+                 memory_limit, or join a table with fewer rows or columns (only columns that are used are held).",
+                self.at.display(),
+                self.limit / 1_000_000
+            ))
+            .in_table(self.at.display())),
+            false => Ok(()),
+        }
+    }
+
+    fn check(&self, found: &Schema) -> Result<()> {
+        for i in &self.wanted {
+            let f = self.join.table.field(*i);
+            let now = found.field_with_name(f.name()).ok();
+            if now.is_none_or(|n| n.data_type() != f.data_type()) {
+                return Err(Error::schema(format!(
+                    "{}: the joined table's column '{}' was {} when the stream was written, and is {} now. Write the join again for the new column.",
+                    self.at.display(),
+                    f.name(),
+                    crate::expr::type_to_ddl(f.data_type()),
+                    now.map_or("gone".into(), |c| crate::expr::type_to_ddl(c.data_type()))
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows in the columns that the join was written for. Columns that nobody uses are NULL.
+    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.check(&batch.schema())?;
+        let rows = batch.num_rows();
+        let column = |(i, f): (usize, &arrow::datatypes::FieldRef)| -> Result<ArrayRef> {
+            match batch.column_by_name(f.name()).filter(|_| self.wanted.contains(&i)) {
+                Some(column) => Ok(column.clone()),
+                None => Ok(new_null_array(f.data_type(), rows)),
+            }
+        };
+        let columns = self.join.table.fields().iter().enumerate().map(column).collect::<Result<_>>()?;
+        let fields: Vec<_> = self.join.table.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    }
 }

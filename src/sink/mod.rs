@@ -12,6 +12,7 @@
 pub mod delta;
 pub mod function;
 pub mod quarantine;
+pub mod spark;
 pub mod topic;
 
 use crate::storage::{Location, Registered};
@@ -21,7 +22,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -55,6 +56,7 @@ pub enum To {
     Delta(delta::DeltaOptions),
     Function(function::FunctionOptions),
     Topic(topic::TopicOptions),
+    Spark(spark::SparkOptions),
 }
 
 /// What every kind of sink is told of the rows that come.
@@ -77,14 +79,28 @@ pub fn make(to: &To, rows: Rows) -> Box<dyn Sink> {
         To::Delta(options) => Box::new(options.spec(rows)),
         To::Function(options) => Box::new(options.sink(rows)),
         To::Topic(options) => Box::new(options.sink(rows)),
+        To::Spark(options) => Box::new(options.sink(rows)),
     }
 }
 
 impl To {
-    /// The folder that the output has for itself. Only tables have one.
+    /// The folder that the output has for itself. Only tables that bayou commits to have one.
     pub fn place(&self) -> Option<&Location> {
         match self {
             Self::Delta(options) => Some(&options.location),
+            Self::Function(_) | Self::Topic(_) | Self::Spark(_) => None,
+        }
+    }
+
+    pub fn is_table(&self) -> bool {
+        matches!(self, Self::Delta(_) | Self::Spark(_))
+    }
+
+    /// The target in a seal, if it has a place of its own.
+    pub fn address(&self) -> Option<String> {
+        match self {
+            Self::Delta(options) => Some(options.location.address()),
+            Self::Spark(options) => Some(options.table.shown.clone()),
             Self::Function(_) | Self::Topic(_) => None,
         }
     }
@@ -92,7 +108,7 @@ impl To {
     /// Whether what was written stays there and later epochs change it. What a function was given is its own.
     pub fn keeps_rows(&self) -> bool {
         match self {
-            Self::Delta(_) | Self::Topic(_) => true,
+            Self::Delta(_) | Self::Topic(_) | Self::Spark(_) => true,
             Self::Function(_) => false,
         }
     }
@@ -101,6 +117,7 @@ impl To {
     pub fn partition_by(&self) -> &[String] {
         match self {
             Self::Delta(options) => &options.partition_by,
+            Self::Spark(options) => &options.partition_by,
             Self::Function(_) | Self::Topic(_) => &[],
         }
     }
@@ -111,6 +128,7 @@ impl To {
             Self::Delta(options) => options.location.display(),
             Self::Function(options) => options.function.describe(),
             Self::Topic(options) => options.describe(),
+            Self::Spark(options) => options.table.describe(),
         }
     }
 
@@ -120,19 +138,20 @@ impl To {
             Self::Delta(_) => mode.name(),
             Self::Function(_) => function::MODE,
             Self::Topic(_) => topic::mode_name(mode),
+            Self::Spark(_) => spark::mode_name(mode),
         }
     }
 
     /// Whether rows in this mode are told apart by keys.
     pub fn has_keys(&self, mode: OutputMode) -> bool {
         match self {
-            Self::Delta(_) | Self::Function(_) => mode == OutputMode::Update,
+            Self::Delta(_) | Self::Spark(_) | Self::Function(_) => mode == OutputMode::Update,
             Self::Topic(_) => mode != OutputMode::Append,
         }
     }
 }
 
-/// Whether a seal's way of writing is that of a table. What other targets get, only the query itself can commit.
+/// Whether a seal's way of writing is that of a table that bayou commits to. What other targets get, only the query itself can commit.
 pub fn is_table(mode: &str) -> bool {
     OutputMode::parse(mode).is_some()
 }
@@ -212,6 +231,11 @@ pub trait Writer: Send + Sync {
              read everything again from the start, run with full_refresh=True, accept_changes=True.",
             self.describe()
         )))
+    }
+
+    /// What the last commit did: files, rows and bytes, in the words of the target's own kind.
+    fn metrics(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
     }
 
     /// What users should know of how their rows go into the target.
@@ -400,6 +424,8 @@ pub struct Round<'a> {
     pub optimize_every: Option<usize>,
     /// Whether the target's log is cleaned; None: as the target's property says.
     pub clean_log: Option<bool>,
+    /// The watermark of the query. Windows that end at or before it do not change any more.
+    pub watermark: Option<EventTime>,
     /// The oldest version that a kept epoch of the query needs.
     pub oldest: BoxFuture<'a, u64>,
 }

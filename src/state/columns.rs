@@ -1,10 +1,11 @@
 //! Columns whose rows are added and changed in place. They store live partial states.
 
 use crate::{Error, Result};
-use arrow::array::{Array, ArrayData, ArrayRef, BooleanArray, UInt32Array, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, BooleanArray, UInt32Array, make_array, new_empty_array};
 use arrow::buffer::{Buffer, MutableBuffer, NullBuffer};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, SchemaRef};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The rows of some columns, by slot.
@@ -24,14 +25,52 @@ enum Values {
     /// The number of bytes of each row.
     Fixed(usize, MutableBuffer),
     Bool(Vec<bool>),
-    /// Values without a fixed size: arrays, and the place of each row in them. An overwritten value stays until half of
-    /// all values are overwritten.
+    /// Values without a fixed size: arrays, and the place of each row in them. An array goes with its last value. An
+    /// overwritten value beside others stays until about half of all bytes are overwritten.
     Chunks {
-        chunks: Vec<ArrayRef>,
+        chunks: Vec<Chunk>,
         at: Vec<(u32, u32)>,
-        rows: usize,
+        free: Vec<u32>,
     },
 }
+
+struct Chunk {
+    array: ArrayRef,
+    /// The number of rows that are not overwritten.
+    live: usize,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// About the bytes of overwritten rows.
+    fn dead(&self) -> usize {
+        match self.array.len() {
+            0 => 0,
+            rows => (self.bytes as f64 * (1.0 - self.live as f64 / rows as f64)) as usize,
+        }
+    }
+}
+
+/// Puts an array into a free place, or at the end. Returns the place.
+fn put(chunks: &mut Vec<Chunk>, free: &mut Vec<u32>, array: ArrayRef) -> u32 {
+    let (live, bytes) = (array.len(), array.get_buffer_memory_size());
+    let chunk = Chunk { array, live, bytes };
+    match free.pop() {
+        Some(at) => {
+            chunks[at as usize] = chunk;
+            at
+        }
+        None => {
+            chunks.push(chunk);
+            chunks.len() as u32 - 1
+        }
+    }
+}
+
+/// Up to this many bytes of overwritten values stay in any case.
+const DEAD: usize = 64 << 10;
+/// Many small arrays become one.
+const CHUNKS: usize = 256;
 
 macro_rules! by_width {
     ($width:expr, $go:ident) => {
@@ -55,24 +94,14 @@ impl Columns {
             values: match t.primitive_width() {
                 Some(width @ (1 | 2 | 4 | 8 | 16 | 32)) => Values::Fixed(width, MutableBuffer::new(0)),
                 _ if *t == DataType::Boolean => Values::Bool(vec![]),
-                _ => Values::Chunks { chunks: vec![], at: vec![], rows: 0 },
+                _ => Values::Chunks { chunks: vec![], at: vec![], free: vec![] },
             },
         };
         Self { columns: schema.fields().iter().map(|f| column(f.data_type())).collect(), len: 0 }
     }
 
     pub fn memory(&self) -> usize {
-        let one = |c: &Column| {
-            c.valid.as_ref().map_or(0, Vec::capacity)
-                + match &c.values {
-                    Values::Fixed(_, bytes) => bytes.capacity(),
-                    Values::Bool(v) => v.capacity(),
-                    Values::Chunks { chunks, at, .. } => {
-                        chunks.iter().map(|c| c.get_buffer_memory_size()).sum::<usize>() + at.capacity() * 8
-                    }
-                }
-        };
-        self.columns.iter().map(one).sum()
+        self.memory_of(0..self.columns.len())
     }
 
     /// Adds the given rows of `arrays` at the end.
@@ -87,20 +116,35 @@ impl Columns {
         Ok(())
     }
 
-    /// Writes row i of `arrays` to slot `slots[i]`.
+    /// The rows in `slots`, in this order.
+    pub fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.gather_of(slots, 0..self.columns.len())
+    }
+
+    /// As `gather`, of some columns.
+    pub fn gather_of(&self, slots: &[u32], columns: Range<usize>) -> Result<Vec<ArrayRef>> {
+        self.columns[columns].iter().map(|c| c.gather(slots)).collect()
+    }
+
+    /// Writes row i of `arrays` to slot `slots[i]`. The slots are all different.
     pub fn scatter(&mut self, slots: &[u32], arrays: &[ArrayRef]) -> Result<()> {
         if slots.is_empty() {
             return Ok(());
         }
-        for (column, array) in self.columns.iter_mut().zip(arrays) {
+        self.scatter_of(slots, arrays, 0..self.columns.len())
+    }
+
+    /// Writes row i of `arrays`, which are some of the columns, to slot `slots[i]`. The slots are all different.
+    pub fn scatter_of(&mut self, slots: &[u32], arrays: &[ArrayRef], columns: Range<usize>) -> Result<()> {
+        for (column, array) in self.columns[columns].iter_mut().zip(arrays) {
             column.scatter(slots, array, self.len)?;
         }
         Ok(())
     }
 
-    /// The rows in `slots`, in this order.
-    pub fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.columns.iter().map(|c| c.gather(slots)).collect()
+    /// About the bytes of the values in some columns.
+    pub fn memory_of(&self, columns: Range<usize>) -> usize {
+        self.columns[columns].iter().map(Column::memory).sum()
     }
 }
 
@@ -116,6 +160,15 @@ fn bools(array: &ArrayRef) -> Result<&BooleanArray> {
 }
 
 impl Column {
+    fn memory(&self) -> usize {
+        self.valid.as_ref().map_or(0, Vec::capacity)
+            + match &self.values {
+                Values::Fixed(_, bytes) => bytes.capacity(),
+                Values::Bool(v) => v.capacity(),
+                Values::Chunks { chunks, at, .. } => chunks.iter().map(|c| c.bytes).sum::<usize>() + at.capacity() * 8,
+            }
+    }
+
     fn checked(&self, array: &ArrayRef) -> Result<()> {
         match *array.data_type() == self.data_type {
             true => Ok(()),
@@ -155,11 +208,9 @@ impl Column {
                 let source = bools(array)?.values().clone();
                 values.extend(rows.iter().map(|r| source.value(*r as usize)));
             }
-            Values::Chunks { chunks, at, rows: held } => {
-                let chunk = take(array, &UInt32Array::from(rows.to_vec()), None)?;
-                *held += chunk.len();
-                at.extend((0..chunk.len() as u32).map(|row| (chunks.len() as u32, row)));
-                chunks.push(chunk);
+            Values::Chunks { chunks, at, free } => {
+                let place = put(chunks, free, take(array, &UInt32Array::from(rows.to_vec()), None)?);
+                at.extend((0..rows.len() as u32).map(|row| (place, row)));
             }
         }
         self.tidy()
@@ -193,12 +244,17 @@ impl Column {
                     values[*slot as usize] = source.value(i);
                 }
             }
-            Values::Chunks { chunks, at, rows } => {
-                *rows += array.len();
+            Values::Chunks { chunks, at, free } => {
+                let place = put(chunks, free, array.clone());
                 for (row, slot) in slots.iter().enumerate() {
-                    at[*slot as usize] = (chunks.len() as u32, row as u32);
+                    let (before, _) = std::mem::replace(&mut at[*slot as usize], (place, row as u32));
+                    let chunk = &mut chunks[before as usize];
+                    chunk.live -= 1;
+                    if chunk.live == 0 {
+                        *chunk = Chunk { array: new_empty_array(&self.data_type), live: 0, bytes: 0 };
+                        free.push(before);
+                    }
                 }
-                chunks.push(array.clone());
             }
         }
         self.tidy()
@@ -206,18 +262,19 @@ impl Column {
 
     /// Removes overwritten values when they are more than the valid ones, and merges many small arrays.
     fn tidy(&mut self) -> Result<()> {
-        let Values::Chunks { chunks, at, rows } = &mut self.values else { return Ok(()) };
-        if chunks.len() < 2 || (*rows <= 2 * at.len() + 1024 && chunks.len() < 256) {
+        let Values::Chunks { chunks, at, free } = &mut self.values else { return Ok(()) };
+        let (dead, all) = chunks.iter().fold((0, 0), |(dead, all), c| (dead + c.dead(), all + c.bytes));
+        if chunks.len() < 2 || (dead <= DEAD.max(all / 2) && chunks.len() - free.len() < CHUNKS) {
             return Ok(());
         }
-        let all: Vec<&dyn Array> = chunks.iter().map(|c| c.as_ref()).collect();
+        let all: Vec<&dyn Array> = chunks.iter().map(|c| c.array.as_ref()).collect();
         let places: Vec<(usize, usize)> = at.iter().map(|(c, r)| (*c as usize, *r as usize)).collect();
         let one = interleave(&all, &places)?;
-        *rows = one.len();
         for (row, place) in at.iter_mut().enumerate() {
             *place = (0, row as u32);
         }
-        *chunks = vec![one];
+        (*chunks, *free) = (vec![], vec![]);
+        put(chunks, free, one);
         Ok(())
     }
 
@@ -252,9 +309,9 @@ impl Column {
             }
             Values::Chunks { chunks, at, .. } => {
                 if slots.is_empty() || chunks.is_empty() {
-                    return Ok(arrow::array::new_empty_array(&self.data_type));
+                    return Ok(new_empty_array(&self.data_type));
                 }
-                let all: Vec<&dyn Array> = chunks.iter().map(|c| c.as_ref()).collect();
+                let all: Vec<&dyn Array> = chunks.iter().map(|c| c.array.as_ref()).collect();
                 let places: Vec<(usize, usize)> =
                     slots.iter().map(|s| at[*s as usize]).map(|(c, r)| (c as usize, r as usize)).collect();
                 interleave(&all, &places)?

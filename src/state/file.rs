@@ -38,8 +38,15 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) ->
 }
 
 /// Reads a snapshot file. A damaged file, or a file of different aggregates, is refused.
-pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -> Result<Vec<RecordBatch>> {
-    let (found, batches) = read(bytes, description, name)?;
+/// The rows are read batch by batch: a file can be as large as the state itself.
+pub fn decode<'a>(
+    bytes: &'a [u8],
+    description: &str,
+    schema: &SchemaRef,
+    name: &'a str,
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<'a>> {
+    let reader = open(bytes, description, name)?;
+    let found = reader.schema();
     // The checksum is right, so these types belong to a different definition.
     let other = |(old, new): &(&FieldRef, &FieldRef)| old.data_type() != new.data_type();
     let changed = found.fields().iter().zip(schema.fields()).find(other);
@@ -61,10 +68,11 @@ pub fn decode(bytes: &[u8], description: &str, schema: &SchemaRef, name: &str) -
              old type, or write to a new table, or start over with full_refresh=True."
         )));
     }
-    let conform = |batch: RecordBatch| {
+    let schema = schema.clone();
+    Ok(reader.map(move |batch| {
+        let batch = batch.map_err(|_| damaged(name, "not Arrow IPC"))?;
         RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|_| damaged(name, "its columns differ"))
-    };
-    batches.into_iter().map(conform).collect()
+    }))
 }
 
 /// The name of the type in SQL, if there is one.
@@ -92,6 +100,13 @@ fn damaged(name: &str, what: &str) -> Error {
 
 /// Reads a file with its own columns.
 pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let reader = open(bytes, description, name)?;
+    let found = reader.schema();
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|_| damaged(name, "not Arrow IPC"))?;
+    Ok((found, batches))
+}
+
+fn open<'a>(bytes: &'a [u8], description: &str, name: &str) -> Result<StreamReader<&'a [u8]>> {
     let damaged = |what: &str| damaged(name, what);
     // The last byte is the version of the format.
     if bytes.len() >= 20 && bytes[..7] == MAGIC[..7] && bytes[7].is_ascii_digit() && bytes[7] != MAGIC[7] {
@@ -132,6 +147,5 @@ pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, V
             "the state file {name} belongs to a different aggregation ({other} instead of {description}). Start over with reset(confirm=True)."
         )));
     }
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|_| damaged("not Arrow IPC"))?;
-    Ok((found, batches))
+    Ok(reader)
 }

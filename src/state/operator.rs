@@ -96,6 +96,8 @@ pub trait Stateful: Send {
     fn would_emit(&self, _after: Option<Watermark>) -> bool {
         false
     }
+    /// What an epoch may take in memory. An operator whose rows of one epoch multiply gives up beyond it with an error.
+    fn limit(&mut self, _bytes: usize) {}
     /// Moves state to local disk until at most `to` bytes are in memory. False if the operator cannot do this.
     fn shrink(&mut self, _to: usize) -> Result<bool> {
         Ok(false)

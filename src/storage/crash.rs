@@ -138,6 +138,7 @@ fn name(operation: &str, path: &Path) -> String {
         (_, _) if file.starts_with("iterator-") => "iterator".into(),
         (table, _) if file.ends_with(".arrow") && kind() == "rows" => format!("staged:{table}"),
         (_, _) if file.ends_with(".arrow") => format!("state:{}", kind()),
+        (_, _) if at(4) == "staged" && file.ends_with(".parquet") => format!("staged:{}", at(3)),
         (_, _) if file.ends_with(".parquet") => {
             // Between a table and its files there are the folders of partitions.
             let table = parts.iter().rev().skip(1).find(|p| !p.contains('='));
@@ -162,6 +163,10 @@ mod tests {
         assert_eq!(named(&format!("lake/_bayou/q/1/state/per_minute/{n}-increment-904bedeb.arrow")), "state:increment");
         assert_eq!(named(&format!("lake/_bayou/q/1/state/per_minute/{n}-base-904bedeb.arrow")), "state:base");
         assert_eq!(named(&format!("lake/_bayou/q/1/staged/totals/{n}-rows-904bedeb.arrow")), "staged:totals");
+        assert_eq!(
+            named("lake/_bayou/q/staged/clean/00000000000000000007-904bedeb/part-00000-x.parquet"),
+            "staged:clean"
+        );
         assert_eq!(named("lake/clean/_delta_log/00000000000000000000.json"), "create:clean");
         assert_eq!(named(&format!("lake/clean/_delta_log/{n}.json")), "commit:clean");
         assert_eq!(named(&format!("lake/clean/_delta_log/{n}.checkpoint.parquet")), "checkpoint:clean");

@@ -190,6 +190,7 @@ pub fn restart(
         // The batch after writing it to a file and reading it.
         let file = crate::state::encode(&new.state_schema(), std::slice::from_ref(state), &new.description()).unwrap();
         for read in crate::state::decode(&file, &new.description(), &new.state_schema(), "it").unwrap() {
+            let read = read.unwrap();
             new.restore(&read).unwrap();
         }
     }

@@ -8,6 +8,7 @@ use crate::time::format_duration;
 use crate::{Error, Kind, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::datatypes::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,14 @@ impl AggregateSpec {
             aggregation: Arc::new(aggregation),
             schema: Arc::new(Schema::new(fields)),
         })
+    }
+
+    /// The columns of the input that are read.
+    pub fn columns(&self) -> BTreeSet<usize> {
+        let time = self.is_windowed().then_some(self.time);
+        let keys = self.keys.iter().flat_map(|k| k.columns().iter().copied());
+        let aggregates = self.aggregation.aggregates.iter().flat_map(|a| a.columns());
+        time.into_iter().chain(keys).chain(aggregates).collect()
     }
 
     pub fn is_windowed(&self) -> bool {

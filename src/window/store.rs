@@ -125,12 +125,13 @@ impl Store {
             }
             let slots = shard.table.merge(aggregates, keys, states, &rows)?;
             if read {
-                out.push((rows, shard.table.states(&slots)?));
+                shard.table.settle(aggregates)?;
+                out.push((rows, shard.table.states(aggregates, &slots)?));
             }
         }
         if shards.len() == 1 && shards[0].runs.is_empty() && shards[0].table.len() > SPLIT {
             if let Some(one) = shards.pop() {
-                shards.extend(one.table.split(partials, SHARDS, shard_of)?.into_iter().map(shard));
+                shards.extend(one.table.split(aggregates, partials, SHARDS, shard_of)?.into_iter().map(shard));
             }
         }
         Ok(out)
@@ -140,6 +141,7 @@ impl Store {
     pub fn take(&mut self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         for mut shard in self.windows.remove(&start).unwrap_or_default() {
             load(&mut shard, &self.aggregates, &self.hasher)?;
+            shard.table.settle(&self.aggregates)?;
             self.hand_out(start, &shard.table, each)?;
         }
         Ok(())
@@ -162,7 +164,8 @@ impl Store {
             }
             let table = &shard.table;
             let keys = KeyBytes::from_array(table.keys(), &self.hasher);
-            whole.merge(&self.aggregates, &keys, &table.states(&table.all())?, &table.all())?;
+            let states = table.states(&self.aggregates, &table.all())?;
+            whole.merge(&self.aggregates, &keys, &states, &table.all())?;
             self.hand_out(start, &whole, each)?;
         }
         Ok(())
@@ -176,7 +179,7 @@ impl Store {
             Some(codec) => codec.decode((0..table.len() as u32).map(|s| table.key(s)))?,
             None => vec![],
         };
-        each(Piece { start, keys, states: table.states(&table.all())?, rows: table.len() })
+        each(Piece { start, keys, states: table.states(&self.aggregates, &table.all())?, rows: table.len() })
     }
 
     /// Moves shards to disk until `to` bytes are left. Shards that were not changed for the longest time come first.
@@ -199,8 +202,9 @@ impl Store {
                 break;
             }
             let freed = shard.table.memory();
-            let table = std::mem::replace(&mut shard.table, Table::new(&self.partials, &self.hasher));
-            shard.runs.push(write_run(&table, &self.partials, folder.path())?);
+            let mut table = std::mem::replace(&mut shard.table, Table::new(&self.partials, &self.hasher));
+            table.settle(&self.aggregates)?;
+            shard.runs.push(write_run(&table, &self.aggregates, &self.partials, folder.path())?);
             left = left.saturating_sub(freed) + shard.table.memory();
         }
         Ok(())
@@ -226,7 +230,7 @@ fn spill_error(e: &dyn std::fmt::Display) -> Error {
     ))
 }
 
-fn write_run(table: &Table, partials: &SchemaRef, folder: &std::path::Path) -> Result<Run> {
+fn write_run(table: &Table, aggregates: &[Aggregate], partials: &SchemaRef, folder: &std::path::Path) -> Result<Run> {
     let mut fields = vec![Arc::new(Field::new("key", DataType::Binary, false))];
     fields.extend(partials.fields().iter().cloned());
     let schema = Arc::new(Schema::new(fields));
@@ -235,7 +239,7 @@ fn write_run(table: &Table, partials: &SchemaRef, folder: &std::path::Path) -> R
     for slots in table.all().chunks(PIECE) {
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(BinaryArray::from_iter_values(slots.iter().map(|s| table.key(*s))))];
-        columns.extend(table.states(slots)?);
+        columns.extend(table.states(aggregates, slots)?);
         writer.write(&RecordBatch::try_new(schema.clone(), columns)?).map_err(|e| spill_error(&e))?;
     }
     writer.finish().map_err(|e| spill_error(&e))?;

@@ -98,7 +98,7 @@ fn restored(op: &dyn Stateful, increments: &[RecordBatch], rng: &mut Rng, at: Op
     let (schema, description) = (op.state_schema(), op.description());
     let through_a_file = |b: &RecordBatch| {
         let bytes = state::encode(&schema, std::slice::from_ref(b), &description).unwrap();
-        state::decode(&bytes, &description, &schema, "test").unwrap().remove(0)
+        state::decode(&bytes, &description, &schema, "test").unwrap().next().unwrap().unwrap()
     };
     let n = increments.len();
     let from = if op.merges_anywhere() && n > 0 { rng.random_range(0..n) } else { 0 };
@@ -282,6 +282,6 @@ fn a_damaged_state_file_is_refused_wherever_the_damage_is() {
     let mut longer = good.clone();
     longer.push(0);
     refused(&longer, "a byte more");
-    let other = state::decode(&good, "another aggregation", &schema, "f").unwrap_err();
+    let other = state::decode(&good, "another aggregation", &schema, "f").err().unwrap();
     assert!(other.message.contains("another aggregation"), "{}", other.message);
 }

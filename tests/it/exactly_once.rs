@@ -121,7 +121,7 @@ pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &toki
             table("totals", totals, OutputMode::Complete),
             table("by_model", by_model, OutputMode::Update),
         ],
-        quarantine: root.join("q_quarantine"),
+        quarantine: root.join("q_quarantine").into(),
         checkpoint: root.join("_bayou").join("q"),
         trigger: Trigger::AvailableNow,
         full_refresh: false,

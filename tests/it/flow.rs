@@ -238,7 +238,7 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
             output("text", &text, OutputMode::Append, delta("text")),
             output("alerts", &clean, OutputMode::Append, alerts),
         ],
-        quarantine: root.join("q_quarantine"),
+        quarantine: root.join("q_quarantine").into(),
         checkpoint: root.join("_bayou").join("q"),
         trigger: Trigger::Interval(Duration::from_millis(1500)),
         full_refresh: true,

@@ -113,7 +113,7 @@ fn a_row_that_is_too_large_is_counted_and_the_others_arrive() {
     let report = produce(&name, rows, &ProduceOptions::default()).unwrap();
     assert_eq!((report.rows, report.delivered, report.failed), (3, 2, 1));
     assert!(
-        report.failures[0].contains("row 2") && report.failures[0].contains("message.max.bytes"),
+        report.failures[0].contains("row 1") && report.failures[0].contains("message.max.bytes"),
         "{:?}",
         report.failures
     );

@@ -79,6 +79,7 @@ from bayou._core._table import (
     Batch as Batch,
     Schema as Schema,
     Table as Table,
+    TableBatches as TableBatches,
 )
 from bayou._core._window import (
     Aggregate as Aggregate,

@@ -73,6 +73,7 @@ def _pipeline_tables(
     schema: str | None,
     checkpoint: str,
     storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
+    spark: Any,
 ) -> list[str]: ...
 def _pipeline_sql(
     query: str,
@@ -80,6 +81,7 @@ def _pipeline_sql(
     schema: str | None,
     checkpoint: str,
     storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
+    spark: Any,
 ) -> Table: ...
 def _pipeline_read(
     name: str,
@@ -87,6 +89,7 @@ def _pipeline_read(
     schema: str | None,
     checkpoint: str,
     storage: Mapping[str, object] | Callable[[], Mapping[str, object]] | None,
+    spark: Any,
 ) -> Table: ...
 def _pipeline_expectations(
     schema: str | None,

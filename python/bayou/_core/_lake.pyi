@@ -1,7 +1,8 @@
 """Reading Delta tables, and SQL over them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bayou._core._table import Table
 from bayou._core._types import _Rows
@@ -9,21 +10,37 @@ from bayou._core._types import _Rows
 def read_delta(
     target: str | Path,
     *,
+    columns: str | Sequence[str] | None = None,
+    where: str | None = None,
+    limit: int | None = None,
     version: int | None = None,
     storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+    spark: Any = None,
 ) -> Table:
-    """Read a whole Delta table.
+    """Read a Delta table, or some of it.
+
+    The call looks up the version and the columns. The rows are read when they are first used, and then stay in memory (about
+    50 bytes a row with four columns). `batches()` of the result reads a table of any size within a few megabytes.
 
     Args:
-        target: A path or URL.
+        target: A path or URL, or `catalog.schema.table` of Unity Catalog, external or managed.
+        columns: The columns to read, in this order. The others are not read from the files. Default: all.
+        where: A condition in SQL, as in `bayou.sql`. Files that cannot have such rows, by their statistics and partition values, are not
+            read. Default: all rows.
+        limit: At most this many rows, whichever come first. Default: all.
         version: The version of the table. Default: the newest.
         storage_options: Options of a cloud store, with the names of delta-rs.
+        spark: A Spark session. It reads a table of a catalog where the catalog gives bayou no credentials, or where there is no login. On
+            Databricks the notebook's own is found.
 
     Raises:
-        StorageError: The table or the version does not exist.
+        SchemaError: A column does not exist, or the condition is wrong.
+        StorageError: The table or the version does not exist, or a file cannot be read.
 
     Example:
         >>> bayou.read_delta("lake/bpm_cleansed").to_pandas()
+        >>> for batch in bayou.read_delta("lake/bpm_cleansed", columns=["model", "bpm"], where="bpm > 100").batches():
+        ...     print(len(batch))
     """
 
 def sql(

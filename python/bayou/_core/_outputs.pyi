@@ -25,6 +25,7 @@ class _Outputs:
         schema_mode: Literal["merge"] | None = None,
         start: Literal["now", "earliest"] | None = None,
         location: str | PathLike[str] | None = None,
+        spark: Any = None,
         full_refresh: bool = False,
         accept_changes: bool = False,
         close_windows: bool = False,
@@ -46,8 +47,8 @@ class _Outputs:
         the message). If the same query is already active in this process, the old run is stopped after its epoch.
 
         Args:
-            target: A path or URL, or `catalog.schema.table`, an external table of Unity Catalog (docs/catalogs.md). Three parts between dots
-                are always such a name. Write "./a.b.c" for a folder.
+            target: A path or URL, or `catalog.schema.table`, a table of Unity Catalog (docs/catalogs.md). Three parts between dots are always
+                such a name. Write "./a.b.c" for a folder.
             query_name: The identity of the query. Default: the last part of the target.
             output_mode: "append" (rows; windows when they close), "update" (the rows of changed groups replace the rows with the same
                 keys; NULL keys equal each other) or "complete" (the whole result). Default: append; complete for an aggregate without
@@ -68,6 +69,9 @@ class _Outputs:
                 run: "now" or "earliest". Topics that a pattern finds begin at their earliest offset by themselves.
             location: For a new table of Unity Catalog: where it lies, a cloud URL below an external location. Default: a folder with its
                 name in the storage root of the schema.
+            spark: A Spark session (classic or Connect). It writes what bayou may not write itself, exactly once all the same: managed tables,
+                and tables with features such as row tracking or clustering. On Databricks the notebook's own is found. bayou hands over
+                the rows of each epoch as Parquet files in the checkpoint, so Spark must reach `checkpoint_location`.
             full_refresh: Empty the table and read everything again. Delta's history keeps the old rows. If others have also written rows
                 to the table, accept_changes=True is required, too.
             accept_changes: Take over a table that has rows of others, or let two queries share a table. Continue although others changed
@@ -75,10 +79,12 @@ class _Outputs:
                 query has seen it.
             close_windows: At the end, emit windows that are still open (for backfills). Later rows of these windows are late.
             memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
-                Default: half of the machine's memory.
+                Joined Delta tables count, too, and more than the limit is an error. Default: half of the memory of the machine
+                or of its container.
             optimize_every: Compact the small files of the table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). bayou counts the files from time to time, so there can be more of them if an epoch writes
-                several. Default: never.
+                several. In mode update, files are joined in the order of their keys, and those of different windows only after
+                both are closed, so that later epochs find as few files as before. Default: never.
             clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
                 allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
                 for tables that it creates. The logs of other tables are not changed unless this is True.

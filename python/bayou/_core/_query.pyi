@@ -59,6 +59,9 @@ class Query:
     def last_progress(self) -> dict[str, Any] | None:
         """The newest epoch, with the keys of Spark's StreamingQueryProgress. None before the first epoch. Durations are milliseconds.
 
+        An epoch is shown when it is sealed. What its commit wrote and rewrote (files, rows, bytes) is added to `sinks[…]["metrics"]`
+        as soon as it is committed.
+
         Example:
             >>> query.last_progress["numInputRows"]
             200000

@@ -314,9 +314,10 @@ class Stream(_Outputs):
     ) -> Stream:
         """Join with a table or with a second stream.
 
-        A table is rows in memory (Arrow, pandas, polars, dicts), or the path or URL of a Delta table. A Delta table is read again when
-        its version has changed. The version holds for a whole epoch and is sealed with it. A row that matches several rows is emitted
-        several times.
+        A table is rows in memory (Arrow, pandas, polars, dicts), or the path or URL of a Delta table. A Delta table is looked up when an
+        epoch begins. If it has grown, its new files are read; after other changes it is read again. The version holds for a whole
+        epoch and is sealed with it. Only the columns that are used are in memory. A row that matches several rows is emitted several
+        times.
 
         A join with a stream needs `within=`. It gives pairs with equal keys whose event times are within a range of each other. A pair
         is emitted in the epoch in which the later row arrived. With how="left", a left row without a match is emitted with NULLs when

@@ -168,6 +168,20 @@ class Table:
         Example:
             >>> table.show(5)
         """
+    def batches(self, batch_rows: int | None = None) -> TableBatches:
+        """The rows batch by batch. The rows of `read_delta(…)` are read from the files as the loop goes, unless the table was used
+        before: so a table of any size needs only some megabytes.
+
+        Args:
+            batch_rows: At most this many rows in a batch. Default: about 65,536 rows or 16 MB.
+
+        Raises:
+            StorageError: A file cannot be read.
+
+        Example:
+            >>> for batch in bayou.read_delta("lake/bpm_cleansed").batches():
+            ...     print(len(batch))
+        """
     @overload
     def __getitem__(self, key: str, /) -> list[Any]: ...
     @overload
@@ -192,3 +206,14 @@ class Batch(Table):
     """
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
+@final
+class TableBatches:
+    """The rows of a table, batch by batch. Each batch is a `Batch`. One thread at a time reads it.
+
+    Example:
+        >>> total = sum(len(batch) for batch in table.batches())
+    """
+
+    def __iter__(self) -> TableBatches: ...
+    def __next__(self) -> Batch: ...

@@ -3,6 +3,7 @@
 use super::identity::Cluster;
 use super::recover::{Found, Restored, last_timestamps};
 use crate::epoch::*;
+use crate::flow::Output;
 use crate::position::{Offset, Topic, TopicPartition};
 use crate::run::changes::refuse_known_tables;
 use crate::run::commit::Committer;
@@ -21,7 +22,7 @@ pub async fn probe(job: &Job) -> Result<()> {
         job.flow.checkpoint.probe("probe").await?;
     }
     let tables = job.flow.places().map(|(_, location)| location);
-    for location in tables.chain([&job.flow.quarantine]).filter(|l| !l.is_local()) {
+    for location in tables.chain(job.flow.quarantine.place()).filter(|l| !l.is_local()) {
         let store = location.store();
         if store != job.flow.checkpoint.store() && !PROBED.lock().contains(&store) {
             location.probe("_delta_log/_bayou_probe").await?;
@@ -38,8 +39,12 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
         None => log.read_done(newest - 1).await?,
     };
     let Some(done) = done else { return Ok(()) };
-    let known = job.flow.places().filter(|(o, _)| done.tables.contains_key(&o.name));
-    for (output, location) in known {
+    let known = |o: &&Output| o.to.is_table() && done.tables.contains_key(&o.name);
+    for output in job.flow.outputs.iter().filter(known) {
+        let Some(location) = output.to.place() else {
+            refuse_lost_by_spark(job, output, newest).await?;
+            continue;
+        };
         let was_entered = done.tables.get(&output.name).is_some_and(|t| t.catalog.is_some());
         let why = match location.entry() {
             _ if !output.sink(&job.clock)?.exists().await? => Some("there is no _delta_log"),
@@ -66,6 +71,19 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
         }
     }
     Ok(())
+}
+
+async fn refuse_lost_by_spark(job: &Job, output: &Output, newest: i64) -> Result<()> {
+    if output.sink(&job.clock)?.exists().await? {
+        return Ok(());
+    }
+    Err(Error::data_loss(format!(
+        "{}: the table is gone: Spark does not find it, and epoch {newest} of '{}' has written the table or is to write it. Restore it: on Databricks, \
+         UNDROP TABLE brings it back within 7 days. Or, to create the table again and read everything again from the start, run with \
+         full_refresh=True.",
+        output.to.describe(),
+        job.flow.name
+    )))
 }
 
 /// Refuses targets that disagree with the checkpoint, and adds notes and warnings about the others to the report.

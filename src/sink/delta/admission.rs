@@ -40,7 +40,7 @@ pub struct Admission {
 }
 
 /// A CHECK constraint of the table, or the invariant of a column.
-pub(super) struct Check {
+pub(in crate::sink) struct Check {
     pub name: String,
     pub text: String,
 }
@@ -50,7 +50,7 @@ const DAYS: (i32, i32) = (-719_162, 2_932_896);
 const MICROS: (i64, i64) = (-62_135_596_800_000_000, 253_402_300_799_999_999);
 
 impl Admission {
-    pub(super) fn new(
+    pub(in crate::sink) fn new(
         place: &str,
         stream: &Schema,
         table: &SchemaRef,
@@ -154,7 +154,7 @@ impl Admission {
 }
 
 /// A text that identifies one state of the table's requirements.
-pub(super) fn fingerprint(parts: &[&str]) -> String {
+pub(in crate::sink) fn fingerprint(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

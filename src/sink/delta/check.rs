@@ -21,6 +21,24 @@ const WRITABLE: [&str; 9] = [
     "domainMetadata",
 ];
 
+/// The feature of a table that bayou cannot commit to, as messages name it.
+pub(super) fn unwritable<'a>(
+    mut features: impl Iterator<Item = &'a str>,
+    mut properties: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Option<String> {
+    if let Some(feature) = features.find(|f| !WRITABLE.contains(f)) {
+        return Some(format!("the Delta feature '{feature}'"));
+    }
+    let is_mapped = |(key, value): (&str, &str)| {
+        key == "delta.columnMapping.mode" && !value.eq_ignore_ascii_case("false") && value != "none"
+    };
+    properties.any(is_mapped).then(|| "column mapping".into())
+}
+
+/// Where a table goes that bayou cannot commit to.
+const THROUGH_SPARK: &str = "Write to a table without it. Or give the table a name in Unity Catalog, and let Spark write it: \
+     write_delta(\"catalog.schema.table\", spark=spark, …).";
+
 impl Table {
     /// Refuses tables with a feature that a plain commit would violate, with the name of the feature. Returns the
     /// constraints for rows.
@@ -32,18 +50,14 @@ impl Table {
         let refused = |what: String, instead: &str| {
             Err(Error::storage(format!("{place}: the table uses {what}, which bayou cannot write. {instead}")))
         };
-        for feature in features.iter().filter_map(Value::as_str) {
-            if !WRITABLE.contains(&feature) {
-                return refused(format!("the Delta feature '{feature}'"), "Write to a table without it.");
-            }
-        }
         let metadata = serde_json::to_value(snapshot.metadata()).unwrap_or_default();
         let configuration = metadata.get("configuration").and_then(Value::as_object).cloned().unwrap_or_default();
+        let texts = configuration.iter().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
+        if let Some(what) = unwritable(features.iter().filter_map(Value::as_str), texts) {
+            return refused(what, THROUGH_SPARK);
+        }
         for (key, value) in &configuration {
             let on = value.as_str().is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "none");
-            if key == "delta.columnMapping.mode" && on {
-                return refused("column mapping".into(), "Write to a table without it.");
-            }
             if key == "delta.enableDeletionVectors" && on && self.spec.mode == OutputMode::Update {
                 return refused("deletion vectors".into(), "Use a different table for output_mode=\"update\".");
             }

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The content of a commit: exactly what the seal says.
@@ -63,6 +64,23 @@ const ATTEMPTS: u32 = 20;
 pub(super) const NONCE: &str = "bayouSeal";
 /// At most this many files are looked up at the same time.
 const LOOKS: usize = 32;
+
+/// What a commit without keys did, in the words of Delta's WRITE.
+fn of_write(actions: &[Action]) -> BTreeMap<&'static str, u64> {
+    let mut out = BTreeMap::from([("numFiles", 0), ("numOutputBytes", 0)]);
+    let mut count = |files, bytes, size: i64| {
+        *out.entry(files).or_default() += 1;
+        *out.entry(bytes).or_default() += size.max(0) as u64;
+    };
+    for action in actions {
+        match action {
+            Action::Add(add) => count("numFiles", "numOutputBytes", add.size),
+            Action::Remove(remove) => count("numRemovedFiles", "numRemovedBytes", remove.size.unwrap_or_default()),
+            _ => {}
+        }
+    }
+    out
+}
 
 impl Table {
     /// Commits exactly once. An error from a commit never decides anything. The table is loaded again, and its `txn` is
@@ -241,9 +259,12 @@ impl Table {
             actions.extend(self.files().await?.iter().map(|f| Action::Remove(remove(f, now))));
         }
         actions.extend(commit.adds.iter().cloned().map(Action::Add));
+        let mut metrics = None;
         let operation = match (&commit.merge, commit.mode) {
             (Some(merge), _) => {
-                actions.extend(self.merge_actions(merge).await?);
+                let (made, rewritten) = self.merge_actions(merge).await?;
+                actions.extend(made);
+                metrics = Some(rewritten.metrics());
                 merge.operation()
             }
             (None, mode) => {
@@ -253,9 +274,13 @@ impl Table {
             }
         };
         let blind = commit.mode == OutputMode::Append;
-        let committing = self.put_commit(&actions, &operation, blind, &commit.nonce);
+        let metrics = metrics.unwrap_or_else(|| of_write(&actions));
+        let committing = self.put_commit(&actions, &operation, blind, &commit.nonce, &metrics);
         let most = Duration::from_secs(3600);
-        tokio::time::timeout(most, committing).await.unwrap_or_else(|_| Err(Error::storage("the commit took too long")))
+        let committed = tokio::time::timeout(most, committing).await;
+        let version = committed.unwrap_or_else(|_| Err(Error::storage("the commit took too long")))?;
+        self.metrics = metrics;
+        Ok(version)
     }
 
     /// Checks that the staged files still exist. Between the seal and now, there can have been a VACUUM with a short

@@ -119,7 +119,7 @@ pub(crate) fn relaxed(data_type: &DataType) -> DataType {
 }
 
 /// The same columns with everything nullable. Rows are checked separately.
-pub(super) fn relaxed_schema(schema: &Schema) -> SchemaRef {
+pub(in crate::sink) fn relaxed_schema(schema: &Schema) -> SchemaRef {
     let field = |f: &FieldRef| Field::new(f.name(), relaxed(f.data_type()), true);
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }

@@ -3,6 +3,7 @@
 
 use super::{Table, within};
 use crate::{Error, Result};
+use deltalake::kernel::LogicalFileView;
 use deltalake::kernel::{Action, Add, Remove};
 use futures::TryStreamExt;
 use serde::Deserialize;
@@ -26,16 +27,7 @@ impl Listed {
         let views: Vec<_> = within(&table.spec.location, "listing the table's files", views.try_collect()).await?;
         let mut out = Self::default();
         for view in views {
-            let add = Add {
-                path: view.path().to_string(),
-                partition_values: view.partition_values_map(),
-                size: view.size(),
-                modification_time: view.modification_time(),
-                data_change: true,
-                stats: view.stats(),
-                deletion_vector: view.deletion_vector_descriptor(),
-                ..Add::default()
-            };
+            let add = listed(&view);
             out.files.insert((add.path.clone(), vector(&add.deletion_vector)), add);
         }
         Ok(out)
@@ -73,6 +65,20 @@ impl Listed {
             self.take(line.add.map(Action::Add).into_iter().chain(line.remove.map(Action::Remove)));
         }
         Ok(())
+    }
+}
+
+/// The entry of a file.
+pub(super) fn listed(view: &LogicalFileView) -> Add {
+    Add {
+        path: view.path().to_string(),
+        partition_values: view.partition_values_map(),
+        size: view.size(),
+        modification_time: view.modification_time(),
+        data_change: true,
+        stats: view.stats(),
+        deletion_vector: view.deletion_vector_descriptor(),
+        ..Add::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Optional work: checkpoints of a table's log, and the compaction of small files. It runs beside the stream, on a
 //! table that it opens itself. A failure is only reported.
 
-use super::join::join_small;
+use super::join::{Layout, join_small};
 use super::{open, within_time};
 use crate::sink::{Maintain, Round};
 use crate::storage::Location;
@@ -35,6 +35,8 @@ pub(super) struct Upkeep {
     clock: SharedClock,
     /// False for a complete result: each epoch writes the whole table, so there are no small files to compact.
     joins: bool,
+    /// Mode update: the columns that rows are merged by.
+    keys: Option<Vec<String>>,
     /// The version and the number of entries of the last checkpoint, as soon as they are known.
     checkpoint: Option<(u64, u64)>,
     /// When the log was last cleaned.
@@ -44,8 +46,8 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(location: Location, clock: SharedClock, joins: bool) -> Self {
-        Self { location, clock, joins, checkpoint: None, cleaned: None, count_from: 0 }
+    pub fn new(location: Location, clock: SharedClock, joins: bool, keys: Option<Vec<String>>) -> Self {
+        Self { location, clock, joins, keys, checkpoint: None, cleaned: None, count_from: 0 }
     }
 }
 
@@ -58,7 +60,7 @@ impl Maintain for Upkeep {
 
 /// Checks a table and does the work that is due. Returns what went wrong.
 async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
-    let Round { version, optimize_every, clean_log, oldest } = round;
+    let Round { version, optimize_every, clean_log, watermark, oldest } = round;
     let (location, optimize_every) = (&upkeep.location.remembering(), optimize_every.filter(|_| upkeep.joins));
     let mut wrong = vec![];
     let mut tell = |what: &str, e: Error| {
@@ -97,7 +99,8 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
     if let Some(every) = optimize_every.map(|n| n.max(2))
         && version >= upkeep.count_from
     {
-        match tokio::time::timeout(MOST, join_small(location, every, &upkeep.clock))
+        let layout = upkeep.keys.as_ref().map(|keys| Layout { keys, watermark });
+        match tokio::time::timeout(MOST, join_small(location, every, &upkeep.clock, layout))
             .await
             .unwrap_or_else(|_| Err(Error::storage("it took longer than an hour")))
         {

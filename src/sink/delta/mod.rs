@@ -3,9 +3,11 @@
 //! deltalake's own write operations are not used, because they stage and commit in one call, retry without checking
 //! `txn`, and return an error after a durable commit. See `docs/decisions/0004-deltalake-staged-commits.md`.
 
+mod added;
 mod admission;
 mod check;
 mod commit;
+mod elsewhere;
 mod files;
 mod fit;
 mod history;
@@ -13,28 +15,40 @@ mod join;
 mod listed;
 mod maintain;
 mod merge;
+mod prune;
+mod rewrite;
 mod schema;
 mod sink;
+mod sorted;
 mod stage;
 mod tail;
+mod units;
 mod writers;
 
+pub use added::{Added, added, read_added};
+pub(in crate::sink) use admission::{Admission, Check, fingerprint};
+pub use elsewhere::not_by_bayou;
+pub(in crate::sink) use elsewhere::{columns_of, files as files_part, read as read_file, write as write_files};
 pub(crate) use fit::relaxed;
+pub(in crate::sink) use fit::relaxed_schema;
 pub(crate) use history::{CommitOf, about, history, version_at};
+pub(in crate::sink) use merge::{merge_rows, merge_schema};
 pub use merge::{present, without};
+pub(in crate::sink) use schema::{Beside, Wanted, checks};
 pub use sink::look_up;
+pub(in crate::sink) use stage::in_columns_of;
 
 use super::OutputMode;
 use crate::storage::{About, Location, explained, failure};
 use crate::time::SharedClock;
 use crate::{Error, Kind, Result};
-use admission::Admission;
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::{DeltaTable, DeltaTableError};
 use merge::Merge;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tail::Tail;
@@ -72,11 +86,15 @@ pub struct TableSpec {
 impl TableSpec {
     /// What can be checked before any I/O: names and types that Delta takes.
     pub(super) fn check_columns(&self) -> Result<()> {
-        let place = self.location.display();
+        self.check_columns_as(&self.location.display())
+    }
+
+    /// `place`: the table as messages name it.
+    pub(in crate::sink) fn check_columns_as(&self, place: &str) -> Result<()> {
         if self.schema.fields().is_empty() {
             return Err(Error::schema(format!("{place}: a table needs at least one column")));
         }
-        let mut seen = std::collections::BTreeMap::new();
+        let mut seen = BTreeMap::new();
         for field in self.schema.fields() {
             let name = field.name();
             if !is_name(name) {
@@ -94,7 +112,7 @@ impl TableSpec {
                      Rename one: rename({{\"{name}\": \"{name}_2\"}})."
                 )));
             }
-            check_type(name, field.data_type()).map_err(|e| e.context(&place))?;
+            check_type(name, field.data_type()).map_err(|e| e.context(place))?;
         }
         for (i, column) in self.partition_by.iter().enumerate() {
             let Ok(field) = self.schema.field_with_name(column) else {
@@ -106,7 +124,7 @@ impl TableSpec {
             if self.partition_by[..i].contains(column) {
                 return Err(Error::schema(format!("{place}: partition_by names '{column}' twice")));
             }
-            check_partition(column, field.data_type()).map_err(|e| e.context(&place))?;
+            check_partition(column, field.data_type()).map_err(|e| e.context(place))?;
         }
         if !self.partition_by.is_empty() && self.partition_by.len() == self.schema.fields().len() {
             return Err(Error::schema(format!("{place}: partition_by names every column. Leave one out.")));
@@ -212,6 +230,8 @@ pub struct Table {
     written: SchemaRef,
     /// Notes for the user about how the stream fits the table.
     pub notes: Vec<String>,
+    /// What the last commit did.
+    metrics: BTreeMap<&'static str, u64>,
     pub(crate) table: DeltaTable,
 }
 

@@ -26,15 +26,140 @@ const ATTEMPTS: usize = 10;
 
 /// The differences between the schema of the stream and that of the table.
 #[derive(Default)]
-struct Wanted {
+pub(in crate::sink) struct Wanted {
     /// Columns of the stream that the table does not have.
-    columns: Vec<FieldRef>,
+    pub columns: Vec<FieldRef>,
     /// Columns that need new fields within them.
-    wider: Vec<FieldRef>,
+    pub wider: Vec<FieldRef>,
     /// Columns that are NOT NULL in the table and can be NULL in the stream.
-    nullable: Vec<String>,
+    pub nullable: Vec<String>,
     /// Columns that are NOT NULL in the table and not in the stream.
-    missing: Vec<String>,
+    pub missing: Vec<String>,
+}
+
+/// The columns of a stream beside those of the table that they are for.
+pub(in crate::sink) struct Beside<'a> {
+    /// The table as messages name it.
+    pub place: &'a str,
+    pub stream: &'a Schema,
+    pub table: &'a Schema,
+    /// The partition columns of the table.
+    pub partitions: &'a [String],
+    /// Those that the user says.
+    pub partition_by: &'a [String],
+    pub merge_schema: bool,
+}
+
+impl Beside<'_> {
+    /// What the stream needs of the table. An error if the stream does not fit, or fits only with
+    /// `schema_mode="merge"`.
+    pub fn compare(&self) -> Result<Wanted> {
+        let place = self.place;
+        let mut wanted = Wanted::default();
+        for field in self.stream.fields() {
+            let Some(old) = find(self.table.fields(), field.name()) else {
+                wanted.columns.push(field.clone());
+                continue;
+            };
+            match fits(field.data_type(), old.data_type()) {
+                Fit::Same => {}
+                Fit::Wider => wanted.wider.push(field.clone()),
+                Fit::Not => return Err(self.mismatch(field, old)),
+            }
+            if field.is_nullable() && !old.is_nullable() {
+                wanted.nullable.push(old.name().clone());
+            }
+        }
+        let absent = self.table.fields().iter().filter(|old| find(self.stream.fields(), old.name()).is_none());
+        wanted.missing = absent.filter(|old| !old.is_nullable()).map(|old| old.name().clone()).collect();
+        let partitions = self.partitions;
+        let same = partitions.len() == self.partition_by.len()
+            && partitions.iter().zip(self.partition_by).all(|(a, b)| a.to_lowercase() == b.to_lowercase());
+        if !same {
+            return Err(Error::config(format!(
+                "{place}: the table is partitioned by {partitions:?}, and partition_by says {:?}. Partitions of a table cannot change.",
+                self.partition_by
+            )));
+        }
+        if self.merge_schema {
+            return Ok(wanted);
+        }
+        if let Some(name) = wanted.missing.first() {
+            return Err(Error::schema(format!(
+                "{place}: the table's column '{name}' is NOT NULL, and the stream does not have it. Add it to the \
+                 stream, or use schema_mode=\"merge\" to make the column nullable."
+            )));
+        }
+        let names: Vec<&str> = wanted.columns.iter().map(|f| f.name().as_str()).collect();
+        if !names.is_empty() {
+            return Err(Error::schema(format!(
+                "{place}: the stream has new columns {names:?}. To add them to the table, use schema_mode=\"merge\"."
+            )));
+        }
+        if let Some(field) = wanted.wider.first() {
+            return Err(Error::schema(format!(
+                "{place}: the stream's column '{}' has fields that the table's column does not have: it is {} in the \
+                 stream. To add them to the table, use schema_mode=\"merge\".",
+                field.name(),
+                type_to_ddl(field.data_type())
+            )));
+        }
+        Ok(wanted)
+    }
+
+    /// The columns of the stream in the spelling and types of the table.
+    pub fn written(&self) -> Result<SchemaRef> {
+        let mut fields = vec![];
+        for field in self.stream.fields() {
+            let Some(old) = find(self.table.fields(), field.name()) else {
+                return Err(Error::schema(format!(
+                    "{}: the table does not have the column '{}' any more",
+                    self.place,
+                    field.name()
+                )));
+            };
+            fields.push(Field::new(old.name(), written_type(field.data_type(), old.data_type()), true));
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// Notes for the user about how the stream fits.
+    pub fn notes(&self, wanted: &Wanted) -> Vec<String> {
+        let one = |name: &String| {
+            format!(
+                "{}: '{name}' is NOT NULL in the table and can be NULL in the stream; rows with NULL there go to quarantine \
+                 (schema_mode=\"merge\" makes the column nullable)",
+                self.place
+            )
+        };
+        wanted.nullable.iter().map(one).collect()
+    }
+
+    fn mismatch(&self, field: &Field, old: &Field) -> Error {
+        let (name, place) = (field.name(), self.place);
+        let (theirs, ours) = (type_to_ddl(old.data_type()), type_to_ddl(field.data_type()));
+        let way = match old.data_type().is_nested() || field.data_type().is_nested() {
+            true => format!("Read it with the type of the table: schema=\"… {name} {theirs}\""),
+            false => format!("Convert it with with_columns(\"CAST(`{name}` AS {theirs}) AS `{name}`\")"),
+        };
+        Error::schema(format!(
+            "{place}: column '{}' is {theirs} in the table and {ours} in the stream. {way}. Or write to a different table.",
+            old.name()
+        ))
+    }
+}
+
+impl TableSpec {
+    fn beside<'a>(&'a self, place: &'a str, table: &'a Schema, partitions: &'a [String]) -> Beside<'a> {
+        Beside {
+            place,
+            stream: &self.schema,
+            table,
+            partitions,
+            partition_by: &self.partition_by,
+            merge_schema: self.merge_schema,
+        }
+    }
 }
 
 impl Table {
@@ -43,7 +168,15 @@ impl Table {
         let nothing = Admission::new("", &Schema::empty(), &Arc::new(Schema::empty()), &[], &[], String::new())?;
         let written = spec.schema.clone();
         let tail = Tail::new(table.version().unwrap_or_default());
-        let mut this = Self { tail, spec, admission: Arc::new(nothing), written, notes: vec![], table };
+        let mut this = Self {
+            tail,
+            spec,
+            admission: Arc::new(nothing),
+            written,
+            notes: vec![],
+            metrics: Default::default(),
+            table,
+        };
         let mut last = None;
         for _ in 0..ATTEMPTS {
             this.check_usable()?;
@@ -69,27 +202,12 @@ impl Table {
             return Ok(false);
         }
         let checks = self.check_usable()?;
-        let wanted = self.compare()?;
         let place = self.spec.location.display();
-        let existing = self.arrow_schema()?;
-        let mut fields = vec![];
-        for field in self.spec.schema.fields() {
-            let Some(old) = find(existing.fields(), field.name()) else {
-                return Err(Error::schema(format!(
-                    "{place}: the table does not have the column '{}' any more",
-                    field.name()
-                )));
-            };
-            fields.push(Field::new(old.name(), written_type(field.data_type(), old.data_type()), true));
-        }
-        self.written = Arc::new(Schema::new(fields));
-        self.notes = wanted.nullable.iter().map(|name| {
-            format!(
-                "{place}: '{name}' is NOT NULL in the table and can be NULL in the stream; rows with NULL there go to quarantine \
-                 (schema_mode=\"merge\" makes the column nullable)"
-            )
-        }).collect();
-        let partitions = self.partition_columns()?;
+        let (existing, partitions) = (self.arrow_schema()?, self.partition_columns()?);
+        let beside = self.spec.beside(&place, &existing, &partitions);
+        let wanted = beside.compare()?;
+        self.written = beside.written()?;
+        self.notes = beside.notes(&wanted);
         self.admission = Arc::new(Admission::new(&place, &self.spec.schema, &existing, &partitions, &checks, now)?);
         Ok(true)
     }
@@ -136,74 +254,10 @@ impl Table {
         fingerprint(&[&text("schemaString"), &text("partitionColumns"), &properties.join("\n"), &protocol])
     }
 
-    /// What the stream needs of the table. An error if the stream does not fit, or fits only with
-    /// `schema_mode="merge"`.
     fn compare(&self) -> Result<Wanted> {
-        let place = self.spec.location.display();
-        let existing = self.arrow_schema()?;
-        let mut wanted = Wanted::default();
-        for field in self.spec.schema.fields() {
-            let Some(old) = find(existing.fields(), field.name()) else {
-                wanted.columns.push(field.clone());
-                continue;
-            };
-            match fits(field.data_type(), old.data_type()) {
-                Fit::Same => {}
-                Fit::Wider => wanted.wider.push(field.clone()),
-                Fit::Not => return Err(self.mismatch(field, old)),
-            }
-            if field.is_nullable() && !old.is_nullable() {
-                wanted.nullable.push(old.name().clone());
-            }
-        }
-        let absent = existing.fields().iter().filter(|old| find(self.spec.schema.fields(), old.name()).is_none());
-        wanted.missing = absent.filter(|old| !old.is_nullable()).map(|old| old.name().clone()).collect();
-        let partitions = self.partition_columns()?;
-        let same = partitions.len() == self.spec.partition_by.len()
-            && partitions.iter().zip(&self.spec.partition_by).all(|(a, b)| a.to_lowercase() == b.to_lowercase());
-        if !same {
-            return Err(Error::config(format!(
-                "{place}: the table is partitioned by {partitions:?}, and partition_by says {:?}. Partitions of a table cannot change.",
-                self.spec.partition_by
-            )));
-        }
-        if self.spec.merge_schema {
-            return Ok(wanted);
-        }
-        if let Some(name) = wanted.missing.first() {
-            return Err(Error::schema(format!(
-                "{place}: the table's column '{name}' is NOT NULL, and the stream does not have it. Add it to the \
-                 stream, or use schema_mode=\"merge\" to make the column nullable."
-            )));
-        }
-        let names: Vec<&str> = wanted.columns.iter().map(|f| f.name().as_str()).collect();
-        if !names.is_empty() {
-            return Err(Error::schema(format!(
-                "{place}: the stream has new columns {names:?}. To add them to the table, use schema_mode=\"merge\"."
-            )));
-        }
-        if let Some(field) = wanted.wider.first() {
-            return Err(Error::schema(format!(
-                "{place}: the stream's column '{}' has fields that the table's column does not have: it is {} in the \
-                 stream. To add them to the table, use schema_mode=\"merge\".",
-                field.name(),
-                type_to_ddl(field.data_type())
-            )));
-        }
-        Ok(wanted)
-    }
-
-    fn mismatch(&self, field: &Field, old: &Field) -> Error {
-        let (name, place) = (field.name(), self.spec.location.display());
-        let (theirs, ours) = (type_to_ddl(old.data_type()), type_to_ddl(field.data_type()));
-        let way = match old.data_type().is_nested() || field.data_type().is_nested() {
-            true => format!("Read it with the type of the table: schema=\"… {name} {theirs}\""),
-            false => format!("Convert it with with_columns(\"CAST(`{name}` AS {theirs}) AS `{name}`\")"),
-        };
-        Error::schema(format!(
-            "{place}: column '{}' is {theirs} in the table and {ours} in the stream. {way}. Or write to a different table.",
-            old.name()
-        ))
+        let (place, existing, partitions) =
+            (self.spec.location.display(), self.arrow_schema()?, self.partition_columns()?);
+        self.spec.beside(&place, &existing, &partitions).compare()
     }
 
     /// Changes the schema of the table by a commit of its own: new columns and fields at the end, and NOT NULL removed
@@ -256,7 +310,7 @@ impl Table {
 }
 
 impl Wanted {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.columns.is_empty() && self.wider.is_empty() && self.nullable.is_empty() && self.missing.is_empty()
     }
 }
@@ -320,7 +374,7 @@ fn merge_type(t: &mut Value, stream: &DataType) -> Result<()> {
 }
 
 /// The constraints in the table's properties and columns, or the reason why it cannot be written.
-pub(super) fn checks(metadata: &Value) -> Vec<Check> {
+pub(in crate::sink) fn checks(metadata: &Value) -> Vec<Check> {
     let mut out = vec![];
     let configuration = metadata.get("configuration").and_then(Value::as_object);
     for (key, text) in configuration.into_iter().flatten() {

@@ -10,6 +10,7 @@ use crate::storage::{Location, Registered};
 use crate::{Error, Kind, Result};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl DeltaOptions {
@@ -54,7 +55,9 @@ impl Sink for TableSpec {
     }
 
     fn upkeep(&self) -> Option<Box<dyn Maintain>> {
-        Some(Box::new(Upkeep::new(self.location.clone(), self.clock.clone(), self.mode != OutputMode::Complete)))
+        let names = || self.keys.iter().map(|k| self.schema.field(*k).name().clone()).collect();
+        let keys = (self.mode == OutputMode::Update).then(names);
+        Some(Box::new(Upkeep::new(self.location.clone(), self.clock.clone(), self.mode != OutputMode::Complete, keys)))
     }
 }
 
@@ -78,6 +81,10 @@ impl Writer for Table {
 
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
+    }
+
+    fn metrics(&self) -> BTreeMap<&'static str, u64> {
+        self.metrics.clone()
     }
 
     async fn newest_epoch(&self, app: &str) -> Result<Option<i64>> {

@@ -61,30 +61,28 @@ impl Staging for DeltaStaging {
             Some((schema, keys)) => {
                 Box::new(Merging { schema: schema.clone(), keys: keys.clone(), held: HeldRows::default() })
             }
-            None => Box::new(Files {
-                staging: self.clone(),
-                runtime: runtime.clone(),
-                schema: self.properties.schema.clone(),
-                writing: None,
-                rows: 0,
-            }),
+            None => Box::new(Files::new(self.properties.clone(), self.place.clone(), runtime.clone())),
         }
     }
 }
 
 /// Rows that become data files: encoded and written beside the stages; `push` waits where the writer falls behind.
-struct Files {
-    staging: DeltaStaging,
+pub(super) struct Files {
+    properties: Properties,
+    place: String,
     runtime: tokio::runtime::Handle,
-    schema: SchemaRef,
     /// From the first row on.
     writing: Option<(mpsc::Sender<RecordBatch>, JoinHandle<Result<Vec<Add>>>)>,
     rows: u64,
 }
 
 impl Files {
+    pub fn new(properties: Properties, place: String, runtime: tokio::runtime::Handle) -> Self {
+        Self { properties, place, runtime, writing: None, rows: 0 }
+    }
+
     fn start(&self) -> (mpsc::Sender<RecordBatch>, JoinHandle<Result<Vec<Add>>>) {
-        let DeltaStaging { properties, place, .. } = self.staging.clone();
+        let (properties, place) = (self.properties.clone(), self.place.clone());
         let (batches, queue) = mpsc::channel(2);
         let task = self.runtime.spawn(async move {
             stage(properties, queue).await.map_err(|e| e.context(format!("{place}: writing data files")))
@@ -99,7 +97,7 @@ impl Part for Files {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = in_columns_of(&self.schema, &rows)?;
+        let rows = in_columns_of(&self.properties.schema, &rows)?;
         self.rows += rows.num_rows() as u64;
         if self.writing.is_none() {
             self.writing = Some(self.start());
@@ -157,7 +155,7 @@ impl Part for Merging {
 }
 
 /// The rows of a stream in the written columns, which have the same order.
-pub(super) fn in_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
+pub(in crate::sink) fn in_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
     let columns = rows.columns().iter().zip(schema.fields()).map(|(c, f)| fit(c, f.data_type()));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_>>()?, &options)?)

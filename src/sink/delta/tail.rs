@@ -138,6 +138,7 @@ impl Table {
         operation: &DeltaOperation,
         blind: bool,
         nonce: &str,
+        metrics: &BTreeMap<&'static str, u64>,
     ) -> Result<u64> {
         let version = self.tail.version + 1;
         let parameters = operation.operation_parameters().unwrap_or_default();
@@ -149,6 +150,8 @@ impl Table {
             "isolationLevel": "Serializable",
             "isBlindAppend": blind,
             "engineInfo": concat!("bayou/", env!("CARGO_PKG_VERSION")),
+            // As texts, as other writers have them.
+            "operationMetrics": metrics.iter().map(|(k, v)| (*k, v.to_string())).collect::<BTreeMap<_, _>>(),
         });
         // A put that failed can have been written all the same. The nonce identifies ours.
         let mark = uuid::Uuid::new_v4().to_string();

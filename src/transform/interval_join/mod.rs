@@ -86,8 +86,12 @@ pub struct IntervalJoin {
     unmatched: [u64; 2],
     next_id: i64,
     chunk_rows: usize,
+    /// What the rows of one epoch may take in memory.
+    limit: usize,
 }
 
+/// So often the pairs of an epoch are counted.
+const MANY_PAIRS: usize = 1024;
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
 
@@ -111,7 +115,38 @@ impl IntervalJoin {
         ];
         let layout = state::Layout::new(&spec, &right);
         let keys = [left, right];
-        Ok(Self { spec, keys, codec, layout, sides, pairs: vec![], unmatched: [0; 2], next_id: 0, chunk_rows })
+        Ok(Self {
+            spec,
+            keys,
+            codec,
+            layout,
+            sides,
+            pairs: vec![],
+            unmatched: [0; 2],
+            next_id: 0,
+            chunk_rows,
+            limit: usize::MAX,
+        })
+    }
+
+    /// Rows of one key match each with each. An epoch ends before they take more than its memory, unless the rows that are
+    /// read together do so already.
+    fn check_pairs(&self) -> Result<()> {
+        if self.of_pairs() / 2 <= self.limit {
+            return Ok(());
+        }
+        Err(Error::storage(format!(
+            "{PLACE} makes {} rows of the rows that were read last, which takes more than the {} MB that memory_limit allows: many rows have \
+             the same key. Join by more columns or within a shorter time, read less at a time (max_offsets_per_trigger), or raise memory_limit.",
+            self.pairs.len(),
+            self.limit / 1_000_000
+        )))
+    }
+
+    /// About the bytes of the rows that the pairs of this epoch become.
+    fn of_pairs(&self) -> usize {
+        let row: usize = self.sides.iter().map(Side::row_bytes).sum();
+        self.pairs.len().saturating_mul(size_of::<(u32, u32)>() + row)
     }
 
     /// The times of the other side that match a row at `time`.
@@ -196,6 +231,9 @@ impl Stateful for IntervalJoin {
             for &other in &found {
                 self.sides[1 - input].mark(other);
                 self.pairs.push(if input == LEFT { (own, other) } else { (other, own) });
+            }
+            if found.len() > MANY_PAIRS || at % MANY_PAIRS == 0 {
+                self.check_pairs()?;
             }
         }
         Ok(admitted.pushed)
@@ -303,7 +341,11 @@ impl Stateful for IntervalJoin {
         self.sides.iter().map(Side::len).sum()
     }
     fn memory(&self) -> usize {
-        self.sides.iter().map(Side::memory).sum::<usize>() + self.pairs.capacity() * size_of::<(u32, u32)>()
+        self.sides.iter().map(Side::memory).sum::<usize>() + self.of_pairs()
+    }
+
+    fn limit(&mut self, bytes: usize) {
+        self.limit = bytes;
     }
 
     /// The time of the last left row that can still be emitted without a match.

@@ -81,6 +81,11 @@ impl Side {
         self.queue.len()
     }
 
+    /// About the bytes of the columns of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.chunks.iter().map(|c| c.bytes).sum::<usize>() / self.rows.len().max(1)
+    }
+
     pub fn memory(&self) -> usize {
         self.chunks.iter().map(|c| c.bytes).sum::<usize>()
             + self.rows.capacity() * size_of::<Row>()

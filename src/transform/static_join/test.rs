@@ -36,7 +36,15 @@ fn rows_come_once_for_each_match_with_their_origins_for_random_tables() {
         let spec = StaticJoinSpec { on: pairs, how, right_columns, schema };
         let count = rng.random_range(0..20);
         let right = rows(&mut rng, count, 0, 0, None);
-        let joined = StaticTable::build(&spec, &record_batch(&right, &table)).unwrap();
+        // Piece by piece is the same as at once.
+        let all = record_batch(&right, &table);
+        let mut joined = StaticTable::new(&spec, None).unwrap();
+        let mut from = 0;
+        while from < all.num_rows() {
+            let rows = rng.random_range(0..=6).min(all.num_rows() - from);
+            joined.add(&all.slice(from, rows)).unwrap();
+            from += rows;
+        }
         let count = rng.random_range(0..40);
         let mut next = vec![0; places().len()];
         let left = rows(&mut rng, count, 0, 0, Some(&mut next));

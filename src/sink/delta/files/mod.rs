@@ -10,5 +10,5 @@ mod stats;
 mod writer;
 
 pub(crate) use partition::{null_text, partition_value};
-pub(crate) use read::read;
+pub(crate) use read::{Batches, read, read_columns};
 pub(crate) use writer::{FileWriter, Properties};

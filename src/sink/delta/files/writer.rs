@@ -21,7 +21,7 @@ use parquet::file::properties::WriterProperties;
 use std::collections::HashMap;
 use tokio::io::AsyncWriteExt;
 
-/// A file ends when it has about this many bytes.
+/// A file has at most about this many bytes.
 const FILE: usize = 128 << 20;
 /// A row group is in memory while it is written.
 const GROUP_BYTES: usize = 32 << 20;
@@ -112,6 +112,8 @@ pub(crate) struct FileWriter {
     adds: Vec<Add>,
     id: uuid::Uuid,
     count: usize,
+    /// A file ends when it has about this many bytes.
+    limit: usize,
 }
 
 fn failed(e: ParquetError) -> Error {
@@ -144,7 +146,14 @@ impl FileWriter {
             adds: vec![],
             id: uuid::Uuid::new_v4(),
             count: 0,
+            limit: FILE,
         }
+    }
+
+    /// Files end when they have about this many bytes.
+    pub fn ending_at(mut self, bytes: usize) -> Self {
+        self.limit = bytes.min(FILE);
+        self
     }
 
     /// The rows with their columns in the order of the schema.
@@ -205,7 +214,7 @@ impl FileWriter {
             file.floats.see(&batch);
             file.writer.write(&batch).await.map_err(failed)?;
         }
-        if file.writer.bytes_written() + file.writer.in_progress_size() >= FILE {
+        if file.writer.bytes_written() + file.writer.in_progress_size() >= self.limit {
             self.end(at).await?;
         }
         Ok(())
