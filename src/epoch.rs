@@ -185,6 +185,9 @@ pub struct Seal {
     pub began: EventTime,
     pub clock: EventTime,
     pub ranges: Vec<Range>,
+    /// Partitions that the query has read before and does not read now. When they come back, reading goes on there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Range>,
     /// The ids of topics that were recreated after `query.json` was written, and that the user allowed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub topic_ids: BTreeMap<String, String>,
@@ -389,6 +392,7 @@ impl EpochLog {
                 tables: BTreeMap::new(),
                 lost: vec![],
                 backfill: None,
+                left: vec![],
                 counts: serde_json::Value::Null,
             };
             if self.seal(&seal).await? == Claim::Ours {

@@ -168,7 +168,13 @@ def checked(
             "connect: PLAIN over SASL_PLAINTEXT sends the password so that everybody on the way can read it. Use SASL_SSL, or SCRAM. "
             "On a network that you trust: allow_plaintext_password=True."
         )
-    return out, _tokens_of(out, function, protocol, mechanism)
+    tokens = _tokens_of(out, function, protocol, mechanism)
+    if tokens is not None and protocol == "SASL_PLAINTEXT" and not allow_plaintext_password:
+        raise _core.ConfigError(
+            "connect: OAUTHBEARER over SASL_PLAINTEXT sends the token so that everybody on the way can use it. Use SASL_SSL. "
+            "On a network that you trust: allow_plaintext_password=True."
+        )
+    return out, tokens
 
 
 def _tokens_of(

@@ -38,6 +38,13 @@ def _claims(token: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the secret to another place."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 class Tokens:
     """A user's function, and what it returns as a Token. Its texts never have anything of the function's own."""
 
@@ -100,7 +107,8 @@ def oidc(properties: dict[str, Any]) -> Callable[[], Token]:
             "connect: sasl.oauthbearer.token.endpoint.url must begin with https://, because the secret is sent there"
         )
     place = f"{parsed.scheme}://{parsed.hostname}"
-    context = ssl.create_default_context(cafile=str(authority)) if authority else None
+    context = ssl.create_default_context(cafile=str(authority) if authority else None)
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
     login = base64.b64encode(
         f"{urllib.parse.quote(str(take['client.id']), safe='')}:{urllib.parse.quote(str(take['client.secret']), safe='')}".encode()
     ).decode()
@@ -114,7 +122,7 @@ def oidc(properties: dict[str, Any]) -> Callable[[], Token]:
         )
         began = time.time()
         try:
-            with urllib.request.urlopen(request, timeout=6, context=context) as answer:
+            with opener.open(request, timeout=6) as answer:
                 found = json.load(answer)
         except urllib.error.HTTPError as error:
             # RFC 6749, section 5.2: "error" is a word such as invalid_client.

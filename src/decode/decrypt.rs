@@ -49,7 +49,7 @@ fn each(function: &dyn ValuesFunction, messages: &Messages, part: &[u32]) -> Res
     match function.call(values) {
         Ok(values) if values.len() == part.len() => Ok(values.into_iter().map(Ok).collect()),
         Ok(_) => Err(Error::internal("a function over values has lost some")),
-        Err(e) if e.kind == Kind::Interrupted => Err(e),
+        Err(e) if matches!(e.kind, Kind::Interrupted | Kind::Connection) => Err(e),
         Err(e) if part.len() == 1 => Ok(vec![Err(e.message)]),
         Err(_) => {
             let (first, second) = part.split_at(part.len() / 2);

@@ -167,6 +167,15 @@ fn resolve(c: &Connection, to: &Offsets, all: &BTreeSet<TopicPartition>, what: &
     c.list_offsets(&asked)
 }
 
+/// The topics that a position names.
+fn named(at: &Offsets) -> Vec<&String> {
+    match at {
+        Offsets::Exact(map) => map.keys().collect(),
+        Offsets::Times(map) => map.keys().collect(),
+        _ => vec![],
+    }
+}
+
 fn partitions(c: &Connection, topics: &[String]) -> Result<BTreeSet<TopicPartition>> {
     let mut out = BTreeSet::new();
     for topic in topics.iter().map(Topic::new) {
@@ -277,12 +286,12 @@ pub fn reset_group(
         Some(topics) => partitions(c, topics)?,
         None => before.keys().cloned().collect(),
     };
-    if let (Offsets::Exact(map), Some(topics)) = (to, topics)
-        && let Some(other) = map.keys().find(|t| !topics.contains(t))
+    if let Some(topics) = topics
+        && let Some(other) = named(to).into_iter().find(|t| !topics.contains(t))
     {
         return Err(Error::config(format!("reset_group: to= names the topic '{other}', and topics= does not")));
     }
-    if all.is_empty() && !matches!(to, Offsets::Exact(_)) {
+    if all.is_empty() && named(to).is_empty() {
         return Err(Error::config(format!(
             "reset_group: the group '{group}' has no committed offsets. Name its topics: topics=[\"…\"]."
         )));
@@ -330,9 +339,7 @@ pub fn before(value: &Bound<'_, PyAny>, topic: &str) -> PyResult<Offsets> {
 }
 
 pub fn delete_records(c: &Connection, topic: &str, before: &Offsets, confirm: bool) -> Result<Rows> {
-    if let Offsets::Exact(map) = before
-        && let Some(other) = map.keys().find(|t| *t != topic)
-    {
+    if let Some(other) = named(before).into_iter().find(|t| *t != topic) {
         return Err(Error::config(format!("delete_records of '{topic}': before= names the topic '{other}'")));
     }
     let all = partitions(c, &[topic.to_string()])?;

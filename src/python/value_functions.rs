@@ -45,8 +45,14 @@ impl Values {
 
     fn ask(&self, py: Python<'_>, given: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
         let failed = |e: PyErr| {
-            let text = format!("{}={}: {}", self.argument, self.name, functions::text_of(py, &e));
+            // The text of the exception may have a part of a value or of a key.
+            let kind = e.get_type(py).name().map_or_else(|_| "an exception".into(), |n| n.to_string());
+            let text = format!("{}={}: it raised {kind}", self.argument, self.name);
             match e.is_instance_of::<PyException>(py) {
+                // A service of keys that does not answer is not about these values.
+                true if e.is_instance_of::<super::errors::ConnectionError>(py) => {
+                    Error::connection(text).with_source(e)
+                }
                 true => Error::function(text).with_source(e),
                 false => Error::new(Kind::Interrupted, text),
             }

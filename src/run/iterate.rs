@@ -20,6 +20,7 @@ use crate::window::Tracker;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,13 @@ pub struct BatchIterator {
     feed: Option<Feed>,
     /// Instead of a feed, for a member of a consumer group.
     group: Option<GroupReader>,
+    /// Rows made so far, and how many there were behind each part of what the group's reader has handed out and that is not committed.
+    made: usize,
+    parts: VecDeque<usize>,
+    /// The rows of the newest part are not all made.
+    is_open: bool,
+    /// Rows were cut off by `limit`.
+    was_cut: bool,
     at_hand: bool,
     out: Rebatch,
     mode: OutputMode,
@@ -109,12 +117,15 @@ fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &It
     if sources.iter().any(|s| s.ending.is_some()) {
         return wrong("ending_offsets= is not for groups: the partitions of a member change. Use timeout= or limit=.");
     }
-    let mut topics = vec![];
+    let mut topics = BTreeSet::new();
     for source in sources {
         if matches!(source.topics, Subscription::Partitions(_)) {
             return wrong("the group assigns partitions, so leave assign out");
         }
         topics.extend(source.topics.topics(&connection)?.iter().map(ToString::to_string));
+    }
+    if topics.is_empty() {
+        return wrong("no topic matches the pattern yet");
     }
     let theirs = sources.to_vec();
     let starts = move |wanted: &[TopicPartition]| {
@@ -124,7 +135,7 @@ fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &It
     };
     let options = GroupOptions {
         group: group.into(),
-        topics,
+        topics: topics.into_iter().collect(),
         starts: Arc::new(starts),
         bounded: options.trigger == Trigger::AvailableNow,
         fail_on_data_loss: sources.iter().any(|s| s.fail_on_data_loss),
@@ -175,6 +186,10 @@ impl BatchIterator {
             at_hand: feed.is_none() && group.is_none(),
             feed,
             group,
+            made: 0,
+            parts: VecDeque::new(),
+            is_open: false,
+            was_cut: false,
             out: Rebatch::new(stream.schema().clone(), options.batch_rows),
             mode,
             left: options.limit.unwrap_or(usize::MAX),
@@ -208,20 +223,24 @@ impl BatchIterator {
     pub fn poll(&mut self, wait: Duration) -> Result<Polled> {
         self.store_position()?;
         if self.left == 0 {
+            self.commit_used(true);
             self.close();
         }
         if let Some(batch) = self.pop()? {
             return Ok(Polled::Batch(batch));
         }
         if self.done {
-            if let Some(group) = &mut self.group {
-                group.commit(true);
+            if self.group.is_some() {
+                self.commit_used(true);
                 self.close();
             }
             return Ok(Polled::Done);
         }
         if self.deadline.is_some_and(|d| Instant::now() >= d) {
             self.flush = true;
+            if !self.engine.is_unfinished() {
+                self.commit_used(true);
+            }
             self.close();
             return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
         }
@@ -257,13 +276,27 @@ impl BatchIterator {
         }
     }
 
-    /// Everything that was read before has been handed out, and the user asks for more: so it was used.
+    /// Commits the parts whose rows have all been handed out: the user asks for more, so they were used.
+    fn commit_used(&mut self, wait: bool) {
+        let Some(group) = &mut self.group else { return };
+        if std::mem::take(&mut self.is_open) {
+            self.parts.push_back(self.made);
+        }
+        let handed_out = self.made - self.out.rows();
+        let used = self.parts.iter().take_while(|made| **made <= handed_out).count();
+        if used > 0 && !self.was_cut {
+            self.parts.drain(..used);
+            group.commit(used, wait);
+        }
+    }
+
     fn read_in_group(&mut self, wait: Duration) -> Result<()> {
         let now = self.clock.now();
+        self.commit_used(false);
         let Some(group) = &mut self.group else { return Ok(()) };
-        group.commit(false);
-        match group.next(wait)? {
+        match group.next(wait, self.left)? {
             Chunk::Messages(messages, wanted) => {
+                self.is_open = true;
                 self.engine.push_messages(&messages, &wanted, now)?;
                 self.collect_rows();
                 self.flush |= self.options.batch_rows.is_none();
@@ -370,6 +403,7 @@ impl BatchIterator {
         self.engine.keep_rejects(self.options.keep_rejects);
         for batch in self.engine.take_rows(0) {
             if self.mode == OutputMode::Complete || !batch.is_empty() {
+                self.made += batch.len();
                 self.out.push(batch.rows);
             }
         }
@@ -381,6 +415,7 @@ impl BatchIterator {
             return Ok(None);
         };
         let cut = batch.num_rows() > self.left;
+        self.was_cut |= cut;
         let batch = batch.slice(0, batch.num_rows().min(self.left));
         self.left -= batch.num_rows();
         if batch.num_rows() == 0 {

@@ -284,6 +284,7 @@ impl Runner<'_> {
             tables,
             lost,
             backfill: None,
+            left: self.at.left.clone(),
             counts: report::counts(engine, counts, totals),
         };
         match &self.at.filling {

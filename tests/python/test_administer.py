@@ -148,6 +148,9 @@ def test_old_messages_are_deleted_only_when_confirmed(kafka: bayou.Connection, t
     assert [r["offset"] for r in rows(kafka.offsets(t, at="earliest"))] == [4, 0]
     with pytest.raises(bayou.ConfigError, match=r"ends at 10"):
         kafka.delete_records(t, {0: 11}, confirm=True)
+    other, now = topic(2), datetime.now(timezone.utc)
+    with pytest.raises(bayou.ConfigError, match="names the topic"):
+        kafka.delete_records(t, {other: {0: now}}, confirm=True)
     kafka.delete_records(t, "latest", confirm=True)
     assert [r["offset"] for r in rows(kafka.offsets(t, at="earliest"))] == [10, 10]
 

@@ -49,12 +49,10 @@ def test_what_is_no_list_of_topics_is_told_as_such(broker: bayou.Connection) -> 
     assert advised and len(broker.read_stream(eval(advised[1]), schema="a INT").collect()) == 0
     for pattern in ("^x.*", "x.*", "x[0-9]"):
         text = said(lambda pattern=pattern: broker.read_stream(pattern, schema="a INT"), bayou.ConfigError)
-        assert "patterns are not in this version" in text
-        advised = re.search(r"read_stream\((\[.*\])\)", text)
+        advised = re.search(r"read_stream\(subscribe_pattern=(\".*\")\)", text)
         assert advised
-        names = eval(advised[1].replace("…", pattern), {"kafka": broker, "re": re})
-        assert sorted(names) == ["x1", "x2"]
-        broker.read_stream(names, schema="a INT").collect()
+        stream = broker.read_stream(subscribe_pattern=eval(advised[1]), schema="a INT", include_metadata=True)
+        assert stream.collect() is not None
     assert "letters, digits" in said(lambda: broker.read_stream("a b", schema="a INT"), bayou.ConfigError)
 
 
@@ -70,10 +68,10 @@ def test_options_of_other_clients_are_told_where_they_belong(
     assert "only committed messages are read. Leave it out" in options("kafka.isolation.level")
     assert "use starting_offsets" in options("kafka.auto.offset.reset")
     text = options("kafka.sasl.jaas.config")
-    assert 'bayou.connect({"sasl.username": …, "sasl.password": …})' in text
+    assert "PlainLoginModule required" in text and '"x"' not in text
     for which in ("starting", "ending"):
         text = options(f"{which}OffsetsByTimestamp")
-        assert f'{{"{which}Timestamp": 1700000000000}}' in text
+        assert '{"topic": {"0": 1700000000000}}' in text
         kafka.read_stream(options={"subscribe": name_of_topic, f"{which}Timestamp": 1700000000000}).collect()
     assert 'bayou.connect({"client.id": …})' in options("kafka.client.id")
 

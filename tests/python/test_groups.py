@@ -66,6 +66,37 @@ def test_a_group_keeps_the_position_when_the_next_batch_is_asked_for(
     assert committed(kafka, group) == 615
 
 
+def test_only_rows_that_were_handed_out_are_committed(kafka: bayou.Connection, topic: Topic, group: str) -> None:
+    t = topic(1)
+    put(kafka, t, 0, 1500)
+    stream = kafka.read_stream(t, schema="n INT")
+    it = stream.batches(group_id=group, batch_rows=1000, trigger="0 seconds")
+    assert len(numbers(next(it))) == 1000
+    it.close()
+    rest = [n for batch in stream.batches(group_id=group, batch_rows=400) for n in numbers(batch)]
+    assert set(range(1000, 1500)) <= set(rest), "nothing is lost"
+    assert committed(kafka, group) == 1500
+    # A limit goes on, run by run.
+    put(kafka, t, 1500, 300)
+    for first in (1500, 1600, 1700):
+        got = [n for batch in stream.batches(group_id=group, limit=100) for n in numbers(batch)]
+        assert got == list(range(first, first + 100))
+
+
+def test_a_group_whose_log_was_cut_behind_its_offset_is_told(
+    address: str, kafka: bayou.Connection, topic: Topic, group: str
+) -> None:
+    t = topic(1)
+    put(kafka, t, 0, 5)
+    other = confluent_kafka.Consumer({"bootstrap.servers": address, "group.id": group})
+    other.commit(offsets=[confluent_kafka.TopicPartition(t, 0, 500)], asynchronous=False)
+    other.close()
+    with pytest.raises(bayou.DataLossError, match="ends at 5, and the group's offset is 500"):
+        list(kafka.read_stream(t, schema="n INT").batches(group_id=group))
+    tolerant = kafka.read_stream(t, schema="n INT", fail_on_data_loss=False)
+    assert sorted(n for b in tolerant.batches(group_id=group) for n in numbers(b)) == list(range(5))
+
+
 @pytest.mark.parametrize("start", ["earliest", "latest"])
 def test_where_the_group_has_no_offset_starting_offsets_count(
     kafka: bayou.Connection, topic: Topic, group: str, start: str

@@ -574,7 +574,7 @@ def test_what_the_catalog_does_not_let_bayou_read_is_read_by_spark(
         bayou.read_delta(f"{name}_nowhere", spark=spark)
     uc.add_table("main.heart.theirs", "s3://bucket/theirs", table_type="MANAGED")
     uc.missing = {"EXTERNAL USE SCHEMA"}
-    monkeypatch.setattr(_managed, "read", lambda spark, table, version: pa.table({"seen": [table]}))
+    monkeypatch.setattr(_managed, "read", lambda spark, table, version, *wanted: pa.table({"seen": [table]}))
     read = bayou.read_delta("main.heart.theirs", storage_options=uc.login, spark=spark)
     assert read.to_dicts() == [{"seen": "`main`.`heart`.`theirs`"}]
     monkeypatch.setattr(_managed, "find", lambda: None)

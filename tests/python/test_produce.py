@@ -220,7 +220,7 @@ def test_values_are_encrypted_and_decrypted_in_batches(
     query = stream.where("id < 3").write_delta(tmp_path / "t", progress=False)
     assert len(bayou.read_delta(tmp_path / "t")) == 3 and query.last_progress["numTombstones"] == 1
     [bad] = bayou.read_delta(f"{tmp_path / 't'}_quarantine").to_dicts()
-    assert bad["stage"] == "decode" and bad["error"] == "decrypt=unxor: ValueError: this was not encrypted"
+    assert bad["stage"] == "decode" and bad["error"] == "decrypt=unxor: it raised ValueError"
     assert bytes(bad["value"]) == b'{"id":-1,"name":"in the clear"}'
     # A rule's rows keep the bytes that came, encrypted.
     strict = kafka.read_stream(t, schema="id INT, name STRING", decrypt=unxor).expect_or_quarantine(

@@ -163,6 +163,10 @@ def test_a_topic_more_is_a_change_that_needs_a_start(
     left = kafka.read_stream(b, schema="a INT").where("a > 0").write_delta(tmp_path / "t", progress=False)
     assert any(f"'{a}' are no longer read" in n for n in left.notes)
     assert values(tmp_path / "t") == sorted([1, 2, 3, 12, 13, *old])
+    # When it comes back, it goes on where it was: nothing is lost, and nothing comes twice.
+    put(kafka, a, 5)
+    both.write_delta(tmp_path / "t", progress=False)
+    assert values(tmp_path / "t") == sorted([1, 2, 3, 4, 5, 12, 13, *old])
 
 
 def test_totals_and_deduplication_go_on_over_topics_that_come_and_go(
@@ -224,6 +228,8 @@ def test_chosen_partitions_are_read_and_no_others(
     more = kafka.read_stream(options={"assign": json.dumps({t: [1, 2]})}, schema="a INT", format="json")
     more.write_delta(tmp_path / "t", progress=False)
     assert values(tmp_path / "t") == [0, 10, 11, 20, 21], "a new partition from its start, one less is left"
+    stream.write_delta(tmp_path / "t", progress=False)
+    assert values(tmp_path / "t") == [0, 1, 10, 11, 20, 21], "what comes back goes on where it was"
     with pytest.raises(bayou.TopicError, match=rf"{t}\[7\] does not exist.*3 partitions"):
         kafka.read_stream(options={"assign": json.dumps({t: [7]})}, format="raw")
     with pytest.raises(bayou.ConfigError, match="assign"):

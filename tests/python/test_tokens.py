@@ -45,6 +45,10 @@ def bearer(secured: Secured, function: object, listener: str = "SASL", **more: o
     return {k: v for k, v in out.items() if k not in ("sasl.username", "sasl.password")} | {"oauth_cb": function}
 
 
+def join(properties: dict[str, Any]) -> bayou.Connection:
+    return bayou.connect(properties, allow_plaintext_password=True)
+
+
 @pytest.fixture(scope="module")
 def topic(secured: Secured) -> str:
     kafka = bayou.connect(secured.plain)
@@ -60,7 +64,7 @@ def test_a_function_gives_tokens_to_every_client_of_a_connection(secured: Secure
         calls.append(threading.current_thread().name)
         return token()
 
-    kafka = bayou.connect(bearer(secured, give, listener))
+    kafka = join(bearer(secured, give, listener))
     before = len(kafka.read_stream(topic, schema="a INT").collect())
     kafka.produce(topic, [{"a": 1}, {"a": 2}], progress=False)
     kafka.produce(topic, [{"a": 3}], transaction=True, progress=False)
@@ -78,7 +82,7 @@ def test_a_long_run_renews_its_tokens_and_logs_in_again(secured: Secured, topic:
         calls.append(config)
         return token(10), time.time() + 10
 
-    kafka = bayou.connect(bearer(secured, give))
+    kafka = join(bearer(secured, give))
     start = kafka.offsets(topic).to_dicts()
     stream = kafka.read_stream(topic, schema="a INT", starting_offsets="latest")
     query = stream.write_delta(tmp_path / "t", trigger="0 seconds", block=False, progress=False)
@@ -117,7 +121,7 @@ def test_functions_that_raise_hang_or_return_nonsense_are_told_at_once(
     ]:
         began = time.monotonic()
         with pytest.raises(bayou.AuthError, match=text) as raised:
-            bayou.connect(bearer(secured, function))
+            join(bearer(secured, function))
         assert time.monotonic() - began < 15 and "hunter2" not in str(raised.value), raised.value
     assert "hunter2" not in caplog.text
 
@@ -132,7 +136,7 @@ def test_a_function_that_fails_later_is_a_warning_while_the_token_counts(
             raise OSError("the identity provider is down")
         return token(8)
 
-    kafka = bayou.connect(bearer(secured, give))
+    kafka = join(bearer(secured, give))
     state["fail"] = True
     began = time.monotonic()
     with caplog.at_level(logging.WARNING):
@@ -159,7 +163,7 @@ def test_a_function_that_fails_later_is_a_warning_while_the_token_counts(
 
 def test_a_token_that_the_broker_refuses_is_an_auth_error(secured: Secured) -> None:
     with pytest.raises(bayou.AuthError, match=r"(?i)token"):
-        bayou.connect(bearer(secured, lambda: ("this.is.not a token", time.time() + 600)))
+        join(bearer(secured, lambda: ("this.is.not a token", time.time() + 600)))
 
 
 @pytest.fixture
@@ -203,20 +207,20 @@ def by_oidc(secured: Secured, url: str, **more: object) -> dict[str, Any]:
 
 
 def test_client_credentials_of_openid_connect(secured: Secured, topic: str, provider: Any) -> None:
-    kafka = bayou.connect(by_oidc(secured, provider.url))
+    kafka = join(by_oidc(secured, provider.url))
     assert kafka.topics().column("topic") == [topic]
     [(login, body)] = provider.seen
     assert base64.b64decode(login.removeprefix("Basic ")).decode() == "bayou%20app:s3cret%2F%26value"
     assert body == {"grant_type": ["client_credentials"], "scope": ["kafka"]}
     provider.answer |= {"status": 401, "body": {"error": "invalid_client", "error_description": "s3cret/&value"}}
     with pytest.raises(bayou.AuthError, match="answered 401, invalid_client") as raised:
-        bayou.connect(by_oidc(secured, provider.url))
+        join(by_oidc(secured, provider.url))
     assert "s3cret" not in str(raised.value)
     provider.answer |= {"status": 200, "body": {"token": "x"}}
     with pytest.raises(bayou.AuthError, match="without an access_token"):
-        bayou.connect(by_oidc(secured, provider.url))
+        join(by_oidc(secured, provider.url))
     with pytest.raises(bayou.AuthError, match="cannot be asked"):
-        bayou.connect(by_oidc(secured, "http://127.0.0.1:1/token"))
+        join(by_oidc(secured, "http://127.0.0.1:1/token"))
     for change, text in [
         ({"sasl.oauthbearer.client.secret": ""}, r"client\.secret"),
         ({"sasl.oauthbearer.token.endpoint.url": "http://login.example.com/token"}, "https"),
@@ -224,7 +228,7 @@ def test_client_credentials_of_openid_connect(secured: Secured, topic: str, prov
         ({"oauth_cb": token}, "both given"),
     ]:
         with pytest.raises(bayou.ConfigError, match=text):
-            bayou.connect(by_oidc(secured, provider.url, **change))
+            join(by_oidc(secured, provider.url, **change))
 
 
 def test_librdkafkas_unsecured_tokens_still_work(secured: Secured, topic: str) -> None:
@@ -249,6 +253,7 @@ def test_what_is_missing_or_does_not_fit_is_told_before_anything_is_sent() -> No
             "needs security.protocol=SASL_SSL and sasl.mechanism=OAUTHBEARER",
         ),
         ({"bootstrap.servers": "a:1", "oauth_cb": token}, "needs security.protocol"),
+        ({**sasl, "security.protocol": "SASL_PLAINTEXT", "oauth_cb": token}, "allow_plaintext_password"),
     ]:
         with pytest.raises(bayou.ConfigError, match=text):
             bayou.connect(given)

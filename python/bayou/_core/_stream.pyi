@@ -419,8 +419,8 @@ class Stream(_Outputs):
             storage_options: Options of a cloud store, with the names of delta-rs.
             group_id: Read as a member of this consumer group, beside other members, which may be other programs. The group keeps the
                 position: it is committed when the next batch is requested. `starting_offsets` counts where the group has no offset. A batch
-                comes twice at most when a member fails or partitions move while it is used. A pause of any length keeps the membership. For
-                streams without state. Properties of `connect` decide the rest: "group.instance.id" makes a static member, and
+                comes twice at most when a member fails or partitions move while it is used. A pause of any length keeps the membership. A pattern
+                is looked up when the iterator starts. For streams without state. Properties of `connect` decide the rest: "group.instance.id" makes a static member, and
                 "partition.assignment.strategy" (default "cooperative-sticky") must be one of the other members'.
 
         Raises:

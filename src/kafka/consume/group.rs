@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 const CHUNKS: usize = 2;
 /// Without room for messages for so long, reading is paused, and librdkafka is polled without them. At most a third of max.poll.interval.ms.
 const FULL: Duration = Duration::from_secs(10);
-/// A bounded member that was given no partition for so long ends.
+/// A bounded member that was given no partition and no message for so long ends.
 const NOTHING: Duration = Duration::from_secs(10);
 /// How long a rebalance waits for the chunk that is being used.
 const USED: Duration = Duration::from_secs(3);
@@ -65,12 +65,12 @@ struct State {
     /// Where a bounded reader ends, and where it is.
     targets: Positions,
     at: Positions,
-    chunks: VecDeque<(Arc<Messages>, u64)>,
-    /// Positions behind the chunk that is being used.
-    used: Positions,
-    /// How often the end of a partition of this number was reported, for whichever topic.
-    ends: BTreeMap<i32, usize>,
-    assigned_at: Option<Instant>,
+    /// Messages, the number of the assignment, and how many of them were handed out before.
+    chunks: VecDeque<(Arc<Messages>, u64, usize)>,
+    /// Positions behind the parts of chunks that were handed out and are not committed, oldest first.
+    used: VecDeque<Positions>,
+    /// When partitions or messages came last.
+    moved: Option<Instant>,
     error: Option<Error>,
 }
 
@@ -88,6 +88,7 @@ struct Member {
     starts: Starts,
     group: String,
     bounded: bool,
+    fail_on_data_loss: bool,
 }
 
 pub struct GroupReader {
@@ -165,29 +166,51 @@ impl Member {
             asked.map_err(|e| group_error(&what, e.rdkafka_error_code().unwrap_or(Code::Unknown), &e.to_string()))?;
         let mut at = Positions::new();
         for e in asked.elements() {
-            if let (Ok(()), NativeOffset::Offset(offset)) = (e.error(), e.offset()) {
-                at.insert(TopicPartition::new(e.topic(), e.partition()), Offset(offset));
+            match (e.error(), e.offset()) {
+                (Err(e), _) => {
+                    let code = e.rdkafka_error_code().unwrap_or(Code::Unknown);
+                    return Err(group_error(&what, code, &e.to_string()));
+                }
+                (Ok(()), NativeOffset::Offset(offset)) => {
+                    at.insert(TopicPartition::new(e.topic(), e.partition()), Offset(offset));
+                }
+                _ => {}
             }
         }
         let new: Vec<TopicPartition> = all.iter().filter(|tp| !at.contains_key(tp)).cloned().collect();
         if !new.is_empty() {
-            let starts = (self.starts)(&new)?;
+            // Partitions that a topic has got later are read from their start.
+            let known = self.connection.group_offsets(&self.group).unwrap_or_default();
+            let (grown, first): (Vec<_>, Vec<_>) =
+                new.into_iter().partition(|tp| known.keys().any(|k| k.topic == tp.topic));
+            let mut starts = if first.is_empty() { Positions::new() } else { (self.starts)(&first)? };
+            let grown: Vec<_> = grown.into_iter().map(|tp| (tp, OffsetSpec::Earliest)).collect();
+            starts.extend(self.connection.list_offsets(&grown)?);
             let _ = consumer.commit(&native(&starts), CommitMode::Async);
             at.extend(starts);
         }
-        let targets = match self.bounded {
-            true => {
-                let ends: Vec<_> = all.iter().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
-                self.connection.list_offsets(&ends)?
+        let ends: Vec<_> = all.iter().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
+        let ends = self.connection.list_offsets(&ends)?;
+        for (tp, end) in &ends {
+            if at.get(tp).is_some_and(|at| at > end) {
+                if self.fail_on_data_loss {
+                    return Err(Error::data_loss(format!(
+                        "{what}: {tp} ends at {}, and the group's offset is {}: the topic was recreated, or its log was cut. To read it from its \
+                         start, say fail_on_data_loss=False; or move the group: reset_group(\"{}\", to=…, confirm=True).",
+                        end.0, at[tp].0, self.group
+                    ))
+                    .in_partition(tp.topic.as_str(), tp.partition.0));
+                }
+                let first = self.connection.list_offsets(&[(tp.clone(), OffsetSpec::Earliest)])?;
+                at.extend(first);
             }
-            false => Positions::new(),
-        };
+        }
+        let targets = if self.bounded { ends } else { Positions::new() };
         let placed = native(&at);
         let mut state = self.shared.state.lock();
         state.assigned += 1;
         let number = state.assigned;
-        state.assigned_at = Some(Instant::now());
-        state.ends.clear();
+        state.moved = Some(Instant::now());
         state.owned.extend(all.into_iter().map(|tp| (tp, number)));
         state.targets.extend(targets);
         state.at.extend(at);
@@ -199,17 +222,24 @@ impl Member {
     /// Gives partitions to other members. What was used is committed first; the chunk that is being used gets a moment.
     fn give_up(&self, gone: &[TopicPartition]) {
         let mut state = self.shared.state.lock();
+        // No more of them is handed out.
+        for tp in gone {
+            state.owned.remove(tp);
+        }
         let deadline = Instant::now() + USED;
-        while gone.iter().any(|tp| state.used.contains_key(tp)) && !self.shared.stop.load(Ordering::Relaxed) {
+        while gone.iter().any(|tp| state.used.iter().any(|u| u.contains_key(tp)))
+            && !self.shared.stop.load(Ordering::Relaxed)
+        {
             if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
                 break;
             }
         }
         for tp in gone {
-            state.owned.remove(tp);
             state.targets.remove(tp);
             state.at.remove(tp);
-            state.used.remove(tp);
+            for used in &mut state.used {
+                used.remove(tp);
+            }
         }
         drop(state);
         self.shared.changed.notify_all();
@@ -285,6 +315,7 @@ impl GroupReader {
             starts: options.starts.clone(),
             group: options.group.clone(),
             bounded: options.bounded,
+            fail_on_data_loss: options.fail_on_data_loss,
         };
         let consumer: BaseConsumer<Member> = connection
             .config_with_defaults(&defaults, &over)
@@ -303,24 +334,30 @@ impl GroupReader {
         Ok(Self { shared, consumer: Some(consumer), thread: Some(thread), bounded: options.bounded })
     }
 
-    /// The next messages, within `wait`. The messages before count as used now.
-    pub fn next(&mut self, wait: Duration) -> Result<Chunk> {
+    /// The next messages, within `wait`, at most `most`.
+    pub fn next(&mut self, wait: Duration, most: usize) -> Result<Chunk> {
         let mut state = self.shared.state.lock();
         let deadline = Instant::now() + wait;
         loop {
             if let Some(error) = state.error.take() {
                 return Err(error);
             }
-            if let Some((messages, number)) = state.chunks.pop_front() {
+            if let Some((messages, number, from)) = state.chunks.pop_front() {
+                let until = messages.len().min(from.saturating_add(most.max(1)));
+                if until < messages.len() {
+                    state.chunks.push_front((messages.clone(), number, until));
+                }
                 // Partitions that went to another member meanwhile are that member's to read.
                 let ours: Vec<bool> =
                     messages.partitions.iter().map(|tp| state.owned.get(tp).is_some_and(|n| *n <= number)).collect();
-                let all = 0..messages.len() as u32;
+                let all = from as u32..until as u32;
                 let wanted: Vec<u32> = all.filter(|i| ours[messages.sources[*i as usize] as usize]).collect();
+                let mut used = Positions::new();
                 for i in &wanted {
                     let i = *i as usize;
-                    state.used.insert(messages.source(i).clone(), Offset(messages.offsets[i] + 1));
+                    used.insert(messages.source(i).clone(), Offset(messages.offsets[i] + 1));
                 }
+                state.used.push_back(used);
                 drop(state);
                 self.shared.changed.notify_all();
                 return Ok(Chunk::Messages(messages, wanted));
@@ -330,7 +367,8 @@ impl GroupReader {
                 return Ok(Chunk::Finished);
             }
             // A bounded member of a group with more members than partitions gets none.
-            if self.bounded && state.owned.is_empty() && state.assigned_at.is_some_and(|at| at.elapsed() >= NOTHING) {
+            // Where the end of a partition cannot be told, silence is the end.
+            if self.bounded && state.moved.is_some_and(|at| at.elapsed() >= NOTHING) {
                 return Ok(Chunk::Finished);
             }
             if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
@@ -339,15 +377,30 @@ impl GroupReader {
         }
     }
 
-    /// The last chunk was used: its offsets are committed, for partitions that are still this member's.
-    /// `wait`: until the broker has answered.
-    pub fn commit(&mut self, wait: bool) {
+    /// The oldest `parts` of what was handed out were used: their offsets are committed, for partitions that are still this member's. `wait`: until
+    /// the broker has answered.
+    pub fn commit(&mut self, parts: usize, wait: bool) {
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
-        let used = std::mem::take(&mut self.shared.state.lock().used);
-        if !used.is_empty()
-            && let Some(consumer) = &self.consumer
-            && let Err(e) = consumer.commit(&native(&used), mode)
-        {
+        let mut state = self.shared.state.lock();
+        let mut used = Positions::new();
+        for _ in 0..parts {
+            used.extend(state.used.pop_front().unwrap_or_default());
+        }
+        let Some(consumer) = self.consumer.as_ref().filter(|_| !used.is_empty()) else {
+            drop(state);
+            self.shared.changed.notify_all();
+            return;
+        };
+        // Within the lock, so that a rebalance that waits for it finds the commit before it. A commit that is waited for must not hold it.
+        let done = if wait {
+            drop(state);
+            consumer.commit(&native(&used), mode)
+        } else {
+            let done = consumer.commit(&native(&used), mode);
+            drop(state);
+            done
+        };
+        if let Err(e) = done {
             log::debug!(target: "bayou::kafka", "a commit was refused, and the messages come again: {e}");
         }
         self.shared.changed.notify_all();
@@ -428,6 +481,8 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, max_message_bytes: us
     if rows.is_empty() {
         return;
     }
+    // What was said of refused logins is over.
+    consumer.context().watch.forget();
     let mut out = Messages::new(partitions.into());
     for (source, message) in &rows {
         let headers: Headers = message.headers().map_or_else(Vec::new, |all| {
@@ -447,28 +502,26 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, max_message_bytes: us
     for i in 0..out.len() {
         let tp = out.source(i);
         if let Some(at) = state.at.get_mut(tp) {
-            *at = Offset(out.offsets[i] + 1);
+            *at = (*at).max(Offset(out.offsets[i] + 1));
         }
     }
     let number = state.assigned;
-    state.chunks.push_back((Arc::new(out), number));
+    state.moved = Some(Instant::now());
+    state.chunks.push_back((Arc::new(out), number, 0));
     drop(state);
     shared.changed.notify_all();
 }
 
-/// The end of a partition, whose topic is not told. Behind the last message there may be only markers of transactions.
+/// The end of a partition, whose topic is not told. Behind the last message there may be only markers of transactions. With several partitions of
+/// one number, the end is told by silence.
 fn ended(shared: &Shared, partition: i32) {
     let mut state = shared.state.lock();
     let state = &mut *state;
-    let times = state.ends.entry(partition).or_default();
-    *times += 1;
-    let here = |tp: &&TopicPartition| tp.partition.0 == partition;
-    if *times >= state.owned.keys().filter(here).count() {
-        for (tp, end) in state.targets.iter().filter(|(tp, _)| here(tp)) {
-            if let Some(at) = state.at.get_mut(tp) {
-                *at = (*at).max(*end);
-            }
-        }
+    let mut here = state.owned.keys().filter(|tp| tp.partition.0 == partition);
+    if let (Some(tp), None) = (here.next(), here.next())
+        && let (Some(at), Some(end)) = (state.at.get_mut(tp), state.targets.get(tp))
+    {
+        *at = (*at).max(*end);
         shared.changed.notify_all();
     }
 }
@@ -478,13 +531,14 @@ fn report(consumer: &BaseConsumer<Member>, shared: &Shared, error: &KafkaError) 
     let member = consumer.context();
     let address = member.connection.address();
     let what = format!("reading in the group '{}' from {address}", member.group);
-    if member.watch.seen().auth.is_some() {
-        return shared.fail(member.watch.seen().unreachable(address));
-    }
     let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
     let text = member.connection.secrets().scrub(&error.to_string());
     if let KafkaError::PartitionEOF(partition) = error {
         return ended(shared, *partition);
+    }
+    let refused = kind_of(code) == Kind::Auth || code == Code::AllBrokersDown;
+    if refused && member.watch.seen().auth.is_some() {
+        return shared.fail(member.watch.seen().unreachable(address));
     }
     match code {
         Code::AutoOffsetReset => shared.fail(Error::data_loss(format!(

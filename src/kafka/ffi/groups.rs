@@ -65,7 +65,8 @@ pub(in crate::kafka) fn list(client: &Client<Watch>, timeout: Duration) -> Resul
 /// # Safety
 /// `list` is null, or a list that lives during the call.
 unsafe fn partitions_of(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<TopicPartition> {
-    if list.is_null() {
+    // SAFETY: not null. An empty list has no items at all.
+    if list.is_null() || unsafe { (*list).cnt <= 0 || (*list).elems.is_null() } {
         return vec![];
     }
     // SAFETY: the list has `cnt` items.
@@ -147,7 +148,7 @@ unsafe fn committed(group: *const rd::rd_kafka_group_result_t) -> Result<Vec<Com
             return Err(failure);
         }
         let list = rd::rd_kafka_group_result_partitions(group);
-        if list.is_null() {
+        if list.is_null() || (*list).cnt <= 0 || (*list).elems.is_null() {
             return Ok(vec![]);
         }
         let found = std::slice::from_raw_parts((*list).elems, (*list).cnt.max(0) as usize);

@@ -21,7 +21,7 @@ pub use encoder::{MessageEncoder, MessageOptions};
 pub(super) use idle::Producers;
 use rdkafka::producer::{BaseProducer, Producer};
 pub use read_back::TopicLimits;
-use run::Run;
+use run::{Run, Stage};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -147,7 +147,17 @@ impl Connection {
         let (producer, settings) = self.producer(options)?;
         let now = Instant::now();
         producer.context().keep_deliveries(options.deliveries);
-        let mut run = Run { connection: self, topic, options, producer, report, progress, start: now, told: now };
+        let mut run = Run {
+            connection: self,
+            topic,
+            options,
+            producer,
+            report,
+            progress,
+            start: now,
+            told: now,
+            stage: Stage::Open,
+        };
         let result = run.all(batches);
         match result {
             Ok(()) => {

@@ -23,6 +23,15 @@ const SEEN: Duration = Duration::from_secs(2);
 /// How long messages on their way are waited for after an interrupt.
 const LAST: Duration = Duration::from_secs(1);
 
+const UNKNOWN: &str = "Whether the rows were published is not known: look before you send them again.";
+
+/// Of a transaction.
+pub(super) enum Stage {
+    Open,
+    Committing,
+    Committed,
+}
+
 /// Closes a producer whose call has failed. An open transaction is ended first: readers of committed messages wait for that.
 pub(super) fn close(producer: BaseProducer<Deliveries>) {
     producer.purge(PurgeConfig::default().queue().inflight());
@@ -38,6 +47,7 @@ pub(super) struct Run<'a> {
     pub progress: &'a mut dyn FnMut(&ProduceReport) -> Result<()>,
     pub start: Instant,
     pub told: Instant,
+    pub stage: Stage,
 }
 
 impl Run<'_> {
@@ -89,8 +99,13 @@ impl Run<'_> {
                 Error::config(report.failures.first().cloned().unwrap_or_else(|| "a row cannot be sent".into()))
             }
             (None, None) => {
-                self.until("committing", |producer| producer.commit_transaction(CALL))?;
-                self.wait_until_seen()?;
+                self.stage = Stage::Committing;
+                self.until("committing", |producer| producer.commit_transaction(CALL)).map_err(|mut e| {
+                    e.message = format!("{} {UNKNOWN}", e.message);
+                    e
+                })?;
+                self.stage = Stage::Committed;
+                self.wait_until_seen();
                 let report = self.report();
                 return (self.progress)(&report);
             }
@@ -101,19 +116,19 @@ impl Run<'_> {
     }
 
     /// A committed transaction is seen a moment later, when its markers are written. The next line of a notebook finds it.
-    fn wait_until_seen(&self) -> Result<()> {
+    fn wait_until_seen(&self) {
         let highest = self.producer.context().highest.lock().take().unwrap_or_default();
         let asked: Vec<_> =
             highest.keys().map(|p| (TopicPartition::new(self.topic.as_str(), *p), OffsetSpec::Latest)).collect();
         let began = Instant::now();
         while began.elapsed() < SEEN {
-            let ends = self.connection.list_offsets(&asked)?;
+            // The rows are published, whatever the answer is.
+            let Ok(ends) = self.connection.list_offsets(&asked) else { return };
             if ends.iter().all(|(tp, end)| highest.get(&tp.partition.0).is_none_or(|at| end.0 > *at)) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Repeats a call of a transaction that goes on where it was after a timeout.
@@ -154,7 +169,11 @@ impl Run<'_> {
     pub fn stopped(&mut self) -> String {
         let what = format!("publishing to '{}' was stopped", self.topic);
         if self.options.transactional_id.is_some() {
-            return format!("{what}. Nothing was published: the transaction was ended.");
+            return match self.stage {
+                Stage::Open => format!("{what}. Nothing was published: the transaction was ended."),
+                Stage::Committing => format!("{what}. {UNKNOWN}"),
+                Stage::Committed => format!("{what} when all {} rows were published.", self.report.rows),
+            };
         }
         self.producer.purge(PurgeConfig::default().queue());
         let deadline = Instant::now() + LAST;

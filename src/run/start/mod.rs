@@ -49,6 +49,8 @@ pub struct Started {
     pub filling: Option<Filling>,
     /// The topics have changed since the newest seal, so the next epoch is sealed in any case.
     pub topics_changed: bool,
+    /// Partitions that were read before and are not read now.
+    pub left: Vec<Range>,
 }
 
 /// A commit that is running when the user stops the query may take at most this long.
@@ -101,6 +103,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
         looked,
         clock: job.clock.clone(),
         new_ids: found.new_ids,
+        left: found.left,
         topics_changed: restored.filling.is_none() && found.topics.is_change(),
         filling: restored.filling,
     })

@@ -27,6 +27,8 @@ pub struct Found {
     pub positions: Positions,
     /// What the query reads now and did not read before, and the other way round.
     pub topics: TopicChange,
+    /// Partitions that were read before and are not read now.
+    pub left: Vec<Range>,
     /// Topics that were recreated since they were last read.
     pub recreated: Vec<Topic>,
     /// The ids of topics that were recreated since the query's first run.
@@ -38,6 +40,10 @@ impl Found {
     pub fn last(&self, start: &StartFile) -> i64 {
         self.newest.unwrap_or(start.first_epoch - 1)
     }
+}
+
+fn place(r: &Range) -> TopicPartition {
+    TopicPartition::new(&r.topic, r.partition)
 }
 
 pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Arc<KafkaSource>]) -> Result<Found> {
@@ -65,8 +71,14 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
             seal.ranges.iter().map(|r| (TopicPartition::new(&r.topic, r.partition), Offset(r.until))).collect()
         }
     };
+    let is_read =
+        |tp: &TopicPartition| sources.iter().any(|s| s.topics.has(tp)) && topic_ids.contains_key(tp.topic.as_str());
+    // What was left out and is back goes on where it was.
+    let (back, left): (Vec<Range>, Vec<Range>) =
+        seal.iter().flat_map(|s| s.ranges.iter().chain(&s.left)).cloned().partition(|r| is_read(&place(r)));
+    positions.extend(back.iter().map(|r| (place(r), Offset(r.until))));
     let topics = TopicChange::between(job, &positions, topic_ids, sources)?;
-    positions.retain(|tp, _| sources.iter().any(|s| s.topics.has(tp)) && topic_ids.contains_key(tp.topic.as_str()));
+    positions.retain(|tp, _| is_read(tp));
     let known = topic_ids.iter().filter(|(t, _)| !topics.added.contains(&Topic::new(t)));
     let known = known.map(|(t, id)| (t.clone(), id.clone())).collect();
     let recreated = recreated_topics(&generation.query, seal.as_ref(), &known, &positions, sources)?;
@@ -76,7 +88,7 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
         Some((topic.clone(), id.clone()))
     };
     let new_ids = topic_ids.iter().filter_map(other).collect();
-    Ok(Found { newest, seal, definition, positions, topics, recreated, new_ids })
+    Ok(Found { newest, seal, definition, positions, topics, left, recreated, new_ids })
 }
 
 /// Opens the targets. If an earlier run left an epoch that is sealed and not done, that epoch is committed first.
