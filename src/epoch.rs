@@ -133,6 +133,12 @@ pub struct Range {
     pub leader_epoch: Option<i32>,
 }
 
+impl Range {
+    pub fn place(&self) -> TopicPartition {
+        TopicPartition::new(&self.topic, self.partition)
+    }
+}
+
 /// The content of one table's commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

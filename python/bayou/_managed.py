@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bayou import _notebook
+
 # Attempts of one commit that loses to other writers.
 _ATTEMPTS = 6
 # A look at the newest commits reads so many of them at first.
@@ -57,12 +59,9 @@ class Refused(Exception):
 
 def find() -> Any | None:
     """The Spark that is there already: the notebook's `spark`, the active session, or that of Databricks."""
-    shell = sys.modules.get("IPython")
-    if shell is not None:
-        user = shell.get_ipython()
-        found = user.user_ns.get("spark") if user is not None else None
-        if found is not None and hasattr(found, "sql") and hasattr(found, "read"):
-            return found
+    found = _notebook.named("spark")
+    if found is not None and hasattr(found, "sql") and hasattr(found, "read"):
+        return found
     # What nobody has imported is not running.
     for module in ("pyspark.sql", "pyspark.sql.connect.session"):
         if module in sys.modules:

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bayou import _core
+from bayou import _core, _notebook
 
 # The value, the name of whom it is for, and until when it counts in milliseconds since the Unix epoch.
 Token = tuple[str, str, int]
@@ -199,13 +199,7 @@ def service_credential(name: str) -> Any:
 
 
 def _dbutils() -> Any:
-    try:
-        from IPython import get_ipython  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        found = None
-    else:
-        shell = get_ipython()
-        found = shell.user_ns.get("dbutils") if shell is not None else None
+    found = _notebook.named("dbutils")
     if found is None:
         try:
             from databricks.sdk.runtime import dbutils as found  # type: ignore[import-not-found,no-redef,unused-ignore]

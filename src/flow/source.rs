@@ -6,7 +6,7 @@ use crate::decode::{DecodeOptions, output_schema};
 use crate::expr;
 use crate::hash::hex;
 use crate::kafka::{Connection, OffsetSpec};
-use crate::position::{Offset, Partition, Positions, Topic, TopicPartition};
+use crate::position::{Offset, Positions, TopicPartition};
 use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -39,9 +39,53 @@ pub enum Offsets {
     Exact(BTreeMap<String, BTreeMap<i32, i64>>),
 }
 
-/// Rounded up, so that no message from before the time is read.
-fn at_time(t: EventTime) -> OffsetSpec {
-    OffsetSpec::Timestamp(t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0))
+/// Offsets that are known, and those that Kafka is asked for.
+pub type KnownAndAsked = (Positions, Vec<(TopicPartition, OffsetSpec)>);
+
+impl Offsets {
+    /// The partitions that a dict names.
+    pub fn named(&self) -> Vec<TopicPartition> {
+        fn all<T>(map: &BTreeMap<String, BTreeMap<i32, T>>) -> Vec<TopicPartition> {
+            map.iter().flat_map(|(t, ps)| ps.keys().map(move |p| TopicPartition::new(t, *p))).collect()
+        }
+        match self {
+            Self::Times(map) => all(map),
+            Self::Exact(map) => all(map),
+            Self::Earliest | Self::Latest | Self::Time(_) => vec![],
+        }
+    }
+
+    /// What the offsets mean for these partitions. A dict says it for each partition that it names, the others for all.
+    pub fn of<'a>(&self, all: impl IntoIterator<Item = &'a TopicPartition>, what: &str) -> Result<KnownAndAsked> {
+        // Rounded up, so that no message from before the time is meant.
+        let at = |t: &EventTime| OffsetSpec::Timestamp(t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0));
+        let every = |spec| all.into_iter().map(|tp| (tp.clone(), spec)).collect();
+        let (mut known, mut asked) = (Positions::new(), vec![]);
+        match self {
+            Self::Earliest => asked = every(OffsetSpec::Earliest),
+            Self::Latest => asked = every(OffsetSpec::Latest),
+            Self::Time(t) => asked = every(at(t)),
+            Self::Times(map) => {
+                let times = map.values().flat_map(BTreeMap::values).map(at);
+                asked = self.named().into_iter().zip(times).collect();
+            }
+            Self::Exact(map) => {
+                for (tp, offset) in self.named().into_iter().zip(map.values().flat_map(BTreeMap::values)) {
+                    match *offset {
+                        -2 => asked.push((tp, OffsetSpec::Earliest)),
+                        -1 => asked.push((tp, OffsetSpec::Latest)),
+                        n if n >= 0 => drop(known.insert(tp, Offset(n))),
+                        n => {
+                            return Err(Error::config(format!(
+                                "{what}: {tp}: {n} is not an offset (−2 is earliest, −1 is latest)"
+                            )));
+                        }
+                    }
+                }
+            }
+        }
+        Ok((known, asked))
+    }
 }
 
 #[derive(Clone)]
@@ -102,36 +146,29 @@ impl KafkaSource {
     /// Resolves the user's offsets to the offsets that they mean at this moment.
     pub fn resolve(&self, offsets: &Offsets, what: &str) -> Result<Positions> {
         let partitions = self.partitions()?;
-        let wanted: Vec<(TopicPartition, OffsetSpec)> = match offsets {
-            Offsets::Earliest => partitions.into_iter().map(|p| (p, OffsetSpec::Earliest)).collect(),
-            Offsets::Latest => partitions.into_iter().map(|p| (p, OffsetSpec::Latest)).collect(),
-            Offsets::Time(t) => partitions.into_iter().map(|p| (p, at_time(*t))).collect(),
-            Offsets::Times(map) => {
-                self.check_named(map.iter().flat_map(|(t, ps)| ps.keys().map(move |p| (t, *p))), &partitions, what)?;
-                let time = |tp: &TopicPartition| map.get(tp.topic.as_str())?.get(&tp.partition.0);
-                partitions.into_iter().filter_map(|tp| time(&tp).map(|t| (tp.clone(), at_time(*t)))).collect()
-            }
-            Offsets::Exact(map) => return self.exact(map, &partitions, what),
-        };
-        if self.fail_without_message && what == "starting_offsets" {
-            return self.connection.list_offsets_of_messages(&wanted);
+        if matches!(offsets, Offsets::Times(_) | Offsets::Exact(_)) {
+            self.check_named(offsets.named(), &partitions, what)?;
         }
-        self.connection.list_offsets(&wanted)
+        let (mut out, asked) = offsets.of(&partitions, what)?;
+        // Ending offsets are checked elsewhere, against the end at that time.
+        if what != "ending_offsets" {
+            self.check_not_behind_the_end(&out, what)?;
+        }
+        out.extend(match self.fail_without_message && what == "starting_offsets" {
+            true => self.connection.list_offsets_of_messages(&asked)?,
+            false => self.connection.list_offsets(&asked)?,
+        });
+        Ok(out)
     }
 
     /// Refuses a dict that does not name every partition, or names others.
-    fn check_named<'a>(
-        &self,
-        named: impl Iterator<Item = (&'a String, i32)>,
-        partitions: &[TopicPartition],
-        what: &str,
-    ) -> Result<()> {
+    fn check_named(&self, named: Vec<TopicPartition>, partitions: &[TopicPartition], what: &str) -> Result<()> {
         let mut missing: BTreeSet<&TopicPartition> = partitions.iter().collect();
-        for (topic, partition) in named {
-            let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(partition) };
+        for tp in named {
             if !self.topics.reads(&tp.topic) {
                 return Err(Error::config(format!(
-                    "{what} names the topic '{topic}', and this stream does not read that topic"
+                    "{what} names the topic '{}', and this stream does not read that topic",
+                    tp.topic
                 )));
             }
             if !missing.remove(&tp) {
@@ -148,44 +185,6 @@ impl KafkaSource {
         }
     }
 
-    fn exact(
-        &self,
-        map: &BTreeMap<String, BTreeMap<i32, i64>>,
-        partitions: &[TopicPartition],
-        what: &str,
-    ) -> Result<Positions> {
-        self.check_named(map.iter().flat_map(|(t, ps)| ps.keys().map(move |p| (t, *p))), partitions, what)?;
-        let mut out = Positions::new();
-        let mut ask = vec![];
-        for (topic, offsets) in map {
-            for (partition, offset) in offsets {
-                let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(*partition) };
-                match offset {
-                    -2 => ask.push((tp, OffsetSpec::Earliest)),
-                    -1 => ask.push((tp, OffsetSpec::Latest)),
-                    n if *n >= 0 => {
-                        out.insert(tp, Offset(*n));
-                    }
-                    n => {
-                        return Err(Error::config(format!(
-                            "{what}: {tp}: {n} is not an offset (−2 is earliest, −1 is latest)"
-                        )));
-                    }
-                }
-            }
-        }
-        // Ending offsets are checked elsewhere, against the end at that time.
-        if what != "ending_offsets" {
-            self.check_not_behind_the_end(&out, what)?;
-        }
-        if !ask.is_empty() {
-            out.extend(self.connection.list_offsets(&ask)?);
-        }
-        Ok(out)
-    }
-}
-
-impl KafkaSource {
     /// Refuses a start behind the end. Such a first run would look like a run whose log was truncated.
     fn check_not_behind_the_end(&self, given: &Positions, what: &str) -> Result<()> {
         if given.is_empty() {

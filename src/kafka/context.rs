@@ -210,6 +210,31 @@ impl ClientContext for Watch {
 
 impl ConsumerContext for Watch {}
 
+/// Gives a client's context with a field `watch` the callbacks of `Watch`.
+macro_rules! watched {
+    ($context:ty) => {
+        impl rdkafka::ClientContext for $context {
+            const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+            fn generate_oauth_token(
+                &self,
+                _: Option<&str>,
+            ) -> std::result::Result<rdkafka::client::OAuthToken, Box<dyn std::error::Error>> {
+                self.watch.next_token()
+            }
+
+            fn log(&self, level: rdkafka::config::RDKafkaLogLevel, fac: &str, message: &str) {
+                self.watch.log(level, fac, message);
+            }
+
+            fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+                self.watch.error(error, reason);
+            }
+        }
+    };
+}
+pub(super) use watched;
+
 /// The kind of error, which tells the caller what to do.
 pub(super) fn kind_of(code: Code) -> Kind {
     match code {

@@ -7,9 +7,8 @@ use super::query::PyQuery;
 use super::table::PyTable;
 use crate::flow::source::Offsets;
 use crate::kafka::{Acl, Configured, Connection, OffsetSpec};
-use crate::position::{Offset, Partition, Positions, Topic, TopicPartition};
+use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::read::Rows;
-use crate::time::EventTime;
 use crate::{Error, Result};
 use arrow::array::*;
 use pyo3::prelude::*;
@@ -116,64 +115,18 @@ pub fn new_settings(config: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Opti
     Ok(set.into_iter().map(|(n, v)| (n, Some(v))).chain(unset.into_iter().map(|n| (n, None))).collect())
 }
 
-/// Rounded up, so that the first message is not from before the time.
-fn millis(t: EventTime) -> i64 {
-    -(-t.0).div_euclid(1000)
-}
-
 /// What a position means for these partitions. A dict says it for each partition that it names, the others for all.
 fn resolve(c: &Connection, to: &Offsets, all: &BTreeSet<TopicPartition>, what: &str) -> Result<Positions> {
-    let every = |spec| all.iter().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>();
-    let asked = match to {
-        Offsets::Earliest => every(OffsetSpec::Earliest),
-        Offsets::Latest => every(OffsetSpec::Latest),
-        Offsets::Time(t) => every(OffsetSpec::Timestamp(millis(*t))),
-        Offsets::Times(map) => {
-            let of =
-                |t: &String, p: &i32, at: &EventTime| (TopicPartition::new(t, *p), OffsetSpec::Timestamp(millis(*at)));
-            map.iter().flat_map(|(t, ps)| ps.iter().map(move |(p, at)| of(t, p, at))).collect()
+    let (mut out, asked) = to.of(all, what)?;
+    // Refuses partitions that do not exist, and offsets that the log has never had.
+    let named: Vec<_> = out.keys().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
+    for (tp, end) in c.list_offsets(&named)? {
+        if out[&tp] > end {
+            return Err(Error::config(format!("{what}: {tp} ends at {}, and {} is behind the end", end.0, out[&tp].0)));
         }
-        Offsets::Exact(map) => {
-            let (mut asked, mut out) = (vec![], Positions::new());
-            for (topic, offsets) in map {
-                for (partition, offset) in offsets {
-                    let tp = TopicPartition { topic: Topic::new(topic), partition: Partition(*partition) };
-                    match offset {
-                        -2 => asked.push((tp, OffsetSpec::Earliest)),
-                        -1 => asked.push((tp, OffsetSpec::Latest)),
-                        n if *n >= 0 => drop(out.insert(tp, Offset(*n))),
-                        n => {
-                            return Err(Error::config(format!(
-                                "{what}: {tp}: {n} is not an offset (-2 is earliest, -1 is latest)"
-                            )));
-                        }
-                    }
-                }
-            }
-            // Refuses partitions that do not exist, and offsets that the log has never had.
-            let named: Vec<_> = out.keys().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
-            for (tp, end) in c.list_offsets(&named)? {
-                if out[&tp] > end {
-                    return Err(Error::config(format!(
-                        "{what}: {tp} ends at {}, and {} is behind the end",
-                        end.0, out[&tp].0
-                    )));
-                }
-            }
-            out.extend(c.list_offsets(&asked)?);
-            return Ok(out);
-        }
-    };
-    c.list_offsets(&asked)
-}
-
-/// The topics that a position names.
-fn named(at: &Offsets) -> Vec<&String> {
-    match at {
-        Offsets::Exact(map) => map.keys().collect(),
-        Offsets::Times(map) => map.keys().collect(),
-        _ => vec![],
     }
+    out.extend(c.list_offsets(&asked)?);
+    Ok(out)
 }
 
 fn partitions(c: &Connection, topics: &[String]) -> Result<BTreeSet<TopicPartition>> {
@@ -184,6 +137,11 @@ fn partitions(c: &Connection, topics: &[String]) -> Result<BTreeSet<TopicPartiti
         );
     }
     Ok(out)
+}
+
+/// Groups keep offsets of topics that are gone; these are the others.
+fn topics_there(c: &Connection) -> Result<BTreeSet<String>> {
+    Ok(c.topics(true)?.into_iter().map(|t| t.name).collect())
 }
 
 pub fn offsets(c: &Connection, topics: &[String], at: &Offsets) -> Result<Rows> {
@@ -244,8 +202,7 @@ pub fn group_lag(c: &Connection, group: &str) -> Result<Rows> {
     let readers = c.readers(group)?;
     let mut at: BTreeMap<_, _> = readers.keys().map(|tp| (tp.clone(), None)).collect();
     at.extend(c.group_offsets(group)?.into_iter().map(|(tp, o)| (tp, Some(o))));
-    // Groups keep offsets of topics that are gone.
-    let there: BTreeSet<String> = c.topics(true)?.into_iter().map(|t| t.name).collect();
+    let there = topics_there(c)?;
     at.retain(|tp, _| there.contains(tp.topic.as_str()));
     lag_rows(c, &at)?
         .text("client_id", at.keys().map(|tp| readers.get(tp).map(|m| &m.client_id)))
@@ -287,17 +244,16 @@ pub fn reset_group(
         None => before.keys().cloned().collect(),
     };
     if let Some(topics) = topics
-        && let Some(other) = named(to).into_iter().find(|t| !topics.contains(t))
+        && let Some(other) = to.named().iter().find(|tp| !topics.iter().any(|t| t == tp.topic.as_str()))
     {
-        return Err(Error::config(format!("reset_group: to= names the topic '{other}', and topics= does not")));
+        return Err(Error::config(format!("reset_group: to= names the topic '{}', and topics= does not", other.topic)));
     }
-    if all.is_empty() && named(to).is_empty() {
+    if all.is_empty() && to.named().is_empty() {
         return Err(Error::config(format!(
             "reset_group: the group '{group}' has no committed offsets. Name its topics: topics=[\"…\"]."
         )));
     }
-    // Groups keep offsets of topics that are gone.
-    let there: BTreeSet<String> = c.topics(true)?.into_iter().map(|t| t.name).collect();
+    let there = topics_there(c)?;
     all.retain(|tp| there.contains(tp.topic.as_str()));
     let after = resolve(c, to, &all, "to=")?;
     let moved: Vec<String> = after
@@ -339,8 +295,8 @@ pub fn before(value: &Bound<'_, PyAny>, topic: &str) -> PyResult<Offsets> {
 }
 
 pub fn delete_records(c: &Connection, topic: &str, before: &Offsets, confirm: bool) -> Result<Rows> {
-    if let Some(other) = named(before).into_iter().find(|t| *t != topic) {
-        return Err(Error::config(format!("delete_records of '{topic}': before= names the topic '{other}'")));
+    if let Some(other) = before.named().iter().find(|tp| tp.topic.as_str() != topic) {
+        return Err(Error::config(format!("delete_records of '{topic}': before= names the topic '{}'", other.topic)));
     }
     let all = partitions(c, &[topic.to_string()])?;
     let to = resolve(c, before, &all, "before=")?;

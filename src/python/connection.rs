@@ -339,13 +339,7 @@ impl PyConnection {
                 "encrypt",
             ],
         )?;
-        let linger = match linger {
-            Some(given) => {
-                let text = convert::duration(given, "linger")?;
-                Some(crate::time::parse_duration(&text).map_err(Error::config)?)
-            }
-            None => None,
-        };
+        let linger = linger.map(|given| convert::span(given, "linger")).transpose()?;
         let batch_bytes = convert::bytes(batch_size, "batch_size", 1)?;
         if transactional_id.is_some() && !transaction {
             return Err(Error::config("transactional_id= needs transaction=True").into());

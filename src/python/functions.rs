@@ -33,6 +33,11 @@ fn check_kind(kind: &str, call: &str) -> Result<()> {
     }
 }
 
+/// What a function is called in errors.
+pub(super) fn name_of(callable: &Bound<'_, PyAny>) -> String {
+    callable.getattr("__name__").and_then(|n| n.extract()).unwrap_or_else(|_| "function".to_string())
+}
+
 /// A Python callable of the user.
 pub struct Function {
     callable: Py<PyAny>,
@@ -47,7 +52,7 @@ impl Function {
             let what = callable.get_type().name()?;
             return Err(Error::config(format!("{call} takes a function, not {what}")).into());
         }
-        let name = callable.getattr("__name__").and_then(|n| n.extract()).unwrap_or_else(|_| "function".to_string());
+        let name = name_of(callable);
         // A missing package is reported now, when the line is typed.
         callable.py().import("bayou._frames")?.call_method1("check_input", (kind, call))?;
         Ok(Self { callable: callable.clone().unbind(), kind: kind.into(), name })

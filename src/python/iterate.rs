@@ -60,17 +60,12 @@ pub fn bounds(mut arguments: Arguments<'_, '_>, limit: Option<Count>) -> PyResul
     let options = IterateOptions {
         output_mode: arguments.text("output_mode")?,
         limit: limit.map(|n| n.0),
-        timeout: arguments.any("timeout")?.map(|t| duration(&t)).transpose()?,
+        timeout: arguments.any("timeout")?.map(|t| convert::span(&t, "timeout")).transpose()?,
         close_windows: arguments.flag("close_windows")?.unwrap_or(false),
         ..IterateOptions::default()
     };
     arguments.end()?;
     Ok(options)
-}
-
-fn duration(timeout: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let text = convert::duration(timeout, "timeout")?;
-    Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("timeout: {e}")))?)
 }
 
 #[doc = doc!("BatchIterator")]
@@ -511,7 +506,7 @@ fn without_byte(error: &str) -> &str {
 }
 
 pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
-    let timeout = timeout.filter(|t| !t.is_none()).map(duration).transpose()?;
+    let timeout = timeout.filter(|t| !t.is_none()).map(|t| convert::span(t, "timeout")).transpose()?;
     let options = IterateOptions {
         limit: Some(n),
         timeout: timeout.or(Some(Duration::from_secs(10))),

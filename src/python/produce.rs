@@ -306,9 +306,7 @@ pub fn _simulate_fitness<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut options = FitnessOptions::new(rows, seed, door::clock().now());
     let read = |value: Option<&Bound<'py, PyAny>>, what: &str| -> PyResult<Option<std::time::Duration>> {
-        let Some(v) = value else { return Ok(None) };
-        let text = convert::duration(v, what)?;
-        Ok(Some(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("{what}: {e}")))?))
+        value.map(|v| convert::span(v, what)).transpose()
     };
     if let Some(i) = read(interval, "interval")? {
         options.interval = i;

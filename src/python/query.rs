@@ -8,6 +8,7 @@ use super::interrupt::Watch;
 use super::iterate::{expectations, raise_for};
 use super::table::PyTable;
 use super::{events, logging, words};
+use crate::Result;
 use crate::epoch::{newest, start_over};
 use crate::error::clean;
 use crate::flow::Flow;
@@ -16,7 +17,6 @@ use crate::read::Rows;
 use crate::run::Job;
 use crate::run::control::{Query, Stop};
 use crate::time::EventTime;
-use crate::{Error, Result};
 use arrow::array::*;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -225,13 +225,8 @@ impl PyQuery {
     fn await_termination(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = slf.py();
         let q = slf.get().0.clone();
-        let deadline = match timeout.filter(|t| !t.is_none()) {
-            None => None,
-            Some(t) => {
-                let d = crate::time::parse_duration(&super::convert::duration(t, "timeout")?).map_err(Error::config)?;
-                Some(Instant::now() + d)
-            }
-        };
+        let timeout = timeout.filter(|t| !t.is_none()).map(|t| super::convert::span(t, "timeout")).transpose()?;
+        let deadline = timeout.map(|t| Instant::now() + t);
         let ended = door::wait(py, |turn| {
             if q.wait(turn) {
                 return Ok(Some(true));

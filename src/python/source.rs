@@ -195,10 +195,7 @@ pub fn read_stream(
     let max_offsets_per_trigger = arguments.count("max_offsets_per_trigger")?.or(spark.max_offsets);
     let min_offsets_per_trigger = arguments.count("min_offsets_per_trigger")?.or(spark.min_offsets);
     let delay = match arguments.any("max_trigger_delay")? {
-        Some(given) => {
-            let text = convert::duration(&given, "max_trigger_delay")?;
-            Some(crate::time::parse_duration(&text).map_err(Error::config)?)
-        }
+        Some(given) => Some(convert::span(&given, "max_trigger_delay")?),
         None => spark.max_delay,
     };
     if let (Some(min), Some(max)) = (min_offsets_per_trigger, max_offsets_per_trigger)

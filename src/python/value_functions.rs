@@ -31,7 +31,7 @@ pub fn values_function(callable: &Bound<'_, PyAny>, argument: &'static str) -> P
         ))
         .into());
     }
-    let name = callable.getattr("__name__").and_then(|n| n.extract()).unwrap_or_else(|_| "function".to_string());
+    let name = functions::name_of(callable);
     Ok(Arc::new(Values { callable: callable.clone().unbind(), name, argument }))
 }
 

@@ -11,7 +11,7 @@ use crate::engine::plan::{Plan, Target};
 use crate::epoch::{Backfill, DefinitionFile, Range, Seal};
 use crate::flow::source::{KafkaSource, Offsets, OnMalformed};
 use crate::flow::{Flow, Output, Trigger};
-use crate::position::{Offset, Positions, TopicPartition};
+use crate::position::{Offset, Positions};
 use crate::time::SharedClock;
 use crate::window::{Tracker, TrackerState};
 use crate::{Error, Result};
@@ -30,13 +30,9 @@ pub struct Filling {
     before: Option<Backfill>,
 }
 
-fn key(r: &Range) -> TopicPartition {
-    TopicPartition::new(&r.topic, r.partition)
-}
-
 /// Whether the backfill has reached the query's position.
 pub fn is_finished(b: &Backfill, ranges: &[Range]) -> bool {
-    b.ranges.iter().all(|r| ranges.iter().find(|o| key(o) == key(r)).is_none_or(|o| r.until >= o.until))
+    b.ranges.iter().all(|r| ranges.iter().find(|o| o.place() == r.place()).is_none_or(|o| r.until >= o.until))
 }
 
 /// The backfill that is needed before the query continues.
@@ -93,16 +89,16 @@ impl Filling {
 
     /// Reads from the earliest offset, or from where an earlier run stopped, up to the positions of the other tables.
     pub fn feed(&self, sources: Vec<Arc<KafkaSource>>, clock: SharedClock) -> Result<Feed> {
-        let targets: Positions = self.ranges.iter().map(|r| (key(r), Offset(r.until))).collect();
+        let targets: Positions = self.ranges.iter().map(|r| (r.place(), Offset(r.until))).collect();
         let mut positions = Feed::starts_at(&sources, &Offsets::Earliest)?;
         if let Some(b) = &self.before {
-            positions.extend(b.ranges.iter().map(|r| (key(r), Offset(r.until))));
+            positions.extend(b.ranges.iter().map(|r| (r.place(), Offset(r.until))));
         }
         // A partition that is new to the query is left out. The query finds it later and reads it for all tables.
         positions.retain(|tp, _| targets.contains_key(tp));
         let mut feed = Feed::up_to(sources, positions, &targets, clock)?;
         feed.last_timestamp =
-            self.before.iter().flat_map(|b| &b.ranges).filter_map(|r| Some((key(r), r.last_timestamp?))).collect();
+            self.before.iter().flat_map(|b| &b.ranges).filter_map(|r| Some((r.place(), r.last_timestamp?))).collect();
         Ok(feed)
     }
 

@@ -187,8 +187,7 @@ pub(super) fn restore(
     before: Option<&DefinitionFile>,
     topics: &TopicChange,
 ) -> Result<(BTreeMap<String, StateFiles>, HashMap<String, FileInfo>)> {
-    let partitions: Vec<TopicPartition> =
-        seal.ranges.iter().map(|r| TopicPartition::new(&r.topic, r.partition)).collect();
+    let partitions: Vec<TopicPartition> = seal.ranges.iter().map(|r| r.place()).collect();
     for tracker in 0..engine.trackers.len() {
         let (name, watermark) = engine.plan.trackers[tracker].clone();
         let sources = &engine.plan.tracker_sources[tracker];

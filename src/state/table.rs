@@ -89,7 +89,7 @@ fn columns(aggregates: &[Aggregate]) -> Result<Vec<Range<usize>>> {
 
 /// Less than this many bytes are not merged by themselves.
 const PENDING: usize = 256 << 10;
-/// So many epochs are merged, because each of them is an array of its own.
+/// This many epochs are merged, also if they are small: each of them is an array of its own.
 const PENDINGS: usize = 1024;
 
 impl Table {

@@ -16,13 +16,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import ipaddress
 import os
 import pathlib
 import secrets
-import shutil
 import subprocess
 import tempfile
 from typing import Any
@@ -31,7 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from server import Server, free_ports, run_quietly
+from server import Server, free_ports
 
 DAY = datetime.timedelta(days=1)
 USERS = ("admin", "alice", "bob", "carol")
@@ -110,6 +108,11 @@ class Secured(Server):
         self.gate = gate
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-secured-"))
         self.passwords = {user: secrets.token_urlsafe(12) for user in USERS}
+        self.format_options = [
+            f"--add-scram=SCRAM-SHA-{bits}=[name={user},password={password}]"
+            for user, password in self.passwords.items()
+            for bits in (256, 512)
+        ]
         self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS) + 1), strict=False))
         controller = free_ports(1)[0]
         self.plain = f"127.0.0.1:{self.ports['OPEN']}"
@@ -185,46 +188,6 @@ class Secured(Server):
 
     def address(self, listener: str) -> str:
         return f"localhost:{self.ports[listener]}"
-
-    def __enter__(self) -> Secured:
-        scram = [
-            f"--add-scram=SCRAM-SHA-{bits}=[name={user},password={password}]"
-            for user, password in self.passwords.items()
-            for bits in (256, 512)
-        ]
-        properties = str(self.folder / "server.properties")
-        try:
-            cluster = secrets.token_urlsafe(16)
-            formatted = self.java(
-                "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties, *scram
-            )
-            run_quietly(*formatted, cwd=self.folder)
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            command = self.java("kafka.Kafka", str(self.folder / "server.properties"))
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.wait()
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait(30)
-
-    def __exit__(self, *_: object) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def properties(
         self, listener: str, user: str | None = None, mechanism: str = "PLAIN", **more: object

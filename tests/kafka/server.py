@@ -20,11 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from typing import TypeVar
 
 HERE = pathlib.Path(__file__).parent
 VERSION = "4.3.0"
 USER = "bayou"
 START_SECONDS = 60
+Self = TypeVar("Self", bound="Server")
 
 
 def cache() -> pathlib.Path:
@@ -143,6 +146,9 @@ def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:
 class Server:
     """One broker in a temporary folder. Use it as a context manager. `more`: lines for its properties."""
 
+    # Of `kafka-storage format`.
+    format_options: Sequence[str] = ()
+
     def __init__(self, more: str = "") -> None:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-kafka-"))
         self.password = secrets.token_urlsafe(16)
@@ -193,20 +199,30 @@ file.delete.delay.ms=500
         ]
         return ["java", *options, "-cp", f"{jars()}/*", main, *arguments]
 
-    def __enter__(self) -> "Server":
-        properties = str(self.folder / "server.properties")
+    def __enter__(self: Self) -> Self:
         try:
             # The "=" keeps an id that begins with a hyphen from being taken for an option.
-            cluster = secrets.token_urlsafe(16)
-            format_storage = self.java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", properties)
-            run_quietly(*format_storage, cwd=self.folder)
-            with self.log.open("wb") as log:
-                self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log)
-            self.wait()
+            more = [f"--cluster-id={secrets.token_urlsafe(16)}", "-c", self.properties_file, *self.format_options]
+            run_quietly(*self.java("kafka.tools.StorageTool", "format", *more), cwd=self.folder)
+            self.start()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    @property
+    def properties_file(self) -> str:
+        return str(self.folder / "server.properties")
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.java("kafka.Kafka", self.properties_file), stdout=log, stderr=log)
+        self.wait()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(30)
 
     def wait(self) -> None:
         """Until the broker answers an ApiVersions request on its plain listener, which it only does when it serves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 import time
 import uuid
 from collections import Counter
@@ -15,6 +16,9 @@ import bayou
 import deltalake
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
+from cluster import until
+
 Topic = Callable[..., str]
 
 
@@ -25,14 +29,6 @@ def values(path: pathlib.Path) -> list[int]:
 
 def put(kafka: bayou.Connection, topic: str, *numbers: int, partition: int | None = None) -> None:
     kafka.produce(topic, [{"a": n} for n in numbers], partition=partition, progress=False)
-
-
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "not within a minute"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture

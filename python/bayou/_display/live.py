@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from bayou import _notebook
 from bayou._display.cells import table_html
 from bayou._display.panel import html_of, line_of, sample
 
@@ -38,20 +39,15 @@ def _end() -> None:
         thread.join(1.0)
 
 
-def _shell() -> Any:
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
-
-
 def in_notebook() -> bool:
     """Whether the front end of this kernel shows HTML. IPython in a terminal does not."""
-    shell = _shell()
+    shell = _notebook.shell()
     return shell is not None and type(shell).__name__ not in ("TerminalInteractiveShell", "NoneType")
 
 
 def _cell() -> int | None:
     """The number of the cell that runs."""
-    return getattr(_shell(), "execution_count", None)
+    return getattr(_notebook.shell(), "execution_count", None)
 
 
 class _Html:
@@ -181,7 +177,7 @@ class Panel:
 
 def _interactive() -> bool:
     """Whether somebody types at a prompt, where lines of a background thread would be in the way."""
-    return hasattr(sys, "ps1") or _shell() is not None
+    return hasattr(sys, "ps1") or _notebook.shell() is not None
 
 
 def show(query: _core.Query) -> None:

@@ -83,6 +83,11 @@ pub enum OffsetSpec {
     Timestamp(i64),
 }
 
+/// An admin request takes so long, and the broker's work as long.
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST))
+}
+
 impl Connection {
     /// Every topic by name. Kafka's internal topics ("__consumer_offsets" and similar) only on request.
     pub fn topics(&self, internal: bool) -> Result<Vec<TopicSummary>> {
@@ -122,7 +127,7 @@ impl Connection {
         }
         let what = format!("creating topic '{}' on {}", new.name, self.address());
         let admin = self.admin(&what)?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let options = options();
         let result = futures::executor::block_on(admin.create_topics([&native], &options));
         match result.map_err(|e| self.error(&what, &e))?.into_iter().next() {
             Some(Ok(_)) => self.wait_until_known(&new.name),
@@ -143,7 +148,7 @@ impl Connection {
         }
         let what = format!("deleting topic '{name}' on {}", self.address());
         let admin = self.admin(&what)?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let options = options();
         let result = futures::executor::block_on(admin.delete_topics(&[name], &options));
         match result.map_err(|e| self.error(&what, &e))?.into_iter().next() {
             Some(Err((_, code))) => Err(failed(&what, code, &code.to_string())),

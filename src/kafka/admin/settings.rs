@@ -1,11 +1,11 @@
 //! The cluster, and settings of topics and brokers; more partitions; deleting the oldest messages.
 
-use super::{Connection, REQUEST};
+use super::{Connection, REQUEST, options};
 use crate::error::{Error, Result};
 use crate::kafka::context::failed;
 use crate::kafka::ffi::cluster::{self, Broker};
 use crate::position::{Offset, Topic, TopicPartition};
-use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::admin::NewPartitions;
 use rdkafka::bindings::rd_kafka_ConfigSource_t as Source;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as NativeOffset, TopicPartitionList};
@@ -141,7 +141,7 @@ impl Connection {
         }
         let what = format!("adding partitions to topic '{topic}' on {}", self.address());
         let admin = self.admin(&what)?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let options = options();
         let new = NewPartitions::new(topic, total);
         let result = futures::executor::block_on(admin.create_partitions([&new], &options));
         if let Some(Err((_, code))) = result.map_err(|e| self.error(&what, &e))?.into_iter().next() {
@@ -173,7 +173,7 @@ impl Connection {
                 .map_err(|e| self.error(&what, &e))?;
         }
         let admin = self.admin(&what)?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let options = options();
         let answer =
             futures::executor::block_on(admin.delete_records(&list, &options)).map_err(|e| self.error(&what, &e))?;
         let mut out = BTreeMap::new();

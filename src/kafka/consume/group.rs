@@ -5,12 +5,10 @@
 
 use crate::batch::{Headers, Message, Messages, TimestampType};
 use crate::error::{Error, Kind, Result};
-use crate::kafka::context::{Watch, failed, kind_of};
+use crate::kafka::context::{Watch, failed, kind_of, watched};
 use crate::kafka::{Connection, OffsetSpec};
 use crate::position::{Offset, Positions, TopicPartition};
 use parking_lot::{Condvar, Mutex};
-use rdkafka::client::{ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
@@ -40,7 +38,6 @@ pub type Starts = Arc<dyn Fn(&[TopicPartition]) -> Result<Positions> + Send + Sy
 
 pub struct GroupOptions {
     pub group: String,
-    /// Names of topics, or patterns that begin with "^".
     pub topics: Vec<String>,
     pub starts: Starts,
     /// Ends when everything is read that was there when the partitions were assigned.
@@ -120,18 +117,7 @@ fn native(positions: &Positions) -> TopicPartitionList {
     list
 }
 
-impl ClientContext for Member {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-    fn generate_oauth_token(&self, _: Option<&str>) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.watch.next_token()
-    }
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.log(level, fac, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
+watched!(Member);
 
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: Native, partitions: &mut TopicPartitionList) {
@@ -392,17 +378,11 @@ impl GroupReader {
             return;
         };
         // Within the lock, so that a rebalance that waits for it finds the commit before it. A commit that is waited for must not hold it.
-        let done = if wait {
-            drop(state);
-            consumer.commit(&native(&used), mode)
-        } else {
-            let done = consumer.commit(&native(&used), mode);
-            drop(state);
-            done
-        };
-        if let Err(e) = done {
+        let held = (!wait).then_some(state);
+        if let Err(e) = consumer.commit(&native(&used), mode) {
             log::debug!(target: "bayou::kafka", "a commit was refused, and the messages come again: {e}");
         }
+        drop(held);
         self.shared.changed.notify_all();
     }
 
@@ -429,33 +409,25 @@ impl GroupReader {
 fn read(consumer: &BaseConsumer<Member>, shared: &Shared, full: Duration, max_message_bytes: usize) {
     let mut paused = false;
     while !shared.stop.load(Ordering::Relaxed) {
-        if !shared.room(if paused { Duration::ZERO } else { full }) {
-            // The chunk that is being used takes long. The member stays in the group, without messages.
-            if let Ok(all) = consumer.assignment() {
-                let _ = consumer.pause(&all);
-                paused = true;
-            }
-            if let Some(Err(e)) = consumer.poll(TURN) {
-                report(consumer, shared, &e);
-            }
-            continue;
+        let room = shared.room(if paused { Duration::ZERO } else { full });
+        if (!room || paused)
+            && let Ok(all) = consumer.assignment()
+        {
+            // Without room, the chunk that is being used takes long: the member stays in the group, without messages.
+            let _ = if room { consumer.resume(&all) } else { consumer.pause(&all) };
         }
-        if paused {
-            if let Ok(all) = consumer.assignment() {
-                let _ = consumer.resume(&all);
-            }
-            paused = false;
-        }
-        chunk(consumer, shared, max_message_bytes);
+        paused = !room;
+        // A partition that was assigned after the pause may still give a message.
+        chunk(consumer, shared, if paused { 1 } else { CHUNK_ROWS }, max_message_bytes);
     }
 }
 
 /// Gathers the messages that are there into one chunk.
-fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, max_message_bytes: usize) {
+fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_message_bytes: usize) {
     let mut partitions: Vec<TopicPartition> = vec![];
     let mut rows: Vec<(u32, BorrowedMessage<'_>)> = vec![];
     let (mut bytes, mut wait) = (0, TURN);
-    while rows.len() < CHUNK_ROWS && bytes < CHUNK_BYTES && !shared.stop.load(Ordering::Relaxed) {
+    while rows.len() < most && bytes < CHUNK_BYTES && !shared.stop.load(Ordering::Relaxed) {
         match consumer.poll(wait) {
             None => break,
             Some(Err(e)) => {

@@ -1,10 +1,10 @@
 //! Consumer groups: list, describe, read and set committed offsets.
 
-use super::{Failure, Request, c_string, code_text, error_of, items, text_of};
+use super::{Failure, PartitionList, Request, c_string, code_text, error_of, items, text_of};
 use crate::kafka::context::Watch;
 use crate::position::TopicPartition;
 use rdkafka::{bindings as rd, client::Client, types::RDKafkaErrorCode as Code};
-use std::{ffi::c_int, time::Duration};
+use std::time::Duration;
 
 /// A group in the list of groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,16 +63,22 @@ pub(in crate::kafka) fn list(client: &Client<Watch>, timeout: Duration) -> Resul
 }
 
 /// # Safety
-/// `list` is null, or a list that lives during the call.
-unsafe fn partitions_of(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<TopicPartition> {
-    // SAFETY: not null. An empty list has no items at all.
-    if list.is_null() || unsafe { (*list).cnt <= 0 || (*list).elems.is_null() } {
-        return vec![];
+/// `list` is null, or a list that lives as long as the elements are used.
+unsafe fn elements<'a>(list: *const rd::rd_kafka_topic_partition_list_t) -> &'a [rd::rd_kafka_topic_partition_t] {
+    // SAFETY: not null. An empty list has no elements at all; another one has `cnt` of them.
+    unsafe {
+        match list.is_null() || (*list).cnt <= 0 || (*list).elems.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts((*list).elems, (*list).cnt as usize),
+        }
     }
-    // SAFETY: the list has `cnt` items.
-    let items = unsafe { std::slice::from_raw_parts((*list).elems, (*list).cnt.max(0) as usize) };
-    // SAFETY: the names live as long as the list.
-    items.iter().map(|p| TopicPartition::new(unsafe { text_of(p.topic) }, p.partition)).collect()
+}
+
+/// # Safety
+/// `partition` belongs to a list that lives during the call.
+unsafe fn partition_of(partition: &rd::rd_kafka_topic_partition_t) -> TopicPartition {
+    // SAFETY: the name lives as long as the list.
+    TopicPartition::new(unsafe { text_of(partition.topic) }, partition.partition)
 }
 
 pub(in crate::kafka) fn describe(
@@ -123,7 +129,8 @@ unsafe fn description(group: *const rd::rd_kafka_ConsumerGroupDescription_t) -> 
                 partitions: if assigned.is_null() {
                     vec![]
                 } else {
-                    partitions_of(rd::rd_kafka_MemberAssignment_partitions(assigned))
+                    let list = rd::rd_kafka_MemberAssignment_partitions(assigned);
+                    elements(list).iter().map(|p| partition_of(p)).collect()
                 },
             }
         });
@@ -147,19 +154,14 @@ unsafe fn committed(group: *const rd::rd_kafka_group_result_t) -> Result<Vec<Com
         if let Some(failure) = error_of(rd::rd_kafka_group_result_error(group)) {
             return Err(failure);
         }
-        let list = rd::rd_kafka_group_result_partitions(group);
-        if list.is_null() || (*list).cnt <= 0 || (*list).elems.is_null() {
-            return Ok(vec![]);
-        }
-        let found = std::slice::from_raw_parts((*list).elems, (*list).cnt.max(0) as usize);
-        Ok(found
+        Ok(elements(rd::rd_kafka_group_result_partitions(group))
             .iter()
             .map(|p| {
                 let offset = match p.err {
                     rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok((p.offset >= 0).then_some(p.offset)),
                     code => Err(Failure::new(code, code_text(code))),
                 };
-                (TopicPartition::new(text_of(p.topic), p.partition), offset)
+                (partition_of(p), offset)
             })
             .collect())
     }
@@ -206,16 +208,11 @@ pub(in crate::kafka) fn set_offsets(
     timeout: Duration,
 ) -> Result<Vec<Committed>, Failure> {
     let name = c_string(group)?;
-    let topics = offsets.iter().map(|(tp, _)| c_string(tp.topic.as_str())).collect::<Result<Vec<_>, _>>()?;
+    let list = PartitionList::new(offsets)?;
     let request = Request::new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, timeout);
     // SAFETY: the list and the question are copied before the call returns.
     unsafe {
-        let list = rd::rd_kafka_topic_partition_list_new(c_int::try_from(offsets.len()).unwrap_or(c_int::MAX));
-        for ((tp, offset), topic) in offsets.iter().zip(&topics) {
-            (*rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), tp.partition.0)).offset = *offset;
-        }
-        let asked = rd::rd_kafka_AlterConsumerGroupOffsets_new(name.as_ptr(), list);
-        rd::rd_kafka_topic_partition_list_destroy(list);
+        let asked = rd::rd_kafka_AlterConsumerGroupOffsets_new(name.as_ptr(), list.0);
         let mut list = [asked];
         rd::rd_kafka_AlterConsumerGroupOffsets(
             client.native_ptr(),

@@ -81,6 +81,31 @@ fn c_string(text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|_| Failure { code: Code::InvalidArgument, text: "a name contains a NUL byte".into() })
 }
 
+/// Partitions with offsets, as a question takes them.
+struct PartitionList(*mut rd::rd_kafka_topic_partition_list_t);
+
+impl PartitionList {
+    fn new(offsets: &[(TopicPartition, i64)]) -> Result<Self, Failure> {
+        let count = c_int::try_from(offsets.len()).unwrap_or(c_int::MAX);
+        let names = offsets.iter().map(|(tp, _)| c_string(tp.topic.as_str())).collect::<Result<Vec<_>, _>>()?;
+        // SAFETY: the list is ours, and copies the names. It returns the element that it has added.
+        unsafe {
+            let list = rd::rd_kafka_topic_partition_list_new(count);
+            for ((tp, offset), name) in offsets.iter().zip(&names) {
+                (*rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), tp.partition.0)).offset = *offset;
+            }
+            Ok(Self(list))
+        }
+    }
+}
+
+impl Drop for PartitionList {
+    fn drop(&mut self) {
+        // SAFETY: it was made in `new` and is freed once.
+        unsafe { rd::rd_kafka_topic_partition_list_destroy(self.0) };
+    }
+}
+
 /// One admin request: its options and the queue for its answer. Both are freed together.
 struct Request {
     options: *mut rd::rd_kafka_AdminOptions_t,
@@ -144,22 +169,16 @@ pub(super) fn list_offsets(
     wanted: &[(TopicPartition, i64)],
     timeout: Duration,
 ) -> Result<Vec<OffsetAnswer>, Failure> {
-    let count = c_int::try_from(wanted.len()).unwrap_or(c_int::MAX);
-    let names = wanted.iter().map(|(tp, _)| c_string(tp.topic.as_str())).collect::<Result<Vec<_>, _>>()?;
-    // SAFETY: the list is ours. librdkafka copies it and the names before ListOffsets returns.
+    let list = PartitionList::new(wanted)?;
+    // SAFETY: librdkafka copies the list before ListOffsets returns.
     let request = unsafe {
-        let list = rd::rd_kafka_topic_partition_list_new(count);
-        for ((tp, spec), name) in wanted.iter().zip(&names) {
-            (*rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), tp.partition.0)).offset = *spec;
-        }
         let request = Request::new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
         let refused = rd::rd_kafka_AdminOptions_set_isolation_level(
             request.options,
             rd::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
         );
         debug_assert!(refused.is_null());
-        rd::rd_kafka_ListOffsets(client.native_ptr(), list, request.options, request.queue);
-        rd::rd_kafka_topic_partition_list_destroy(list);
+        rd::rd_kafka_ListOffsets(client.native_ptr(), list.0, request.options, request.queue);
         request
     };
     // SAFETY: the event is a ListOffsets result, and everything is copied out of it.

@@ -1,12 +1,8 @@
 //! What librdkafka reports of messages: delivered, or not and why.
 
-use crate::kafka::context::{Watch, tidy};
+use crate::kafka::context::{Watch, tidy, watched};
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext,
-    client::OAuthToken,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
     message::{DeliveryResult, Message},
     producer::ProducerContext,
     types::RDKafkaErrorCode as Code,
@@ -102,18 +98,7 @@ impl Deliveries {
     }
 }
 
-impl ClientContext for Deliveries {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.watch.next_token()
-    }
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.log(level, fac, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
+watched!(Deliveries);
 
 impl ProducerContext for Deliveries {
     /// The row.

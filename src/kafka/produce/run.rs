@@ -2,7 +2,7 @@
 
 use super::columns::Plan;
 use super::deliveries::Deliveries;
-use super::transaction::{explained, is_fenced};
+use super::transaction::{explained, is_fenced, passes, told};
 use super::{ENCODE_ROWS, LOOK_ROWS, PROGRESS_EVERY, ProduceOptions, ProduceReport};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::context::{failed, tidy};
@@ -141,13 +141,9 @@ impl Run<'_> {
         loop {
             let Err(error) = call(&self.producer) else { return Ok(()) };
             self.look(Duration::ZERO)?;
-            let passing = matches!(&error, KafkaError::Transaction(e) if e.is_retriable() && !e.is_fatal() && !e.txn_requires_abort());
-            if !passing || began.elapsed() >= PATIENCE {
-                let text = match &error {
-                    KafkaError::Transaction(e) => e.string(),
-                    other => other.to_string(),
-                };
-                return Err(self.explained(doing, error.rdkafka_error_code().unwrap_or(Code::Unknown), &text));
+            if !passes(&error) || began.elapsed() >= PATIENCE {
+                let (code, text) = told(&error);
+                return Err(self.explained(doing, code, &text));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -8,16 +8,14 @@ use crate::{
     error::{Error, Kind, Result},
     kafka::{
         Connection,
-        context::{Watch, failed, kind_of, tidy},
+        context::{Watch, failed, kind_of, tidy, watched},
     },
     storage::crash,
 };
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Offset, TopicPartitionList,
-    client::OAuthToken,
-    config::RDKafkaLogLevel,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata},
     error::KafkaError,
     message::{DeliveryResult, Message},
@@ -76,18 +74,7 @@ struct Sent {
     failure: Mutex<Option<(Code, i32)>>,
 }
 
-impl ClientContext for Sent {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.watch.next_token()
-    }
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.log(level, fac, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
+watched!(Sent);
 
 impl ProducerContext for Sent {
     type DeliveryOpaque = ();
@@ -109,6 +96,20 @@ impl Drop for Transactions {
 
 pub(super) fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+/// Whether a call about a transaction may succeed when it is made again.
+pub(super) fn passes(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(e) if e.is_retriable() && !e.is_fatal() && !e.txn_requires_abort())
+}
+
+/// The code, and librdkafka's own text where there is one.
+pub(super) fn told(error: &KafkaError) -> (Code, String) {
+    let text = match error {
+        KafkaError::Transaction(e) => e.string(),
+        other => other.to_string(),
+    };
+    (error.rdkafka_error_code().unwrap_or(Code::Unknown), text)
 }
 
 impl Connection {
@@ -415,11 +416,7 @@ impl Transactions {
             if let Some(reason) = producer.context().watch.seen().auth {
                 return Err(Error::auth(format!("{}: {reason}", self.what(what))).into());
             }
-            let passing = match &error {
-                KafkaError::Transaction(e) => e.is_retriable() && !e.is_fatal() && !e.txn_requires_abort(),
-                KafkaError::Flush(_) => true,
-                _ => false,
-            };
+            let passing = passes(&error) || matches!(error, KafkaError::Flush(_));
             if !passing || began.elapsed() >= PATIENCE {
                 return Err(self.failed(what, &error));
             }
@@ -444,11 +441,8 @@ impl Transactions {
                 return self.of_code(doing, code, &code.to_string());
             }
         }
-        let text = match error {
-            KafkaError::Transaction(e) => e.string(),
-            other => other.to_string(),
-        };
-        self.of_code(doing, error.rdkafka_error_code().unwrap_or(Code::Unknown), &text)
+        let (code, text) = told(error);
+        self.of_code(doing, code, &text)
     }
 
     fn of_code(&self, doing: &str, code: Code, text: &str) -> Failed {

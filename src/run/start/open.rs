@@ -4,7 +4,7 @@ use super::identity::Cluster;
 use super::recover::{Found, Restored, last_timestamps};
 use crate::epoch::*;
 use crate::flow::Output;
-use crate::position::{Offset, Topic, TopicPartition};
+use crate::position::{Offset, Topic};
 use crate::run::changes::refuse_known_tables;
 use crate::run::commit::Committer;
 use crate::run::control::Shared;
@@ -134,7 +134,7 @@ pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, clus
             for r in found.seal.iter().flat_map(|s| &s.ranges) {
                 if let Some(offset) = r.last_offset {
                     let read = LastRead { offset: Offset(offset), leader_epoch: r.leader_epoch };
-                    known.read.insert(TopicPartition::new(&r.topic, r.partition), read);
+                    known.read.insert(r.place(), read);
                 }
             }
             let bounded = job.flow.trigger == crate::flow::Trigger::AvailableNow;

@@ -42,10 +42,6 @@ impl Found {
     }
 }
 
-fn place(r: &Range) -> TopicPartition {
-    TopicPartition::new(&r.topic, r.partition)
-}
-
 pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Arc<KafkaSource>]) -> Result<Found> {
     let (rt, log, topic_ids) = (&job.runtime, &generation.log, &cluster.topic_ids);
     let newest = rt.block_on(log.newest_seal())?;
@@ -67,16 +63,14 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
     };
     let mut positions: Positions = match &seal {
         None => positions(&generation.start.positions),
-        Some(seal) => {
-            seal.ranges.iter().map(|r| (TopicPartition::new(&r.topic, r.partition), Offset(r.until))).collect()
-        }
+        Some(seal) => seal.ranges.iter().map(|r| (r.place(), Offset(r.until))).collect(),
     };
     let is_read =
         |tp: &TopicPartition| sources.iter().any(|s| s.topics.has(tp)) && topic_ids.contains_key(tp.topic.as_str());
     // What was left out and is back goes on where it was.
     let (back, left): (Vec<Range>, Vec<Range>) =
-        seal.iter().flat_map(|s| s.ranges.iter().chain(&s.left)).cloned().partition(|r| is_read(&place(r)));
-    positions.extend(back.iter().map(|r| (place(r), Offset(r.until))));
+        seal.iter().flat_map(|s| s.ranges.iter().chain(&s.left)).cloned().partition(|r| is_read(&r.place()));
+    positions.extend(back.iter().map(|r| (r.place(), Offset(r.until))));
     let topics = TopicChange::between(job, &positions, topic_ids, sources)?;
     positions.retain(|tp, _| is_read(tp));
     let known = topic_ids.iter().filter(|(t, _)| !topics.added.contains(&Topic::new(t)));
@@ -161,6 +155,6 @@ pub fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Re
 
 /// For each partition, the timestamp of the last record so far.
 pub fn last_timestamps(seal: &Seal) -> BTreeMap<TopicPartition, EventTime> {
-    let each = |r: &Range| Some((TopicPartition::new(&r.topic, r.partition), r.last_timestamp?));
+    let each = |r: &Range| Some((r.place(), r.last_timestamp?));
     seal.ranges.iter().filter_map(each).collect()
 }

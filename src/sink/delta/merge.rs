@@ -6,6 +6,7 @@
 use super::files::partition_value;
 use super::fit::{find, fit};
 use crate::Result;
+use crate::sink::Staged;
 use crate::state::KeyCodec;
 use arrow::array::*;
 use arrow::compute::{filter_record_batch, take_record_batch};
@@ -48,6 +49,19 @@ pub(super) fn encode(codec: &KeyCodec, batch: &RecordBatch, keys: &[usize]) -> R
         true => Ok(None),
         false => Ok(Some(codec.encode(&keys.iter().map(|k| batch.column(*k).clone()).collect::<Vec<_>>())?)),
     }
+}
+
+/// `merge_rows`, and what the seal says of them.
+pub fn merge_staged(
+    schema: &SchemaRef,
+    keys: &[usize],
+    changed: &[RecordBatch],
+    rows: &[RecordBatch],
+) -> Result<(Vec<RecordBatch>, Staged)> {
+    let merged = merge_rows(schema, keys, changed, rows)?;
+    let rows = merged.iter().map(|b| b.num_rows() as u64).sum();
+    let keys = keys.iter().map(|k| schema.field(*k).name().clone()).collect();
+    Ok((merged, Staged { rows, keys, ..Staged::default() }))
 }
 
 /// The staged rows of an epoch: the emitted rows (of several with one key the last one), and a mark for each changed

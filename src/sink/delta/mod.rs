@@ -32,7 +32,7 @@ pub(in crate::sink) use elsewhere::{columns_of, files as files_part, read as rea
 pub(crate) use fit::relaxed;
 pub(in crate::sink) use fit::relaxed_schema;
 pub(crate) use history::{CommitOf, about, history, version_at};
-pub(in crate::sink) use merge::{merge_rows, merge_schema};
+pub(in crate::sink) use merge::{merge_schema, merge_staged};
 pub use merge::{present, without};
 pub(in crate::sink) use schema::{Beside, Wanted, checks};
 pub use sink::look_up;

@@ -3,7 +3,7 @@
 use super::commit::waiting;
 use super::files::{FileWriter, Properties};
 use super::fit::fit;
-use super::merge::{merge_rows, merge_schema};
+use super::merge::{merge_schema, merge_staged};
 use super::{Admission, Table};
 use crate::sink::{Changes, HeldRows, OutputMode, Part, Refused, Staged, StagedRows, Staging};
 use crate::{Error, Result};
@@ -146,11 +146,9 @@ impl Part for Merging {
     }
 
     async fn finish(self: Box<Self>, changes: Changes<'_>) -> Result<Staged> {
-        let batches = merge_rows(&self.schema, &self.keys, changes.keys, &self.held.batches)?;
-        let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
-        let keys = self.keys.iter().map(|k| self.schema.field(*k).name().clone()).collect();
+        let (batches, staged) = merge_staged(&self.schema, &self.keys, changes.keys, &self.held.batches)?;
         let whole = Some(StagedRows { schema: merge_schema(&self.schema), batches });
-        Ok(Staged { rows, whole, keys, ..Staged::default() })
+        Ok(Staged { whole, ..staged })
     }
 }
 

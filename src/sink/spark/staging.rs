@@ -4,7 +4,7 @@ use super::SparkOptions;
 use super::ddl::ddl;
 use super::look::Looked;
 use crate::sink::delta::{
-    Admission, files_part, in_columns_of, merge_rows, merge_schema, present, read_file, write_files,
+    Admission, files_part, in_columns_of, merge_schema, merge_staged, present, read_file, write_files,
 };
 use crate::sink::{Changes, HeldRows, OutputMode, Part, Refused, Rows, Staged, Staging, WaitingFile};
 use crate::storage::Location;
@@ -174,12 +174,10 @@ impl Part for Merging {
 
     async fn finish(self: Box<Self>, changes: Changes<'_>) -> Result<Staged> {
         let SparkStaging { rows, staged, .. } = &self.staging;
-        let merged = merge_rows(&rows.schema, &rows.keys, changes.keys, &self.held.batches)?;
-        let count = merged.iter().map(|b| b.num_rows() as u64).sum();
+        let (merged, out) = merge_staged(&rows.schema, &rows.keys, changes.keys, &self.held.batches)?;
         let schema = self.staging.staged_columns(OutputMode::Update);
         let files = write(&staged.join(&self.folder), &schema, &rows.clock, &merged).await?;
-        let keys = rows.keys.iter().map(|k| rows.schema.field(*k).name().clone()).collect();
-        Ok(Staged { rows: count, files: in_folder(&self.folder, files)?, keys, ..Staged::default() })
+        Ok(Staged { files: in_folder(&self.folder, files)?, ..out })
     }
 }
 
