@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bayou on real object stores: versitygw (S3) and Azurite are installed into the cache, moto and the stub for Google are there.
+# bayou on real object stores: versitygw (S3) and Azurite are installed into the cache. moto and the stub for Google are installed already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -16,7 +16,7 @@ if [[ ! -x $BAYOU_CACHE/go/bin/versitygw ]]; then
   need go golang-go
   say "building versitygw (some minutes)"
   GOFLAGS=-modcacherw GOPATH="$BAYOU_CACHE/go" GOBIN="$BAYOU_CACHE/go/bin" nice go install github.com/versity/versitygw/cmd/versitygw@v1.8.0 >&2
-  # Only the program is kept.
+  # Only the compiled program is kept.
   rm -rf "$BAYOU_CACHE/go/pkg"
 fi
 if [[ ! -x $BAYOU_CACHE/azurite/node_modules/.bin/azurite-blob ]]; then

@@ -1,6 +1,7 @@
 //! The places of tables and checkpoints: a folder on local disk or in a cloud store, and the few operations that the
 //! protocol needs.
 
+mod azure;
 pub mod crash;
 mod guard;
 mod later;
@@ -82,11 +83,11 @@ pub struct Location {
     bare: Arc<dyn ObjectStore>,
     path: Path,
     timeout: Duration,
-    /// The table of a catalog that lies here.
+    /// The table of a catalog whose folder this is.
     entry: Option<Arc<dyn Registry>>,
     /// The credentials reach this folder only, and nothing above it.
     bounded: bool,
-    /// It lies on a mount without put-if-absent.
+    /// The kind of the mount that the folder is on, if the mount has no put-if-absent.
     mount: Option<&'static str>,
 }
 
@@ -442,9 +443,9 @@ impl Location {
         Ok(())
     }
 
-    /// Whether the store has put-if-absent: in five races of eight creates of one name, exactly one creates it, and the
-    /// file is that one's. Some stores look first and write then, so that two creates one after the other would not
-    /// tell.
+    /// Whether the store has put-if-absent: in five races of eight creates of one name, exactly one create succeeds, and
+    /// the file has its content. Some stores look first and write then. Two creates one after the other would not
+    /// show this.
     pub async fn probe(&self, name: &str) -> Result<()> {
         // bayou has a put-if-absent of its own for disks; there, one race shows that the folder takes files.
         let (races, count) = if self.is_local() { (1, 2) } else { (5, 8) };
@@ -460,8 +461,7 @@ impl Location {
             let created: Vec<usize> =
                 puts.iter().enumerate().filter(|(_, put)| matches!(put, Ok(Put::Created))).map(|(i, _)| i).collect();
             let lies = match &created[..] {
-                // An answer that was lost can have created it.
-                // The answer to the one that created it was lost, and its own repetition found the file.
+                // The answer to the create that succeeded was lost, and the repetition of this create found the file.
                 [] if puts.iter().all(Result::is_ok) && (0..count).any(|i| found == Some(content(i))) => false,
                 [] => match puts.into_iter().find_map(|put| put.err()) {
                     Some(e) => return Err(checking(e)),
@@ -472,7 +472,7 @@ impl Location {
                         )));
                     }
                 },
-                // A file that is not seen at once is no lie: whatever is put is read back when it counts.
+                // A file that is not visible at once does not count against the store: bayou reads its files back where this matters.
                 [one] => found.is_some_and(|found| found != content(*one)),
                 _ => true,
             };

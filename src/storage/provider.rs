@@ -1,6 +1,7 @@
 //! Stores that ask for their credentials with each request. A store keeps the credentials that it is built with, and so
 //! do the later parts of an upload, the later pages of a listing and the later requests of a removal of many files.
 
+use super::azure::Azure;
 use super::renew::Credentials;
 use async_trait::async_trait;
 use object_store::aws::{AmazonS3Builder, AwsCredential};
@@ -112,12 +113,12 @@ pub(super) fn open(
             }
             Arc::new(builder.build()?)
         }
-        ObjectStoreScheme::MicrosoftAzure if provider!(given, renewed, azure).is_some() => {
-            let mut builder = configured!(MicrosoftAzureBuilder, url, all);
+        ObjectStoreScheme::MicrosoftAzure => {
+            let mut builder = configured!(MicrosoftAzureBuilder, url, all.clone());
             if let Some(provider) = provider!(given, renewed, azure) {
                 builder = builder.with_credentials(provider);
             }
-            Arc::new(builder.build()?)
+            Arc::new(Azure::new(url, &all, builder)?)
         }
         ObjectStoreScheme::GoogleCloudStorage if google(&all).is_some() => {
             // object_store takes such a token only from a provider.

@@ -1,7 +1,7 @@
-"""A proxy on loopback in front of an object store, which makes requests fail as stores and networks do.
+"""A proxy on loopback in front of an object store. It makes requests fail as real stores and networks do.
 
-`POST /_faults` with {"seed": 1, "rate": 0.05} makes that share of the requests that change something fail; `GET /_faults` tells how many did. The
-ways are those of tests/s3/server.py, whose clients work with this proxy too.
+After `POST /_faults` with {"seed": 1, "rate": 0.05}, this share of the writing requests fails. `GET /_faults` returns how many have failed. They
+fail in the same ways as in tests/s3/server.py, whose clients also work with this proxy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "s3"))
 from stub import Server
 
 WAYS = ("500 before", "500 after", "503 SlowDown", "cut after")
-# Of one connection, not of the request.
+# Headers of one connection, and not of the request.
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -35,7 +35,7 @@ class Proxy:
     rate: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(0))
     faults: Counter[str] = field(default_factory=Counter)
-    # The next so many requests get 503 and this Retry-After.
+    # This many of the next requests get 503 and this Retry-After.
     throttled: int = 0
     retry_after: int = 1
     requests: list[tuple[str, str, int, float]] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(500 if way == "500 before" else 503, [], b"<Error><Code>InternalError</Code></Error>")
         behind = http.client.HTTPConnection("127.0.0.1", proxy.behind, timeout=60)
         try:
-            # Signatures are over the host that the client named.
+            # Signatures include the host that the client named.
             behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() != "connection":

@@ -1,6 +1,6 @@
-"""Object stores that `make stores` runs bayou on: real servers, each on loopback and behind a proxy that can make requests fail.
+"""The object stores for `make stores`: real servers on loopback, each one behind a proxy that can make requests fail.
 
-Each is used like the S3 server of tests/python/s3.py: a root, options, and the files that lie there.
+Each store is used like the S3 server of tests/python/s3.py: a root, options, and the stored files.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from stub import BUCKET, stub
 TESTS = pathlib.Path(__file__).parent.parent
 CACHE = pathlib.Path(os.environ["BAYOU_CACHE"])
 ACCOUNT = "devstoreaccount1"
-# The well-known key of Azure's emulators; it is no secret.
+# The well-known key of Azure's emulators, which is not a secret.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 @dataclass
 class Store:
-    """One store. `root_of` and `options` are what bayou is given; `copy` brings a folder here."""
+    """One store. bayou gets `root` and `options`. `copy` copies a folder of the store to local disk."""
 
     name: str
     scheme: str
@@ -106,7 +106,7 @@ def drop(_: object) -> None:
 
 
 def sas(life: float) -> str:
-    """A signature for the account that is good so long."""
+    """A signature for the account that is valid for `life` seconds."""
     end = (datetime.now(UTC) + timedelta(seconds=life)).strftime("%Y-%m-%dT%H:%M:%SZ")
     given = {"sp": "rwdlac", "ss": "b", "srt": "sco", "st": "", "se": end, "sip": "", "spr": "https,http"}
     text = "\n".join([ACCOUNT, *given.values(), "2021-08-06", "", ""])
@@ -116,7 +116,7 @@ def sas(life: float) -> str:
 
 
 class Azure:
-    """What the tests ask Azurite themselves."""
+    """The requests that the tests send directly to Azurite."""
 
     def __init__(self, port: int) -> None:
         self.base = f"http://127.0.0.1:{port}/{ACCOUNT}/{BUCKET}"
@@ -154,7 +154,7 @@ def azurite(folder: pathlib.Path) -> Iterator[Store]:
 
 @contextmanager
 def google(_: pathlib.Path) -> Iterator[Store]:
-    """No registry has a server that takes what object_store sends to Google's XML API: this one is ours."""
+    """The stub of this project, because no registry has a server that accepts the requests of object_store to Google's XML API."""
     with stub() as made, proxy(made.port) as before:
         base = f"http://127.0.0.1:{before.port}"
         options = {"google_base_url": base, "google_bearer_token": "any-token-will-do", "allow_http": "true"}

@@ -99,7 +99,7 @@ def test_signatures_of_azure_that_live_for_seconds_are_renewed(
     place: Place, kafka: bayou.Connection, topic: Any
 ) -> None:
     if place.store.name != "azurite":
-        return  # the others' credentials: tests/python/test_credentials.py
+        return  # for the credentials of other stores, see tests/python/test_credentials.py
     name, asked = topic(), []
     kafka.produce(name, pa.table({"i": list(range(40))}), progress=False)
     plain = {k: v for k, v in place.options.items() if k != "azure_storage_account_key"}
