@@ -11,7 +11,7 @@ SHELL := bash
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
-setup: ## install tools and the tests' jars; quick when they are there
+setup: ## install tools and the tests' jars; quick if they are installed already
 	@scripts/setup.sh
 
 build: setup ## the extension module, into the venv
@@ -23,16 +23,17 @@ demo: build ## a broker, made-up events, a pipeline, tables
 test: ## every check and test; the last line counts them
 	@scripts/test.sh
 
-chaos: build ## all campaigns, and docs/reliability-report.md made of them; about an hour and a half (SEED=1 repeats, ONLY=kills,soak)
+chaos: build ## all campaigns, and docs/reliability-report.md with their results; about an hour and a half (SEED=1 repeats, ONLY=kills,soak)
 	@$(run) python tests/chaos/campaigns.py $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
-bench: build ## benchmarks, with others' numbers beside ours
+bench: build ## benchmarks, with the numbers of librdkafka and of hand-written code for comparison
 	@$(run) python benches/bench.py
 	@$(run) python benches/state.py
+	@$(run) python benches/tables.py
 	@$(run) python benches/latency.py
 	@$(run) python benches/store.py
 
-clusters: build ## all refusals of secured clusters, TLS mistakes twenty times each, five minutes of members that come and go; about 20 minutes
+clusters: build ## all refusals of secured clusters, each TLS mistake twenty times, five minutes of members that join and leave; about 20 minutes
 	@$(run) python tests/kafka/server.py run -- pytest -q tests/clusters
 
 event-time: build ## random streams against the oracle of event time: 20,000 seeds
@@ -47,7 +48,7 @@ pictures: build ## the pictures of the manual, made in a real browser
 stores: build ## bayou on versitygw, Azurite, moto and a stub of Google's API; the first time it builds versitygw
 	@scripts/stores.sh
 
-spark-check: build ## 5,000 random expressions beside a real Spark 4.0, about 15 minutes (SEED=1 repeats; SPARK= a python with pyspark 4.0.0, and Java 17)
+spark-check: build ## 5,000 random expressions compared with Spark 4.0, about 15 minutes (SEED=1 repeats; SPARK= a python with pyspark 4.0.0, Java 17)
 	@$(or $(SPARK),python3) tests/python/spark_check.py --count 5000 --seed $(or $(SEED),1) --out "$${TMPDIR:-/tmp}/spark-check.jsonl"
 	@$(run) python tests/python/spark_check.py --compare --out "$${TMPDIR:-/tmp}/spark-check.jsonl"
 

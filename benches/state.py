@@ -1,11 +1,12 @@
-"""How much memory live groups take, and whether an epoch gets slower as they grow.
+"""How much memory live groups take, whether epochs get slower when the number of groups grows, and how much a restart takes.
 
     python benches/state.py                       # 5,000,000 groups of (window, string key): count, sum, min, max
     python benches/state.py --groups 200000       # smaller
-    python benches/state.py --memory-limit "300 MB"   # with the rest on local disk
+    python benches/state.py --memory-limit "300 MB"   # the rest of the state is on local disk
 
-Every message is a group of its own, all in windows that stay open. Epochs are of equal size; their times (from `durationMs`) in the first
-and the last fifth of the run are compared, and the state files that the checkpoint holds are weighed.
+Every message makes a new group, and all windows stay open. Epochs have the same size. The benchmark compares the times of the epochs (from
+`durationMs`) in the first and the last fifth of the run, and adds up the sizes of the state files in the checkpoint. Then a second run, in a
+separate process, loads the state and reads one more message.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 import uuid
+from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -29,7 +31,8 @@ def publish(address: str, topic: str, groups: int) -> None:
     import pyarrow as pa
 
     kafka = bayou.connect(address)
-    kafka.create_topic(topic, partitions=2, replication_factor=1)
+    if topic not in kafka.topics().column("topic"):
+        kafka.create_topic(topic, partitions=2, replication_factor=1)
     start = time.time_ns() // 1000 // 86_400_000_000 * 86_400_000_000
     for first in range(0, groups, 500_000):
         n = np.arange(first, min(first + 500_000, groups))
@@ -41,6 +44,18 @@ def publish(address: str, topic: str, groups: int) -> None:
             }
         )
         assert kafka.produce(topic, rows, progress=False).delivered == len(n)
+
+
+def job(*arguments: str) -> tuple[dict[str, Any], float, float]:
+    """Runs a job in a separate process. Returns its output, its peak memory in MB, and its CPU seconds."""
+    with tempfile.TemporaryFile("w+") as out:
+        child = subprocess.Popen([sys.executable, __file__, "--job", *arguments], stdout=out)
+        # Only wait4 returns the resources of this one child.
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0, child.returncode
+        out.seek(0)
+        return json.loads(out.read().splitlines()[-1]), usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def run(address: str, topic: str, table: str, epoch: int, mode: str, limit: str | None) -> None:
@@ -83,29 +98,17 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bayou-state-") as folder:
             table = str(pathlib.Path(folder) / "groups")
             epoch = -(-given.groups // given.epochs)
-            command = [
-                sys.executable,
-                __file__,
-                "--job",
-                address,
-                topic,
-                table,
-                str(epoch),
-                given.mode,
-                given.memory_limit,
-            ]
-            with tempfile.TemporaryFile("w+") as out:
-                child = subprocess.Popen(command, stdout=out)
-                # Only wait4 tells what this one child took.
-                _, status, usage = os.wait4(child.pid, 0)
-                child.returncode = os.waitstatus_to_exitcode(status)
-                assert child.returncode == 0, child.returncode
-                out.seek(0)
-                found = json.loads(out.read().splitlines()[-1])
+            arguments = [address, topic, table, str(epoch), given.mode, given.memory_limit]
+            found, peak, cpu = job(*arguments)
             files = list(pathlib.Path(table, "_bayou").glob("*/*/state/*/*.arrow"))
             written = sum(f.stat().st_size for f in files)
             seals = sorted(pathlib.Path(table, "_bayou").glob("*/*/epoch/*.json"))
             [state] = json.loads(seals[-1].read_text())["state"].values()
+            one = (
+                "import sys; sys.path.insert(0, sys.argv[1]); import state; state.publish(sys.argv[2], sys.argv[3], 1)"
+            )
+            subprocess.run([sys.executable, "-c", one, str(HERE), address, topic], check=True)
+            _, peak_again, cpu_again = job(*arguments)
         subprocess.run(
             [
                 sys.executable,
@@ -121,7 +124,11 @@ def main() -> int:
     first, last = statistics.median(times[:fifth]), statistics.median(times[-fifth:])
     print(f"{found['groups']:,} groups, mode {given.mode}, {len(times)} epochs of {epoch:,} messages")
     print(
-        f"state in memory {found['state_mb']:,} MB, peak of the process {usage.ru_maxrss / 1024:,.0f} MB (expected: 2,048 at 5,000,000)"
+        f"state in memory {found['state_mb']:,} MB, peak of the process {peak:,.0f} MB (expected: 2,048 at 5,000,000), {cpu:.1f} CPU s"
+    )
+    ratio = peak_again / peak
+    print(
+        f"a restart: peak {peak_again:,.0f} MB, {ratio:.2f} of the run before (expected: 1.3 at most), {cpu_again:.1f} CPU s"
     )
     print(f"an epoch took {first:,.0f} ms at first, {last:,.0f} ms at the end: {last / first:.2f} (expected: flat)")
     names = len(state["increments"]) + (state["base"] is not None)

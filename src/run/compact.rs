@@ -1,12 +1,12 @@
-//! State files: each epoch's increments, and in the background what takes the place of many of them.
+//! State files: each epoch's increments, and the files that replace many increments, which are written in the background.
 
 use super::Job;
-use super::files::{FileInfo, SET_ASIDE, needed_until};
+use super::files::{FileInfo, SET_ASIDE, latest, needed_until};
 use super::start::Started;
 use crate::engine::{Outcome, SetAside};
 use crate::epoch::{EpochLog, StateFiles};
 use crate::state::{self, Stateful};
-use crate::time::Watermark;
+use crate::time::{EventTime, Watermark};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -17,16 +17,18 @@ const MANY: usize = 8;
 const FEW_RUNS: usize = 24;
 /// An operator keeps at most about this many files.
 const TOO_MANY: usize = 64;
+/// A state of up to this many bytes counts as one of this size when its files are compacted: a quarter of it is held in memory.
+const COMPACTED: usize = 1 << 30;
 
-/// What has been compacted, or is being.
+/// The compactions that have finished or are running.
 #[derive(Default)]
 pub struct Compactor {
-    /// By operator: the files that are replaced, and what comes of it.
+    /// By operator: the files that are replaced, and the result.
     running: BTreeMap<usize, (Vec<String>, Receiver<Result<(String, FileInfo)>>)>,
 }
 
-/// The files that one is to take the place of: from this index on. A large file is not written again until what came after
-/// it is half as large.
+/// The files that one new file replaces: from this index on. A large file is not written again until the files after it
+/// are half as large.
 fn due(sizes: &[usize], anywhere: bool) -> Option<usize> {
     let last_start = sizes.len().checked_sub(MANY)?;
     let mut after: Vec<usize> = vec![0; sizes.len() + 1];
@@ -55,7 +57,7 @@ impl Compactor {
         }))
     }
 
-    /// Writes the increment of each operator's state. `last`: this run seals no other epoch, so nothing would use a file that is compacted in the
+    /// Writes the increment of each operator's state. `last`: this run seals no later epoch, so nothing would use a file that is compacted in the
     /// background.
     pub fn write_state(
         &mut self,
@@ -83,12 +85,17 @@ impl Compactor {
             }
             self.take(operator, files, infos);
             forget_files(files, infos, watermark);
-            // Where nothing has compacted them, as where each run is one epoch: all of the state, which is at hand.
+            // If nothing has compacted the increments, for example because each run is one epoch: write all of the state, which is in memory.
             let whole = !increments.is_empty() && files.increments.len() >= FEW_RUNS;
-            let pieces = if whole { op.snapshot()? } else { increments };
-            if whole || !pieces.is_empty() {
-                let bytes = state::encode(&op.state_schema(), &pieces, &op.description())?;
-                let info = FileInfo { bytes: bytes.len(), needed_until: needed_until(&**op, &pieces) };
+            if whole || !increments.is_empty() {
+                let (bytes, info) = match whole {
+                    true => snapshot(&mut **op)?,
+                    false => {
+                        let bytes = state::encode(&op.state_schema(), &increments, &op.description())?;
+                        let info = FileInfo { bytes: bytes.len(), needed_until: needed_until(&**op, &increments) };
+                        (bytes, info)
+                    }
+                };
                 let (folder, name) = (format!("state/{name}"), name.clone());
                 to_write.push(ToWrite { folder, name, whole, bytes, info: Some(info) });
             }
@@ -96,7 +103,7 @@ impl Compactor {
                 kept.push((operator, name, watermark));
             }
         }
-        // All at once: in a store, each file takes the time of a request.
+        // All files at the same time: in a store, each file takes the time of a request.
         let log = at.log.clone();
         let writing = to_write.into_iter().map(|w| {
             let log = &log;
@@ -117,6 +124,8 @@ impl Compactor {
         for (operator, name, watermark) in kept {
             let files = at.state.entry(name.clone()).or_default();
             let op = &*at.engine.operators[operator];
+            // A second copy of a large state would double what the query takes.
+            let memory = (memory / 4).min(op.memory().max(COMPACTED) / 4);
             let place = Place { log: log.clone(), name, runtime: job.runtime.clone(), memory };
             self.start(operator, op, files, &at.files, watermark, place)?;
         }
@@ -124,18 +133,33 @@ impl Compactor {
     }
 }
 
-/// A file of state to be written.
+/// A file with all of the state, and its facts.
+fn snapshot(op: &mut dyn Stateful) -> Result<(Vec<u8>, FileInfo)> {
+    // The operator is in use while it hands out its pieces.
+    let judge = op.fresh()?;
+    let mut encoder = state::Encoder::new(&op.state_schema(), &op.description())?;
+    let mut needed_until = Some(EventTime(i64::MIN));
+    op.snapshot(&mut |piece| {
+        needed_until = latest(needed_until, judge.needed_until(&piece));
+        encoder.push(&piece)
+    })?;
+    let bytes = encoder.finish()?;
+    let info = FileInfo { bytes: bytes.len(), needed_until };
+    Ok((bytes, info))
+}
+
+/// A state file that must be written.
 struct ToWrite {
     folder: String,
-    /// Of the operator.
+    /// The name of the operator.
     name: String,
-    /// It takes the place of all files before it.
+    /// The file replaces all files before it.
     whole: bool,
     bytes: Vec<u8>,
     info: Option<FileInfo>,
 }
 
-/// Drops the files of which nothing is needed any more.
+/// Drops the files whose contents are not needed any more.
 fn forget_files(files: &mut StateFiles, infos: &mut HashMap<String, FileInfo>, watermark: Option<Watermark>) {
     let Some(watermark) = watermark else { return };
     let mut keep = |file: &String| {
@@ -153,21 +177,22 @@ struct Place {
     log: EpochLog,
     name: String,
     runtime: tokio::runtime::Handle,
+    /// The part of the state that compaction may hold in memory. The rest goes to local disk, if the operator can do that.
     memory: usize,
 }
 
 impl Compactor {
-    /// Puts a finished file in the place of those that it was made of.
+    /// Replaces the files that a finished file was made of with the finished file.
     fn take(&mut self, operator: usize, files: &mut StateFiles, infos: &mut HashMap<String, FileInfo>) {
         let Some((inputs, result)) = self.running.get(&operator) else { return };
         let made = match result.try_recv() {
             Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Err(Error::internal("it ended without a word")),
+            Err(TryRecvError::Disconnected) => Err(Error::internal("the compaction ended without a result")),
             Ok(made) => made,
         };
         match made {
             Ok((file, info)) => {
-                // Some may have been forgotten meanwhile; those that are left are still neighbours.
+                // Some of these files may have been dropped meanwhile. The files that are left are still adjacent.
                 let all: Vec<String> = files.base.take().into_iter().chain(files.increments.drain(..)).collect();
                 let at = all.iter().position(|f| inputs.contains(f));
                 let mut left: Vec<String> = all.iter().filter(|f| !inputs.contains(f)).cloned().collect();
@@ -181,7 +206,7 @@ impl Compactor {
                 infos.retain(|f, _| !inputs.contains(f));
                 files.increments = left;
             }
-            // It is tried again; the increments say the same.
+            // The compaction is tried again later. The increments contain the same state.
             Err(e) => log::warn!("state files could not be compacted: {}", e.message),
         }
         self.running.remove(&operator);
@@ -228,20 +253,14 @@ fn compact(
         let bytes = bytes.ok_or_else(|| Error::storage(format!("{file} is gone")))?;
         for batch in state::decode(&bytes, &description, &schema, file)? {
             fresh.restore(&batch?)?;
-            if fresh.memory() > place.memory / 4 {
-                fresh.shrink(place.memory / 8)?;
+            if fresh.memory() > place.memory {
+                fresh.shrink(place.memory / 2)?;
             }
         }
     }
     fresh.forget(watermark)?;
-    let pieces = fresh.snapshot()?;
-    let needed_until = match pieces.is_empty() {
-        true => watermark,
-        false => needed_until(fresh, &pieces),
-    };
-    let bytes = state::encode(&schema, &pieces, &description)?;
-    let info = FileInfo { bytes: bytes.len(), needed_until };
-    // Numbered as the newest that it stands for: clean-up goes by numbers.
+    let (bytes, info) = snapshot(fresh)?;
+    // The file gets the number of the newest file that it replaces, because clean-up goes by numbers.
     let number = inputs.last().and_then(|f| f.rsplit('/').next()?.get(..20)?.parse().ok());
     let number = number.ok_or_else(|| Error::internal("a state file without a number"))?;
     let writing = place.log.write_file(format!("state/{}", place.name), number, "base", bytes);

@@ -4,19 +4,19 @@ use crate::state::Stateful;
 use crate::time::EventTime;
 use arrow::array::RecordBatch;
 
-/// The name of `SetAside` among the state of a seal; no operator has it, for theirs begin with a table's.
+/// The name of `SetAside` among the state of a seal. No operator has this name, because the name of an operator begins with the name of a table.
 pub const SET_ASIDE: &str = "+set-aside";
 
 /// Facts about one state file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileInfo {
-    /// Not rows: a single group can hold a million values.
+    /// The size is in bytes and not in rows, because a single group can hold a million values.
     pub bytes: usize,
-    /// The watermark from which on nothing in it is needed.
+    /// The watermark from which on nothing in the file is needed.
     pub needed_until: Option<EventTime>,
 }
 
-/// None as soon as one of them is always needed.
+/// The watermark from which on no batch is needed. None if one batch is always needed.
 pub fn needed_until(op: &dyn Stateful, batches: &[RecordBatch]) -> Option<EventTime> {
     batches.iter().try_fold(EventTime(i64::MIN), |all, b| latest(Some(all), op.needed_until(b)))
 }

@@ -26,7 +26,7 @@ enum Values {
     Fixed(usize, MutableBuffer),
     Bool(Vec<bool>),
     /// Values without a fixed size: arrays, and the place of each row in them. An array goes with its last value. An
-    /// overwritten value beside others stays until about half of all bytes are overwritten.
+    /// overwritten value stays if its array has other values, until about half of all bytes are overwritten.
     Chunks {
         chunks: Vec<Chunk>,
         at: Vec<(u32, u32)>,

@@ -14,27 +14,44 @@ pub const STATE_VERSION: &str = concat!("datafusion ", "55");
 
 const MAGIC: &[u8; 8] = b"BAYOUST1";
 
-/// A snapshot file: magic, CRC-32 and length of the rest, then one Arrow IPC stream.
-pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) -> Result<Vec<u8>> {
-    let metadata = [
-        ("bayou.state".to_string(), description.to_string()),
-        ("bayou.version".to_string(), STATE_VERSION.to_string()),
-    ];
-    let schema: SchemaRef = Arc::new(Schema::new(schema.fields().clone()).with_metadata(metadata.into()));
-    let mut out = Vec::from(MAGIC);
-    out.extend([0; 12]);
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let mut writer = StreamWriter::try_new_with_options(&mut out, &schema, options)?;
-    for batch in batches {
-        writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?)?;
+/// Makes a snapshot file: magic, CRC-32 and length of the rest, then one Arrow IPC stream.
+pub struct Encoder {
+    schema: SchemaRef,
+    writer: StreamWriter<Vec<u8>>,
+}
+
+impl Encoder {
+    pub fn new(schema: &SchemaRef, description: &str) -> Result<Self> {
+        let metadata = [
+            ("bayou.state".to_string(), description.to_string()),
+            ("bayou.version".to_string(), STATE_VERSION.to_string()),
+        ];
+        let schema: SchemaRef = Arc::new(Schema::new(schema.fields().clone()).with_metadata(metadata.into()));
+        let mut out = Vec::from(MAGIC);
+        out.extend([0; 12]);
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+        Ok(Self { writer: StreamWriter::try_new_with_options(out, &schema, options)?, schema })
     }
-    writer.finish()?;
-    drop(writer);
-    let body = &out[20..];
-    let (crc, len) = (crc32fast::hash(body), body.len() as u64);
-    out[8..12].copy_from_slice(&crc.to_le_bytes());
-    out[12..20].copy_from_slice(&len.to_le_bytes());
-    Ok(out)
+
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        Ok(self.writer.write(&RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?)?)
+    }
+
+    pub fn finish(self) -> Result<Vec<u8>> {
+        let mut out = self.writer.into_inner()?;
+        let body = &out[20..];
+        let (crc, len) = (crc32fast::hash(body), body.len() as u64);
+        out[8..12].copy_from_slice(&crc.to_le_bytes());
+        out[12..20].copy_from_slice(&len.to_le_bytes());
+        Ok(out)
+    }
+}
+
+/// A snapshot file of these batches.
+pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) -> Result<Vec<u8>> {
+    let mut encoder = Encoder::new(schema, description)?;
+    batches.iter().try_for_each(|b| encoder.push(b))?;
+    encoder.finish()
 }
 
 /// Reads a snapshot file. A damaged file, or a file of different aggregates, is refused.
@@ -94,7 +111,7 @@ fn type_text(t: &DataType) -> String {
 
 fn damaged(name: &str, what: &str) -> Error {
     Error::storage(format!(
-        "the state file {name} is damaged ({what}). Restore it from a backup, or start over with reset(confirm=True)."
+        "the state file {name} is damaged ({what}). Restore it from a backup, or start over with full_refresh=True."
     ))
 }
 
@@ -117,7 +134,7 @@ fn open<'a>(bytes: &'a [u8], description: &str, name: &str) -> Result<StreamRead
         };
         return Err(Error::config(format!(
             "the state file {name} was written by {age} bayou (format {found}, this one reads {known}). {instead}, or start over with \
-             reset(confirm=True)."
+             full_refresh=True."
         )));
     }
     if bytes.len() < 20 || &bytes[..8] != MAGIC {
@@ -138,13 +155,13 @@ fn open<'a>(bytes: &'a [u8], description: &str, name: &str) -> Result<StreamRead
     if version != STATE_VERSION {
         return Err(Error::config(format!(
             "the state file {name} was written by '{version}', and this is '{STATE_VERSION}'. Partial states cannot \
-             be carried over. Finish with the older bayou, or start over with reset(confirm=True)."
+             be carried over. Finish with the older bayou, or start over with full_refresh=True."
         )));
     }
     let other = metadata.get("bayou.state").map_or("", String::as_str);
     if other != description {
         return Err(Error::config(format!(
-            "the state file {name} belongs to a different aggregation ({other} instead of {description}). Start over with reset(confirm=True)."
+            "the state file {name} belongs to a different aggregation ({other} instead of {description}). Start over with full_refresh=True."
         )));
     }
     Ok(reader)

@@ -23,7 +23,7 @@ mod table;
 /// In keys, all NaNs are one value, and −0.0 is 0.0, as in Spark.
 pub use crate::expr::normalize as normalize_key;
 pub use columns::Columns;
-pub use file::{STATE_VERSION, decode, encode, read};
+pub use file::{Encoder, STATE_VERSION, decode, encode, read};
 pub use groups::Groups;
 pub use keys::KeyCodec;
 pub use operator::{Finished, OpenWindow, Pushed, Stateful};

@@ -59,10 +59,10 @@ pub trait Stateful: Send {
     fn state_schema(&self) -> SchemaRef;
     /// Applies an increment or a snapshot. Called in the order in which they were written.
     fn restore(&mut self, state: &RecordBatch) -> Result<()>;
-    /// Forgets what `watermark` has closed. Called after the last `restore`.
+    /// Forgets state that `watermark` has closed. Called after the last `restore`.
     fn forget(&mut self, watermark: Option<Watermark>) -> Result<()>;
-    /// All of the state, in pieces. The state does not change.
-    fn snapshot(&mut self) -> Result<Vec<RecordBatch>>;
+    /// Hands out all of the state, piece by piece: the state can be as large as memory allows. The state does not change.
+    fn snapshot(&mut self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()>;
     /// An empty operator of the same kind. If some files are restored into it in order, its snapshot can replace these
     /// files.
     fn fresh(&self) -> Result<Box<dyn Stateful>>;
@@ -96,10 +96,23 @@ pub trait Stateful: Send {
     fn would_emit(&self, _after: Option<Watermark>) -> bool {
         false
     }
-    /// What an epoch may take in memory. An operator whose rows of one epoch multiply gives up beyond it with an error.
+    /// Sets the bytes that an epoch may take in memory. Above this limit, an operator whose rows multiply within an epoch fails with an error.
     fn limit(&mut self, _bytes: usize) {}
     /// Moves state to local disk until at most `to` bytes are in memory. False if the operator cannot do this.
     fn shrink(&mut self, _to: usize) -> Result<bool> {
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+impl dyn Stateful + '_ {
+    /// All of the state at once.
+    pub fn whole(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut all = vec![];
+        self.snapshot(&mut |piece| {
+            all.push(piece);
+            Ok(())
+        })?;
+        Ok(all)
     }
 }

@@ -62,8 +62,8 @@ pub struct Table {
     /// The end of each key in the arena.
     ends: Vec<usize>,
     states: Columns,
-    /// Of aggregates that hold values: what came to groups since their states were last merged, oldest first. Merging a
-    /// group's values for each epoch would cost all that the group holds, and not what the epoch adds.
+    /// For aggregates that hold values: the partial states that came since the last merge, oldest first. If a group's values
+    /// were merged in each epoch, the cost would depend on all values of the group, and not on those that the epoch adds.
     pending: Vec<Pending>,
 }
 
@@ -87,9 +87,9 @@ fn columns(aggregates: &[Aggregate]) -> Result<Vec<Range<usize>>> {
     aggregates.iter().map(&mut of).collect()
 }
 
-/// Less than this many bytes are not merged by themselves.
+/// Fewer pending bytes than this are no reason to merge.
 const PENDING: usize = 256 << 10;
-/// This many epochs are merged, also if they are small: each of them is an array of its own.
+/// This many pending epochs are merged, also if they are small: each epoch is an array of its own.
 const PENDINGS: usize = 1024;
 
 impl Table {
@@ -177,8 +177,8 @@ impl Table {
                 let merged = combine(aggregate, &ours, &theirs, old_slots.len())?;
                 self.states.scatter_of(&old_slots, &merged, columns)?;
             }
-            // What is merged once doubles before it is merged again. So each value is merged a few times in all, and
-            // values that are there twice take at most as much memory again.
+            // Merged values double in size before they are merged again. So each value is merged a few times in all, and
+            // pending values take at most as much memory as the merged ones.
             if self.pending.len() >= PENDINGS || self.pending() > PENDING.max(held) {
                 self.settle(aggregates)?;
             }
@@ -186,7 +186,7 @@ impl Table {
         Ok(slots)
     }
 
-    /// Merges what is pending.
+    /// Merges the pending states.
     pub fn settle(&mut self, aggregates: &[Aggregate]) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -204,7 +204,7 @@ impl Table {
         Ok(())
     }
 
-    /// The states of one aggregate in `slots`, which are all different, with what is pending for them.
+    /// The states of one aggregate in `slots`, which are all different, with the pending states for them.
     fn with_pending(
         &self,
         number: usize,

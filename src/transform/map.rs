@@ -18,15 +18,15 @@ pub enum Failure {
 /// user.
 pub trait BatchFunction: Send + Sync {
     fn name(&self) -> &str;
-    /// Distinguishes it from a different function.
+    /// Distinguishes the function from other functions.
     fn identity(&self) -> String;
     /// Rows in `schema`.
     fn call(&self, rows: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure>;
 }
 
-/// If a batch fails, this many rows from all over it are tried first. If all of them fail, the function is wrong.
+/// If a batch fails, this many rows from all parts of the batch are tried first. If all of these rows fail, the function is wrong.
 const PROBES: usize = 16;
-/// The number of rows from which on this is done.
+/// Batches with fewer rows than this are not probed.
 const MANY: usize = 100;
 
 #[derive(Clone)]

@@ -44,7 +44,7 @@ pub fn places() -> Vec<TopicPartition> {
 pub const KEYS: [&[&str]; 5] = [&["k"], &["x"], &["k", "x"], &["CAST(s AS INT)"], &["k + 0", "CAST(s AS INT)"]];
 
 impl Row {
-    /// None if it cannot be computed. A NULL is "null".
+    /// The key of the row. None if the key cannot be computed. A NULL is "null".
     pub fn key(&self, keys: &[&str]) -> Option<Vec<String>> {
         let mut out = vec![];
         for key in keys {
@@ -165,7 +165,7 @@ pub fn restart(
     watermark: Option<Watermark>,
 ) -> Box<dyn Stateful> {
     if rng.random_bool(0.2) {
-        *increments = old.snapshot().unwrap();
+        *increments = old.whole().unwrap();
     }
     if rng.random_bool(0.5) && !increments.is_empty() {
         let from = if old.merges_anywhere() { rng.random_range(0..increments.len()) } else { 0 };
@@ -177,7 +177,7 @@ pub fn restart(
         if rng.random_bool(0.5) {
             merged.forget(watermark).unwrap();
         }
-        increments.splice(from..to, merged.snapshot().unwrap());
+        increments.splice(from..to, merged.whole().unwrap());
     }
     if rng.random_bool(0.5) {
         let old = &*old;

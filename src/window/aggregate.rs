@@ -263,8 +263,7 @@ impl Stateful for Aggregator {
         Ok(())
     }
 
-    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
-        let mut out = vec![];
+    fn snapshot(&mut self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         // Small windows share a batch.
         let mut waiting: Vec<RecordBatch> = vec![];
         let mut rows = 0;
@@ -273,8 +272,7 @@ impl Stateful for Aggregator {
             rows += batch.num_rows();
             waiting.push(batch);
             if rows >= BATCH {
-                out.push(arrow::compute::concat_batches(&schema, &waiting)?);
-                waiting.clear();
+                each(arrow::compute::concat_batches(&schema, &std::mem::take(&mut waiting))?)?;
                 rows = 0;
             }
             Ok(())
@@ -290,10 +288,10 @@ impl Stateful for Aggregator {
                 push(RecordBatch::try_new(schema.clone(), columns)?)
             })?;
         }
-        if !waiting.is_empty() {
-            out.push(arrow::compute::concat_batches(&self.state_schema, &waiting)?);
+        match waiting.is_empty() {
+            true => Ok(()),
+            false => each(arrow::compute::concat_batches(&self.state_schema, &waiting)?),
         }
-        Ok(out)
     }
 
     fn fresh(&self) -> Result<Box<dyn Stateful>> {

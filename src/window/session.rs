@@ -47,7 +47,7 @@ struct Held {
     keys: Vec<ArrayRef>,
     arguments: Vec<Vec<ArrayRef>>,
     filters: Vec<Option<BooleanArray>>,
-    /// Rows that are late unless their session becomes longer: their place here, and the row itself.
+    /// Rows that are late unless their session becomes longer: their index in the held rows, and the row itself.
     suspects: Vec<u32>,
     rows: Option<Batch>,
 }
@@ -447,13 +447,12 @@ impl Stateful for Sessions {
         self.take_closed(watermark).map(drop)
     }
 
-    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+    fn snapshot(&mut self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let slots: Vec<u32> = self.open.by_end.iter().map(|(_, s)| *s).collect();
-        let piece = |slots: &[u32]| {
+        slots.chunks(1 << 17).try_for_each(|slots| {
             let sessions: Vec<&Slot> = slots.iter().map(|s| &self.open.slots[*s as usize]).collect();
-            self.state_rows(&sessions, &[], &self.open.states.gather(slots)?)
-        };
-        slots.chunks(1 << 17).map(piece).collect()
+            each(self.state_rows(&sessions, &[], &self.open.states.gather(slots)?)?)
+        })
     }
 
     fn fresh(&self) -> Result<Box<dyn Stateful>> {
@@ -464,7 +463,7 @@ impl Stateful for Sessions {
         if self.emit == Emit::Complete {
             return None;
         }
-        // A cleared row belongs to a session within one that changed in the same epoch, and ends with it.
+        // A row without an end does not count. Its session was merged into a larger session, which is in the same increment and ends no earlier.
         let ends = state.column(1).as_primitive::<TimestampMicrosecondType>();
         arrow::compute::max(ends).map(|e| EventTime(e.saturating_add(1)))
     }
@@ -495,7 +494,7 @@ impl Stateful for Sessions {
             return None;
         }
         let last = self.open.by_end.iter().rev().find(|(_, s)| self.open.slots[*s as usize].start <= until.0);
-        // It closes when the watermark has passed its end.
+        // The session closes when the watermark has passed its end.
         last.map(|(end, _)| EventTime(end.saturating_add(1)))
     }
     fn would_emit(&self, after: Option<Watermark>) -> bool {

@@ -106,7 +106,7 @@ fn restored(op: &dyn Stateful, increments: &[RecordBatch], rng: &mut Rng, at: Op
     let mut part = op.fresh().unwrap();
     increments[from..until].iter().for_each(|b| part.restore(b).unwrap());
     part.forget(at).unwrap();
-    let compacted = part.snapshot().unwrap();
+    let compacted = part.whole().unwrap();
     let mut fresh = op.fresh().unwrap();
     for b in increments[..from].iter().chain(&compacted).chain(&increments[until..]) {
         fresh.restore(&through_a_file(b)).unwrap();

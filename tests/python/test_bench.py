@@ -63,6 +63,21 @@ def test_the_benchmark_of_the_store_runs_and_stays_within_the_budget(tmp_path: p
         assert one["requests"] <= 3 + 4 * one["tables"], one
 
 
+def test_the_benchmarks_of_state_and_of_tables_run_and_their_results_are_right() -> None:
+    for command in (["state.py", "--groups", "100000", "--epochs", "10"], ["tables.py", "--rows", "20000"]):
+        done = subprocess.run(
+            [sys.executable, ROOT / "benches" / command[0], *command[1:]], capture_output=True, text=True, timeout=120
+        )
+        # They compare the rows that they wrote with what they published.
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = (
+            ["100,000 groups", "a restart: peak"]
+            if command[0] == "state.py"
+            else ["joined:", "texts:", '"files": 10000']
+        )
+        assert all(s in done.stdout for s in said), done.stdout
+
+
 def test_the_ceiling_is_measured_with_the_properties_that_the_reader_uses() -> None:
     rust = (ROOT / "src" / "kafka" / "consume" / "native.rs").read_text()
     reader = {}

@@ -191,7 +191,7 @@ impl Stateful for Deduplicator {
     fn restore(&mut self, state: &RecordBatch) -> Result<()> {
         let damaged = || {
             Error::storage(
-                "a state file of drop_duplicates has a row without event time; it is damaged. Start over with reset(confirm=True).",
+                "a state file of drop_duplicates has a row without event time; it is damaged. Start over with full_refresh=True.",
             )
         };
         let (times, keys) = state.columns().split_last().ok_or_else(damaged)?;
@@ -211,9 +211,9 @@ impl Stateful for Deduplicator {
         self.remembered.forget(watermark)
     }
 
-    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+    fn snapshot(&mut self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let all: Vec<_> = self.remembered.iter().collect();
-        all.chunks(PIECE).map(|piece| self.state_rows(piece.iter().copied())).collect()
+        all.chunks(PIECE).try_for_each(|piece| each(self.state_rows(piece.iter().copied())?))
     }
 
     fn fresh(&self) -> Result<Box<dyn Stateful>> {

@@ -1,11 +1,11 @@
 //! Several rows of one: a select list with a generator.
 //!
-//! The other columns, and what the generator takes, are computed once for each row that comes in. If one of them fails, the row fails as a
-//! whole. The rows that are made of a row keep its origin, and get their place in it. They follow each other in the order of their places,
-//! so a row's rows stay in order wherever batches are cut.
+//! The other columns, and the arguments of the generator, are computed once for each input row. If one of them fails, the input row fails as a
+//! whole. The rows that are made of an input row keep its origin, and get their place in the input row. They are in the order of their places,
+//! so the rows of an input row stay in order wherever batches are cut.
 //!
-//! A list beside its own elements grows with the square of its length, so a small message can make more rows than memory holds. So the rows
-//! are made one batch at a time, and a row fails if its rows would be longer than 512 MiB.
+//! If a select list has a list and its elements, the size of the rows grows with the square of the list's length. So a small message can make
+//! more rows than memory holds. Therefore the rows are made one batch at a time, and an input row fails if its rows would be longer than 512 MiB.
 
 #[cfg(test)]
 mod test;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 const ROWS: usize = if cfg!(test) { 100 } else { 1 << 17 };
 /// At most about this many bytes are made as one batch: a long value may be repeated for many rows.
 const BYTES: usize = MOST_BYTES / 32;
-/// At most this many bytes may be repeated in the rows of one row: an epoch cannot be cut within a message.
+/// At most this many bytes may be repeated in the rows of one input row: an epoch cannot be cut within a message.
 const REPEATED: usize = MOST_BYTES / 4;
 
 /// A select list with a generator.
@@ -32,7 +32,7 @@ const REPEATED: usize = MOST_BYTES / 4;
 pub struct Explode {
     pub items: Vec<Selected>,
     pub generator: Generator,
-    /// What is computed of each row that comes in: the columns of `items`, then the arguments of the generator.
+    /// The columns that are computed for each input row: the columns of `items`, then the arguments of the generator.
     before: Project,
     schema: SchemaRef,
 }
@@ -58,7 +58,7 @@ impl Explode {
         &self.schema
     }
 
-    /// What is to be made of a batch. Input rows that fail come with the part of the batch that they are in.
+    /// Prepares the rows of a batch, which `Exploding` makes. Input rows that fail come with the part of the batch that they are in.
     pub fn begin(self: &Arc<Self>, input: &Batch) -> Result<(Exploding, Failed)> {
         let (mut parts, mut failed) = (VecDeque::new(), vec![]);
         for (part, computed) in self.before.apply_in_parts(input)? {
@@ -69,7 +69,7 @@ impl Explode {
         Ok((Exploding { step: self.clone(), parts }, failed))
     }
 
-    /// The rows of `before` whose rows can be made. `failed` are those of `all` rows that are not in `before`, and get the others.
+    /// The rows of `before` whose rows can be made. `failed` has the rows of `all` that are not in `before`; rows that fail here are added.
     fn part(&self, all: usize, before: Batch, failed: &mut Vec<FailedRow>) -> Result<Part> {
         let columns = before.rows.columns();
         let (others, args) = columns.split_at(columns.len() - self.generator.args.len());
@@ -91,7 +91,7 @@ impl Explode {
 
     /// The bytes of each row that are repeated in each row that is made of it. None if all of them together are few.
     fn weights(&self, others: &[ArrayRef], args: &[ArrayRef], lengths: &[Option<u32>]) -> Option<Vec<usize>> {
-        // What a generator takes apart is not repeated; of a stack, one value goes into each row.
+        // The values that a generator takes apart are not repeated. For a stack, one value goes into each row.
         let stacked = if args.len() > 1 { args } else { &[] };
         let columns = || others.iter().chain(stacked);
         let longest = lengths.iter().flatten().max().copied().unwrap_or(1) as usize;
@@ -110,17 +110,17 @@ pub struct Exploding {
     parts: VecDeque<Part>,
 }
 
-/// Input rows of which no row is made, with the batch that they are in.
+/// Input rows from which no row is made, with the batch that they are in.
 type Failed = Vec<(Batch, Vec<FailedRow>)>;
 
 struct Part {
     /// The columns of the items, then the arguments of the generator.
     before: Batch,
-    /// Of each row: how many rows are made of it, or None for one row without an element.
+    /// For each input row: how many rows are made of it, or None for one row without an element.
     lengths: Vec<Option<u32>>,
-    /// Of each row: how many bytes are repeated in each row that is made of it.
+    /// For each input row: how many bytes are repeated in each row that is made of it.
     weights: Option<Vec<usize>>,
-    /// What comes next: a row, and a place in it.
+    /// The next row to make: the input row, and the place in it.
     row: usize,
     place: u32,
 }
@@ -162,7 +162,7 @@ impl Part {
                 }
                 Some(n) => n,
             };
-            // A row's rows, as many of them as there is room for.
+            // As many rows of this input row as there is room for.
             let room = (ROWS - parents.len()).min((BYTES - bytes.min(BYTES)).div_ceil(weight.max(1)));
             let until = (self.place as usize + room).min(many as usize) as u32;
             parents.extend((self.place..until).map(|_| self.row as u32));
@@ -216,5 +216,5 @@ impl Part {
 
 /// The place of a row that is made of no element.
 const NOWHERE: u32 = u32::MAX;
-/// Why no row is made of a row.
+/// Why an input row fails.
 const TOO_MUCH: &str = "the rows that it makes of one row would be longer than 512 MiB. Leave the list itself and long columns out of this select";

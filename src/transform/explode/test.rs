@@ -166,13 +166,13 @@ fn a_long_value_that_is_repeated_comes_in_several_batches() {
 
 #[test]
 fn a_row_whose_rows_would_be_too_long_fails_and_the_others_are_made() {
-    // The list stands beside its elements: its rows grow with the square of its length.
+    // The select list has the list and its elements, so the size of the rows grows with the square of its length.
     let lengths = [3, 2_000, 0, 40_000, 5];
     let list = |n: &i32| Some((0..*n).map(Some).collect::<Vec<_>>());
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>(lengths.iter().map(list));
     let n = Int32Array::from(vec![1, 2, 0, 3, 4]);
     let rows = RecordBatch::try_from_iter([("n", Arc::new(n) as ArrayRef), ("l", Arc::new(list))]).unwrap();
-    // The third row fails by itself, so the rows behind it have other places in what is computed.
+    // The third row fails by itself, so the rows behind it have different places in the computed columns.
     let step = step(&["l", "1 / n AS q", "explode(l) AS x"], &rows.schema());
     let out = all(&step, &Batch::new(rows, None));
     let (_, failed) = &out.failed[0];

@@ -86,11 +86,11 @@ pub struct IntervalJoin {
     unmatched: [u64; 2],
     next_id: i64,
     chunk_rows: usize,
-    /// What the rows of one epoch may take in memory.
+    /// The bytes that the rows of one epoch may take in memory.
     limit: usize,
 }
 
-/// So often the pairs of an epoch are counted.
+/// The memory of the pairs is checked after this many rows, and after a row with more matches than this.
 const MANY_PAIRS: usize = 1024;
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -129,8 +129,8 @@ impl IntervalJoin {
         })
     }
 
-    /// Rows of one key match each with each. An epoch ends before they take more than its memory, unless the rows that are
-    /// read together do so already.
+    /// Every left row of a key can match every right row of the key. An epoch ends before its pairs take more than its memory,
+    /// unless the rows that are read together make too many pairs already.
     fn check_pairs(&self) -> Result<()> {
         if self.of_pairs() / 2 <= self.limit {
             return Ok(());
@@ -314,14 +314,13 @@ impl Stateful for IntervalJoin {
         Ok(())
     }
 
-    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
-        let mut out = vec![];
+    fn snapshot(&mut self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         for (input, side) in self.sides.iter().enumerate() {
             for rows in side.alive().chunks(self.chunk_rows) {
-                out.push(self.layout.rows(input, side, rows, &self.codec)?);
+                each(self.layout.rows(input, side, rows, &self.codec)?)?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn fresh(&self) -> Result<Box<dyn Stateful>> {

@@ -118,7 +118,7 @@ impl Side {
         if self.rows.last().is_some_and(|last| last.id >= id) {
             return Err(Error::storage(
                 "a state file of a join of two streams is damaged: its rows are not in the order in which they were \
-                 written. Start over with reset(confirm=True).",
+                 written. Start over with full_refresh=True.",
             ));
         }
         let (key, next) = match key {

@@ -38,7 +38,7 @@ pub(super) struct ReadRows {
 
 fn damaged(what: &str) -> Error {
     Error::storage(format!(
-        "a state file of a join of two streams is damaged ({what}). Start over with reset(confirm=True)."
+        "a state file of a join of two streams is damaged ({what}). Start over with full_refresh=True."
     ))
 }
 

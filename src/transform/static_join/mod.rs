@@ -35,7 +35,7 @@ pub struct StaticTable {
     stream_keys: Vec<Bound>,
     table_keys: Vec<Bound>,
     codec: KeyCodec,
-    /// Where the kept columns are in the table. None: nobody uses the column.
+    /// Where the kept columns are in the table. None: the query does not use the column.
     right_columns: Vec<Option<usize>>,
     /// The kept columns, piece by piece: one array cannot have more than 2 GiB of text.
     chunks: Vec<Chunk>,
@@ -48,14 +48,14 @@ pub struct StaticTable {
 }
 
 struct Chunk {
-    /// The number of its first row.
+    /// The number of the chunk's first row.
     start: u32,
     columns: Vec<ArrayRef>,
     rows: usize,
     bytes: usize,
 }
 
-/// A chunk of fewer rows and bytes takes the rows that are added next.
+/// The rows that are added next go into the last chunk if that has fewer rows and bytes than this.
 const CHUNK_ROWS: usize = if cfg!(test) { 4 } else { 1 << 16 };
 const CHUNK_BYTES: usize = 16 << 20;
 const NONE: u32 = u32::MAX;
@@ -67,7 +67,7 @@ impl StaticTable {
         Ok(out)
     }
 
-    /// An empty table. `used`: which columns of the result somebody uses. None: all.
+    /// An empty table. `used`: which columns of the result the query uses. None: all.
     pub fn new(spec: &StaticJoinSpec, used: Option<&BTreeSet<usize>>) -> Result<Self> {
         let (stream_keys, table_keys) = split_on("the join with a table", &spec.on)?;
         let codec = key_codec("the join with a table", &table_keys)?;
@@ -137,7 +137,7 @@ impl StaticTable {
         Ok(())
     }
 
-    /// About the bytes that the table takes.
+    /// About the bytes of the table in memory.
     pub fn memory(&self) -> usize {
         self.chunks.iter().map(|c| c.bytes).sum::<usize>()
             + self.keys.memory()

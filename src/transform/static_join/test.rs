@@ -36,7 +36,7 @@ fn rows_come_once_for_each_match_with_their_origins_for_random_tables() {
         let spec = StaticJoinSpec { on: pairs, how, right_columns, schema };
         let count = rng.random_range(0..20);
         let right = rows(&mut rng, count, 0, 0, None);
-        // Piece by piece is the same as at once.
+        // The table that was built piece by piece is the same as the table that was built at once.
         let all = record_batch(&right, &table);
         let mut joined = StaticTable::new(&spec, None).unwrap();
         let mut from = 0;
