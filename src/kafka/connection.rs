@@ -61,9 +61,11 @@ impl Drop for Inner {
     }
 }
 
-/// Within this time, a connection must have succeeded or failed.
+/// How long bayou waits for the first answer of a cluster.
 const REACH: Duration = Duration::from_millis(9_000);
-/// If every broker has refused (and not only not answered yet), waiting longer is of little use.
+/// The longest time that `open` takes. The time after REACH is for finding the reason.
+const OPEN: Duration = Duration::from_millis(9_700);
+/// How long bayou waits if every broker has refused the connection, and not only not answered yet. Waiting longer would be of little use.
 const REFUSED: Duration = Duration::from_millis(2_500);
 /// The timeout of a single request to a cluster that has answered before.
 pub(super) const REQUEST: Duration = Duration::from_secs(10);
@@ -119,11 +121,15 @@ impl Connection {
             // librdkafka would want to make the tokens itself.
             properties.remove("enable.sasl.oauthbearer.unsecure.jwt");
         }
+        let began = Instant::now();
         if embedded.is_none() {
             super::probe::check(&properties, &address)?;
         }
+        let reach = REACH.saturating_sub(began.elapsed());
+        // librdkafka gives up on a connection before bayou gives up on the cluster, and says why.
+        let setup = reach.saturating_sub(Duration::from_secs(1)).as_millis().to_string();
         let client: BaseConsumer<Watch> =
-            client_config(&metadata_properties(&properties), &[("socket.connection.setup.timeout.ms", "8000")])
+            client_config(&metadata_properties(&properties), &[("socket.connection.setup.timeout.ms", &setup)])
                 .create_with_context(Watch::new(secrets.clone(), tokens.clone()))
                 .map_err(|e| {
                     Error::config(format!(
@@ -143,9 +149,10 @@ impl Connection {
             pid: std::process::id(),
         };
         let connection = Self(Arc::new(inner));
-        match connection.metadata_within(REACH) {
+        match connection.metadata_within(reach) {
             Err(e) if e.kind == Kind::Connection && e.message.contains(NO_ANSWER) => {
-                Err(super::probe::may_want_sasl(&connection.0.properties, &connection.0.address).unwrap_or(e))
+                let left = OPEN.saturating_sub(began.elapsed());
+                Err(super::probe::may_want_sasl(&connection.0.properties, &connection.0.address, left).unwrap_or(e))
             }
             answer => answer.map(|_| connection),
         }
@@ -226,8 +233,8 @@ impl Connection {
         )))
     }
 
-    /// Returns an error if this is an embedded broker that has ended. It cannot come back, so nobody has to wait for
-    /// it.
+    /// Returns an error if this is an embedded broker that has ended. It cannot come back, so the caller must not wait
+    /// for it.
     pub fn check_alive(&self) -> Result<()> {
         self.0.embedded.as_ref().map_or(Ok(()), embedded::Client::check_alive)
     }
@@ -326,7 +333,7 @@ impl Connection {
 
     fn metadata_within(&self, limit: Duration) -> Result<Metadata> {
         let client = &self.0.client;
-        // What happened before this call, such as an outage that is over, says nothing about it.
+        // Events from before this call, for example of an outage that is over, say nothing about this call.
         drain(client);
         client.context().forget();
         let start = Instant::now();
@@ -376,7 +383,7 @@ fn metadata_properties(properties: &BTreeMap<String, String>) -> BTreeMap<String
         properties.remove(of_groups);
     }
     // librdkafka asks the same broker again until it knows that the broker is gone. For a broker that hangs, this
-    // timeout decides: a minute by default, which is longer than anything here waits.
+    // timeout decides. The default is a minute, which is longer than any wait in this file.
     properties.entry("socket.timeout.ms".into()).or_insert_with(|| "4000".into());
     properties
 }

@@ -5,6 +5,7 @@
 //! `unsafe`.
 
 mod admin;
+mod ask;
 mod connection;
 mod consume;
 mod context;
@@ -17,8 +18,9 @@ mod properties;
 mod token;
 
 pub use admin::{Configured, NewTopic, OffsetSpec};
+pub use ask::Question;
 pub use connection::{Connection, Target};
-pub use consume::{Chunk, Event, GroupOptions, GroupReader, Reader, ReaderOptions};
+pub use consume::{Chunk, Event, GroupOptions, GroupReader, Look, Reader, ReaderOptions};
 pub use embedded::{BrokerLauncher, run_broker, set_launcher};
 pub use ffi::acls::Acl;
 pub use produce::{

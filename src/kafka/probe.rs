@@ -1,34 +1,45 @@
-//! Which protocol a port speaks. librdkafka only says that nobody answers when the client's security protocol is not the listener's, so bayou
-//! looks first: one connection, one or two requests, and only what is certain counts.
+//! Finds the protocol of a port. If the client's security protocol is not the listener's, librdkafka only reports that there is no answer. So bayou
+//! looks first, with one connection and one or two requests. Only a certain result counts.
 //!
 //! - A listener with TLS answers plain bytes with a TLS alert (RFC 8446, section 6), or closes the connection; and it answers a TLS ClientHello.
 //! - A listener without TLS answers an ApiVersions request (Kafka protocol, API 18) with its correlation id, and drops a TLS ClientHello.
 //! - A SASL listener answers ApiVersions, and closes the connection at any other request before the handshake.
 
+use super::ask::Question;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// A port that answers slower is left to librdkafka, which waits longer.
+/// How long bayou waits for a port. A slower port is left to librdkafka, which waits longer.
 const PATIENCE: Duration = Duration::from_millis(1500);
 const CORRELATION: [u8; 4] = *b"bayu";
 
-/// What came back.
+/// The port's answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Bytes(Vec<u8>),
     Closed,
-    /// Nothing that proves anything: no connection, or no answer in time.
+    /// There is a connection, but no answer came in time.
     Silence,
+    /// There is no connection. librdkafka reports this error.
+    Unreached,
 }
 
-/// Returns an error if the first address certainly speaks a different protocol than the properties say.
+/// How long `check` waits for its answer. A name server that does not answer takes longer, and a lookup cannot be stopped.
+const CHECK: Duration = Duration::from_millis(3500);
+
+/// Returns an error if it is certain that the first address speaks a different protocol than the properties say.
 pub(super) fn check(properties: &BTreeMap<String, String>, addresses: &str) -> Result<()> {
+    let (properties, addresses) = (properties.clone(), addresses.to_string());
+    Question::ask(move || certainly_different(&properties, &addresses))?.answer(CHECK).unwrap_or(Ok(()))
+}
+
+fn certainly_different(properties: &BTreeMap<String, String>, addresses: &str) -> Result<()> {
     let Some(address) = addresses.split(',').map(str::trim).find(|a| !a.is_empty()) else { return Ok(()) };
     let protocol = properties.get("security.protocol").map_or("plaintext".to_string(), |p| p.to_lowercase());
-    // "SSL://host:9093" says the protocol of its own.
+    // An address such as "SSL://host:9093" has its own protocol.
     let (scheme, address) = address.split_once("://").map_or((None, address), |(s, a)| (Some(s.to_lowercase()), a));
     let protocol = scheme.unwrap_or(protocol);
     let wrong = |text: String| Err(Error::connection(format!("Kafka at {address}: {text}")).retryable(false));
@@ -43,12 +54,12 @@ pub(super) fn check(properties: &BTreeMap<String, String>, addresses: &str) -> R
                 if protocol == "plaintext"
                     && is_ours(&bytes)
                     && wants_sasl(address)
-                    // A broker that stops closes connections, too: it must still answer what needs no login, and close again.
+                    // A broker that is stopping also closes connections. So it must still answer a request that needs no login, and close again.
                     && matches!(ask(address, &api_versions()), Answer::Bytes(b) if is_ours(&b))
                     && wants_sasl(address) =>
             {
                 wrong(
-                    "the port wants SASL: it answers no request before a login. Set security.protocol=SASL_PLAINTEXT, sasl.mechanism, \
+                    "the port requires SASL: it answers no request before a login. Set security.protocol=SASL_PLAINTEXT, sasl.mechanism, \
                  sasl.username and sasl.password; or use the port of a different listener."
                     .into(),
                 )
@@ -81,11 +92,17 @@ fn is_web(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP") || bytes.trim_ascii_start().to_ascii_lowercase().starts_with(b"<!doctype html")
 }
 
-/// For a cluster that has not answered a client with TLS and without SASL: a listener with SASL accepts the handshake of TLS, and then waits.
-pub(super) fn may_want_sasl(properties: &BTreeMap<String, String>, addresses: &str) -> Option<Error> {
+/// For a cluster that has not answered a client with TLS and without SASL: an error that suggests SASL. A listener with SASL accepts the
+/// handshake of TLS, and then waits. None also if the port does not answer within `wait`.
+pub(super) fn may_want_sasl(properties: &BTreeMap<String, String>, addresses: &str, wait: Duration) -> Option<Error> {
     let protocol = properties.get("security.protocol").map(|p| p.to_lowercase());
-    let address = addresses.split(',').map(str::trim).find(|a| !a.is_empty())?;
-    (protocol.as_deref() == Some("ssl") && speaks_tls(address)).then(|| {
+    let address = addresses.split(',').map(str::trim).find(|a| !a.is_empty())?.to_string();
+    if protocol.as_deref() != Some("ssl") {
+        return None;
+    }
+    let asked = address.clone();
+    let speaks = Question::ask(move || Ok(speaks_tls(&asked))).ok()?.answer(wait)?.ok()?;
+    speaks.then(|| {
         Error::connection(format!(
             "Kafka at {address}: the port speaks TLS, and answers no request after that. A listener with SASL does so: set \
              security.protocol=SASL_SSL, sasl.mechanism, sasl.username and sasl.password."
@@ -95,16 +112,17 @@ pub(super) fn may_want_sasl(properties: &BTreeMap<String, String>, addresses: &s
 
 /// Sends bytes and returns the beginning of the answer.
 fn ask(address: &str, bytes: &[u8]) -> Answer {
-    let asked = || -> std::io::Result<Answer> {
-        let mut found = address.to_socket_addrs()?;
-        let to = found.next().ok_or(ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(bytes)?;
-        Ok(read(&mut stream))
-    };
-    asked().unwrap_or(Answer::Silence)
+    let Ok(mut stream) = connected(address) else { return Answer::Unreached };
+    stream.write_all(bytes).map_or(Answer::Silence, |()| read(&mut stream))
+}
+
+/// A connection whose reads and writes wait for at most `PATIENCE`.
+fn connected(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+    let to = address.to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
+    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 fn read(stream: &mut TcpStream) -> Answer {
@@ -137,14 +155,11 @@ fn wants_sasl(address: &str) -> bool {
     ask(address, &request(3, 1, &0i32.to_be_bytes())) == Answer::Closed
 }
 
-/// The release of the broker, by the newest version of the cluster's metadata that it supports (KIP-584, KIP-778). None: it does not say, as
-/// other servers than Apache Kafka and brokers before 3.3.
+/// The release of the broker, by the newest version of the cluster's metadata that it supports (KIP-584, KIP-778). None: the broker does not report
+/// the version. This is so for servers other than Apache Kafka, and for brokers before 3.3.
 pub(super) fn release(host: &str, port: u16) -> Option<String> {
     let asked = || -> std::io::Result<Vec<u8>> {
-        let to = (host, port).to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = connected((host, port))?;
         // Header version 2 ends with tagged fields. The body: name and version of the client, and tagged fields.
         stream.write_all(&request(18, 3, &[&[0u8][..], &[6], b"bayou", &[2], b"1", &[0]].concat()))?;
         let mut length = [0; 4];
@@ -201,7 +216,7 @@ fn of_metadata_version(level: i16) -> String {
     NEWEST.iter().find(|(newest, _)| level <= *newest).map_or(String::new(), |(_, release)| release.to_string())
 }
 
-/// Bytes of an answer that are still to be read.
+/// The bytes of an answer that are not read yet.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

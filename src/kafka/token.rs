@@ -1,4 +1,4 @@
-//! Tokens for SASL OAUTHBEARER from a function of the user: kept until most of their life is over, and asked for again then.
+//! Tokens for SASL OAUTHBEARER from a function of the user. A token is kept until most of its life is over; then the function is called again.
 
 use crate::error::{Error, Result};
 use base64::Engine;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long a function may take.
+/// How long the function may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A token, and until when it counts, in milliseconds since the Unix epoch.
+/// A token, and its end in milliseconds since the Unix epoch.
 #[derive(Clone)]
 pub struct Token {
     pub value: String,
@@ -39,7 +39,7 @@ struct Kept {
     since: i64,
 }
 
-/// librdkafka compares a token's end with the machine's own clock, so this one counts here, too.
+/// librdkafka compares a token's end with the machine's clock, so bayou uses the same clock here.
 #[allow(clippy::disallowed_methods)]
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -59,16 +59,16 @@ impl Tokens {
         Self { source, kept: Mutex::default() }
     }
 
-    /// A token for a client that asks. While the last one still counts, a function that fails is asked again later.
+    /// A token for a client that asks. While the last token is still valid, a function that fails is called again later.
     pub fn next(&self) -> std::result::Result<OAuthToken, String> {
-        // One question at a time: others wait for its answer.
+        // One call of the function at a time: other clients wait for its answer.
         let mut kept = self.kept.lock();
         if let Some(fresh) = kept.as_ref().filter(|k| k.is_fresh(now())) {
             return Ok(fresh.token.native());
         }
         match self.ask() {
             Ok(token) => {
-                // No text may ever show it.
+                // No text may ever show the token.
                 crate::error::learn_passing_secret(&token.value);
                 let native = token.native();
                 *kept = Some(Kept { token, since: now() });
@@ -90,7 +90,7 @@ impl Tokens {
         std::thread::Builder::new()
             .name("bayou-token".into())
             .spawn(move || {
-                // Nobody may be waiting any more.
+                // The caller may have stopped waiting.
                 let _ = say.send(source.token());
             })
             .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;

@@ -1,7 +1,7 @@
 //! The user's handle of a query: it can be watched, awaited and stopped.
 
-use super::ask::Question;
 use crate::error::{Place, Source};
+use crate::kafka::Question;
 use crate::progress::Report;
 use crate::{Error, Kind, Result};
 use parking_lot::{Condvar, Mutex};

@@ -1,8 +1,7 @@
 //! Publishes the position of a query as the offsets of a consumer group, for tools that show lag. The position is never read back: the truth is in
 //! the checkpoint.
 
-use super::ask::Question;
-use crate::kafka::Connection;
+use crate::kafka::{Connection, Question};
 use crate::position::Positions;
 use crate::{Error, Result};
 use std::time::Duration;
@@ -22,7 +21,7 @@ impl Publisher {
         Self { connection, group: group.into(), asking: None, next: None }
     }
 
-    /// Publishes a position beside the run. Only the newest counts. Returns a warning if an earlier one could not be published.
+    /// Publishes a position in parallel with the run. Only the newest position counts. Returns a warning if an earlier one could not be published.
     pub fn publish(&mut self, at: Positions) -> Option<String> {
         self.next = Some(at);
         self.turn(Duration::ZERO)

@@ -50,6 +50,35 @@ fn a_dead_or_misspelt_broker_is_named_within_ten_seconds() {
 }
 
 #[test]
+fn a_port_that_takes_connections_and_never_answers_is_named_within_ten_seconds() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // Connections stay open as long as they are kept.
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        for protocol in ["PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL"] {
+            let address = &address;
+            scope.spawn(move || {
+                let mut target = properties(&[("bootstrap.servers", address), ("security.protocol", protocol)]);
+                if protocol.starts_with("SASL") {
+                    target.extend(properties(&[
+                        ("sasl.mechanism", "SCRAM-SHA-256"),
+                        ("sasl.username", "u"),
+                        ("sasl.password", "secret-word"),
+                    ]));
+                }
+                let start = Instant::now();
+                let error = Connection::open(Target::Properties(target)).unwrap_err();
+                assert!(start.elapsed() < Duration::from_secs(10), "{protocol}: {:?}", start.elapsed());
+                assert_eq!(error.kind, Kind::Connection, "{protocol}: {error}");
+                assert!(error.message.contains(address), "{protocol}: {error}");
+                println!("{protocol}, {:?}: {error}", start.elapsed());
+            });
+        }
+    });
+}
+
+#[test]
 fn sasl_ssl_with_a_ca_of_its_own_works_from_topic_to_message() {
     let kafka = Connection::open(Target::Properties(sasl(&env("BAYOU_TEST_KAFKA_PASSWORD")))).unwrap();
     let name = name("secured");

@@ -8,9 +8,8 @@
 use super::{Fed, Feed};
 use crate::epoch::{Loss, LostRange};
 use crate::error::{Kind, LostOffsets};
-use crate::kafka::{Connection, OffsetSpec};
+use crate::kafka::{Connection, OffsetSpec, Question};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
-use crate::run::ask::Question;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -162,7 +161,7 @@ impl Feed {
                 until: at.0.max(until.0),
             };
             let e = Error::data_loss(format!(
-                "{what}. To continue at {} and have the gap recorded, use fail_on_data_loss=False. To read everything again from the start, use reset(confirm=True).",
+                "{what}. To continue at {} and have the gap recorded, use fail_on_data_loss=False. To read everything again from the start, use full_refresh=True (an iterator: a different name=).",
                 until.0
             ));
             return Err(e.at_offset(tp.topic.as_str(), tp.partition.0, at.0).with_lost(lost));
@@ -258,7 +257,7 @@ impl Feed {
             (About::Range { partition, wanted }, Finding::Range { first, end }) => {
                 if wanted > end {
                     return Ok(Some(Fed::Again(format!(
-                        "{partition}: the log ends at {}, and offset {} was to be read",
+                        "{partition}: the log ends at {}, and offset {} is the next one to read",
                         end.0, wanted.0
                     ))));
                 }

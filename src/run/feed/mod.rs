@@ -2,12 +2,11 @@
 
 mod loss;
 
-use super::ask::Question;
 use crate::batch::{MAX_MESSAGE_BYTES, Messages};
 use crate::epoch::LostRange;
 use crate::error::Kind;
 use crate::flow::source::KafkaSource;
-use crate::kafka::{Connection, Event, OffsetSpec, Reader, ReaderOptions};
+use crate::kafka::{Connection, Event, OffsetSpec, Question, Reader, ReaderOptions};
 use crate::position::{Offset, Positions, Topic, TopicPartition};
 use crate::time::{EventTime, SharedClock};
 use crate::window::Tracker;
@@ -19,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub enum Fed {
-    /// Messages, and the indices of those that are to be used.
+    /// Messages, and the indices of the messages to use.
     Messages(Arc<Messages>, Vec<u32>),
     Nothing,
     /// A bounded run has read everything.
@@ -230,7 +229,7 @@ impl Feed {
             for (tp, target) in resolve(&feed.sources, "ending_offsets", |s| s.ending.clone())? {
                 if let Some(end) = targets.get(&tp).filter(|end| target > **end) {
                     return Err(Error::config(format!(
-                        "ending_offsets: {tp} ends at {}, and is to be read up to {}. A bounded run would wait for ever. Give an offset up to {0}.",
+                        "ending_offsets: {tp} ends at {}, and must be read up to {}. A bounded run would wait for ever. Give an offset up to {0}.",
                         end.0, target.0
                     )));
                 }
@@ -369,7 +368,7 @@ impl Feed {
         }
     }
 
-    /// A running query waits, because a certificate can be replaced. A bounded run ends: nobody would see that it waits.
+    /// A running query waits, because a certificate can be replaced. A bounded run ends, because the user would not see that it waits.
     fn refused(&mut self, text: String) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
         const AGAIN: Duration = Duration::from_secs(30);
@@ -383,7 +382,7 @@ impl Feed {
                 since.elapsed().as_secs()
             )));
         }
-        // librdkafka says it at each attempt to connect, for each broker.
+        // librdkafka reports the refusal at each attempt to connect, for each broker.
         if is_new || self.refusal_told.is_none_or(|t| t.elapsed() >= AGAIN) {
             self.refusal_told = Some(Instant::now());
             self.warn(text);
@@ -391,7 +390,7 @@ impl Feed {
         Ok(())
     }
 
-    /// The messages of a chunk that lie before the bound. Also records the bounds that are reached.
+    /// The messages of a chunk that are before the bound. Also records the bounds that are reached.
     fn sift(&mut self, messages: &Messages) -> Vec<u32> {
         let n = messages.len() as u32;
         let Some(targets) = &self.targets else { return (0..n).collect() };
@@ -483,8 +482,8 @@ impl Feed {
         }
     }
 
-    /// In a run without end: looks for new partitions at intervals. The question is asked beside the loop, because a dead broker answers late, and
-    /// neither the records that were read nor a stop must wait for the answer.
+    /// In a run without end: looks for new partitions at intervals. Kafka is asked in parallel with the loop, because a dead broker answers late,
+    /// and neither the records that were read nor a stop may wait for the answer.
     pub fn rediscover(&mut self) -> Result<Positions> {
         let nothing = Ok(Positions::new());
         if self.targets.is_some() {
@@ -522,7 +521,7 @@ impl Feed {
         self.sources.iter().filter_map(|s| s.max_offsets_per_trigger).min()
     }
 
-    /// Of an interval's epoch: so many messages at least, but no longer wait than this.
+    /// For an epoch on an interval: the least number of messages, and the longest wait for them.
     pub fn min_offsets_per_trigger(&self) -> (Option<u64>, Duration) {
         let waiting = self.sources.iter().filter(|s| s.min_offsets_per_trigger.is_some());
         let delay = waiting.clone().map(|s| s.max_trigger_delay).min().unwrap_or_default();

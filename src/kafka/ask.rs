@@ -1,4 +1,5 @@
-//! Questions to Kafka. Each question is asked on its own thread, so that a dead broker does not delay a stop.
+//! Questions that may take long. Each one is asked on its own thread, so that a dead broker, or a name server that does not answer, does not delay
+//! the caller.
 
 use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
