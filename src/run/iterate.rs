@@ -11,7 +11,7 @@ use crate::flow::source::{KafkaSource, OnMalformed};
 use crate::flow::stream::Stream;
 use crate::flow::subscription::Subscription;
 use crate::flow::trigger::Trigger;
-use crate::kafka::{Chunk, GroupOptions, GroupReader};
+use crate::kafka::{Chunk, GroupOptions, GroupReader, Look};
 use crate::position::TopicPartition;
 use crate::sink::OutputMode;
 use crate::storage::Location;
@@ -39,7 +39,7 @@ pub struct IterateOptions {
     pub checkpoint: Option<(Location, String)>,
     /// The consumer group that this iterator is a member of.
     pub group: Option<String>,
-    /// How many rejects are kept to be looked at; the others are only counted.
+    /// How many rejects are kept for the user to look at; the others are only counted.
     pub keep_rejects: usize,
 }
 
@@ -71,7 +71,8 @@ pub struct BatchIterator {
     feed: Option<Feed>,
     /// Instead of a feed, for a member of a consumer group.
     group: Option<GroupReader>,
-    /// Rows made so far, and how many there were behind each part of what the group's reader has handed out and that is not committed.
+    /// The number of rows made so far, and its value at the end of each part of messages that the group's reader has handed out and that is not
+    /// committed.
     made: usize,
     parts: VecDeque<usize>,
     /// The rows of the newest part are not all made.
@@ -90,14 +91,14 @@ pub struct BatchIterator {
     flush: bool,
     runtime: tokio::runtime::Handle,
     clock: SharedClock,
-    /// Messages that wait for the answer to whether their topic is still the one that was read so far, and when that was last so.
+    /// Messages that are held until Kafka confirms that their topic was not recreated, and when Kafka last confirmed this.
     held: Option<(Arc<Messages>, Vec<u32>)>,
     confirmed: Option<Instant>,
-    /// Positions behind the batches handed out; stored when the next one is asked for.
+    /// Positions behind the batches handed out; stored when the next batch is requested.
     handed: Option<PositionMap>,
 }
 
-/// Joins a consumer group. State would be about partitions that other members have by now.
+/// Joins a consumer group. Refuses a stream with state, because its state would be about partitions that other members have by now.
 fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &IterateOptions) -> Result<GroupReader> {
     let wrong = |text: &str| Err(Error::config(format!("group_id=\"{group}\": {text}")));
     if !engine.plan.operators.is_empty() {
@@ -111,19 +112,26 @@ fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &It
     }
     let connection = match one_connection(sources) {
         Ok(connection) => connection,
-        Err(_) if sources.is_empty() => return wrong("rows at hand are not read in a group"),
+        Err(_) if sources.is_empty() => return wrong("rows in memory are not read in a group"),
         Err(e) => return Err(e),
     };
     if sources.iter().any(|s| s.ending.is_some()) {
         return wrong("ending_offsets= is not for groups: the partitions of a member change. Use timeout= or limit=.");
     }
-    let mut topics = BTreeSet::new();
-    for source in sources {
-        if matches!(source.topics, Subscription::Partitions(_)) {
-            return wrong("the group assigns partitions, so leave assign out");
-        }
-        topics.extend(source.topics.topics(&connection)?.iter().map(ToString::to_string));
+    if sources.iter().any(|s| matches!(s.topics, Subscription::Partitions(_))) {
+        return wrong("the group assigns partitions, so leave assign out");
     }
+    let subscriptions: Vec<Subscription> = sources.iter().map(|s| s.topics.clone()).collect();
+    let follows = subscriptions.iter().any(|s| matches!(s, Subscription::Pattern(_)));
+    let cluster = connection.clone();
+    let look: Look = Arc::new(move || {
+        let mut topics = BTreeSet::new();
+        for subscription in &subscriptions {
+            topics.extend(subscription.topics(&cluster)?.iter().map(ToString::to_string));
+        }
+        Ok(topics)
+    });
+    let topics = look()?;
     if topics.is_empty() {
         return wrong("no topic matches the pattern yet");
     }
@@ -135,7 +143,8 @@ fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &It
     };
     let options = GroupOptions {
         group: group.into(),
-        topics: topics.into_iter().collect(),
+        topics,
+        look: follows.then_some(look),
         starts: Arc::new(starts),
         bounded: options.trigger == Trigger::AvailableNow,
         fail_on_data_loss: sources.iter().any(|s| s.fail_on_data_loss),
@@ -244,7 +253,7 @@ impl BatchIterator {
             self.close();
             return Ok(self.pop()?.map_or(Polled::Done, Polled::Batch));
         }
-        // What was read is handed out before more is read, and what was made before more is made.
+        // Rows that are made are handed out before more rows are made, and all rows of the messages before more messages are read.
         if self.engine.is_unfinished() && self.options.batch_rows.is_none() {
             self.flush = true;
             if let Some(batch) = self.pop()? {
@@ -364,7 +373,7 @@ impl BatchIterator {
                 self.flush = true;
             }
         }
-        // An epoch ends when all rows of what was read are made.
+        // An epoch ends when all rows of the messages that were read are made.
         if let Trigger::Interval(every) = self.options.trigger
             && self.tick.elapsed() >= every
             && !self.engine.is_unfinished()
@@ -387,7 +396,7 @@ impl BatchIterator {
         let now = self.clock.now();
         let feed = &self.feed;
         let idle = |t: &Tracker, p: &TopicPartition| feed.as_ref().is_some_and(|f| f.is_idle(t, p, now));
-        // An iterator keeps no state on disk: what was added to it is let go.
+        // An iterator keeps no state on disk, so the changes of this epoch's state are dropped.
         let end = End { close: last && self.options.close_windows, catch_up: false };
         self.engine.finish_epoch(&idle, end, now)?;
         self.changed = false;
@@ -399,7 +408,7 @@ impl BatchIterator {
     }
 
     fn collect_rows(&mut self) {
-        // Each holds its whole chunk of messages in memory.
+        // Each reject holds its whole chunk of messages in memory.
         self.engine.keep_rejects(self.options.keep_rejects);
         for batch in self.engine.take_rows(0) {
             if self.mode == OutputMode::Complete || !batch.is_empty() {

@@ -1,4 +1,4 @@
-"""Reading as a member of a consumer group: beside confluent-kafka's and Java's members, through joins, leaves, crashes and long pauses."""
+"""Reading as a member of a consumer group: together with confluent-kafka's and Java's members, through joins, leaves, crashes and long pauses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import confluent_kafka
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
+from cluster import until
 from server import jars
 
 Topic = Callable[..., str]
@@ -76,7 +77,7 @@ def test_only_rows_that_were_handed_out_are_committed(kafka: bayou.Connection, t
     rest = [n for batch in stream.batches(group_id=group, batch_rows=400) for n in numbers(batch)]
     assert set(range(1000, 1500)) <= set(rest), "nothing is lost"
     assert committed(kafka, group) == 1500
-    # A limit goes on, run by run.
+    # Iterators with a limit continue, run by run.
     put(kafka, t, 1500, 300)
     for first in (1500, 1600, 1700):
         got = [n for batch in stream.batches(group_id=group, limit=100) for n in numbers(batch)]
@@ -111,6 +112,32 @@ def test_where_the_group_has_no_offset_starting_offsets_count(
     assert sorted(got) == list(range(20, 25)), "the start was committed"
 
 
+def test_topics_that_match_the_pattern_later_are_read_from_their_start(kafka: bayou.Connection, group: str) -> None:
+    prefix = f"p{uuid.uuid4().hex[:8]}_"
+    kafka.create_topic(f"{prefix}eu", partitions=2, replication_factor=1)
+    put(kafka, f"{prefix}eu", 0, 5)
+    stream = kafka.read_stream(subscribe_pattern=f"{prefix}.*", schema="n INT", starting_offsets="latest")
+    found: list[int] = []
+
+    def read() -> None:
+        for batch in stream.batches(group_id=group, trigger="100 ms", timeout="60 seconds"):
+            found.extend(numbers(batch))
+            if len(found) >= 15:
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    # The starts of all partitions are committed when they are assigned.
+    until(lambda: group in kafka.consumer_groups().column("group") and len(kafka.group_offsets(group).to_dicts()) == 2)
+    put(kafka, f"{prefix}eu", 5, 5)
+    until(lambda: sorted(found) == list(range(5, 10)))
+    # The topic has its messages before the group knows it.
+    kafka.create_topic(f"{prefix}us", partitions=2, replication_factor=1)
+    put(kafka, f"{prefix}us", 10, 10)
+    reader.join(70)
+    assert sorted(found) == list(range(5, 20))
+
+
 def test_what_a_group_cannot_do_is_refused(kafka: bayou.Connection, broker: bayou.Connection, topic: Topic) -> None:
     t = topic()
     stream = kafka.read_stream(t, schema="n INT")
@@ -120,7 +147,7 @@ def test_what_a_group_cannot_do_is_refused(kafka: bayou.Connection, broker: bayo
         stream.batches(group_id="g", name="x", checkpoint_location="x")
     with pytest.raises(bayou.ConfigError, match="leave assign out"):
         kafka.read_stream(options={"assign": json.dumps({t: [0]})}).batches(group_id="g")
-    with pytest.raises(bayou.ConfigError, match="rows at hand"):
+    with pytest.raises(bayou.ConfigError, match="rows in memory"):
         bayou.from_batches({"n": [1]}).batches(group_id="g")
     broker.create_topic("t")
     with pytest.raises(bayou.ConfigError, match="embedded broker"):
@@ -252,8 +279,8 @@ MEMBER = textwrap.dedent("""
 
 
 def churn(address: str, kafka: bayou.Connection, t: str, group: str, seconds: float) -> None:
-    """Members come and go, by kill and by leaving, while messages are published. Then: nothing is lost, and what comes twice is bounded by a
-    batch per partition and change."""
+    """Members come and go, by kill and by leaving, while messages are published. Then: nothing is lost, and the messages that come twice are
+    bounded by a batch per partition and change."""
     got: dict[str, list[list[list[int]]]] = collections.defaultdict(list)
     lock = threading.Lock()
     members: list[tuple[str, subprocess.Popen[str]]] = []

@@ -314,10 +314,10 @@ class Stream(_Outputs):
     ) -> Stream:
         """Join with a table or with a second stream.
 
-        A table is rows in memory (Arrow, pandas, polars, dicts), or the path or URL of a Delta table. A Delta table is looked up when an
-        epoch begins. If it has grown, its new files are read; after other changes it is read again. The version holds for a whole
-        epoch and is sealed with it. Only the columns that are used are in memory. A row that matches several rows is emitted several
-        times.
+        A table is rows in memory (Arrow, pandas, polars, dicts), the path or URL of a Delta table, or `catalog.schema.table` of Unity
+        Catalog. A Delta table is looked up when an epoch begins. If it has grown, its new files are read; after other changes it is read
+        again. The version holds for a whole epoch and is sealed with it. Only the columns that are used are in memory. A row that matches
+        several rows is emitted several times.
 
         A join with a stream needs `within=`. It gives pairs with equal keys whose event times are within a range of each other. A pair
         is emitted in the epoch in which the later row arrived. With how="left", a left row without a match is emitted with NULLs when
@@ -417,16 +417,17 @@ class Stream(_Outputs):
                 a batch that was not finished comes again.
             checkpoint_location: A path or URL.
             storage_options: Options of a cloud store, with the names of delta-rs.
-            group_id: Read as a member of this consumer group, beside other members, which may be other programs. The group keeps the
-                position: it is committed when the next batch is requested. `starting_offsets` counts where the group has no offset. A batch
-                comes twice at most when a member fails or partitions move while it is used. A pause of any length keeps the membership. A pattern
-                is looked up when the iterator starts. For streams without state. Properties of `connect` decide the rest: "group.instance.id" makes a static member, and
-                "partition.assignment.strategy" (default "cooperative-sticky") must be one of the other members'.
+            group_id: Read as a member of this consumer group, together with other members, which may be other programs. The group keeps the
+                position: it is committed when the next batch is requested. `starting_offsets` is used where the group has no offset. A batch
+                comes twice at most when a member fails or partitions move while it is used. A pause of any length keeps the membership. With a
+                trigger, topics that match a pattern later join within seconds, and are read from their start. For streams without state.
+                Properties of `connect` decide the rest: "group.instance.id" makes a static member, and "partition.assignment.strategy"
+                (default "cooperative-sticky") must be one of the other members'.
 
         Raises:
             ConfigError: Options contradict each other.
             AclError: The credentials may not read the topic, or not in this group.
-            ConcurrentQueryError: Another member has the same group.instance.id.
+            ConcurrentQueryError: A different member has the same group.instance.id.
             TypeError: An argument does not exist.
             MalformedError: While iterating: a message cannot be decoded.
 

@@ -1,4 +1,4 @@
-//! A reader that is a member of a consumer group, beside other members. At least once: an offset is committed when its messages were used.
+//! A reader that is a member of a consumer group, together with other members. At least once: an offset is committed when its messages were used.
 //!
 //! librdkafka is polled on a thread of its own, so that a member whose messages take long to use stays in the group. Messages wait in chunks. When
 //! a partition is revoked, the messages of it that wait are dropped, and the chunk that is being used may be finished first.
@@ -6,7 +6,7 @@
 use crate::batch::{Headers, Message, Messages, TimestampType};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::context::{Watch, failed, kind_of, watched};
-use crate::kafka::{Connection, OffsetSpec};
+use crate::kafka::{Connection, OffsetSpec, Question};
 use crate::position::{Offset, Positions, TopicPartition};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr as Native};
 use rdkafka::{Offset as NativeOffset, TopicPartitionList};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,25 +22,32 @@ use std::time::{Duration, Instant};
 /// A chunk ends at the first of these.
 const CHUNK_ROWS: usize = 8192;
 const CHUNK_BYTES: usize = 8 << 20;
-/// So many chunks wait in front of the one that is being used.
+/// How many chunks may wait, besides the chunk that is being used.
 const CHUNKS: usize = 2;
-/// Without room for messages for so long, reading is paused, and librdkafka is polled without them. At most a third of max.poll.interval.ms.
+/// How long there is no room for messages before reading is paused. librdkafka is still polled then. At most a third of max.poll.interval.ms.
 const FULL: Duration = Duration::from_secs(10);
-/// A bounded member that was given no partition and no message for so long ends.
+/// How long a bounded member gets neither a partition nor a message before it ends.
 const NOTHING: Duration = Duration::from_secs(10);
 /// How long a rebalance waits for the chunk that is being used.
 const USED: Duration = Duration::from_secs(3);
 const TURN: Duration = Duration::from_millis(100);
 const REQUEST: Duration = Duration::from_secs(5);
+/// How often the topics of a pattern are looked up.
+const LOOK: Duration = Duration::from_secs(5);
 
-/// Where a partition starts for which the group has no offset.
+/// Where a partition starts if the group has no offset for it.
 pub type Starts = Arc<dyn Fn(&[TopicPartition]) -> Result<Positions> + Send + Sync>;
+
+/// The topics that match a pattern now.
+pub type Look = Arc<dyn Fn() -> Result<BTreeSet<String>> + Send + Sync>;
 
 pub struct GroupOptions {
     pub group: String,
-    pub topics: Vec<String>,
+    pub topics: BTreeSet<String>,
+    /// Looks up the topics again. None: they are given by name.
+    pub look: Option<Look>,
     pub starts: Starts,
-    /// Ends when everything is read that was there when the partitions were assigned.
+    /// Ends when all messages are read that existed when the partitions were assigned.
     pub bounded: bool,
     pub fail_on_data_loss: bool,
     pub max_message_bytes: usize,
@@ -56,13 +63,13 @@ pub enum Chunk {
 
 #[derive(Default)]
 struct State {
-    /// The partitions of this member, and how often partitions had been assigned when each was.
+    /// The partitions of this member, each with the number of its assignment.
     owned: BTreeMap<TopicPartition, u64>,
     assigned: u64,
     /// Where a bounded reader ends, and where it is.
     targets: Positions,
     at: Positions,
-    /// Messages, the number of the assignment, and how many of them were handed out before.
+    /// Messages, the number of the assignment, and how many of the messages were handed out before.
     chunks: VecDeque<(Arc<Messages>, u64, usize)>,
     /// Positions behind the parts of chunks that were handed out and are not committed, oldest first.
     used: VecDeque<Positions>,
@@ -83,6 +90,8 @@ struct Member {
     shared: Arc<Shared>,
     connection: Connection,
     starts: Starts,
+    /// The topics at the time of joining.
+    first: BTreeSet<String>,
     group: String,
     bounded: bool,
     fail_on_data_loss: bool,
@@ -123,7 +132,7 @@ impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: Native, partitions: &mut TopicPartitionList) {
         let step_by_step = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = if event == Native::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            // The list of the event is librdkafka's. The group waits for an assignment also when the places are not known.
+            // If the starts are not known, librdkafka's own list is assigned, because the group waits for an assignment.
             let placed = self.place(consumer, partitions).map_err(|e| self.shared.fail(e));
             let list = placed.as_ref().unwrap_or(partitions);
             if step_by_step { consumer.incremental_assign(list) } else { consumer.assign(list) }
@@ -142,8 +151,8 @@ impl ConsumerContext for Member {
 }
 
 impl Member {
-    /// Sets where new partitions start: at the group's offset, or where the user says. That is committed at once, so that another member
-    /// that gets the partition starts at the same place.
+    /// Sets where new partitions start: at the group's offset, or where the user says. The start is committed at once, so that a different
+    /// member that gets the partition starts at the same place.
     fn place(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<TopicPartitionList> {
         let all = listed(partitions);
         let what = format!("joining the group '{}' on {}", self.group, self.connection.address());
@@ -165,10 +174,11 @@ impl Member {
         }
         let new: Vec<TopicPartition> = all.iter().filter(|tp| !at.contains_key(tp)).cloned().collect();
         if !new.is_empty() {
-            // Partitions that a topic has got later are read from their start.
+            // Partitions that were added later, and topics that matched the pattern later, are read from their start.
             let known = self.connection.group_offsets(&self.group).unwrap_or_default();
-            let (grown, first): (Vec<_>, Vec<_>) =
-                new.into_iter().partition(|tp| known.keys().any(|k| k.topic == tp.topic));
+            let (grown, first): (Vec<_>, Vec<_>) = new
+                .into_iter()
+                .partition(|tp| known.keys().any(|k| k.topic == tp.topic) || !self.first.contains(tp.topic.as_str()));
             let mut starts = if first.is_empty() { Positions::new() } else { (self.starts)(&first)? };
             let grown: Vec<_> = grown.into_iter().map(|tp| (tp, OffsetSpec::Earliest)).collect();
             starts.extend(self.connection.list_offsets(&grown)?);
@@ -181,8 +191,8 @@ impl Member {
             if at.get(tp).is_some_and(|at| at > end) {
                 if self.fail_on_data_loss {
                     return Err(Error::data_loss(format!(
-                        "{what}: {tp} ends at {}, and the group's offset is {}: the topic was recreated, or its log was cut. To read it from its \
-                         start, say fail_on_data_loss=False; or move the group: reset_group(\"{}\", to=…, confirm=True).",
+                        "{what}: {tp} ends at {}, and the group's offset is {}: the topic was recreated, or its log was cut. To read the partition \
+                         from its start, use fail_on_data_loss=False; or move the group: reset_group(\"{}\", to=…, confirm=True).",
                         end.0, at[tp].0, self.group
                     ))
                     .in_partition(tp.topic.as_str(), tp.partition.0));
@@ -208,7 +218,7 @@ impl Member {
     /// Gives partitions to other members. What was used is committed first; the chunk that is being used gets a moment.
     fn give_up(&self, gone: &[TopicPartition]) {
         let mut state = self.shared.state.lock();
-        // No more of them is handed out.
+        // No more messages of these partitions are handed out.
         for tp in gone {
             state.owned.remove(tp);
         }
@@ -260,11 +270,11 @@ fn group_error(what: &str, code: Code, text: &str) -> Error {
             Error::acl(format!("{what}: these credentials have no READ permission on the topic"))
         }
         Code::FencedInstanceId => Error::concurrent_query(format!(
-            "{what}: another member has the same group.instance.id by now. Give each member its own."
+            "{what}: a different member now has the same group.instance.id. Give each member its own group.instance.id."
         )),
         Code::InconsistentGroupProtocol => Error::config(format!(
-            "{what}: the other members assign partitions in a way that this one does not know. Set partition.assignment.strategy in \
-             connect() to theirs (cooperative-sticky, or range,roundrobin)."
+            "{what}: the other members assign partitions in a way that this member does not know. Set partition.assignment.strategy in connect() to \
+             the strategy of the others (cooperative-sticky, or range,roundrobin)."
         )),
         code => failed(what, code, text),
     }
@@ -299,6 +309,7 @@ impl GroupReader {
             shared: shared.clone(),
             connection: connection.clone(),
             starts: options.starts.clone(),
+            first: options.topics.clone(),
             group: options.group.clone(),
             bounded: options.bounded,
             fail_on_data_loss: options.fail_on_data_loss,
@@ -307,15 +318,17 @@ impl GroupReader {
             .config_with_defaults(&defaults, &over)
             .create_with_context(member)
             .map_err(|e| connection.error(&what, &e))?;
-        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(|e| connection.error(&what, &e))?;
+        subscribe(&consumer, &options.topics).map_err(|e| connection.error(&what, &e))?;
         let consumer = Arc::new(consumer);
         let (theirs, state, most) = (consumer.clone(), shared.clone(), options.max_message_bytes);
+        let look = options.look.clone().filter(|_| !options.bounded);
+        let mut pattern =
+            look.map(|look| Pattern { look, topics: options.topics.clone(), asked: Instant::now(), question: None });
         let interval = connection.property(&["max.poll.interval.ms"]).and_then(|ms| ms.parse().ok()).unwrap_or(300_000);
         let full = FULL.min(Duration::from_millis(interval) / 3);
         let thread = std::thread::Builder::new()
             .name("bayou-group".into())
-            .spawn(move || read(&theirs, &state, full, most))
+            .spawn(move || read(&theirs, &state, full, most, &mut pattern))
             .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
         Ok(Self { shared, consumer: Some(consumer), thread: Some(thread), bounded: options.bounded })
     }
@@ -333,7 +346,7 @@ impl GroupReader {
                 if until < messages.len() {
                     state.chunks.push_front((messages.clone(), number, until));
                 }
-                // Partitions that went to another member meanwhile are that member's to read.
+                // A partition that went to a different member meanwhile is read by that member.
                 let ours: Vec<bool> =
                     messages.partitions.iter().map(|tp| state.owned.get(tp).is_some_and(|n| *n <= number)).collect();
                 let all = from as u32..until as u32;
@@ -352,8 +365,8 @@ impl GroupReader {
             if !state.targets.is_empty() && state.targets.iter().all(read_all) {
                 return Ok(Chunk::Finished);
             }
-            // A bounded member of a group with more members than partitions gets none.
-            // Where the end of a partition cannot be told, silence is the end.
+            // A bounded member of a group with more members than partitions gets no partition.
+            // If the end of a partition is not known, silence counts as the end.
             if self.bounded && state.moved.is_some_and(|at| at.elapsed() >= NOTHING) {
                 return Ok(Chunk::Finished);
             }
@@ -363,8 +376,8 @@ impl GroupReader {
         }
     }
 
-    /// The oldest `parts` of what was handed out were used: their offsets are committed, for partitions that are still this member's. `wait`: until
-    /// the broker has answered.
+    /// Commits the offsets of the oldest `parts` that were handed out, for partitions that are still this member's. The messages of these parts
+    /// were used. `wait`: waits until the broker has answered.
     pub fn commit(&mut self, parts: usize, wait: bool) {
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
         let mut state = self.shared.state.lock();
@@ -377,7 +390,7 @@ impl GroupReader {
             self.shared.changed.notify_all();
             return;
         };
-        // Within the lock, so that a rebalance that waits for it finds the commit before it. A commit that is waited for must not hold it.
+        // Within the lock, so that a rebalance that waits for the lock finds the commit. A commit that waits for the broker must not hold the lock.
         let held = (!wait).then_some(state);
         if let Err(e) = consumer.commit(&native(&used), mode) {
             log::debug!(target: "bayou::kafka", "a commit was refused, and the messages come again: {e}");
@@ -386,7 +399,7 @@ impl GroupReader {
         self.shared.changed.notify_all();
     }
 
-    /// Leaves the group. Messages that were not used come again, to another member.
+    /// Leaves the group. Messages that were not used come again, to a different member.
     pub fn leave(mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
@@ -405,10 +418,56 @@ impl GroupReader {
     }
 }
 
+fn subscribe(consumer: &BaseConsumer<Member>, topics: &BTreeSet<String>) -> rdkafka::error::KafkaResult<()> {
+    consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The topics of a pattern, which are looked up at intervals. A changed list is a rebalance of the group.
+struct Pattern {
+    look: Look,
+    topics: BTreeSet<String>,
+    asked: Instant,
+    question: Option<Question<BTreeSet<String>>>,
+}
+
+impl Pattern {
+    fn follow(&mut self, consumer: &BaseConsumer<Member>) {
+        let Some(question) = &self.question else {
+            if self.asked.elapsed() >= LOOK {
+                let look = self.look.clone();
+                self.question = Question::ask(move || look()).ok();
+                self.asked = Instant::now();
+            }
+            return;
+        };
+        let Some(answer) = question.answer(Duration::ZERO) else { return };
+        self.question = None;
+        // A broker that does not answer now is asked again. The reader reports an outage.
+        let Ok(topics) = answer else { return };
+        // librdkafka refuses an empty list. A topic that was deleted is reported by the reader.
+        if topics.is_empty() || topics == self.topics {
+            return;
+        }
+        match subscribe(consumer, &topics) {
+            Ok(()) => self.topics = topics,
+            Err(e) => log::debug!(target: "bayou::kafka", "subscribing to {topics:?}: {e}"),
+        }
+    }
+}
+
 /// Polls until the reader is stopped.
-fn read(consumer: &BaseConsumer<Member>, shared: &Shared, full: Duration, max_message_bytes: usize) {
+fn read(
+    consumer: &BaseConsumer<Member>,
+    shared: &Shared,
+    full: Duration,
+    max_message_bytes: usize,
+    pattern: &mut Option<Pattern>,
+) {
     let mut paused = false;
     while !shared.stop.load(Ordering::Relaxed) {
+        if let Some(pattern) = pattern {
+            pattern.follow(consumer);
+        }
         let room = shared.room(if paused { Duration::ZERO } else { full });
         if (!room || paused)
             && let Ok(all) = consumer.assignment()
@@ -453,7 +512,7 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_mess
     if rows.is_empty() {
         return;
     }
-    // What was said of refused logins is over.
+    // A message has arrived, so earlier reports of refused logins do not count any more.
     consumer.context().watch.forget();
     let mut out = Messages::new(partitions.into());
     for (source, message) in &rows {
@@ -484,8 +543,8 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_mess
     shared.changed.notify_all();
 }
 
-/// The end of a partition, whose topic is not told. Behind the last message there may be only markers of transactions. With several partitions of
-/// one number, the end is told by silence.
+/// The end of a partition, whose topic librdkafka does not report. Behind the last message there may be only transaction markers. If several
+/// topics have a partition of this number, only silence shows the end.
 fn ended(shared: &Shared, partition: i32) {
     let mut state = shared.state.lock();
     let state = &mut *state;
@@ -498,7 +557,7 @@ fn ended(shared: &Shared, partition: i32) {
     }
 }
 
-/// What passes by itself is left to librdkafka.
+/// Errors that pass by themselves are left to librdkafka.
 fn report(consumer: &BaseConsumer<Member>, shared: &Shared, error: &KafkaError) {
     let member = consumer.context();
     let address = member.connection.address();
@@ -514,7 +573,7 @@ fn report(consumer: &BaseConsumer<Member>, shared: &Shared, error: &KafkaError) 
     }
     match code {
         Code::AutoOffsetReset => shared.fail(Error::data_loss(format!(
-            "{what}: the messages at the group's offset do not exist any more ({text}). To go on with the earliest that are there, say \
+            "{what}: the messages at the group's offset do not exist any more ({text}). To continue with the earliest messages that exist, use \
              fail_on_data_loss=False; or move the group: reset_group(\"{}\", to=…, confirm=True).",
             member.group
         ))),

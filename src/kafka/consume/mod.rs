@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Kind, Result},
     position::{Offset, Positions, TopicPartition},
 };
-pub use group::{Chunk, GroupOptions, GroupReader};
+pub use group::{Chunk, GroupOptions, GroupReader, Look};
 use native::{Entry, NativeClient, Room, TopicHandle};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -151,7 +151,7 @@ impl Reader {
             .name("bayou-reader".into())
             .spawn(move || {
                 worker.run();
-                // If the reader was dropped and has stopped waiting, nobody receives this.
+                // If the reader was dropped and has stopped waiting, no thread receives this.
                 let _ = say_closed.send(());
             })
             .map_err(|e| Error::internal(format!("the reader's thread does not start: {e}")))?;
@@ -192,7 +192,7 @@ impl Reader {
 
     fn close(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        // This wakes a thread that waits for room in the queue, so that it sees that nobody takes events any more.
+        // This wakes a thread that waits for room in the queue, so that it sees that no thread takes events any more.
         if self.events.take().is_some() && self.connection.check_fork().is_ok() {
             let _ = self.closed.recv_timeout(CLOSE);
         }
@@ -220,7 +220,7 @@ impl Source {
     }
 }
 
-/// Nobody receives events any more.
+/// No thread receives events any more.
 struct Gone;
 
 struct Worker {
@@ -386,7 +386,7 @@ impl Worker {
                 self.send(Err(Error::data_loss(format!(
                     "{partition} offset {offset} cannot be read: {text}. The broker's copy is damaged{}, and nothing \
                      is skipped. Restore a good copy (a replica, a backup) and run the query again. To continue \
-                     without the record, use reset(confirm=True) and starting_offsets after it.",
+                     without the record, start over with full_refresh=True and starting_offsets after it (an iterator: without name=).",
                     match code {
                         // For a batch that is compressed with zstd, librdkafka gives no further details.
                         Code::BadCompression => {
@@ -406,7 +406,7 @@ impl Worker {
 
     /// The error concerns a broker, or a topic that is gone. The text names the topic.
     fn hear(&mut self, code: Code, text: String) -> Result<(), Gone> {
-        // The reader joins no group, so what is said about a group's coordinator is of no interest.
+        // The reader joins no group, so texts about a group's coordinator are ignored.
         if text.starts_with("GroupCoordinator") || text.contains("FindCoordinator") {
             return Ok(());
         }
