@@ -103,7 +103,7 @@ pub struct TableDefinition {
     pub partition_by: Vec<String>,
     /// The steps from the topic to the table, for people to read.
     pub steps: Vec<String>,
-    /// The names of its watermarks in the seals.
+    /// The names of the table's watermarks in the seals.
     #[serde(default)]
     pub watermarks: Vec<String>,
     /// The table was filled from the earliest offset, and does not share state with tables that began elsewhere.
@@ -191,7 +191,7 @@ pub struct Seal {
     pub began: EventTime,
     pub clock: EventTime,
     pub ranges: Vec<Range>,
-    /// Partitions that the query has read before and does not read now. When they come back, reading goes on there.
+    /// Partitions that the query has read before and does not read now. When these partitions come back, reading continues there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Range>,
     /// The ids of topics that were recreated after `query.json` was written, and that the user allowed.
@@ -260,7 +260,7 @@ pub struct DoneTable {
     pub version: u64,
     /// The newest epoch from which this table has taken rows. None before the first.
     pub txn: Option<i64>,
-    /// The table as the catalog knows it that the query has its name from.
+    /// The table as the catalog knows it, if the query names the table in a catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalog: Option<Registered>,
 }
@@ -294,13 +294,37 @@ pub enum Claim {
     Theirs,
 }
 
+/// Why a file of a checkpoint cannot be used.
+struct Unreadable {
+    error: Error,
+    is_newer: bool,
+}
+
 impl EpochLog {
     pub fn new(at: Location) -> Self {
         Self { at }
     }
 
     pub async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let Some(bytes) = self.at.get(name).await? else { return Ok(None) };
+        self.look(name).await?.transpose().map_err(|u| u.error)
+    }
+
+    /// As `read`, for a query that starts over: a file that is damaged, or that an older bayou wrote, counts as missing. A file of a newer bayou is
+    /// an error.
+    async fn readable<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        match self.look(name).await? {
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(u)) if u.is_newer => Err(u.error),
+            _ => Ok(None),
+        }
+    }
+
+    async fn look<T: DeserializeOwned>(&self, name: &str) -> Result<Option<std::result::Result<T, Unreadable>>> {
+        let found = self.at.get(name).await?;
+        Ok(found.map(|bytes| self.parse(name, &bytes)))
+    }
+
+    fn parse<T: DeserializeOwned>(&self, name: &str, bytes: &[u8]) -> std::result::Result<T, Unreadable> {
         let place = || format!("{}{name}", self.at.display());
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -309,29 +333,32 @@ impl EpochLog {
             #[serde(default)]
             format_version: u64,
         }
-        let damaged = |e: serde_json::Error| {
-            Error::storage(format!(
-                "{} is damaged ({e}). Restore it from a backup, or start over with reset(confirm=True).",
+        let damaged = |e: serde_json::Error| Unreadable {
+            is_newer: false,
+            error: Error::storage(format!(
+                "{} is damaged ({e}). Restore it from a backup, or start over with full_refresh=True.",
                 place()
-            ))
+            )),
         };
-        let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
         if version.format_version > u64::from(FORMAT_VERSION) {
-            return Err(Error::config(format!(
+            let error = Error::config(format!(
                 "{} was written by a newer bayou (format {}, this one knows {FORMAT_VERSION}). Upgrade bayou.",
                 place(),
                 version.format_version
-            )));
+            ));
+            return Err(Unreadable { is_newer: true, error });
         }
         if version.format_version < u64::from(FORMAT_VERSION) {
-            return Err(Error::config(format!(
+            let error = Error::config(format!(
                 "{} was written by an older bayou (format {}, this one reads {FORMAT_VERSION}). Use that version, or \
-                 empty the tables and read everything again with reset(confirm=True).",
+                 empty the tables and read everything again with full_refresh=True.",
                 place(),
                 version.format_version
-            )));
+            ));
+            return Err(Unreadable { is_newer: false, error });
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+        serde_json::from_slice(bytes).map_err(damaged)
     }
 
     /// Creates a file, or returns the existing one. After an error, the file is read back to find out whether it was
@@ -372,12 +399,17 @@ impl EpochLog {
     }
 
     /// Ends a generation by writing its next seal. A runner that was suspended then loses there.
-    pub async fn fence(&self, now: EventTime) -> Result<()> {
+    ///
+    /// `first`: the first epoch of this generation, if its `start.json` cannot be read.
+    pub async fn fence(&self, now: EventTime, first: i64) -> Result<()> {
         loop {
-            let start: Option<StartFile> = self.read("start.json").await?;
-            let Some(start) = start else { return Ok(()) };
-            let next = self.newest_seal().await?.map_or(start.first_epoch, |n| n + 1);
-            if let Some(last) = self.read_seal(next - 1).await?
+            if !self.at.exists("start.json").await? {
+                return Ok(());
+            }
+            let start: Option<StartFile> = self.readable("start.json").await?;
+            let first = start.map_or(first, |s| s.first_epoch);
+            let next = self.newest_seal().await?.map_or(first, |n| n + 1);
+            if let Some(last) = self.readable_seal(next - 1).await?
                 && last.definition == FENCE
             {
                 return Ok(());
@@ -411,7 +443,7 @@ impl EpochLog {
         let name = name("done", done.epoch);
         let bytes = serde_json::to_vec(done).map_err(|e| Error::internal(e.to_string()))?;
         let put = self.at.put_new(&name, bytes).await;
-        // The content is the same, whoever wrote it.
+        // The content is the same, whichever runner wrote it.
         match put {
             Ok(_) => Ok(()),
             Err(e) => {
@@ -426,6 +458,9 @@ impl EpochLog {
 
     pub async fn read_seal(&self, epoch: i64) -> Result<Option<Seal>> {
         self.read(&name("epoch", epoch)).await
+    }
+    pub async fn readable_seal(&self, epoch: i64) -> Result<Option<Seal>> {
+        self.readable(&name("epoch", epoch)).await
     }
     pub async fn read_done(&self, epoch: i64) -> Result<Option<Done>> {
         self.read(&name("done", epoch)).await

@@ -101,7 +101,11 @@ pub(super) async fn under_its_old_name(job: &Job) -> Result<Option<Job>> {
     let Some((generation, true)) = crate::epoch::newest(&job.flow.checkpoint).await? else { return Ok(None) };
     let log = EpochLog::new(job.flow.checkpoint.join(&generation.to_string()));
     let Some(newest) = log.newest_seal().await? else { return Ok(None) };
-    let Some(seal) = log.read_seal(newest).await? else { return Ok(None) };
+    let seal = match job.flow.full_refresh {
+        true => log.readable_seal(newest).await?,
+        false => log.read_seal(newest).await?,
+    };
+    let Some(seal) = seal else { return Ok(None) };
     let mut names = seal.tables.keys().filter(|n| *n != QUARANTINE);
     let (Some(old), None) = (names.next(), names.next()) else { return Ok(None) };
     if *old == output.name {

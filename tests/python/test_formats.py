@@ -1,4 +1,4 @@
-"""Checkpoints of other versions: today's format is read for ever, an earlier or later one is refused with words."""
+"""Checkpoints of other versions: today's format is read forever, an earlier or later one is refused with words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import record_operators  # noqa: E402
 
 @pytest.fixture(scope="module")
 def identity(address: str) -> Iterator[dict[str, object]]:
-    """The recorded topic made again: the same messages at the same offsets. What its checkpoint is to call it."""
+    """The recorded topic, recreated: the same messages at the same offsets. Yields the ids that the checkpoint must contain."""
     record.new_topic(address, record.TOPIC)
     record.publish(address, record.TOPIC, range(record.RECORDED))
     kafka = bayou.connect(address)
@@ -64,13 +64,16 @@ def test_a_file_of_another_format_version_is_refused_by_name_with_what_to_do(
     said = str(e.value)
     assert file.name in said and f"format {version or 0}" in said and " 1" in said
     assert ("newer bayou" in said and "Upgrade bayou" in said) == bool(version)
-    assert ("older bayou" in said and "reset(confirm=True)" in said) == (not version)
+    assert ("older bayou" in said and "full_refresh=True" in said) == (not version)
     if pattern == "done/*.json":
         with pytest.raises(bayou.ConfigError, match=f"format {version or 0}"):
             bayou.Pipeline("golden", root).sql("SELECT * FROM clean")
     after = {p: p.read_bytes() for p in root.rglob("*.*") if p.is_file() and p.name != "heartbeat.json"}
     changed = [p.name for p in after if before.get(p) != after[p]]
     assert changed == [], "what is not understood is left as it is"
+    if not version:
+        # What the error advises works.
+        record.define(address, root, None).run(full_refresh=True, progress=False)
 
 
 @pytest.mark.parametrize("pattern", ["state/*/*.arrow", "staged/*/*.arrow"])
@@ -86,7 +89,7 @@ def test_a_state_file_of_another_format_version_is_refused_by_name_with_what_to_
         bayou.ConfigError, match=rf"\.arrow was written by an? {age} bayou \(format {byte.decode()}"
     ) as e:
         record.define(address, root, None).run(progress=False)
-    assert "reset(confirm=True)" in str(e.value)
+    assert "full_refresh=True" in str(e.value)
 
 
 def test_the_recorded_checkpoint_of_format_version_1_is_finished_and_gone_on_from(
@@ -126,7 +129,7 @@ def test_operators_of_every_kind_go_on_from_the_names_that_an_older_version_gave
     query.write_text(json.dumps(json.loads(query.read_text()) | {"clusterId": kafka.cluster_id, "topicIds": ids}))
     assert int(one(root, "epoch/*.json").stem) == int(one(root, "done/*.json").stem) + 1
     before = json.loads(one(root, "epoch/*.json").read_text())["state"]
-    # Finished as it was sealed, gone on from, and once more in portions.
+    # The epoch is finished as it was sealed, the run continues from it, and once more in portions.
     record_operators.define(address, root, None).run(progress=False)
     record_operators.publish(address, range(record_operators.RECORDED, record_operators.LATER))
     record_operators.define(address, root, 30).run(progress=False)

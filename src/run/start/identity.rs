@@ -107,7 +107,8 @@ fn begin(
     }
     if generation > 1 {
         let old = EpochLog::new(job.flow.checkpoint.join(&(generation - 1).to_string()));
-        rt.block_on(old.fence(now))?;
+        let (sealed, _) = rt.block_on(epochs_before(job, generation - 1))?;
+        rt.block_on(old.fence(now, sealed + 1))?;
     }
     if !truncate {
         for output in &job.flow.outputs {
@@ -191,7 +192,7 @@ fn starting(sources: &[Arc<KafkaSource>]) -> serde_json::Value {
 
 pub fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Shared) {
     if starting(sources) != start.starting_offsets {
-        let text = "starting_offsets differs from the first run's and is ignored: the query continues where it stopped. To start over, use reset(confirm=True).";
+        let text = "starting_offsets differs from the first run's and is ignored: the query continues where it stopped. To start over, run with full_refresh=True.";
         log::warn!("{text}");
         shared.report.lock().warnings.push(text.into());
     }

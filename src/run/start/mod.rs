@@ -109,7 +109,7 @@ pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
     })
 }
 
-/// The tables that were backfilled from the earliest offset, or that are to be backfilled.
+/// The tables that were backfilled from the earliest offset, or that must be backfilled.
 fn filled(job: &Job, before: Option<&DefinitionFile>) -> HashSet<String> {
     let Some(before) = before else { return HashSet::new() };
     let is = |t: &&Output| match before.tables.get(&t.name) {

@@ -49,7 +49,7 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
         let why = match location.entry() {
             _ if !output.sink(&job.clock)?.exists().await? => Some("there is no _delta_log"),
             Some(entry) if was_entered && entry.registered().is_none() => Some(
-                "Unity Catalog does not have it any more, because it was dropped or renamed; its files are still here",
+                "Unity Catalog does not have the table any more, because the table was dropped or renamed; its files still exist",
             ),
             _ => None,
         };
@@ -57,15 +57,15 @@ pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Resul
             let place = location.display();
             let restore = match location.entry() {
                 Some(entry) => format!(
-                    "Enter it again: CREATE TABLE {} USING DELTA LOCATION '{}'",
+                    "Register the table again: CREATE TABLE {} USING DELTA LOCATION '{}'",
                     entry.name(),
                     location.address().trim_end_matches('/')
                 ),
                 None => "Restore the folder from a copy".into(),
             };
             return Err(Error::data_loss(format!(
-                "{place}: the table is gone: {why}, and epoch {newest} of '{}' has written the table or is to write it. {restore}. Or, to create the \
-                 table again and read everything again from the start, run with full_refresh=True.",
+                "{place}: the table is gone: {why}, and epoch {newest} of '{}' has written to the table or must write to it. {restore}. Or, to \
+                 create the table again and read everything again from the start, run with full_refresh=True.",
                 job.flow.name
             )));
         }
@@ -78,8 +78,8 @@ async fn refuse_lost_by_spark(job: &Job, output: &Output, newest: i64) -> Result
         return Ok(());
     }
     Err(Error::data_loss(format!(
-        "{}: the table is gone: Spark does not find it, and epoch {newest} of '{}' has written the table or is to write it. Restore it: on Databricks, \
-         UNDROP TABLE brings it back within 7 days. Or, to create the table again and read everything again from the start, run with \
+        "{}: the table is gone: Spark does not find it, and epoch {newest} of '{}' has written to the table or must write to it. Restore the table: \
+         on Databricks, UNDROP TABLE restores it within 7 days. Or, to create the table again and read everything again from the start, run with \
          full_refresh=True.",
         output.to.describe(),
         job.flow.name

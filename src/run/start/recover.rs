@@ -25,7 +25,7 @@ pub struct Found {
     pub definition: Option<DefinitionFile>,
     /// The positions where reading continues.
     pub positions: Positions,
-    /// What the query reads now and did not read before, and the other way round.
+    /// The topics that the query reads now and did not read before, and the other way round.
     pub topics: TopicChange,
     /// Partitions that were read before and are not read now.
     pub left: Vec<Range>,
@@ -67,7 +67,7 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
     };
     let is_read =
         |tp: &TopicPartition| sources.iter().any(|s| s.topics.has(tp)) && topic_ids.contains_key(tp.topic.as_str());
-    // What was left out and is back goes on where it was.
+    // A partition that was left out and is back continues where it was.
     let (back, left): (Vec<Range>, Vec<Range>) =
         seal.iter().flat_map(|s| s.ranges.iter().chain(&s.left)).cloned().partition(|r| is_read(&r.place()));
     positions.extend(back.iter().map(|r| (r.place(), Offset(r.until))));
