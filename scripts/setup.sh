@@ -16,7 +16,7 @@ need() {
 need cc build-essential                # librdkafka, zstd, ring, jemalloc: C
 need c++ build-essential               # librdkafka's configure looks for it
 need make build-essential              # librdkafka, jemalloc
-need perl perl                         # OpenSSL's configure, where the system has no static OpenSSL
+need perl perl                         # OpenSSL's configure, if the system has no static OpenSSL
 need pkg-config pkg-config             # the -sys crates ask it first
 need /usr/include/openssl/ssl.h libssl-dev # Kafka's TLS; otherwise OpenSSL is compiled from source (see env.sh)
 need java openjdk-17-jre-headless      # tests: Kafka, Spark
@@ -24,7 +24,7 @@ need mvn maven                         # tests: fetches their jars
 need chromium chromium                 # tests: JupyterLab in a real browser
 need openssl openssl                   # tests: the broker's certificate
 need python3 python3
-python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv) # our own venv
+python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv) # bayou's venv
 if ((${#missing[@]})); then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   command -v apt-get >/dev/null || die "these are missing, by their Debian names: ${missing[*]}"
@@ -59,7 +59,7 @@ if ! cmp -s requirements-dev.txt "$stamp"; then
 fi
 
 # --- jars of the tests
-"$VENV/bin/python" -c 'import sys; sys.path.insert(0, "tests/kafka"); import server; server.jars()'
+"$VENV/bin/python" -c 'import sys; sys.path.insert(0, "tests/kafka"); import server; [server.jars(v) for v in (server.VERSION, server.BEFORE)]'
 if [[ ! -e $BAYOU_TEST_SPARK_JARS ]]; then
   part="$BAYOU_TEST_SPARK_JARS.part$$"
   # pyspark has its own Scala.

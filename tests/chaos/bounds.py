@@ -1,6 +1,6 @@
-"""What the figures of each campaign have to be. Exit codes alone say too little: a campaign that did nothing ends well.
+"""The bounds for the figures of each campaign. Exit codes are not enough: a campaign that did nothing ends with code 0.
 
-missed("soak", figures) names what is not as it has to be; a figure that is not there is missed, too.
+missed("soak", figures) lists the figures that are outside of their bounds. A figure that does not exist counts as missed, too.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 Figures = dict[str, Any]
 
 KILLS, MESSAGES, BETWEEN = 300, 3_000_000, 0.3
-# Milliseconds until the stop button is answered: for 99 of 100, and for all, on any store.
+# Milliseconds until the stop button is answered: the 99th percentile and the maximum, on any store.
 P99, MOST = 250, 1000
-# Seconds that the interpreter's end waits for queries, and for users' functions on top.
+# Seconds that the end of the interpreter waits for queries, and after that for users' functions.
 QUERIES, FUNCTIONS = 1.0, 2.0
-# In the second half of a run of at least so many minutes, when the pools are full.
+# The least length of a soak run in minutes, and the most growth a minute in its second half, when the pools are full.
 LONG, MEGABYTES_PER_MINUTE, THREADS_PER_MINUTE, HANDLES_PER_MINUTE = 10, 1.0, 0.5, 0.5
 ROUNDS, KILOBYTES_PER_ROUND = 500, 10.0
-# Some 480 calls of a run in five epochs, in up to thirteen ways.
+# The least number of faults. A run in five epochs makes about 480 calls, and each call fails in up to thirteen ways.
 FAULTS = 1500
-# 24 errors, once and four times, to each of a reader's six requests and of a producer's three.
+# The number of cases: 24 errors, once and four times, for each of a reader's six requests and of a producer's three requests.
 CASES = 432
 CUTS = 1000
 TOPIC_KILLS = 100
@@ -37,7 +37,7 @@ def most(figures: Figures, name: str, bound: float) -> Iterator[str]:
 
 
 def nothing(figures: Figures, *names: str) -> Iterator[str]:
-    """0, an empty list, or None."""
+    """The figures must be 0, an empty list, or None."""
     for name in names:
         if figures[name]:
             yield f"{name}: {figures[name]}"
@@ -91,7 +91,7 @@ def soak(f: Figures) -> Iterator[str]:
     yield from most(f, "megabytesPerMinute", MEGABYTES_PER_MINUTE)
     for name, bound in (("threads", THREADS_PER_MINUTE), ("handles", HANDLES_PER_MINUTE)):
         yield from most({f"{name} a minute": f[name][2]}, f"{name} a minute", bound)
-    # Ten seconds behind is more than a pipeline on one second ever is.
+    # A pipeline with a trigger of one second is never ten seconds behind.
     yield from most(f, "lagMost", 10 * f["rate"])
     yield from least(f, "epochsCleanedUp", 1)
     yield from least(f, "optimized", 1)
@@ -99,7 +99,7 @@ def soak(f: Figures) -> Iterator[str]:
 
 
 def passed(f: Figures) -> Iterator[str]:
-    """Of a program of tests: some ran, and all of them."""
+    """For a program of tests: at least one test ran, and no test failed or was skipped."""
     yield from least(f, "tests passed", 1)
     yield from nothing(f, *(name for name in ("tests failed", "tests skipped") if name in f))
 
@@ -120,6 +120,7 @@ JUDGES: dict[str, Callable[[Figures], Iterator[str]]] = {
     "store": store,
     "powercut": powercut,
     "brokers": brokers,
+    "upgrade": brokers,
     "topics": topics,
     "faults": passed,
     "requests": requests,

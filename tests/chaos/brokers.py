@@ -1,9 +1,9 @@
-"""Brokers die, hang and are deposed while pipelines read: an interval run without end, and bounded runs one after the other.
+"""Brokers die, hang and lose leadership while pipelines read: an interval run without end, and bounded runs one after the other.
 
     python tests/chaos/brokers.py --seed 1 --rounds 30      # prints figures as JSON
 
-Every step of a round is drawn by the seed. A producer that is idempotent and wants all replicas' word (acks=all) goes on all the while. At
-the end the oracle compares all nine outputs of runner.py's pipeline, of both lakes, with what Kafka's Java consumer reads.
+The seed decides every step of a round. An idempotent producer that waits for all replicas (acks=all) sends all the time. At the end the oracle
+compares all nine outputs of runner.py's pipeline, in both lakes, with the messages that Kafka's Java consumer reads.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from truth import read
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
 from cluster import NODES, Cluster, until
+from server import BEFORE, VERSION
 
 STOP, CONT = signal.SIGSTOP, signal.SIGCONT
-STEPS = ("kill", "pause", "move", "kill two", "pause two", "restart all")
+STEPS = ("kill", "pause", "move", "kill two", "pause two", "restart all", "rolling", "replace", "reassign", "quota")
 # Longer than the brokers' session timeout, so that leaders change.
 PAUSE = 4.0
 
 
 class Producer(threading.Thread):
-    """Sends until it is told to finish; what is delivered is counted."""
+    """Sends until `finish` is called, and counts the delivered messages."""
 
     def __init__(self, address: str, topic: str, seed: int, rate: int) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class Bounded(threading.Thread):
     """Bounded runs, one after the other."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        super().__init__(daemon=True)  # one that hangs does not keep the campaign from its end
+        super().__init__(daemon=True)  # a thread that hangs does not block the campaign's end
         self.job = job
         self.enough = threading.Event()
         self.runs = 0
@@ -107,18 +108,18 @@ class Bounded(threading.Thread):
                 self.query.await_termination()
                 self.runs += 1
             except bayou.ConnectionError:
-                # A start that finds nobody says so, and the next one goes on.
+                # A start that finds no broker raises this error, and the next start goes on.
                 self.unreachable += 1
             except Exception as error:
-                # Whatever it is: a thread's own exception is heard by nobody.
+                # Any exception: an exception that ends a thread would not be noticed.
                 self.errors.append(f"{type(error).__name__}: {error}")
                 return
             self.enough.wait(0.2)
 
     def finish(self) -> list[str]:
-        """What went wrong."""
+        """The errors of the runs."""
         self.enough.set()
-        # A run that is under way when all brokers are well again ends soon.
+        # A run that is active when all brokers work again ends soon.
         self.join(120)
         if not self.is_alive():
             return self.errors
@@ -136,15 +137,37 @@ def fault(cluster: Cluster, topic: str, rng: random.Random, step: str) -> None:
         to = rng.choice(NODES)
         cluster.move_leaders(topic, to)
         return
+    if step == "rolling":
+        for n in NODES:
+            cluster.restart(n)
+        return
+    if step == "upgrade":
+        cluster.upgrade()
+        return
+    if step == "replace":
+        cluster.replace(rng.choice(NODES))
+        return
+    if step == "reassign":
+        # Away from one node and back: each partition's log is copied.
+        cluster.reassign(topic, rng.sample(NODES, 2))
+        cluster.reassign(topic, rng.sample(NODES, 3))
+        cluster.settle()
+        return
+    if step == "quota":
+        # Less than the producer sends, so that readers fall behind and are throttled.
+        cluster.throttle(20_000)
+        time.sleep(PAUSE)
+        cluster.throttle(None)
+        return
     if step == "restart all":
         for n in NODES:
             cluster.kill(n)
-        time.sleep(rng.random() * 2)  # how long it is dark is what is random here
+        time.sleep(rng.random() * 2)  # the length of the outage is random
         cluster.heal()
         return
     for n in nodes:
         (cluster.kill if step.startswith("kill") else cluster.pause)(n)
-    # The fault's length.
+    # The length of the fault.
     time.sleep(PAUSE if step.startswith("pause") else PAUSE * rng.random())
     cluster.heal()
 
@@ -166,7 +189,7 @@ def campaign(
     epochs = lambda: len(list(roots["live"].glob("_bayou/chaos/1/epoch/*")))  # noqa: E731
     try:
         for step in steps:
-            # Everything is at work when the fault comes.
+            # Producer and pipelines are running when the fault comes.
             sent, sealed = producer.delivered, epochs()
             until(lambda sent=sent: producer.delivered > sent + 500, 90, "the producer goes on")
             until(lambda sealed=sealed: epochs() > sealed + 1, 90, "the interval run goes on")
@@ -221,10 +244,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30, help="faults in all")
     parser.add_argument("--rate", type=int, default=1500, help="messages a second")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="the cluster begins with Kafka 3.9 and ends with Kafka 4"
+    )
     given = parser.parse_args()
     rng = random.Random(given.seed)
     steps = [rng.choice(STEPS) for _ in range(given.rounds)]
-    with tempfile.TemporaryDirectory(prefix="bayou-brokers-") as folder, Cluster() as cluster:
+    if given.upgrade:
+        steps.insert(len(steps) // 2, "upgrade")
+    version = BEFORE if given.upgrade else VERSION
+    with tempfile.TemporaryDirectory(prefix="bayou-brokers-") as folder, Cluster(version) as cluster:
         figures = campaign(cluster, pathlib.Path(folder), given.seed, steps, given.rate)
     print(json.dumps(figures, indent=1))
     return 1 if figures["problems"] or figures["errors"] else 0

@@ -1,11 +1,11 @@
-"""All campaigns, one after the other, and the page that tells what came of them.
+"""All campaigns, one after the other, and the page with their results.
 
     python tests/chaos/campaigns.py --seed 1                         # all: about an hour and a half
-    python tests/chaos/campaigns.py --seed 1 --only kills,powercut   # the others' figures are kept as they are
+    python tests/chaos/campaigns.py --seed 1 --only kills,powercut   # the figures of the others are kept
 
-Each campaign is a program of its own that prints its figures as JSON, or a test that prints a line with its counts. What figures have to
-be is in bounds.py; the exit code is 1 where one is worse, or is not there. They are kept in docs/reliability-report.json, and
-docs/reliability-report.md is made of them.
+Each campaign is a separate program that prints its figures as JSON, or a test that prints a line with its counts. The bounds of the figures
+are in bounds.py. If a figure is outside of its bounds or missing, the exit code is 1. The figures are kept in docs/reliability-report.json, and
+docs/reliability-report.md is written from them.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class Campaign:
     title: str
     what: str
     command: list[str]
-    # These find the figures in what a test prints.
+    # Patterns that find the figures in the output of a test.
     find: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    # Others try all there is, or have a seed of their own.
+    # Campaigns without a seed try all cases, or use their own seed.
     seeded: bool = True
 
     def shown(self) -> str:
-        """The command as one may type it."""
+        """The command, as a user can type it."""
         python = self.command[0] == sys.executable
         words = [*(f"{k}={v}" for k, v in self.environment.items()), "python tests/kafka/server.py run --"]
         words += ["python", *self.command[1:]] if python else self.command
         return " ".join(words).replace(str(ROOT) + "/", "")
 
 
-# Numbers of tests in the last lines of cargo and of pytest. Where none ran there is no such line, or it says 0.
+# Numbers of tests in the last lines of cargo and of pytest. If no test ran, there is no such line, or the line says 0.
 RUST = {"tests passed": r"test result: \w+\. (\d+) passed"}
 PYTEST = {
     "tests passed": r"(\d+) passed.* in [\d.]+s",
@@ -86,6 +86,11 @@ def campaigns(seed: int) -> dict[str, Campaign]:
             "Brokers that die, hang and lose leadership",
             "Three Kafka nodes, a producer and a pipeline at work all the while.",
             script("brokers", "--seed", str(seed), "--rounds", "24"),
+        ),
+        "upgrade": Campaign(
+            "A cluster that is upgraded from Kafka 3.9 to Kafka 4",
+            "Node after node on the data as they are, other faults before and after, a producer and a pipeline at work all the while.",
+            script("brokers", "--seed", str(seed), "--rounds", "4", "--upgrade"),
         ),
         "topics": Campaign(
             "Topics as outputs",
@@ -139,7 +144,7 @@ def campaigns(seed: int) -> dict[str, Campaign]:
 
 
 def figures(campaign: Campaign, said: str) -> dict[str, Any]:
-    """Those that are found: what is not there is no 0."""
+    """The figures that are found. A figure that is not found is left out, and not set to 0."""
     if campaign.find:
         found = {name: re.findall(pattern, said) for name, pattern in campaign.find.items()}
         return {name: sum(int(n or 0) for n in numbers) for name, numbers in found.items() if numbers}
@@ -151,7 +156,7 @@ def figures(campaign: Campaign, said: str) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """What is tested. The report itself, which each campaign changes, does not count."""
+    """The tested commit, and whether files are changed. The report itself does not count, because each campaign changes it."""
     report_files = [f":!docs/{PAGE.with_suffix(ending).name}" for ending in (".md", ".json")]
     git = lambda *words: subprocess.run(  # noqa: E731
         ["git", *words], cwd=ROOT, check=True, capture_output=True, text=True
@@ -167,13 +172,13 @@ def run(name: str, campaign: Campaign, seed: int) -> dict[str, Any]:
     print(f"== {campaign.title}", flush=True)
     began, of = time.monotonic(), commit()
     command, environment = campaign.command, os.environ | campaign.environment
-    # A broker for each: what one leaves behind is not the next one's.
+    # A separate broker for each campaign, so that no campaign sees the leftovers of a different one.
     command = [sys.executable, str(ROOT / "tests" / "kafka" / "server.py"), "run", "--", *command]
     with tempfile.TemporaryDirectory() as folder:
         kept = pathlib.Path(folder) / "report.md"
         if name == "kills":
             command += ["--report", str(kept)]
-        # What Rust's tests count they print to the other stream.
+        # Rust's tests print their counts to stderr.
         errors = subprocess.STDOUT if campaign.find else None
         done = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
@@ -270,7 +275,7 @@ def main() -> int:
     results: dict[str, Any] = {}
     for name in chosen:
         found = run(name, of[name], given.seed)
-        # Read anew: another one may have written to it meanwhile.
+        # The file is read again, because a different process may have written to it meanwhile.
         results = (json.loads(kept.read_text()) if kept.exists() else {}) | {name: found}
         kept.write_text(json.dumps(results, indent=1) + "\n")
         PAGE.write_text(page(results, of))

@@ -1,12 +1,12 @@
-"""The campaign: a pipeline of nine outputs is killed again and again, and the oracle looks at what is left.
+"""The campaign: a pipeline of nine outputs is killed again and again, and the oracle checks the result.
 
     python tests/chaos/chaos.py --seed 1                                   # 300 kills over 3,000,000 messages
     python tests/chaos/chaos.py --seed 1 --report docs/reliability-report.md
 
-Named crash points are taken in turn, those of a first start, of a reset, of the filling of a new table and of clean-up on small
-lakes of their own, those of every epoch on the large one, with SIGKILL at random moments in between. A Kafka is started here
-unless BAYOU_TEST_KAFKA names one. The same seed gives the same messages and the same schedule; what happens between two
-kills is the machine's.
+All named crash points are used, one after the other. The crash points of a first start, of a reset, of filling a new table and of clean-up are
+used on separate small lakes. The crash points of every epoch are used on the large lake, with SIGKILL at random moments in between. If
+BAYOU_TEST_KAFKA does not name a Kafka, one is started. The same seed gives the same messages and the same schedule. The timing between two
+kills depends on the machine.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ SMALL = 6000
 
 
 class Broken(AssertionError):
-    """A run that failed or hung: a problem of its lake, on which nothing more can be shown."""
+    """A run that failed or hung. This is a problem of its lake, which cannot be tested any further."""
 
 
-# Tables whose small files are joined where one asks for that: append, update, and the quarantine.
+# Tables whose small files are joined in runs with optimize_every: append, update, and the quarantine.
 JOINED = ("clean", "by_key", "chaos_quarantine")
 
 
@@ -74,7 +74,7 @@ def every_epoch() -> list[str]:
 
 
 def seldom() -> list[str]:
-    """Reached once in many epochs: set beside the others until each has been hit."""
+    """Crash points that are reached once in many epochs. They are set in addition to the others, until each one has been hit."""
     return both("checkpoint:clean", "last-checkpoint:clean", "remove:staged:by_key")
 
 
@@ -87,7 +87,7 @@ class Campaign:
     kills: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     verdict: Verdict = field(default_factory=Verdict)
-    # Runs that neither ended nor came to their point, and what they were doing.
+    # Runs that neither ended nor reached their crash point, and what they were doing.
     hung: list[str] = field(default_factory=list)
     joined: int = 0
     lakes: int = 0
@@ -103,12 +103,12 @@ class Campaign:
         return new_topic(self.address, f"chaos-{self.seed}-{os.getpid()}-{time.monotonic_ns()}", partitions)
 
     def run(self, what: dict[str, Any], kill_after: float | None = None, label: str = "") -> End:
-        """One run; a kill is counted under its point, and by what it left on disk."""
+        """One run. A kill is counted by its crash point, and by the state of the epoch that it left on disk."""
         since = time.time()
         end = self.runners.run(what, kill_after)
         if end.how in ("failed", "hung"):
             say(end.why)
-            # The last line of an error says what it is; of a run that hung, the first one what it did.
+            # The last line of an error names the error. The first line of a run that hung says what the run was doing.
             why = end.why.strip().splitlines()[-1 if end.how == "failed" else 0]
             told = f"{label}a run {end.how}, which was to crash at {what['crash'] or 'no point'}: {why}"
             if end.how == "hung":
@@ -146,7 +146,7 @@ class Campaign:
     # --- small lakes: one crash each, then a run to the end
 
     def small(self, points: int | None = None) -> None:
-        """`points`: only so many of each kind."""
+        """`points`: at most this many crash points of each kind."""
         topic = self.topic(3)
         counts = produced(start_producer(self.address, topic, SMALL, self.seed))
         truth = truths.read(self.address, topic, counts["committed"])
@@ -159,13 +159,13 @@ class Campaign:
         anew = both("query", "start", "commit:clean", "commit:by_key", "done")
         for point in pick([*anew, *both("reset", "seal", "remove:reset")]):
             self._cut(topic, truth, point, "reset", done, reset=True)
-        # The first seal is the fence of the old generation, the second the new one's first.
+        # The first seal is the fence of the old generation. The second seal is the first one of the new generation.
         fences = [
             (point, 1)
             for point in [*anew, *both("reset", "seal", "definition", "commit:chaos_quarantine", "data:clean")]
         ]
         fenced = pick([*fences, ("seal.before", 2), ("seal.after", 2)])
-        # Where the old generation has ended and the new one has not begun.
+        # ("seal.after", 1): the old generation has ended, and the new one has not begun.
         for point, nth in dict.fromkeys([*fenced, ("seal.after", 1)]):
             self._cut(topic, truth, point, "full refresh", done, nth, anew=True)
         fill = both("create:extra", "seal", "data:extra", "commit:extra", "done", "definition")
@@ -173,7 +173,7 @@ class Campaign:
             self._cut(topic, truth, point, "backfill", done, extra=True)
         shutil.rmtree(done)
         clean_up = both("remove:seal", "remove:done", "remove:state:increment")
-        # The seal goes last: a crash after it must leave nothing behind.
+        # The seal is removed last: a crash after that must leave no files behind.
         with contextlib.suppress(Broken):
             self._clean_up(topic, truth, clean_up if points is None else ["remove:seal.after"])
         self._joined(topic, truth, pick(both(*(f"{step}:{t}" for t in JOINED for step in ("data", "commit")))))
@@ -193,15 +193,15 @@ class Campaign:
             if of:
                 shutil.copytree(of, root)
             what = job(self.address, topic, root, 1500, {point: nth}, **more)
-            with contextlib.suppress(Broken):  # the next lake may show something else
+            with contextlib.suppress(Broken):  # the next lake may show a different problem
                 end = self.run(what, label=f"{kind} / ")
                 assert end.how == point, f"{kind}: {point} was not passed ({end.how})"
                 self.finish(what, f"{kind}, after {point}: ")
                 self.look(root, truth, f"{kind}, {point}", bool(more.get("extra")))
 
     def _joined(self, topic: str, truth: truths.Truth, points: list[str]) -> None:
-        """Small files are joined beside the stream (optimize_every), by commits of their own, and the runs are killed. The same points
-        are those of epochs and those of joining; which it is, is drawn."""
+        """Small files are joined in parallel with the stream (optimize_every), by separate commits, and the runs are killed. A commit of an epoch and
+        a commit of joining pass the same crash points. Which of them is hit is random."""
         root, before = self.folder / "joined", self.joined
         size = len(truth) // (40 + 10 * len(points))
         with contextlib.suppress(Broken):
@@ -217,9 +217,9 @@ class Campaign:
         shutil.rmtree(root)
 
     def _clean_up(self, topic: str, truth: truths.Truth, points: list[str]) -> None:
-        """Old epochs are taken away; the oracle is shown them all the same."""
+        """Old epochs are cleaned up. The oracle gets a copy of them."""
         root, kept = self.folder / "aged", self.folder / "kept"
-        # Clean-up looks at each 20th epoch: cut off at 120, it has to come again before the end.
+        # Clean-up runs at each 20th epoch. If it is killed at epoch 120, it must run again before the end.
         size = len(truth) // 165
         end = self.run(job(self.address, topic, root, size, {"done.after": 110}), label="clean-up / ")
         assert end.how == "done.after", end.how
@@ -252,7 +252,7 @@ class Campaign:
     # --- the large lake
 
     def large(self, count: int, target: int, partitions: int = 4) -> None:
-        """Until `target` kills in all; then whatever is left is read, and the oracle looks."""
+        """Runs until there are `target` kills in total. Then the rest is read, and the oracle checks the lake."""
         topic, root = self.topic(partitions), self.folder / "large"
         producer = start_producer(self.address, topic, count, self.seed)
         try:
@@ -275,7 +275,7 @@ class Campaign:
         while self.kills.total() < target:
             if not schedule:
                 names = every_epoch()
-                # A third as many kills at random moments.
+                # In addition, a third as many kills at random moments.
                 names += ["SIGKILL"] * (len(names) // 3)
                 self.rng.shuffle(names)
                 schedule.extend(names)
@@ -288,7 +288,7 @@ class Campaign:
             else:
                 crash[point] = nth
             left = max(0, count - position(root))
-            # Three epochs or so a run, so that the messages last as long as the kills.
+            # About three epochs a run, so that the messages last until the last kill.
             size = max(300, min(20_000, left // max(1, target - self.kills.total()) // 3))
             trigger = self.rng.choice([None, None, None, "50 milliseconds"])
             end = self.run(job(self.address, topic, root, size, crash, trigger=trigger), kill_after)
@@ -296,7 +296,7 @@ class Campaign:
             nowhere = nowhere + 1 if end.how == "finished" else 0
             assert nowhere < 20, f"nothing is left to read after {self.kills.total()} of {target} kills"
             if end.how == "finished" and producer.poll() is None:
-                time.sleep(0.2)  # the producer is behind: what there was has been read
+                time.sleep(0.2)  # the producer is behind: all messages are read
             if end.how != "finished" and self.kills.total() % 20 == 0:
                 say(f"  {self.kills.total()} kills, {position(root):,} of {count:,}, {dict(self.left)}")
 
@@ -332,7 +332,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def campaign(address: str, seed: int, folder: pathlib.Path | None = None) -> Any:
-    # In memory where that is possible: hundreds of restarts would otherwise wait for a disk most of the time.
+    # The lakes are in memory, if possible. Otherwise hundreds of restarts would wait for a disk most of the time.
     memory = pathlib.Path("/dev/shm")
     at = folder or (memory if memory.is_dir() else None)
     with tempfile.TemporaryDirectory(dir=at, prefix="bayou-chaos-") as made:
@@ -358,7 +358,7 @@ def main() -> int:
         if not address:
             address = stack.enter_context(Server()).plain
         running = stack.enter_context(campaign(address, given.seed))
-        # A run that broke is among the problems.
+        # A run that broke is in the list of problems.
         with contextlib.suppress(Broken):
             running.small()
         say(f"small lakes: {running.kills.total()} kills, {len(running.verdict.problems)} problems")

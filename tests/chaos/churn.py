@@ -1,9 +1,9 @@
-"""Queries started and stopped again and again in one process, and what that leaves behind: threads, file handles, memory, connections.
+"""Starts and stops queries again and again in one process, and counts the leftovers: threads, file handles, memory, connections.
 
     python tests/kafka/server.py run -- python tests/chaos/churn.py --rounds 500 --seed 1
 
 prints a block of JSON. One round is one start and stop: a bounded run, an interval run that is stopped, an iterator that is left
-half-way, `write_delta`, a connection made anew, a run that fails, a preview, `foreach_batch`, a run that is interrupted.
+half-way, `write_delta`, a new connection, a run that fails, a preview, `foreach_batch`, a run that is interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def threads() -> Counter[str]:
         try:
             found[(task / "comm").read_text().strip()] += 1
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the thread has ended meanwhile
     return found
 
 
@@ -51,13 +51,13 @@ def handles() -> Counter[str]:
 
 
 def memory() -> int:
-    """Bytes that are resident."""
+    """The resident memory in bytes."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Least squares."""
+    """The slope of a line through the points, by least squares."""
     n = len(points)
     mx, my = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
     across = sum((x - mx) ** 2 for x, _ in points)
@@ -65,7 +65,7 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def settled(before: Counter[str], within: float = 20.0) -> Counter[str]:
-    """Threads that are still there after everything has had time to end: clients close, and idle workers go, by themselves."""
+    """Threads that still exist after all threads had time to end. Clients close, and idle workers end, by themselves."""
     deadline = time.monotonic() + within
     while True:
         more = threads() - before
@@ -88,7 +88,7 @@ class Churn:
         return (kafka or self.kafka).read_stream(self.topic, schema=SCHEMA)
 
     def lake(self) -> bayou.Pipeline:
-        # A few folders, run again and again: as a notebook's cell is.
+        # A few folders are used again and again, like a cell of a notebook that is run again.
         lake = bayou.Pipeline(f"p{self.rng.randrange(6)}", self.root)
         lake.table(f"{lake.name}_t", self.stream())
         lake.table(f"{lake.name}_k", self.stream().group_by("k").agg("count(*) AS c"), output_mode="update")
@@ -128,7 +128,7 @@ class Churn:
 
     def told(self) -> None:
         rows = []
-        # A name of its own: one that has been told of all rows is told nothing.
+        # A new name, because a pipeline that has handed out all rows hands out nothing.
         lake = bayou.Pipeline(f"told-{uuid.uuid4().hex[:8]}", self.root)
         lake.foreach_batch("f", self.stream(), lambda batch, _: rows.append(batch.num_rows))
         lake.run(progress=False)
@@ -145,7 +145,7 @@ class Churn:
 
 def churn(address: str, rounds: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bayou-churn-") as folder:
-        # What is spilled, and what is forgotten, shows there.
+        # Spilled files, and files that are left behind, are found in this folder.
         temporary = pathlib.Path(folder) / "tmp"
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)

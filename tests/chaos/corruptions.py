@@ -1,6 +1,6 @@
-"""Ways in which a lake can be wrong. Each takes a finished lake and spoils one thing, as quietly as it can: files that are changed
-get the sizes and statistics that the log has to state. The oracle has to find every one, and say what it is: each comes with a pattern that
-one of the problems has to have."""
+"""Ways in which a lake can be wrong. Each one takes a finished lake and corrupts one thing, as little as possible: the log states the sizes and
+statistics of the changed files. The oracle must find every corruption and describe it: each corruption has a pattern that one of the oracle's
+problems must match."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Lake:
         (log / f"{newest + 1:020}.json").write_text("".join(json.dumps(a) + "\n" for a in actions))
 
     def rewrite(self, name: str, change: Callable[[pa.Table], pa.Table], path: str | None = None) -> None:
-        """Another content for a data file, of which the log tells the truth."""
+        """Changes the content of a data file. The log states the size and statistics of the new content."""
         path = path or self.any_file(name)
         file = self.root / name / urllib.parse.unquote(path)
         before = pq.ParquetFile(file).read()
@@ -69,7 +69,7 @@ class Lake:
         self.actions(name, self.version_of(name, path), told)
 
     def commits_of(self, name: str) -> list[int]:
-        """Versions that brought an epoch."""
+        """The versions that committed an epoch."""
         return [c.version for c in self.table(name).commits if c.txns]
 
     # --- the seals
@@ -115,7 +115,7 @@ def set_to(name: str, value: Any) -> Change:
 
 
 CORRUPTIONS: dict[str, Callable[[Lake], None]] = {}
-# What the oracle has to say of each: a regular expression.
+# The problem that the oracle must report for each corruption: a regular expression.
 SAYS: dict[str, str] = {}
 
 
@@ -129,7 +129,7 @@ def corruption(says: str) -> Callable[[Callable[[Lake], None]], Callable[[Lake],
 
 
 def row_change(what: str, table: str, says: str, change: Change, stage: str = "") -> None:
-    """`stage`: only rows of the quarantine that were turned away there."""
+    """`stage`: only rows of the quarantine that were rejected at this stage."""
 
     def spoil(lake: Lake) -> None:
         held = lambda t: [i for i in range(t.num_rows) if not stage or t["stage"][i].as_py() == stage]  # noqa: E731
@@ -181,7 +181,7 @@ row_change(
 )
 row_change("a_pair_has_another_right_side", "pairs", f"^pairs{ONE}", set_to("off_right", 10**6))
 
-# What the quarantine holds of a message, and says of it.
+# The columns of the quarantine: the parts of the message, and the facts about it.
 _aside: dict[str, tuple[str, str, Any]] = {
     "quarantined_bytes_are_cut": ("value", "", lambda b: b[:-1]),
     "a_quarantined_row_is_of_another_epoch": ("epoch", "", lambda e: e + 1),
@@ -246,7 +246,7 @@ def a_file_lies_the_wrong_way_round(lake: Lake) -> None:
 
 
 def join(lake: Lake, name: str, change: Callable[[pa.Table], pa.Table] = lambda t: t) -> None:
-    """What OPTIMIZE does: all files become one, and no data changed."""
+    """Does the same as OPTIMIZE: all files become one, and the data does not change."""
     table, path = lake.table(name), "joined.parquet"
     whole = change(pa.concat_tables([table.read(p) for p in table.live]))
     pq.write_table(whole, lake.root / name / path)
@@ -326,7 +326,7 @@ def a_copy_of_a_file_is_added(lake: Lake) -> None:
 
 @corruption(r"^clean: \d+ rows missing, 0 doubled")
 def a_file_is_removed_from_the_table(lake: Lake) -> None:
-    # A commit of its own, after all others: OPTIMIZE may have made the file after the last epoch.
+    # A separate commit after all others, because OPTIMIZE may have made the file after the last epoch.
     path = lake.any_file("clean")
     gone = {"remove": {"path": path, "dataChange": True, "deletionTimestamp": 0}}
     lake.append_commit("clean", [gone])
@@ -371,7 +371,7 @@ def a_commit_has_no_txn(lake: Lake) -> None:
 
 @corruption("^by_key: 1 rows too many, 1 missing")
 def an_upsert_is_stale(lake: Lake) -> None:
-    """A key's row of an earlier version."""
+    """A key has its row from an earlier version."""
     table = lake.table("by_key")
     path = lake.any_file("by_key")
     now = table.read(path)
@@ -410,7 +410,7 @@ def a_session_is_cut_in_two(lake: Lake) -> None:
 
 @corruption("^firsts: 0 rows missing, 0 doubled, 1 that are nobody's")
 def a_duplicate_came_through(lake: Lake) -> None:
-    """A row of the same key, which exists, in the place of the one that was first."""
+    """The table also has a later row with the same key, which exists in the topic."""
     clean, path = lake.table("clean").rows(), lake.any_file("firsts")
     kept = {(r["part"], r["off"]) for r in lake.table("firsts").rows().to_pylist()}
     spare = clean.filter(pc.equal(pc.bit_wise_and(clean["n"], 0), 0)).drop_columns(["_version"]).to_pylist()
@@ -466,7 +466,7 @@ def a_range_begins_one_earlier(lake: Lake) -> None:
 
 @corruption(r"^epoch \d+, partition 0: records: ")
 def a_boundary_between_two_epochs_is_moved(lake: Lake) -> None:
-    """No gap, no overlap, but rows are in the epoch before."""
+    """There is no gap and no overlap, but some rows are counted in the previous epoch."""
     files = lake.files("epoch")
     at = lake.rng.randrange(1, len(files) - 1)
 
@@ -494,7 +494,7 @@ def a_watermark_is_a_second_ahead(lake: Lake) -> None:
         [state] = seal["watermarks"].values()
         state["watermark"] += 1_000_000
 
-    lake.json(lake.files("epoch")[-2], change)  # the first ones may have none yet
+    lake.json(lake.files("epoch")[-2], change)  # the first epochs may have no watermark yet
 
 
 @corruption(r"^epoch \d+: partitions .* count as idle")

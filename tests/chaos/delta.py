@@ -1,4 +1,4 @@
-"""A Delta table, from its log and by pyarrow's Parquet reader. Short, strict, and no code of what wrote it."""
+"""Reads a Delta table from its log, with pyarrow's Parquet reader. Short, strict, and without any code of the writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """Files that were joined hold texts as views, which are the same texts."""
+    """Joined files have texts as views. The texts are the same."""
     if pa.types.is_list(kind):
         return pa.list_(kind.value_field.with_type(plain(kind.value_type)))
     if pa.types.is_struct(kind):
@@ -29,7 +29,7 @@ class Commit:
     adds: dict[str, dict[str, Any]]
     removes: list[str]
     txns: dict[str, int]
-    # Small files became large ones (OPTIMIZE): the rows are those of the files that are removed.
+    # Small files became large ones (OPTIMIZE): the rows are those of the removed files.
     joined: bool = False
 
 
@@ -39,7 +39,7 @@ class Table:
         self.problems: list[str] = []
         self.commits: list[Commit] = []
         self.live: dict[str, Commit] = {}
-        # Every file that there ever was.
+        # Every file that was ever added.
         self.added: dict[str, Commit] = {}
         names = sorted(path.joinpath("_delta_log").glob("[0-9]*.json"))
         for expected, name in enumerate(names):
@@ -91,7 +91,7 @@ class Table:
         return found
 
     def versions(self, path: str, found: pa.Table) -> list[int]:
-        """The version that brought each row. Of files that were joined: the one that brought it first."""
+        """The version that added each row. For rows of joined files: the version that added the row first."""
         commit = self.added[path]
         if not commit.joined:
             return [commit.version] * found.num_rows
@@ -103,15 +103,15 @@ class Table:
         return [before[row].pop() if before[row] else commit.version for row in map(repr, found.to_pylist())]
 
     def _check_joined(self) -> None:
-        """Joining files changes no row."""
+        """Checks that joining files has changed no row."""
         for commit in (c for c in self.commits if c.joined):
             held = lambda paths: Counter(repr(r) for p in paths for r in self.read(p).to_pylist())  # noqa: E731
             if held(commit.adds) != held(commit.removes):
                 self.problems.append(f"{self.path.name}: version {commit.version} joins files and changes their rows")
 
     def rows(self) -> pa.Table:
-        """All rows, with the version that brought each one as `_version`, and a number for the file that it lies in as `_file` (-1:
-        files were joined)."""
+        """All rows, with the version that added each row as `_version`, and a number for the row's file as `_file` (-1: the file was made by joining
+        files)."""
         self._check_joined()
         pieces = []
         for number, (path, commit) in enumerate(self.live.items()):

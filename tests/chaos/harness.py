@@ -1,4 +1,4 @@
-"""Runs of runner.py that are cut off: at a crash point, or at any moment."""
+"""Runs of runner.py that are killed, at a crash point or at a random moment."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ import confluent_kafka.admin
 
 HERE = pathlib.Path(__file__).parent
 NAME = "chaos"
-# Written by commits of the sealed epoch, not before its seal.
+# The files of these tables are written by the commit of the sealed epoch, and not before its seal.
 MERGED = ("by_key", "sessions")
-# A run that has not come to its point in this time is asked what it does, and one on an interval is told to stop.
+# A run that has not reached its crash point in this time is asked what it is doing. A run on an interval is also stopped.
 PATIENCE = 12.0
-# One that says the same for so long, hangs.
+# A run that gives the same answer for this long hangs.
 HUNG = 60.0
 
 
@@ -53,7 +53,7 @@ class End:
 
     how: str
     points: dict[str, int] = field(default_factory=dict)
-    # The error, or what a run that hung was doing.
+    # The error. For a run that hung: what the run was doing.
     why: str = ""
 
 
@@ -77,12 +77,12 @@ class Child:
 
     def tell(self, line: str) -> None:
         assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has ended; how, is looked at later
+        with contextlib.suppress(BrokenPipeError):  # the process has ended; its code is checked later
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
     def hear(self, word: str, within: float) -> str | None:
-        """The next line that begins with the word; None where there is none in time, or the process has ended."""
+        """The next line that begins with the word. None: there was no such line in time, or the process has ended."""
         until = time.monotonic() + within
         while True:
             try:
@@ -107,7 +107,7 @@ class Child:
         self.process.wait(60)
 
     def close(self) -> str:
-        """What it said of errors."""
+        """The output on stderr."""
         self.reader.join(60)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe
@@ -120,20 +120,20 @@ class Child:
 
 
 class Runners:
-    """An interpreter's start takes longer than most runs, so processes are started before they are needed."""
+    """Processes that are started before they are needed, because the start of an interpreter takes longer than most runs."""
 
     def __init__(self, ready: int = 1, patience: float = PATIENCE, hung: float = HUNG) -> None:
         self.waiting: deque[Child] = deque()
         self.ready, self.patience, self.hung = ready, patience, hung
 
     def run(self, job: dict[str, Any], kill_after: float | None = None) -> End:
-        """Gives the job to a process. `kill_after`: after so many seconds of work it is killed. Otherwise it comes to its crash point or
-        to its end: one that does neither, and does not go on, hangs."""
+        """Gives the job to a process. `kill_after`: the process is killed after this many seconds of work. Otherwise it reaches its crash point or
+        its end. A process that does neither, and makes no progress, hangs."""
         while len(self.waiting) < self.ready + 1:
             self.waiting.append(Child())
         child = self.waiting.popleft()
         child.tell(json.dumps(job))
-        # An end of the process (a crash while the job is read) ends the wait as well as the word.
+        # The wait ends with the word "go", or when the process ends (a crash while it reads the job).
         began = child.hear("go", HUNG) is not None  # the imports, mostly
         doing = None
         planned = False
@@ -158,11 +158,11 @@ class Runners:
         return End("failed", why=f"exit code {code}\n{said[-3000:]}")
 
     def _watch(self, child: Child, job: dict[str, Any], began: bool) -> str | None:
-        """Waits for the end. What it was doing, where it hangs."""
+        """Waits for the end. Returns what the process was doing, if it hangs."""
         if child.ended(self.patience if began else 0):
             return None
         if job.get("trigger"):
-            # It goes on for ever where it has read all that there is before it comes to its point.
+            # If the run has read all messages before it reaches its crash point, it would never end.
             child.tell("stop")
         before, since = None, time.monotonic()
         while True:
@@ -196,7 +196,7 @@ def numbers(folder: pathlib.Path) -> list[int]:
 
 
 def position(root: pathlib.Path) -> int:
-    """Offsets that are sealed, over all partitions."""
+    """The number of sealed offsets, over all partitions."""
     at = newest_generation(root)
     if at is None or not numbers(at / "epoch"):
         return 0
@@ -210,8 +210,8 @@ def epochs(root: pathlib.Path) -> int:
 
 
 def between(root: pathlib.Path, since: float) -> str | None:
-    """Where a kill has left an epoch, by the files on disk: "sealed" and not done, "staged" and not sealed (files written
-    after `since`, of which no seal tells), or neither."""
+    """The state in which a kill has left an epoch, by the files on disk: "sealed" and not done, "staged" and not sealed (files that were written
+    after `since` and are in no seal), or neither."""
     at = newest_generation(root)
     if at is None:
         return None

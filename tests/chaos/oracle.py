@@ -1,7 +1,7 @@
-"""Whether a lake holds what its topic says: nothing missing, doubled or changed, in every table of runner.py's pipeline.
+"""Checks that a lake has exactly the rows that follow from its topic: no row is missing, doubled or changed, in any table of runner.py's pipeline.
 
-It shares no code with the product. The truth is the Java consumer's; which message belongs to which epoch, and which partitions
-were idle, it takes from the seals (docs/format.md), and computes everything else from the definitions of docs/event-time.md.
+The oracle shares no code with bayou. It gets the messages from Kafka's Java consumer. It gets the epoch of each message, and the idle partitions,
+from the seals (docs/format.md). It computes everything else from the definitions in docs/event-time.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from truth import COLUMNS, NULL, Truth
 
 SECOND = 1_000_000
 DELAY, MINUTE, GAP, WITHIN, NEAR = 10 * SECOND, 60 * SECOND, 3 * SECOND, 60 * SECOND, 5 * SECOND
-NEVER = -(1 << 62)  # a watermark that is not there yet
+NEVER = -(1 << 62)  # there is no watermark yet
 X, A, B = ord("x"), ord("a"), ord("b")
 QUERY = "chaos"
 Rows = Counter  # of tuples
@@ -55,7 +55,7 @@ class Verdict:
 
 
 def column(table: pa.Table, name: str) -> np.ndarray:
-    """As integers: times in microseconds, keys "u7" as 7, kinds by their letter."""
+    """The values as integers: times in microseconds, the key "u7" as 7, kinds as the code of their letter."""
     if not table.num_rows:
         return np.array([], np.int64)
     found = table[name]
@@ -94,7 +94,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 class Log:
-    """The seals of a lake's newest generation, and what each message is by them."""
+    """The seals of a lake's newest generation, and the epoch of each message according to the seals."""
 
     def __init__(self, root: pathlib.Path, truth: Truth, verdict: Verdict) -> None:
         checkpoint = root / "_bayou" / QUERY
@@ -122,7 +122,7 @@ class Log:
         self._ranges(truth, verdict)
 
     def _ranges(self, truth: Truth, verdict: Verdict) -> None:
-        """Ranges tile each partition, and hold as many messages as they say."""
+        """Checks that the ranges cover each partition without gaps and overlaps, and contain as many messages as they say."""
         self.epoch = np.full(len(truth), -1, np.int64)
         [positions] = self.start["positions"].values()
         known = np.unique(truth.part).tolist()
@@ -152,7 +152,7 @@ class Log:
         self.epoch[self.epoch >= len(self.seals)] = -1
 
     def watermarks(self, truth: Truth, good: np.ndarray, verdict: Verdict) -> None:
-        """Before and after each epoch, recomputed; the sealed ones must be the same."""
+        """Computes the watermarks before and after each epoch. The sealed watermarks must be the same."""
         parts = sorted(int(p) for p in next(iter(self.start["positions"].values())))
         highest: dict[int, int] = {}
         heard: set[int] = set()
@@ -168,8 +168,8 @@ class Log:
             for part in np.unique(where).tolist():
                 highest[part] = max(highest.get(part, NEVER), int(times[where == part].max()))
             self.before.append(now)
-            # Messages are of today, and the timeout is a day: idle can only be what has never had one. Where its first
-            # ones are about to be read it need not be, so that verdict is the seal's.
+            # All messages are of today, and the timeout is a day. So only a partition that never had a message can be idle. If its first
+            # messages are about to be read, it can be idle or not: the seal decides.
             heard |= {r["partition"] for r in seal["ranges"] if r["records"]}
             [state] = seal["watermarks"].values()
             idle = {int(p[p.rindex("[") + 1 : -1]) for p, s in state["partitions"].items() if s["idle"]}
@@ -187,7 +187,7 @@ class Log:
 
 
 def sessions(epoch: np.ndarray, k: np.ndarray, rows: dict[str, np.ndarray], log: Log) -> tuple[Rows, list[int]]:
-    """The table's rows, and which of the rows (by index) were late."""
+    """The table's rows, and the indexes of the late rows."""
     open_: dict[int, list[list[int]]] = defaultdict(list)  # [start, end, count, sum, low, high]
     closed: Rows = Counter()
     late: list[int] = []
@@ -233,7 +233,7 @@ def sessions(epoch: np.ndarray, k: np.ndarray, rows: dict[str, np.ndarray], log:
 
 
 def firsts(n: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Which rows are kept, in the order given."""
+    """The rows that are kept, as a mask. The order of the rows counts."""
     kept: dict[int, list[int]] = defaultdict(list)
     out = np.zeros(len(n), bool)
     for i, (key, when) in enumerate(zip(n.tolist(), t.tolist(), strict=True)):
@@ -247,7 +247,7 @@ def firsts(n: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def pairs(left: list[tuple[int, ...]], right: list[tuple[int, ...]], final: int) -> Rows:
-    """Sides are (k, t, part, off)."""
+    """Each side has rows (k, t, part, off)."""
     by_key: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for k, *rest in right:
         by_key[k].append(tuple(rest))
@@ -265,7 +265,7 @@ def pairs(left: list[tuple[int, ...]], right: list[tuple[int, ...]], final: int)
 
 
 class Oracle:
-    """`extra`: the table that was added later is there too."""
+    """`extra`: the lake also has the table that was added later."""
 
     def __init__(self, root: pathlib.Path, truth: Truth, extra: bool = False) -> None:
         self.root, self.truth, self.extra = root, truth, extra
@@ -284,7 +284,7 @@ class Oracle:
         self.tables = {n: Table(self.root / n) for n in self.names}
         self.tables["_quarantine"] = Table(self.root / f"{QUERY}_quarantine")
         self.rows = {n: t.rows() for n, t in self.tables.items()}
-        # Within what was sealed everything has an epoch; what was not is missing already.
+        # Every sealed message has an epoch. Messages that are not sealed are already counted as missing.
         self.i = np.flatnonzero(good & (log.epoch >= 0))
         self.e = log.epoch[self.i]
         self.before = np.array([*log.before, NEVER])[self.e]
@@ -313,7 +313,7 @@ class Oracle:
     # --- tables of whole rows
 
     def _appended(self, name: str, mask: np.ndarray, ordered: bool = True) -> None:
-        """Each wanted row once, unchanged, and brought by the commit of its own epoch."""
+        """Checks that each wanted row is in the table once, unchanged, and added by the commit of its own epoch."""
         v, found = self.verdict, self.rows[name]
         place = lambda part, off: (part << 48) | off  # noqa: E731
         want_at = place(self.v["part"][mask], self.v["off"][mask])
@@ -335,7 +335,7 @@ class Oracle:
         self._in_order(name)
         if not ordered or not len(order):
             return
-        # The epoch whose commit brought the row.
+        # The epoch whose commit added the row.
         app = f"bayou/{QUERY}/{name}"
         txns = {commit.version: commit.txns.get(app, -1) for commit in self.tables[name].commits}
         first = self.log.start["firstEpoch"]
@@ -351,12 +351,12 @@ class Oracle:
                 v.say(f"{name}: partition {p}: later offsets came with earlier commits")
 
     def _in_order(self, name: str) -> None:
-        """A partition's rows lie in a file as they lie in the topic."""
+        """Checks that the rows of a partition have the same order in a file as in the topic."""
         found = self.rows[name]
         if not found.num_rows:
             return
         part, off, file = (column(found, c) for c in ("part", "off", "_file"))
-        at = np.lexsort((part, file))  # stable: what is left is the file's own order
+        at = np.lexsort((part, file))  # stable: keeps the order of the rows in a file
         part, off, file = part[at], off[at], file[at]
         neighbours = (part[1:] == part[:-1]) & (file[1:] == file[:-1]) & (file[1:] >= 0)
         wrong = int((neighbours & (off[1:] <= off[:-1])).sum())
@@ -366,7 +366,7 @@ class Oracle:
     # --- event time
 
     def _note_late(self, name: str, late: np.ndarray) -> None:
-        """`late`: indexes among the good rows."""
+        """`late`: indexes into the good rows."""
         self.late[name] = late
 
     def _aggregates(self) -> None:
@@ -417,7 +417,7 @@ class Oracle:
         self.verdict.rows("pairs", tuples(self.rows["pairs"], "part", "off", "part_right", "off_right"), want)
 
     def _told(self) -> None:
-        """foreach_batch: at least once, and each time the same rows."""
+        """foreach_batch: the function got each epoch at least once, and each time the same rows."""
         first = self.log.start["firstEpoch"]
         told: dict[int, list[dict[str, list[int]]]] = defaultdict(list)
         for path in sorted((self.root / "told").glob("*.json")):
@@ -439,7 +439,7 @@ class Oracle:
                 self.verdict.say(f"epoch {e + first}: the function was told other rows")
         self.told_again = sum(len(calls) - 1 for calls in told.values())
 
-    # --- what was turned away
+    # --- rejected rows
 
     def _quarantine(self) -> None:
         v, truth, log, found = self.verdict, self.truth, self.log, self.rows["_quarantine"]
@@ -448,7 +448,7 @@ class Oracle:
             want["decode", "clean", i] = 1
         for i in np.flatnonzero(self.unknown & (log.epoch >= 0)).tolist():
             want["expectation", "clean", i] = 1
-        # How far below the watermark that its epoch began with each late row was.
+        # For each late row: how far it was below the watermark at the beginning of its epoch.
         behind: dict[tuple[str, int], int] = {}
         for name, rows in self.late.items():
             late = (self.before[rows] - self.v["t"][rows]).tolist()
@@ -458,7 +458,7 @@ class Oracle:
         where = {(p, o): i for i, (p, o) in enumerate(zip(truth.part.tolist(), truth.off.tolist(), strict=True))}
         got: Rows = Counter()
         columns = [c for c in found.schema.names if not c.startswith("_")] if found.num_rows else []
-        # As integers: a time as a Python object would lose its zone or its microseconds.
+        # As integers, because a time as a Python object would lose its zone or its microseconds.
         stamps = column(found, "timestamp").tolist() if found.num_rows else []
         others = found.select([c for c in columns if c != "timestamp"]).to_pylist() if found.num_rows else []
         for row, stamp in zip(others, stamps, strict=True):
@@ -482,8 +482,8 @@ class Oracle:
         v.rows("quarantine", got, Counter(want))
 
     def _message(self, i: int) -> dict[str, Any]:
-        """What the quarantine holds of a message, whatever is wrong with it. The producers send no headers; `row` is for rows that come
-        from no single message."""
+        """The quarantine's columns for a message, which do not depend on the error. The producers send no headers. `row` is for rows that do not come
+        from a single message."""
         truth = self.truth
         return {
             "topic": truth.topic,
@@ -496,7 +496,7 @@ class Oracle:
         }
 
     def _reason(self, stage: str, i: int, behind: int | None) -> str:
-        """What the error has to say: where the text breaks off, which rule is broken, how late it was."""
+        """The text that the error must contain: where the JSON ends too early, which rule the row breaks, or how late it was."""
         if stage == "decode":
             return f"(byte {len(self.truth.values[i] or b'')})"
         if stage == "expectation":
@@ -504,7 +504,7 @@ class Oracle:
         return "" if behind is None else f"late by {behind / 1e6:.3f} s: "
 
     def _accounts(self) -> None:
-        """good + dropped + quarantined + late = what came in, by what the seals count and what the tables hold."""
+        """good + dropped + quarantined + late = all messages, by the counts of the seals and by the rows of the tables."""
         v, truth = self.verdict, self.truth
         rows = self.rows["_quarantine"]
         stages: Counter[tuple[str, str]] = Counter()
@@ -528,7 +528,7 @@ class Oracle:
             v.same(f"{name}: late rows set aside", late[name], len(found))
 
     def _counts(self, set_aside: int) -> None:
-        """What each seal counts, of its own epoch and, for rules, of all so far. An epoch that fills a new table counts nothing here."""
+        """Checks the counts of each seal: for its own epoch, and for rules up to this epoch. An epoch that fills a new table counts nothing here."""
         v, truth, log = self.verdict, self.truth, self.log
         per = lambda epochs: np.bincount(epochs[epochs >= 0], minlength=len(log.seals)).tolist()  # noqa: E731
         want = {"messages": per(log.epoch), "malformed": per(log.epoch[truth.state == 1])}
@@ -543,7 +543,7 @@ class Oracle:
             at = f"epoch {seal['epoch']}"
             for name in ("messages", "rows", "malformed", "tombstones", "dropped"):
                 v.same(f"{at}: {name} counted", counts[name], want[name][e])
-            # An operator is called after its table, and a hash of its steps.
+            # The name of an operator is the name of its table, and a hash of its steps.
             found: Counter[str] = Counter()
             for operator, n in counts["late"].items():
                 found[operator.split("+")[0]] += n
@@ -558,7 +558,7 @@ class Oracle:
             failed, fell = failed + want["unknown"][e], fell + want["dropped"][e]
             passed += want["rows"][e]
             rules = {r["name"]: (r["passedRecords"], r["failedRecords"]) for r in counts["rules"]}
-            # Each rule is counted on every row that comes in.
+            # Each rule counts every row that comes in.
             v.same(f"{at}: rule 'kind is known'", rules.get("kind is known"), (passed - failed, failed))
             v.same(f"{at}: rule 'n is counted'", rules.get("n is counted"), (passed - fell, fell))
         v.same("quarantined counted, and set aside", total, set_aside)

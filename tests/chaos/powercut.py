@@ -1,11 +1,11 @@
-"""Power cuts: what would be left of a lake by a disk that forgets what was not flushed.
+"""Power cuts: the state of a lake on a disk that loses all data that was not synced.
 
     python tests/chaos/powercut.py --seed 1 --cuts 2000       # with BAYOU_TEST_KAFKA
 
-A run is recorded (recorder.c): every call that changes a file, every sync, and marks for what was acknowledged: a run that has ended. From
-the record, the disk is worked out as a power cut at any point may leave it. Strict: of each file what was last synced, of each directory the
-names it had when it was last synced. Lucky: of what was not synced some things are there all the same, in any combination; a file may
-have its length and zeros. On each of these disks the pipeline is run again. Nothing acknowledged may be missing, and the tables must be exact.
+A run is recorded (recorder.c): every call that changes a file, every sync, and a mark when a run has ended, which acknowledges its messages. The
+record gives the states in which a power cut can leave the disk. Strict: each file has its last synced content, and each directory has the names
+of its last sync. Lucky: some of the changes that were not synced are on the disk, in any combination, and a file may have its length and zeros.
+The pipeline runs again on each of these disks. No acknowledged message may be missing, and the tables must be exact.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def build(folder: pathlib.Path) -> pathlib.Path:
 
 
 def record(folder: pathlib.Path, job: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Runs the job below the recorder; what it did to its files."""
+    """Runs the job with the recorder. Returns the calls that changed its files."""
     to = folder / "record"
     paths = os.pathsep.join([str(HERE.parent / "python"), os.environ.get("PYTHONPATH", "")])
     env = {"LD_PRELOAD": str(build(folder)), "RECORD_TO": str(to), "RECORD_ROOT": job["root"], "PYTHONPATH": paths}
@@ -89,7 +89,7 @@ class File:
 
 @dataclass
 class Directory:
-    """Names to files and directories; and what has happened to the names since the last sync."""
+    """Files and directories by name, and the changes of names since the last sync."""
 
     now: dict[str, File | Directory] = field(default_factory=dict)
     synced: dict[str, File | Directory] = field(default_factory=dict)
@@ -108,8 +108,8 @@ class Directory:
 
 
 class Disk:
-    """A file system that does what the record says. `deaf`: it takes no notice of syncs of "files" or of "directories" (then what is
-    lost must show)."""
+    """A file system that replays the record. `deaf`: it ignores syncs of "files" or of "directories". (Then the campaign must find the
+    loss.)"""
 
     def __init__(self, root: str, inode: int, deaf: str = "") -> None:
         self.root, self.deaf = root, deaf
@@ -168,7 +168,7 @@ class Disk:
             what.sync()
 
     def leave(self, to: pathlib.Path, luck: random.Random | None) -> None:
-        """Writes what a cut now leaves."""
+        """Writes the files that a power cut at this point leaves."""
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
         self._leave(self.top, to, luck)
@@ -212,7 +212,7 @@ def campaign(
     deaf: str = "",
     portions: tuple[int, ...] = (60, 60, 40),
 ) -> Outcome:
-    """Records a few runs in epochs of 20, then cuts at `cuts` points, and runs the pipeline on what is left."""
+    """Records a few runs in epochs of 20 messages. Then cuts the power at `cuts` points, and runs the pipeline on the files that are left."""
     import bayou
     from lakes import check, define
 
@@ -223,7 +223,7 @@ def campaign(
     shutil.rmtree(root)
     rng = random.Random(seed)
     kafka = bayou.connect(address)
-    # Every point between two steps, once strict and once lucky; of these some.
+    # A sample of all points between two steps, each one once strict and once lucky.
     chosen = [(n, lucky) for n in range(1, len(steps) + 1) for lucky in (False, True)]
     chosen = sorted(rng.sample(chosen, min(cuts, len(chosen))))
     out, disk, done = Outcome(), Disk(str(root), inode, deaf), 0
@@ -254,7 +254,7 @@ def campaign(
 
 
 def sealed(root: pathlib.Path) -> int:
-    """Messages in epochs that are done."""
+    """The number of messages in epochs that are done."""
     generation = root / "_bayou" / "q" / "1"
     newest = max((p.name for p in (generation / "done").glob("*.json")), default=None)
     if newest is None:

@@ -1,9 +1,9 @@
-"""Writes the campaign's messages: two transactional producers in turn, some of whose transactions are aborted.
+"""Writes the campaign's messages with two transactional producers in turn. Some of their transactions are aborted.
 
-Every message carries its producer, its sequence number, its event time, and a checksum of all of that. Some come late, some
-break a rule, some are no JSON at all, and some have no value. The same seed gives the same messages.
+Every message carries its producer, its sequence number, its event time, and a checksum of all its fields. Some messages are late, some
+break a rule, some are not JSON, and some have no value. The same seed gives the same messages.
 
-    python tests/chaos/produce.py ADDRESS TOPIC COUNT SEED [MESSAGES A SECOND]     # prints what was committed, as JSON
+    python tests/chaos/produce.py ADDRESS TOPIC COUNT SEED [MESSAGES A SECOND]     # prints the numbers of messages as JSON
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def checksum(p: int, s: int, t: int, k: str, n: int, kind: str) -> int:
 
 
 def messages(seed: int, count: int, start: int) -> Iterator[tuple[bytes, bytes | None]]:
-    """Key and value; event times begin at `start` (microseconds)."""
+    """Keys and values. Event times begin at `start` (microseconds)."""
     rng = random.Random(seed)
     draw, sequence = rng.random, [0, 0]
     for i in range(count):
@@ -48,9 +48,9 @@ def messages(seed: int, count: int, start: int) -> Iterator[tuple[bytes, bytes |
         if x < 0.005:
             t -= 60_000_000 + int(draw() * 540_000_000)
         elif x < 0.015:
-            kind = "x"  # turned away by a rule, into the quarantine
+            kind = "x"  # a rule sends the row to the quarantine
         elif x < 0.025:
-            n = -1  # dropped by a rule
+            n = -1  # a rule drops the row
         elif x < 0.028:
             yield k.encode(), b'{"p":%d,"s":%d,"t":"2024' % (p, s)
             continue
@@ -63,14 +63,14 @@ def messages(seed: int, count: int, start: int) -> Iterator[tuple[bytes, bytes |
 
 
 def produce(address: str, topic: str, count: int, seed: int, rate: float = 0.0) -> dict[str, int]:
-    """How many messages were committed, and how many aborted. `rate`: so many a second, 0 for as fast as it goes."""
+    """Returns the numbers of committed and of aborted messages. `rate`: messages a second. 0: as fast as possible."""
     rng = random.Random(seed ^ 0xABAD)
     producers = []
     for p in range(2):
         options = {"transactional.id": f"chaos-{topic}-{p}", "linger.ms": 5, "compression.type": "lz4"}
         producers.append(confluent_kafka.Producer({"bootstrap.servers": address, **options}))
         producers[-1].init_transactions(30)
-    # A day ago, so that no event time is ahead of the clock; on the second, so that windows are easy to read.
+    # A day ago, so that no event time is ahead of the clock. A full second, so that windows are easy to read.
     start = (int(time.time()) - 86_400) * 1_000_000
     committed = aborted = 0
     source = messages(seed, count, start)
@@ -88,7 +88,7 @@ def produce(address: str, topic: str, count: int, seed: int, rate: float = 0.0) 
                 except BufferError:
                     producer.poll(0.1)
         if rng.random() < 0.05:
-            # Delivered, and then taken back: aborted records lie in the topic for readers to skip.
+            # The messages are delivered before the abort, so the topic has aborted records, which readers must skip.
             producer.flush(30)
             producer.abort_transaction(30)
             aborted += size
@@ -98,7 +98,7 @@ def produce(address: str, topic: str, count: int, seed: int, rate: float = 0.0) 
         if rate:
             ahead = (first + size) / rate - (time.monotonic() - began)
             if ahead > 0:
-                time.sleep(ahead)  # the steady rate is the point
+                time.sleep(ahead)  # the rate must be steady
     return {"committed": committed, "aborted": aborted}
 
 

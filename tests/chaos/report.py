@@ -1,4 +1,4 @@
-"""The campaign's result as a page for readers."""
+"""The result of the campaign as a part of the report."""
 
 from __future__ import annotations
 

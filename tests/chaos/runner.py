@@ -1,10 +1,11 @@
-"""One run of the campaign's pipeline, in a process that may die. It waits for its job, a line of JSON on standard input:
+"""One run of the campaign's pipeline, in a process that may be killed. It waits for its job, a line of JSON on standard input:
 
     {"address": …, "topic": …, "root": …, "epoch": 2500, "crash": {"seal.after": 2}, "extra": false, "trigger": null, "reset": false,
      "anew": false, "optimize": null, "slow": {"seal.before": 60}}
 
-("anew": full_refresh=True; "optimize": optimize_every; "slow": seconds that a point takes) and says "go" when it begins, and at the end "done" and the crash points that it
-passed. Meanwhile it may be asked "what" it does, or told to "stop"; the answer is a line "doing" and what there is to tell.
+("anew": full_refresh=True; "optimize": optimize_every; "slow": seconds that a crash point takes). It prints "go" when it begins, and at the end
+"done" and the crash points that it passed. Meanwhile it accepts the lines "what" (what is it doing?) and "stop". The answer to both is a line
+"doing" with the facts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SCHEMA = "p INT, s BIGINT, t TIMESTAMP, k STRING, n BIGINT, kind STRING, c BIGIN
 
 
 def keep(folder: pathlib.Path, rows: pa.Table, epoch: int) -> None:
-    """Each call's rows in a file of its own, which appears whole or not at all."""
+    """Writes the rows of each call to a new file, which appears as a whole or not at all."""
     folder.mkdir(exist_ok=True)
     name = f"{epoch:020}-{uuid.uuid4().hex}"
     rows = rows.select(["part", "off", "n", "c"]).sort_by([("part", "ascending"), ("off", "ascending")])
@@ -65,10 +66,10 @@ def define(job: dict[str, Any]) -> bayou.Pipeline:
 
 
 def answer(query: bayou.Query) -> None:
-    # By the handle's number: a buffered reader that waits would be in the way of the interpreter's end.
+    # Reads from the handle's number, because a buffered reader that waits would block the end of the interpreter.
     for asked in iter(lambda: os.read(0, 100), b""):
         progress = query.last_progress or {}
-        # A heart that beats is no progress.
+        # Heartbeats are not progress.
         points = {p: n for p, n in bayou.testing.crash_points().items() if not p.startswith("heartbeat")}
         doing = {"status": query.status, "epoch": progress.get("batchId"), "passed": points}
         print("doing", json.dumps(doing), flush=True)

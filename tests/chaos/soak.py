@@ -1,10 +1,11 @@
-"""A long run at a steady rate: memory, threads, file handles, epochs and lag over time, and exact tables at its end.
+"""A long run at a steady rate: memory, threads, file handles, epochs and lag over time, and exact tables at the end.
 
     python tests/kafka/server.py run -- python tests/chaos/soak.py --minutes 10 --rate 2000
 
-prints a block of JSON, and a table for a report with --markdown. A producer in a process of its own keeps to the rate; a pipeline on
-an interval writes an append table whose small files are joined, an update and a complete table, windows and a quarantine table. That old epochs
-are cleaned up takes more than 100 of them and a week: every so often the seals that are older than the last 100 get a clock of weeks ago.
+prints a block of JSON, and with --markdown a table for a report. A producer in a separate process sends at the given rate. A pipeline on an
+interval writes an append table whose small files are joined, an update and a complete table, windows and a quarantine table. Old epochs are
+cleaned up only if there are more than 100 newer ones and they are a week old. So the campaign regularly sets the clock in the seals before the
+last 100 back by weeks.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from delta_replay import rows as replayed
 SCHEMA = "n BIGINT, k STRING, time TIMESTAMP"
 START = 1_704_067_200
 WEEKS = 30 * 86_400 * 1_000_000
-BAD, ODD = 997, 499  # every so many messages: not JSON; of an unknown kind
+BAD, ODD = 997, 499  # one message of so many is not JSON; has an unknown kind
 PARTITIONS = 2
 
 
 def value(n: int) -> bytes:
-    """The n-th message: time goes ten milliseconds on with each."""
+    """The n-th message. Each message is ten milliseconds after the previous one."""
     if n % BAD == BAD - 1:
         return b"{"
     when = START + n // 100
@@ -49,7 +50,7 @@ def value(n: int) -> bytes:
 
 
 def produce(address: str, topic: str, rate: float, seconds: float) -> int:
-    """Steady, and in order in each partition, for so long or until standard input ends; returns how many."""
+    """Sends at a steady rate, in order in each partition, for `seconds` or until standard input ends. Returns the number of messages."""
     producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 20, "enable.idempotence": True})
     began, n = time.monotonic(), 0
     while time.monotonic() - began < seconds and not select.select([sys.stdin], [], [], 0)[0]:
@@ -57,21 +58,22 @@ def produce(address: str, topic: str, rate: float, seconds: float) -> int:
             producer.produce(topic, value(n), partition=n % PARTITIONS)
             n += 1
         producer.poll(0)
-        time.sleep(0.01)  # the steady rate is the point
+        time.sleep(0.01)  # the rate must be steady
     assert producer.flush(60) == 0
     return n
 
 
 def age(at: pathlib.Path) -> None:
-    """Seals that are older than the last 100 become weeks old. A seal is never read again by the run that wrote it."""
+    """Makes the seals before the last 100 weeks old. The run that wrote a seal never reads it again."""
     seals = sorted((at / "epoch").glob("*.json"))
     for seal in seals[:-100]:
-        # In its place, and only while it is there: clean-up may take it at any moment, and a file renamed onto it would bring it back.
+        # The file is changed in place, and only if it exists. Clean-up may remove it at any moment, and renaming a new file to its name would
+        # create it again.
         with contextlib.suppress(FileNotFoundError), seal.open("r+b") as file:
             text = file.read()
             clock = json.loads(text)["clock"]
             if clock > time.time() * 1e6 - WEEKS / 2:
-                # As many digits as before, in one write: whoever reads it meanwhile sees one or the other.
+                # The number of digits does not change, and there is one write. So a reader sees the old or the new number.
                 os.pwrite(
                     file.fileno(), str(clock - WEEKS).encode(), text.index(b'"clock":%d' % clock) + len(b'"clock":')
                 )
@@ -84,7 +86,7 @@ def expected(count: int) -> dict[str, Any]:
     for n in good:
         by_k.setdefault(f"k{n % 50}", []).append(n)
         minutes.setdefault(n // 6000, []).append(n)
-    # The watermark: the lower of the partitions' highest event times, less ten seconds.
+    # The watermark: the lowest of the highest event times of the partitions, minus ten seconds.
     rows = [n for n in range(count) if n % BAD != BAD - 1 and n % ODD != ODD - 1]
     highest = min(max(n for n in rows if n % PARTITIONS == p) for p in range(PARTITIONS))
     closed = max(0, (highest - 1000) // 6000)

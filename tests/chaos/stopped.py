@@ -1,9 +1,9 @@
-"""A kernel that is interrupted: it takes jobs, a line of JSON each, and tells when it is where it is to be hit.
+"""A kernel that is interrupted. It takes jobs, each one a line of JSON, and reports when it has reached the state for the interrupt.
 
     {"call": "run", "where": "idle", "address": …, "topic": …, "root": …, "rows": 2000}
 
-says "there" at that point, then {"raised": monotonic seconds, "missed": false}; then the pipeline is run again to its end, and
-what its tables hold is compared with a computation of one line each: {"wrong": []}.
+prints "there" in that state, then {"raised": monotonic seconds, "missed": false}. Then the pipeline runs again to its end, and
+the rows of its tables are compared with simple computations: {"wrong": []}.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from typing import Any
 import bayou
 import pyarrow as pa
 
-# Not deltalake: pyarrow's threads read through its files, which are Python's, and where the process ends just then they abort it.
+# Not deltalake: threads of pyarrow read through its file objects, which are Python objects. If the process ends during a read, these threads
+# abort it.
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "python"))
 from delta_replay import rows as replayed
 
 SCHEMA = "n INT, k STRING, time TIMESTAMP"
 START = 1_704_067_200_000_000
-# As slow as a bad day of a cloud store.
+# How long a slow crash point takes, in seconds: as slow as a cloud store on a bad day.
 HOLD = 0.6
-# Nobody waits for it: the run that is hit is to leave it behind.
+# How long a slow function takes, in seconds. Nothing waits for it: the interrupted run must leave the call behind.
 LONG = 5.0
 SAID = threading.Event()
 # Rows that `produce` has taken from the iterator.
@@ -46,14 +47,14 @@ def say(word: Any) -> None:
 
 
 def there() -> None:
-    """Once for each job."""
+    """Prints "there", once for each job."""
     if not SAID.is_set():
         SAID.set()
         say("there")
 
 
 class Function:
-    """A function of the user's that takes its time, once."""
+    """A function of the user whose first call takes a long time."""
 
     def __init__(self, busy: bool) -> None:
         self.slow, self.busy = True, busy
@@ -102,7 +103,7 @@ def define(job: dict[str, Any], kafka: bayou.Connection, function: Function | No
 
 
 def wrong(root: str, rows: int) -> list[str]:
-    """What does not agree with 0 … rows − 1, a second apart."""
+    """The differences from the expected tables, for the rows 0 … rows − 1, with one second between two rows."""
 
     def read(table: str) -> list[dict[str, Any]]:
         return replayed(f"{root}/{table}")
@@ -126,7 +127,7 @@ def wrong(root: str, rows: int) -> list[str]:
 
 
 def position(root: pathlib.Path) -> int:
-    """Offsets that are done."""
+    """The number of offsets in epochs that are done."""
     done = sorted(root.glob("_bayou/stops/*/done/*.json"))
     if not done:
         return 0
@@ -136,7 +137,7 @@ def position(root: pathlib.Path) -> int:
 
 @contextlib.contextmanager
 def watching(seen: Callable[[], bool] | None) -> Iterator[None]:
-    """Says "there" when the condition holds."""
+    """Prints "there" when the condition holds."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -211,7 +212,7 @@ def call(job: dict[str, Any], kafka: bayou.Connection | None, lake: bayou.Pipeli
 
 def hit(job: dict[str, Any], kafka: bayou.Connection | None) -> None:
     function = Function(job["where"].endswith("busy"))
-    # Made before the broker is stopped: what is measured is the call.
+    # The pipeline is defined before the broker is stopped, because only the call is measured.
     lake = define(job, kafka, function) if job["call"] in ("run", "await") and kafka else None
     if job.get("hold"):
         bayou.testing.slow_at(job["hold"], job.get("seconds", HOLD))
@@ -224,7 +225,7 @@ def hit(job: dict[str, Any], kafka: bayou.Connection | None) -> None:
             try:
                 call(job, kafka, lake)
             except bayou.ConnectionError:
-                # A broker in memory cannot come back: who reads from it ends before long, perhaps before the button is pressed.
+                # An embedded broker that was killed cannot come back. A call that reads from it ends soon, perhaps before the button is pressed.
                 if job["where"] != "killed broker":
                     raise
         missed = True
@@ -237,7 +238,7 @@ def hit(job: dict[str, Any], kafka: bayou.Connection | None) -> None:
             bayou.testing.slow_at(job["hold"], 0)
     say({"raised": raised, "missed": missed})
     if lake is not None and lake.query is not None and job["call"] == "run":
-        # Whoever presses the button gets the Query all the same.
+        # The user gets the Query also after pressing the button.
         ends = ("stopped", "stopping", "finished", "starting", "running")
         ends += ("failed",) if job["where"] == "killed broker" else ()
         assert lake.query.status in ends, lake.query.status
@@ -254,20 +255,20 @@ def main() -> None:
             connections[address] = bayou.connect(address)
         kafka = connections[address]
         hit(job, kafka)
-        # The parent wakes the broker up first.
+        # The parent lets the broker continue first.
         left = sys.stdin.readline().strip() == "again"
         say({"wrong": [] if left else after(job, kafka)})
 
 
 def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
-    """The kernel is as good as new: the next run ends, and the tables are exact."""
+    """Checks that the kernel works as before: the next run ends, and the tables are exact."""
     if job["where"] == "killed broker":
         return after_killed(job)
     if job["where"] == "publishing":
         return after_publishing(job, kafka)
     if job["call"] not in ("run", "await"):
         if job["call"] == "produce" and job["where"] == "starting":
-            # What was given up before the broker answered is not published behind one's back, a little later.
+            # Rows that were given up before the broker answered must not be published a little later.
             time.sleep(0.3)
             there_now = kafka.describe_topic(job["topic"])["partitions"][0]["latest"]
             return [] if there_now == 5 else [f"published after the interrupt: {there_now - 5}"]
@@ -280,8 +281,8 @@ def after(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
 
 
 def after_killed(job: dict[str, Any]) -> list[str]:
-    """The embedded broker and all that was in it are gone, so the query cannot go on. What was written stays, and a new broker of the same
-    name serves this kernel as the old one did."""
+    """The embedded broker and its topics are gone, so the query cannot continue. Written rows stay, and a new broker with the same name serves this
+    kernel like the old broker."""
     out = []
     if job["call"] == "run":
         found = sorted(r["n"] for r in replayed(f"{job['root']}/clean"))
@@ -296,8 +297,8 @@ def after_killed(job: dict[str, Any]) -> list[str]:
 
 
 def after_publishing(job: dict[str, Any], kafka: bayou.Connection) -> list[str]:
-    """Nobody is told how many rows were delivered before the interrupt; those in the topic are the first ones, each once and in order, and no
-    more come a little later."""
+    """The interrupted call does not report how many rows were delivered. The rows in the topic must be the first ones, each one once and in order,
+    and no more rows may come a little later."""
     time.sleep(0.3)
     latest = lambda: kafka.describe_topic(job["topic"])["partitions"][0]["latest"]  # noqa: E731
     before = latest()

@@ -1,10 +1,10 @@
-"""The stop button: SIGINT in every state that a call can be in, and how long until it is answered.
+"""The stop button: SIGINT in every state of a call, and the time until the call ends.
 
     python tests/kafka/server.py run -- python tests/chaos/stops.py --rounds 8 --seed 1
 
-prints a block of JSON: per state n, p50, p99 and max in milliseconds; what was wrong in a table after the next run; and how many
-interrupts came too late to hit the state (they are not counted). The kernels (stopped.py) are used again and again, so that what an
-interrupt breaks shows in the rounds after it.
+prints a block of JSON: for each state n, p50, p99 and max in milliseconds; the errors in tables after the next run; and the number of
+interrupts that came too late for the state (they are not measured). The kernels (stopped.py) are used again and again, so that damage by an
+interrupt is found in later rounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ import confluent_kafka.admin
 HERE = pathlib.Path(__file__).parent
 SMALL, LARGE = 2000, 200_000
 
-# Where a call is hit, and what is held there. "starting" and "dead broker": the broker's process is stopped, as a machine that hangs.
+# The state in which a call is interrupted, and the crash point that is slow in this state ("hold"). "starting" and "dead broker": the broker's
+# process is stopped, like a machine that hangs.
 STATES: list[dict[str, Any]] = [
     *({"where": "starting", "call": c} for c in ("run", "await", "batches", "collect", "preview", "connect")),
     {"where": "starting", "call": "produce", "other": True},
@@ -55,7 +56,7 @@ STATES: list[dict[str, Any]] = [
         {"where": f"a slow store: {point}", "call": "run", "hold": point, "epoch": 500}
         for point in ("commit:clean.before", "commit:by_k.after", "done.before")
     ),
-    # The commit that is hit the first time is left to the run that is hit the second time.
+    # The first interrupt hits the commit. The next run must finish this commit, and the second interrupt hits that run.
     {
         "where": "a store that hangs: commit",
         "call": "run",
@@ -93,7 +94,7 @@ class Kernel:
 
     def __init__(self) -> None:
         command = [sys.executable, str(HERE / "stopped.py")]
-        # A session of its own: an interrupt at the terminal is not for it.
+        # A new session, so that an interrupt at the terminal does not reach the kernel.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -111,7 +112,7 @@ class Kernel:
         return json.loads(line)
 
     def close(self) -> tuple[int, float]:
-        """Its exit code, and the seconds that its exit took."""
+        """Ends the kernel. Returns the exit code and how long the exit took in seconds."""
         assert self.process.stdin and self.process.stdout
         began = time.monotonic()
         self.process.stdin.close()
@@ -134,7 +135,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def broker_of(pid: int, name: str) -> int:
-    """The embedded broker's process that this process has started."""
+    """The process of the embedded broker that the process `pid` has started."""
     for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = status.read_text().rsplit(")", 1)[1].split()
@@ -194,7 +195,7 @@ class Campaign:
             if kill:
                 kill()
             long = 0.6 if "broker" in job["where"] or job["where"] in ("starting", "idle") else 0.1
-            time.sleep(self.rng.random() * long)  # any moment of the state
+            time.sleep(self.rng.random() * long)  # a random moment of the state
             pressed = time.monotonic()
             self.kernel.process.send_signal(signal.SIGINT)
             said = self.kernel.hear()

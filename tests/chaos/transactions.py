@@ -1,10 +1,11 @@
-"""Topics as outputs while runs are killed and brokers die: what a reader of committed messages sees, all the while.
+"""Topics as outputs while runs are killed and brokers die: checks the messages that a reader of committed messages sees.
 
     python tests/chaos/transactions.py --seed 1 --kills 100      # prints figures as JSON
 
-Three Kafka nodes. A pipeline of three topics and three tables (tests/python/topic_run.py) is killed at the crash points of a transaction in turn
-and at random moments in between; in some of the runs a broker dies, hangs or loses its leaders. A consumer that is not ours reads the append
-topic from the first message on. At the end each row of the source is there once, and the newest messages of the other topics equal the tables.
+There are three Kafka nodes. A pipeline of three topics and three tables (tests/python/topic_run.py) is killed at the crash points of a transaction
+in turn, and at random moments in between. In some of the runs a broker dies, hangs or loses its leaders. A consumer that is not bayou's reads the
+append topic from the first message on. At the end each row of the source must be there once, and the newest messages of the other topics must
+equal the tables.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def campaign(seed: int, kills: int, folder: pathlib.Path) -> dict[str, Any]:
                     time.sleep(rng.uniform(0.05, 1.5))
                     process.kill()
                 else:
-                    # A point that is not passed any more ends with the run, and a broker that is gone with its return.
+                    # If the run never reaches the crash point, it ends. If it waits for a broker, it ends after the broker is back.
                     time.sleep(0.5)
                     cluster.heal()
                 code, said, errors = lake.end(process)

@@ -1,4 +1,4 @@
-"""What a topic holds, as Kafka's own Java console consumer reads it (read_committed)."""
+"""The messages of a topic, as Kafka's own Java console consumer reads them (read_committed)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
 from server import jars
 
 Numbers = np.ndarray
-NULL = -1  # of a kind or a key that a message has not
+NULL = -1  # the message does not have this kind or key
 
 
 @functools.lru_cache(maxsize=200_000)
@@ -32,13 +32,13 @@ def micros(text: str) -> int:
 
 
 def checksum(p: int, s: int, t: int, k: int, n: int, kind: int) -> int:
-    """As the producers define it; keys and kinds are numbers here: u7 is 7, "a" is 97."""
+    """The checksum, as the producers compute it. Keys and kinds are numbers here: u7 is 7, "a" is 97."""
     return zlib.crc32(f"{p}|{s}|{t}|u{k}|{n}|{chr(kind)}".encode())
 
 
 @dataclass
 class Truth:
-    """Messages in order of partition and offset, as columns."""
+    """The messages as columns, in the order of partition and offset."""
 
     part: Numbers
     off: Numbers
@@ -70,7 +70,7 @@ def parse(lines: list[str]) -> Truth:
         part.append(int(partition.removeprefix("Partition:")))
         off.append(int(offset.removeprefix("Offset:")))
         stamp.append(int(when.removeprefix("CreateTime:")))
-        # There are few keys and many messages.
+        # There are few keys and many messages, so equal keys share one object.
         keys.append(known.setdefault(key, key.encode()))
         row = [0] * 7
         if value == "null":
@@ -100,7 +100,7 @@ def parse(lines: list[str]) -> Truth:
 
 
 def consume(address: str, topic: str, patience_ms: int = 5000) -> list[str]:
-    """Ends when nothing has come for `patience_ms`; who calls knows how many messages were committed."""
+    """Ends when no message has come for `patience_ms`. The caller knows how many messages were committed."""
     options = {
         "print.timestamp": "true",
         "print.partition": "true",
@@ -122,7 +122,7 @@ def consume(address: str, topic: str, patience_ms: int = 5000) -> list[str]:
 
 
 def read(address: str, topic: str, committed: int, patience_ms: int = 5000) -> Truth:
-    """`committed`: what the producers say, so that a consumer that gave up early is not taken for the truth."""
+    """`committed`: the number of messages that the producers committed. It shows whether the consumer ended too early."""
     found = parse(consume(address, topic, patience_ms))
     found.topic = topic
     assert len(found) == committed, f"the Java consumer read {len(found)} messages, the producers committed {committed}"

@@ -2,13 +2,15 @@
 
     with Cluster() as cluster:
         cluster.kill(1); cluster.start(1); cluster.pause(2); cluster.resume(2); cluster.settle()
+        cluster.upgrade(); cluster.replace(3); cluster.reassign("t", [1, 2])
 
-Each node is broker and controller. Elections are fast, so that a test need not wait for the seconds that production gives a broker.
+Each node is broker and controller. Elections are fast, so that tests do not wait as long as the settings for production would make them wait.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import secrets
@@ -23,13 +25,13 @@ from typing import Any
 
 import confluent_kafka
 import confluent_kafka.admin as kadmin
-from server import free_ports, jars, run_quietly
+from server import VERSION, free_ports, jars, run_quietly
 
 NODES = (1, 2, 3)
 
 
 def until(what: Callable[[], Any], seconds: float = 60.0, say: str = "") -> Any:
-    """Waits for something true, asking again and again: brokers tell nobody when they are ready."""
+    """Repeats a question until the answer is true, because brokers do not report when they are ready."""
     deadline = time.monotonic() + seconds
     while True:
         found = what()
@@ -41,7 +43,9 @@ def until(what: Callable[[], Any], seconds: float = 60.0, say: str = "") -> Any:
 
 
 class Cluster:
-    def __init__(self) -> None:
+    def __init__(self, version: str = VERSION) -> None:
+        self.versions = dict.fromkeys(NODES, version)
+        self.id = secrets.token_urlsafe(16)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-cluster-"))
         ports = free_ports(2 * len(NODES))
         self.ports = dict(zip(NODES, ports[: len(NODES)], strict=True))
@@ -100,27 +104,22 @@ file.delete.delay.ms=500
     def log(self, node: int) -> pathlib.Path:
         return self.folder / f"kafka-{node}.log"
 
-    def java(self, main: str, *arguments: str) -> list[str]:
-        # The first compiler only: three brokers start at once, and none lives long.
+    def java(self, main: str, *arguments: str, version: str = VERSION) -> list[str]:
+        # Only the first compiler, because three brokers start at the same time, and no broker lives long.
         options = ["-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
-        return ["java", *options, f"-Dkafka.logs.dir={self.folder}", "-cp", f"{jars()}/*", main, *arguments]
+        return ["java", *options, f"-Dkafka.logs.dir={self.folder}", "-cp", f"{jars(version)}/*", main, *arguments]
+
+    def format(self, node: int) -> list[str]:
+        """The command that formats a node's folder."""
+        file = str(self.folder / f"{node}.properties")
+        # The "=" keeps an id that begins with a hyphen from being taken for an option.
+        more = ["format", f"--cluster-id={self.id}", "-c", file]
+        return self.java("kafka.tools.StorageTool", *more, version=self.versions[node])
 
     def __enter__(self) -> Cluster:
         try:
-            cluster = secrets.token_urlsafe(16)
             making = [
-                subprocess.Popen(
-                    self.java(
-                        "kafka.tools.StorageTool",
-                        "format",
-                        f"--cluster-id={cluster}",
-                        "-c",
-                        str(self.folder / f"{n}.properties"),
-                    ),
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
+                subprocess.Popen(self.format(n), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                 for n in NODES
             ]
             for process in making:
@@ -149,7 +148,8 @@ file.delete.delay.ms=500
     def start(self, node: int) -> None:
         assert node not in self.processes, f"node {node} runs already"
         with self.log(node).open("ab") as log:
-            command = self.java("kafka.Kafka", str(self.folder / f"{node}.properties"))
+            file = str(self.folder / f"{node}.properties")
+            command = self.java("kafka.Kafka", file, version=self.versions[node])
             self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill(self, node: int) -> None:
@@ -157,6 +157,40 @@ file.delete.delay.ms=500
         process = self.processes.pop(node)
         process.kill()
         process.wait()
+
+    def restart(self, node: int) -> None:
+        """A controlled restart: the leaders move to different nodes before the node stops."""
+        process = self.processes.pop(node)
+        process.terminate()
+        process.wait(60)
+        self.start(node)
+        self.settle()
+
+    def upgrade(self, version: str = VERSION) -> None:
+        """Restarts one node after the other with the jars of a newer release, on its data. Then raises the features of the cluster."""
+        for n in NODES:
+            self.versions[n] = version
+            self.restart(n)
+        tool = "org.apache.kafka.tools.FeatureCommand"
+        release = ".".join(version.split(".")[:2])
+        command = self.java(tool, "--bootstrap-server", self.address, "upgrade", "--release-version", release)
+        run_quietly(*command, cwd=self.folder)
+
+    def replace(self, node: int) -> None:
+        """The node's machine and its disk are lost. A new node with the same id gets all data from the other nodes."""
+        self.kill(node)
+        shutil.rmtree(self.folder / f"data-{node}")
+        run_quietly(*self.format(node), cwd=self.folder)
+        self.start(node)
+        self.settle()
+
+    def throttle(self, bytes_a_second: int | None) -> None:
+        """Sets a quota for the bytes that each client reads from a broker. None: no quota."""
+        change = ["--delete-config", "consumer_byte_rate"]
+        if bytes_a_second is not None:
+            change = ["--add-config", f"consumer_byte_rate={bytes_a_second}"]
+        where = ["--bootstrap-server", self.address, "--alter", "--entity-type", "clients", "--entity-default"]
+        run_quietly(*self.java("kafka.admin.ConfigCommand", *where, *change), cwd=self.folder)
 
     def pause(self, node: int) -> None:
         self.processes[node].send_signal(signal.SIGSTOP)
@@ -168,21 +202,21 @@ file.delete.delay.ms=500
             self.paused.discard(node)
 
     def heal(self) -> None:
-        """Everything runs again, and every replica has caught up."""
+        """Starts everything that does not run, and waits until every replica has caught up."""
         for n in NODES:
             self.resume(n)
             if n not in self.processes:
                 self.start(n)
         self.settle()
 
-    # --- what the cluster says
+    # --- the state of the cluster
 
     def metadata(self) -> Any:
-        """None while nobody answers."""
+        """The metadata, or None if no broker answers."""
         try:
             return self.admin.list_topics(timeout=2)
         except confluent_kafka.KafkaException:
-            # A client goes on asking a broker that hangs, for longer than a test waits.
+            # The old client would ask a broker that hangs for longer than a test waits.
             self.admin = self.client()
             return None
 
@@ -201,7 +235,7 @@ file.delete.delay.ms=500
         return int(until(led, say=f"{topic}[{partition}] has a leader").leader)
 
     def settle(self) -> None:
-        """Until every node is there and every partition of every topic is in sync on all its replicas."""
+        """Waits until all nodes are in the cluster, and all replicas of all partitions are in sync."""
 
         def settled() -> bool:
             found = self.metadata()
@@ -216,7 +250,7 @@ file.delete.delay.ms=500
         until(settled, 90, "every replica in sync")
 
     def shrunk(self, topic: str, to: int) -> None:
-        """Until only node `to` is in sync."""
+        """Waits until only node `to` is in sync."""
         until(lambda: all(list(p.isrs) == [to] for p in self.partitions(topic).values()), say=f"only {to} in sync")
 
     # --- topics
@@ -224,7 +258,7 @@ file.delete.delay.ms=500
     def create(
         self, topic: str, partitions: int = 1, replicas: int | list[int] = 3, config: dict[str, str] | None = None
     ) -> str:
-        """`replicas`: how many, or on which nodes, the first of which leads."""
+        """`replicas`: the number of replicas, or their nodes. The first node is the leader."""
         if isinstance(replicas, int):
             new = kadmin.NewTopic(topic, partitions, replicas, config=config or {})
         else:
@@ -243,7 +277,7 @@ file.delete.delay.ms=500
         until(lambda: len(self.partitions(topic)) == partitions, say=f"{topic} has {partitions} partitions")
 
     def configure(self, topic: str, **config: str) -> None:
-        """Names with underscores for dots."""
+        """The names of settings have underscores instead of dots."""
         entries = [
             kadmin.ConfigEntry(n.replace("_", "."), v, incremental_operation=kadmin.AlterConfigOpType.SET)
             for n, v in config.items()
@@ -252,24 +286,26 @@ file.delete.delay.ms=500
         self.admin.incremental_alter_configs([resource])[resource].result(30)
 
     def delete_records(self, topic: str, before: int, partition: int = 0) -> None:
-        """As retention does it, at once and to the offset."""
+        """Deletes records as retention does, but immediately and up to this offset."""
         place = confluent_kafka.TopicPartition(topic, partition, before)
         self.admin.delete_records([place])[place].result(30)
 
     def move_leaders(self, topic: str, to: int) -> None:
-        """To a node that is in sync: it becomes the preferred replica, and an election makes it the leader."""
-        replicas = ",".join(str(n) for n in [to, *(n for n in NODES if n != to)])
-        plan = ",".join(
-            f'{{"topic":"{topic}","partition":{p},"replicas":[{replicas}]}}' for p in sorted(self.partitions(topic))
-        )
+        """Moves all leaders to a node that is in sync. The node becomes the preferred replica, and an election makes it the leader."""
+        self.reassign(topic, [to, *(n for n in NODES if n != to)])
+        self.elect(topic)
+
+    def reassign(self, topic: str, replicas: list[int]) -> None:
+        """Moves all partitions to these nodes. Returns when the partitions are on exactly these nodes."""
+        plan = [{"topic": topic, "partition": p, "replicas": replicas} for p in sorted(self.partitions(topic))]
         file = self.folder / "plan.json"
-        file.write_text(f'{{"version":1,"partitions":[{plan}]}}')
+        file.write_text(json.dumps({"version": 1, "partitions": plan}))
         tool = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
         where = ["--bootstrap-server", self.address]
         command = self.java(tool, *where, "--additional", "--execute", "--reassignment-json-file", str(file))
 
         def accepted() -> bool:
-            # Not while a controller takes office, or the move before is at work.
+            # Kafka refuses the plan while a new controller starts, or while the previous move is running.
             try:
                 run_quietly(*command, cwd=self.folder)
             except RuntimeError as e:
@@ -278,11 +314,15 @@ file.delete.delay.ms=500
             return True
 
         until(accepted, say="the plan is accepted")
-        until(lambda: all(p.replicas[0] == to for p in self.partitions(topic).values()), say="replicas in a new order")
-        self.elect(topic)
+
+        def moved() -> bool:
+            found = self.partitions(topic)
+            return bool(found) and all(list(p.replicas) == replicas for p in found.values())
+
+        until(moved, say=f"{topic} is on {replicas}")
 
     def elect(self, topic: str) -> None:
-        """The preferred replica leads, as far as it may."""
+        """Elects the preferred replicas, where this is possible."""
         places = [confluent_kafka.TopicPartition(topic, p) for p in self.partitions(topic)]
         with contextlib.suppress(confluent_kafka.KafkaException):
             self.admin.elect_leaders(confluent_kafka.ElectionType.PREFERRED, places).result(30)

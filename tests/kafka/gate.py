@@ -1,6 +1,7 @@
-"""A gate in front of a broker that makes it look like another server that speaks Kafka's protocol: fewer requests, older versions, throttling.
+"""A gate in front of a broker. It makes the broker look like a different server with Kafka's protocol: fewer requests, older versions, throttling.
 
-Clients learn by ApiVersions what a server can do, so the gate answers that request itself, in version 0, and passes everything else on.
+Clients use ApiVersions to learn which requests a server supports. So the gate answers this request itself, in version 0, and passes all other
+requests on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import struct
 import threading
 import time
 
-# Azure Event Hubs, about: no ids of topics (Metadata from version 10 on), no transactions, no ACLs, no admin of brokers.
+# Roughly Azure Event Hubs: no ids of topics (Metadata from version 10 on), no transactions, no ACLs, no administration of brokers.
 EVENT_HUBS = {
     0: (3, 7), 1: (4, 6), 2: (1, 2), 3: (1, 8), 8: (2, 3), 9: (1, 3), 10: (0, 2), 11: (2, 2), 12: (0, 1), 13: (0, 1),
     14: (0, 1), 15: (0, 1), 16: (0, 1), 17: (0, 1), 18: (0, 0), 19: (2, 3), 20: (1, 3), 22: (0, 1), 32: (1, 1),
@@ -21,7 +22,7 @@ UNSUPPORTED_VERSION = 35
 
 
 class Gate:
-    """Listens at a port, and passes on to a broker whose advertised address is this gate."""
+    """Listens on a port, and passes requests on to a broker whose advertised address is this gate."""
 
     def __init__(
         self, port: int, broker: tuple[str, int], offers: dict[int, tuple[int, int]], throttle_ms: int = 0
@@ -55,7 +56,7 @@ class Gate:
                     (correlation,) = struct.unpack_from(">i", answer)
                     api = waiting.pop(correlation, -1)
                     if self.throttle_ms and api in (PRODUCE, FETCH):
-                        # A server that throttles answers late, and says how long the client is to wait.
+                        # A server that throttles answers late, and says how long the client must wait.
                         time.sleep(self.throttle_ms / 1000)
                         at = 4 if api == FETCH else len(answer) - 4
                         struct.pack_into(">i", answer, at, self.throttle_ms)
@@ -78,7 +79,7 @@ class Gate:
                     continue
                 low, high = self.offers.get(api, (0, -1))
                 if not low <= version <= high:
-                    break  # as a server does that does not know the request
+                    break  # like a server that does not know the request
                 waiting[correlation] = api
                 upstream.sendall(struct.pack(">i", len(request)) + request)
         upstream.close()

@@ -1,16 +1,16 @@
-"""One Kafka broker with the listeners of companies: TLS, mutual TLS, SASL, an authorizer; and listeners that are wrong in one way each.
+"""One Kafka broker with listeners as companies have them: TLS, mutual TLS, SASL, an authorizer. Further listeners have one error each.
 
     with Secured() as secured:
         bayou.connect(secured.plain_text("alice"))     # or secured.properties("TLS"), secured.address("EXPIRED"), …
 
 | listener | speaks |
 |---|---|
-| OPEN | PLAINTEXT; everybody is the super user ANONYMOUS |
+| OPEN | PLAINTEXT; every client is the super user ANONYMOUS |
 | SASL | SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER with unsecured tokens |
-| TLS, SASL_TLS | TLS with a certificate of our CA for localhost, without and with SASL |
-| MUTUAL | TLS that wants a certificate of our CA from clients |
-| EXPIRED, FUTURE, ELSEWHERE, FOREIGN | TLS with a certificate that is over, not valid yet, for another host, of another CA |
-| AWAY | PLAINTEXT whose advertised address nobody can reach |
+| TLS, SASL_TLS | TLS with a certificate of the test CA for localhost, without and with SASL |
+| MUTUAL | TLS that requires a certificate of the test CA from clients |
+| EXPIRED, FUTURE, ELSEWHERE, FOREIGN | TLS with a certificate that has expired, is not valid yet, is for a different host, is of a different CA |
+| AWAY | PLAINTEXT whose advertised address cannot be reached |
 | GATED | PLAINTEXT whose advertised address is the port `gate` (gate.py) |
 """
 
@@ -74,7 +74,7 @@ class Authority:
     def issue(
         self, name: str, *, host: str = "localhost", days: tuple[float, float] = (-1, 1), password: str | None = None
     ) -> tuple[pathlib.Path, pathlib.Path]:
-        """A certificate, valid between two days from now, and its key: PEM files `name.pem` and `name.key`."""
+        """A certificate that is valid between two days, counted from now, and its key: PEM files `name.pem` and `name.key`."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.timezone.utc)
         names: list[x509.GeneralName] = [x509.DNSName(host)]
@@ -102,7 +102,7 @@ class Authority:
 
 
 class Secured(Server):
-    """The broker. `more`: lines for its properties. `reauth`: seconds after which SASL clients must log in again. `gate`: a port in front."""
+    """The broker. `more`: lines for its properties. `reauth`: seconds after which SASL clients must log in again. `gate`: the port of a gate."""
 
     def __init__(self, more: str = "", reauth: float = 0, gate: int = 1) -> None:
         self.gate = gate
@@ -152,7 +152,7 @@ class Secured(Server):
             "transaction.state.log.num.partitions=1",
             "group.initial.rebalance.delay.ms=0",
             "log.retention.ms=-1",
-            # Quotas are counted over short windows, so that throttling shows at once and ends soon.
+            # Quotas are counted over short windows, so that throttling begins immediately and ends soon.
             "quota.window.num=3",
             "quota.window.size.seconds=1",
         ]
@@ -183,7 +183,7 @@ class Secured(Server):
         self.process: subprocess.Popen[bytes] | None = None
 
     def advertised(self, listener: str) -> str:
-        # Nobody listens on the port 1.
+        # No process listens on port 1.
         return f"localhost:{ {'AWAY': 1, 'GATED': self.gate}.get(listener, self.ports[listener]) }"
 
     def address(self, listener: str) -> str:
@@ -192,7 +192,7 @@ class Secured(Server):
     def properties(
         self, listener: str, user: str | None = None, mechanism: str = "PLAIN", **more: object
     ) -> dict[str, Any]:
-        """librdkafka's properties for a listener; what is given more has underscores for dots. None takes a property away."""
+        """librdkafka's properties for a listener. The names of further properties have underscores instead of dots. None removes a property."""
         protocol = LISTENERS[listener]
         out: dict[str, Any] = {"bootstrap.servers": self.address(listener), "security.protocol": protocol}
         if protocol.endswith("SSL"):

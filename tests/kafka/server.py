@@ -1,7 +1,7 @@
-"""A real Apache Kafka on loopback for the tests: one node, no ZooKeeper, gone afterwards.
+"""A real Apache Kafka on loopback for the tests: one node, no ZooKeeper, removed afterwards.
 
     python tests/kafka/server.py run -- cargo test …      # sets BAYOU_TEST_KAFKA…, runs, stops
-    python tests/kafka/server.py start                    # prints the addresses as JSON, serves until it is interrupted
+    python tests/kafka/server.py start                    # prints the addresses as JSON, runs until it is interrupted
 
 The jars come from Maven Central (pom.xml) into $BAYOU_CACHE or ~/.cache/bayou. BAYOU_TEST_KAFKA is the plain listener;
 BAYOU_TEST_KAFKA_SASL the SASL_SSL one (PLAIN, user "bayou", password BAYOU_TEST_KAFKA_PASSWORD), whose certificate is signed by
@@ -25,6 +25,8 @@ from typing import TypeVar
 
 HERE = pathlib.Path(__file__).parent
 VERSION = "4.3.0"
+# The last release of Kafka 3, from which clusters are upgraded to 4.
+BEFORE = "3.9.2"
 USER = "bayou"
 START_SECONDS = 60
 Self = TypeVar("Self", bound="Server")
@@ -34,9 +36,9 @@ def cache() -> pathlib.Path:
     return pathlib.Path(os.environ.get("BAYOU_CACHE", pathlib.Path.home() / ".cache" / "bayou"))
 
 
-def jars() -> pathlib.Path:
-    """The folder with Kafka's jars, fetched once."""
-    folder = cache() / f"kafka-{VERSION}-with-tools"
+def jars(version: str = VERSION) -> pathlib.Path:
+    """The folder with the jars of a release of Kafka, fetched once."""
+    folder = cache() / f"kafka-{version}-with-tools"
     if not folder.exists():
         part = folder.with_name(folder.name + f".part{os.getpid()}")
         part.mkdir(parents=True)
@@ -46,18 +48,19 @@ def jars() -> pathlib.Path:
             "-B",
             "-f",
             str(HERE / "pom.xml"),
+            f"-Dkafka.version={version}",
             "dependency:copy-dependencies",
             f"-DoutputDirectory={part}",
         ]
         subprocess.run(command, check=True, stdout=sys.stderr)
-        # Another run may have been faster: its jars are as good.
+        # A different run may have been faster. Its jars are the same.
         with contextlib.suppress(OSError):
             part.rename(folder)
     return folder
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now; held together, so that they differ."""
+    """Ports that are free now. All of them are bound at the same time, so that they are different."""
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
         for s in held:
@@ -72,7 +75,7 @@ def run_quietly(*command: str, cwd: pathlib.Path) -> None:
 
 
 def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:
-    """A CA of our own, and a key store with a certificate for localhost that it signed. Returns the CA's PEM file."""
+    """Makes a test CA, and a key store with a certificate for localhost that this CA signed. Returns the CA's PEM file."""
     run_quietly(
         "openssl",
         "req",
@@ -144,12 +147,18 @@ def certificates(folder: pathlib.Path, password: str) -> pathlib.Path:
 
 
 class Server:
-    """One broker in a temporary folder. Use it as a context manager. `more`: lines for its properties."""
+    """One broker in a temporary folder. Use it as a context manager. `more`: lines for its properties.
 
-    # Of `kafka-storage format`.
+    `version` may change between `stop` and `start`. Then the broker continues with a different release on the same data.
+    """
+
+    # Further options for `kafka-storage format`.
     format_options: Sequence[str] = ()
+    # The release of Kafka.
+    version: str = VERSION
 
-    def __init__(self, more: str = "") -> None:
+    def __init__(self, more: str = "", version: str = VERSION) -> None:
+        self.version = version
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-kafka-"))
         self.password = secrets.token_urlsafe(16)
         plain, sasl, controller = free_ports(3)
@@ -197,7 +206,7 @@ file.delete.delay.ms=500
             "-XX:TieredStopAtLevel=4",
             f"-Dkafka.logs.dir={self.folder}",
         ]
-        return ["java", *options, "-cp", f"{jars()}/*", main, *arguments]
+        return ["java", *options, "-cp", f"{jars(self.version)}/*", main, *arguments]
 
     def __enter__(self: Self) -> Self:
         try:
@@ -225,7 +234,7 @@ file.delete.delay.ms=500
         self.process.wait(30)
 
     def wait(self) -> None:
-        """Until the broker answers an ApiVersions request on its plain listener, which it only does when it serves."""
+        """Waits until the broker answers an ApiVersions request on its plain listener. It does so only when it is ready."""
         deadline = time.monotonic() + START_SECONDS
         request = bytes.fromhex("000000140012000000000001000a") + b"bayou-test"
         while True:

@@ -89,7 +89,7 @@ def test_the_oracle_accepts_small_files_that_were_joined(lake: Finished, tmp_pat
 
 
 def test_the_oracle_agrees_with_the_definitions_of_event_time(lake: Finished) -> None:
-    """Its own computation is made to be fast; tests/python/event_time.py is made to be read. They have to say the same."""
+    """The oracle of tests/chaos is written to be fast, and tests/python/event_time.py to be read. Their results must be the same."""
     truth, oracle = lake.truth, Oracle(lake.root, lake.truth)
     oracle.check()
     # Rows that are not good move no watermark, and are in no table.
@@ -107,7 +107,7 @@ def test_the_oracle_agrees_with_the_definitions_of_event_time(lake: Finished) ->
     only = lambda wanted: lambda row: [0] if wanted(row) else []  # noqa: E731
     sides = lambda r: [] if r["n"] % 4 or chr(r["kind"]) not in "ab" else ["ab".index(chr(r["kind"]))]  # noqa: E731
     right = {"part_right": "part", "off_right": "off"}
-    # Windows are computed anew at each epoch's end, so each is given few rows.
+    # The slow oracle computes windows again at the end of each epoch, so each epoch gets few rows.
     chains = {
         "windows": Chain(Windows(fixed(MINUTE), ["kind"], totals, "append")),
         "by_kind": Chain(Windows(None, ["kind"], totals, "complete")),
@@ -195,13 +195,15 @@ def test_a_process_ends_at_the_crash_point_that_it_was_given(tmp_path: pathlib.P
         bayou.testing.crash_at("seal.after", nth=-1)
 
 
-# Figures as they have to be, and some of which each alone is too bad.
+# Figures as they must be, and figures of which each alone is too bad.
 GOOD: dict[str, dict[str, Any]] = {
     "kills": {"kills": 300, "messages": {"committed": 3_000_000}, "betweenStageAndDone": 0.3, "timesFilesWereJoined": 9}
     | {"missing": 0, "duplicated": 0, "altered": 0, "problems": [], "hung": []},
     "store": {"tests passed": 3, "faults": 2221, "runs that ended with an error": 900},
     "powercut": {"cuts": 1420, "problems": 0},
     "brokers": {"messages": 9, "epochs": 9, "boundedRuns": 1, "errors": [], "problems": []}
+    | {"missing": 0, "duplicated": 0, "altered": 0},
+    "upgrade": {"messages": 9, "epochs": 9, "boundedRuns": 1, "errors": [], "problems": []}
     | {"missing": 0, "duplicated": 0, "altered": 0},
     "topics": {"kills": 100, "tombstones": 1, "messagesOfAbortedTransactions": 9}
     | {"missing": 0, "duplicated": 0, "problems": []},

@@ -29,7 +29,7 @@ from cluster import Cluster, until
 
 HERE = pathlib.Path(__file__).parent
 SCHEMA = "n INT"
-# What takes long and shows little that the others do not.
+# Cases that take long and show little that the other cases do not show.
 ALL = os.environ.get("BAYOU_TEST_FAULTS") == "all"
 
 
@@ -98,7 +98,7 @@ def lost(path: pathlib.Path) -> list[tuple[int, int, int, str]]:
 
 
 def equals_the_java_consumer(cluster: Cluster, topic: str, *paths: pathlib.Path) -> int:
-    """Each message once, where it lies in the topic. How many there are: the Java consumer may not give up early."""
+    """Each message once, at its place in the topic. Returns the number of messages, because the Java consumer may give up early."""
     held = max(len(rows(path)) for path in paths)
     lines = truths.consume(cluster.address, topic, 1500)
     if len(lines) < held:
@@ -116,8 +116,12 @@ def equals_the_java_consumer(cluster: Cluster, topic: str, *paths: pathlib.Path)
 # --- brokers
 
 
-def test_tables_are_exact_while_brokers_are_killed_paused_and_deposed(cluster: Cluster, tmp_path: pathlib.Path) -> None:
-    figures = brokers.campaign(cluster, tmp_path, seed=5, steps=["kill", "pause", "move"])
+def test_tables_are_exact_while_brokers_are_killed_paused_deposed_and_replaced(
+    cluster: Cluster, tmp_path: pathlib.Path
+) -> None:
+    figures = brokers.campaign(
+        cluster, tmp_path, seed=5, steps=["kill", "pause", "move", "reassign", "replace", "quota"]
+    )
     print(f"\n{figures}")
     assert figures["problems"] == [] and figures["errors"] == []
     assert (figures["missing"], figures["duplicated"], figures["altered"]) == (0, 0, 0)
@@ -224,7 +228,7 @@ def test_retention_past_our_offset_is_an_error_with_the_range_or_goes_on_record(
     assert any("offsets 10 to 24 are lost" in w for w in query.warnings)
     assert lost(path) == [(0, 10, 25, "retention")]
     assert numbers(path) == [*range(10), *range(25, 40)]
-    # Said once; and nothing is left to say when the rest goes as well, for it was read.
+    # The loss is reported once. Removing the rest is no loss, because the rest was read.
     cluster.delete_records(topic, 40)
     assert not any("lost" in w for w in write(kafka, topic, path).warnings)
 
@@ -250,7 +254,7 @@ def test_retention_while_a_run_looks_away(cluster: Cluster, tmp_path: pathlib.Pa
 
 
 @pytest.mark.parametrize("grown", [5, 30], ids=["shorter", "longer than we had read"])
-def test_a_topic_made_anew_between_runs(
+def test_a_topic_recreated_between_runs(
     cluster: Cluster, kafka: bayou.Connection, tmp_path: pathlib.Path, grown: int
 ) -> None:
     topic = cluster.create(fresh("anew"))
@@ -266,7 +270,7 @@ def test_a_topic_made_anew_between_runs(
     assert any("deleted and recreated" in w for w in query.warnings)
     assert lost(path) == [(0, 10, 0, "recreated")]
     assert numbers(path) == [*range(10), *range(100, 100 + grown)]
-    # It is the topic of this query now, for those who are strict as well.
+    # The new topic is now the topic of this query, also for strict runs.
     send(cluster, topic, range(200, 205))
     write(kafka, topic, path)
     assert numbers(path) == [*range(10), *range(100, 100 + grown), *range(200, 205)]
@@ -274,7 +278,7 @@ def test_a_topic_made_anew_between_runs(
 
 @pytest.mark.parametrize("tolerant", [False, True])
 @pytest.mark.parametrize("grown", [5, 30], ids=["shorter", "longer than we had read"])
-def test_a_topic_made_anew_while_a_run_looks_away(
+def test_a_topic_recreated_while_a_run_looks_away(
     cluster: Cluster, tmp_path: pathlib.Path, grown: int, tolerant: bool
 ) -> None:
     topic = cluster.create(fresh("anew"))
@@ -299,7 +303,7 @@ def test_a_topic_made_anew_while_a_run_looks_away(
 
 @pytest.mark.parametrize("tolerant", [False, True])
 @pytest.mark.parametrize("grown", [5, 30], ids=["shorter", "longer than we had read"])
-def test_a_topic_made_anew_while_an_iterator_is_used(
+def test_a_topic_recreated_while_an_iterator_is_used(
     cluster: Cluster, kafka: bayou.Connection, grown: int, tolerant: bool
 ) -> None:
     topic = cluster.create(fresh("anew"))
@@ -344,7 +348,7 @@ def test_a_log_that_was_cut_between_runs(
 ) -> None:
     topic = unclean(cluster)
     path = tmp_path / "t"
-    # The end that a run reads to lags a little behind what a leader alone has taken.
+    # The end that a run reads to is a little behind the records that only the leader has.
     truncate(
         cluster,
         topic,
@@ -446,7 +450,7 @@ def test_a_bounded_run_ends_at_the_last_stable_offset_and_behind_markers(
     until(lambda: kafka.describe_topic(topic)["partitions"][0]["latest"] == 24, say="the last stable offset moves")
     write(kafka, topic, path)
     assert position(path) == {0: 24} and equals_the_java_consumer(cluster, topic, path) == 15
-    # All of it goes by retention, markers too: nothing of it is lost to who has read it.
+    # Retention removes all records and markers. A query that has read them loses nothing.
     cluster.delete_records(topic, 24)
     write(kafka, topic, path)
     assert lost(path) == []
@@ -495,7 +499,7 @@ def test_compaction_leaves_gaps_everywhere_and_bounded_runs_end(
         _, partition, offset, _, value = line.split("\t", 4)
         if value != "null":
             want[int(partition[10:]), int(offset[7:])] = json.loads(value)["n"]
-    # The cleaner goes on beside us: what it has taken since was there when we read.
+    # The cleaner runs at the same time. Records that it has removed since were there when bayou read.
     assert want and want.items() <= got.items() and len(got) < 60
     write(kafka, topic, early)
     assert before == 50 and lost(early) == [] and lost(late) == []
@@ -523,7 +527,7 @@ def test_partitions_that_are_added_are_read_from_their_start(
 def test_a_partition_that_is_added_is_read_while_messages_come_without_a_pause(
     cluster: Cluster, kafka: bayou.Connection, tmp_path: pathlib.Path
 ) -> None:
-    """Retention may take what is in it before a steady rate leaves a moment without messages."""
+    """With a steady rate there may be no moment without messages before retention removes the messages of the new partition."""
     topic = cluster.create(fresh("busy"))
     producer = confluent_kafka.Producer({"bootstrap.servers": cluster.address, "linger.ms": 0, "log_level": 0})
     done, sent = threading.Event(), 0
