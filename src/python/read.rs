@@ -57,7 +57,7 @@ fn read_delta(
     by_spark_if_need_be(py, spark, only, || read(target), through)
 }
 
-/// Reads through Spark what bayou cannot read itself: tables outside Unity Catalog, and those for which the catalog gives bayou no credentials.
+/// Reads tables through Spark that bayou cannot read itself: tables outside Unity Catalog, and those for which the catalog gives no credentials.
 fn by_spark_if_need_be<'py, T>(
     py: Python<'py>,
     given: Option<&Bound<'py, PyAny>>,
@@ -67,7 +67,7 @@ fn by_spark_if_need_be<'py, T>(
 ) -> PyResult<T> {
     let denied = match if only { None } else { Some(own()) } {
         Some(Err(e)) if e.is_instance_of::<AclError>(py) => Some(e),
-        // Features that only Spark reads. With a session that the user gives, every way is tried.
+        // The table may have features that only Spark reads. If the user gives a session, Spark is tried too.
         Some(Err(e))
             if given.is_some() && (e.is_instance_of::<StorageError>(py) || e.is_instance_of::<AuthError>(py)) =>
         {
@@ -78,7 +78,7 @@ fn by_spark_if_need_be<'py, T>(
     };
     match (Reader::find(py, given)?, denied) {
         (Some(spark), None) => through(&spark),
-        // A session that happens to be there may know nothing of the table.
+        // A session that the user did not give may not know the table.
         (Some(spark), Some(denied)) => through(&spark).map_err(|e| if e.is_instance_of::<PyException>(py) { denied } else { e }),
         (None, Some(denied)) => Err(denied),
         (None, None) => Err(Error::config(
@@ -91,11 +91,12 @@ fn by_spark_if_need_be<'py, T>(
 
 #[doc = doc!("sql")]
 #[pyfunction]
-#[pyo3(signature = (query, *, storage_options=None, **tables))]
+#[pyo3(signature = (query, *, storage_options=None, spark=None, **tables))]
 fn sql(
     py: Python<'_>,
     query: String,
     storage_options: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
     tables: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PyTable> {
     let storage = super::storage::reading(storage_options)?;
@@ -110,19 +111,39 @@ fn sql(
         };
         sources.insert(name, source);
     }
-    // Tables that the text itself names by catalog and schema.
+    // Tables that the SQL text names by catalog and schema.
     let text = query.clone();
     let named = door::run(py, move || read::named(&text))?.into_iter().filter(|name| !sources.contains_key(name));
     let named: Vec<TableName> = named.filter_map(|name| TableName::parse(&name).transpose()).collect::<Result<_>>()?;
-    named.iter().try_for_each(|name| name.schema.check_inside(name))?;
-    if let Some(first) = named.first() {
-        let catalog = catalog::connect(py, &storage, &first.to_string())?;
-        sources.extend(door::run_async(py, async move { to_read(&catalog, named).await })?);
+    let Some(first) = named.first() else {
+        return Ok(PyTable::new(door::run_async(py, async move { read::sql(&query, sources).await })?));
+    };
+    let mut only = false;
+    for name in &named {
+        only |= catalog::only_by_spark(py, &name.schema, spark.is_some(), &storage)?;
     }
-    Ok(PyTable::new(door::run_async(py, async move { read::sql(&query, sources).await })?))
+    let own = || {
+        let catalog = catalog::connect(py, &storage, &first.to_string())?;
+        let (query, mut sources, named) = (query.clone(), sources.clone(), named.clone());
+        let run = async move {
+            sources.extend(to_read(&catalog, named).await?);
+            read::sql(&query, sources).await
+        };
+        door::run_async(py, run)
+    };
+    let through = |spark: &Reader<'_>| {
+        let mut sources = sources.clone();
+        for name in &named {
+            let rows = spark.table(name, None, &Wanted::default())?;
+            sources.insert(name.dotted(), Source::Rows(rows.schema, rows.batches));
+        }
+        let query = query.clone();
+        door::run_async(py, async move { read::sql(&query, sources).await })
+    };
+    Ok(PyTable::new(by_spark_if_need_be(py, spark, only, own, through)?))
 }
 
-/// Tables of a catalog, by their names as a text has them.
+/// Tables of a catalog, by their names in the SQL text.
 async fn to_read(catalog: &Arc<Catalog>, names: Vec<TableName>) -> Result<Vec<(String, Source)>> {
     let one = |name: TableName| async move {
         Ok::<_, Error>((name.dotted(), Source::Delta(catalog.to_read(&name).await?, None)))
@@ -176,7 +197,7 @@ impl Tables {
                 Self::In(schema, catalog) => catalog.to_read(&schema.table(&name)?).await?,
             };
             let version = done.as_ref().and_then(|d| {
-                // Quarantine tables of other pipelines may lie in the same place. They are read at their newest version.
+                // Quarantine tables of other pipelines may be in the same place. They are read at their newest version.
                 let key = if is_quarantine(&name, &checkpoint.name()) { QUARANTINE } else { &name };
                 d.tables.get(key).map(|t| t.version)
             });
@@ -285,7 +306,7 @@ fn _pipeline_sql(
     Ok(PyTable::new(rows))
 }
 
-/// Whether a query may name the table: a schema can have thousands. SHOW TABLES shows them all.
+/// Whether a query may name the table. Other tables are not opened, because a schema can have thousands. SHOW TABLES needs all of them.
 fn is_named(query: &str, table: &str) -> bool {
     let text = query.to_lowercase();
     text.trim_start().starts_with("show") || text.contains(&table.to_lowercase())

@@ -281,7 +281,7 @@ def test_of_three_that_commit_one_epoch_at_a_time_one_does(
         assert [n for n, _ in commits(spark, name)] == list(range(epoch + 1))
         wanted = {0: [1, 2, 3], 1: [1, 1, 2, 2, 3, 3], 2: [2, 2, 3, 3, 7], 3: [1, 2, 3]}[epoch]
         assert [r["i"] for r in rows(spark, name)] == wanted
-    # Another query of the same name, which has sealed something else.
+    # A different query of the same name, which has sealed different rows.
     said = json.loads(_managed.answer(spark, "commit", json.dumps(asked | {"seal": "another"})))
     assert said["error"]["kind"] == "concurrent_query" and "query_name=" in said["error"]["text"]
     # A checkpoint that is older than what the history still shows.
@@ -289,7 +289,7 @@ def test_of_three_that_commit_one_epoch_at_a_time_one_does(
     assert said["error"]["kind"] == "config" and "older copy" in said["error"]["text"]
 
 
-def test_a_table_that_is_gone_or_made_anew_is_refused(
+def test_a_table_that_is_gone_or_recreated_is_refused(
     spark: Any, broker: bayou.Connection, name: str, tmp_path: pathlib.Path
 ) -> None:
     raw = publish(broker, range(10))
@@ -299,7 +299,7 @@ def test_a_table_that_is_gone_or_made_anew_is_refused(
         write(raw, name, spark, tmp_path)
     assert not spark.catalog.tableExists(name)
     spark.sql(f"CREATE TABLE {name} (i INT, day DATE) USING DELTA")
-    with pytest.raises(bayou.DataLossError, match="recreated by somebody else"):
+    with pytest.raises(bayou.DataLossError, match="recreated by a different program"):
         write(raw, name, spark, tmp_path)
     assert rows(spark, name) == []
     write(raw, name, spark, tmp_path, full_refresh=True, accept_changes=True)
@@ -333,13 +333,13 @@ def test_rows_of_others_are_respected_as_in_other_tables(
             write(counts, name, spark, tmp_path / mode, output_mode=mode)
     write(counts, name, spark, tmp_path / "taken", output_mode="update", accept_changes=True)
     assert [(r["odd"], r["n"]) for r in rows(spark, name, "odd")] == [(0, 15), (1, 15), (7, 7)]
-    # What changes no rows may happen at any time.
+    # Operations that change no rows may happen at any time.
     spark.sql(f"OPTIMIZE {name}")
     spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('mine' = 'yes')")
     publish(broker, range(30, 40))
     write(counts, name, spark, tmp_path / "taken", output_mode="update")
     spark.sql(f"INSERT INTO {name} VALUES (8, 8)")
-    with pytest.raises(bayou.DataLossError, match=r"by another writer, and in this mode only bayou may write"):
+    with pytest.raises(bayou.DataLossError, match=r"by a different writer, and in this mode only bayou may write"):
         write(counts, name, spark, tmp_path / "taken", output_mode="update")
     write(counts, name, spark, tmp_path / "taken", output_mode="update", accept_changes=True)
     # A table to which rows are appended may have other writers, which must not take rows out.
@@ -350,7 +350,7 @@ def test_rows_of_others_are_respected_as_in_other_tables(
     write(raw, table, spark, tmp_path / "rows")
     assert [r["i"] for r in rows(spark, table)] == [*range(50), 1000]
     spark.sql(f"DELETE FROM {table} WHERE i < 5")
-    with pytest.raises(bayou.DataLossError, match=r"a DELETE by another writer, which removed rows"):
+    with pytest.raises(bayou.DataLossError, match=r"a DELETE by a different writer, which removed rows"):
         write(raw, table, spark, tmp_path / "rows")
 
 
@@ -486,7 +486,7 @@ def test_a_pipeline_writes_managed_tables_and_sets_aside_what_they_do_not_take(
     with pytest.raises(bayou.StorageError, match="there is no table 'totl'.*Did you mean 'total'"):
         again.read("totl")
     assert [r["failed_records"] for r in again.expectations().to_dicts()] == [6]
-    # A table that changes between the runs asks other things.
+    # A table that changes between the runs has different requirements.
     spark.sql("ALTER TABLE lake.strict DROP CONSTRAINT small")
     publish(broker, [60, 61])
     lake.run(progress=False)
@@ -515,7 +515,7 @@ def test_the_catalog_says_which_tables_spark_writes(
         return f"main.heart.{table}"
 
     managed, plain = made("managed", "MANAGED"), made("plain", "EXTERNAL")
-    # The session that is there is found: the notebook's own, or the active one.
+    # The existing session is found: the notebook's own, or the active one.
     write(raw, managed, None, tmp_path / "c", **login)
     assert [r["i"] for r in rows(spark, "heart.managed")] == list(range(10)) and len(
         commits(spark, "heart.managed")
@@ -525,7 +525,7 @@ def test_the_catalog_says_which_tables_spark_writes(
         alone.setattr(_managed, "find", lambda: None)
         with pytest.raises(bayou.ConfigError, match=r"MANAGED table.*there is no Spark session\. Give spark=spark"):
             write(raw, managed, None, tmp_path / "c", **login)
-    # bayou's own commits where they are allowed, also if there is a Spark.
+    # bayou commits itself where this is allowed, also if there is a Spark.
     write(raw, plain, spark, tmp_path / "c", **login)
     assert [r["i"] for r in rows(spark, "heart.plain")] == list(range(10)) and commits(spark, "heart.plain") == []
     features = {
@@ -568,8 +568,12 @@ def test_what_the_catalog_does_not_let_bayou_read_is_read_by_spark(
         "a": [{"x": 1}],
     }
     assert len(found) == 2 and len(bayou.read_delta(name, version=0, spark=spark)) == 0
-    # The session that is there is found.
+    # The existing session is found.
     assert len(bayou.read_delta(name)) == 2
+    other = pa.table({"i": [1], "word": ["one"]})
+    for more in ({"spark": spark}, {}):
+        rows = bayou.sql(f"SELECT w.word, t.d * 2 AS d FROM {name} t JOIN w USING (i)", w=other, **more)
+        assert rows.to_dicts() == [{"word": "one", "d": decimal.Decimal("3.00")}]
     with pytest.raises(bayou.StorageError, match="TABLE_OR_VIEW_NOT_FOUND"):
         bayou.read_delta(f"{name}_nowhere", spark=spark)
     uc.add_table("main.heart.theirs", "s3://bucket/theirs", table_type="MANAGED")
@@ -577,6 +581,8 @@ def test_what_the_catalog_does_not_let_bayou_read_is_read_by_spark(
     monkeypatch.setattr(_managed, "read", lambda spark, table, version, *wanted: pa.table({"seen": [table]}))
     read = bayou.read_delta("main.heart.theirs", storage_options=uc.login, spark=spark)
     assert read.to_dicts() == [{"seen": "`main`.`heart`.`theirs`"}]
+    by_sql = bayou.sql("SELECT upper(seen) AS s FROM main.heart.theirs", storage_options=uc.login)
+    assert by_sql.to_dicts() == [{"s": "`MAIN`.`HEART`.`THEIRS`"}]
     monkeypatch.setattr(_managed, "find", lambda: None)
     with pytest.raises(bayou.AclError, match="EXTERNAL USE SCHEMA"):
         bayou.read_delta("main.heart.theirs", storage_options=uc.login)

@@ -47,6 +47,7 @@ def sql(
     query: str,
     *,
     storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+    spark: Any = None,
     **tables: str | _Rows,
 ) -> Table:
     """Run a SELECT over tables that are given by name.
@@ -54,9 +55,12 @@ def sql(
     Args:
         query: SQL. Only reading is possible. Names match in upper and lower case. The language is that of expressions in a stream
             (Databricks SQL, ANSI: `5/2` is 2.5, an overflow is an error), with Spark's clauses: PIVOT, VERSION AS OF, LATERAL VIEW,
-            DESCRIBE HISTORY and more.
-        storage_options: Options of a cloud store, for the paths.
-        tables: Names and tables. A table is the path or URL of a Delta table, an Arrow stream (PyCapsule), or a pandas frame.
+            DESCRIBE HISTORY and more. Tables of Unity Catalog are used by their names: FROM main.heart.bpm.
+        storage_options: Options of a cloud store, for the paths, and the login for tables of Unity Catalog (see write_delta).
+        spark: A Spark session, which reads the tables of a catalog that bayou cannot read itself, as in read_delta. Each of them is read as a
+            whole. Default: the notebook's session, when the catalog gives bayou no credentials.
+        tables: Names and tables. A table is the path or URL of a Delta table, `catalog.schema.table` of Unity Catalog, an Arrow stream
+            (PyCapsule), or a pandas frame.
 
     Raises:
         SchemaError: The SQL cannot be planned or run.
