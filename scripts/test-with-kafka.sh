@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 : "${BAYOU_TEST_KAFKA:?run this through tests/kafka/server.py run --}"
 
 step "Rust integration tests" cargo test "${CARGO_FLAGS[@]}" --test it
-# Two files at a time: many tests wait for a broker, a clock or a process. What measures, and what shows notebooks to be quick, is alone.
+# Three files at a time on two cores, because many tests wait for a broker, a clock or a process. Tests that measure times, also of notebooks, run alone.
 step "Python tests" pytest tests/python --ignore tests/python/test_notebooks.py --ignore tests/python/test_bench.py \
-  -n 2 --dist loadfile --durations 25
+  -n 3 --dist loadfile --durations 25
 step "notebooks and benchmarks" pytest tests/python/test_notebooks.py tests/python/test_bench.py

@@ -13,8 +13,25 @@ import pytest
 
 _COUNT = itertools.count()
 
-# What a shell starts in the background (`make test &`) ignores SIGINT, and so would all tests of the stop button.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# The files that take longest come first. A worker that gets one of them last keeps the others waiting.
+_LONG = (
+    "test_managed", "test_takeover", "test_kafka_faults", "test_statistics", "test_spark", "test_other_writers", "test_topic",
+    "test_negative", "test_long_life", "test_groups", "test_spark_event_time", "test_help", "test_event_time", "test_chaos",
+    "test_browser", "test_unity", "test_memory", "test_stop", "test_start_over", "test_disk",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONG.index(item.path.stem) if item.path.stem in _LONG else len(_LONG))
+
+
+@pytest.fixture(autouse=True)
+def stop_button() -> None:
+    """Each test begins with Python's own handler of SIGINT.
+
+    A process that a shell starts in the background (`make test &`) ignores SIGINT, and a SparkContext of an earlier test leaves its own handler.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
