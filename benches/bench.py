@@ -1,28 +1,28 @@
-"""How fast bayou is, and how much memory it takes, beside what it stands on and what it replaces.
+"""How fast bayou is, and how much memory it takes, compared with librdkafka and with code that is written by hand.
 
     python benches/bench.py                  # 2,000,000 events, three rounds
-    python benches/bench.py --smoke          # 20,000 events, one round: does it still run?
+    python benches/bench.py --smoke          # 20,000 events, one round: only checks that the benchmark runs
     python benches/bench.py --json out.json
 
 One topic of a real Kafka (BAYOU_TEST_KAFKA, or one that is started here): fitness events of about 145 bytes in 4
 partitions.
-Each round runs, each in a process of its own, one after another so that a noisy neighbour hits all of them:
+Each round runs the following, one after the other, so that other load on the machine affects all of them. Each one has its own process:
 
-    a  librdkafka alone, by its batch call and with bayou's consumer properties; messages are thrown away (consume.c)
+    a  librdkafka alone, by its batch call and with bayou's consumer properties; the messages are not used (consume.c)
     b  the cleaned append to Delta, written by hand with confluent-kafka, json, pandas and deltalake
     c  bayou: the cleaned append
     d  bayou: counts and averages per minute and model
     e  bayou: hourly windows by 10 keys           (count, sum, min and max, as in f to i)
     f  bayou: hourly windows by 100,000 keys
     g  bayou: hourly windows by 1,000,000 keys
-    h  bayou: windows of 10 minutes that slide by 1, by 10 keys: 10 panes a row
+    h  bayou: windows of 10 minutes that slide by 1 minute, by 10 keys: 10 panes a row
     i  bayou: sessions of 100,000 keys
-    j  librdkafka's transactional producer alone: as many messages of the size and with the headers of (k)'s, and its properties (produce.c)
+    j  librdkafka's transactional producer alone: as many messages as (k), with the size, headers and producer properties of (k) (produce.c)
     k  bayou: the cleaned append to a topic, exactly once
 
-e to i read topics of the same events whose ip is one of so many. (a)'s clock runs from the first message to the last end-of-partition; those of the others from the call to the
-finished table. Imports do not count. Machines differ and so do hours: the ratios, taken within a round, are what to
-compare.
+e to i read topics with the same events, in which the ip has as many values as there are keys. The clock of (a) runs from the first message to the
+last end-of-partition. The clocks of the others run from the call to the finished table. Imports do not count. Different machines and different
+times of the day give different numbers. So compare the ratios, which are computed within a round.
 """
 
 import argparse
@@ -42,7 +42,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PARTITIONS = 4
 COLUMNS = "ip STRING, time TIMESTAMP, version STRING, model STRING, color STRING, heart_bpm INT, kcal INT"
 
-# As in src/kafka/consume/native.rs: (a) is the ceiling for exactly this configuration.
+# As in src/kafka/consume/native.rs: (a) is the upper bound for exactly this configuration.
 CONSUMER = {
     "socket.timeout.ms": "10000",
     "group.id": "bayou",
@@ -81,7 +81,7 @@ KEYS = (10, 100_000, 1_000_000)
 
 
 def publish(address: str, topic: str, table: str, events: int) -> dict:
-    """The events as they are made, and again with an ip that is one of so many."""
+    """Publishes the events as they are generated, and again for each number of keys, with an ip that has as many values."""
     import bayou
     import numpy as np
     import pyarrow as pa
@@ -103,7 +103,7 @@ def publish(address: str, topic: str, table: str, events: int) -> dict:
 
 
 def by_hand(address: str, topic: str, table: str, events: int) -> dict:
-    """What one writes without bayou, with some care: batches, one commit for 100,000 messages."""
+    """Careful code without bayou: batches, and one commit for 100,000 messages."""
     import pandas as pd
     import pyarrow as pa
     from confluent_kafka import Consumer, TopicPartition
@@ -185,7 +185,7 @@ def per_minute(address: str, topic: str, table: str, events: int) -> dict:
 
 
 def by_keys(address: str, topic: str, table: str, keys: int, window) -> dict:
-    """Everything into the table: closed windows while it reads, those that are still open at its end."""
+    """Writes all windows into the table: closed windows while it reads, and open windows at the end."""
     import bayou
 
     began = time.perf_counter()
@@ -256,7 +256,7 @@ NAMES = {
 
 
 def compiled(source: str, folder: pathlib.Path) -> pathlib.Path:
-    """consume.c or produce.c, linked to the librdkafka inside the confluent-kafka wheel: the one that (b) runs on."""
+    """Compiles consume.c or produce.c, linked to the librdkafka inside the confluent-kafka wheel, which (b) also uses."""
     import importlib.util
 
     package = pathlib.Path(importlib.util.find_spec("confluent_kafka").origin).parent
@@ -271,9 +271,9 @@ def compiled(source: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def run_child(command: list[str]) -> tuple[str, float]:
-    """What it printed, and its peak of resident memory in MB."""
+    """The output of the command, and its peak of resident memory in MB."""
     with tempfile.TemporaryFile("w+") as out:
-        # Not subprocess.run: only wait4 tells what this one child took.
+        # Not subprocess.run: only wait4 returns the resources of this one child.
         child = subprocess.Popen(command, stdout=out)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -314,7 +314,7 @@ def measure(
 
 
 def summary(rounds: list[dict[str, dict]]) -> dict:
-    """Ratios are taken within each round: the machine is not the same from one minute to the next."""
+    """Ratios are computed within each round, because the speed of the machine changes from minute to minute."""
     speed = {w: [r[w]["events_per_second"] for r in rounds] for w in NAMES}
     ratios = {
         f"{x}/{y}": statistics.median(r[x]["events_per_second"] / r[y]["events_per_second"] for r in rounds)
@@ -395,8 +395,8 @@ def main() -> int:
             from server import Server
 
             address = stack.enter_context(Server()).plain
-        # A child's peak counts from its parent's size: this process must stay small. Its own ru_maxrss would not tell,
-        # as that counts from the size of whoever started it.
+        # The peak of a child starts at the size of its parent, so this process must stay small. The ru_maxrss of this process does not show its
+        # size, because it starts at the size of this process's parent.
         status = pathlib.Path("/proc/self/status").read_text()
         assert int(status.split("VmHWM:")[1].split()[0]) < 60 * 1024, status
         bench(address, events, rounds, given.json)

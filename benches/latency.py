@@ -1,13 +1,13 @@
-"""How long a row takes from Kafka to the table, and to a Python loop.
+"""The latency of a row from Kafka to the table, and to a Python loop.
 
     python benches/latency.py                     # 1,000, 50,000 and 150,000 messages a second; triggers 0, 100 ms and 1 s; 15 s each
-    python benches/latency.py --smoke             # 1,000 a second, 3 s: does it still run?
+    python benches/latency.py --smoke             # 1,000 a second, 3 s: only checks that the benchmark runs
     python benches/latency.py --json out.json
 
-A producer in a process of its own (confluent-kafka) publishes at a steady rate to 4 partitions of a real Kafka (BAYOU_TEST_KAFKA, or one that is
-started here). Each message has Kafka's timestamp, in milliseconds. A row is in the table when its commit is in the log: the time of the
-commit's file less the timestamps of the rows in the files that it adds. A row is in the loop when `batches()` hands its batch out.
-Machines differ: compare the triggers with each other, and the table with the loop.
+A producer in a separate process (confluent-kafka) publishes at a steady rate to 4 partitions of a real Kafka (BAYOU_TEST_KAFKA, or one that is
+started here). Each message has Kafka's timestamp, in milliseconds. A row is in the table when its commit is in the log. So its latency is the time
+of the commit's file minus the row's timestamp. A row is in the loop when `batches()` hands out its batch. Different machines give different
+numbers: compare the triggers with each other, and the table with the loop.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TRIGGERS = ("0 seconds", "100 milliseconds", "1 second")
 
 
 def publish(address: str, topic: str, rate: int, seconds: float) -> None:
-    """At a steady rate, a burst each 5 ms."""
+    """Publishes at a steady rate, in a burst every 5 ms."""
     import confluent_kafka
 
     producer = confluent_kafka.Producer(
@@ -55,7 +55,7 @@ def publish(address: str, topic: str, rate: int, seconds: float) -> None:
 
 
 def quantiles(latencies: list) -> dict:
-    """Milliseconds; each entry is (latency in ms, rows)."""
+    """The quantiles in milliseconds. Each entry is (latency in ms, rows)."""
     latencies.sort()
     total = sum(n for _, n in latencies)
     out, seen, wanted = {}, 0, [("p50", 0.5), ("p99", 0.99), ("max", 1.0)]

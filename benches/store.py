@@ -1,12 +1,13 @@
-"""What an epoch costs on an object store: time, requests by kind, bytes.
+"""The costs of an epoch on an object store: time, requests by kind, bytes.
 
     python benches/store.py                     # 1, 3 and 10 tables, 60 epochs each, 50 ms a request
-    python benches/store.py --smoke             # 8 epochs: does it still run?
+    python benches/store.py --smoke             # 8 epochs: only checks that the benchmark runs
     python benches/store.py --json out.json
 
-The store is the stub of the tests (tests/s3/stub.py), in this process: it answers each request after the latency, and writes it down. The broker
-is embedded, and an epoch has one message. Counted are the epochs between the first and the last seal; checkpoints of the tables' logs are beside
-them. The month is one epoch a minute at S3's prices in us-east-1 (0.005 dollars for 1,000 PUT and LIST, 0.0004 for 1,000 GET and HEAD).
+The store is the stub of the tests (tests/s3/stub.py), in this process. It answers each request after the latency, and records the request. The
+broker is embedded, and an epoch has one message. The epochs between the first and the last seal are counted. Checkpoints of the tables' logs are
+counted separately. The costs for a month are those of one epoch a minute, at S3's prices in us-east-1 (0.005 dollars for 1,000 PUT and LIST, 0.0004
+for 1,000 GET and HEAD).
 """
 
 import argparse
@@ -41,7 +42,7 @@ def measure(tables: int, epochs: int, latency: float) -> dict:
             lake.table(f"t{n}", raw)
         store.latency = latency
         lake.run(progress=False)
-        # The first epoch of a run looks at each table twice more. That is a cost of the start, and not of an epoch.
+        # The first epoch of a run looks at each table two more times. This is a cost of the start, and not of an epoch.
         seals = [n for n, r in enumerate(store.requests) if r.kind == "CREATE" and SEAL.search(r.name)][1:]
         between, count = store.requests[seals[0] : seals[-1]], len(seals) - 1
         seconds = (store.requests[seals[-1]].at - store.requests[seals[0]].at) / count

@@ -4,7 +4,7 @@
 # This script uses the dependencies of the release build.
 set -euo pipefail
 shift
-# Cargo runs the build script, so that one is compiled as well.
+# Cargo runs the build script, so the build script is compiled as well.
 if [[ " $* " == *" --crate-name build_script_build "* ]]; then
   exec clippy-driver rustc "$@" -D warnings
 fi
@@ -12,7 +12,7 @@ arguments=()
 for argument in "$@"; do
   case "$argument" in
     --emit=*link*) argument=--emit=dep-info,metadata ;;
-    # There is no .rlib of our crate. A linter needs only the metadata.
+    # There is no .rlib of bayou's crate. A linter needs only the metadata.
     bayou=*.rlib) argument="${argument%.rlib}.rmeta" ;;
   esac
   arguments+=("$argument")

@@ -1,10 +1,10 @@
-# The other scripts source this file. It sets the places of files that outlive a checkout. The environment overrides it.
+# The other scripts source this file. It sets the folders for files that are kept between checkouts. The environment overrides these settings.
 export BAYOU_CACHE="${BAYOU_CACHE:-$HOME/.cache/bayou}"
 # Outside the tree, so that a clean checkout does not compile the heavy crates again.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$BAYOU_CACHE/target}"
-# If these are set for other projects, every crate would be compiled again.
+# If these variables are set for other projects, every crate would be compiled again.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-# Kafka's TLS needs OpenSSL. If the system has it as a static library, that one is linked in, because compiling OpenSSL takes minutes.
+# Kafka's TLS needs OpenSSL. If the system has OpenSSL as a static library, it is linked in, because compiling OpenSSL takes minutes.
 if pkg-config --exists 'openssl >= 3' 2>/dev/null && [[ -e $(pkg-config --variable=libdir openssl)/libssl.a ]]; then
   export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1
 fi
@@ -26,7 +26,7 @@ if [[ -e src/lib.rs && $(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null) != "$PWD
   printf '%s\n' "$PWD" >"$CARGO_TARGET_DIR/.checkout"
 fi
 
-# A venv for one task: `tools_venv docs` has what requirements-docs.txt says, and sets `venv` to its folder.
+# A venv for one task: `tools_venv docs` makes a venv with the packages of requirements-docs.txt, and sets `venv` to its folder.
 tools_venv() {
   venv="$BAYOU_CACHE/venv-$1"
   cmp -s "requirements-$1.txt" "$venv/.requirements" && return

@@ -29,7 +29,8 @@ def main() -> int:
     metadata = json.loads(subprocess.check_output(command))
     packages = {p["id"]: p for p in metadata["packages"]}
     nodes = {n["id"]: n for n in metadata["resolve"]["nodes"]}
-    # What is linked: not the dependencies of tests and build scripts; but a build script's sources that become part of the library are.
+    # The crates that are linked. Dependencies of tests and of build scripts are not linked, except sources that a build script compiles into the
+    # library.
     wanted, linked = [metadata["resolve"]["root"]], set()
     while wanted:
         package = wanted.pop()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# clippy over the core, the binding and the tests, without compiling anything but our own crate (see clippy-only.sh).
+# clippy over the core, the binding and the tests. Only bayou's own crate is compiled (see clippy-only.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh

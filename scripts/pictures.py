@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 from lab import Notebook, lab  # noqa: E402
 
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# Which picture shows the output of which block of the page.
+# The blocks of the page, and the pictures with their output.
 PICTURES = {
     "peek": "kafka.peek",
     "preview": "clean.preview",
@@ -22,7 +22,7 @@ PICTURES = {
 
 def main() -> None:
     blocks = FENCE.findall((ROOT / "docs" / "ten-minutes.md").read_text())
-    # A broker of its own, so that the pictures do not depend on what was published before.
+    # A separate broker, so that the pictures do not depend on messages that were published before.
     cells = [b.strip().replace("bayou.connect()", 'bayou.connect(name="pictures")') for b in blocks]
     with tempfile.TemporaryDirectory() as folder, lab(pathlib.Path(folder), width=1180, height=1600) as jupyter:
         notebook: Notebook = jupyter.open("ten-minutes.ipynb", cells)

@@ -19,7 +19,7 @@ step() {
 count() {
   grep -aE '^test result: |^(=+ )?([0-9]+ [a-z]+, )*[0-9]+ (passed|failed|skipped|errors?)\b.* in [0-9.]+s' "$1" |
     grep -aoE '[0-9]+ (passed|failed|skipped|errors?|xfailed|xpassed)' >>"$BAYOU_STEPS/counts" || true
-  # Some "tests" are what a helper process runs; they say so, and the tests that start them count.
+  # Some "tests" are run by a helper process. They are marked as "not a test", and the tests that start them count.
   printf '%d ignored\n' "$(grep -aE '^test .* \.\.\. ignored' "$1" | grep -acv 'ignored, not a test:')" >>"$BAYOU_STEPS/counts"
 }
 
@@ -27,7 +27,7 @@ total() {
   awk -v which="^($1)$" '$2 ~ which { n += $1 } END { print n + 0 }' "$BAYOU_STEPS/counts" 2>/dev/null || echo 0
 }
 
-# Prints the times and the one line at the end; returns what the run should end with.
+# Prints the times and the one line at the end. Returns the exit code for the run.
 summary() {
   local status=$1 passed failed left_out
   touch "$BAYOU_STEPS/counts" "$BAYOU_STEPS/times"
@@ -35,7 +35,7 @@ summary() {
   printf '\n'
   cat "$BAYOU_STEPS/times"
   if ((left_out)); then
-    # A test that does not run looks like one that passes.
+    # A test that does not run looks like a test that passes.
     printf 'error: %d tests were left out\n' "$left_out"
     status=1
   fi

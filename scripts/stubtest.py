@@ -1,8 +1,8 @@
 """Compares the stubs below python/bayou/_core with the extension module.
 
-The stubs are a folder with one file for each noun, and the extension module has no submodules. stubtest checks a name where it is
-defined, so each stub file gets a module here that holds those names of the extension module. Without this, stubtest could only be
-told to skip these files, and would check nothing.
+The stubs are a folder with one file for each noun, and the extension module has no submodules. stubtest checks a name in the module where the
+name is defined. So each stub file gets a module here that contains its names from the extension module. Without these modules, stubtest would
+have to skip the stub files, and would check nothing.
 """
 
 import ast

@@ -15,7 +15,7 @@ step "tools" scripts/setup.sh
 . scripts/env.sh # again, because setup.sh can have installed OpenSSL, and env.sh decides how it is linked
 step "Rust format" cargo fmt --check
 step "Python lint and format" python_checks
-# The wheel first, because it compiles everything that the tests share. So the time of each step is visible.
+# The wheel is first, because it compiles everything that the tests share. So the time of each step is visible.
 step "wheel" scripts/build.sh
 step "clippy" scripts/lint.sh
 step "stubs" python scripts/stubtest.py

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the wheel in dist/: what it is linked against, its size, and a first cell in clean environments: with the libraries of the Databricks
-# runtimes, for each Python that is here, without a compiler in the path, and on an older C library.
+# runtimes, for each installed Python, without a compiler in the path, and on an older C library.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh

@@ -236,8 +236,8 @@ impl Messages {
 pub struct Origin {
     pub messages: Arc<Messages>,
     pub rows: UInt32Array,
-    /// The place of each row within its message: a column for each step so far that made several rows of one. NULL where the step made a
-    /// row of no element (`explode_outer`). No columns, and no cost, where there is no such step.
+    /// The place of each row within its message. There is one column for each step that made several rows of one row. NULL where the step made
+    /// a row without an element (`explode_outer`). Without such a step there are no columns, and there is no cost.
     pub elements: Vec<UInt32Array>,
 }
 
@@ -252,7 +252,7 @@ impl Origin {
     pub fn element(&self, row: usize) -> impl Iterator<Item = Option<u32>> {
         self.elements.iter().map(move |e| e.is_valid(row).then(|| e.value(row)))
     }
-    /// The origins of other rows: `pick` gives for each column those of the rows that are wanted.
+    /// The origins of other rows: for each column, `pick` returns the values of the wanted rows.
     pub fn pick(&self, pick: impl Fn(&UInt32Array) -> crate::Result<ArrayRef>) -> crate::Result<Self> {
         let of = |column: &UInt32Array| -> crate::Result<UInt32Array> {
             Ok(AsArray::as_primitive::<UInt32Type>(&*pick(column)?).clone())
@@ -308,7 +308,7 @@ impl Batch {
 
 /// A function of users over the bytes of messages' values, such as encryption. None is a message without a value, which the function does not see.
 pub trait ValuesFunction: Send + Sync + std::fmt::Debug {
-    /// The name that the user gave it.
+    /// The name that the user gave the function.
     fn name(&self) -> &str;
     fn call(&self, values: Vec<Option<Vec<u8>>>) -> crate::Result<Vec<Option<Vec<u8>>>>;
 }

@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(write(Path::new(&dir).join("docs.rs"), out)?)
 }
 
-/// The methods of one class are methods of the other class, too, unless that one documents its own.
+/// The methods of one class are also methods of the other class, unless the other class has its own docstring for them.
 fn inherit(docs: &mut BTreeMap<String, String>, from: &str, to: &str) {
     let all: Vec<_> = docs.iter().filter_map(|(n, d)| Some((n.strip_prefix(from)?.to_owned(), d.clone()))).collect();
     for (name, doc) in all {
@@ -50,7 +50,7 @@ fn inherit(docs: &mut BTreeMap<String, String>, from: &str, to: &str) {
     }
 }
 
-/// The names of types that only the stubs have (`_Duration`), with what they stand for.
+/// The names of types that only the stubs have (`_Duration`), with their meanings.
 fn aliases(types: &str) -> Vec<(String, String)> {
     let alias = |line: &str| {
         let (name, value) = line.split_once(": TypeAlias = ")?;
@@ -61,7 +61,7 @@ fn aliases(types: &str) -> Vec<(String, String)> {
     all.push(("_ArrowArray".into(), "ArrowArray".into()));
     all.push(("_ArrowSchema".into(), "ArrowSchema".into()));
     all.push(("_SparkType".into(), "StructType".into()));
-    // An alias may be made of another one, and of a name that begins like it.
+    // An alias may contain a different alias, and its name may begin with the name of a different alias.
     all.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
     all
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Stages never import each other; they share `error`, `batch`, `position`, `time`, `calendar`, `json`, `expr`, `state` and `storage`.
-//! `flow` is what is wanted, `engine` how, `run` durably. See `docs/architecture.md`.
+//! `flow` describes a query, `engine` computes it, and `run` makes it durable. See `docs/architecture.md`.
 
 // Without the Python binding, many of its callees have no caller.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]

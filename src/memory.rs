@@ -19,7 +19,7 @@ impl Default for GiveBack {
 }
 
 impl GiveBack {
-    /// Whether memory is to be given back now. If so, the next time is `EVERY` from now.
+    /// Whether memory must be given back now. If so, the next time is `EVERY` from now.
     pub fn is_due(&mut self) -> bool {
         let due = self.0.elapsed() >= EVERY;
         if due {
@@ -49,7 +49,7 @@ fn groups_around(own: &str) -> Vec<String> {
     let mut out = vec![];
     let mut at = own.trim_end_matches('/');
     while let Some((parent, _)) = at.rsplit_once('/') {
-        // A path out of the visible tree is the root of what is visible.
+        // A path out of the visible tree means the root of the visible tree.
         if !at.contains("..") {
             out.push(at.to_string());
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 /// `recent_progress` keeps this many epochs, as in Spark.
 pub const RECENT: usize = 100;
 
-/// What happens in queries.
+/// An event of a query.
 pub enum Event {
     /// An epoch is sealed. The value is that of `last_progress`.
     Progress(Value),
@@ -20,9 +20,9 @@ pub enum Event {
 
 static LISTENER: OnceLock<fn(Event)> = OnceLock::new();
 
-/// Sets the function that is told of all events, for the life of the process.
+/// Sets the function that gets all events, for the life of the process.
 pub fn listen(listener: fn(Event)) {
-    // A second call is that of a second import in one process.
+    // A second call comes from a second import in the same process.
     let _ = LISTENER.set(listener);
 }
 
@@ -108,7 +108,7 @@ pub struct OpenWindow {
     pub held_by: Option<String>,
     pub highest: Option<EventTime>,
     pub held_since: Option<EventTime>,
-    /// What would close the window.
+    /// A text that says how the window can close.
     pub closes: String,
 }
 
@@ -121,7 +121,7 @@ pub struct TableReport {
     pub version: u64,
 }
 
-/// Nobody reads more than this.
+/// At most this many warnings are kept. More than this would not be read.
 const WARNINGS: usize = 500;
 
 impl Report {
@@ -139,12 +139,12 @@ impl Report {
         }
     }
 
-    /// Adds to the report of an epoch what its commits did. The epoch was reported when it was sealed.
+    /// Adds the metrics of its commits to the report of an epoch. The epoch was reported when it was sealed.
     pub fn committed(&mut self, epoch: i64, metrics: &BTreeMap<String, BTreeMap<&'static str, u64>>) {
         let Some(progress) = self.recent.iter_mut().rev().find(|p| p["batchId"] == epoch) else { return };
         let add = |sink: &mut Value| {
             let Some(of) = sink["table"].as_str().and_then(|name| metrics.get(name)) else { return };
-            // As texts, as in Spark.
+            // Spark also has these numbers as texts.
             of.iter().for_each(|(name, value)| sink["metrics"][*name] = value.to_string().into());
         };
         add(&mut progress["sink"]);

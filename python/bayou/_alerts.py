@@ -26,10 +26,10 @@ class Alert:
     sql: str
     then: Callable[[_core.Table], Any]
     every: float | None = None
-    # When the query is asked again, by the monotonic clock.
+    # When the query runs again, by the monotonic clock.
     due: float = 0.0
     firing: bool | None = None
-    # What the checkpoint says. It differs from `firing` until the note is written.
+    # The state in the checkpoint. It differs from `firing` until the note is written.
     noted: bool | None = None
 
 
@@ -38,12 +38,12 @@ class Watch:
 
     def __init__(self, alerts: list[Alert], ask: Callable[[str], _core.Table], notes: Notes, name: str) -> None:
         now = time.monotonic()
-        # Copies: what is known of an alert belongs to one run.
+        # Copies, because the state of an alert belongs to one run.
         self._alerts = [replace(a, due=now + (a.every or 0.0), firing=None, noted=None) for a in alerts]
         self._ask = ask
         self._notes = notes
         self._name = name
-        # The query of a run in the background, whose end nobody waits for.
+        # The query of a run in the background. No call waits for its end.
         self._query: _core.Query | None = None
         self._told: dict[str, str] = {}
         self._events: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -57,11 +57,11 @@ class Watch:
             self._events.put(True)
 
     def follow(self, query: _core.Query) -> None:
-        """Goes on until the query ends."""
+        """Runs until the query ends."""
         self._query = query
 
     def close(self, look: bool = True, wait: bool = False) -> None:
-        """Ends. With `look` it looks once more, after the last epoch, and waits for that; with `wait` it waits for an alert that is being told."""
+        """Ends the thread. `look`: runs the queries once more, after the last epoch, and waits for them. `wait`: waits for a function that runs."""
         self._look_again = look
         self._events.put(False)
         if look or wait:
@@ -75,7 +75,7 @@ class Watch:
             ended = self._query is not None and not self._query.is_active
             try:
                 goes_on = self._events.get(timeout=0 if ended else wait)
-                # Several epochs that ended meanwhile are looked at once.
+                # If several epochs ended meanwhile, the queries run once.
                 while goes_on and not self._events.empty():
                     goes_on = self._events.get()
                 by_clock = False
@@ -109,7 +109,7 @@ class Watch:
                 self._notes.write(alert.name, alert.firing)
                 alert.noted = alert.firing
         except Exception as error:
-            # A table that is not there yet would be told of after each epoch.
+            # A table that does not exist yet would give a warning after each epoch.
             if self._told.get(alert.name) != str(error):
                 self._told[alert.name] = str(error)
                 text = "the alert %r of %r failed, and is tried again: %s"
@@ -117,7 +117,7 @@ class Watch:
 
 
 class Notes:
-    """Whether an alert has been told, beside the checkpoint."""
+    """The state of each alert in the checkpoint: whether its query returned rows."""
 
     def __init__(self, schema: str | None, checkpoint: str, storage_options: Any) -> None:
         self._schema = schema

@@ -36,7 +36,7 @@ class _Connect:
         schema_registry: Refused; this version does not support schema registries.
 
     SASL OAUTHBEARER takes its tokens from the property "oauth_cb", as in confluent-kafka: a function that returns a token (a JSON Web Token says
-    when it expires), or (token, seconds since the Unix epoch when it expires). It is called before the last token expires, on another thread.
+    when it expires), or (token, seconds since the Unix epoch when it expires). It is called before the last token expires, on a different thread.
     Or from librdkafka's properties of `sasl.oauthbearer.method` "oidc".
 
     Presets: `bayou.connect.confluent_cloud`, `.event_hubs`, `.msk_iam` and `.redpanda` know the properties of these providers.
@@ -47,7 +47,7 @@ class _Connect:
     Raises:
         ConnectionError: The cluster does not answer within 10 seconds, or the port speaks a different protocol. The message names its address.
         AuthError: The cluster refuses the credentials.
-        ConfigError: A property is unknown, a secret is no text, or bayou sets the property itself.
+        ConfigError: A property is unknown, a secret is not text, or bayou sets the property itself.
 
     Example:
         >>> kafka = bayou.connect()
@@ -74,7 +74,7 @@ class _Connect:
         if options is not None:
             if target is not _EMBEDDED:
                 raise _core.ConfigError("connect takes a target or options=, not both")
-            # The others say what is read: they go into read_stream(options=…).
+            # The other options say what is read, so they belong into read_stream(options=…).
             target = {k: v for k, v in options.items() if k.startswith("kafka.")}
             if "kafka.bootstrap.servers" not in target:
                 raise _core.ConfigError("connect(options=…): 'kafka.bootstrap.servers' is missing")
@@ -182,7 +182,7 @@ def _other_word(word: str) -> str:
         name = right.get(word, word.replace("_", "."))
         return f' Properties of librdkafka go into one dict: connect({{"bootstrap.servers": …, "{name}": …}}).'
     near = difflib.get_close_matches(
-        word, ["target", "name", "options", "allow_plaintext_password", "service_credential", "schema_registry"], 1
+        word, ["target", "name", "options", "allow_plaintext_password", "service_credential"], 1
     )
     return f" Did you mean {near[0]!r}?" if near else ""
 

@@ -14,7 +14,7 @@ def _missing(package: str, call: str) -> ImportError:
 
 
 def _wrong_result(text: str) -> _core.MalformedError:
-    """The error for what a user's function returned. The mark tells it from errors of bayou within the function."""
+    """The error for the result of a user's function. The mark distinguishes it from errors of bayou within the function."""
     error = _core.MalformedError(text)
     error._of_result = True  # type: ignore[attr-defined]
     return error

@@ -1,9 +1,9 @@
 """Tables that only Spark may write: managed tables of Unity Catalog, and tables with features that bayou does not commit to.
 
-Rust asks here, on a thread of its own, with one JSON text for each request, and gets one back: `answer`. A request names its table as SQL takes it.
-A commit is exactly once by three things. Delta's own txn (txnAppId, txnVersion) makes a second write of an epoch do nothing, also one that
-races. The commit's userMetadata names query, epoch and seal, so the table's history tells what is in. And a table is written by writeTo and MERGE,
-which never create it: a table that was dropped is not filled anew with the newest epoch alone.
+Rust calls `answer`, on a thread of its own, with one JSON text for each request, and gets one back. A request has the name of its table for SQL.
+Three things make a commit exactly once. With Delta's own txn (txnAppId, txnVersion) a second write of an epoch does nothing, also one that
+races. The commit's userMetadata names query, epoch and seal, so the table's history shows which epochs are in the table. And a table is
+written by writeTo and MERGE, which never create a table: a table that was dropped is not recreated with the newest epoch alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 
 from bayou import _notebook
 
-# Attempts of one commit that loses to other writers.
+# The number of attempts of a commit that conflicts with other writers.
 _ATTEMPTS = 6
-# A look at the newest commits reads so many of them at first.
+# How many of the newest commits are read at first.
 _NEWEST = 20
 _TXN = ("spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion")
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
@@ -32,7 +32,7 @@ _CONFS = threading.RLock()
 _MARK = "_bayou_delete"
 # The application id of commits that change columns only.
 _COLUMNS = "columns"
-# What others do to rows, as the history names it. What is not here changes no rows: OPTIMIZE, VACUUM, ALTER TABLE and the like.
+# Operations of other writers that change rows, by their names in the history. Operations that are not here (OPTIMIZE, VACUUM, …) change no rows.
 _REMOVES = (
     "DELETE",
     "UPDATE",
@@ -50,7 +50,7 @@ _QUOTES = ("CAST_", "NUMERIC_", "ARITHMETIC_", "INVALID_", "CANNOT_PARSE", "DATE
 
 
 class Refused(Exception):
-    """An answer that is an error of bayou's."""
+    """An answer that is an error of bayou."""
 
     def __init__(self, kind: str, text: str, retryable: bool = False) -> None:
         super().__init__(text)
@@ -58,11 +58,11 @@ class Refused(Exception):
 
 
 def find() -> Any | None:
-    """The Spark that is there already: the notebook's `spark`, the active session, or that of Databricks."""
+    """The Spark session that exists already: the notebook's `spark`, the active session, or that of Databricks."""
     found = _notebook.named("spark")
     if found is not None and hasattr(found, "sql") and hasattr(found, "read"):
         return found
-    # What nobody has imported is not running.
+    # If pyspark is not imported, there is no session.
     for module in ("pyspark.sql", "pyspark.sql.connect.session"):
         if module in sys.modules:
             try:
@@ -96,7 +96,7 @@ def check(spark: Any) -> None:
 
 
 def answer(spark: Any, what: str, request: str) -> str:
-    """The answer to a request, as JSON; {"error": …} where it failed."""
+    """The answer to a request, as JSON; {"error": …} if the request failed."""
     asked = json.loads(request)
     try:
         return json.dumps(_REQUESTS[what](spark, asked))
@@ -135,7 +135,7 @@ def tables(spark: Any, schema: str) -> list[str]:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Spark's errors as bayou's."""
+    """Converts Spark's errors to bayou's."""
     try:
         yield
     except Exception as e:
@@ -163,7 +163,7 @@ def _failure(e: Exception, shown: str) -> Refused:
     if condition.startswith(("DELTA_NOT_NULL", "DELTA_VIOLATE_CONSTRAINT", "NOT_NULL_CONSTRAINT")):
         return Refused(
             "schema",
-            f"{shown}: the table does not take a row that it took before it was changed: {first}. Undo the change, and run again.",
+            f"{shown}: the table does not accept a row that it accepted before the table was changed: {first}. Undo the change, and run again.",
         )
     if condition.startswith("TABLE_OR_VIEW_NOT_FOUND"):
         return Refused("data_loss", f"{shown}: Spark does not find the table: {first}")
@@ -178,7 +178,7 @@ def _condition(e: Exception, first: str) -> str:
                 if found():
                     return str(found())
             except Exception:
-                # Errors of an older Spark have none.
+                # Errors of an older Spark do not have this method.
                 continue
     return first[1 : first.index("]")] if first.startswith("[") and "]" in first else ""
 
@@ -251,15 +251,15 @@ def _does(entry: dict[str, Any]) -> tuple[bool, bool]:
 
 
 def _refuse_others(asked: dict[str, Any], entries: list[dict[str, Any]], whole: bool) -> None:
-    """Refuses changes of others that would make the table disagree with the log of epochs."""
+    """Refuses changes of other writers that would make the table disagree with the log of epochs."""
     if asked["accept_changes"]:
         return
     shown = asked["shown"]
     if not whole:
         raise Refused(
             "data_loss",
-            f"{shown}: the table's history was cleaned up before this query has seen all of it, so bayou cannot tell whether somebody changed its rows. "
-            "If nobody did, run with accept_changes=True.",
+            f"{shown}: the table's history was cleaned up before this query has seen all of it, so bayou does not know whether a different writer "
+            "changed rows of the table. If no other writer changed rows, run with accept_changes=True.",
         )
     for entry in entries:
         if entry.get("app") in (asked["app"], _COLUMNS):
@@ -274,13 +274,13 @@ def _refuse_others(asked: dict[str, Any], entries: list[dict[str, Any]], whole: 
         )
         raise Refused(
             "data_loss",
-            f"{shown}: version {entry['version']} was a {entry['operation']} by another writer, {owner}. Undo it, or run with accept_changes=True to "
-            "continue with the table as it is, or start over with reset(confirm=True).",
+            f"{shown}: version {entry['version']} was a {entry['operation']} by a different writer, {owner}. Undo that change, or run with "
+            "accept_changes=True to continue with the table as it is, or start over with full_refresh=True.",
         )
 
 
 def _look(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """The table as it is. `history`: also who has written it."""
+    """The table as it is. `history`: also its writers."""
     table = asked["table"]
     if not spark.catalog.tableExists(table):
         return {"exists": False}
@@ -347,7 +347,7 @@ def _changes(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reachable(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """Reads a small file of the checkpoint: what Spark does not reach must be told before anything is sealed."""
+    """Reads a small file of the checkpoint. If Spark cannot reach the checkpoint, this must be an error before anything is sealed."""
     _staged(spark, asked).collect()
     return {}
 
@@ -377,7 +377,7 @@ def _is_databricks(spark: Any) -> bool:
 
 
 def _staged(spark: Any, asked: dict[str, Any]) -> Any:
-    """The rows that are sealed. Their columns are given and not inferred, and a file that is missing is an error, whatever the session says."""
+    """The sealed rows. Their columns are given and not inferred, and a missing file is an error, whatever the options of the session say."""
     if not asked["files"]:
         return spark.createDataFrame([], asked["columns"])
     options = {
@@ -391,7 +391,7 @@ def _staged(spark: Any, asked: dict[str, Any]) -> Any:
 
 
 def _commit(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """Commits a sealed epoch once and only once, and tells the version that has it."""
+    """Commits a sealed epoch once and only once, and returns the version that has the epoch."""
     table, shown, epoch = asked["table"], asked["shown"], asked["epoch"]
     failed: Exception | None = None
     for attempt in range(_ATTEMPTS):
@@ -417,9 +417,9 @@ def _commit(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
             return {"version": version}
         raise Refused(
             "config",
-            f"{shown}: the table has taken epoch {epoch} or a later one of {asked['app']} before, so Delta skipped this commit, and the history does not "
-            "show that epoch any more: the checkpoint is an older copy, or a new one under an old name. Restore the newer checkpoint, or give the query a "
-            "different name (query_name=, or the name of the pipeline).",
+            f"{shown}: the table already has epoch {epoch} or a later epoch of {asked['app']}, so Delta skipped this commit. The history does not "
+            "show that epoch any more: the checkpoint is an older copy, or a new checkpoint under an old name. Restore the newer checkpoint, or give "
+            "the query a different name (query_name=, or the name of the pipeline).",
         )
     why = _failure(failed, shown) if failed is not None else Refused("storage", f"{shown}: no attempt was made")
     text = f"{str(why).rstrip('.')}. Epoch {epoch} is not in the table. Nothing is lost, because the epoch is sealed: running the query again commits it."
@@ -441,13 +441,13 @@ def _taken(asked: dict[str, Any], entries: list[dict[str, Any]]) -> int | None:
 
 
 def _refuse_another(spark: Any, asked: dict[str, Any]) -> None:
-    """Refuses a table that only has the name of the one whose epochs were committed."""
+    """Refuses a different table with the name of the table that epochs were committed to."""
     now = spark.sql(f"DESCRIBE DETAIL {asked['table']}").collect()[0]["id"]
     if asked["id"] and now != asked["id"]:
         raise Refused(
             "data_loss",
-            f"{asked['shown']}: the table was recreated by somebody else (its id was {asked['id']}, and is {now}). Write to a different table. Or, to "
-            "empty this one and read everything again, run with full_refresh=True, accept_changes=True.",
+            f"{asked['shown']}: the table was recreated by a different program (its id was {asked['id']}, and is {now}). Write to a different table. "
+            "Or, to empty this table and read everything again, run with full_refresh=True, accept_changes=True.",
         )
 
 
@@ -497,7 +497,7 @@ def _merge(spark: Any, asked: dict[str, Any], metadata: str) -> None:
 
 @contextmanager
 def _confs(session: Any, values: dict[str, str]) -> Iterator[None]:
-    """Confs for the time of one statement. They are put back whatever happens."""
+    """Confs for the time of one statement. They get their old values back in any case."""
     with _CONFS:
         before = {name: session.conf.get(name, None) for name in values}
         try:
@@ -512,13 +512,13 @@ def _confs(session: Any, values: dict[str, str]) -> Iterator[None]:
                     session.conf.set(name, value)
 
 
-# By the session that was given: one beside it, whose confs are bayou's alone.
+# For each session that was given: a second session, whose confs only bayou uses.
 _SESSIONS: dict[int, tuple[Any, Any]] = {}
 
 
 def _own_session(spark: Any) -> Any:
-    """A session beside the user's. The MERGE's txn stands in confs of the session, and writes of the user at that moment must not get it.
-    Spark Connect has no such sessions: there it is the user's own."""
+    """A second session besides the user's. The MERGE's txn is in confs of the session, and writes of the user at that moment must not get this txn.
+    Spark Connect has no second sessions, so there it is the user's own session."""
     known = _SESSIONS.get(id(spark))
     if known is not None and known[0] is spark:
         return known[1]
@@ -536,7 +536,7 @@ def _own_session(spark: Any) -> Any:
 
 
 def _settings(spark: Any) -> dict[str, str]:
-    """The confs that can be changed and were."""
+    """The confs that can be changed and were changed."""
     rows = spark.sql("SET").collect()
     hidden = "redacted"
     return {

@@ -1,4 +1,4 @@
-"""What queries report to monitoring: progress for functions, Prometheus' text, OpenTelemetry's instruments.
+"""Reports of queries for monitoring: progress for functions, Prometheus' text, OpenTelemetry's instruments.
 
 The text format is https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """

@@ -7,12 +7,12 @@ from typing import Any
 
 
 def shell() -> Any | None:
-    """IPython's shell. What nobody has imported is not running, so nothing is imported for it."""
+    """IPython's shell. If IPython is not imported, it is not running, so this function does not import it."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
 
 
 def named(name: str) -> Any | None:
-    """What the notebook's user calls so, as `spark` and `dbutils`."""
+    """The object of this name in the notebook, such as `spark` and `dbutils`."""
     here = shell()
     return None if here is None else here.user_ns.get(name)

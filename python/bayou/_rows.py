@@ -53,7 +53,7 @@ def scalar(value: Any) -> tuple[str, Any]:
         return "dict", dict(value)
     if isinstance(value, (list, tuple)):
         return "list", list(value)
-    if isinstance(value, str):  # an enum's, NumPy's
+    if isinstance(value, str):  # the value of an enum or of a NumPy scalar
         return "text", str.__str__(value)
     if isinstance(value, int):
         return "int", int(value)

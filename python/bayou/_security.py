@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from bayou import _core
 
-# A name that ends so has a value that must never be shown.
+# A property whose name has one of these endings has a value that must never be shown.
 _SECRET = re.compile(r"(password|secret|\.pem|passphrase|token|jaas\.config)$")
 _LOGIN = re.compile(
     r"(?:\w+\.)*(PlainLoginModule|ScramLoginModule|OAuthBearerLoginModule|Krb5LoginModule|\w+)\s+(?:required|requisite|sufficient|optional)\b(.*)",
@@ -29,7 +29,7 @@ _JAVA = {
 
 
 def translated(properties: Mapping[str, object]) -> dict[str, object]:
-    """Spark's and Java's properties, as librdkafka's. Those of librdkafka stay as they are."""
+    """Converts Spark's and Java's properties to librdkafka's. Properties of librdkafka stay as they are."""
     given = {k[6:] if k.startswith("kafka.") else k: v for k, v in properties.items()}
     if len(given) != len(properties):
         twice = sorted(k for k in properties if f"kafka.{k}" in properties)
@@ -136,7 +136,7 @@ def checked(
     for name in ("bootstrap.servers", "metadata.broker.list"):
         if isinstance(servers := out.get(name), (list, tuple, set)):
             if not all(isinstance(s, str) for s in servers):
-                raise _core.ConfigError(f"connect: '{name}' is a list with something that is no text")
+                raise _core.ConfigError(f"connect: '{name}' is a list with something that is not text")
             out[name] = ",".join(servers)
     # librdkafka ignores a server whose scheme is not the security protocol.
     servers = str(out.get("bootstrap.servers", out.get("metadata.broker.list", "")))
@@ -165,13 +165,13 @@ def checked(
         )
     if protocol == "SASL_PLAINTEXT" and mechanism == "PLAIN" and not allow_plaintext_password:
         raise _core.ConfigError(
-            "connect: PLAIN over SASL_PLAINTEXT sends the password so that everybody on the way can read it. Use SASL_SSL, or SCRAM. "
+            "connect: PLAIN over SASL_PLAINTEXT sends the password so that anyone on the network can read it. Use SASL_SSL, or SCRAM. "
             "On a network that you trust: allow_plaintext_password=True."
         )
     tokens = _tokens_of(out, function, protocol, mechanism)
     if tokens is not None and protocol == "SASL_PLAINTEXT" and not allow_plaintext_password:
         raise _core.ConfigError(
-            "connect: OAUTHBEARER over SASL_PLAINTEXT sends the token so that everybody on the way can use it. Use SASL_SSL. "
+            "connect: OAUTHBEARER over SASL_PLAINTEXT sends the token so that anyone on the network can use it. Use SASL_SSL. "
             "On a network that you trust: allow_plaintext_password=True."
         )
     return out, tokens
@@ -180,7 +180,7 @@ def checked(
 def _tokens_of(
     out: dict[str, object], function: object, protocol: str, mechanism: object
 ) -> Callable[[], tuple[str, str, int]] | None:
-    """The source of tokens. Properties that librdkafka would not understand are taken out."""
+    """The source of tokens. Properties that librdkafka does not know are removed."""
     from bayou import _tokens
 
     by_oidc = str(out.get("sasl.oauthbearer.method", "")).lower() == "oidc"

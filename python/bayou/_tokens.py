@@ -16,7 +16,7 @@ from typing import Any
 
 from bayou import _core, _notebook
 
-# The value, the name of whom it is for, and until when it counts in milliseconds since the Unix epoch.
+# The value, the name of its principal, and its end in milliseconds since the Unix epoch.
 Token = tuple[str, str, int]
 
 _WANTED = "It returns a token, or (token, seconds since the Unix epoch when it expires)."
@@ -29,7 +29,7 @@ class NoToken(Exception):
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """What a JSON Web Token says of itself (RFC 7519), without looking at its signature."""
+    """The claims of a JSON Web Token (RFC 7519). Its signature is not checked."""
     try:
         part = token.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -39,14 +39,14 @@ def _claims(token: str) -> dict[str, Any]:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the secret to another place."""
+    """Refuses redirects, because a redirect would send the secret to a different server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class Tokens:
-    """A user's function, and what it returns as a Token. Its texts never have anything of the function's own."""
+    """Calls a user's function, and converts its result to a Token. Error texts never contain texts of the function."""
 
     def __init__(self, function: Callable[..., Any], what: str = "the function of 'oauth_cb'") -> None:
         self._function = function
@@ -85,7 +85,7 @@ class Tokens:
 
 
 def oidc(properties: dict[str, Any]) -> Callable[[], Token]:
-    """Client credentials of OpenID Connect (RFC 6749, section 4.4), by librdkafka's properties, which are taken out."""
+    """Client credentials of OpenID Connect (RFC 6749, section 4.4), by librdkafka's properties, which are removed."""
     take = {
         name: properties.pop(f"sasl.oauthbearer.{name}", None)
         for name in ("client.id", "client.secret", "token.endpoint.url")
@@ -172,7 +172,7 @@ def msk_iam(region: str, credential: str | None = None) -> Callable[[], Token]:
 
 
 class _Botocore:
-    """What the signer asks for credentials."""
+    """The object that the signer asks for credentials."""
 
     def __new__(cls, credentials: Any) -> Any:
         from botocore.credentials import CredentialProvider  # type: ignore[import-not-found,import-untyped,unused-ignore]

@@ -90,11 +90,12 @@ def _plain(value: Any) -> Any:
     return value._stream if isinstance(value, _Stream) else value
 
 
-def pipeline(name: str, root: str | os.PathLike[str], **options: Any) -> bayou.Pipeline:
+def pipeline(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> bayou.Pipeline:
     """Make the pipeline that the decorators below belong to. Arguments are those of `bayou.Pipeline`.
 
     Example:
         >>> lake = dlt.pipeline("fitness", "lake/fitness")
+        >>> lake = dlt.pipeline("fitness", schema="main.fitness", checkpoint_location="s3://lake/checkpoints")
     """
     return use(bayou.Pipeline(name, root, **options))
 
@@ -160,6 +161,7 @@ def table(
     output_mode: str | None = None,
     start: str | None = None,
     schema_mode: str | None = None,
+    location: str | None = None,
     **others: Any,
 ) -> Callable[[_Function], _Function]: ...
 def table(query_function: Any = None, /, **options: Any) -> Any:
@@ -171,7 +173,7 @@ def table(query_function: Any = None, /, **options: Any) -> Any:
         table_properties: "pipelines.reset.allowed": "false" refuses a full refresh of the pipeline. Others have no effect, and are warned of.
         partition_cols: The partition columns.
         temporary: True makes a view: nothing is written.
-        output_mode, start, schema_mode: As in `Pipeline.table`. Default of output_mode: append; complete for an aggregate without a window.
+        output_mode, start, schema_mode, location: As in `Pipeline.table`. Default of output_mode: append; complete for an aggregate without a window.
         others: spark_conf, cluster_by, path, schema, row_filter: refused by name, because they would change what is written.
 
     Raises:
@@ -193,13 +195,14 @@ def table(query_function: Any = None, /, **options: Any) -> Any:
         "output_mode",
         "start",
         "schema_mode",
+        "location",
     }
     for option, value in options.items():
         if option not in known and value is not None:
             reason = {
-                "spark_conf": "There is no Spark here. Leave it out.",
+                "spark_conf": "bayou computes the rows itself. Leave it out.",
                 "cluster_by": "Liquid clustering is not supported. Use partition_cols=.",
-                "path": "A table lies below the root of the pipeline, in a folder of its name.",
+                "path": "A table is in a folder of its name below the root of the pipeline. With a schema of Unity Catalog, use location=.",
                 "schema": "The columns are those of the stream. Name them, and CAST them, in its last select.",
                 "row_filter": "Use a rule, or where().",
             }.get(option, "bayou does not know it.")
@@ -217,6 +220,7 @@ def table(query_function: Any = None, /, **options: Any) -> Any:
             "output_mode": options.get("output_mode"),
             "start": options.get("start"),
             "schema_mode": options.get("schema_mode"),
+            "location": options.get("location"),
         }
         lake._views.pop(named, None)
         lake._define(named, lambda: _resolved(function, named), {k: v for k, v in given.items() if v is not None})
@@ -297,7 +301,7 @@ def read(name: str) -> Any:
 
 def _rule(kind: str, rules: Mapping[str, str]) -> Callable[[_Function], _Function]:
     def decorate(function: _Function) -> _Function:
-        # The decorators nearest to the function come first; the list is in the order in which they stand in the notebook.
+        # The decorators nearest to the function come first; the list has the order of the notebook.
         setattr(function, _RULES, [(kind, dict(rules)), *getattr(function, _RULES, [])])
         return function
 

@@ -70,7 +70,7 @@ class Pipeline:
         self.root = None if root is None else os.fspath(root)
         self.schema = schema
         self.query: _core.Query | None = None
-        # The run in the background whose failure nobody has been told yet.
+        # The run in the background whose failure was not reported yet.
         self._unwatched: _core.Query | None = None
         self._checkpoint_location = None if checkpoint_location is None else os.fspath(checkpoint_location)
         self._storage_options = dict(storage_options) if isinstance(storage_options, Mapping) else storage_options
@@ -85,7 +85,7 @@ class Pipeline:
         self._views: dict[str, Callable[[], Any]] = {}
 
     def __getattr__(self, name: str) -> object:
-        # Private names are asked for by IPython, pickle and others.
+        # IPython, pickle and others ask for private names.
         known = [] if name.startswith("_") else [n for n in dir(type(self)) if not n.startswith("_")]
         raise _core._no_attribute("Pipeline", name, [*known, "name", "root", "query"])
 
@@ -116,7 +116,7 @@ class Pipeline:
             schema_mode: "merge" adds new columns to an existing table.
             start: For a new table in a pipeline that has run before: "now" (only new messages), or "earliest" (the table is filled
                 from the earliest offset first, while the others wait).
-            location: With `schema`: where a new table lies, a cloud URL. Default: a folder of that name in the root.
+            location: With `schema`: the place of a new table, a cloud URL. Default: a folder of that name in the root.
 
         Example:
             >>> lake.table("bpm_cleansed", clean, partition_by="model")
@@ -335,7 +335,7 @@ class Pipeline:
             memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
                 Joined Delta tables count, too, and more than the limit is an error. Default: half of the memory of the machine
                 or of its container.
-            optimize_every: Compact the small files of a table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
+            optimize_every: Compact the small files of a table in parallel with the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). Default: never.
             clean_log: Clean the logs of the tables as their own retention says; see `Stream.write_delta`.
             commit_to_group: Publish the position to a consumer group, for lag tools; see `Stream.write_delta`.
@@ -417,17 +417,16 @@ class Pipeline:
     ) -> None:
         """Call a function when a query over the tables begins to return rows.
 
-        The query sees the tables of the pipeline at their newest finished epoch. It is asked after each epoch of a run, or by the clock while
-        a run is active: a rate that fell to zero ends no epoch. `then(rows)` is called when rows appear where there were none, and again
-        after they were gone. What was told is kept in the checkpoint when `then` has returned, so a restart does not tell it again; after
-        a crash in between, it is told twice. An exception of `then`, or of the query, is a warning of the logger "bayou.alerts", and is
-        tried again.
+        The query sees the tables of the pipeline at their newest finished epoch. It runs after each epoch of a run, or at an interval while a run
+        is active (`every`): if no messages come, no epoch ends. `then(rows)` is called when the query begins to return rows, and again after the
+        rows were gone. The checkpoint records the call when `then` has returned, so a restart does not call it again. After a crash in between,
+        it is called twice. An exception of `then`, or of the query, is a warning of the logger "bayou.alerts", and the call is tried again.
 
         Args:
             name: The name of the alert, unique in the pipeline. A second definition of the same name replaces the first one.
             query: A SELECT. Rows mean that something is wrong.
             then: Takes the rows, a Table. It is called on a thread of bayou.
-            every: Ask at this interval instead of after each epoch, at least one second.
+            every: Run the query at this interval instead of after each epoch, at least one second.
 
         Raises:
             ConfigError: An argument is wrong.
@@ -445,7 +444,7 @@ class Pipeline:
 
     def _watch_alerts(self) -> _alerts.Watch | None:
         if self._watch is not None:
-            # The run before may still be at an alert: it must not be told by two threads.
+            # The previous run may still call the function of an alert. Two threads must not call it.
             self._watch.close(look=False, wait=True)
             self._watch = None
         if not self._alerts:
@@ -578,14 +577,14 @@ def repair(
     return _core._repair(None, None, target, query_name, checkpoint_location, storage_options, confirm)
 
 
-# What is said where a query runs and where the pipeline is made; everything else belongs to the definition of a table.
+# Arguments of the run, of the constructor of the pipeline and of the stream. All other arguments belong to the definition of a table.
 _OF_RUN = {"trigger"}
 _OF_PIPELINE = {"checkpoint_location"}
 _OF_STREAM = {"starting_offsets", "ending_offsets", "max_offsets_per_trigger", "fail_on_data_loss", "include_metadata"}
 
 
 def _hint(word: str, value: object = None, call: str = "table") -> str:
-    """What bayou calls a word of Spark's or deltalake's, and where to give it."""
+    """bayou's word for a word of Spark or deltalake, and the call that takes it."""
     if word in ("mode", "outputMode", "output_mode") and value == "overwrite":
         return " To write everything again, use lake.run(full_refresh=True)."
     elsewhere = {*_OPTIONS} | _OF_PIPELINE | _OF_STREAM | _OF_RUN

@@ -14,7 +14,7 @@ __all__ = ["broker", "crash_at", "crash_points", "pause_at", "slow_at"]
 
 @contextmanager
 def broker() -> Iterator[_core.Connection]:
-    """A private embedded broker. Nobody else uses it, and it ends soon after the block.
+    """A private embedded broker. No other process uses it, and it ends soon after the block.
 
     Example:
         >>> with bayou.testing.broker() as kafka:

@@ -28,9 +28,9 @@ pub const DAY: i64 = 86_400 * SECOND;
 pub const DAYS: RangeInclusive<i64> = -719_162..=2_932_896;
 pub const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// Years are counted from so far below zero that divisions are of unsigned numbers, which are faster. A multiple of 400.
+/// Added to years, so that all divisions are of unsigned numbers, which are faster. A multiple of 400.
 const BEFORE: i64 = 4_000_000_000;
-/// Days from 1 March of that year to 1970-01-01.
+/// Days from 1 March of the year −`BEFORE` to 1970-01-01.
 const DAYS_BEFORE: i64 = BEFORE / 400 * 146_097 + 719_468;
 
 /// The days since 1970-01-01 of a date that exists, for years of 32 bits.

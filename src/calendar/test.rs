@@ -100,7 +100,7 @@ fn local_times_follow_the_clock_through_every_gap_and_overlap_of_the_last_centur
     for zone in TZ_VARIANTS.iter().copied().step_by(7).chain(rare) {
         let all = changes(zone, from, until);
         for (i, (at, before, after)) in all.iter().copied().enumerate() {
-            // Two changes on one day are a case of their own, for which this oracle is too simple.
+            // This oracle is too simple for two changes on one day.
             let near = |other: &(i64, i64, i64)| (other.0 - at).abs() < 3 * DAY;
             if all.iter().enumerate().any(|(k, other)| k != i && near(other)) {
                 continue;
@@ -138,7 +138,7 @@ fn instants_become_local_times_as_chrono_has_them() {
         let theirs = zone.from_utc_datetime(&utc(instant).naive_utc()).naive_local().and_utc().timestamp_micros();
         assert_eq!(to_local(zone, instant), Some(theirs), "{zone}");
     }
-    // What no calendar reaches is no panic.
+    // Times outside the calendar do not panic.
     for edge in [i64::MIN, i64::MAX, i64::MIN / 2, i64::MAX / 2] {
         for zone in [Tz::Europe__Berlin, Tz::Pacific__Apia] {
             let _ = (to_local(zone, edge), to_utc(zone, edge), first_moment(zone, edge));
@@ -185,7 +185,7 @@ fn timestamps_are_read_and_written_as_chrono_writes_and_reads_them() {
 #[test]
 fn iso_timestamps_are_the_spellings_of_producers_and_casts_those_of_spark() {
     let noon = Some(1_704_110_400_000_000);
-    // What the two read: (the text, as ISO, as a cast).
+    // The results of both functions: (the text, as ISO, as a cast).
     for (text, iso, cast) in [
         ("2024-01-01T12:00:00Z", noon, noon),
         ("2024-01-01 12:00:00", noon, noon),

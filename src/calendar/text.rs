@@ -9,7 +9,7 @@ pub fn trim_all(text: &str) -> &str {
     text.trim_matches(|c: char| c <= ' ' || c == '\u{7f}')
 }
 
-/// Without an offset in the text a time counts in the session's zone; no zone is UTC.
+/// A time without an offset in the text is a time in the session's zone. Without a zone, it is UTC.
 #[inline]
 fn in_session(local: i64, session: Option<Tz>) -> Option<i64> {
     match session {

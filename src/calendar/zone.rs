@@ -30,7 +30,7 @@ pub fn to_utc(zone: Tz, local: i64) -> Option<i64> {
     local.checked_sub(offset)
 }
 
-/// The first instant at which the clock shows this local time or a later one. Where the clock skips the time, that is the end of the gap.
+/// The first instant at which the clock shows this local time or a later one. If the clock skips the time, this instant is the end of the gap.
 pub fn first_moment(zone: Tz, local: i64) -> Option<i64> {
     let time = naive(local)?;
     match zone.offset_from_local_datetime(&time) {
@@ -58,7 +58,7 @@ pub fn named(name: &str) -> Result<Option<Tz>> {
     }
 }
 
-/// A zone in the text of a timestamp, or the zone that SQL functions take.
+/// A zone in the text of a timestamp, or in the argument of an SQL function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
     /// An offset from UTC in microseconds.

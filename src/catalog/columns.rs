@@ -86,14 +86,14 @@ fn decimal(text: &str) -> Option<(u64, u64)> {
     Some((precision.trim().parse().ok()?, scale.trim().parse().ok()?))
 }
 
-/// The columns that the catalog and the table do not have in common: the catalog's are those of the day on which the table was registered.
+/// The columns that only the catalog or only the table has: the catalog keeps the columns of the day on which the table was registered.
 pub(super) fn missing(registered: &Value, schema: &Value) -> Vec<String> {
     let names = |of: &Value| -> Vec<String> {
         let all = of.as_array().map(Vec::as_slice).unwrap_or_default();
         all.iter().filter_map(|c| Some(c["name"].as_str()?.to_lowercase())).collect()
     };
     let known = names(registered);
-    // Some servers tell no columns for tables that others registered.
+    // Some servers return no columns for tables that other clients registered.
     if known.is_empty() {
         return vec![];
     }

@@ -3,7 +3,7 @@
 use super::name::{SchemaName, TableName, quoted};
 use crate::Error;
 
-/// What was asked for.
+/// The request that was refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked<'a> {
     Schema(&'a SchemaName),
@@ -11,7 +11,7 @@ pub(super) enum Asked<'a> {
     Read(&'a TableName),
     Write(&'a TableName),
     Create(&'a TableName, &'a str),
-    /// Files below a URL, to be read and written; `new`: for a table that is created there.
+    /// Reading and writing files below a URL; `new`: for a table that is created there.
     Path {
         url: &'a str,
         new: bool,
@@ -43,7 +43,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The privileges that it needs, each with its object as GRANT names it.
+    /// The privileges that the request needs, each with its object as GRANT names it.
     fn needs(self, location: Option<&str>) -> Vec<(&'static str, String)> {
         let place = |url: &str| match location {
             Some(name) => format!("EXTERNAL LOCATION {}", quoted(name)),
@@ -114,7 +114,7 @@ fn named(message: &str) -> Vec<&'static str> {
     out
 }
 
-/// The error for a 403. `who`: the login's name, `location`: the external location of the URL, as far as they could be asked for.
+/// The error for a 403. `who`: the login's name. `location`: the external location of the URL. Both are None if the catalog did not return them.
 pub(super) fn denied(asked: Asked<'_>, code: &str, message: &str, who: Option<&str>, location: Option<&str>) -> Error {
     let mut needs = asked.needs(location);
     let named = named(message);
@@ -142,7 +142,7 @@ pub(super) fn denied(asked: Asked<'_>, code: &str, message: &str, who: Option<&s
         (message, code) => format!("{message} (403 {code})"),
     };
     Error::acl(format!(
-        "{}: {said}. {missing}. Somebody who may grant it runs: {}{metastore}",
+        "{}: {said}. {missing}. A user who may grant privileges runs: {}{metastore}",
         asked.doing(),
         grants.join(" ")
     ))

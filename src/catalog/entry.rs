@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// After an answer that was lost, the catalog is asked so often whether it has the table.
+/// How often a table is registered if the outcome is not known. After each attempt, the catalog is asked whether it has the table.
 const TRIES: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Use {
 pub(super) struct Entry {
     catalog: Arc<Catalog>,
     name: TableName,
-    /// As `normal` writes it.
+    /// In the form that `normal` returns.
     location: String,
     what: Use,
     /// `None`: the catalog does not have the table yet.
@@ -32,7 +32,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The table's place, whose store asks for the credentials when it is first used.
+    /// The table's location. Its store asks for the credentials when the store is first used.
     pub fn open(
         catalog: &Arc<Catalog>,
         name: &TableName,
@@ -60,7 +60,7 @@ impl Entry {
         Ok(at.entered(entry))
     }
 
-    /// For a table that is not entered yet, by its path.
+    /// The credentials for the path of a table that is not registered yet.
     async fn credentials(&self) -> Result<storage::Answer> {
         let id = self.known.lock().as_ref().map(|k| k.id.clone());
         match id {
@@ -97,13 +97,13 @@ impl Entry {
         out
     }
 
-    /// Takes the catalog's table for ours, if it is.
+    /// Accepts the catalog's table, if it is this query's table.
     fn adopt(&self, body: Found) -> Result<()> {
         body.check_writable(&self.name)?;
         if body.location != self.location {
             return Err(Error::config(format!(
-                "{}: somebody else has created the table at {} meanwhile, and this query's table lies at {}. Write to a table of another name, \
-                 or drop one of the two.",
+                "{}: a different client has created the table at {} meanwhile, and this query's table is at {}. Write to a table with a different \
+                 name, or drop one of the two tables.",
                 self.name, body.location, self.location
             )));
         }
@@ -118,7 +118,7 @@ impl Entry {
         match missing.is_empty() {
             true => vec![],
             false => vec![format!(
-                "{}: Unity Catalog does not show the column{} {} yet. On Databricks, this brings them: MSCK REPAIR TABLE {} SYNC METADATA;",
+                "{}: Unity Catalog does not show the column{} {} yet. On Databricks, this statement adds them: MSCK REPAIR TABLE {} SYNC METADATA;",
                 self.name,
                 if missing.len() == 1 { "" } else { "s" },
                 missing.join(", "),
@@ -162,7 +162,7 @@ impl Registry for Entry {
                 Ok(Answer::Refused { status, code, message }) => {
                     return Err(self.catalog.refused(asked, status, &code, &message).await);
                 }
-                // It may have happened.
+                // The table may have been registered.
                 Err(e) if e.kind == Kind::Connection => last = Some(e),
                 Err(e) => return Err(e),
             }

@@ -1,4 +1,4 @@
-//! Who asks the catalog: a token, a service principal (OAuth), or the login of databricks-sdk.
+//! The login for requests to the catalog: a token, a service principal (OAuth), or the login of databricks-sdk.
 
 use super::rest::{Rest, host};
 use crate::error::{learn_passing_secret, learn_secret};
@@ -14,9 +14,9 @@ pub type Headers = BTreeMap<String, String>;
 /// Gives the headers of requests. It is called on a thread of its own, because it may need Python.
 pub type AskHeaders = Arc<dyn Fn() -> Result<Headers> + Send + Sync>;
 
-/// A token of a service principal is renewed so long before its end.
+/// How long before its end a token of a service principal is renewed.
 const AHEAD: Duration = Duration::from_secs(60);
-/// A login that has not answered for so long is not waited for.
+/// How long to wait for the answer of a login.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Token {
@@ -96,7 +96,7 @@ impl Identity {
         !matches!(self.kind, Kind::Token(_))
     }
 
-    /// The headers of a request. `anew`: those before were refused.
+    /// The headers of a request. `anew`: the previous headers were refused.
     pub(super) async fn headers(&self, rest: &Rest, anew: bool) -> Result<Headers> {
         let bearer = |token: &str| [("Authorization".to_string(), format!("Bearer {token}"))].into();
         match &self.kind {

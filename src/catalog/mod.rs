@@ -1,8 +1,8 @@
-//! Unity Catalog: tables by name, with credentials that it gives for each of them.
+//! Unity Catalog: tables by name, with credentials from the catalog for each table.
 //!
 //! A name becomes a `Location`, with the entry of the catalog behind it (`storage::Registry`). All that follows works as for a path: the location's
-//! store asks the catalog for credentials and renews them, and a sink enters the table that it has created. So the order is: version 0 of the
-//! table, then its entry, then epochs. A run that is killed in between finds the table, and enters it.
+//! store asks the catalog for credentials and renews them, and a sink registers the table that it has created. So the order is: version 0 of the
+//! table, then its entry, then epochs. If a run is killed in between, the next run finds the table, and registers it.
 
 mod columns;
 mod denied;
@@ -33,7 +33,7 @@ use tokio::runtime::Handle;
 const ROOT: &str = "/api/2.1/unity-catalog";
 /// databricks-sdk asks here for credentials. Servers that do not know it there know it at `ROOT`, and the other way round.
 const OLDER: &str = "/api/2.0/unity-catalog";
-/// What makes an error more helpful is not waited for longer than this.
+/// How long to wait for facts that only make an error more helpful.
 const ASIDE: Duration = Duration::from_secs(5);
 
 /// A catalog, and how its tables' stores are opened.
@@ -42,7 +42,7 @@ pub struct Catalog {
     /// Options of the stores that are not credentials: region, endpoint.
     fixed: BTreeMap<String, String>,
     mounts: Mounts,
-    /// The user's own credentials of the store. With them, the catalog is asked for none.
+    /// The user's own credentials of the store. If there are any, the catalog is not asked for credentials.
     own: Option<StorageOptions>,
     clock: SharedClock,
     runtime: Handle,
@@ -62,7 +62,7 @@ struct Found {
     id: String,
     kind: String,
     format: String,
-    /// As `normal` writes it.
+    /// In the form that `normal` returns.
     location: String,
     columns: Value,
 }
@@ -84,7 +84,7 @@ pub enum Place {
     At(String),
     /// A folder with the table's name in this one.
     Below(String),
-    /// Beside the table of the query, or where a new one of that name would lie.
+    /// Next to the table of the query, or next to the place of a new table of that name.
     Beside(Location),
     /// In the schema's storage root.
     Root,
@@ -104,7 +104,7 @@ impl Catalog {
         Ok(Arc::new(Self { rest, fixed, mounts, own, clock, runtime, older: AtomicBool::new(false) }))
     }
 
-    /// `None`: the catalog has nothing of this name.
+    /// `None`: the catalog has no object of this name.
     async fn get(&self, path: &str, asked: Asked<'_>) -> Result<Option<Value>> {
         match self.rest.ask(Method::GET, path, None, Repeat::Safe).await? {
             Answer::Good { body, .. } => Ok(Some(body)),
@@ -198,7 +198,7 @@ impl Catalog {
         }
     }
 
-    /// The table, to be read.
+    /// The table, for reading.
     pub async fn to_read(self: &Arc<Self>, name: &TableName) -> Result<Location> {
         let Some(found) = self.find(name).await? else {
             self.schema(&name.schema).await?;
@@ -215,7 +215,7 @@ impl Catalog {
         Entry::open(self, name, found.location.clone(), Some(found), entry::Use::Read)
     }
 
-    /// What the catalog says of the table. `None`: it has no such table.
+    /// The table as the catalog describes it. `None`: the catalog has no such table.
     pub async fn kind(&self, name: &TableName) -> Result<Option<Of>> {
         Ok(self.find(name).await?.map(|found| match (found.kind.as_str(), found.format.as_str()) {
             ("MANAGED", "DELTA") => Of::Managed,
@@ -224,7 +224,7 @@ impl Catalog {
         }))
     }
 
-    /// The table, to be written. It need not exist.
+    /// The table, for writing. It need not exist.
     pub async fn to_write(self: &Arc<Self>, name: &TableName, place: Place) -> Result<Location> {
         let Some(found) = self.find(name).await? else {
             let at = match place {
@@ -242,15 +242,15 @@ impl Catalog {
             && normal(url) != found.location
         {
             return Err(Error::config(format!(
-                "{name} lies at {}, and location= says {url}. Leave location= out, or write to a table of another name.",
+                "{name} is at {}, and location= says {url}. Leave location= out, or write to a table with a different name.",
                 found.location
             )));
         }
         Entry::open(self, name, found.location.clone(), Some(found), entry::Use::Write)
     }
 
-    /// A folder that is no table, such as a checkpoint: with the user's own credentials, with those of the table that it lies in, or with
-    /// credentials for the path.
+    /// A folder that is not a table, such as a checkpoint: with the user's own credentials, with those of the table that contains the folder, or
+    /// with credentials for the path.
     pub fn folder(self: &Arc<Self>, target: &str, tables: &[&Location]) -> Result<Location> {
         if let Some(own) = &self.own {
             return Location::parse(target, own);
@@ -287,7 +287,7 @@ impl Catalog {
         for _ in 0..2 {
             let older = self.older.load(Ordering::Relaxed);
             let path = format!("{}/{what}", if older { OLDER } else { ROOT });
-            // Asking twice gives two sets of credentials, which harms nobody.
+            // Asking twice gives two sets of credentials, which does no harm.
             match self.rest.ask(Method::POST, &path, Some(body), Repeat::Safe).await? {
                 Answer::Good { body, at } => return vended::answer(&body, &self.fixed, &self.clock, at),
                 Answer::Refused { status: 404, code, message } if is_endpoint(&code, &message) => {
@@ -295,7 +295,7 @@ impl Catalog {
                 }
                 Answer::Refused { status: 404, .. } => {
                     return Err(Error::data_loss(format!(
-                        "{asked}: it is not in Unity Catalog any more. It was dropped, or dropped and created again."
+                        "{asked}: the table is not in Unity Catalog any more. It was dropped, or dropped and created again."
                     )));
                 }
                 Answer::Refused { status, code, message } => {
@@ -328,14 +328,15 @@ fn found(body: &Value) -> Found {
 
 impl Found {
     fn check_writable(&self, name: &TableName) -> Result<()> {
-        let other = "Write to a new table: give it another name and a location= of its own below an external location";
+        let other = "Write to a new table: give it a different name and its own location= below an external location";
         match self.kind.as_str() {
             "EXTERNAL" => {}
             "MANAGED" => {
                 return Err(Error::config(format!(
-                    "{name} is a MANAGED table, which Databricks lets only its own engines write, and there is no Spark session. Give spark=spark: \
-                     the notebook's own (on Databricks it is found by itself), or DatabricksSession.builder.getOrCreate() of databricks-connect. \
-                     {other}, for example write_delta(\"{}\", location=\"s3://bucket/folder\", …).",
+                    "{name} is a MANAGED table. Databricks allows only its own engines to write this table, and there is no Spark session. Give \
+                     spark=spark: the session of the notebook (on Databricks, bayou finds this session by itself), or \
+                     DatabricksSession.builder.getOrCreate() of databricks-connect. {other}, for example write_delta(\"{}\", \
+                     location=\"s3://bucket/folder\", …).",
                     name.beside("_external")
                 )));
             }
@@ -354,7 +355,7 @@ impl Found {
         if self.location.is_empty() || self.id.is_empty() {
             return Err(Error::new(
                 Kind::Storage,
-                format!("{name}: Unity Catalog tells no location or no id of the table"),
+                format!("{name}: Unity Catalog does not return the location or the id of the table"),
             ));
         }
         Ok(())
@@ -380,7 +381,7 @@ fn normal(location: &str) -> String {
     }
 }
 
-/// Whether `inner` is `outer` or lies in it.
+/// Whether `inner` is `outer` or a folder inside `outer`.
 fn contains(outer: &str, inner: &str) -> bool {
     below(outer, inner).is_some()
 }

@@ -1,4 +1,4 @@
-//! Names of tables in Unity Catalog, and how they are told from paths.
+//! Names of tables in Unity Catalog, and how they are distinguished from paths.
 
 use crate::{Error, Result};
 use std::fmt;
@@ -60,7 +60,7 @@ impl SchemaName {
         Ok(Self { catalog, schema })
     }
 
-    /// Whether it is of the metastore that Spark had before Unity Catalog. Only Spark knows its tables.
+    /// Whether the schema is in the metastore that Spark had before Unity Catalog. Only Spark knows its tables.
     pub fn is_outside(&self) -> bool {
         ["hive_metastore", "spark_catalog"].iter().any(|c| self.catalog.eq_ignore_ascii_case(c))
     }
@@ -76,7 +76,7 @@ impl SchemaName {
         )))
     }
 
-    /// As SQL takes it.
+    /// The name for SQL.
     pub fn sql(&self) -> String {
         format!("{}.{}", quoted(&self.catalog), quoted(&self.schema))
     }
@@ -88,7 +88,7 @@ impl SchemaName {
 }
 
 impl TableName {
-    /// The table that a target names. `None`: the target is a path or a URL. Three parts are always a table, and what has a slash, a backslash or
+    /// The table that a target names. `None`: the target is a path or a URL. Three parts are always a table, and a text with a slash, a backslash or
     /// a colon never is one.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         if text.contains(['/', '\\', ':']) || text.trim().is_empty() {
@@ -109,7 +109,7 @@ impl TableName {
                 "'{text}' does not have the three parts of a table's name. Write catalog.schema.table. For a folder of that name write \"./{text}\"."
             ))),
             Err(parts) => {
-                // In a notebook of Databricks, a relative path is a folder on the driver's disk, which hardly anybody wants.
+                // In a notebook of Databricks, a relative path is a folder on the driver's disk, which hardly any user wants.
                 if parts.len() == 2 && std::env::var_os("DATABRICKS_RUNTIME_VERSION").is_some() {
                     return Err(Error::config(format!(
                         "'{text}' can be a table of a schema or a folder. For the table write \"catalog.{text}\", and for the folder \"./{text}\"."
@@ -142,7 +142,7 @@ impl TableName {
     }
 }
 
-/// What Unity Catalog does not take in a name.
+/// Refuses names that Unity Catalog does not accept.
 fn check(part: &str, text: &str) -> Result<()> {
     let bad = part.chars().find(|c| matches!(c, '.' | '/' | ' ') || c.is_control());
     match bad {

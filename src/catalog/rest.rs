@@ -1,4 +1,4 @@
-//! Requests to Unity Catalog. What is safe to repeat is repeated; what is not tells that its outcome is not known.
+//! Requests to Unity Catalog. A request that is safe to repeat is repeated. The error of any other request says that its outcome is not known.
 
 use super::identity::Identity;
 use crate::time::EventTime;
@@ -9,9 +9,9 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use url::Url;
 
-/// A question with all its repetitions takes at most so long. Whoever asks for credentials waits for a minute.
+/// The longest time for a request with all its repetitions. It is below a minute, because a caller that asks for credentials waits for a minute.
 const MOST: Duration = Duration::from_secs(50);
-/// One request.
+/// The timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(super) enum Answer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
     Safe,
-    /// After an error the caller looks whether it happened.
+    /// After an error the caller checks whether the request took effect.
     No,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Rest {
     pub identity: Identity,
 }
 
-/// The address of the catalog, from what users copy: with or without a scheme, with a path or a question mark.
+/// The address of the catalog, from a text that users copy: with or without a scheme, with a path or a question mark.
 pub(super) fn host(text: &str, allow_http: bool) -> Result<Url> {
     let text = text.trim();
     let wrong = |why: &str| {
@@ -55,7 +55,7 @@ pub(super) fn host(text: &str, allow_http: bool) -> Result<Url> {
     };
     if url.scheme() == "http" && !here && !allow_http {
         return Err(wrong(
-            ": over http, everybody on the way could read the token. Write https://, or for a catalog in a closed network \
+            ": over http, anyone on the network could read the token. Write https://, or for a catalog in a closed network \
              storage_options={\"unity_allow_http_url\": \"true\"}",
         ));
     }
@@ -139,7 +139,7 @@ impl Rest {
     fn unknown(&self, why: &str) -> Error {
         Error::new(
             Kind::Connection,
-            format!("Unity Catalog at {}: {why}, so it is not known whether it did what it was asked", self.shown()),
+            format!("Unity Catalog at {}: {why}, so it is not known whether the request was executed", self.shown()),
         )
     }
 
@@ -243,7 +243,7 @@ fn told(e: &reqwest::Error) -> String {
     while let Some(inner) = source.source() {
         source = inner;
     }
-    if e.is_timeout() { "it has not answered in time".into() } else { source.to_string() }
+    if e.is_timeout() { "the server has not answered in time".into() } else { source.to_string() }
 }
 
 /// A part of a path, with everything escaped that is not a letter, a digit or one of `-._`.

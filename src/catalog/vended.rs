@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The clocks of two machines that agree are not this far apart.
+/// Clocks of two machines that differ by less than this count as equal.
 const SKEW: i64 = 5_000_000;
 
-/// The options for the store, over `fixed` (region, endpoint), and how long they are good. `server`: the catalog's own time of the answer.
+/// The options for the store, over `fixed` (region, endpoint), and how long they are valid. `server`: the catalog's own time of the answer.
 pub(super) fn answer(
     given: &Value,
     fixed: &BTreeMap<String, String>,
@@ -22,7 +22,7 @@ pub(super) fn answer(
     options.extend(options_of(given)?.into_iter().map(|(name, value)| (name.to_string(), value)));
     let until = given["expiration_time"].as_i64().filter(|ms| *ms > 0).and_then(|ms| ms.checked_mul(1000));
     let here = clock.now();
-    // A clock that is wrong here must not make good credentials look expired, nor expired ones good.
+    // If the clock of this machine is wrong, valid credentials must not look expired, and expired ones must not look valid.
     let now = server.filter(|at| (at.0 - here.0).abs() > SKEW).unwrap_or(here);
     let life = until.map(|until| Duration::from_micros(u64::try_from(until.saturating_sub(now.0)).unwrap_or(0)));
     Ok(Answer { options, life })

@@ -5,10 +5,10 @@ use crate::batch::{Message, Messages, ValuesFunction};
 use crate::error::Kind;
 use crate::{Error, Result};
 
-/// So many values are given to the function at a time.
+/// How many values the function gets at a time.
 const AT_ONCE: usize = 4096;
 
-/// The messages at `wanted` with readable values, the place of each among `messages`, and those that the function fails for.
+/// The messages at `wanted` with readable values, the index of each in `messages`, and the messages for which the function fails.
 pub fn clear(
     function: &dyn ValuesFunction,
     messages: &Messages,
@@ -43,7 +43,7 @@ pub fn clear(
 
 type Cleared = std::result::Result<Option<Vec<u8>>, String>;
 
-/// One value for each message. A failure is narrowed down by halves to the messages that it is about.
+/// One value for each message. If the function fails, the messages are divided in halves until the failing messages are found.
 fn each(function: &dyn ValuesFunction, messages: &Messages, part: &[u32]) -> Result<Vec<Cleared>> {
     let values = part.iter().map(|i| messages.value(*i as usize).map(<[u8]>::to_vec)).collect();
     match function.call(values) {

@@ -1,4 +1,4 @@
-//! The list of formats, and what a format is to the rest: options that make a decoder.
+//! The list of formats, and the interface of a format: options that make a decoder.
 //!
 //! A new format is a file with its options (`FormatOptions`) and its decoder (`Decode`), and a line in `formats!` below. Error texts
 //! and descriptions take the names from that list.
@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The options of formats, as a user gives them. Each format takes those that it knows.
+/// The options of formats, as a user gives them. Each format uses the options that it knows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Given {
     pub timezone: Option<String>,
@@ -28,7 +28,7 @@ pub struct Given {
     pub whole: bool,
 }
 
-/// What a factory is given besides the options of its format.
+/// The parameters of a factory besides the options of its format.
 pub struct Setup<'a> {
     /// `schema=`, if it was given.
     pub declared: Option<&'a SchemaRef>,
@@ -56,15 +56,15 @@ pub trait FormatOptions {
     /// The columns of the format's rows, given `schema=`.
     fn schema(&self, declared: Option<&SchemaRef>) -> Result<SchemaRef>;
 
-    /// The factory. It refuses options and types that the format cannot do.
+    /// The factory. It refuses options and types that the format does not support.
     fn decoder(&self, setup: Setup<'_>) -> Result<Box<dyn Decode>>;
 
-    /// The format and its options as text. State on disk is named by it, so later versions must write the same text for the same
-    /// options.
+    /// The format and its options as text. The names of state on disk contain this text, so later versions must write the same
+    /// text for the same options.
     fn identity(&self) -> String;
 }
 
-/// Turns messages into rows. A decoder is pure: it does no I/O, and what it needs from outside is passed in.
+/// Turns messages into rows. A decoder is pure: it does no I/O, and everything that it needs from outside is passed in.
 pub trait Decode: Send {
     /// Decodes the messages at `wanted`, in that order.
     fn decode(&mut self, messages: &Messages, wanted: &[u32]) -> Result<Rows>;

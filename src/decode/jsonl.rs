@@ -1,4 +1,5 @@
-//! JSON lines: each message holds any number of documents, and becomes one row with the list of them, all or none.
+//! JSON lines: each message has any number of documents, and becomes one row with the list of all its documents. If one document is malformed, so
+//! is the message.
 
 use super::json::{JsonOptions, check_text, malformed_message};
 use super::{Decode, FormatOptions, Given, Rows, Setup};

@@ -1,7 +1,7 @@
 //! Bytes to Arrow: one file per format, the list of formats, and the decoder that they share.
 //!
 //! One message, one row, or none (SQL may make several rows of one later). A message that cannot be decoded never changes its neighbours: it is reported with its
-//! place, and the query decides what becomes of it (`on_malformed`).
+//! place, and the query's option `on_malformed` decides what happens to the message.
 
 mod decrypt;
 mod format;

@@ -5,7 +5,7 @@ use crate::batch::{MAX_MESSAGE_BYTES, ValuesFunction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What becomes of a message with a null value.
+/// The result for a message with a null value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnTombstone {
@@ -23,12 +23,12 @@ pub struct DecodeOptions {
     pub include_metadata: bool,
     /// A message is malformed if its value, key or headers have more bytes.
     pub max_message_bytes: usize,
-    /// What is done to values before they are decoded.
+    /// A function that is applied to values before they are decoded.
     #[serde(skip)]
     pub decrypt: Option<Decrypt>,
 }
 
-/// A user's function over values. Two are equal by their names.
+/// A user's function over values. Two functions are equal if their names are.
 #[derive(Debug, Clone)]
 pub struct Decrypt(pub Arc<dyn ValuesFunction>);
 
@@ -51,8 +51,8 @@ impl Default for DecodeOptions {
 }
 
 impl DecodeOptions {
-    /// Distinguishes these options from others. State on disk is named by a hash of this text, so it stays the same, byte for byte: a
-    /// new option adds its text only where it is not the default.
+    /// Distinguishes these options from others. The names of state on disk contain a hash of this text, so the text must stay the same, byte for
+    /// byte: a new option adds its text only where it is not the default.
     pub fn identity(&self) -> String {
         let on_tombstone = match self.on_tombstone {
             OnTombstone::Skip => "Skip",
@@ -63,7 +63,7 @@ impl DecodeOptions {
         let bytes = format!(", max_message_bytes: {}", self.max_message_bytes);
         let bytes = bytes.strip_prefix(&format!(", max_message_bytes: {MAX_MESSAGE_BYTES}")).unwrap_or(&bytes);
         let (format, include_metadata) = (self.format.options().identity(), self.include_metadata);
-        // Not its name: a key that is changed is often a function of another name.
+        // The name of the function is left out, because a new key often means a function with a different name.
         let decrypt = if self.decrypt.is_some() { ", decrypt" } else { "" };
         format!(
             "DecodeOptions {{ {format}, on_tombstone: {on_tombstone}, include_metadata: {include_metadata}{bytes}{decrypt} }}"

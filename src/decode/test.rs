@@ -1,4 +1,4 @@
-//! The seam for formats: one more of them takes its own code and a line in a list.
+//! The interface for formats: a new format needs its own code and a line in a list.
 
 use super::format::formats;
 use super::json::JsonOptions;

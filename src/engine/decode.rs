@@ -35,7 +35,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Feeds everything that is at hand.
+    /// Feeds all messages and rows that are in memory.
     pub fn push_at_hand(&mut self, now: EventTime) -> Result<()> {
         let _moment = self.moment(now);
         for node in 0..self.plan.nodes.len() {
@@ -62,7 +62,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What the sources' readers have to say about names of fields.
+    /// Advice of the sources' readers about names of fields.
     pub fn hints(&self) -> Vec<String> {
         self.decoders.iter().flatten().flat_map(|d| d.hints()).collect()
     }
@@ -98,7 +98,8 @@ impl Engine {
             if self.policy(node) == OnMalformed::Fail {
                 let large = messages.above(first.message as usize, max_bytes).is_some();
                 let e = Error::malformed(format!(
-                    "{}: {}. Nothing of it was skipped; to go on without such messages say on_malformed=\"drop\", or \"quarantine\" where a table is written{}.",
+                    "{}: {}. No message was skipped. To continue without such messages, use on_malformed=\"drop\", or \"quarantine\" where a table \
+                     is written{}.",
                     messages.place(first.message as usize),
                     first.error.trim_end_matches('.'),
                     if large { "; to read them, raise max_message_bytes" } else { "" }
@@ -108,7 +109,7 @@ impl Engine {
             let keep = self.policy(node) == OnMalformed::Quarantine;
             for m in &decoded.malformed {
                 let mut text = without_place(&m.error);
-                // Names of a message's own stand in some: they must not fill the memory.
+                // Some errors contain names from the message. Such errors must not fill the memory.
                 if self.errors.len() >= ERRORS && !self.errors.contains_key(&text) {
                     text = "another error".into();
                 }
@@ -152,7 +153,7 @@ impl Engine {
         };
         let mut kept = batch;
         if decoded.batch.len() < kept.len() {
-            // The place of each row that is not malformed among those that were decoded; NULL values were not.
+            // For each row that is not malformed, its index among the decoded rows. NULL values were not decoded.
             let mut place = vec![None; kept.len()];
             let origin = decoded.batch.origin.as_ref().map(|o| o.rows.values().to_vec()).unwrap_or_default();
             origin.iter().enumerate().for_each(|(at, row)| place[*row as usize] = Some(at as u32));
@@ -200,8 +201,8 @@ impl Engine {
                 self.errors.iter().max_by_key(|(_, n)| **n).map(|(e, n)| (e.as_str(), *n)).unwrap_or(("", 0));
             let place = tail.last().map(|i| messages.place(*i as usize)).unwrap_or_default();
             return Err(Error::schema(format!(
-                "{failed} of the last {} messages up to {place} are malformed, more than max_malformed={limit}. The commonest error \
-                 ({times} times): {commonest}. Correct the schema; to go on regardless say max_malformed=1.0.",
+                "{failed} of the last {} messages up to {place} are malformed, more than max_malformed={limit}. The commonest error ({times} times): \
+                 {commonest}. Correct the schema; to continue anyway, use max_malformed=1.0.",
                 recent.len()
             )));
         }

@@ -1,6 +1,6 @@
 //! The way of a batch through the plan, from step to step.
 //!
-//! A step that makes many rows of one hands them on one batch at a time: `go_on` is to be called, and its rows to be taken, until nothing is
+//! A step that makes many rows of one row hands them on one batch at a time. The caller must call `go_on`, and take its rows, until nothing is
 //! left. So the rows of a chunk are never all in memory.
 
 use super::Engine;
@@ -21,7 +21,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs what has come to a node's inputs through it.
+    /// Runs the batches at a node's inputs through the node.
     pub(super) fn feed(&mut self, node: usize, values: &mut [Vec<Batch>], now: EventTime) -> Result<()> {
         let inputs = self.plan.nodes[node].inputs.clone();
         for (which, input) in inputs.iter().enumerate() {
@@ -45,8 +45,8 @@ impl Engine {
         }
     }
 
-    /// Hands on the first of the rows that are being made, and remembers the others. The end of an epoch needs all rows at once: what the
-    /// next step hands out depends on them.
+    /// Hands on the first batch of the rows that are being made, and remembers the others. At the end of an epoch all rows are made at once,
+    /// because the rows that the next step emits depend on them.
     pub(super) fn explode(
         &mut self,
         node: usize,
@@ -71,10 +71,10 @@ impl Engine {
         !self.unfinished.is_empty()
     }
 
-    /// Makes more rows of what was pushed. Returns false if nothing is left.
+    /// Makes more rows of the batches that were pushed. Returns false if nothing is left.
     pub fn go_on(&mut self) -> Result<bool> {
         let Some((node, mut rows, now)) = self.unfinished.pop() else { return Ok(false) };
-        // What is left of a batch has the same moment as what was made of it before.
+        // The remaining rows of a batch have the same time for `current_timestamp()` as its earlier rows.
         let _moment = self.moment(now);
         let next = rows.next()?;
         if !rows.is_done() {

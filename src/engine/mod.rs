@@ -1,5 +1,5 @@
-//! The stages at work: messages in, rows out, epoch by epoch. No I/O: a durable query, an iterator and data at hand are
-//! all driven through here.
+//! The stages at work: messages in, rows out, epoch by epoch. No I/O. Durable queries, iterators and data in memory all
+//! use this module.
 
 mod decode;
 mod flow_down;
@@ -32,7 +32,7 @@ pub use plan::{Plan, Step};
 pub use set_aside::SetAside;
 pub use statics::Held;
 
-/// What an epoch did, counted.
+/// The counts of an epoch.
 #[derive(Debug, Clone, Default)]
 pub struct EpochCounts {
     pub messages: u64,
@@ -73,11 +73,11 @@ impl EpochCounts {
 pub struct End {
     /// Windows that are open are closed too: for backfills.
     pub close: bool,
-    /// Watermarks that are held go to where they are held at: the end of filling a new output.
+    /// Watermarks with a limit advance to the limit. This is the end of filling a new output.
     pub catch_up: bool,
 }
 
-/// What the end of an epoch has made, beside the rows for the outputs.
+/// The result of the end of an epoch, besides the rows for the outputs.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// By operator, in the order of the plan.
@@ -86,7 +86,7 @@ pub struct Outcome {
 
 #[derive(Debug, Clone, Default)]
 pub struct OperatorOutcome {
-    /// What the epoch added to the operator's state.
+    /// The changes of the operator's state in the epoch.
     pub increment: Vec<RecordBatch>,
     /// The keys of the groups that changed, of an operator that hands out changed groups.
     pub changed: Vec<RecordBatch>,
@@ -100,7 +100,7 @@ pub struct Engine {
     pub operators: Vec<Box<dyn Stateful>>,
     /// The watermark behind each node when the epoch began.
     before: Vec<Level>,
-    /// By operator, the highest watermark that it has had before it.
+    /// By operator, the highest watermark that its input has had.
     floors: Vec<Option<Watermark>>,
     recent: Vec<VecDeque<bool>>,
     errors: BTreeMap<String, u64>,
@@ -111,15 +111,15 @@ pub struct Engine {
     silent: Vec<bool>,
     /// By node, the tables that rows are joined with.
     pub statics: Vec<Option<Held>>,
-    /// By table, what it takes: rows that are read of a table are those that it takes. Nothing is known of tables that are not written.
+    /// By table, its requirements: a stream that reads a table gets only rows that the table accepts. Tables that are not written have no entry.
     pub admissions: HashMap<Arc<str>, Arc<dyn Staging>>,
-    /// When the epoch that is being made began: the moment that `current_timestamp()` means. Without one, it is that of each call.
+    /// When the current epoch began. `current_timestamp()` is this time. None: it is the time of each call.
     pub began: Option<EventTime>,
-    /// The epoch that is being made, where epochs are counted: for errors.
+    /// The number of the current epoch, where epochs are counted. Errors show it.
     pub epoch: Option<i64>,
     /// Rows for each output since they were last taken.
     outputs: Vec<Vec<Batch>>,
-    /// Rows that are being made of rows that were pushed, by node; the last goes on first.
+    /// Rows that are still to make from pushed rows, by node; the last entry continues first.
     unfinished: Vec<(usize, Exploding, EventTime)>,
     /// An epoch is ending: all rows are made at once.
     ending: bool,
@@ -149,7 +149,7 @@ fn kept(rows: usize, refused: &[Refused]) -> BooleanArray {
     keep.into()
 }
 
-/// No partition of a topic: rows at hand.
+/// The partition of rows in memory, which is not a partition of a topic. Seals have this name.
 pub fn at_hand() -> TopicPartition {
     TopicPartition::new("rows at hand", 0)
 }
@@ -206,17 +206,17 @@ impl Engine {
         std::mem::take(&mut self.outputs[output])
     }
 
-    /// What was set aside since it was last taken.
+    /// The rejects since they were last taken.
     pub fn take_rejects(&mut self) -> Vec<Reject> {
         std::mem::take(&mut self.rejects)
     }
 
-    /// Of what was set aside and not taken yet, the first `most` are kept.
+    /// Keeps the first `most` rejects that are not taken yet.
     pub fn keep_rejects(&mut self, most: usize) {
         self.rejects.truncate(most);
     }
 
-    /// These partitions belong to the streams of their topics, whether or not they have said anything yet.
+    /// These partitions belong to the streams of their topics, whether or not they have had a message yet.
     pub fn know<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition> + Clone) {
         for (tracker, sources) in self.trackers.iter_mut().zip(&self.plan.tracker_sources) {
             let reads = |p: &&TopicPartition| sources.iter().any(|s| s.topics.has(p));
@@ -224,7 +224,7 @@ impl Engine {
         }
     }
 
-    /// Nothing of these steps is counted or kept aside: that has been done.
+    /// Counts nothing and sets nothing aside for these steps, because an earlier run has done this.
     pub fn be_silent_about(&mut self, streams: &std::collections::HashSet<String>) {
         self.silent = self.plan.nodes.iter().map(|n| streams.contains(&n.stream)).collect();
         self.counts = self.no_counts();
@@ -276,7 +276,7 @@ impl Engine {
                 None => batch,
                 Some(staging) => {
                     let refused = staging.judge(&batch.rows)?;
-                    // They are counted and set aside where the table is written.
+                    // The refused rows are counted and set aside where the table is written.
                     if refused.is_empty() { batch } else { batch.filter(&kept(batch.len(), &refused))? }
                 }
             },
@@ -345,7 +345,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The watermark behind each node, from those of the trackers. A step passes its input's on.
+    /// The watermark behind each node, from the watermarks of the trackers. A step passes the watermark of its input on.
     fn watermarks(&self, trackers: &[Level]) -> Vec<Level> {
         let mut out: Vec<Level> = Vec::with_capacity(self.plan.nodes.len());
         for (i, node) in self.plan.nodes.iter().enumerate() {
@@ -362,8 +362,8 @@ impl Engine {
         out
     }
 
-    /// Where inputs meet, the lowest counts of those that are not idle, and none while one of them has none; when all are idle, the highest:
-    /// as of one stream over the topics of both.
+    /// Where inputs meet, the lowest watermark of the inputs that are not idle counts. There is none while one of these inputs has none. If all
+    /// inputs are idle, the highest counts. This is the same as for one stream over all topics.
     fn meet(&self, levels: &[Level], node: usize) -> Level {
         let inputs = || self.plan.nodes[node].inputs.iter().map(|i| levels[*i]);
         let awake = inputs().filter(|l| !l.idle).map(|l| l.at).min();
@@ -373,7 +373,7 @@ impl Engine {
         }
     }
 
-    /// The watermark before an operator, which never goes back: not when an input that was idle awakes, nor with a restart.
+    /// The watermark before an operator. It never goes back, neither when an idle input gets messages again, nor with a restart.
     fn before_operator(&self, levels: &[Level], operator: usize) -> Option<Watermark> {
         self.meet(levels, self.plan.operators[operator].node).at.max(self.floors[operator])
     }
@@ -382,12 +382,12 @@ impl Engine {
         self.watermarks(&self.trackers.iter().map(Level::of).collect::<Vec<_>>())
     }
 
-    /// The watermark up to which an operator has handed out what was due, in the epoch that a run goes on from.
+    /// The watermark up to which an operator has emitted its rows, in the epoch from which a run continues.
     pub fn known_before(&mut self, operator: usize, watermark: Option<Watermark>) {
         self.floors[operator] = self.floors[operator].max(watermark);
     }
 
-    /// To be called once the trackers are as they were when the next epoch begins.
+    /// Must be called when the trackers have the state with which the next epoch begins.
     pub fn begin(&mut self) {
         self.before = self.now_watermarks();
         for operator in 0..self.operators.len() {
@@ -420,7 +420,7 @@ impl Engine {
         }
         self.pass(now, &mut out)?;
         if end.close {
-            // What one operator hands out may open windows of the next.
+            // Rows that one operator emits may open windows of the next operator.
             for _ in 0..=2 * self.operators.len() {
                 if !self.raise_watermarks(now) {
                     break;
@@ -476,8 +476,8 @@ impl Engine {
         Ok(())
     }
 
-    /// For backfills: time passes the end of the open windows, but for those that begin further in the future than event
-    /// times may lie. Says whether it moved.
+    /// For backfills: moves watermarks past the end of the open windows, except windows that begin further in the future than
+    /// event times may be. Returns whether a watermark moved.
     fn raise_watermarks(&mut self, now: EventTime) -> bool {
         let at = self.now_watermarks();
         let mut moved = false;
@@ -502,7 +502,7 @@ impl Engine {
         moved
     }
 
-    /// Whether `close_windows` would hand anything out.
+    /// Whether `close_windows` would emit anything.
     pub fn would_close(&self, now: EventTime) -> bool {
         let limit = |operator: usize| {
             let trackers = &self.plan.nodes[self.plan.operators[operator].node].trackers;
@@ -512,7 +512,7 @@ impl Engine {
         (0..self.operators.len()).any(open)
     }
 
-    /// Whether ending an epoch now, without new rows, would hand anything out.
+    /// Whether ending an epoch now, without new rows, would emit anything.
     pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool, now: EventTime) -> bool {
         let advanced = |t: &Tracker| {
             let mut copy = t.clone();
@@ -527,18 +527,18 @@ impl Engine {
         (0..self.operators.len()).any(due)
     }
 
-    /// Bytes that rows and state take, about.
+    /// About the bytes of rows and state in memory.
     pub fn memory(&self) -> usize {
         self.operators.iter().map(|o| o.memory()).sum()
     }
 
-    /// What the rows of one epoch may take in memory.
+    /// Sets the bytes that the rows of one epoch may take in memory.
     pub fn limit(&mut self, bytes: usize) {
         self.operators.iter_mut().for_each(|o| o.limit(bytes));
     }
 
-    /// Moves state to disk until it takes no more than `limit` bytes; what cannot be moved is an error rather than the end of
-    /// the process.
+    /// Moves state to disk until it takes no more than `limit` bytes. If state cannot be moved, this is an error, because
+    /// otherwise the process would end.
     pub fn keep_within(&mut self, limit: usize) -> Result<()> {
         let mut sizes: Vec<(usize, usize)> = self.operators.iter().map(|o| o.memory()).enumerate().collect();
         let total: usize = sizes.iter().map(|s| s.1).sum();
@@ -563,8 +563,8 @@ impl Engine {
         }
         match stuck {
             Some((operator, size)) if size > limit / 4 * 3 => Err(Error::storage(format!(
-                "the state of '{}' takes {} KB of the {} KB that memory_limit allows, and this kind of state stays in memory. Raise memory_limit, \
-                 or have it remember less (a shorter within=, gap or delay).",
+                "the state of '{}' takes {} KB of the {} KB that memory_limit allows, and this kind of state stays in memory. Raise memory_limit, or \
+                 make the state smaller (a shorter within=, gap or delay).",
                 self.plan.operators[operator].name.split('+').next().unwrap_or_default(),
                 size >> 10,
                 limit >> 10
@@ -578,7 +578,7 @@ impl Engine {
         std::mem::replace(&mut self.counts, fresh)
     }
 
-    /// Nothing counted yet; each rule is there, also one that will see no row.
+    /// Counts of zero. Each rule has an entry, also a rule that will see no row.
     fn no_counts(&self) -> EpochCounts {
         let mut counts = EpochCounts::new(self.operators.len());
         for (node, silent) in self.plan.nodes.iter().zip(&self.silent) {

@@ -17,7 +17,7 @@ use arrow::datatypes::SchemaRef;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One result that is wanted of a plan.
+/// One result that a plan must produce.
 #[derive(Clone)]
 pub struct Target {
     pub name: Arc<str>,
@@ -39,7 +39,7 @@ pub enum Step {
     Map(Arc<MapBatches>),
     StaticJoin(Arc<StaticJoin>),
     Expect(RuleSet),
-    /// What the table of this name takes.
+    /// The rows that the table of this name accepts.
     Table(Arc<str>),
     Watermark {
         tracker: usize,
@@ -49,7 +49,7 @@ pub enum Step {
     },
 }
 
-/// What a stateful step is.
+/// The kind of a stateful step.
 #[derive(Clone)]
 pub enum OperatorKind {
     Aggregate(Arc<AggregateSpec>, Emit),
@@ -66,7 +66,7 @@ impl OperatorKind {
         }
     }
 
-    /// How far event time has come in what it hands out.
+    /// The watermark of the rows that the operator emits.
     pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
         match self {
             Self::Aggregate(..) | Self::Deduplicate(_) => input,
@@ -74,7 +74,7 @@ impl OperatorKind {
         }
     }
 
-    /// When it hands groups out; None for what has no groups.
+    /// When the operator emits groups. None for operators without groups.
     fn emit(&self) -> Option<Emit> {
         match self {
             Self::Aggregate(_, emit) => Some(*emit),
@@ -82,7 +82,7 @@ impl OperatorKind {
         }
     }
 
-    /// Whether it hands out all of its groups in each epoch.
+    /// Whether the operator emits all of its groups in each epoch.
     pub fn is_complete(&self) -> bool {
         matches!(self, Self::Aggregate(_, Emit::Complete))
     }
@@ -94,7 +94,7 @@ impl OperatorKind {
         }
     }
 
-    /// Whether it waits for windows to close.
+    /// Whether the operator waits for windows to close.
     pub fn waits(&self) -> bool {
         match self {
             Self::Aggregate(spec, emit) => spec.is_windowed() && *emit == Emit::OnClose,
@@ -104,11 +104,11 @@ impl OperatorKind {
 }
 
 pub struct Operator {
-    /// As seals call its state.
+    /// The name of the operator's state in seals.
     pub name: String,
-    /// As seals of older versions call it.
+    /// The name in seals of older versions.
     pub name_before: String,
-    /// The stateful steps that lead to it.
+    /// The stateful steps that lead to the operator.
     pub signature: String,
     pub node: usize,
     pub kind: OperatorKind,
@@ -123,17 +123,17 @@ pub struct PlanNode {
     /// The stream's id.
     pub stream: String,
     pub on_malformed: Option<OnMalformed>,
-    /// The watermarks that it lies behind.
+    /// The watermarks upstream of this node.
     pub trackers: Vec<usize>,
 }
 
 pub struct Plan {
     /// Inputs before their users.
     pub nodes: Vec<PlanNode>,
-    /// For each target its node.
+    /// For each target, the index of its node.
     pub outputs: Vec<usize>,
     pub targets: Vec<Target>,
-    /// Names of the watermarks, as the seals call them, with the topics that each covers.
+    /// The watermarks, each with its name in seals.
     pub trackers: Vec<(String, WatermarkSpec)>,
     /// The topics that each watermark covers.
     pub tracker_sources: Vec<Vec<Arc<KafkaSource>>>,
@@ -150,11 +150,11 @@ fn emit(mode: OutputMode) -> Emit {
 
 struct Builder<'a> {
     plan: Plan,
-    /// By the stream's id and what its aggregate hands out, where it has one.
+    /// By the stream's id and, if the stream has an aggregate, the time at which the aggregate emits groups.
     made: HashMap<(String, Option<Emit>, Option<Arc<str>>), usize>,
     users: HashMap<String, usize>,
     names: HashMap<String, Arc<str>>,
-    /// Those of `names` that were given with .named().
+    /// The names among `names` that were given with .named().
     named: std::collections::HashSet<String>,
     target: &'a Target,
 }
@@ -221,7 +221,7 @@ impl Plan {
         found
     }
 
-    /// The watermarks that a target's rows lie behind.
+    /// The watermarks upstream of a target's rows.
     pub fn trackers_of(&self, target: usize) -> &[usize] {
         &self.nodes[self.outputs[target]].trackers
     }
@@ -344,7 +344,7 @@ impl Builder<'_> {
         Step::Stateful { operator }
     }
 
-    /// Adjacent expectations are one set, unless somebody uses the rows in between.
+    /// Adjacent expectations are one set, unless a different step uses the rows in between.
     fn build_rules(&mut self, stream: &Stream, rule: &Arc<Rule>, emit: Emit) -> Result<usize> {
         let mut rules = vec![(**rule).clone()];
         let mut at = &stream.0.inputs[0];

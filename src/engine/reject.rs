@@ -1,4 +1,4 @@
-//! Rules, and what becomes of rows that do not make it.
+//! Rules, and the handling of rows that fail, are late or are refused.
 
 use super::Step;
 use super::{Engine, kept};
@@ -74,7 +74,7 @@ impl Engine {
         self.counts.failed_rows += failed.len() as u64;
         match self.policy(node) {
             OnMalformed::Fail => Err(self.located(batch, first.row, Error::blaming(first.cause.clone(), Kind::Malformed, format!(
-                "{}{}: {}. To go on without such rows say on_malformed=\"drop\", or \"quarantine\" where a table is written.",
+                "{}{}: {}. To continue without such rows, use on_malformed=\"drop\", or \"quarantine\" where a table is written.",
                 self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
                 Self::place(batch, first.row),
                 first.error.trim_end_matches('.')
@@ -90,8 +90,8 @@ impl Engine {
         }
     }
 
-    /// Groups for which an aggregate, or an expression over aggregates, cannot be computed. They are set aside as rows are; a complete result
-    /// computes them again in each epoch, and sets each aside once.
+    /// Groups for which an aggregate, or an expression over aggregates, cannot be computed. They are set aside as rows are. A complete result
+    /// computes such a group again in each epoch, and sets it aside once.
     pub(super) fn failed_groups(&mut self, node: usize, operator: usize, failed: Vec<(Batch, Error)>) -> Result<()> {
         let Some((first, error)) = failed.first() else { return Ok(()) };
         self.counts.failed_rows += failed.len() as u64;
@@ -105,7 +105,7 @@ impl Engine {
                 error.source.clone(),
                 Kind::Malformed,
                 format!(
-                    "{}{}a group by {}: {error}. To set such groups aside say on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
+                    "{}{}a group by {}: {error}. To set such groups aside, use on_malformed=\"quarantine\" where a table is written, or \"drop\"; or \
                  compute the expression behind the aggregate, with_columns(\"…\"), with a try_ function.",
                     self.epoch.map_or(String::new(), |n| format!("epoch {n}, ")),
                     start.unwrap_or_default(),
@@ -132,7 +132,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts rows that came too late, and keeps them aside where the watermark's owner wants that.
+    /// Counts rows that came too late, and sets them aside if the options of the watermark say so.
     pub(super) fn late_rows(&mut self, node: usize, operator: usize, late: &[(&Batch, &LateRow)]) {
         self.counts.operators[operator].late += late.len() as u64;
         if !self.plan.nodes[node].trackers.iter().any(|t| self.trackers[*t].spec.quarantine_late) {
@@ -148,8 +148,8 @@ impl Engine {
         }
     }
 
-    /// Sets aside the rows that a table does not take, and gives the others. A complete result holds its rows again in each epoch: there a row
-    /// is set aside once.
+    /// Sets aside the rows that a table does not accept, and returns the others. A complete result has its rows again in each epoch, so there
+    /// each row is set aside once.
     pub fn refuse(&mut self, table: &str, complete: bool, batch: &Batch, refused: Vec<Refused>) -> Result<Batch> {
         let keep = kept(batch.len(), &refused);
         for r in refused {
@@ -181,8 +181,7 @@ impl Engine {
             if self.watch_rule(node, i, batch.len(), *failed) {
                 let rule = &set.rules[i];
                 return Err(Error::config(format!(
-                    "expectation '{}' of '{dataset}': {} cannot be computed for any of the last rows ({}). It is the rule that is to be \
-                     corrected, not the rows.",
+                    "expectation '{}' of '{dataset}': {} cannot be computed for any of the last rows ({}). Correct the rule, not the rows.",
                     rule.name,
                     rule.condition.sql,
                     why.as_deref().unwrap_or_default()

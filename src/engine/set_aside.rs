@@ -1,5 +1,5 @@
-//! Which rows of complete results were set aside: a complete result holds its rows again in each epoch, and each goes to quarantine once.
-//! They are remembered by a hash, over restarts too.
+//! Which rows of complete results were set aside: a complete result has its rows again in each epoch, and each row goes to quarantine once.
+//! The rows are remembered by a hash, over restarts too.
 
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch};
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-/// At most this many rows are remembered. Then all are forgotten, and set aside once more.
+/// At most this many rows are remembered. Then all rows are forgotten, and are set aside once more.
 const MOST: usize = 100_000;
 const BYTES: usize = 16;
 
@@ -18,29 +18,29 @@ static SCHEMA: LazyLock<SchemaRef> =
 #[derive(Debug, Default)]
 pub struct SetAside {
     seen: HashSet<[u8; BYTES]>,
-    /// What came since it was last written.
+    /// The rows that came since the last call of `take`.
     new: Vec<[u8; BYTES]>,
-    /// What is written no longer counts.
+    /// The rows in earlier files do not count any more.
     forgot: bool,
 }
 
-/// What an epoch writes.
+/// The rows that an epoch writes.
 #[derive(Debug)]
 pub struct Written {
     pub rows: RecordBatch,
-    /// It takes the place of what was written before.
+    /// These rows replace the rows of earlier files.
     pub whole: bool,
 }
 
 impl SetAside {
-    /// What files of it say they are.
+    /// The description in the header of these files.
     pub const DESCRIPTION: &str = "rows that were set aside";
 
     pub fn schema() -> SchemaRef {
         SCHEMA.clone()
     }
 
-    /// False: it was set aside before.
+    /// Returns false if the row was set aside before.
     pub fn add(&mut self, table: &str, row: &str) -> bool {
         let mut hash = Sha256::new();
         hash.update(table);
@@ -65,7 +65,7 @@ impl SetAside {
         self.seen.len()
     }
 
-    /// What has come since the last call; `whole`: all that is remembered.
+    /// The rows that have come since the last call. `whole`: all rows that are remembered.
     pub fn take(&mut self, whole: bool) -> Result<Option<Written>> {
         if self.new.is_empty() {
             return Ok(None);

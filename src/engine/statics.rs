@@ -13,7 +13,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// None while a Delta table was not read yet.
+    /// The table if its rows are in memory. None for a Delta table, which is read later.
     pub fn at_hand(join: &StaticJoin) -> Result<Option<Self>> {
         match &join.side {
             StaticSide::Rows { rows, .. } => {

@@ -1,4 +1,4 @@
-//! Which columns of a joined table somebody uses. The others are not held in memory.
+//! Which columns of a joined table the query uses. The others are not held in memory.
 
 use super::plan::{OperatorKind, Plan, Step};
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ impl Plan {
         used
     }
 
-    /// What a node needs of one of its inputs. Steps that are not listed need everything.
+    /// The columns that a node needs of one of its inputs. Steps that are not listed need all columns.
     fn used_by(&self, node: usize, which: usize, of_node: Used) -> Used {
         match &self.nodes[node].step {
             Step::Project(p) => Some(p.columns.iter().flat_map(|c| c.columns()).copied().collect()),
@@ -52,8 +52,8 @@ impl Plan {
         }
     }
 
-    /// Of each join with a table, the columns of its rows that are used. None: all, also where rows are set aside as they
-    /// are and not as the message that they came from.
+    /// For each join with a table, the columns of its rows that are used. None: all columns. This is also the case if rows are
+    /// set aside as they are, and not as the message that they came from.
     pub fn used_of_joins(&self) -> Vec<Used> {
         let used = self.used();
         let whole = |node: usize| {

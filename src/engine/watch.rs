@@ -1,4 +1,4 @@
-//! The watch over expressions: one that fails for row after row is wrong, and not the rows.
+//! Finds expressions that fail for row after row. In this case the expression is wrong, and not the rows.
 
 use super::Engine;
 use super::Step;
@@ -35,7 +35,7 @@ impl Recent {
 }
 
 impl Engine {
-    /// The largest share of rows that may fail. It is the share for malformed messages; for data at hand every row but one may fail.
+    /// The largest share of rows that may fail. It is the share for malformed messages; for data in memory every row but one may fail.
     fn share_of(&self, node: usize) -> Option<f64> {
         match &self.plan.nodes[node].step {
             Step::Kafka(source) => (source.max_malformed < 1.0).then_some(source.max_malformed),
@@ -43,13 +43,13 @@ impl Engine {
             _ => {
                 let of = |input: &usize| self.share_of(*input);
                 let shares: Vec<Option<f64>> = self.plan.nodes[node].inputs.iter().map(of).collect();
-                // Where one of several inputs has no limit, there is none.
+                // If one of several inputs has no limit, there is no limit.
                 shares.into_iter().collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
             }
         }
     }
 
-    /// Stops where too many of the last rows failed in a step, for the same reason that too many malformed messages stop a query.
+    /// Stops if too many of the last rows failed in a step, for the same reason that too many malformed messages stop a query.
     pub(super) fn watch_failed(&mut self, node: usize, rows: usize, of_batch: &[FailedRow]) -> Result<()> {
         let failed = of_batch.len();
         let recent = &mut self.failing[node];
@@ -63,7 +63,7 @@ impl Engine {
             return Ok(());
         }
         let limit = if share < 1.0 { format!(", more than max_malformed={share}") } else { String::new() };
-        let regardless = if share < 1.0 { "; to go on regardless say max_malformed=1.0" } else { "" };
+        let regardless = if share < 1.0 { "; to continue anyway, use max_malformed=1.0" } else { "" };
         let (of, error) =
             (if first.cause.is_some() { "function" } else { "expression" }, first.error.trim_end_matches('.'));
         let text = format!(
@@ -72,7 +72,7 @@ impl Engine {
         Err(Error::blaming(first.cause.clone(), Kind::Config, text))
     }
 
-    /// Stops where a rule's condition could not be computed for any of the last rows: then it is the rule that has failed.
+    /// Returns true if a rule's condition could not be computed for any of the last rows: then the rule is wrong.
     pub(super) fn watch_rule(&mut self, node: usize, rule: usize, rows: usize, failed: usize) -> bool {
         let recent = self.failing_rules.entry((node, rule)).or_default();
         recent.add(rows, failed);

@@ -1,6 +1,6 @@
-//! What no text for people may contain: credentials, in any part of a URL, an option or a connection string, and
-//! control characters for terminals. Errors contain texts of a store, a library or a message. So the cleaning is done
-//! where an error is created, and not at each place that writes a text.
+//! Removes from texts for people: credentials, in any part of a URL, an option or a connection string, and control
+//! characters for terminals. Errors contain texts of a store, a library or a message. So the cleaning is done where an
+//! error is created, and not at each place that writes a text.
 
 use parking_lot::RwLock;
 use regex::{Captures, Regex};

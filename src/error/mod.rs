@@ -49,7 +49,7 @@ pub struct Error {
     pub message: String,
     /// Shared, because a query returns its error as often as it is asked.
     pub source: Option<Source>,
-    /// Most errors are made where nobody knows more than the message says.
+    /// None for most errors: the code that makes them knows no more than the message says.
     pub place: Option<Box<Place>>,
 }
 

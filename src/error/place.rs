@@ -1,4 +1,4 @@
-//! What an error knows about its place, for programs. The message says the same to people.
+//! The facts about the place of an error, for programs. The message says the same to people.
 
 use super::{Error, Kind};
 
@@ -15,7 +15,7 @@ pub struct Place {
     pub epoch: Option<i64>,
     /// Offsets that are lost.
     pub ranges: Vec<LostOffsets>,
-    /// What the error itself knows about a second attempt. Otherwise the kind decides.
+    /// Whether a second attempt can succeed, if the error itself knows this. Otherwise the kind decides.
     pub retryable: Option<bool>,
 }
 
@@ -60,7 +60,7 @@ impl Error {
         self
     }
 
-    /// An error that knows its epoch keeps it: the epoch that a commit fails for is not the one that is read at that time.
+    /// An error that has an epoch keeps it: if a commit fails, its epoch is not the epoch that is read at that time.
     pub fn in_epoch(mut self, epoch: impl Into<Option<i64>>) -> Self {
         if let Some(epoch) = epoch.into() {
             self.place_mut().epoch.get_or_insert(epoch);
@@ -78,7 +78,7 @@ impl Error {
         self
     }
 
-    /// Whether the same call can succeed later although nobody changes anything: the network, a store or another runner was in the way.
+    /// Whether the same call can succeed later without any change: the reason was the network, a store or a different runner.
     pub fn is_retryable(&self) -> bool {
         let said = self.place.as_ref().and_then(|p| p.retryable);
         said.unwrap_or(matches!(self.kind, Kind::Connection | Kind::ConcurrentQuery))

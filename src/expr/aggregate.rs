@@ -46,11 +46,11 @@ pub struct Aggregate {
     /// Its arguments are so deep that they are evaluated on a larger stack.
     pub(super) deep: bool,
     pub(super) finish: Finish,
-    /// The values themselves, of which `arguments` are wider numbers or keys, and their type.
+    /// The original values, from which `arguments` makes wider numbers or keys, and their type.
     pub(super) fold: Option<(Fold, Arc<dyn PhysicalExpr>, DataType)>,
 }
 
-/// What becomes of the accumulator's output.
+/// How the accumulator's output becomes the result.
 #[derive(Clone, Debug)]
 pub(super) enum Finish {
     /// A checked cast to the type of the aggregate. A value out of range is an error.
@@ -63,7 +63,7 @@ pub(super) enum Finish {
     Percentile(Shares),
     /// The bitmap of a list of positions, or of bitmaps.
     Bitmap,
-    /// The most frequent value of each list; of several the least, or the greatest.
+    /// The most frequent value of each list. If there are several, the least or the greatest of them.
     Mode { greatest: bool },
     /// The mean of each list of whole numbers.
     Mean,
@@ -164,14 +164,14 @@ impl fmt::Debug for Aggregate {
 }
 
 impl Aggregate {
-    /// The input columns that it reads.
+    /// The input columns that the aggregate reads.
     pub fn columns(&self) -> Vec<usize> {
         let value = self.fold.iter().map(|(_, value, _)| value);
         let all = self.arguments.iter().chain(&self.filter).chain(value);
         all.flat_map(|e| collect_columns(e).into_iter().map(|c| c.index())).collect()
     }
 
-    /// Distinguishes it from other aggregates.
+    /// Distinguishes the aggregate from other aggregates.
     pub fn identity(&self) -> String {
         let exprs: Vec<_> = self.arguments.iter().chain(&self.filter).cloned().collect();
         super::evaluate::identity(&self.sql, &exprs)
@@ -322,7 +322,7 @@ impl Aggregate {
             Finish::Bitmap => super::bitmap::of_lists(list_array(&array, &self.sql)?, &self.sql),
             Finish::Mode { greatest } => self.cast(shares::mode(list_array(&array, &self.sql)?, *greatest)?),
             Finish::Try => {
-                // Only the rows that fail are NULL, and what fails is found one by one.
+                // Only the failing rows are NULL, and these are found one by one.
                 if let Ok(all) = self.cast(array.clone()) {
                     return Ok(all);
                 }

@@ -42,7 +42,7 @@ impl Aggregation {
         self.aggregates.iter().any(|a| matches!(a.finish, Finish::Function(_)))
     }
 
-    /// Distinguishes its user functions from others of the same names.
+    /// Distinguishes the user functions in it from others of the same names.
     pub fn functions(&self) -> Vec<String> {
         let identity = |a: &Aggregate| match &a.finish {
             Finish::Function(called) => Some(called.identity()),
@@ -159,7 +159,7 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
         return Ok(spark_aggregates::r2([part("regr_sxx")?, part("regr_syy")?, part("regr_sxy")?]));
     }
     if function.name == "corr" {
-        // It is checked and named as it is written, and computed from its parts.
+        // `corr` is checked and named as the user wrote it, and computed from its parts.
         spark_aggregates::check_clauses(function)?;
         spark_aggregates::check_count(function, 2)?;
         let mut part = |name: &str| {

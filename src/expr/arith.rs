@@ -53,7 +53,7 @@ impl<T: PrimInt + CheckedNeg + CheckedRem> Int for T {}
 /// The error of two operands that an operator does not take together.
 pub(super) fn mismatch(sql: &str, left: &Typed, right: &Typed) -> Error {
     Error::schema(format!(
-        "{sql}: {} and {} do not go with this operator. Use CAST.",
+        "{sql}: {} and {} cannot be used with this operator. Use CAST.",
         type_to_ddl(&left.data_type),
         type_to_ddl(&right.data_type)
     ))
@@ -92,7 +92,7 @@ pub(super) fn numbers(op: Op, left: Typed, right: Typed, sql: String, r#try: boo
         Op::Divide => DataType::Float64,
         Op::IntegralDivide if is_int(a) && is_int(b) => DataType::Int64,
         Op::IntegralDivide => {
-            return Err(Error::schema(format!("{sql}: div goes with whole numbers and decimals only. Use CAST.")));
+            return Err(Error::schema(format!("{sql}: div is only for whole numbers and decimals. Use CAST.")));
         }
         _ => common(a, b).ok_or_else(|| mismatch(&sql, &left, &right))?,
     };
@@ -322,7 +322,7 @@ fn operand_of(operand: Typed, sql: &str) -> Result<Typed> {
 /// The error of an operand that a unary operator does not take.
 pub(super) fn wrong_operand(sql: &str, operand: &Typed) -> Error {
     let data_type = type_to_ddl(&operand.data_type);
-    Error::schema(format!("{sql}: {data_type} does not go with this operator. Use CAST."))
+    Error::schema(format!("{sql}: {data_type} cannot be used with this operator. Use CAST."))
 }
 
 /// `+ x`.

@@ -155,7 +155,7 @@ fn without(mut all: Vec<Bound>, except: &[String]) -> Result<Vec<Bound>> {
     Ok(all)
 }
 
-/// Adds a hint to an error, where a column that must be in backticks seems to be meant.
+/// Adds a hint to an error, if the user seems to mean a column that must be in backticks.
 fn hint(e: Error, text: &str, schema: &SchemaRef) -> Error {
     if e.kind != Kind::Schema || e.message.contains("in backticks, `") {
         return e;
@@ -182,7 +182,7 @@ fn place(e: Error, text: &str) -> Error {
 fn bind_item(item: Item, schema: &SchemaRef) -> Result<Bound> {
     if let [first, ..] = &item.columns[..] {
         return Err(Error::schema(format!(
-            "only a generator such as explode has several columns: AS ({first}, …) does not go with one value"
+            "only a generator such as explode has several columns: AS ({first}, …) cannot name one value"
         )));
     }
     let typed = Binder::new(schema).expr(&item.ast)?;
@@ -202,7 +202,7 @@ pub(super) fn output_name(ast: &Ast, typed: &Typed) -> String {
         Ast::Cast { operand, .. } => match (cast_of(operand), &**operand) {
             (Some(path), _) => path.last().cloned().unwrap_or_default(),
             (None, Ast::Path(_, path)) => json_path::last_name(path).map_or_else(|| typed.sql.clone(), str::to_string),
-            // A cast to an ARRAY, MAP or STRUCT has the name of what is cast.
+            // A cast to an ARRAY, MAP or STRUCT has the name of its operand.
             (None, _) if typed.data_type.is_nested() => {
                 let cast = format!(" AS {})", type_to_ddl(&typed.data_type));
                 let bare = typed.sql.strip_prefix("TRY_").unwrap_or(&typed.sql);
@@ -236,7 +236,7 @@ pub(super) fn finish(name: String, typed: Typed) -> Result<Bound> {
     Ok(Bound::new(name, typed.sql, typed.data_type, typed.nullable, typed.expr))
 }
 
-/// At most this many bytes may the name of a column without an alias have.
+/// The most bytes of the name of a column without an alias.
 const LONGEST_NAME: usize = 1 << 20;
 
 /// Binds the expressions over one schema.
@@ -272,8 +272,8 @@ impl<'a> Binder<'a> {
     pub fn expr(&mut self, ast: &Ast) -> Result<Typed> {
         match ast {
             Ast::Column(path) => self.column(path),
-            Ast::Star => Err(Error::schema("'*' stands alone or in count(*)")),
-            Ast::Fields(_) => Err(Error::schema("'.*' stands alone in select(…), as in \"after.*\"")),
+            Ast::Star => Err(Error::schema("'*' must be alone or in count(*)")),
+            Ast::Fields(_) => Err(Error::schema("'.*' must be alone in select(…), as in \"after.*\"")),
             Ast::Null => Ok(Typed::literal(ScalarValue::Null, "NULL")),
             Ast::Bool(value) => Ok(Typed::literal((*value).into(), value.to_string())),
             Ast::Text(text) => Ok(Typed::literal(text.as_str().into(), text.clone())),
@@ -345,7 +345,7 @@ impl<'a> Binder<'a> {
         }
         if self.aggregates.is_some() {
             return Err(Error::schema(format!(
-                "column '{}' stands outside of an aggregate function; aggregate it, or put it in group_by",
+                "column '{}' is outside of an aggregate function; aggregate it, or put it in group_by",
                 path.join(".")
             )));
         }
@@ -444,7 +444,7 @@ impl<'a> Binder<'a> {
             return lambda::bind(self, function);
         }
         if let Some(clause) = function.aggregate_clause() {
-            return Err(Error::schema(format!("{}: {clause} goes with aggregate functions only", function.name)));
+            return Err(Error::schema(format!("{}: {clause} is only for aggregate functions", function.name)));
         }
         if functions::takes_options(&function.name)
             && let Some((Ast::Function(map), args)) = function.args.split_last()

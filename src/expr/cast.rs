@@ -37,7 +37,7 @@ pub(super) fn explicit(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> 
         };
         return Ok(typed.named(sql));
     }
-    // Also of a literal to its own type: Spark narrows the type of a literal, but not that of a cast.
+    // A cast of a literal to its own type is not a literal: Spark narrows the type of a literal, but not that of a cast.
     Ok(Typed { literal: false, ..convert(arg, to, r#try)?.named(sql) })
 }
 
@@ -76,14 +76,14 @@ fn convert(arg: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
 const INVALID: &str = "a value cannot be read as";
 const OUT_OF_RANGE: &str = "a value is out of range for";
 
-/// What becomes of a value that does not fit: NULL or an error.
+/// The result for a value that does not fit: NULL or an error.
 struct Misfit {
     r#try: bool,
     name: String,
 }
 
 impl Misfit {
-    /// The value; where there is none, NULL or an error.
+    /// The value, if there is one. Otherwise NULL or an error.
     #[inline]
     fn check<T>(&self, value: Option<T>, reason: &str) -> DfResult<Option<T>> {
         if value.is_some() || self.r#try { Ok(value) } else { Err(row_error(format!("{reason} {}", self.name))) }
@@ -369,7 +369,7 @@ fn by_arrow(from: &DataType, to: &DataType, r#try: bool) -> Option<Kernel> {
     }
     let (to, name) = (to.clone(), type_to_ddl(to));
     let options = CastOptions { safe: r#try, ..CastOptions::default() };
-    // All BIGINT have room there. Arrow would multiply each of them.
+    // Every BIGINT fits into this type. Arrow would multiply each value.
     let has_room = *from == DataType::Int64 && matches!(to, DataType::Decimal128(19.., 0));
     Some(Arc::new(move |a: &Args| {
         if has_room && let Some(longs) = a.array(0).as_primitive_opt::<Int64Type>() {

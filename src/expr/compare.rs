@@ -59,7 +59,7 @@ pub(super) fn compare(op: &'static str, left: Typed, right: Typed) -> Result<Typ
         typed.nullable = nullable;
         return Ok(typed);
     }
-    let operator = operator(op).ok_or_else(|| Error::internal(format!("{op} is no comparison")))?;
+    let operator = operator(op).ok_or_else(|| Error::internal(format!("{op} is not a comparison")))?;
     let expr = Arc::new(BinaryExpr::new(left.expr.clone(), operator, right.expr.clone()));
     Ok(Typed::wrap(expr, &[left, right], DataType::Boolean, nullable, sql))
 }
@@ -247,7 +247,7 @@ fn backslashed(pattern: &str, escape: char) -> Result<String, &'static str> {
                     out.push('\\');
                     out.push(next);
                 }
-                Some(_) => return Err("the escape character stands before a character that needs none"),
+                Some(_) => return Err("the escape character is before a character that needs no escape"),
                 None => return Err("it ends with the escape character"),
             }
         } else if c == '\\' {

@@ -225,7 +225,7 @@ pub(super) fn bind_aggregates(
     let outer = |text: &str, (name, shown, expr): (String, String, Expr)| {
         if let Some(column) = expr.column_refs().iter().find(|c| inner.index_of(&c.name).is_err()) {
             return Err(Error::schema(format!(
-                "'{text}': column '{}' stands outside of an aggregate function; aggregate it, or put it in group_by",
+                "'{text}': column '{}' is outside of an aggregate function; aggregate it, or put it in group_by",
                 column.name
             )));
         }
@@ -336,7 +336,7 @@ fn of_datafusion(
 ) -> Result<Aggregate> {
     let name = function.func.name();
     if name == "grouping" {
-        return Err(Error::schema(format!("'{text}': grouping goes with GROUPING SETS, which group_by does not have")));
+        return Err(Error::schema(format!("'{text}': grouping needs GROUPING SETS, which group_by does not have")));
     }
     // WITHIN GROUP names the value that is aggregated. For other aggregates the rows would need an order.
     if !function.params.order_by.is_empty() && !function.func.supports_within_group_clause() {

@@ -69,7 +69,7 @@ fn columns(parser: &mut Parser<'_>, close: Token) -> Result<Vec<Field>> {
     let mut seen = HashSet::new();
     loop {
         let field = column(parser)?;
-        // Names that differ in case are different fields of a message. A table, which does not tell them apart, refuses them.
+        // Names that differ in case are different fields of a message. A table does not distinguish them, so it refuses them.
         if !seen.insert(field.name().clone()) {
             return Err(Error::schema(format!("column '{}' occurs twice", field.name())));
         }
@@ -201,8 +201,8 @@ fn one_type(parser: &mut Parser<'_>) -> Result<DataType> {
         }
         "VARIANT" => {
             return Err(Error::schema(
-                "type VARIANT is no type of a column: tables stay readable by Spark 3.5. Use STRING, which keeps the JSON text, and \
-                 parse_json(…) or a path (text:a.b) in expressions.",
+                "type VARIANT is not a type of a column: tables stay readable by Spark 3.5. Use STRING, which keeps the JSON text, and parse_json(…) \
+                 or a path (text:a.b) in expressions.",
             ));
         }
         "INTERVAL" | "VOID" | "NULL" | "OBJECT" => {

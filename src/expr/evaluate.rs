@@ -32,7 +32,7 @@ pub struct Bound {
     expr: Arc<dyn PhysicalExpr>,
     columns: Vec<usize>,
     column: Option<usize>,
-    /// It is so deep that it is evaluated on a larger stack.
+    /// The expression is so deep that it is evaluated on a larger stack.
     deep: bool,
 }
 
@@ -129,7 +129,7 @@ impl Bound {
         self.column
     }
 
-    /// Distinguishes it from other expressions. The text is not enough: Spark prints the string 'a' and the column a alike.
+    /// Distinguishes the expression from other expressions. The text is not enough: Spark prints the string 'a' and the column a alike.
     pub fn identity(&self) -> String {
         identity(&self.sql, std::slice::from_ref(&self.expr))
     }
@@ -140,7 +140,7 @@ impl Bound {
     }
 }
 
-/// Whether one of them is so deep that the stack of a Python thread could be too small for it.
+/// Whether one of the expressions is so deep that the stack of a Python thread could be too small for it.
 pub(super) fn is_deep(exprs: &[Arc<dyn PhysicalExpr>]) -> bool {
     fn deeper(expr: &Arc<dyn PhysicalExpr>, than: usize) -> bool {
         than == 0 || expr.children().into_iter().any(|c| deeper(c, than - 1))
@@ -166,7 +166,7 @@ pub fn is_too_large(e: &Error) -> bool {
     e.kind == Kind::Malformed && e.message.contains(TOO_LARGE)
 }
 
-/// The number of bytes of text in an array, or in its largest part. This is what 32 bits of offset limit. An element of a list counts as
+/// The number of bytes of text in an array, or in its largest part. Offsets of 32 bits limit this number. An element of a list counts as
 /// eight bytes, because lists have such offsets too.
 pub fn text_bytes(array: &dyn Array) -> usize {
     let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);

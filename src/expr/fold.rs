@@ -213,14 +213,16 @@ mod tests {
     }
 
     fn bits_of(array: &ArrayRef) -> Vec<String> {
-        // NaN is equal to itself there, and -0.0 is not 0.0.
+        // In this text, NaN equals itself, and -0.0 is not 0.0.
         (0..array.len()).map(|i| format!("{:?}", array.slice(i, 1))).collect()
     }
 
     type Made = fn(&Aggregate) -> Result<Box<dyn GroupsAccumulator>>;
     type Evaluated = fn(&Aggregate, &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)>;
 
-    /// The results of seven groups, or of as many as have a row: `how` says what each of three parts of the rows goes through.
+    /// The results of up to seven groups. `how` has a letter for each third of the rows. `u`: the accumulator is updated with the rows. `c`: the rows
+    /// are converted to state, and the state is merged. `m` and `v`: a second accumulator (`m`: `accumulator`, `v`: `accumulator_of_values`) merges
+    /// the state of the rows first, and then the state of the second accumulator is merged.
     fn results(a: &Aggregate, rows: &RecordBatch, how: &str, made: Made, evaluated: Evaluated) -> ArrayRef {
         let groups: Vec<usize> = (0..rows.num_rows()).map(|i| i % 7).collect();
         let mut whole = made(a).unwrap();
@@ -236,7 +238,7 @@ mod tests {
                     whole.merge_batch(&state, groups, 7).unwrap();
                 }
                 _ => {
-                    // The other kind merges the state of this kind.
+                    // The second accumulator can be of the other kind: it merges the state of this kind.
                     let mut fresh = made(a).unwrap();
                     fresh.update_batch(&args, groups, only.as_ref(), 7).unwrap();
                     let first = fresh.state(EmitTo::First(3)).unwrap();

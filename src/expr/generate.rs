@@ -8,10 +8,10 @@
 //! | `stack(n, …)` | n | `col0`, `col1`, … |
 //! | `json_tuple(text, name, …)` | one | `c0`, `c1`, … |
 //!
-//! `posexplode` puts the position first. Of an array that is empty or NULL there are no rows; the forms with `_outer` give a row of NULLs.
+//! `posexplode` puts the position first. An array that is empty or NULL gives no rows; the forms with `_outer` give a row of NULLs.
 //!
-//! A generator says how many rows there are of each row, and makes the columns of any run of those rows. So the caller decides how many
-//! rows a batch has.
+//! A generator says how many rows it makes of each input row, and makes the columns of any consecutive part of these rows. So the caller
+//! decides how many rows a batch has.
 
 use super::bind::{Binder, finish};
 use super::ddl::type_to_ddl;
@@ -62,9 +62,9 @@ pub struct Generator {
     /// The position comes first.
     position: bool,
     outer: bool,
-    /// What is computed of each row before rows are made of it.
+    /// The values that are computed for each input row before rows are made of it.
     pub args: Vec<Bound>,
-    /// The columns that it makes.
+    /// The columns that the generator makes.
     pub fields: Vec<Field>,
     /// The text as Spark prints it.
     pub sql: String,
@@ -100,7 +100,7 @@ pub(super) fn bind(function: &Function, names: &[String], schema: &SchemaRef) ->
     let usage = LIST.iter().find(|(n, _)| *n == function.name).map_or("", |(_, usage)| usage);
     let wrong = |why: &dyn std::fmt::Display| Error::schema(format!("{}: {why}. Call it as {usage}.", function.name));
     if let Some(clause) = function.aggregate_clause() {
-        return Err(Error::schema(format!("{}: {clause} goes with aggregate functions only", function.name)));
+        return Err(Error::schema(format!("{}: {clause} is only for aggregate functions", function.name)));
     }
     let args = Binder::new(schema).exprs(&function.args)?;
     let shown: Vec<&str> = args.iter().map(|a| a.sql.as_str()).collect();
@@ -196,14 +196,14 @@ fn stack(mut args: Vec<Typed>, wrong: &dyn Fn(&dyn std::fmt::Display) -> Error) 
         let nullable = !whole || of_column().any(|a| a.nullable);
         fields.push(Field::new(format!("col{k}"), data_type, nullable));
     }
-    // What is missing in the last row is NULL.
+    // Missing values of the last row are NULL.
     args.resize_with(rows * width, || Typed::null(&DataType::Null));
     let typed = args.into_iter().enumerate();
     let args = typed.map(|(i, a)| cast::implicit(a, fields[i % width].data_type())).collect::<Result<_>>()?;
     Ok((Kind::Stack(rows as u32), args, fields))
 }
 
-/// At most this many rows does `stack` make of one.
+/// `stack` makes at most this many rows of one row.
 const MOST_STACKED: usize = 10_000;
 
 fn tuple(args: Vec<Typed>, wrong: &dyn Fn(&dyn std::fmt::Display) -> Error) -> Result<Parts> {
@@ -218,7 +218,7 @@ fn tuple(args: Vec<Typed>, wrong: &dyn Fn(&dyn std::fmt::Display) -> Error) -> R
 }
 
 impl Generator {
-    /// Distinguishes it from another one.
+    /// Distinguishes the generator from other generators.
     pub fn identity(&self) -> String {
         let args: Vec<String> = self.args.iter().map(Bound::identity).collect();
         format!("{} of {}", self.sql, args.join("; "))
@@ -229,7 +229,7 @@ impl Generator {
         self.kind != Kind::Tuple
     }
 
-    /// How many rows of each row there are. `None`: a row without an element.
+    /// How many rows are made of each input row. `None`: one row without an element.
     pub fn lengths(&self, args: &[ArrayRef], rows: usize) -> Vec<Option<u32>> {
         let of = |offsets: &[i32], nulls: Option<&NullBuffer>| {
             let length = |i: usize| {
@@ -295,14 +295,14 @@ impl Generator {
     }
 }
 
-/// The elements of lists at these places. Those that follow each other, which is the usual case, are not copied.
+/// The elements of lists at these places. Consecutive elements, which are the usual case, are not copied.
 fn elements(offsets: &[i32], values: &ArrayRef, parents: &UInt32Array, places: &UInt32Array) -> Result<ArrayRef> {
     let at = |i: usize| offsets[parents.value(i) as usize] as u32 + places.value(i);
     let n = parents.len();
     if n == 0 {
         return Ok(values.slice(0, 0));
     }
-    // Parents and places ascend, and no two elements are the same one.
+    // The indices `at(i)` ascend, and no index occurs twice. So if the last index is n - 1 after the first, the n elements are consecutive.
     if places.null_count() == 0 && (at(n - 1) - at(0)) as usize == n - 1 {
         return Ok(values.slice(at(0) as usize, n));
     }
@@ -370,13 +370,14 @@ fn fields_of_one(
 /// The error for a generator in a place where there can be none.
 pub(super) fn misplaced(name: &str) -> Error {
     Error::schema(format!(
-        "{name} makes several rows of one: it stands alone in select(…) or with_columns(…), once, as in select(\"id\", \"{name}(…) AS x\")"
+        "{name} makes several rows of one: it must be alone in select(…) or with_columns(…), once, as in select(\"id\", \"{name}(…) AS x\")"
     ))
 }
 
 pub(super) fn twice(first: &str, second: &str) -> Error {
     Error::schema(format!(
-        "one select makes rows once: {first} and {second} cannot stand together. Put the second into a with_columns(…) or select(…) of its own."
+        "one select can make rows only once: {first} and {second} cannot be used together. Put the second into a separate with_columns(…) or \
+         select(…)."
     ))
 }
 

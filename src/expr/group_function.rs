@@ -301,7 +301,7 @@ mod tests {
                 before = Some(now);
             }
         }
-        // By time, then by all that is given, NULLs first.
+        // By time, then by all columns that the function gets, NULLs first.
         let mut wanted: Vec<_> = (0..40).filter(|i| i % 3 == 0).map(row).map(|(time, m, s)| (time, s, m)).collect();
         wanted.sort();
         let wanted: Vec<String> =

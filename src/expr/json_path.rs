@@ -102,7 +102,7 @@ impl Out<'_> {
     }
 }
 
-/// Writes what the path leads to, as `get_json_object` does. False: nothing.
+/// Writes the values that the path leads to, as `get_json_object` does. False: there is no such value.
 pub(super) fn get(json: &str, path: &[Step], text: &mut Vec<u8>) -> bool {
     let start = text.len();
     let mut cursor = reader(json.as_bytes());
@@ -159,7 +159,7 @@ fn find(cursor: &mut Cursor<'_>, depth: u32, path: &[Step], style: Style, out: &
             Ok(found)
         }
         (Next::Array, Step::Index(index)) => {
-            // What follows may have several results.
+            // The rest of the path may have several results.
             let style = if rest.first() == Some(&Step::Elements) { Style::Quoted } else { style };
             let (mut at, mut found) = (0, false);
             cursor.array(depth, |cursor, depth| {

@@ -134,7 +134,7 @@ pub(super) fn strings<S: AsRef<str>>(rows: usize, mut f: impl FnMut(usize) -> Re
     Ok(Arc::new(out.finish()))
 }
 
-/// Texts that are written one after the other into the memory of the column. False: NULL; what was written is taken back.
+/// Texts that are written one after the other into the memory of the column. False: NULL; the written text is removed.
 pub(super) fn written(rows: usize, mut f: impl FnMut(usize, &mut Vec<u8>) -> Result<bool>) -> Result<ArrayRef> {
     let mut text: Vec<u8> = Vec::with_capacity(rows * 8);
     let (mut offsets, mut valid) = (Vec::with_capacity(rows + 1), Vec::with_capacity(rows));

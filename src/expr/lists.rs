@@ -236,7 +236,7 @@ pub(super) fn is_ordered(t: &DataType) -> bool {
     }
 }
 
-/// The value at which all rows of a struct are NULL is passed on to its fields.
+/// The field number `k` of a struct. It is NULL in the rows where the struct is NULL.
 pub(super) fn field_of(parent: &StructArray, k: usize) -> Result<ArrayRef> {
     let child = parent.column(k);
     if parent.null_count() == 0 {

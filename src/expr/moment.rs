@@ -1,8 +1,9 @@
 //! The moment that `current_timestamp()` and its like mean: one for all rows of an epoch.
 //!
-//! Expressions are evaluated deep within the stages, and none of them has a clock. So whoever drives the stages (the engine, for an epoch, a
-//! batch of an iterator, or rows at hand) says the moment before it does, and it counts for its thread until then. A stage never waits for another
-//! thread, so the moment cannot be that of somebody else. Without a moment, the expression is an error instead of the machine's clock.
+//! Expressions are evaluated deep within the stages, and no expression has a clock. So the engine sets the moment before it runs the stages (for
+//! an epoch, a batch of an iterator, or rows in memory). The moment counts for the engine's thread until the stages have run. A stage never waits
+//! for a different thread, so the moment cannot be that of a different query. Without a moment, the expression is an error. It never uses the
+//! machine's clock.
 
 use super::evaluate::row_error;
 use super::node::Typed;
@@ -62,7 +63,7 @@ impl PhysicalExpr for Now {
     }
     fn evaluate(&self, _: &RecordBatch) -> Result<ColumnarValue> {
         let at =
-            MOMENT.get().ok_or_else(|| row_error("there is no epoch here that current_timestamp() could be of"))?;
+            MOMENT.get().ok_or_else(|| row_error("there is no epoch here, so current_timestamp() has no value"))?;
         Ok(ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into()))))
     }
     fn return_field(&self, _: &Schema) -> Result<FieldRef> {

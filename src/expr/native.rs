@@ -1,7 +1,7 @@
 //! Expressions that mean the same to DataFusion's planner: comparisons of a column with a constant or a column, IN, BETWEEN, IS NULL, and AND, OR
-//! and NOT of such. The planner skips files by them, and makes joins of them that look rows up.
+//! and NOT of such. The planner uses these expressions to skip files, and to make joins that look rows up.
 //!
-//! Floats are never among them: the planner's order has two zeros, and NaNs below all numbers.
+//! Expressions of floats are excluded: the planner's order has two zeros, and NaNs below all numbers.
 
 use super::bind::{Binder, finish};
 use super::cast::implicit;
@@ -16,10 +16,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, cast, in_list, lit, not};
 
-/// What the planner can have of an expression.
+/// The part of an expression that the planner can use.
 pub struct Native {
     pub expr: Expr,
-    /// It is all of the expression. If not, the expression is TRUE only where this is.
+    /// True: the part is the whole expression. False: the expression is TRUE only where this part is TRUE.
     pub whole: bool,
 }
 
@@ -57,7 +57,7 @@ struct Lower<'a> {
 }
 
 impl Lower<'_> {
-    /// Of an AND, those sides that can be had.
+    /// For an AND, the sides that the planner can use.
     fn some(&self, ast: &Ast) -> Option<Native> {
         if let Some(expr) = self.all(ast) {
             return Some(Native { expr, whole: true });
@@ -105,7 +105,7 @@ impl Lower<'_> {
         }
     }
 
-    /// An argument whose values are compared in the same way by both.
+    /// An argument whose values bayou and the planner compare in the same way.
     fn column(&self, ast: &Ast) -> Option<(Expr, DataType)> {
         let Ast::Column(path) = ast else { return None };
         let [name] = &path[..] else { return None };

@@ -23,7 +23,7 @@ pub(super) struct Typed {
     pub data_type: DataType,
     pub nullable: bool,
     pub sql: String,
-    /// Whether it was written as a literal. As in Spark, the precision of such a number beside a DECIMAL is the number of its digits.
+    /// Whether it was written as a literal. As in Spark, such a number in an operation with a DECIMAL has the precision of its own digits.
     pub literal: bool,
     /// The units with which Spark shows an interval, as places in YEAR, MONTH, DAY, HOUR, MINUTE, SECOND. None: all units of its type.
     pub units: Option<(u8, u8)>,

@@ -188,7 +188,7 @@ impl PhysicalExpr for Choose {
     }
 }
 
-/// The name of variable `k` of a lambda within `depth` others. It is the same each time, because it is a part of what an expression is.
+/// The name of variable `k` of a lambda within `depth` others. The name is the same each time, because it is part of the identity of an expression.
 pub(super) fn variable_name(depth: usize, k: usize) -> String {
     format!("\u{0}variable {depth}.{k}")
 }

@@ -108,7 +108,7 @@ impl Shares {
     }
 }
 
-/// The most frequent value of each list; of several the least, or the greatest.
+/// The most frequent value of each list. If there are several, the least or the greatest of them.
 pub(super) fn mode(list: &ListArray, greatest: bool) -> Result<ArrayRef> {
     let mut picked = UInt32Builder::with_capacity(list.len());
     for i in 0..list.len() {

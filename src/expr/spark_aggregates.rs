@@ -85,7 +85,7 @@ fn within_group(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
         if !function.args.is_empty() {
             return Err(wrong("with WITHIN GROUP it has no argument".into()));
         }
-        // As Spark shows it, with the other direction.
+        // Spark shows the call in this way, with the opposite direction.
         let direction = if order.descending { "" } else { " DESC" };
         let t = value.data_type.clone();
         let sql = format!("mode() WITHIN GROUP (ORDER BY {shown_value}{direction})");

@@ -31,7 +31,7 @@ fn java_digits(shortest: String, negative: bool) -> String {
 }
 
 /// The digits that Java since 19 writes: as many as distinguish the number from its neighbours, and at least two. Of the numbers with
-/// this many digits it is the nearest one, and of two that are equally near the even one. Rust may choose the other of the two, and
+/// this many digits, Java writes the nearest one. If two are equally near, it writes the even one. Rust may choose the other one, and
 /// writes 5e-324 instead of 4.9e-324.
 macro_rules! shortest {
     ($v:expr, $t:ty) => {{

@@ -34,8 +34,8 @@ pub(super) fn is(t: &DataType) -> bool {
 /// The error for a column of this type.
 pub(super) fn no_column(sql: &str) -> Error {
     Error::schema(format!(
-        "{sql} is VARIANT, which no column can hold: tables stay readable by Spark 3.5. to_json(…) makes text of it, and a cast a value, as in \
-         v:a.b::INT"
+        "{sql} is VARIANT, which no column can hold: tables stay readable by Spark 3.5. to_json(…) converts it to text, and a cast converts it to a \
+         value, as in v:a.b::INT"
     ))
 }
 
@@ -62,7 +62,7 @@ pub(super) fn parse(args: Vec<Typed>, sql: String, r#try: bool) -> Typed {
     Typed::call(args, VARIANT, r#try, sql, kernel)
 }
 
-/// One document. As in Spark, what follows it does not count.
+/// One document. As in Spark, text after the document is ignored.
 fn document(text: &str, out: &mut Vec<u8>) -> Scan<()> {
     let mut cursor = Cursor::new(text.as_bytes());
     cursor.taken = Taken::UNNAMED;
@@ -210,7 +210,7 @@ fn descend(cursor: &mut Cursor<'_>, depth: u32, path: &[Step], out: &mut Vec<u8>
     Ok(found)
 }
 
-/// What a value is, for a cast.
+/// The kind of a value, for a cast.
 enum Kind {
     Null,
     Text,
@@ -271,7 +271,7 @@ fn convert(
             Kind::Null => None,
             _ if number_of_truth && json == "true" => Some("1".to_string()),
             _ if number_of_truth && json == "false" => Some("0".to_string()),
-            // A text that is no value of the type stays one: `{"a":1}` is no INT.
+            // A text that is not a value of the type stays a text: `{"a":1}` is not an INT.
             _ => {
                 plain.clear();
                 drop(copy_plain(&mut reader(json.as_bytes()), 0, &mut plain));

@@ -1,10 +1,10 @@
-//! What the user wants: streams and outputs as the user describes them. No client is asked, no file is opened, nothing runs.
+//! Streams and outputs, as the user describes them. This module sends no request, opens no file and runs nothing.
 //!
 //! ```text
 //! stream       steps from a source to rows      source       where rows come from
 //! static_join  tables that rows are joined with mode         how rows are written
 //! output       a query and its outputs          trigger      when a run starts its next epoch
-//! topic        Kafka as the sink of topics needs it
+//! topic        the interface between Kafka and the sink of topics
 //! places       where a query keeps its checkpoint and its quarantine
 //! ```
 

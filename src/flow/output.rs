@@ -1,4 +1,4 @@
-//! What a query does: its outputs, and how it runs.
+//! A query: its outputs, and how it runs.
 
 use super::stream::Stream;
 use super::trigger::Trigger;
@@ -16,7 +16,7 @@ pub struct Output {
     pub name: String,
     pub stream: Stream,
     pub mode: OutputMode,
-    /// For an output that is new in a query that has run before: where it begins, "now" or "earliest".
+    /// Where an output begins that is new in a query that has run before: "now" or "earliest".
     pub start: Option<String>,
     pub to: To,
 }
@@ -40,11 +40,11 @@ impl Output {
     }
 }
 
-/// The table for what a query sets aside.
+/// The table for rows and messages that a query sets aside.
 #[derive(Clone)]
 pub enum Aside {
     At(Location),
-    /// One that Spark commits to. Its comment is that of all quarantine tables.
+    /// A table that Spark commits to. Its comment is that of all quarantine tables.
     Spark(SparkOptions),
 }
 
@@ -68,7 +68,7 @@ impl Aside {
         }
     }
 
-    /// The last part of its name.
+    /// The last part of the table's name.
     pub fn name(&self) -> String {
         match self {
             Self::At(at) => at.name(),
@@ -98,7 +98,7 @@ impl Aside {
         self.to("").address().unwrap_or_default()
     }
 
-    /// What seals call the way in which its rows are written.
+    /// The name in seals of the way in which the table's rows are written.
     pub fn mode_name(&self) -> &'static str {
         self.to("").mode_name(OutputMode::Append)
     }
@@ -120,7 +120,7 @@ pub struct Flow {
     pub optimize_every: Option<usize>,
     /// Whether the tables' logs are cleaned. None: the property of each table decides.
     pub clean_log: Option<bool>,
-    /// Where topics start that the query did not read before: "now" or "earliest".
+    /// Where new topics of the query start: "now" or "earliest".
     pub start: Option<String>,
     /// The consumer group that shows the query's position to lag tools.
     pub commit_to_group: Option<String>,

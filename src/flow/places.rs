@@ -1,11 +1,11 @@
-//! Where a query keeps what is its own: the one rule, for runs, repairs and readers.
+//! The places of a query's checkpoint, quarantine and staged rows. Runs, repairs and readers all use these rules.
 
 use super::output::Aside;
 use super::stream::check_name;
 use crate::storage::{Location, StorageOptions};
 use crate::{Error, Result};
 
-/// The folder of checkpoints that lies beside or below what a query writes, if the user does not choose another place.
+/// The folder of checkpoints next to or below the tables that a query writes, if the user does not choose a different place.
 const CHECKPOINTS: &str = "_bayou";
 
 pub const QUARANTINE_SUFFIX: &str = "_quarantine";
@@ -34,33 +34,33 @@ impl Chosen<'_> {
 }
 
 impl Places {
-    /// Of a query that writes one table. It is named after the table unless the user gives it a name.
+    /// The places of a query that writes one table. The query is named after the table unless the user gives it a name.
     pub fn of_table(at: &Location, chosen: &Chosen<'_>) -> Result<Self> {
         let name = query_name(chosen.query_name, at.name())?;
         let checkpoint = chosen.checkpoint(&name, || checkpoint_in(at, &name))?;
         let aside = quarantine_name(&at.name());
-        // A table at the root of a bucket has no folder beside it, so its quarantine lies below it.
+        // A table at the root of a bucket can have no folder next to it, so its quarantine is below it.
         let quarantine = at.parent().map_or_else(|| checkpoint_in(at, &aside), |parent| parent.join(&aside));
         Ok(Self { name, checkpoint, quarantine: quarantine.into() })
     }
 
-    /// Of a query whose tables are in a catalog: nothing lies beside or below them.
+    /// The places of a query whose tables are in a catalog: nothing is next to or below these tables.
     pub fn of_catalog(name: &str, checkpoint: &Location, quarantine: Aside) -> Self {
         Self { name: name.into(), checkpoint: checkpoint.join(name), quarantine }
     }
 
-    /// Of a pipeline, whose tables are folders below its root.
+    /// The places of a pipeline, whose tables are folders below its root.
     pub fn of_pipeline(root: &Location, name: &str, chosen: &Chosen<'_>) -> Result<Self> {
         let checkpoint = chosen.checkpoint(name, || checkpoint_in(root, name))?;
         Ok(Self { name: name.into(), checkpoint, quarantine: root.join(&quarantine_name(name)).into() })
     }
 
-    /// The folder where rows of an output wait that Spark commits.
+    /// The folder of rows that wait until Spark commits them.
     pub fn staged(&self, output: &str) -> Location {
         staged_in(&self.checkpoint, output)
     }
 
-    /// Of a query whose target has no folder: everything lies where the user wants the checkpoint.
+    /// The places of a query whose target has no folder: everything is in the folder that the user chose for the checkpoint.
     pub fn of_target_without_folder(at: &Location, name: &str) -> Self {
         Self { name: name.into(), checkpoint: at.join(name), quarantine: at.join(&quarantine_name(name)).into() }
     }
@@ -84,7 +84,7 @@ pub fn checkpoint_in(folder: &Location, query: &str) -> Location {
     folder.join(CHECKPOINTS).join(query)
 }
 
-/// Within a checkpoint, outside its generations: an epoch's files go with its commit.
+/// The folder of staged rows in a checkpoint. It is outside the generations, because the files of an epoch are removed after its commit.
 pub fn staged_in(checkpoint: &Location, output: &str) -> Location {
     checkpoint.join("staged").join(output)
 }

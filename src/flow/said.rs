@@ -1,5 +1,5 @@
-//! Each step in the user's words: the text of expressions, the names, the options. The bound form of a step is kept beside it. A different
-//! engine can be given the same flow from these words.
+//! Each step in the user's words: the text of expressions, the names, the options. They are kept in addition to the bound form of the step. A
+//! different engine can run the same flow from these words.
 
 use crate::decode::Format;
 use crate::expect::Action;

@@ -55,7 +55,7 @@ impl Offsets {
         }
     }
 
-    /// What the offsets mean for these partitions. A dict says it for each partition that it names, the others for all.
+    /// The offsets for these partitions. A dict has them for each partition that it names; the other variants hold for all partitions.
     pub fn of<'a>(&self, all: impl IntoIterator<Item = &'a TopicPartition>, what: &str) -> Result<KnownAndAsked> {
         // Rounded up, so that no message from before the time is meant.
         let at = |t: &EventTime| OffsetSpec::Timestamp(t.0.div_euclid(1000) + i64::from(t.0.rem_euclid(1000) > 0));
@@ -99,7 +99,7 @@ pub struct KafkaSource {
     pub starting: Offsets,
     pub ending: Option<Offsets>,
     pub max_offsets_per_trigger: Option<u64>,
-    /// On an interval, an epoch waits for so many messages, but not longer than `max_trigger_delay`.
+    /// How many messages an epoch on an interval waits for, but not longer than `max_trigger_delay`.
     pub min_offsets_per_trigger: Option<u64>,
     pub max_trigger_delay: Duration,
     pub fail_on_data_loss: bool,
@@ -107,7 +107,7 @@ pub struct KafkaSource {
     pub fail_without_message: bool,
 }
 
-/// As in Spark.
+/// Spark has the same default.
 pub const MAX_TRIGGER_DELAY: Duration = Duration::from_secs(15 * 60);
 
 impl KafkaSource {
@@ -194,7 +194,7 @@ impl KafkaSource {
         for (tp, end) in self.connection.list_offsets(&ask)? {
             if given[&tp] > end {
                 return Err(Error::config(format!(
-                    "{what}: {tp} ends at {}, and reading is to start at {}. Give an offset up to {}, or -1 for messages that come from now on.",
+                    "{what}: {tp} ends at {}, and reading would start at {}. Give an offset up to {}, or -1 for messages that come from now on.",
                     end.0, given[&tp].0, end.0
                 )));
             }

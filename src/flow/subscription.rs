@@ -103,7 +103,7 @@ impl Subscription {
         Ok(out)
     }
 
-    /// Names for people and for names of state: a pattern stands between slashes, and chosen partitions count as their topics.
+    /// Names for people and for names of state: a pattern is written between slashes, and chosen partitions count as their topics.
     pub fn labels(&self) -> Vec<String> {
         match self {
             Self::Topics(topics) => topics.iter().map(Topic::to_string).collect(),

@@ -1,4 +1,4 @@
-//! Kafka as the sink of topics needs it. Stages do not import each other, so what `kafka` has is handed to `sink` here.
+//! The interface between Kafka and the sink of topics. Stages do not import each other, so this module implements the traits of `sink` with `kafka`.
 
 use crate::Result;
 use crate::kafka::{
@@ -18,8 +18,8 @@ impl Cluster for Connection {
 
     fn unfit(&self) -> Option<String> {
         self.is_embedded().then(|| {
-            "the embedded broker has no real transactions: readers of committed messages would see messages of epochs that were aborted. So nothing \
-             could be exactly once. Write to a real Kafka, or send rows with foreach_batch and produce, which is at least once."
+            "the embedded broker has no real transactions: readers of committed messages would see messages of epochs that were aborted. So exactly \
+             once is not possible. Write to a real Kafka, or send rows with foreach_batch and produce, which is at least once."
                 .into()
         })
     }
@@ -34,7 +34,7 @@ impl Cluster for Connection {
                     partitions: create.partitions,
                     replication_factor: create.replication_factor,
                     config: create.config.clone(),
-                    // Another run may have been faster.
+                    // A different run may have created the topic meanwhile.
                     exist_ok: true,
                 };
                 self.create_topic(&new)?;

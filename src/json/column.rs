@@ -145,7 +145,7 @@ pub struct Fields {
     all_required: bool,
 }
 
-/// What a column needs to know besides its type.
+/// The options of a column besides its type.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
     pub zone: Option<Tz>,
@@ -197,7 +197,7 @@ impl Fields {
             match column.read(cursor, depth) {
                 Ok(()) => Ok(()),
                 Err(f) => {
-                    // The value may be correct JSON all the same, and the field may come again: only its last value counts.
+                    // The value may still be correct JSON, and the field may come again: only its last value counts.
                     column.truncate(row);
                     cursor.at = start;
                     cursor.skip_value(depth).map_err(|f| within(f, fields[index].name()))?;

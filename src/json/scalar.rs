@@ -53,7 +53,7 @@ pub fn number<'a>(cursor: &mut Cursor<'a>, next: Next, wanted: &str) -> Scan<&'a
     if next == Next::String { quoted_number(cursor, wanted) } else { misfit(next, wanted, cursor.at) }
 }
 
-/// The number in a string, where the reader takes such numbers.
+/// The number in a string, where the reader accepts such numbers.
 #[cold]
 fn quoted_number<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Scan<&'a [u8]> {
     let (at, taken) = (cursor.at, cursor.taken);

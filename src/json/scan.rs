@@ -63,7 +63,7 @@ pub struct Cursor<'a> {
     pub taken: Taken,
 }
 
-/// What is taken besides JSON as the standard has it.
+/// The texts that are accepted besides standard JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     /// NaN, Infinity and -Infinity are numbers, as Python's json module writes them.
@@ -77,7 +77,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// What the reader of messages takes without options.
+    /// The texts that the reader of messages accepts without options.
     pub const STANDARD: Self = Self { nan: false, quoted_numbers: false, lenient: false, named: true };
     /// JSON that is not read from messages.
     pub const UNNAMED: Self = Self { named: false, ..Self::STANDARD };

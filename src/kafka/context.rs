@@ -16,7 +16,7 @@ pub(super) struct Watch {
     secrets: Secrets,
     tokens: Option<Arc<Tokens>>,
     seen: Mutex<Seen>,
-    /// Why there is no token now. librdkafka tells it once, and asks again seconds later.
+    /// Why there is no token now. librdkafka reports the reason once, and asks for a token again seconds later.
     no_token: Mutex<Option<String>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Seen {
 }
 
 const KEPT_REASONS: usize = 8;
-/// What is said of a cluster of which nothing else is known.
+/// The reason if nothing else is known about a cluster.
 pub(super) const NO_ANSWER: &str = "no answer";
 
 impl Watch {
@@ -111,7 +111,7 @@ impl Seen {
             } else {
                 ""
             },
-            // The hint is for those who have no Kafka yet.
+            // The hint is for users who have no Kafka yet.
             if is_here(address) { " bayou.connect() without an argument starts a broker in memory." } else { "" }
         ))
     }
@@ -122,13 +122,13 @@ fn is_here(address: &str) -> bool {
     address.split(',').any(|a| ["localhost", "127.", "[::1]"].iter().any(|here| a.trim().starts_with(here)))
 }
 
-/// A reason without the broker's name, with which it begins and which can be any word.
+/// A reason without the broker's name at its beginning. The name can be any word.
 fn behind_the_broker(reason: &str) -> &str {
     reason.split_once(": ").map_or(reason, |(_, said)| said)
 }
 
-/// What librdkafka's code means, with its text. A connection that is cut within a handshake comes as refused credentials; a client certificate
-/// that a broker refuses comes as a transport failure.
+/// What librdkafka's code means, with its text. librdkafka reports a connection that is cut within a handshake as refused credentials, and a
+/// client certificate that a broker refuses as a transport failure.
 pub(super) fn meant(code: Code, text: &str) -> Code {
     const CUT: [&str; 6] = [
         "Local: Broker transport failure",
@@ -151,14 +151,14 @@ pub(super) fn meant(code: Code, text: &str) -> Code {
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL if has(&CUT) => Code::BrokerTransportFailure,
-        // A client that logs in again within a second of the last time is refused so, and tries again.
+        // A client that logs in again within a second of its last login gets this refusal, and tries again.
         Code::Authentication | Code::SaslAuthenticationFailed if said.contains(NOT_NOW) => Code::BrokerTransportFailure,
         _ if said.contains("alert") && has(&ALERTS) => Code::SSL,
         code => code,
     }
 }
 
-/// Also said by a listener without SASL.
+/// A listener without SASL gives the same answer.
 const NOT_NOW: &str = "Request not valid in current SASL state";
 
 /// The settings to look at, by what a broker or OpenSSL says.
@@ -169,10 +169,10 @@ fn remedy(reason: &str) -> &'static str {
         return "oauth_cb is a function that returns a token, or (token, seconds since the Unix epoch when it expires)";
     }
     if has("OAUTHBEARER") || has("invalid_token") {
-        return "The broker does not take the token. Check what oauth_cb returns: audience, scope, and when it expires";
+        return "The broker does not accept the token. Check what oauth_cb returns: audience, scope, and when it expires";
     }
     if has("alert") && (has("SSL") || has("ssl") || has("tls")) {
-        return "The broker refuses the certificate of this client, or misses one. Check ssl.certificate.location and ssl.key.location (or \
+        return "The broker refuses the certificate of this client, or requires one. Check ssl.certificate.location and ssl.key.location (or \
                 ssl.keystore.location), and that the broker knows its CA";
     }
     if has("certificate verify failed") || has("certificate") {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result, did_you_mean};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaConfRes};
 use std::collections::BTreeMap;
 
-/// Properties on which bayou's promises depend, each with an advice for the user who sets it.
+/// Properties on which bayou's promises depend, each with advice for the user who sets it.
 const OWNED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "bayou never creates a topic by accident. Use create_topic"),
     ("auto.commit.enable", "positions are kept in the query's checkpoint"),
@@ -16,13 +16,16 @@ const OWNED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "positions are kept in the query's checkpoint"),
     ("enable.idempotence", "produce is idempotent unless acks says otherwise"),
     ("enable.partition.eof", "bounded runs need it"),
-    ("group.protocol", "bayou assigns partitions itself and joins no group"),
+    (
+        "group.protocol",
+        "bayou assigns the partitions of queries itself, and batches(group_id=) uses the classic protocol",
+    ),
     ("isolation.level", "only committed messages are read"),
     ("log.queue", "bayou reads librdkafka's logs itself, and its errors contain what a broker reports"),
     ("log_level", "bayou reads librdkafka's logs itself, and its errors contain what a broker reports"),
     ("plugin.library.paths", "bayou does not load foreign code"),
     ("test.mock.num.brokers", "use bayou.connect() without an argument for a broker in memory"),
-    ("transactional.id", "produce is idempotent, not transactional"),
+    ("transactional.id", "use produce(transaction=True, transactional_id=…)"),
 ];
 
 /// Names from other clients, and what to write instead.
@@ -100,7 +103,7 @@ pub fn advice(name: &str) -> Option<String> {
     let user = "bayou.connect({\"sasl.username\": …, \"sasl.password\": …})";
     owned.or_else(|| {
         foreign().map(|(_, instead)| match name {
-            "sasl.jaas.config" => format!("what stands in it belongs to the connection: {user}"),
+            "sasl.jaas.config" => format!("the user and password in it are properties of the connection: {user}"),
             _ => (*instead).to_string(),
         })
     })
@@ -127,7 +130,7 @@ pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<()> {
         }
         if let Some(bare) = name.strip_prefix("kafka.") {
             return Err(Error::config(format!(
-                "'{name}' is Spark's spelling. Here it is '{bare}'. Spark's options belong in read_stream(options=…)."
+                "'{name}' is Spark's spelling. Here it is '{bare}'. Spark's options belong in connect(options=…) and read_stream(options=…)."
             )));
         }
         check_one(name, value)?;

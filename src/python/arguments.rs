@@ -1,11 +1,11 @@
-//! Keyword arguments that are read by name. An option stands once where it is read, and once in the text signature that `help()` shows.
+//! Keyword arguments that are read by name. Each option is written twice: where it is read, and in the text signature that `help()` shows.
 
 use super::convert::refuse_unknown;
 use crate::Error;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// The keyword arguments of one call. Reading an argument makes its name known; `end` refuses the names that nobody has read.
+/// The keyword arguments of one call. Reading an argument makes its name known; `end` refuses the names that were not read.
 pub struct Arguments<'a, 'py> {
     call: &'static str,
     given: Option<&'a Bound<'py, PyDict>>,
@@ -51,7 +51,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.typed(name, "a number")
     }
 
-    /// A number of things, at least 1.
+    /// A count, at least 1.
     pub fn count(&mut self, name: &'static str) -> PyResult<Option<u64>> {
         match self.typed(name, "a positive int")? {
             Some(0) => Err(Error::config(format!("{name} must be at least 1")).into()),

@@ -1,4 +1,4 @@
-//! Targets that are names of Unity Catalog, and who asks the catalog.
+//! Targets that are names of Unity Catalog, and the login for requests to the catalog.
 
 use super::{convert, door, functions, guard};
 use crate::catalog::{AskHeaders, Catalog, Identity, SchemaName, TableName};
@@ -35,7 +35,7 @@ pub fn connect_if(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<A
     Ok(identity.map(open).transpose()?)
 }
 
-/// The catalog, by the login of `storage_options=`, of the environment, or of databricks-sdk. `what`: what the user named.
+/// The catalog, by the login of `storage_options=`, of the environment, or of databricks-sdk. `what`: the name that the user gave, for errors.
 pub fn connect(py: Python<'_>, storage: &StorageOptions, what: &str) -> PyResult<Arc<Catalog>> {
     let nobody = |why: &str| {
         let folder = match what.contains("schema=") {
@@ -91,7 +91,7 @@ pub fn only_by_spark(py: Python<'_>, name: &SchemaName, given: bool, storage: &S
     Ok(name.is_outside() || given && connect_if(py, storage)?.is_none())
 }
 
-/// A table to be read: a name, a path or a URL.
+/// A table for reading: a name, a path or a URL.
 pub fn to_read(py: Python<'_>, target: &Bound<'_, PyAny>, storage: &StorageOptions) -> PyResult<Location> {
     match named(target)? {
         None => Ok(Location::parse(&convert::path(target)?, storage)?),

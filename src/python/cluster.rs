@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The columns of a table that is being made.
+/// The columns of a table that is being built.
 #[derive(Default)]
 struct Columns(Vec<(&'static str, ArrayRef)>);
 
@@ -98,7 +98,7 @@ pub fn configured(topic: Option<String>, broker: Option<i32>) -> Result<Configur
     }
 }
 
-/// Settings as a dict: None stands for the default.
+/// Settings as a dict: None means the default.
 pub fn new_settings(config: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Option<String>>> {
     let dict = config
         .cast::<PyDict>()
@@ -115,7 +115,7 @@ pub fn new_settings(config: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Opti
     Ok(set.into_iter().map(|(n, v)| (n, Some(v))).chain(unset.into_iter().map(|n| (n, None))).collect())
 }
 
-/// What a position means for these partitions. A dict says it for each partition that it names, the others for all.
+/// The offsets of a position for these partitions. A dict has them for each partition that it names; the other forms hold for all partitions.
 fn resolve(c: &Connection, to: &Offsets, all: &BTreeSet<TopicPartition>, what: &str) -> Result<Positions> {
     let (mut out, asked) = to.of(all, what)?;
     // Refuses partitions that do not exist, and offsets that the log has never had.
@@ -139,7 +139,7 @@ fn partitions(c: &Connection, topics: &[String]) -> Result<BTreeSet<TopicPartiti
     Ok(out)
 }
 
-/// Groups keep offsets of topics that are gone; these are the others.
+/// The topics that exist. Groups also keep offsets of topics that are gone.
 fn topics_there(c: &Connection) -> Result<BTreeSet<String>> {
     Ok(c.topics(true)?.into_iter().map(|t| t.name).collect())
 }
@@ -382,7 +382,7 @@ fn acl_rows(found: &[Acl]) -> Result<Rows> {
 pub fn acls(c: &Connection, arguments: AclArguments) -> Result<Rows> {
     let mut found = vec![];
     for mut filter in arguments.read("acls")? {
-        // Those that count for the resource, also by a prefix or for all.
+        // All ACLs that count for the resource, also ACLs for a prefix or for all resources.
         filter.pattern = filter.pattern.or(filter.resource.is_some().then(|| "MATCH".into()));
         found.extend(c.acls(&filter)?);
     }
@@ -444,7 +444,7 @@ pub fn names(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<String>> {
 }
 
 impl PyConnection {
-    /// A question to the cluster whose answer is a table.
+    /// Sends a request to the cluster. The result is a table.
     pub fn table(
         &self,
         py: Python<'_>,

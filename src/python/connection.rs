@@ -344,7 +344,7 @@ impl PyConnection {
         if transactional_id.is_some() && !transaction {
             return Err(Error::config("transactional_id= needs transaction=True").into());
         }
-        // Without a name of the user's, nobody else has this one, so nobody is fenced.
+        // If the user gives no name, the name is unique, so no other producer is fenced.
         let made = || format!("bayou-{}", uuid::Uuid::new_v4());
         let transactional_id = transaction.then(|| transactional_id.unwrap_or_else(made));
         let acks = acks.filter(|a| !a.is_none()).map(|a| a.str().map(|s| s.to_string())).transpose()?;

@@ -1,4 +1,4 @@
-//! Converts what users write to what the core takes. Many forms are accepted. An error names the right form.
+//! Converts the values that users write to those of the core. Many forms are accepted. An error names the right form.
 
 use super::spark_schema;
 use crate::expr::{Dialect, parse_ddl, parse_type};
@@ -12,7 +12,7 @@ use pyo3_arrow::PySchema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads the schema of messages. True: it is one type, an ARRAY or a MAP, for the document as a whole; its one column is `value`.
+/// Reads the schema of messages. True: the schema is one type, an ARRAY or a MAP, for the document as a whole, and its one column is `value`.
 pub fn document(value: Option<&Bound<'_, PyAny>>) -> PyResult<(Option<SchemaRef>, bool)> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok((None, false)) };
     if let Some(text) = text_of_schema(value)?
@@ -67,7 +67,7 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
     }
 }
 
-/// Reads a path or a URL: a string, or anything that `os.fspath` takes.
+/// Reads a path or a URL: a string, or anything that `os.fspath` accepts.
 pub fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(text) = value.extract::<String>() {
         return Ok(text);
@@ -115,7 +115,7 @@ pub fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duratio
     Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("{what}: {e}")))?)
 }
 
-/// A count. It has its own error for negative numbers, because Python's error is about unsigned integers.
+/// A count. A negative number gives bayou's own error, because Python's error is about unsigned integers.
 pub struct Count(pub usize);
 
 /// A path or URL as an argument: text, or anything with `__fspath__`.

@@ -1,6 +1,6 @@
-//! What happens in queries, for functions of the user: `bayou.on_progress`, alerts.
+//! Events of queries, for functions of the user: `bayou.on_progress`, alerts.
 //!
-//! A query's thread takes no GIL for it: it puts the event into a queue, and a thread of this module calls the functions one after the other.
+//! A query's thread does not take the GIL: it puts the event into a queue, and a thread of this module calls the functions one after the other.
 
 use super::{door, functions, guard};
 use crate::progress::Event;
@@ -26,7 +26,7 @@ struct Listener {
 
 struct Queue {
     events: VecDeque<Event>,
-    /// How many events were put into the queue, and how many are dealt with or dropped.
+    /// How many events were put into the queue, and how many are handled or dropped.
     put: u64,
     done: u64,
 }
@@ -102,7 +102,7 @@ fn tell(py: Python<'_>, event: &Event) {
     }
 }
 
-/// Waits until the functions have been told what has happened so far.
+/// Waits until the functions have got all events so far.
 pub fn settle(py: Python<'_>) -> PyResult<()> {
     // A run within a function of on_progress cannot wait for that function.
     if !LISTENING.load(Ordering::Acquire) || HERE.get() {

@@ -33,7 +33,7 @@ fn check_kind(kind: &str, call: &str) -> Result<()> {
     }
 }
 
-/// What a function is called in errors.
+/// The name of a function in errors.
 pub(super) fn name_of(callable: &Bound<'_, PyAny>) -> String {
     callable.getattr("__name__").and_then(|n| n.extract()).unwrap_or_else(|_| "function".to_string())
 }
@@ -188,7 +188,7 @@ pub fn text_of(py: Python<'_>, e: &PyErr) -> String {
 }
 
 /// The traceback of a user's function goes to the log: the error of a query is one line, and rows in quarantine have one line each. A function
-/// that fails for row after row tells one traceback each `AGAIN`.
+/// that fails for row after row logs one traceback each `AGAIN`.
 fn tell(py: Python<'_>, function: &str, e: &PyErr) {
     const AGAIN: Duration = Duration::from_secs(10);
     static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
@@ -208,7 +208,7 @@ fn tell(py: Python<'_>, function: &str, e: &PyErr) {
 }
 
 pub fn traceback(py: Python<'_>, e: &PyErr) -> String {
-    // An exception that was caught in Rust has its traceback beside it.
+    // For an exception that was caught in Rust, pyo3 keeps the traceback separately.
     if let Some(traceback) = e.traceback(py) {
         let _ = e.value(py).setattr("__traceback__", traceback);
     }
@@ -343,7 +343,7 @@ impl GroupFunction for OfGroup {
             })
         });
         made.map_err(|f| match f {
-            // The groups are tried one by one: the kind says that the failure may be about some of them.
+            // The groups are tried one by one: this kind says that the failure may concern only some of the groups.
             Failure::Rows(e) => Error { kind: Kind::Malformed, ..e },
             Failure::Stop(e) => e,
         })

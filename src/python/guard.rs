@@ -1,8 +1,8 @@
 //! Calls of Python code on bayou's threads. The interpreter may end during such a call.
 //!
 //! Before Python 3.14, a thread that asks for the GIL while the interpreter ends is ended by `pthread_exit`, which unwinds its stack. The
-//! process aborts when the unwinding reaches a Rust frame that does not allow it. So for Python code that is not bayou's own, no other frame lies
-//! between CPython's frames and a guard in this file. The guard stops the unwinding by parking the thread for ever. Python 3.14 does the same.
+//! process aborts when the unwinding reaches a Rust frame that does not allow it. So for Python code that is not bayou's own, no other frame is
+//! between CPython's frames and a guard in this file. The guard stops the unwinding by parking the thread forever. Python 3.14 does the same.
 //! The process then ends while the thread is parked.
 
 #![allow(unsafe_code)]

@@ -1,5 +1,5 @@
 //! Makes sure that no press of the stop button is lost. Python raises KeyboardInterrupt in the code that runs on the main thread at that moment. If
-//! that code is a callback of a weak reference (`import` has such callbacks) or a finalizer, the exception ends there and nobody sees it. So while
+//! that code is a callback of a weak reference (`import` has such callbacks) or a finalizer, the exception ends there and no caller sees it. So while
 //! a call waits for a query, a handler in front of Python's own handler records the interrupt.
 
 use pyo3::exceptions::PyKeyboardInterrupt;

@@ -144,7 +144,7 @@ impl PyBatchIterator {
         }
     }
 
-    /// Closes the iterator. If a different thread uses the iterator, that thread closes it at the end of its call, and this call waits for that.
+    /// Closes the iterator. If a different thread uses the iterator, that thread closes it at the end of its call, and this call waits until then.
     fn end(&self) {
         let taken = {
             let mut inner = self.inner.lock();
@@ -452,7 +452,7 @@ impl PyPreview {
     }
 }
 
-/// A preview keeps this many messages and rows that were set aside.
+/// A preview keeps at most this many messages and rows that were set aside.
 const MOST_REJECTS: usize = 1000;
 
 /// "1 message", "5 messages"
@@ -481,7 +481,7 @@ fn reasons(rejects: &RecordBatch) -> Result<Rows> {
     found.sort_by_key(|(_, (count, first))| (-count, *first));
     let first: UInt32Array = found.iter().map(|(_, (_, first))| Some(*first as u32)).collect();
     let of_first = |name: &str| -> Result<ArrayRef> { Ok(arrow::compute::take(column(name)?, &first, None)?) };
-    // Of a row without a message, the row.
+    // For a row without a message, the row itself.
     let example = found.iter().map(|(_, (_, i))| match (row.is_valid(*i), value.is_valid(*i)) {
         (true, _) => Some(row.value(*i).to_string()),
         (false, true) => Some(String::from_utf8_lossy(value.value(*i)).into_owned()),

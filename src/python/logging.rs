@@ -39,7 +39,7 @@ struct Bridge;
 
 impl Log for Bridge {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The libraries below bayou tell much that helps only those who develop them.
+        // The libraries below bayou log many details that help only the developers of these libraries.
         let ours = metadata.target().starts_with("bayou") || metadata.target().contains("rdkafka");
         metadata.level() <= log::max_level() && (ours || metadata.level() <= Level::Warn)
     }
@@ -129,7 +129,7 @@ fn say(py: Python<'_>, level: Level, logger: &str, text: &str) {
     drop(said);
 }
 
-/// Asks Python's loggers what is to be logged, so that the rest costs nothing. Called whenever Python calls bayou.
+/// Asks Python's loggers for their levels, so that records below these levels cost nothing. Called whenever Python calls bayou.
 pub fn take_levels(py: Python<'_>) {
     {
         let mut asked = ASKED.lock();

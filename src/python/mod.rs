@@ -1,6 +1,6 @@
 //! The boundary to Python. It is thin: it takes arguments, returns Arrow, maps errors, and waits in one place.
 
-// The macro `doc!` (src/build.rs). It stands before the modules, because macros are in scope only below their definition.
+// The macro `doc!` (src/build.rs). It is before the modules, because macros are in scope only below their definition.
 include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
 mod arguments;

@@ -1,4 +1,4 @@
-//! What the Python part of bayou needs for alerts: small texts beside a checkpoint, and durations.
+//! Functions for alerts, for the Python part of bayou: small texts next to a checkpoint, and durations.
 
 use super::door;
 use crate::Error;
@@ -17,7 +17,7 @@ fn _read_note(
     let at = super::read::checkpoint_of(py, schema, folder, storage_options)?;
     door::run_async(py, async move {
         let Some(bytes) = at.get(&name).await? else { return Ok(None) };
-        let damaged = |_| Error::storage(format!("{}/{name} is no text", at.display()));
+        let damaged = |_| Error::storage(format!("{}/{name} is not text", at.display()));
         String::from_utf8(bytes).map(Some).map_err(damaged)
     })
 }

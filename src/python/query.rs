@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 #[pyclass(frozen, module = "bayou", name = "Query")]
 pub struct PyQuery(pub Query);
 
-/// How a call that starts a query goes on.
+/// What a call does after it has started a query.
 pub struct Shown {
     pub block: bool,
     pub progress: bool,

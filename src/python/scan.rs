@@ -16,7 +16,7 @@ enum Source {
     Ended,
 }
 
-/// Where the next rows come from, and what is left of the last ones.
+/// Where the next rows come from, and the rest of the last batch.
 struct Inner {
     source: Source,
     rest: Option<RecordBatch>,
@@ -62,7 +62,7 @@ async fn next(inner: &mut Inner, most: usize) -> Result<Option<RecordBatch>> {
             },
         };
         let Some(batch) = batch else {
-            // Files and buffers are let go at the end.
+            // Files and buffers are freed at the end.
             inner.source = Source::Ended;
             return Ok(None);
         };
@@ -93,7 +93,7 @@ impl PyTableBatches {
             .into());
         };
         let (inner, most) = (self.inner.clone(), self.most);
-        // After an interrupt, the call goes on and gives the iterator back.
+        // After an interrupt, the call continues and puts the iterator back.
         let rows = door::run_async(py, async move {
             let rows = next(&mut taken, most).await;
             if rows.is_err() {

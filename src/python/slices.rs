@@ -49,7 +49,7 @@ pub fn to_ipc(rows: &Rows) -> Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-/// Makes the table of a pickle again.
+/// Makes a table from the bytes of a pickle.
 #[pyfunction]
 fn _table_of(py: Python<'_>, bytes: &[u8], is_batch: bool) -> PyResult<Py<PyAny>> {
     let read = || -> Result<Rows> {

@@ -49,7 +49,7 @@ pub fn given(arguments: &mut Arguments<'_, '_>) -> PyResult<Given> {
     Ok(given)
 }
 
-/// How messages become rows, as `read_stream` and `from_messages` are told.
+/// How messages become rows: the arguments that `read_stream` and `from_messages` have in common.
 pub struct Decoding {
     pub schema: Option<SchemaRef>,
     pub decode: DecodeOptions,
@@ -178,9 +178,10 @@ pub fn read_stream(
         pattern.map(|p| Ok::<_, Error>(Subscription::Pattern(TopicPattern::new(&p)?.into()))).transpose()?;
     let asked = [named, by_pattern, spark.subscription];
     if asked.iter().flatten().count() > 1 {
-        return Err(
-            Error::config("read_stream takes topics, or subscribe_pattern=, or those of options=: only one").into()
-        );
+        return Err(Error::config(
+            "read_stream takes only one of topics, subscribe_pattern= and the topics of options=",
+        )
+        .into());
     }
     let subscription = asked.into_iter().flatten().next().ok_or_else(|| Error::config("read_stream needs a topic"))?;
     if let Subscription::Topics(topics) = &subscription {
@@ -353,7 +354,7 @@ impl PyInferredSchema {
         self.ddl()
     }
 
-    // What to paste, and what to know.
+    // A call that the user can paste, and the facts about the messages.
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let mut lines = vec![format!("# from {} messages", self.0.messages)];
         for (name, value) in self.options(py)?.iter() {

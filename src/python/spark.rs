@@ -1,4 +1,4 @@
-//! `spark=`: the session that commits to tables which bayou may not commit to itself, and when it is used.
+//! `spark=`: the session that commits to tables which bayou may not commit to itself, and when this session is used.
 
 use super::{catalog, door, functions, guard};
 use crate::catalog::{Catalog, Of, Place, SchemaName, TableName};
@@ -24,7 +24,7 @@ impl Session for PySession {
                 let given = (self.0.bind(py), what, request.to_string()).into_pyobject(py)?;
                 guard::call(&answer, &given)?.extract()
             };
-            // What is no `Exception` ends the call: the interpreter's end.
+            // An exception that is not an `Exception` ends the call: the interpreter ends.
             ask().map_err(|e| Error::new(Kind::Interrupted, functions::text_of(py, &e)))
         })??;
         let answer: Value =
@@ -56,7 +56,7 @@ pub fn given(spark: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Arc<dyn Sessio
     Ok(Some(Arc::new(PySession(spark.clone().unbind()))))
 }
 
-/// The session that is there already.
+/// The session that exists already.
 fn found(py: Python<'_>) -> PyResult<Option<Arc<dyn Session>>> {
     let found = guard::method(&guard::import(py, MODULE)?, "find", ())?;
     Ok((!found.is_none()).then(|| Arc::new(PySession(found.unbind())) as Arc<dyn Session>))
@@ -66,7 +66,7 @@ fn found(py: Python<'_>) -> PyResult<Option<Arc<dyn Session>>> {
 pub struct Reader<'py>(Bound<'py, PyAny>);
 
 impl<'py> Reader<'py> {
-    /// The session that is given, or the one that is there already.
+    /// The session that is given, or the one that exists already.
     pub fn find(py: Python<'py>, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Self>> {
         if let Some(spark) = given {
             guard::method(&guard::import(py, MODULE)?, "check", (spark,))?;
@@ -106,15 +106,15 @@ impl Way {
     }
 }
 
-/// Who writes the tables of one query.
+/// How the tables of one query are written: by bayou or by Spark.
 pub struct Ways {
-    /// `None`: nobody has a login, or the tables are outside Unity Catalog.
+    /// `None`: there is no login, or the tables are outside Unity Catalog.
     pub catalog: Option<Arc<Catalog>>,
     given: Option<Arc<dyn Session>>,
 }
 
 impl Ways {
-    /// `what`: what the user named.
+    /// `what`: the name that the user gave, for errors.
     pub fn new(
         py: Python<'_>,
         of: &SchemaName,
@@ -133,7 +133,7 @@ impl Ways {
         Ok(Self { catalog, given })
     }
 
-    /// How one table is written. `place`: where a new one lies. `like`: a table that a new one without a place goes with.
+    /// How one table is written. `place`: where a new table goes. `like`: a new table without a place is written in the same way as this table.
     pub fn of(&self, py: Python<'_>, name: &TableName, place: Place, like: Option<&Way>) -> PyResult<Way> {
         let through = |session: Arc<dyn Session>| {
             Way::Spark(SparkTable {
@@ -177,7 +177,7 @@ impl Ways {
         Ok(Way::Bayou(door::run_async(py, async move { catalog.to_write(&name, place).await })?))
     }
 
-    /// The session that is given, or on Databricks the notebook's own. Elsewhere a session that happens to be there may know other tables.
+    /// The session that is given, or on Databricks the notebook's own. Elsewhere a session that the user did not give may know other tables.
     fn at_hand(&self, py: Python<'_>) -> PyResult<Option<Arc<dyn Session>>> {
         match &self.given {
             Some(session) => Ok(Some(session.clone())),
@@ -187,7 +187,7 @@ impl Ways {
     }
 }
 
-/// Whether the table has features that bayou cannot commit to. If Spark does not tell, bayou finds out when it opens the table.
+/// Whether the table has features that bayou cannot commit to. If Spark does not answer, bayou finds out when it opens the table.
 fn needs_spark(table: &SparkTable) -> bool {
     let request = json!({ "table": table.sql, "shown": table.shown, "history": false });
     let Ok(found) = table.session.ask("look", &request) else { return false };

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Options that have nothing to do here, and why.
+/// Options that are not needed here, and why.
 const NOT_NEEDED: [(&str, &str); 8] = [
     ("minPartitions", "one process reads all partitions"),
     ("maxRecordsPerPartition", "one process reads all partitions"),
@@ -20,8 +20,8 @@ const NOT_NEEDED: [(&str, &str); 8] = [
     ("fetchOffset.numRetries", "questions to brokers are repeated by themselves"),
     ("fetchOffset.retryIntervalMs", "questions to brokers are repeated by themselves"),
     ("kafkaConsumer.pollTimeoutMs", "reading waits for brokers by itself"),
-    ("groupIdPrefix", "positions are kept in the checkpoint, and no consumer group is joined"),
-    ("kafka.group.id", "positions are kept in the checkpoint, and no consumer group is joined"),
+    ("groupIdPrefix", "queries keep positions in their checkpoint; batches(group_id=) joins a consumer group"),
+    ("kafka.group.id", "queries keep positions in their checkpoint; batches(group_id=) joins a consumer group"),
 ];
 
 const KNOWN: [&str; 17] = [
@@ -44,7 +44,7 @@ const KNOWN: [&str; 17] = [
     "includeHeaders",
 ];
 
-/// What the options ask for.
+/// The values of the options.
 #[derive(Default)]
 pub struct SparkOptions {
     pub subscription: Option<Subscription>,
@@ -95,7 +95,7 @@ impl SparkOptions {
                     out.subscription = Some(Subscription::assigned(&json)?);
                     subscribed.push(name.to_string());
                 }
-                // The first of them counts, as in Spark.
+                // As in Spark, the first of several start options counts.
                 "startingTimestamp" => drop(starts.insert(0, at(number("a number of milliseconds")?))),
                 "startingOffsetsByTimestamp" => drop(starts.insert(1, times(name, &value)?)),
                 "startingOffsets" => drop(starts.insert(2, offsets()?)),
@@ -164,7 +164,7 @@ fn times(name: &str, value: &str) -> Result<Offsets> {
     Ok(Offsets::Times(map.into_iter().map(|(topic, ps)| (topic, times(ps))).collect()))
 }
 
-/// A pasted cell repeats what the connection has. What differs would be ignored, so it is refused. Values are never shown.
+/// A pasted cell repeats options of the connection. An option that differs would be ignored, so it is refused. Values are never shown.
 fn check_connection(py: Python<'_>, given: &Bound<'_, PyDict>, connection: &Connection) -> PyResult<()> {
     if given.is_empty() {
         return Ok(());
@@ -190,8 +190,8 @@ fn check_connection(py: Python<'_>, given: &Bound<'_, PyDict>, connection: &Conn
                 return Err(Error::config(format!("options: 'kafka.{name}': {advice}.")).into());
             }
             return Err(Error::config(format!(
-                "options: 'kafka.{name}' is not so in this connection, and belongs to it. Write bayou.connect(options=…) with the same options, or \
-                 bayou.connect({{\"{name}\": …}})."
+                "options: 'kafka.{name}' is a property of the connection, and this connection has a different value or no value. Write \
+                 bayou.connect(options=…) with the same options, or bayou.connect({{\"{name}\": …}})."
             ))
             .into());
         }

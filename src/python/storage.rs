@@ -17,7 +17,7 @@ pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
         return Ok(convert::string_map(value, "storage_options")?.into());
     };
     let function = function.clone().unbind();
-    // Called on a thread that the store makes for it.
+    // Called on a thread that the store creates for this call.
     let ask = move || functions::enter(|py| answer(py, &function)).and_then(|found| found);
     Ok(StorageOptions::renewed(Credentials::new(Giver::Function, Box::new(ask))))
 }

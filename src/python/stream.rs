@@ -120,7 +120,7 @@ impl PyStream {
             "a stream has no length. Use group_by().agg(\"count(*) AS n\"), or len(stream.collect()).",
         ))
     }
-    /// Without it, a Stream without rows to count would be neither true nor false.
+    /// Without this method, Python would ask for the length of a Stream, which does not have one.
     fn __bool__(&self) -> bool {
         true
     }

@@ -15,7 +15,7 @@ impl TokenSource for PyTokens {
             let made = guard::call(self.0.bind(py), &PyTuple::empty(py));
             let (value, principal, expires): (String, String, i64) = made
                 .and_then(|made| made.extract())
-                // The text is that of `_security`, which shows nothing of the function's own.
+                // The text is from `_security`, and shows no text of the user's function.
                 .map_err(|e| Error::auth(functions::text_of(py, &e)))?;
             Ok(Token { value, principal, expires })
         })?

@@ -13,7 +13,7 @@ use std::sync::Arc;
 struct Values {
     callable: Py<PyAny>,
     name: String,
-    /// The argument that it was given for.
+    /// The argument that the callable was given for.
     argument: &'static str,
 }
 
@@ -49,7 +49,7 @@ impl Values {
             let kind = e.get_type(py).name().map_or_else(|_| "an exception".into(), |n| n.to_string());
             let text = format!("{}={}: it raised {kind}", self.argument, self.name);
             match e.is_instance_of::<PyException>(py) {
-                // A service of keys that does not answer is not about these values.
+                // If a key service does not answer, the values are not wrong.
                 true if e.is_instance_of::<super::errors::ConnectionError>(py) => {
                     Error::connection(text).with_source(e)
                 }

@@ -115,7 +115,7 @@ fn misfit(from: &DataType, to: &DataType) -> String {
     format!("{} does not fit {}", crate::expr::type_to_ddl(from), crate::expr::type_to_ddl(to))
 }
 
-/// A misfit of types. It is reported for the first value that is not NULL.
+/// The error for types that do not fit. It is reported for the first value that is not NULL.
 fn first(array: &ArrayRef, why: &str) -> Misfit {
     Misfit::at((0..array.len()).find(|i| array.is_valid(*i)).unwrap_or(0), why)
 }

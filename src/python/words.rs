@@ -1,4 +1,4 @@
-//! What users of Spark, Delta Live Tables, pandas and confluent-kafka type, and what bayou has instead. This is the one list of such words.
+//! Words that users of Spark, Delta Live Tables, pandas and confluent-kafka type, and bayou's words for the same things. This is the only such list.
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -23,7 +23,10 @@ const ARGUMENTS: [(&str, &str); 23] = [
     ("processingTime", "trigger"),
     ("availableNow", "trigger"),
     ("once", "trigger"),
-    ("group_id", "nothing: a table's position is in its checkpoint, not in a consumer group"),
+    (
+        "group_id",
+        "commit_to_group (for lag tools): a table's position is in its checkpoint. batches(group_id=) joins a group",
+    ),
     ("auto_offset_reset", "starting_offsets"),
     ("path", "the first argument"),
     ("awaitTermination", "await_termination"),
@@ -41,7 +44,12 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     ),
     ("Stream", &["withColumns"], "Here it is called with_columns."),
     ("Stream", &["withWatermark"], "Here it is called with_watermark."),
-    ("Stream", &["groupBy", "groupby", "rollup", "cube"], "Here it is called group_by."),
+    ("Stream", &["groupBy", "groupby"], "Here it is called group_by."),
+    (
+        "Stream",
+        &["rollup", "cube"],
+        "GROUP BY ROLLUP and CUBE are for tables: write the table, and query it with bayou.sql or lake.sql.",
+    ),
     (
         "Stream",
         &["writeStream", "write_stream", "write", "toTable", "saveAsTable", "to_delta", "to_parquet", "insertInto"],
@@ -52,7 +60,8 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     (
         "Stream",
         &["toPandas", "to_pandas", "to_polars", "to_arrow", "toArrow", "toLocalIterator", "values", "to_dict"],
-        "A stream has no end: use collect().to_pandas() for what is there now, or pandas_batches() for what comes. The result of collect() also has to_polars(), to_arrow() and to_dicts().",
+        "A stream has no end: use collect().to_pandas() for the rows that exist now, or pandas_batches() for rows as they come. The result of \
+         collect() also has to_polars(), to_arrow() and to_dicts().",
     ),
     (
         "Stream",
@@ -154,7 +163,7 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     (
         "Stream",
         &["poll", "consume", "subscribe", "seek", "commit"],
-        "Read with batches(); the position is in the checkpoint: batches(name=\"my-loop\", checkpoint_location=…).",
+        "Read with batches(): the position is in a checkpoint, batches(name=\"my-loop\", checkpoint_location=…), or in a consumer group, batches(group_id=\"my-group\").",
     ),
     (
         "GroupedStream",
@@ -247,7 +256,7 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
             "sum",
             "mean",
         ],
-        "A Table is a result: go on in to_pandas() or to_polars(), or write it in SQL: bayou.sql(\"SELECT … FROM t\", t=table).",
+        "A Table is a result: continue with to_pandas() or to_polars(), or write it in SQL: bayou.sql(\"SELECT … FROM t\", t=table).",
     ),
     (
         "Table",
@@ -376,7 +385,7 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     (
         "ProduceReport",
         &["offsets", "result", "get"],
-        "produce has waited for all messages; the report has delivered, failed and failures.",
+        "produce has waited for all messages. The report has delivered, failed and failures, and with deliveries=True the offset of each row.",
     ),
     (
         "bayou",
@@ -424,7 +433,7 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     (
         "bayou",
         &["spark", "SparkSession", "DataFrame"],
-        "bayou has no session: bayou.connect, Pipeline, read_delta and sql are all there is.",
+        "bayou needs no session. Begin with bayou.connect(…), bayou.read_delta(…) or bayou.sql(…).",
     ),
     ("bayou", &["read_table", "read_parquet", "scan_delta"], "Here it is called read_delta."),
     (
@@ -476,7 +485,7 @@ fn raised(py: Python<'_>, text: &str, name: &str) -> PyErr {
     made().map_or_else(|e| e, PyErr::from_value)
 }
 
-/// What bayou calls a word of a neighbouring system, for the Python part of bayou.
+/// bayou's word for a word of a neighbouring system, for the Python part of bayou.
 #[pyfunction]
 fn _neighbour(name: &str) -> Option<&'static str> {
     neighbour(name)

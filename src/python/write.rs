@@ -1,4 +1,4 @@
-//! Calls that write: what each one is given becomes a flow.
+//! Calls that write: the arguments of each call become a flow.
 
 use super::arguments::Arguments;
 use super::catalog;
@@ -36,7 +36,7 @@ struct RunOptions {
     clean_log: Option<bool>,
     start: Option<String>,
     commit_to_group: Option<String>,
-    /// What writes tables that bayou may not commit to.
+    /// The session that writes tables which bayou may not commit to.
     spark: Option<Arc<dyn Session>>,
     shown: query::Shown,
 }
@@ -76,13 +76,13 @@ impl RunOptions {
         })
     }
 
-    /// Those of calls whose targets somebody else may change.
+    /// The options of calls whose targets other writers may change.
     fn of_targets(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
         let accept_changes = a.flag("accept_changes")?.unwrap_or(false);
         Ok(Self { accept_changes, ..Self::read(a)? })
     }
 
-    /// Those of calls that write tables.
+    /// The options of calls that write tables.
     fn of_tables(a: &mut Arguments<'_, '_>) -> PyResult<Self> {
         let optimize_every = a.typed("optimize_every", "an int")?;
         let clean_log = a.flag("clean_log")?;
@@ -128,7 +128,7 @@ struct OutputArgs {
     comment: Option<String>,
     schema_mode: Option<String>,
     start: Option<String>,
-    /// Where a new table of a catalog lies.
+    /// The location of a new table of a catalog.
     location: Option<String>,
     foreach: Option<Arc<dyn ForEach>>,
     topic: Option<TopicOptions>,
@@ -151,7 +151,7 @@ impl OutputArgs {
     }
 }
 
-/// For a target that is a path.
+/// Refuses options for names, for a target that is a path.
 fn only_for_names(location: Option<&str>, options: &RunOptions, target: &str) -> Result<()> {
     match location {
         None if options.spark.is_some() => Err(Error::config(format!(
@@ -160,8 +160,8 @@ fn only_for_names(location: Option<&str>, options: &RunOptions, target: &str) ->
         ))),
         None => Ok(()),
         Some(location) => Err(Error::config(format!(
-            "location='{location}' says where a table of Unity Catalog lies, and the target '{target}' is a path. Write the path as the target, or a \
-             name \"catalog.schema.table\"."
+            "location='{location}' is the location of a table of Unity Catalog, and the target '{target}' is a path. Write the path as the target, \
+             or a name \"catalog.schema.table\"."
         ))),
     }
 }
@@ -169,7 +169,7 @@ fn only_for_names(location: Option<&str>, options: &RunOptions, target: &str) ->
 /// Where the rows of a table go.
 enum At {
     Location(Location),
-    /// With the folder where rows wait.
+    /// The second value is the folder where rows wait for their commit.
     Spark(SparkTable, Location),
 }
 
@@ -249,13 +249,13 @@ fn write_catalog(
     args: OutputArgs,
     options: RunOptions,
 ) -> PyResult<Py<PyQuery>> {
-    // Unity Catalog does not tell upper and lower case apart, and a query goes on however its table is spelled.
+    // In Unity Catalog, upper and lower case are the same, and a query continues in whichever case its table is spelled.
     let title = table.table.to_lowercase();
     let name = places::query_name(options.query_name.as_deref(), title.clone())?;
     let ways = Ways::new(py, &table.schema, &table.to_string(), options.spark.clone(), &options.storage)?;
     let place = args.location.clone().map_or(Place::Root, Place::At);
     let aside = table.beside(places::QUARANTINE_SUFFIX);
-    // Asked first, because it may name what is wrong with the target.
+    // This request comes first, because its error may say what is wrong with the target.
     let at = ways.of(py, &table, place, None)?;
     let beside = at.location().map_or(Place::Root, |at| Place::Beside(at.clone()));
     let quarantine = ways.of(py, &aside, beside, Some(&at))?;
@@ -378,7 +378,7 @@ fn in_schema(
         let place = args.location.clone().map_or_else(below, Place::At);
         tables.push(if is_table { Some(ways.of(py, &of.table(name)?, place, None)?) } else { None });
     }
-    // A new quarantine goes the way of the tables.
+    // A new quarantine table is written in the same way as the tables.
     let first = tables.iter().flatten().find_map(Way::location);
     let by_spark = tables.iter().flatten().find(|way| way.location().is_none());
     let place = match (below(), first) {

@@ -32,13 +32,13 @@ struct Inner {
 /// An aggregate over arguments of some types.
 struct Over {
     aggregation: Aggregation,
-    /// The aggregate takes its only argument as it comes.
+    /// The aggregate takes its only argument directly, as string views.
     plain: bool,
 }
 
 impl Over {
     fn new(mut aggregation: Aggregation, types: &[DataType]) -> Result<Self> {
-        // Texts come as views. The least and the greatest are found there: only the result is copied.
+        // Texts come as string views. min, max and count work on the views, so only the result is copied.
         let [aggregate] = &mut aggregation.aggregates[..] else { return Ok(Self { aggregation, plain: false }) };
         let function = &aggregate.function;
         let plain = types == [DataType::Utf8View]
@@ -123,7 +123,7 @@ impl AggregateUDFImpl for Aggregated {
             .ok_or_else(|| plainly(Error::internal("an aggregate without a result")))?;
         Ok(output.data_type().clone())
     }
-    /// The result over no rows, for a subquery that finds none: the planner would say NULL, also for a count.
+    /// The result over no rows, for a subquery that finds no rows. The planner would return NULL, also for a count.
     fn default_value(&self, to: &DataType) -> Result<ScalarValue> {
         let Some((types, over)) = self.0.call.any() else { return ScalarValue::try_from(to) };
         let schema = self.0.call.schema(types.iter());
@@ -161,7 +161,7 @@ impl AggregateUDFImpl for Aggregated {
     }
 }
 
-/// What all accumulators of an aggregate have.
+/// The common parts of all accumulators of an aggregate.
 #[derive(Clone)]
 struct Running {
     of: Aggregated,
@@ -317,7 +317,7 @@ impl Accumulator for One {
     }
 }
 
-/// Over a frame whose beginning moves: the rows of the frame are kept, and aggregated anew.
+/// The accumulator for a frame whose beginning moves. It keeps the rows of the frame, and aggregates all of them for each result.
 #[derive(Debug)]
 struct Sliding {
     running: Running,
@@ -373,8 +373,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
-    /// `cargo test --release … -- --ignored --nocapture speed_of_aggregates`: of each query the time, and how often that of the same query
-    /// with the planner's own aggregates it is.
+    /// `cargo test --release … -- --ignored --nocapture speed_of_aggregates` prints the time of each query, as a multiple of its time with the
+    /// planner's own aggregates.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "not a test: prints speeds"]
     async fn speed_of_aggregates() {

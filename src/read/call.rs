@@ -1,4 +1,4 @@
-//! What scalars and aggregates of Spark's language have in common, as functions of the planner.
+//! The common parts of scalars and aggregates of Spark's language, as functions of the planner.
 
 use super::language::argument;
 use super::spoken::Name;
@@ -11,15 +11,15 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A text that is bound when the types of its arguments are known. `T` is what it is bound to.
+/// A text that is bound when the types of its arguments are known. `T` is the result of binding.
 pub struct Call<T> {
     pub name: String,
     pub text: String,
-    /// What the text calls the arguments.
+    /// The names of the arguments in the text.
     pub columns: Vec<String>,
     pub names: Vec<String>,
     pub moment: EventTime,
-    /// By the types of the arguments.
+    /// The results of binding, by the types of the arguments.
     bound: Mutex<HashMap<Vec<DataType>, Arc<T>>>,
     bound_name: Mutex<Option<String>>,
 }
@@ -30,7 +30,7 @@ impl<T> Call<T> {
         Self { name, text, columns, names, moment, bound: Mutex::default(), bound_name: Mutex::default() }
     }
 
-    /// The same call, which nothing is bound to yet.
+    /// The same call, not bound yet.
     pub fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
@@ -43,7 +43,7 @@ impl<T> Call<T> {
         }
     }
 
-    /// A part of it, with these arguments only.
+    /// A part of the call, with only these arguments.
     pub fn part(&self, text: &str, of: &[usize]) -> Self {
         let columns = of.iter().filter_map(|k| self.columns.get(*k).cloned()).collect();
         Self { text: text.to_string(), columns, ..self.again() }
@@ -53,7 +53,7 @@ impl<T> Call<T> {
         self.bound_name.lock().clone().unwrap_or_else(|| self.text.clone())
     }
 
-    /// `bind` is asked once for each list of types. It gives the name of the result too.
+    /// `bind` is called once for each list of types. It also returns the name of the result.
     pub fn bound(
         &self,
         types: &[DataType],
@@ -69,12 +69,12 @@ impl<T> Call<T> {
         Ok(bound)
     }
 
-    /// What it is bound to for some types.
+    /// Any one of the results of binding, with its types.
     pub fn any(&self) -> Option<(Vec<DataType>, Arc<T>)> {
         self.bound.lock().iter().next().map(|(types, bound)| (types.clone(), bound.clone()))
     }
 
-    /// The arguments as columns of these types. An aggregate without arguments has one, which no text names.
+    /// The arguments as columns of these types. An aggregate without arguments has one column, which the text does not name.
     pub fn schema<'a>(&self, types: impl Iterator<Item = &'a DataType>) -> SchemaRef {
         let name = |k: usize| self.columns.get(k).cloned().unwrap_or_else(|| argument(k));
         let field = |(k, t): (usize, &DataType)| Field::new(name(k), super::plain_type(t), true);
@@ -98,10 +98,10 @@ pub fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfRes
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
-/// An error with the names of columns in place of arguments.
+/// An error with the names of columns instead of arguments.
 pub fn failed(e: Error, names: &[String]) -> DataFusionError {
     let mut message = e.message;
-    // The advice is for streams: there is one dialect over tables.
+    // This advice is only for streams: SQL over tables has one dialect.
     if let Some(at) = message.find(" DataFusion has ") {
         message.truncate(at);
     }

@@ -1,4 +1,4 @@
-//! `FROM main.heart.bpm`: tables that a text names by catalog and schema. Each of them is one name for the passes and the planner.
+//! `FROM main.heart.bpm`: tables that a text names by catalog and schema. For the passes and the planner, each of these names is one identifier.
 
 use super::parsed::statement_of;
 use crate::Result;
@@ -10,10 +10,10 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// The name that the planner itself gives to what is in no catalog.
+/// The planner's own catalog, for tables that are in no other catalog.
 const OWN: &str = "datafusion";
 
-/// The tables of a text that are named by three parts: their names, with dots and without backticks. Parsing is recursive: it needs a thread with a
+/// The names of the tables that a text names by three parts, with dots and without backticks. Parsing is recursive: it needs a thread with a
 /// large stack, as `sql` does.
 pub fn named(text: &str) -> Result<BTreeSet<String>> {
     crate::expr::check_statement(text)?;
@@ -39,7 +39,7 @@ fn tables_of(text: &str) -> BTreeSet<String> {
     found.names
 }
 
-/// Lets the statement name each of these tables by one part. Returns those that it names.
+/// Changes the statement so that it names each of these tables by one part. Returns the tables that it names by three parts.
 pub fn shorten(statement: &mut Statement, tables: &BTreeSet<String>) -> BTreeSet<String> {
     let mut found = Named { shorten: Some(tables.clone()), ..Named::default() };
     let _ = VisitMut::visit(statement, &mut found);
@@ -69,7 +69,7 @@ pub fn merged(tokens: Vec<Token>) -> Vec<Token> {
 #[derive(Default)]
 struct Named {
     names: BTreeSet<String>,
-    /// The tables that get one part. None: the statement stays as it is.
+    /// The tables that get a name of one part. None: the statement is not changed.
     shorten: Option<BTreeSet<String>>,
 }
 
@@ -88,7 +88,7 @@ impl VisitorMut for Named {
         let whole = format!("{}.{}.{}", a.value, b.value, c.value);
         let last = c.clone();
         if self.shorten.as_ref().is_some_and(|tables| tables.contains(&whole)) {
-            // Columns may have the table's last part in front of them.
+            // The last part of the table's name may be in front of columns.
             if alias.is_none() {
                 *alias = Some(TableAlias { explicit: true, name: last, columns: vec![], at: None });
             }
@@ -99,7 +99,7 @@ impl VisitorMut for Named {
     }
 }
 
-/// `main.heart.bpm.model` is `bpm.model`.
+/// `main.heart.bpm.model` becomes `bpm.model`.
 struct Columns<'a> {
     tables: &'a BTreeSet<String>,
 }

@@ -1,4 +1,4 @@
-//! What the clauses of a SELECT say: tables, groups, conditions, and the names of a select list.
+//! The contents of the clauses of a SELECT: tables, groups, conditions, and the names of a select list.
 
 use super::language::is_word;
 use datafusion::sql::sqlparser::ast::{
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-/// Whether the expression is a predicate over a subquery, or has one below AND, OR and NOT.
+/// Whether the expression is a predicate over a subquery, or contains such a predicate below AND, OR and NOT.
 pub fn asks(expr: &Expr) -> bool {
     match expr {
         Expr::InSubquery { .. } | Expr::Exists { .. } => true,
@@ -17,7 +17,7 @@ pub fn asks(expr: &Expr) -> bool {
     }
 }
 
-/// Whether the condition is a chain of AND or OR that is longer than one expression may be.
+/// Whether the condition is a chain of AND or OR that is too long for one expression.
 pub fn is_long(expr: &Expr) -> bool {
     let (mut n, mut at) = (0, expr);
     while let Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, .. } = at {
@@ -26,7 +26,7 @@ pub fn is_long(expr: &Expr) -> bool {
     n > 400
 }
 
-/// The sides of an AND: equalities of two expressions with columns, and others.
+/// Splits the sides of an AND into equalities of two expressions with columns, and other conditions.
 pub fn split(expr: Expr, equal: &mut Vec<Expr>, rest: &mut Vec<Expr>) {
     let mut waiting = vec![expr];
     while let Some(expr) = waiting.pop() {
@@ -93,7 +93,7 @@ impl Had {
     }
 }
 
-/// The names that stand in front of columns.
+/// The names that can be written in front of the table's columns.
 pub fn names_of(table: &TableFactor) -> Vec<String> {
     let (name, alias) = match table {
         TableFactor::Table { name, alias, .. } => (name.0.last().and_then(|p| p.as_ident()), alias),
@@ -110,7 +110,7 @@ pub fn names_of(table: &TableFactor) -> Vec<String> {
     }
 }
 
-/// What GROUP BY says, aliases and numbers of columns as what they stand for.
+/// The expressions of GROUP BY. For an alias also the expression that it names, and for the number of a column the column's expression.
 pub fn groups_of(select: &Select) -> Vec<Expr> {
     let GroupByExpr::Expressions(all, _) = &select.group_by else { return vec![] };
     let mut out = vec![];
@@ -146,7 +146,7 @@ pub fn groups_of(select: &Select) -> Vec<Expr> {
     out
 }
 
-/// The keys of GROUP BY, each once: what an alias or the number of a column stands for.
+/// The keys of GROUP BY, each once. An alias or the number of a column is replaced by its expression.
 pub fn keys_of(select: &Select) -> Vec<Expr> {
     let GroupByExpr::Expressions(all, _) = &select.group_by else { return vec![] };
     let mut out = vec![];

@@ -1,5 +1,5 @@
-//! Where rows of two queries meet, in UNION, INTERSECT, EXCEPT, USING and IN, their values have the type that Spark gives them. The planner has rules
-//! of its own: it reads numbers beside a string as strings.
+//! UNION, INTERSECT, EXCEPT, USING and IN combine rows of two queries. Their values get the type that Spark gives them. The planner has different
+//! rules: it reads a number as a string if the other value is a string.
 
 use super::floats::{has_floats, one_form};
 use super::plain_type;
@@ -17,10 +17,10 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-/// The plan in which what meets has one type.
+/// The plan in which values that are combined or compared have one type.
 pub fn agree(plan: LogicalPlan, spoken: &Spoken) -> Result<LogicalPlan> {
     let agreed = plan.transform_up_with_subqueries(|node| {
-        // Below it, types may have changed.
+        // The types below the node may have changed.
         let node = node.recompute_schema()?;
         Ok(Transformed::yes(match node {
             LogicalPlan::Union(u) => LogicalPlan::Union(union(u, spoken)?),
@@ -36,7 +36,7 @@ pub fn agree(plan: LogicalPlan, spoken: &Spoken) -> Result<LogicalPlan> {
     agreed.map(|t| t.data)
 }
 
-/// The type of both; `None` where they have it already.
+/// The common type of both. `None`: both have the same type already.
 fn both(place: &str, a: &DataType, b: &DataType) -> Result<Option<DataType>> {
     let (a, b) = (plain_type(a), plain_type(b));
     if a == b {
@@ -96,9 +96,9 @@ fn union(u: Union, spoken: &Spoken) -> Result<Union> {
     if mixed { Union::try_new_with_loose_types(inputs) } else { Ok(u) }
 }
 
-/// The columns of USING, and of both sides of INTERSECT and EXCEPT.
+/// Gives common types to the columns of USING, and to the columns of both sides of INTERSECT and EXCEPT.
 fn join(mut j: Join, spoken: &Spoken) -> Result<Join> {
-    // The planner makes INTERSECT and EXCEPT of joins of all columns. Their rows have the common types.
+    // The planner turns INTERSECT and EXCEPT into joins over all columns. The rows of the result have the common types.
     let fields = j.left.schema().fields().len();
     if j.null_equality == NullEquality::NullEqualsNull
         && matches!(j.join_type, JoinType::LeftSemi | JoinType::LeftAnti)

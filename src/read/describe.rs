@@ -1,4 +1,4 @@
-//! `SHOW TABLES`, `DESCRIBE t` and `DESCRIBE HISTORY t`, about the tables that a call knows.
+//! `SHOW TABLES`, `DESCRIBE t` and `DESCRIBE HISTORY t`, for the tables of a call.
 
 use super::{Rows, Source};
 use crate::expr::type_to_ddl;
@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one of these statements asks for.
+/// The request in one of these statements.
 #[derive(Debug, PartialEq)]
 enum Asked {
     Tables { like: Option<String> },
@@ -55,7 +55,7 @@ fn rows(columns: Vec<(&str, ArrayRef)>) -> Result<Rows> {
     Ok(Rows { schema: batch.schema(), batches: vec![batch] })
 }
 
-/// In Spark's SHOW, `*` stands for any text and `|` for "or". Databricks takes the pattern of LIKE too.
+/// In Spark's SHOW, `*` means any text and `|` means "or". Databricks also accepts the pattern of LIKE.
 fn is_like_spark(name: &str, pattern: &str) -> bool {
     let name = name.to_lowercase();
     pattern.to_lowercase().split('|').any(|p| is_like(&name, p.trim()))
@@ -181,10 +181,10 @@ fn read(text: &str) -> Result<Option<Asked>> {
     let first = words.next();
     let asked = if is(first.as_ref(), "SHOW") {
         if !is(words.next().as_ref(), "TABLES") {
-            return wrong("SHOW goes with TABLES. For the columns of a table, say DESCRIBE t.");
+            return wrong("SHOW supports only SHOW TABLES. For the columns of a table, use DESCRIBE t.");
         }
         if is(words.peek(), "IN") || is(words.peek(), "FROM") {
-            return wrong("SHOW TABLES shows the tables of this call; it knows no other schema. Leave IN … out.");
+            return wrong("SHOW TABLES shows the tables of this call; there is no other schema. Leave IN … out.");
         }
         if is(words.peek(), "LIKE") {
             words.next();
@@ -210,7 +210,7 @@ fn read(text: &str) -> Result<Option<Asked>> {
         }
         match words.next() {
             Some(Token::Word(name)) if history => Asked::History { table: name.value },
-            // DESCRIBE QUERY and DESCRIBE SELECT are the planner's.
+            // The planner handles DESCRIBE QUERY and DESCRIBE SELECT.
             Some(Token::Word(name)) if name.quote_style.is_none() && words.peek().is_some() && !extended => {
                 return match name.value.to_uppercase().as_str() {
                     "DETAIL" => wrong("DESCRIBE DETAIL is not supported. Say DESCRIBE EXTENDED t."),
@@ -225,6 +225,6 @@ fn read(text: &str) -> Result<Option<Asked>> {
     };
     match words.next() {
         None => Ok(Some(asked)),
-        Some(other) => wrong(&format!("'{other}' does not go with this statement")),
+        Some(other) => wrong(&format!("'{other}' cannot be used in this statement")),
     }
 }

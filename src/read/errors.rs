@@ -1,26 +1,26 @@
-//! Errors of the planner in our words. Its own sentences name its functions and types, and give advice about its settings.
+//! Errors of the planner in bayou's words. The planner's own messages name its functions and types, and give advice about its settings.
 
 use crate::Error;
 use datafusion::error::DataFusionError;
 
-/// What the planner says, and what it means. The first one counts.
+/// Parts of the planner's messages, and bayou's message for each. The first part that matches counts.
 const WORDS: &[(&str, &str)] = &[
     (
         "does not support logical expression WindowFunction",
-        "a window function stands in SELECT, QUALIFY or ORDER BY only. A condition on it is written in QUALIFY",
+        "a window function can be in SELECT, QUALIFY or ORDER BY only. Write a condition on its value in QUALIFY",
     ),
     (
         "does not support logical expression ScalarSubquery",
-        "a subquery may compare its rows with those around it by = only. Join the two instead",
+        "a subquery may compare its rows with rows of the outer query by = only. Use a join instead",
     ),
     (
         "Correlated scalar subquery must be aggregated",
         "a subquery that names columns from outside must return one row: aggregate its rows, as in max(…)",
     ),
-    ("Scalar subquery returned more than one row", "a subquery that stands for a value has more than one row"),
-    ("Too many columns! The subquery", "a subquery that stands for a value must have one column"),
+    ("Scalar subquery returned more than one row", "a subquery that is used as a value has more than one row"),
+    ("Too many columns! The subquery", "a subquery that is used as a value must have one column"),
     ("HAVING clause references", "HAVING names a column that is neither in GROUP BY nor within an aggregate function"),
-    ("Aggregate functions are not allowed in the WHERE", "aggregate functions do not stand in WHERE. Use HAVING"),
+    ("Aggregate functions are not allowed in the WHERE", "aggregate functions are not allowed in WHERE. Use HAVING"),
     ("Cannot create filter with non-boolean predicate", "a condition is not BOOLEAN. Compare its value with something"),
     (
         "Schema contains duplicate qualified field name",
@@ -29,7 +29,7 @@ const WORDS: &[(&str, &str)] = &[
     ("Projections require unique expression names", "two columns have the same name. Give one of them an alias"),
     ("which would be ambiguous", "two columns have the same name. Give one of them an alias"),
     ("Expected LIMIT to be an integer", "LIMIT takes a whole number"),
-    ("Cast error: Cannot cast", "a value does not fit the type of the values beside it. Use CAST"),
+    ("Cast error: Cannot cast", "a value does not fit the type of the other values. Use CAST"),
     ("expected zero argument", "a window function has arguments that it does not take"),
     ("No function matches the given name", "a function has arguments that it does not take"),
     ("Cannot access field at argument", "a name is followed by a field that it does not have"),
@@ -44,7 +44,7 @@ const WORDS: &[(&str, &str)] = &[
 
 pub fn explained(e: &DataFusionError) -> Error {
     let root = e.find_root();
-    // An error of our own has our words already.
+    // bayou's own errors have bayou's words already.
     if let DataFusionError::External(own) = root
         && let Some(own) = own.downcast_ref::<Error>()
     {
@@ -72,13 +72,13 @@ fn said(root: &str) -> String {
         return format!("there is no table {name} in FROM");
     }
     if root.contains("Invalid function '") {
-        return "a function of a table is not known here. For explode and its like write LATERAL VIEW explode(…) AS x"
+        return "this function of a table is not known here. For explode and similar functions, write LATERAL VIEW explode(…) AS x"
             .into();
     }
     if let Some((_, words)) = WORDS.iter().find(|(part, _)| root.contains(part)) {
         return (*words).into();
     }
-    // Hints about settings and faults of the engine do not help here.
+    // Hints about settings and bugs of the planner do not help the user.
     let own = |line: &&str| {
         !["Column names are case sensitive", "This issue was likely caused by a bug"]
             .iter()

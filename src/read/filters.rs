@@ -1,5 +1,5 @@
-//! The conditions of one filter. The planner joins the filters of a query and of the queries around it into one AND. Each condition then has to be
-//! computed only for the rows that the others leave: `WHERE a <> 0` in a subquery guards `10 / a > 1` outside.
+//! The conditions of one filter. The planner joins the filters of a query and of its outer queries into one AND. Then each condition must be
+//! computed only for the rows that pass the other conditions: `WHERE a <> 0` in a subquery guards `10 / a > 1` in the outer query.
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -28,7 +28,7 @@ pub fn guarded(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     .data()
 }
 
-/// Whether there are values for which the expression is an error: the planner's own comparisons have none.
+/// Whether the expression can fail for some values. The planner's own comparisons cannot fail.
 fn may_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.exists(|e| Ok(e.downcast_ref::<ScalarFunctionExpr>().is_some())).unwrap_or(true)
 }
@@ -49,7 +49,7 @@ impl fmt::Display for All {
     }
 }
 
-/// The rows of `left` for which the condition is TRUE. `all`: it is computed for all rows, of which `left` are some.
+/// The rows of `left` for which the condition is TRUE. `all`: the condition is computed for all rows, and not only for those of `left`.
 fn narrowed(part: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, left: &[bool], all: bool) -> Result<Vec<bool>> {
     let mut out = left.to_vec();
     let some;
@@ -96,7 +96,7 @@ impl PhysicalExpr for All {
             let mut first = None;
             let before = waiting.len();
             for part in waiting {
-                // For all rows it is quicker, unless one of them fails.
+                // It is quicker to compute the condition for all rows, unless it fails for one of them.
                 match narrowed(part, batch, &left, true).or_else(|_| narrowed(part, batch, &left, false)) {
                     Ok(narrower) => left = narrower,
                     Err(e) => {
@@ -105,7 +105,7 @@ impl PhysicalExpr for All {
                     }
                 }
             }
-            // The others may leave no row for which it fails.
+            // A condition that failed is tried again, because the other conditions may have removed the rows for which it failed.
             if let Some(e) = first.filter(|_| failed.len() == before) {
                 return Err(e);
             }

@@ -1,4 +1,5 @@
-//! Floats in GROUP BY, DISTINCT and ORDER BY (for joins and sets of rows, see `coercion`): as in Spark all NaNs are one value and the greatest, and -0.0 is 0.0. The planner compares bits.
+//! Floats in GROUP BY, DISTINCT and ORDER BY (for joins and sets of rows, see `coercion`). As in Spark, all NaNs are one value, which is the
+//! greatest value, and -0.0 equals 0.0. The planner compares bits.
 
 use crate::expr::normalize;
 use arrow::datatypes::{DataType, FieldRef};
@@ -75,7 +76,7 @@ pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
     .map(|t| t.data)
 }
 
-/// Groups of several sets of keys. The keys are those of the rows below, so their names and `grouping(key)` stay as they are.
+/// Groups of several sets of keys. The keys get one form in the rows below, so the names of the keys and `grouping(key)` do not change.
 fn sets(a: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let mut keys = std::collections::HashSet::new();
     for e in &a.group_expr {
@@ -102,8 +103,8 @@ fn sets(a: Aggregate) -> Result<Transformed<LogicalPlan>> {
         true => Arc::new(LogicalPlan::Projection(Projection::try_new(columns, a.input)?)),
         false => a.input,
     };
-    // As in Spark, no rows have no groups, and so no group of the empty set of keys. The planner would return one for it.
-    // The number of the set is the planner's own column, which `grouping` replaces.
+    // As in Spark, an input without rows gives no groups, also for the empty set of keys. The planner would return one group for that set.
+    // The number of the set is the planner's own column, and not part of the result: `grouping` replaces it.
     let own = |f: &FieldRef| f.name() != Aggregate::INTERNAL_GROUPING_ID;
     let outputs = a.schema.iter().filter(|(_, f)| own(f));
     let outputs = outputs.map(|f| Expr::Column(datafusion::common::Column::from(f))).collect();
@@ -115,10 +116,10 @@ fn sets(a: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(outputs, Arc::new(groups))?)))
 }
 
-/// The number of rows of a group.
+/// The name of the column with the number of rows of a group.
 const ROWS: &str = "__rows__";
 
-/// A window function whose keys have one form, under the name that it had.
+/// The window function with its keys in one form. The name of the function's column does not change.
 fn windowed(e: &Expr, schema: &DFSchema) -> Result<Expr> {
     let Expr::WindowFunction(f) = e else { return Ok(e.clone()) };
     let mut new = f.clone();

@@ -1,7 +1,8 @@
-//! Generators (`explode` and its like) in SQL over tables, with the rows that they make in a stream.
+//! Generators (`explode` and similar functions) in SQL over tables. They make the same rows as in a stream.
 //!
-//! DataFusion plans no generator. So each SELECT with one is run by itself, the innermost first, without the generator and with its arguments as
-//! columns; the generator's rows become a table, and the SELECT reads that table instead. `LATERAL VIEW` is the same for the tables in FROM.
+//! DataFusion cannot plan generators. So each SELECT with a generator is run separately, the innermost first, without the generator and with the
+//! generator's arguments as columns. The generator's rows become a table, and the SELECT reads this table instead. `LATERAL VIEW` does the same for
+//! the tables in FROM.
 
 use super::parsed::{Blocks, query_of};
 use super::{Rows, plain};
@@ -21,12 +22,12 @@ use datafusion::sql::sqlparser::ast::{
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The columns that hold what the generator takes.
+/// The columns with the generator's arguments have names that begin with this text.
 const ARGUMENT: &str = "__generator_";
-/// At most this many generators may be in one text.
+/// One text may have at most this many generators.
 const MOST: usize = 100;
 
-/// The name of the function, if a generator is called.
+/// The function and its name, if the expression calls a generator.
 fn generator(expr: &Expr) -> Option<(String, &Function)> {
     let Expr::Function(f) = expr else { return None };
     let name = f.name.to_string().trim_matches('`').to_lowercase();
@@ -46,7 +47,7 @@ fn makes_rows(select: &Select) -> bool {
     !select.lateral_views.is_empty() || select.projection.iter().any(|item| of_item(item).is_some())
 }
 
-/// Finds the first SELECT that makes rows, with the tables that WITH gives it.
+/// Finds the first SELECT that makes rows, and the tables of WITH that this SELECT can use.
 #[derive(Default)]
 struct Find {
     with: Blocks,
@@ -72,7 +73,7 @@ impl Visitor for Find {
     }
 }
 
-/// Puts another SELECT in the place of the one that `Find` finds, and names columns anew in the ORDER BY of its query.
+/// Replaces the SELECT that `Find` finds with a new SELECT, and renames the columns in the ORDER BY of its query.
 struct Replace {
     new: Option<Box<Select>>,
     order_by: Option<Unqualify>,
@@ -94,7 +95,7 @@ impl VisitorMut for Replace {
         if self.new.is_some() {
             return ControlFlow::Continue(());
         }
-        // It is the query around the SELECT.
+        // This query contains the SELECT.
         if let (Some(unqualify), Some(order_by)) = (&mut self.order_by, &mut query.order_by) {
             let _ = VisitMut::visit(order_by, unqualify);
         }
@@ -102,7 +103,7 @@ impl VisitorMut for Replace {
     }
 }
 
-/// The statement without generators, if it has any. Their rows are in tables of the context.
+/// The statement without its generators, if it has any. The rows of the generators are in tables of the context.
 pub async fn without(ctx: &SessionContext, statement: &Parsed) -> Result<Option<Parsed>> {
     let mut now: Option<Parsed> = None;
     for n in 0.. {
@@ -120,7 +121,7 @@ pub async fn without(ctx: &SessionContext, statement: &Parsed) -> Result<Option<
     Ok(now)
 }
 
-/// A call with its arguments as columns: the items that compute them, and the call over their names.
+/// A call with its arguments as columns: the items that compute the columns, and the text of the call over the names of the columns.
 struct Call {
     items: Vec<SelectItem>,
     text: String,
@@ -165,18 +166,18 @@ fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result
         });
     }
     if items.is_empty() {
-        // It marks the place of the generator's columns.
+        // This item marks the place of the generator's columns.
         let expr = Expr::value(Value::Boolean(true));
         items.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', format!("{ARGUMENT}0")) });
     }
-    // stack and json_tuple make rows of every row in any case.
+    // stack and json_tuple make rows from every row, with or without `outer`.
     let outer = if outer && matches!(name, "explode" | "posexplode" | "inline") { "_outer" } else { "" };
     let names: Vec<String> = names.iter().map(|n| quoted(&n.value)).collect();
     let names = if names.is_empty() { String::new() } else { format!(" AS ({})", names.join(", ")) };
     Ok(Call { items, text: format!("{name}{outer}({}){names}", shown.join(", ")) })
 }
 
-/// Runs one SELECT up to its generator, and gives the SELECT that reads the rows.
+/// Runs one SELECT up to its generator, and returns the SELECT that reads the rows.
 async fn one(
     ctx: &SessionContext,
     with: Vec<Cte>,
@@ -207,7 +208,7 @@ async fn one(
         }
         if calls.len() > 1 {
             return Err(Error::schema(
-                "SQL: one SELECT makes rows once: two generators cannot stand together. Put one of them into a subquery or a LATERAL VIEW.",
+                "SQL: one SELECT can make rows only once, so it cannot have two generators. Put one of them into a subquery or a LATERAL VIEW.",
             ));
         }
         select.projection = vec![SelectItem::Wildcard(Default::default())];
@@ -231,7 +232,7 @@ async fn one(
         inner.group_by = GroupByExpr::Expressions(vec![], vec![]);
         inner.having = None;
         inner.qualify = None;
-        // The columns are those of one table now: names in front of them are left out.
+        // All columns are now columns of one table, so the names in front of them are removed.
         let mut tables: Vec<String> = select.from.iter().flat_map(|f| names_of(&f.relation)).collect();
         tables.extend(select.from.iter().flat_map(|f| f.joins.iter().flat_map(|j| names_of(&j.relation))));
         let view_name = view.lateral_view_name.to_string().trim_matches('`').to_string();
@@ -260,14 +261,14 @@ async fn one(
     Ok((select, unqualify))
 }
 
-/// Refuses a join whose tables have columns of one name: the rows that are made could not tell them apart.
+/// Refuses a join whose tables have columns with the same name: these columns could not be distinguished in the generated rows.
 fn check_names(schema: &Schema) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     match schema.fields().iter().find(|f| !seen.insert(f.name().to_lowercase())) {
         None => Ok(()),
         Some(f) => Err(Error::schema(format!(
-            "SQL: LATERAL VIEW beside a join whose tables both have a column '{0}'. Join in a subquery that names the columns: \
-             FROM (SELECT t.*, u.{0} AS other FROM t JOIN u …) LATERAL VIEW …",
+            "SQL: LATERAL VIEW together with a join whose tables both have a column '{0}'. Join in a subquery that names the columns: FROM (SELECT \
+             t.*, u.{0} AS other FROM t JOIN u …) LATERAL VIEW …",
             f.name()
         ))),
     }
@@ -302,11 +303,13 @@ fn expand(
             made.generator.map(|g| g.fields.iter().map(|f| f.name().clone()).collect()).unwrap_or_default()
         } else {
             return Err(Error::schema(format!(
-                "SQL: {item} beside LATERAL VIEW and a join is not supported. Name the columns."
+                "SQL: {item} together with LATERAL VIEW and a join is not supported. Name the columns."
             )));
         };
         if options.to_string() != "" {
-            return Err(Error::schema(format!("SQL: {item} beside LATERAL VIEW is not supported. Name the columns.")));
+            return Err(Error::schema(format!(
+                "SQL: {item} together with LATERAL VIEW is not supported. Name the columns."
+            )));
         }
         let one = |name: String| SelectItem::UnnamedExpr(Expr::Identifier(Ident::with_quote('`', name)));
         out.extend(columns.into_iter().map(one));
@@ -314,7 +317,7 @@ fn expand(
     Ok(out)
 }
 
-/// The name by which the text calls its one table.
+/// The name of the table in FROM, if there is only one.
 fn alias_of(select: &Select) -> Option<String> {
     match &select.from[..] {
         [one] if one.joins.is_empty() => names_of(&one.relation).pop(),
@@ -322,7 +325,7 @@ fn alias_of(select: &Select) -> Option<String> {
     }
 }
 
-/// The names that stand for a table, the alias last.
+/// The names of a table, the alias last.
 fn names_of(table: &TableFactor) -> Vec<String> {
     let (name, alias) = match table {
         TableFactor::Table { name, alias, .. } => (Some(name.to_string()), alias),
@@ -334,15 +337,15 @@ fn names_of(table: &TableFactor) -> Vec<String> {
     name.into_iter().chain(alias).map(plain).collect()
 }
 
-/// Removes the names of tables in front of columns, and that of the view in front of its columns. In a subquery the name of the rows that are
-/// made takes their place, unless the subquery has a table of that name itself.
+/// Removes the names of tables in front of columns, and the name of the view in front of its columns. In a subquery, these names are replaced by
+/// the name of the generated rows, unless the subquery has its own table with the removed name.
 struct Unqualify {
     tables: Vec<String>,
-    /// The view, and its columns as far as they are named.
+    /// The name of the view, and the names of its columns, if the text gives them.
     view: (String, Vec<String>),
-    /// The name of the rows that are made.
+    /// The name of the generated rows.
     table: String,
-    /// The tables of the subqueries around an expression.
+    /// The tables of the subqueries that contain an expression.
     inner: Vec<Vec<String>>,
 }
 
@@ -350,7 +353,7 @@ impl Unqualify {
     fn is_left_out(&self, parts: &[Ident]) -> bool {
         let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
         let (view, made) = &self.view;
-        // A view is often called as its column: item.price is the field of the column then.
+        // A view often has the same name as its column. Then item.price is a field of the column.
         let of_view = same(view, &parts[0].value) && (made.is_empty() || made.iter().any(|c| same(c, &parts[1].value)));
         of_view || self.tables.iter().any(|t| same(t, &parts[0].value))
     }
@@ -419,7 +422,7 @@ async fn run(ctx: &SessionContext, with: Vec<Cte>, select: Select) -> Result<Row
     super::rows_of(ctx, Parsed::Query(query)).await
 }
 
-/// The rows that the generator makes of each row.
+/// The rows that the generator makes from each row.
 fn make(rows: &Rows, text: &str) -> Result<Rows> {
     let Rows { schema, batches } = plain(&rows.schema, rows.batches.clone())?;
     let selection = bind_selection(&[text.to_string()], &schema, Dialect::Databricks).map_err(|e| e.context("SQL"))?;
@@ -431,7 +434,7 @@ fn make(rows: &Rows, text: &str) -> Result<Rows> {
     let place = place.min(fields.len());
     fields.splice(place..place, generator.fields.iter().cloned());
     let out: SchemaRef = Arc::new(Schema::new(fields));
-    // All these rows are in memory together.
+    // All these rows are in memory at the same time.
     let mut left = half_of_memory();
     let one = |b| rows_of_batch(b, &generator, &others, place, &out, &mut left);
     let made = batches.iter().map(one).collect::<Result<_>>()?;

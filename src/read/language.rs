@@ -1,9 +1,9 @@
-//! One language: the expressions of a query over tables mean what they mean in a stream.
+//! One language: the expressions of a query over tables have the same meaning as in a stream.
 //!
-//! The planner has functions, operators and types of its own. So each expression is taken out of the parsed query before it plans: an expression
-//! becomes a call of one function (`scalar`), whose text is the expression in Spark's words with arguments in place of columns, aggregates,
-//! window functions and subqueries; a call of an aggregate becomes a call of one aggregate (`aggregates`) in the same way. bayou's binder binds
-//! the texts as soon as the planner knows the types of the arguments.
+//! The planner has its own functions, operators and types. So each expression is taken out of the parsed query before planning. An expression
+//! becomes a call of one function (`scalar`). The text of the function is the expression in Spark's words, with arguments instead of columns,
+//! aggregates, window functions and subqueries. A call of an aggregate becomes a call of one aggregate (`aggregates`) in the same way. bayou's
+//! binder binds the texts as soon as the planner knows the types of the arguments.
 
 use super::aggregates::Aggregated;
 use super::clauses::{Had, asks, groups_of, is_long, keys_of, names_of, split};
@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-/// Functions of the planner that are called with OVER, and mean there what they mean in Spark.
+/// Functions of the planner that are called with OVER, and have the same meaning as in Spark.
 const WINDOWS: &[&str] = &[
     "row_number",
     "rank",
@@ -39,9 +39,9 @@ const WINDOWS: &[&str] = &[
     "last",
     "any_value",
 ];
-/// Of these the planner returns whole numbers without sign.
+/// For these functions, the planner returns unsigned integers.
 const COUNTS: &[&str] = &["row_number", "rank", "dense_rank", "ntile"];
-/// The argument in the text of an expression.
+/// The name of an argument in the text of an expression.
 pub fn argument(k: usize) -> String {
     format!("__arg{k}__")
 }
@@ -69,19 +69,19 @@ pub fn speak(ctx: &SessionContext, statement: &mut Statement) -> Result<Spoken> 
 pub(super) struct Speaker<'a> {
     ctx: &'a SessionContext,
     spoken: Spoken,
-    /// The names of the tables around, in lower case, the innermost last.
+    /// The names of the tables of the enclosing SELECTs, in lower case, the innermost last.
     tables: Vec<Vec<String>>,
-    /// What GROUP BY of the SELECT around says, the innermost last.
+    /// The keys of GROUP BY of the enclosing SELECTs, the innermost last.
     keys: Vec<Vec<Expr>>,
     /// The functions by their texts.
     scalars: HashMap<String, Scalar>,
     aggregates: HashMap<String, Aggregated>,
 }
 
-/// What an expression stands in.
+/// The place of an expression in a query.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// What GROUP BY says: such an expression is an argument as a whole.
+    /// The expressions of GROUP BY. Each of them is an argument as a whole.
     pub groups: &'a [Expr],
     /// Aggregates are arguments of the expression, and not part of it.
     pub outside: bool,
@@ -124,7 +124,7 @@ fn is_number(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(v) if matches!(v.value, Value::Number(..)))
 }
 
-/// Whether the word is no column: a function without parentheses such as `current_date`, or a number with the letter of its type.
+/// Whether the word is not a column, but a function without parentheses such as `current_date`, or a number with the letter of its type.
 pub(super) fn is_word(name: &Ident) -> bool {
     let lower = name.value.to_lowercase();
     let number = lower.trim_end_matches(['l', 's', 'y', 'd', 'f', 'b']);
@@ -220,7 +220,7 @@ impl Speaker<'_> {
         }
     }
 
-    /// Each equality becomes a condition of its own: the planner looks rows up by it, whatever stands on its sides.
+    /// Each equality becomes a separate condition: the planner uses it to look rows up, whatever expressions its sides are.
     fn join_condition(&mut self, on: &mut Expr) -> Result<()> {
         let (mut equal, mut rest) = (vec![], vec![]);
         if !asks(on) {
@@ -264,7 +264,7 @@ impl Speaker<'_> {
         }
         let mut had = Had::new(select);
         for item in &mut select.projection {
-            // The planner takes each name once.
+            // The planner accepts each name only once.
             if let Some(name) = had.again(item) {
                 let (SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr)) = item else { continue };
                 self.value(expr, place)?;
@@ -321,7 +321,7 @@ impl Speaker<'_> {
         Ok(())
     }
 
-    /// A condition: AND, OR and NOT above a subquery stay the planner's, which makes joins of such conditions.
+    /// A condition. AND, OR and NOT above a subquery are left to the planner, which makes joins of such conditions.
     fn condition(&mut self, expr: &mut Expr, place: Place) -> Result<()> {
         if !asks(expr) && !is_long(expr) {
             self.value(expr, place)?;
@@ -373,7 +373,7 @@ impl Speaker<'_> {
         Ok(shown.join(" "))
     }
 
-    /// Turns an expression into a call, and returns the name that Spark gives a column of it.
+    /// Turns an expression into a call, and returns the name that Spark gives to the expression's column.
     pub fn value(&mut self, expr: &mut Expr, place: Place) -> Result<Name> {
         let place = if place.groups.contains(expr) { Place { groups: &[], ..place } } else { place };
         match expr {
@@ -439,7 +439,7 @@ impl Speaker<'_> {
         Ok(Name::Value(made, names))
     }
 
-    /// `grouping(key)`, and `grouping_id(keys…)`: a bit for each key, the first one the highest.
+    /// `grouping(key)`, and `grouping_id(keys…)`: one bit for each key. The first key has the highest bit.
     fn grouping(&mut self, expr: &mut Expr) -> Result<Name> {
         let shown = Name::Plain(expr.to_string());
         let Expr::Function(function) = &*expr else { return Err(Error::internal("a grouping that is none")) };
@@ -456,7 +456,7 @@ impl Speaker<'_> {
             let all = self.keys.last().cloned().unwrap_or_default();
             if !keys.is_empty() && keys != all {
                 return Err(Error::schema(format!(
-                    "SQL: {expr}: it takes all keys of GROUP BY in their order, or none"
+                    "SQL: {expr}: grouping_id takes all keys of GROUP BY in their order, or no keys"
                 )));
             }
             keys = all;
@@ -508,7 +508,7 @@ impl Speaker<'_> {
         Ok((function, Name::Aggregate(made, names)))
     }
 
-    /// What a column is called is told in errors, so it distinguishes functions, too.
+    /// Errors show the names of columns, so functions with different names are different functions.
     fn key(text: &str, names: &[Name]) -> String {
         format!("{text} {:?}", names.iter().map(Name::shown).collect::<Vec<_>>())
     }
@@ -532,7 +532,7 @@ impl Speaker<'_> {
             }
         };
         if args.is_empty() {
-            // The argument says how many rows there are.
+            // The argument carries the number of rows.
             args.push(Expr::value(Value::Number("1".into(), false)));
         }
         (call(made.called(), args), made)
@@ -554,7 +554,7 @@ impl Speaker<'_> {
             }
             let mut names = vec![];
             if let FunctionArguments::List(list) = &mut function.args {
-                // Whether NULLs are left out may be said as an argument.
+                // The second argument may say whether NULLs are ignored.
                 if matches!(&*name, "first" | "last" | "any_value" | "first_value" | "last_value")
                     && let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(v)))] = &list.args[..]
                     && let Value::Boolean(ignore) = v.value
@@ -594,7 +594,7 @@ impl Speaker<'_> {
             return Ok(shown);
         }
         if !is_aggregate(function) {
-            return Err(Error::schema(format!("SQL: {name} is no window function: it does not go with OVER")));
+            return Err(Error::schema(format!("SQL: {name} is not a window function and cannot be used with OVER")));
         }
         let distinct = matches!(&function.args, FunctionArguments::List(list) if list.duplicate_treatment.is_some_and(|d| d == datafusion::sql::sqlparser::ast::DuplicateTreatment::Distinct));
         if distinct {

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 /// Functions whose first argument may be a unit.
 const UNITS: &[&str] = &["timestampdiff", "timestampadd", "dateadd", "datediff", "date_add", "date_diff", "timediff"];
 
-/// A text that stands in the expression as it is.
+/// An expression that is printed as exactly this text.
 fn raw(text: String) -> Expr {
     Expr::value(Value::Placeholder(text))
 }
@@ -22,12 +22,12 @@ pub(super) struct Leaves<'a, 'b, 'c> {
     speaker: &'a mut Speaker<'b>,
     place: Place<'c>,
     pub args: Vec<Expr>,
-    /// What the text calls them.
+    /// The names of the arguments in the text.
     pub columns: Vec<String>,
     pub names: Vec<Name>,
-    /// The variables of lambdas around, in lower case.
+    /// The variables of the enclosing lambdas, in lower case.
     variables: Vec<String>,
-    /// The outermost call is the function itself.
+    /// The outermost call is the function itself, and not an argument.
     pub whole: bool,
 }
 
@@ -43,7 +43,7 @@ impl<'a, 'b, 'c> Leaves<'a, 'b, 'c> {
             None => {
                 let k = self.args.len();
                 self.columns.push(match &name {
-                    // The name of a field in a struct is that of the column.
+                    // A column keeps its name, because a field of a struct gets the name of its column.
                     Name::Plain(name)
                         if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
                             && !self.columns.iter().any(|c| c.to_lowercase() == name.to_lowercase())
@@ -96,7 +96,7 @@ impl<'a, 'b, 'c> Leaves<'a, 'b, 'c> {
                 *expr = self.column(&parts.clone())?;
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
-                // A table in front of the column, and the fields before the first bracket.
+                // The table in front of the column, the column, and the fields before the first bracket.
                 if let Expr::Identifier(first) = &**root {
                     let mut parts = vec![first.clone()];
                     let dots =
@@ -111,7 +111,7 @@ impl<'a, 'b, 'c> Leaves<'a, 'b, 'c> {
                         false => self.column(&parts)?,
                     };
                 }
-                // The names of fields are no columns.
+                // The names of fields are not columns.
                 for access in access_chain.iter_mut() {
                     if let AccessExpr::Dot(Expr::Identifier(name)) = access {
                         *access = AccessExpr::Dot(raw(super::names::ticked(&name.value)));

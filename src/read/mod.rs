@@ -1,4 +1,4 @@
-//! Reading tables, and SQL over them. DataFusion reads the files through our own stores.
+//! Reading tables, and SQL over them. DataFusion reads the files through bayou's own stores.
 
 mod aggregates;
 mod call;
@@ -59,7 +59,7 @@ pub struct Rows {
     pub batches: Vec<RecordBatch>,
 }
 
-/// The query's newest finished epoch, if any. It also works in a process that did not define any tables.
+/// The query's newest finished epoch, if any. This also works in a process that has not defined any tables.
 pub async fn newest_done(checkpoint: &Location) -> Result<Option<Done>> {
     let Some(generation) = newest_generation(checkpoint).await? else { return Ok(None) };
     let log = EpochLog::new(checkpoint.join(&generation.to_string()));
@@ -97,7 +97,7 @@ async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()
                 Url::parse(&format!("{}://{}", location.url().scheme(), location.url().host_str().unwrap_or_default()))
                     .map_err(|e| Error::internal(e.to_string()))?;
             let before = ctx.runtime_env().object_store_registry.get_store(&base).ok();
-            // On disk there is a store of DataFusion's own, which is not ours.
+            // For local files, DataFusion has registered its own store, which is not bayou's.
             let before = before.filter(|_| !location.is_local());
             ctx.runtime_env().register_object_store(&base, routed(&location, before));
             let failed = |e: deltalake::DeltaTableError| Error::storage(format!("{}: {e}", location.display()));
@@ -110,7 +110,7 @@ async fn register(ctx: &SessionContext, name: &str, source: Source) -> Result<()
     Ok(())
 }
 
-/// Fields of a NULL struct are NULL. Arrow allows any values there, and the planner's field access would show them.
+/// Makes the fields of a NULL struct NULL. Arrow allows any values in them, and the planner's field access would show these values.
 fn under_nulls(batch: RecordBatch) -> Result<RecordBatch> {
     fn masked(array: &ArrayRef, outer: Option<&NullBuffer>) -> Result<ArrayRef> {
         let nulls = NullBuffer::union(array.nulls(), outer);
@@ -143,7 +143,7 @@ fn parsed(text: &str) -> Result<Parsed> {
     match read {
         query @ (Parsed::Query(_) | Parsed::ExplainTable { .. }) => Ok(query),
         query @ Parsed::Explain { describe_alias: DescribeAlias::Describe | DescribeAlias::Desc, .. } => Ok(query),
-        // Only a query has rows.
+        // Only a query returns rows.
         other => Err(Error::schema(format!("SQL: only queries are run here, not {other}"))),
     }
 }
@@ -162,7 +162,7 @@ async fn rows_of(ctx: &SessionContext, statement: Parsed) -> Result<Rows> {
     let (plan, spoken) = plan_of(ctx, statement).await?;
     reading().verify_plan(&plan).map_err(|e| explained(&e))?;
     let frame = ctx.execute_logical_plan(plan).await.map_err(|e| explained(&e))?;
-    // The types are those after coercion, which the logical plan does not have yet.
+    // The logical plan does not have the types after coercion yet, so the types are those of the physical plan.
     let names = frame.schema().as_arrow().clone();
     let context = Arc::new(frame.task_ctx());
     let plan = frame.create_physical_plan().await.and_then(filters::guarded).map_err(|e| explained(&e))?;
@@ -185,7 +185,7 @@ fn reading() -> datafusion::execution::context::SQLOptions {
 }
 
 /// Runs SQL over named tables. Tables that the text does not use are not opened. Planning is recursive: it needs a
-/// thread with a large stack. `python::door` has one, and the threads of the runtime have one, too.
+/// thread with a large stack. `python::door` and the threads of the runtime have a large stack.
 pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     crate::expr::check_statement(text)?;
     if let Some(rows) = describe::answer(text, &tables).await? {

@@ -1,5 +1,5 @@
-//! Names whatever their upper and lower case, as in Spark. The planner compares names exactly, so the statement is given the names that the tables
-//! have: each name is looked up in the scope that it stands in. Columns of a result have the names as the user typed them.
+//! Names in any upper and lower case, as in Spark. The planner compares names exactly. So each name in the statement is looked up in its scope, and
+//! is replaced by the name that the table has. Columns of a result have the names as the user typed them.
 
 use super::pivot;
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ pub fn ticked(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// Gives tables the names under which they are known. A name of WITH comes before that of a table, where it is known.
+/// Gives tables the names under which they are known. Where a name of WITH is known, it comes before the name of a table.
 pub fn of_tables<'a>(statement: &mut Statement, known: impl Iterator<Item = &'a str>) {
     let tables = known.map(str::to_string).collect();
     let _ = VisitMut::visit(statement, &mut Tables { tables, with: Known::default() });
@@ -28,8 +28,8 @@ struct Tables {
     with: Known<String>,
 }
 
-/// What WITH gives, by block, the innermost last. WITH is taken out of a query that is visited, and visited by hand: each of its tables knows only
-/// those before it.
+/// The tables of WITH, by block, the innermost last. Before a query is visited, its WITH is taken out and visited separately, because each table of
+/// a WITH knows only the tables before it.
 struct Known<T> {
     blocks: Vec<Vec<T>>,
     taken: Vec<Option<With>>,
@@ -42,7 +42,7 @@ impl<T> Default for Known<T> {
 }
 
 impl<T> Known<T> {
-    /// Begins a block, for the WITH that is returned.
+    /// Begins a block. Returns the WITH of the query, to which the block belongs.
     fn enter(&mut self, query: &mut Query) -> Option<With> {
         self.blocks.push(vec![]);
         query.with.take()
@@ -92,7 +92,7 @@ impl VisitorMut for Tables {
             return ControlFlow::Continue(());
         };
         if real != name.value {
-            // Columns may have the name in front of them as it is typed here.
+            // The name may be in front of columns, in the same spelling as here.
             if alias.is_none() {
                 *alias = Some(TableAlias { explicit: true, name: name.clone(), columns: vec![], at: None });
             }
@@ -116,9 +116,9 @@ pub fn of_columns(statement: &mut Statement, tables: &HashMap<String, Schema>) -
 struct Named {
     name: Option<String>,
     columns: Vec<String>,
-    /// The types of the columns of a table, for the names of fields. Of what a query makes they are not known here.
+    /// The types of the columns of a table, for the names of fields. For the columns of a subquery, the types are not known here.
     types: Option<Schema>,
-    /// They can be named, and are not in `*`: what PIVOT and UNPIVOT take.
+    /// The columns can be named, and are not in `*`. These are the columns that PIVOT and UNPIVOT read.
     hidden: bool,
 }
 
@@ -130,16 +130,17 @@ impl Named {
 
 type Scope = Vec<Named>;
 
-/// The type of a column, where it is known.
+/// The type of a column, if it is known.
 fn type_of(scope: &[Named], column: &str) -> Option<DataType> {
     let field = |table: &Named| Some(table.types.as_ref()?.field_with_name(column).ok()?.data_type().clone());
     scope.iter().find_map(field)
 }
 
-/// What can be named within one query: what stands first is looked at first, but a name that is spelled exactly so comes before one in another case.
+/// The scopes of one query, in the order in which names are looked up. But a name with exactly this spelling comes before a name in a different
+/// case.
 type Level = Vec<Scope>;
 
-/// The one spelling of a name among several.
+/// The name in the list that a typed name means: the name with the same spelling, or else the only name that differs just in case.
 fn spelled<'a>(typed: &str, all: impl Iterator<Item = &'a String>) -> Option<String> {
     let mut found: Option<&String> = None;
     let lower = typed.to_lowercase();
@@ -282,7 +283,7 @@ impl Resolve<'_> {
         columns.any(|c| c.eq_ignore_ascii_case(&name.value))
     }
 
-    /// Gives a column its name, and returns its type where that is known.
+    /// Gives a column the name that its table has, and returns its type, if the type is known.
     fn column(&self, name: &mut Ident) -> Option<DataType> {
         for level in self.levels.iter().rev() {
             let all = |scope: &Scope| scope.iter().flat_map(|t| t.columns.clone()).collect::<Vec<String>>();
@@ -295,7 +296,7 @@ impl Resolve<'_> {
                     name.value = real;
                     return type_of(scope, &name.value);
                 }
-                // Two spellings: the planner says what is wrong.
+                // There are several spellings. The planner reports the error.
                 if names.iter().any(|c| c.to_lowercase() == name.value.to_lowercase()) {
                     return None;
                 }
@@ -304,7 +305,7 @@ impl Resolve<'_> {
         None
     }
 
-    /// The names of fields within a column of this type.
+    /// Gives fields the names that they have in a column of this type.
     fn fields(fields: &mut [Ident], of: Option<DataType>) {
         let [first, rest @ ..] = fields else { return };
         let inner = match of {
@@ -386,7 +387,7 @@ impl Resolve<'_> {
         }
     }
 
-    /// UNION BY NAME compares names exactly.
+    /// Refuses UNION BY NAME if names differ only in case, because the planner compares names exactly.
     fn by_name(&self, body: &SetExpr) -> Result<(), String> {
         let SetExpr::SetOperation { left, right, set_quantifier, .. } = body else { return Ok(()) };
         if matches!(set_quantifier, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName) {
@@ -403,7 +404,7 @@ impl Resolve<'_> {
         self.by_name(right)
     }
 
-    /// Columns of results keep the name that was typed.
+    /// Columns of results keep the name that the user typed.
     fn keep_typed(&self, item: &mut SelectItem) {
         let SelectItem::UnnamedExpr(expr) = item else { return };
         let mut typed = match expr {
@@ -425,7 +426,7 @@ impl Resolve<'_> {
 }
 
 impl VisitorMut for Resolve<'_> {
-    /// Why the statement is refused.
+    /// The reason why the statement is refused.
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
@@ -446,7 +447,7 @@ impl VisitorMut for Resolve<'_> {
         if let Err(why) = self.by_name(&query.body) {
             return ControlFlow::Break(why);
         }
-        // ORDER BY stands outside of the SELECT: it sees the columns of the result, and then those of FROM.
+        // ORDER BY is outside of the SELECT. Its names are looked up in the columns of the result first, and then in the columns of FROM.
         let mut level = vec![vec![Named::new(None, self.of_body(&query.body))]];
         if let SetExpr::Select(select) = &*query.body {
             level.push(self.from(select));
@@ -508,7 +509,7 @@ impl VisitorMut for Resolve<'_> {
                 self.path(std::slice::from_mut(name));
             }
             Expr::CompoundIdentifier(parts) => self.path(parts),
-            // `current_date` is a column where there is one of that name.
+            // `current_date` is a column if there is a column of that name.
             Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
                 let quoted = |n: &ObjectNamePart| n.as_ident().map(|n| Ident::with_quote('`', &n.value));
                 let mut parts: Vec<Ident> = function.name.0.iter().filter_map(quoted).collect();

@@ -69,7 +69,7 @@ impl Dialect for Spark {
     );
 }
 
-/// The parser of a text. Strings stay as they are typed: their escapes are read where they are bound.
+/// The parser of a text. Strings stay as they are typed. The binder reads their escapes.
 fn parser(text: &str) -> std::result::Result<Parser<'static>, ParserError> {
     let options = ParserOptions { unescape: false, trailing_commas: false, ..ParserOptions::default() };
     Parser::new(&Spark).with_options(options).try_with_sql(text)
@@ -95,8 +95,8 @@ pub fn expression_of(text: &str) -> Option<Expr> {
     Some(expr)
 }
 
-/// Gives all strings one form, in which each quote has a backslash: a tree is printed, and the text is read again. How it is printed depends on the
-/// characters around a quote, except for this form.
+/// Gives all strings one form, in which each quote has a backslash. A tree is printed, and the text is parsed again. For other forms, the printed
+/// text depends on the characters around a quote.
 struct Strings;
 
 impl VisitorMut for Strings {
@@ -113,7 +113,7 @@ impl VisitorMut for Strings {
     }
 }
 
-/// What stands between single quotes, of a string that stood between the other quotes.
+/// The text between single quotes, for a string that was typed between quotes of this kind.
 fn one_form(typed: &str, quote: char) -> String {
     let mut out = String::with_capacity(typed.len());
     let mut chars = typed.chars().peekable();
@@ -132,7 +132,7 @@ fn one_form(typed: &str, quote: char) -> String {
     out
 }
 
-/// The text of a string in that form, for names that show it.
+/// The value of a string in this form, for names that show the string.
 pub fn shown(typed: &str) -> String {
     crate::expr::string_of(typed).unwrap_or_else(|| typed.to_string())
 }
@@ -145,7 +145,7 @@ pub fn query_of(text: &str) -> Result<Box<Query>> {
     }
 }
 
-/// The blocks of WITH around a place, the innermost last.
+/// The blocks of WITH that enclose a place in the statement, the innermost last.
 #[derive(Default)]
 pub struct Blocks(Vec<Vec<Cte>>);
 
@@ -158,7 +158,7 @@ impl Blocks {
         self.0.pop();
     }
 
-    /// The tables that WITH gives the place. What it defines later than the place is not there for it. Passes go from the front to the back, so
+    /// The tables of WITH that the place can use. It cannot use tables that are defined after the place. Passes go from the front to the back, so
     /// the tables before the place are those that are plain already.
     pub fn known(&self, is_plain: impl Fn(&Cte) -> bool) -> Vec<Cte> {
         self.0.iter().flat_map(|block| block.iter().take_while(|cte| is_plain(cte))).cloned().collect()

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-/// At most this many may be in one text.
+/// One text may have at most this many PIVOT and UNPIVOT.
 const MOST: usize = 100;
 
 /// The statement without PIVOT and UNPIVOT.
@@ -41,7 +41,7 @@ pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()>
     Err(Error::schema(format!("SQL: more than {MOST} PIVOT or UNPIVOT in one text")))
 }
 
-/// Finds the innermost one, with the tables that WITH gives it.
+/// Finds the innermost PIVOT or UNPIVOT, and the tables of WITH that it can use.
 #[derive(Default)]
 struct Find {
     with: Blocks,
@@ -71,7 +71,7 @@ impl Visitor for Find {
     }
 }
 
-/// Puts a subquery in the place of the one that `Find` finds.
+/// Replaces the PIVOT or UNPIVOT that `Find` finds with a subquery.
 struct Replace(Option<Box<Query>>);
 
 impl VisitorMut for Replace {
@@ -94,7 +94,7 @@ impl VisitorMut for Replace {
 /// The name under which the columns of the table are known.
 fn alias_of(table: &TableFactor) -> Option<TableAlias> {
     match table {
-        // Its columns are those of what PIVOT reads.
+        // The alias's names of columns are for the table that PIVOT reads, and not for the result.
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Some(TableAlias { columns: vec![], ..alias.clone() })
         }
@@ -106,7 +106,7 @@ fn alias_of(table: &TableFactor) -> Option<TableAlias> {
     }
 }
 
-/// The names of the columns that are made, from those of the table.
+/// The names of the result's columns, from the names of the table's columns.
 pub fn outputs(columns: &[String], table: &TableFactor) -> Vec<String> {
     let others = |used: HashSet<String>| columns.iter().filter(move |c| !used.contains(&c.to_lowercase())).cloned();
     match table {
@@ -158,7 +158,7 @@ async fn columns(ctx: &SessionContext, with: &[Cte], table: &TableFactor) -> Res
     };
     let names: Vec<String> = plan.schema().fields().iter().map(name).collect();
     let table = match (unnamed, alias_of(table)) {
-        // Expressions without an alias have no name yet that a text could use.
+        // Expressions without an alias do not have a name yet that a text could use.
         (true, alias) => {
             let alias = alias.map_or("`__of__`".into(), |a| ticked(&a.name.value));
             let names: Vec<String> = names.iter().map(|n| ticked(n)).collect();
@@ -194,7 +194,8 @@ fn text(literal: &str) -> String {
     format!("'{}'", literal.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Rows are grouped by the columns that PIVOT does not use. As in Spark, a group without rows of a value has NULL there, also in a count.
+/// Rows are grouped by the columns that PIVOT does not use. As in Spark, a group without rows for a value has NULL in the value's columns, also for
+/// a count.
 fn pivot(
     columns: &[String],
     table: &str,
@@ -236,7 +237,7 @@ fn pivot(
     Ok(format!("SELECT {} FROM {table}{group}", items.join(", ")))
 }
 
-/// The expression over those rows only that fulfil the condition.
+/// The expression over only the rows that meet the condition.
 fn filtered(expr: &Expr, condition: &str) -> Result<Expr> {
     struct Filter(Expr, bool);
     impl VisitorMut for Filter {
@@ -266,7 +267,7 @@ fn filtered(expr: &Expr, condition: &str) -> Result<Expr> {
     }
 }
 
-/// A row for each column that is listed. Rows with NULL are left out unless they are asked for.
+/// Makes one row for each listed column. Rows with NULL are left out, unless the statement asks for them.
 fn unpivot(
     columns: &[String],
     table: &str,
@@ -298,7 +299,7 @@ fn unpivot(
             case.push_str(&format!(" WHEN {k} THEN {e}"));
         }
     }
-    // The input is read once, and each of its rows meets each name.
+    // The input is read once, and each row is joined with each name.
     let cases: Vec<String> = cases.iter().map(|c| format!("CASE `__place__`{c} END")).collect();
     let mut items = others;
     items.push(format!("`__name__` AS {}", ticked(name)));

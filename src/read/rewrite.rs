@@ -1,5 +1,5 @@
-//! Clauses that Spark has and DataFusion's planner does not have: they are said in other words, on the parsed tree. What cannot be said in other
-//! words is refused by name, because the planner drops some clauses without a word.
+//! Clauses that Spark has and DataFusion's planner does not have. They are replaced by other clauses in the parsed tree. Clauses that cannot be
+//! replaced are refused by name, because the planner ignores some clauses without an error.
 
 use crate::{Error, Result};
 use datafusion::sql::sqlparser::ast::{
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::ops::ControlFlow;
 
-/// Rewrites the statement in its place.
+/// Rewrites the statement in place.
 pub fn rewrite(statement: &mut Statement) -> Result<()> {
     match VisitMut::visit(statement, &mut Clauses) {
         ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
@@ -20,7 +20,7 @@ pub fn rewrite(statement: &mut Statement) -> Result<()> {
 struct Clauses;
 
 impl VisitorMut for Clauses {
-    /// Why the statement is refused.
+    /// The reason why the statement is refused.
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<String> {
@@ -44,7 +44,7 @@ impl VisitorMut for Clauses {
                 )
             }
             TableFactor::Unpivot { columns, .. } => {
-                // The rows say the names as they are typed.
+                // The rows contain the names as they are typed.
                 for column in columns.iter_mut().filter(|c| c.alias.is_none()) {
                     column.alias = plain_name(&column.expr).map(Ident::new);
                 }
@@ -63,9 +63,9 @@ impl VisitorMut for Clauses {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
         match expr {
-            // The planner would leave the clause out.
+            // The planner would ignore the clause.
             Expr::Function(f) if f.filter.is_some() && !is_aggregate(f) => ControlFlow::Break(format!(
-                "FILTER goes with aggregate functions, and {} is none. Say it at the aggregate within.",
+                "FILTER is only for aggregate functions, and {} is not one. Write FILTER after the aggregate function inside it.",
                 f.name
             )),
             Expr::Function(function) => count_distinct(function),
@@ -92,7 +92,7 @@ fn range(table: &mut TableFactor) {
     *alias = Some(of);
 }
 
-/// `MINUS` is `EXCEPT`. With ALL the planner would not count how often a row is there.
+/// `MINUS` becomes `EXCEPT`. ALL is refused, because the planner would not count how often a row occurs.
 fn sets(body: &mut SetExpr) -> ControlFlow<String> {
     let SetExpr::SetOperation { op, left, right, set_quantifier } = body else { return ControlFlow::Continue(()) };
     if *op != SetOperator::Union && matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName) {
@@ -107,7 +107,7 @@ fn sets(body: &mut SetExpr) -> ControlFlow<String> {
     sets(right)
 }
 
-/// `GROUP BY a, b WITH ROLLUP` is `GROUP BY ROLLUP (a, b)`.
+/// `GROUP BY a, b WITH ROLLUP` becomes `GROUP BY ROLLUP (a, b)`.
 fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
     let (all, with) = match by {
         GroupByExpr::All(with) if with.is_empty() => return Ok(()),
@@ -119,7 +119,7 @@ fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
         [] => {}
         [GroupByWithModifier::Rollup] => *all = vec![Expr::Rollup(sets(all))],
         [GroupByWithModifier::Cube] => *all = vec![Expr::Cube(sets(all))],
-        // The expressions in front only say again what is in the sets.
+        // The expressions in front only repeat the expressions of the sets.
         [GroupByWithModifier::GroupingSets(of)] => *all = vec![of.clone()],
         _ => return Err("GROUP BY … WITH TOTALS is not supported. Say GROUP BY … WITH ROLLUP.".into()),
     }
@@ -127,12 +127,12 @@ fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the function makes one value of many rows.
+/// Whether the function makes one value from many rows.
 pub fn is_aggregate(function: &Function) -> bool {
     crate::expr::is_aggregate(&function.name.to_string().trim_matches('`').to_lowercase())
 }
 
-/// `count(DISTINCT *)` would have to say which columns are meant where a join has them twice.
+/// Refuses `count(DISTINCT *)`: if a join has a column twice, it is not clear which one is meant.
 fn count_distinct(function: &Function) -> ControlFlow<String> {
     let FunctionArguments::List(list) = &function.args else { return ControlFlow::Continue(()) };
     let all = |a: &FunctionArg| {
@@ -145,7 +145,7 @@ fn count_distinct(function: &Function) -> ControlFlow<String> {
     ControlFlow::Continue(())
 }
 
-/// The name of a column, and of several as Spark joins them.
+/// The name of a column. Several names are joined as in Spark.
 pub fn plain_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(name) => Some(name.value.clone()),
@@ -156,7 +156,7 @@ pub fn plain_name(expr: &Expr) -> Option<String> {
     }
 }
 
-/// The text of a constant, as Spark names a column after it.
+/// The text of a constant, as Spark writes it in the name of a column.
 pub fn constant_name(expr: &Expr) -> String {
     match expr {
         Expr::Value(v) => match &v.value {

@@ -26,15 +26,15 @@ struct Inner {
     call: Call<Bound>,
     signature: Signature,
     part: Part,
-    /// Of an equality: the texts of its sides.
+    /// For an equality: the texts of its sides.
     sides: Option<(String, String)>,
 }
 
-/// What of an expression it is.
+/// The part of an expression that the function computes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Part {
     All,
-    /// It stands beside the conditions that the planner has of it already.
+    /// All of the expression, in addition to the conditions that the planner has derived from it.
     Rest,
     /// A side of an equality, as a value of a type in which equal values are the same bits.
     Left(DataType),
@@ -62,7 +62,7 @@ impl Scalar {
         Self(Arc::new(Inner { call, signature, part, sides }))
     }
 
-    /// A cast to the type, as Spark casts where two types have to be one. In the type, equal values are the same bits.
+    /// A cast to the type, as Spark casts two values to a common type. In the type, equal values are the same bits.
     pub fn cast(to: &DataType, of: String, moment: EventTime) -> Self {
         let text = format!("`{}`", argument(0));
         let call = Call::new(format!("__as_{to}"), text, vec![argument(0)], &[Name::Plain(of)], moment);
@@ -100,7 +100,7 @@ impl Scalar {
         Ok(native(&self.0.call.text, &schema, &plain).or_else(|| self.looked_up(args, &schema)))
     }
 
-    /// An equality of two expressions over different tables, as the planner's equality of two values: it looks rows up by them.
+    /// An equality of two expressions over different tables, as the planner's equality of two values. The planner uses it to look rows up.
     fn looked_up(&self, args: &[Expr], schema: &SchemaRef) -> Option<Native> {
         let (left, right) = self.0.sides.as_ref()?;
         let columns = &self.0.call.columns;
@@ -124,7 +124,8 @@ impl Scalar {
     }
 }
 
-/// The tables whose columns the argument is made of. A query around it has tables of its own. `None`: it is more than columns.
+/// The tables whose columns the argument uses. Tables of an outer query are marked with `true`. `None`: the argument has a subquery, or a column
+/// without a table.
 fn tables_of(arg: &Expr) -> Option<HashSet<(bool, TableReference)>> {
     let mut out = HashSet::new();
     let mut all = true;
@@ -176,7 +177,7 @@ impl ScalarUDFImpl for Scalar {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
         let bound = self.bound(&types)?;
-        // A constant that fails is no error where there is no row.
+        // A constant that fails is not an error if there are no rows.
         if args.number_rows == 0 {
             return Ok(ColumnarValue::Array(arrow::array::new_empty_array(args.return_field.data_type())));
         }
@@ -191,7 +192,7 @@ impl ScalarUDFImpl for Scalar {
             false => Ok(ColumnarValue::Array(array)),
         }
     }
-    /// Plain comparisons become the planner's own: files are skipped by them, and joins look them up.
+    /// Plain comparisons become the planner's own: the planner uses them to skip files and to look rows up in joins.
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
         if self.0.part != Part::All {
             return Ok(ExprSimplifyResult::Original(args));

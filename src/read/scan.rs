@@ -16,28 +16,28 @@ use futures::StreamExt;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What is wanted of a table.
+/// The part of a table to read.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Columns, in this order. None: all.
     pub columns: Option<Vec<String>>,
-    /// A condition.
+    /// A condition that the rows must meet.
     pub filter: Option<String>,
     pub limit: Option<usize>,
 }
 
-/// A table at a version, found and not read yet.
+/// A table at a version, opened and not read yet.
 pub struct Scan {
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    /// With the names that are shown.
+    /// The columns with the names that the user sees, in the planner's types.
     named: SchemaRef,
     schema: SchemaRef,
     place: String,
 }
 
 impl Scan {
-    /// Opens the table. The version is that of now, also if the rows are read later.
+    /// Opens the table. The version is the newest one at this time, or the given one, also if the rows are read later.
     pub async fn open(location: Location, version: Option<u64>, wanted: Wanted) -> Result<Self> {
         let place = location.display();
         let ctx = context();
@@ -68,7 +68,7 @@ impl Scan {
                 // The rows of columns=[] are only counted.
                 let columns = if columns.is_empty() { "1".to_string() } else { columns.join(", ") };
                 let limit = wanted.limit.map_or(String::new(), |n| format!(" LIMIT {n}"));
-                // The condition ends on a line of its own, because its last line can be a comment.
+                // A line end follows the condition, because its last line can be a comment.
                 let text = format!("SELECT {columns} FROM t WHERE ({filter}\n){limit}");
                 let mut statement = parsed(&text).map_err(wrong)?;
                 rewrite::rewrite(&mut statement).map_err(wrong)?;
@@ -92,7 +92,7 @@ impl Scan {
 
     fn failed(&self, e: &DataFusionError) -> Error {
         let said = explained(e);
-        // A value that a condition cannot be computed for is not the store's fault.
+        // If a condition cannot be computed for a value, this is not an error of the store.
         match e.find_root() {
             DataFusionError::External(own) if own.downcast_ref::<Error>().is_some() => {
                 said.context(format!("{}: where=", self.place))
@@ -117,7 +117,7 @@ impl Scan {
         plain(&self.named, batches)
     }
 
-    /// The plan as if it had not run before.
+    /// The plan in its state before the first run.
     fn fresh(&self) -> Result<Arc<dyn ExecutionPlan>> {
         reset_plan_states(self.plan.clone()).map_err(|e| self.failed(&e))
     }

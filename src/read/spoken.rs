@@ -1,4 +1,4 @@
-//! The names that Spark gives to columns without an alias. They are known only when the types are, because they show the casts.
+//! The names that Spark gives to columns without an alias. A name is known only when the types are known, because it shows the casts.
 
 use super::aggregates::Aggregated;
 use super::language::argument;
@@ -11,7 +11,7 @@ pub enum Name {
     Plain(String),
     Value(Scalar, Vec<Name>),
     Aggregate(Aggregated, Vec<Name>),
-    /// With what is within OVER.
+    /// With the text within OVER.
     Over(Aggregated, Vec<Name>, String),
 }
 
@@ -26,7 +26,7 @@ impl Name {
     }
 }
 
-/// The text with names in place of arguments.
+/// The text with names instead of arguments.
 fn filled(mut text: String, names: &[Name]) -> String {
     for (k, name) in names.iter().enumerate() {
         text = text.replace(&argument(k), &name.shown());
@@ -34,11 +34,11 @@ fn filled(mut text: String, names: &[Name]) -> String {
     text
 }
 
-/// What a statement said before its expressions were taken out.
+/// The facts that a statement loses when its expressions are taken out.
 pub struct Spoken {
-    /// The names of the columns that are called `column(k)` in the statement.
+    /// The names of the columns that are called `__column_k__` in the statement.
     names: Vec<Name>,
-    /// The present, of the whole call.
+    /// The current time: one value for the whole call.
     pub moment: EventTime,
 }
 
@@ -48,7 +48,7 @@ impl Spoken {
         Self { names: vec![], moment: crate::time::SharedClock::system().now() }
     }
 
-    /// Remembers the name, and returns that of the column within the statement.
+    /// Stores the name, and returns the name that the column has within the statement.
     pub fn add(&mut self, name: Name) -> String {
         self.names.push(name);
         format!("__column_{}__", self.names.len() - 1)

@@ -1,4 +1,4 @@
-//! `FROM t VERSION AS OF 3` and `FROM t TIMESTAMP AS OF '2026-01-31'`: each such table is a table of its own for the planner.
+//! `FROM t VERSION AS OF 3` and `FROM t TIMESTAMP AS OF '2026-01-31'`: for the planner, each such table is a separate table.
 
 use super::{Source, register};
 use crate::expr::{Dialect, bind};
@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// A table at a version, as the text says it.
+/// A table and its version, as in the text.
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
     table: String,
     version: TableVersion,
 }
 
-/// Registers the tables that are asked for at a version, and lets the statement name them.
+/// Registers the tables that the statement reads at a version, and puts the registered names into the statement.
 pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTreeMap<String, Source>) -> Result<()> {
     let mut found = Found { asked: vec![] };
     if let ControlFlow::Break(what) = VisitMut::visit(statement, &mut found) {
@@ -29,7 +29,7 @@ pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTree
     }
     for (k, Asked { table, version }) in found.asked.iter().enumerate() {
         let source = table_of(tables, table).ok_or_else(|| {
-            Error::schema(format!("SQL: {version}: there is no table '{table}', or several in another case"))
+            Error::schema(format!("SQL: {version}: there is no table '{table}', or there are several that differ only in upper and lower case"))
         })?;
         let Source::Delta(location, _) = source else {
             return Err(Error::schema(format!("SQL: '{table}' {version}: only Delta tables have versions")));
@@ -49,7 +49,7 @@ pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTree
     Ok(())
 }
 
-/// The table of this name: as it is written, or the one that differs in case only.
+/// The table with exactly this name, or else the only table whose name differs just in case.
 pub fn table_of<'a>(tables: &'a BTreeMap<String, Source>, name: &str) -> Option<&'a Source> {
     tables.get(name).or_else(|| {
         let mut same = tables.iter().filter(|(n, _)| n.to_lowercase() == name.to_lowercase());
@@ -68,14 +68,14 @@ fn moment(expr: &Expr) -> Result<i64> {
     let none = Arc::new(Schema::empty());
     let bound = bind(&text, &none, Dialect::Databricks).map_err(|e| e.context("SQL: TIMESTAMP AS OF"))?;
     let one = RecordBatch::try_new_with_options(none, vec![], &RecordBatchOptions::new().with_row_count(Some(1)))?;
-    // As in any query, the present is one moment of the call.
+    // As in any query, the current time is one value for the whole call.
     let _moment = crate::expr::Moment::is(crate::time::SharedClock::system().now());
     let value = bound.evaluate(&one).map_err(|e| Error::schema(format!("SQL: TIMESTAMP AS OF: {}", e.message)))?;
     let value = value.as_primitive_opt::<TimestampMicrosecondType>().and_then(|times| times.iter().next().flatten());
     value.ok_or_else(|| Error::schema(format!("SQL: TIMESTAMP AS OF {expr}: the time is NULL")))
 }
 
-/// Takes the versions out of the statement.
+/// Takes the versions out of the statement, and collects them.
 struct Found {
     asked: Vec<Asked>,
 }

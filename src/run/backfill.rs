@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A backfill that is to be done now.
+/// A backfill that must be done now.
 #[derive(Clone)]
 pub struct Filling {
     pub tables: Vec<String>,

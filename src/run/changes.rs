@@ -19,8 +19,7 @@ use std::sync::Arc;
 
 pub(super) fn check_identity(job: &Job, found: &QueryFile, cluster: &str) -> Result<()> {
     let place = job.flow.checkpoint.display();
-    let way_out =
-        "Use a different checkpoint and different tables, or start over with reset(confirm=True) or full_refresh=True.";
+    let way_out = "Use a different checkpoint and different tables, or start over with full_refresh=True.";
     if found.query_name != job.flow.name {
         return Err(Error::config(format!(
             "{place} is the checkpoint of the query '{}', not of '{}'. {way_out}",
@@ -29,7 +28,9 @@ pub(super) fn check_identity(job: &Job, found: &QueryFile, cluster: &str) -> Res
     }
     if found.cluster_id != cluster {
         let gone = match found.cluster_id.starts_with("embedded") {
-            true => " That was an embedded broker. Its data was only in memory and was lost when its last user ended.",
+            true => {
+                " The old cluster was an embedded broker. Its data was only in memory and was lost when the last user of the broker ended."
+            }
             false => "",
         };
         return Err(Error::config(format!(
@@ -60,9 +61,9 @@ pub(super) fn recreated_topics(
             let lost = positions.iter().filter(|(tp, _)| tp.topic.as_str() == topic);
             let lost: Vec<_> = lost.map(|(tp, at)| format!("{tp} from offset {} on", at.0)).collect();
             return Err(Error::data_loss(format!(
-                "the topic '{topic}' was deleted and recreated (its id was {old} and is {new}). Its offsets start again, and what was not read is \
-                 lost: {}. To read the new topic from its start and have the loss recorded, use fail_on_data_loss=False. To empty the tables and \
-                 start over, use reset(confirm=True) or full_refresh=True.",
+                "the topic '{topic}' was deleted and recreated (its id was {old} and is {new}). Its offsets start again, and messages that were not \
+                 read are lost: {}. To read the new topic from its start and have the loss recorded, use fail_on_data_loss=False. To empty the \
+                 tables and start over, run with full_refresh=True.",
                 lost.join(", ")
             )));
         }
@@ -136,8 +137,9 @@ fn check_keys(t: &Output, old: &TableDefinition) -> Result<()> {
         let name = t.stream.schema().field(key).name();
         if crate::expr::resolve_column(&crate::expr::quoted(name), &known).is_err() {
             return Err(Error::config(format!(
-                "table '{}': its rows are merged by the key '{name}', which the table did not have before ({}). Existing rows would not be found, and \
-                 would stay beside the new ones. Keep the key's old name, write to a different table, or run with full_refresh=True.",
+                "table '{}': its rows are merged by the key '{name}', which the table did not have before ({}). Existing rows would not be found, \
+                 and would stay in the table together with the new rows. Keep the key's old name, write to a different table, or run with \
+                 full_refresh=True.",
                 t.name, old.schema
             )));
         }
@@ -257,7 +259,7 @@ pub(super) fn restore(
 
 fn state_gone(log: &EpochLog, file: &str, job: &Job) -> Error {
     Error::storage(format!(
-        "the state file {}{file} of '{}' is gone. Restore the file, or start over with reset(confirm=True).",
+        "the state file {}{file} of '{}' is gone. Restore the file, or start over with full_refresh=True.",
         log.at.display(),
         job.flow.name
     ))

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// What staged files say they are.
+/// The description in the header of staged files.
 pub const STAGED: &str = "staged rows";
 
 /// The application id of an output's transactions in the Delta log.
@@ -36,7 +36,7 @@ pub struct Committer {
     pub calling: Arc<AtomicBool>,
 }
 
-/// What a seal tells one target to commit.
+/// The part of a seal that one target commits.
 pub struct OutputCommit {
     pub name: String,
     pub mode: String,
@@ -48,13 +48,13 @@ pub struct OutputCommit {
     pub staged_at: Option<Looked>,
 }
 
-/// For this long, files that were staged are taken to be where they were put.
+/// How long after staging bayou assumes that the staged files still exist.
 const FRESH: Duration = Duration::from_secs(60);
 
 pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
     let bytes = log.at.get(file).await?.ok_or_else(|| {
         Error::storage(format!(
-            "{}{file}: the staged rows of a sealed epoch are gone. Restore the file, or start over with reset(confirm=True).",
+            "{}{file}: the staged rows of a sealed epoch are gone. Restore the file, or start over with full_refresh=True.",
             log.at.display()
         ))
     })?;
@@ -62,7 +62,7 @@ pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows
     Ok(StagedRows { schema, batches })
 }
 
-/// Lists what is to be committed. Staged rows that are not in memory are read back from the checkpoint.
+/// Lists what must be committed. Staged rows that are not in memory are read back from the checkpoint.
 pub async fn seal_to_commits(
     log: &EpochLog,
     seal: &Seal,
@@ -96,17 +96,17 @@ fn undefined(epoch: i64, output: &str) -> Error {
     ))
 }
 
-/// Refuses a table that only has the name of the one that finished epochs were committed to. A table that was entered again at its own place
-/// is the same table.
+/// Refuses a different table with the name of the table that finished epochs were committed to. A table that was registered again at the same
+/// location is the same table.
 fn check_registered(place: &str, known: Option<&Registered>, now: Option<&Registered>, accept: bool) -> Result<()> {
     let (Some(known), Some(now)) = (known, now) else { return Ok(()) };
     if known.table_id == now.table_id || known.location == now.location || accept {
         return Ok(());
     }
     Err(Error::data_loss(format!(
-        "{place}: this is another table. Epochs of this query were committed to the table {} at {} in the catalog, and that name now has the \
-         table {} at {}: it was dropped and created again. Write to a table of another name. Or, to empty this table and read everything again \
-         from the start, run with full_refresh=True, accept_changes=True.",
+        "{place}: this is a different table. Epochs of this query were committed to the table {} at {} in the catalog. The name now belongs to the \
+         table {} at {}: the table was dropped and created again. Write to a table with a different name. Or, to empty this table and read \
+         everything again from the start, run with full_refresh=True, accept_changes=True.",
         known.table_id, known.location, now.table_id, now.location
     )))
 }
@@ -152,7 +152,7 @@ impl Committer {
         }
         let writer = job.flow.quarantine_sink(&job.clock).open().await?;
         let staging = writer.staging()?;
-        // The table has a new id, even if an older quarantine table was deleted by somebody else.
+        // The table has a new id, even if a different program has deleted an older quarantine table.
         self.done.remove(QUARANTINE);
         self.staging.insert(QUARANTINE.into(), staging.clone());
         self.writers.insert(QUARANTINE.into(), Arc::new(Mutex::new(writer)));

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// On disk. In a store, each beat is a request that is paid for, whether messages come or not.
+/// The interval between two beats on disk. In a store, each beat is a request that costs money, whether messages come or not.
 const BEAT: Duration = Duration::from_secs(5);
 const BEAT_IN_STORE: Duration = Duration::from_secs(15);
-/// An older beat is of a run that has died.
+/// A beat that is older than this belongs to a run that has died.
 const OLD: Duration = Duration::from_secs(60);
 
 fn every(at: &Location) -> Duration {
@@ -133,7 +133,7 @@ impl Drop for Heartbeat {
         let (at, run, task) = (self.at.clone(), self.run.clone(), self.task.take());
         let clock = self.clock.clone();
         let last = async move {
-            // A beat that is still being written must not arrive after the last beat: the file would say that the run goes on.
+            // A beat that is still being written must not arrive after the last beat: the file would say that the run continues.
             if let Some(task) = task {
                 let _ = task.await;
             }

@@ -1,5 +1,5 @@
-//! Maintenance beside the stream: it writes checkpoints of the tables' logs, joins small files and cleans up old epochs. Its errors never fail
-//! the query.
+//! Maintenance in parallel with the stream: it writes checkpoints of the tables' logs, joins small files and cleans up old epochs. Its errors
+//! never fail the query.
 
 use super::Job;
 use super::commit::Committer;
@@ -62,9 +62,10 @@ impl Maintenance {
                     self.oldest = oldest;
                     self.tell(shared, wrong);
                 }
-                Err(e) => {
-                    self.tell(shared, vec![format!("{}: the maintenance beside the stream ended: {e}", job.flow.name)])
-                }
+                Err(e) => self.tell(
+                    shared,
+                    vec![format!("{}: the maintenance in parallel with the stream ended: {e}", job.flow.name)],
+                ),
             }
         }
     }

@@ -12,13 +12,14 @@ pub(super) async fn warnings(job: &Job) -> Result<Vec<String>> {
     let mut out = vec![];
     let tables: Vec<&Location> = job.flow.places().map(|(_, location)| location).collect();
     for (what, location) in tables.iter().map(|l| ("table", *l)).chain([("checkpoint", &job.flow.checkpoint)]) {
-        // Nothing above such a folder can be read, and the catalog has seen to it that tables do not lie in each other.
+        // Nothing above such a folder can be read, and the catalog makes sure that no table is inside a different table.
         if location.is_bounded() {
             continue;
         }
         if let Some(outer) = inside_a_table(location).await? {
             out.push(format!(
-                "the {what} {} lies inside the folder of the table {outer}. A VACUUM of that table would delete the {what}'s files. Move the {what} out of that folder.",
+                "the {what} {} is inside the folder of the table {outer}. A VACUUM of that table would delete the {what}'s files. Move the {what} \
+                 out of that folder.",
                 location.display()
             ));
         }
@@ -36,7 +37,7 @@ pub(super) async fn warnings(job: &Job) -> Result<Vec<String>> {
     if std::env::var_os("DATABRICKS_RUNTIME_VERSION").is_some() {
         for location in tables.iter().filter(|l| l.is_local() && l.mount().is_none()) {
             out.push(format!(
-                "{} lies on the cluster's own disk. The disk is lost when the cluster ends. Use a cloud URL (s3://, abfss://, gs://).",
+                "{} is on the cluster's own disk. The disk is lost when the cluster ends. Use a cloud URL (s3://, abfss://, gs://).",
                 location.display()
             ));
         }

@@ -36,7 +36,7 @@ fn name(epoch: i64) -> String {
     format!("repair/{epoch:020}.json")
 }
 
-/// The seal that is to be committed, with the changes of `repair/N.json` if that file exists.
+/// The seal that must be committed, with the changes of `repair/N.json` if that file exists.
 pub(super) async fn effective(log: &EpochLog, seal: Seal) -> Result<Seal> {
     let found: Option<RepairFile> = log.read(&name(seal.epoch)).await?;
     Ok(match found {

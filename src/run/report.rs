@@ -24,7 +24,7 @@ pub struct Durations {
     pub total: Duration,
 }
 
-/// What a seal says of an epoch, and of all epochs so far.
+/// The counts that a seal has of its epoch, and of all epochs so far.
 pub fn counts(engine: &Engine, c: &EpochCounts, totals: &RuleTotals) -> Value {
     let late: BTreeMap<&str, u64> =
         engine.plan.operators.iter().map(|o| o.name.as_str()).zip(c.operators.iter().map(|o| o.late)).collect();
@@ -48,7 +48,7 @@ fn rate(n: u64, d: Duration) -> f64 {
     if s > 0.0 { n as f64 / s } else { 0.0 }
 }
 
-/// Of each partition, how many messages are not read yet.
+/// For each partition, how many messages are not read yet.
 fn behind(at: &Started) -> impl Iterator<Item = u64> {
     let ends = at.feed.targets.as_ref().unwrap_or(&at.feed.ends);
     at.feed.positions.iter().map(|(tp, o)| ends.get(tp).map_or(0, |e| (e.0 - o.0).max(0) as u64))
@@ -105,7 +105,7 @@ pub fn epoch(
             })
         })
         .collect();
-    // What the broker said last may be older than what was read since.
+    // The ends that the broker reported last may be below the records that were read since.
     let mut latest = at.feed.targets.as_ref().unwrap_or(&at.feed.ends).clone();
     for (tp, read) in &at.feed.positions {
         let end = latest.entry(tp.clone()).or_insert(*read);

@@ -28,18 +28,18 @@ use std::time::{Duration, Instant};
 
 /// An epoch ends at the first of these.
 const MAX_EPOCH_ROWS: u64 = 5_000_000;
-/// Of keys and values as they came.
+/// The bytes of keys and values as they came.
 const MAX_EPOCH_BYTES: u64 = 256 << 20;
-/// Of rows that are held until the epoch's end: they are there again as the file that is staged, and those of the epoch before while it is
-/// committed.
+/// The bytes of rows that are held until the epoch's end. Memory also has these rows as the file that is staged, and the rows of the previous
+/// epoch while that epoch is committed.
 const MAX_HELD_BYTES: usize = 64 << 20;
 const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
 
-/// A bounded run ends with an error after Kafka has not answered for this long. A run on an interval waits on.
+/// How long Kafka does not answer before a bounded run ends with an error. A run on an interval continues to wait.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Job {
-    /// Whether to wait on for Kafka, which has not answered since `since`.
+    /// Whether to continue to wait for Kafka, which has not answered since `since`.
     pub(super) fn patient(&self, since: Instant) -> bool {
         let come_back = |s: Arc<KafkaSource>| s.connection.check_alive().is_ok();
         (self.flow.trigger != Trigger::AvailableNow || since.elapsed() < PATIENCE)
@@ -48,7 +48,7 @@ impl Job {
 }
 
 impl Query {
-    /// Starts the query's thread. What can be wrong before any I/O is said at once.
+    /// Starts the query's thread. Errors that show before any I/O are returned at once.
     pub fn start(job: Job) -> Result<Query> {
         let flow = &job.flow;
         check_name(&flow.name, "a query")?;
@@ -57,13 +57,13 @@ impl Query {
             let place = o.to.place().map(Location::url);
             let same = |u: &Output| u.name == o.name || place.is_some() && u.to.place().map(Location::url) == place;
             if flow.outputs[..i].iter().any(same) {
-                return Err(Error::config(format!("two tables are named '{}' or lie at {}", o.name, o.to.describe())));
+                return Err(Error::config(format!("two tables are named '{}' or are at {}", o.name, o.to.describe())));
             }
             let address = o.to.address();
             if address.is_some() && address == Some(flow.quarantine.address()) {
                 return Err(Error::config(format!(
-                    "the table '{}' would lie where the quarantine of '{}' does ({}): what is set aside would be among its rows. Give the table \
-                     another name.",
+                    "the table '{}' would have the same place as the quarantine of '{}' ({}): rows that are set aside would be among its rows. Give \
+                     the table a different name.",
                     o.name,
                     flow.name,
                     flow.quarantine.describe()
@@ -104,7 +104,7 @@ pub(super) struct Runner<'a> {
     pub(super) compactor: Compactor,
     pub(super) maintenance: Maintenance,
     pub(super) memory_limit: usize,
-    /// The commit of the epoch before, at work beside this one's reading.
+    /// The commit of the previous epoch, which runs while this epoch is read.
     pub(super) committing: Option<tokio::task::JoinHandle<Result<(Committer, Done)>>>,
     pub(super) run_totals: RuleTotals,
     /// The newest epoch of this run that is in every table.
@@ -137,7 +137,7 @@ pub(super) struct Work {
 }
 
 enum Worked {
-    /// The epoch is to be sealed.
+    /// The epoch must be sealed.
     Full,
     /// A bounded run has read everything; the epoch may be empty.
     Last,
@@ -151,7 +151,7 @@ enum Ended {
     Again,
 }
 
-/// So often in a row a run may start again without having sealed anything.
+/// How many times in a row a run may start again without a new seal.
 const RESTARTS: usize = 10;
 
 impl<'a> Runner<'a> {
@@ -166,12 +166,12 @@ impl<'a> Runner<'a> {
         let job = renamed.as_ref().unwrap_or(job);
         let (mut restarts, mut newest) = (0, None);
         let (mut totals, began) = (RuleTotals::default(), Instant::now());
-        // A run that starts again goes on; only its first start empties the tables.
+        // A run that starts again continues; only its first start empties the tables.
         let again = Job { flow: Flow { full_refresh: false, ..job.flow.clone() }, ..job.clone() };
         let (mut job, mut down) = (job, None);
         loop {
             let at = match start::start(job, shared) {
-                // What made the run start again may have taken brokers with it: they come back, or the user stops.
+                // The event that made the run start again may also have stopped brokers. Wait until they are back, or until the user stops the run.
                 Err(e)
                     if restarts > 0
                         && e.kind == Kind::Connection
@@ -197,14 +197,14 @@ impl<'a> Runner<'a> {
             let once_more = matches!(ended, Ended::Again);
             restarts += usize::from(once_more);
             totals = if once_more { counted } else { RuleTotals::default() };
-            // A cluster that is coming to rest gets time to.
+            // From the second restart in a row on, the cluster gets time to become stable.
             if restarts > 1 && shared.wait_for_stop(Duration::from_secs(restarts as u64)) {
                 return Ok(());
             }
             if restarts > RESTARTS {
                 return Err(Error::connection(format!(
-                    "'{}' has started again {RESTARTS} times because the topic's log changed while it was read; it does not come to rest. \
-                     Look at the cluster, then run it again: nothing is written twice.",
+                    "'{}' has started again {RESTARTS} times because the topic's log changed while it was read, and the log still changes. Look at \
+                     the cluster, then run the query again: nothing is written twice.",
                     job.flow.name
                 )));
             }
@@ -288,7 +288,7 @@ impl<'a> Runner<'a> {
                 work.abort();
                 return Ok(if matches!(worked, Worked::Again) { Ended::Again } else { Ended::Finished });
             }
-            // The end of a filling is sealed in any case: only that tells that it has ended.
+            // The end of a backfill is sealed in any case, because only the seal shows that the backfill has ended.
             let must_seal = self.at.topics_changed || last && self.at.filling.is_some();
             if work.messages > 0 || self.has_news(last) || must_seal {
                 self.at.topics_changed = false;
@@ -310,7 +310,7 @@ impl<'a> Runner<'a> {
 
     fn begin(&self) -> Work {
         let trackers = self.at.engine.plan.trackers.iter().zip(&self.at.engine.trackers);
-        // Each range begins where the previous range ended, so lost offsets lie within a range.
+        // Each range begins where the previous range ended, so lost offsets are within a range.
         let mut from = self.at.feed.sealed();
         for lost in self.at.feed.lost.iter().rev() {
             from.insert(TopicPartition::new(&lost.topic, lost.partition), Offset(lost.from));
@@ -332,7 +332,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Whether an epoch without messages has something to tell: windows that time has closed, or a recorded loss.
+    /// Whether an epoch without messages has something to seal: windows that time has closed, or a recorded loss.
     fn has_news(&self, last: bool) -> bool {
         let now = self.job.clock.now();
         let feed = &self.at.feed;
@@ -354,7 +354,7 @@ impl<'a> Runner<'a> {
                 self.stage(work)?;
                 continue;
             }
-            // Also while messages keep coming: retention may remove the messages of a new partition before they stop.
+            // This also happens while messages keep coming. Otherwise retention may remove messages of a new partition before they are read.
             let new = self.at.feed.rediscover()?;
             if !new.is_empty() {
                 self.at.engine.know(new.keys());
@@ -399,7 +399,7 @@ impl<'a> Runner<'a> {
                 return Ok(Worked::Full);
             }
             let most = limit.map(|l| (l - work.messages) as usize);
-            // Whether the commit has ended is looked at again soon where something waits for it.
+            // If messages wait for the commit to end, check soon again whether it has ended.
             let turn = if work.messages > 0 && self.committing.is_some() { TURN / 10 } else { TURN };
             let mut fed = self.at.feed.next(Duration::ZERO, most)?;
             if matches!(fed, Fed::Nothing) {
@@ -411,7 +411,7 @@ impl<'a> Runner<'a> {
             match fed {
                 Fed::Messages(messages, wanted) => {
                     if work.messages == 0 {
-                        // The epoch's moment is when its first message was taken, however long it has waited for it.
+                        // The epoch's time is when its first message was taken, however long the epoch has waited for this message.
                         work.clock = self.job.clock.now();
                         self.at.engine.began = Some(work.clock);
                     }
@@ -451,7 +451,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Shows what the feed has to say at once: while brokers are gone no epoch comes to show it.
+    /// Shows the warnings of the feed at once, because no epoch ends and shows them while brokers are gone.
     pub(super) fn warn(&mut self) {
         if !self.at.feed.warnings.is_empty() {
             let mut report = self.shared.report.lock();
@@ -472,7 +472,7 @@ impl<'a> Runner<'a> {
             let part = work.parts[i].get_or_insert_with(|| staging.begin(runtime));
             let before = part.held();
             for batch in batches {
-                // What the target does not take goes to quarantine: nothing is sealed that cannot be committed.
+                // Rows that the target does not accept go to quarantine, because every sealed row must be committed.
                 let refused = staging.judge(&batch.rows)?;
                 let batch = match refused.is_empty() {
                     true => batch,
@@ -502,7 +502,7 @@ impl<'a> Runner<'a> {
         staging.ok_or_else(|| Error::internal(format!("the target of '{name}' is not open")))
     }
 
-    /// Waits until the commit of the previous epoch ends, or until `GRACE` after the user's stop. There is no other limit: nobody knows how long a
+    /// Waits until the commit of the previous epoch ends, or until `GRACE` after the user's stop. There is no other limit: it is not known how long a
     /// function or a merge takes, and the next epoch must not be sealed before this one is done.
     pub(super) fn settle(&mut self) -> Result<()> {
         let Some(mut task) = self.committing.take() else { return Ok(()) };
@@ -573,7 +573,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// The lowest watermark: windows that end at or before it are closed for every table. None also while one has none.
+/// The lowest watermark: windows that end at or before it are closed for every table. None if one watermark has no value yet.
 fn watermark(at: &Started) -> Option<EventTime> {
     let all: Option<Vec<EventTime>> = at.engine.trackers.iter().map(|t| t.watermark).collect();
     all.and_then(|all| all.into_iter().min())

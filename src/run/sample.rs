@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A topic that does not send its messages in this time is looked at as far as it came.
+/// How long to wait for a topic's messages. Then the sample has the messages that came.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Some messages, and the places of those that were asked for: the newest first.
+/// Some messages, and the indices (chunk, message) of those that were requested, the newest first.
 struct Sample {
     chunks: Vec<Messages>,
     newest: Vec<(usize, u32)>,

@@ -17,11 +17,11 @@ use crate::{Error, Result, state};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What the last look at the tables before a seal has shown.
+/// The result of the last look at the tables before a seal.
 enum Looks {
     /// The rows fit; these tables are up to date.
     Fit(Vec<String>),
-    /// They do not fit any more, and why.
+    /// The rows do not fit any more, and why.
     Changed(String),
 }
 
@@ -30,7 +30,7 @@ struct Target<'a> {
     name: &'a str,
     location: String,
     mode: &'a str,
-    /// It gets a commit also without rows.
+    /// The target gets a commit also without rows.
     emptied: bool,
 }
 
@@ -39,12 +39,12 @@ impl Runner<'_> {
     pub(super) fn finish(&mut self, mut work: Work, last: bool, read_all: bool) -> Result<bool> {
         let worked = work.began.elapsed();
         let now = self.job.clock.now();
-        // Everything of this epoch is read: asked now, and answered while the files are written.
+        // All messages of this epoch are read. Kafka is asked now, and answers while the files are written.
         let mut confirmed = self.at.feed.confirm_topics(Duration::ZERO)?;
         let outcome = {
             let Started { engine, feed, filling, .. } = &mut self.at;
             let close = last && self.job.flow.close_windows && self.shared.stopping() == Stop::No;
-            // Once it is filled a new table goes by the watermark of the others: the windows that this closes are emitted now.
+            // When a new table is filled, it gets the watermark of the other tables. Windows that this watermark closes are emitted now.
             let end = End { close, catch_up: read_all && filling.is_some() };
             engine.finish_epoch(&|t, p| feed.is_idle(t, p, now), end, now)?
         };
@@ -57,7 +57,7 @@ impl Runner<'_> {
         let staging = Instant::now();
         // The first large file may have been written when the epoch began.
         let staged_at = Looked::at(work.began, work.clock);
-        // All at once: in a store, each file takes the time of a request.
+        // All files at the same time: in a store, each file takes the time of a request.
         let mut staging_all = vec![];
         for (i, (t, part)) in self.job.flow.outputs.iter().zip(std::mem::take(&mut work.parts)).enumerate() {
             let part = match part {
@@ -65,7 +65,7 @@ impl Runner<'_> {
                 None => self.staging(&t.name)?.begin(&rt),
             };
             let engine = &self.at.engine;
-            // By its last aggregate: those below it may have changed without any of their windows being closed.
+            // Only the last aggregate counts: an aggregate below it may have changed without closing a window.
             let top = engine.plan.top_operator(i);
             let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
             let any = top.is_some_and(|o| counts.operators[o].updated > 0);
@@ -140,7 +140,7 @@ impl Runner<'_> {
         let claim = self.at.log_claim(&rt, &seal)?;
         if claim == Claim::Theirs {
             return Err(Error::concurrent_query(format!(
-                "another runner of '{}' has sealed epoch {} (checkpoint {}). This one stops; nothing is written twice.",
+                "another runner of '{}' has sealed epoch {} (checkpoint {}). This runner stops; nothing is written twice.",
                 self.job.flow.name,
                 seal.epoch,
                 self.job.flow.checkpoint.display()
@@ -185,7 +185,7 @@ impl Runner<'_> {
         Ok(true)
     }
 
-    /// Finishes one output's part, and returns what the seal says of it. Rows that the query keeps are written to a file of its own, and
+    /// Finishes one output's part, and returns what the seal says of it. Rows that the query keeps are written to a separate file, and
     /// handed back.
     async fn finish_part(
         &self,
@@ -208,8 +208,8 @@ impl Runner<'_> {
         Ok((to.name.to_string(), sealed, whole))
     }
 
-    /// A last look at the targets before the seal: what others have made of them may be that they no longer take rows that they took when
-    /// the epoch began. Such an epoch is not sealed but made again.
+    /// A last look at the targets before the seal: after changes by other writers, a target may refuse rows that it accepted when the epoch
+    /// began. Such an epoch is not sealed but computed again.
     fn look(
         &mut self,
         tables: &mut BTreeMap<String, SealedTable>,
@@ -231,8 +231,8 @@ impl Runner<'_> {
             let Some((staging, refused)) = found else { continue };
             if refused > 0 {
                 return Ok(Looks::Changed(format!(
-                    "started again from the last epoch: the table '{name}' was changed by somebody else, and does not take {refused} of the \
-                     rows that it took before; they go to quarantine"
+                    "started again from the last epoch: the table '{name}' was changed by a different program, and does not accept {refused} of the \
+                     rows that it accepted before; these rows go to quarantine"
                 )));
             }
             if let Some(sealed) = tables.get_mut(&name) {
@@ -306,7 +306,8 @@ impl Runner<'_> {
 
 impl Started {
     fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
-        // A runner that was suspended for more than a minute looks first: clean-up may have removed the seal that its put would collide with.
+        // A runner that was suspended for more than a minute looks for a newer seal first. Its put alone might succeed, because clean-up may have
+        // removed the seal of this number.
         const AWAY: Duration = Duration::from_secs(60);
         let away = self.looked.ago(&self.clock) > AWAY;
         self.looked = Looked::now(&self.clock);

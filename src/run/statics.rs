@@ -49,7 +49,7 @@ pub fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, limit: usi
         let others = engine.statics.iter().enumerate().filter(|(other, _)| *other != node);
         let others: usize = others.filter_map(|(_, held)| held.as_ref()).map(|h| h.table.memory()).sum();
         let reading = Reading { join: &join, at: &at, wanted: wanted(&join, used.as_ref()), limit, others };
-        // The table of before is let go first, so that there are never two.
+        // The previous table is freed first, so that there are never two tables in memory.
         let held = match (engine.statics[node].take(), version) {
             (Some(Held { table, version: Some(from) }), Some(to)) => {
                 match runtime.block_on(delta::added(&at, from, to))? {
@@ -70,7 +70,7 @@ pub fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, limit: usi
     Ok(())
 }
 
-/// The columns of the table that are read: those of the keys, and those that somebody uses.
+/// The columns of the table that are read: those of the keys, and those that the query uses.
 fn wanted(join: &StaticJoin, used: Option<&BTreeSet<usize>>) -> BTreeSet<usize> {
     let mut out: BTreeSet<usize> = join.spec.on.iter().flat_map(|(_, table)| table.columns().iter().copied()).collect();
     let first = join.spec.schema.fields().len() - join.spec.right_columns.len();
@@ -157,7 +157,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The rows in the columns that the join was written for. Columns that nobody uses are NULL.
+    /// The rows in the columns that the join was written for. Columns that the query does not use are NULL.
     fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.check(&batch.schema())?;
         let rows = batch.num_rows();

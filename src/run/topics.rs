@@ -1,5 +1,5 @@
-//! Topics that a query reads more or less than in the run before. That is a change like others: a new topic needs a word about its start, and one
-//! that is left out is forgotten.
+//! Topics that a query reads in addition to those of the previous run, or does not read any more. The user must say where a new topic starts, unless
+//! a pattern finds it. A topic that is left out is not read.
 
 use super::Job;
 use super::feed::Feed;
@@ -15,7 +15,7 @@ pub struct TopicChange {
     removed: BTreeSet<Topic>,
     /// Where new topics start: at the end, or at the earliest offset.
     from_now: bool,
-    /// What is to be told.
+    /// Notes for the user.
     notes: Vec<String>,
 }
 
@@ -49,9 +49,9 @@ impl TopicChange {
         let unsaid: BTreeSet<Topic> = change.added.iter().filter(by_name).cloned().collect();
         if !unsaid.is_empty() && job.flow.start.is_none() {
             return Err(Error::config(format!(
-                "{place}: '{}' did not read {} before; it read {}. Use start=\"now\" (only messages that come from now on) or start=\"earliest\" (all \
-                 messages of the new topics). If this is a different query, give it another name, or a different checkpoint and different tables; to \
-                 start over, use reset(confirm=True) or full_refresh=True.",
+                "{place}: '{}' did not read {} before; it read {}. Use start=\"now\" (only messages that come from now on) or start=\"earliest\" \
+                 (all messages of the new topics). If this is a different query, give it a different name, or a different checkpoint and different \
+                 tables; to start over, run with full_refresh=True.",
                 job.flow.name,
                 list(&unsaid),
                 list(&before)
@@ -62,14 +62,14 @@ impl TopicChange {
         let tolerant = |t: &Topic| sources.iter().filter(|s| s.topics.reads(t)).all(|s| !s.fail_on_data_loss);
         if let Some(topic) = gone.iter().find(|t| !tolerant(t)) {
             return Err(Error::data_loss(format!(
-                "the topic '{topic}' is gone, and '{}' has read from it: messages that were not read are lost. To go on without the topic, use \
+                "the topic '{topic}' is gone, and '{}' has read from it: messages that were not read are lost. To continue without the topic, use \
                  fail_on_data_loss=False.",
                 job.flow.name
             ))
             .in_topic(topic.as_str()));
         }
         if !change.added.is_empty() {
-            // Those of a pattern start at their beginning also beside a named topic that starts now.
+            // Topics of a pattern start at their earliest offsets, also if a named topic of the same query starts now.
             let (pattern, named): (BTreeSet<_>, BTreeSet<_>) = change.added.iter().cloned().partition(|t| !by_name(&t));
             let at = if change.from_now { "now" } else { "at their earliest offsets" };
             for (topics, at) in [(named, at), (pattern, "at their earliest offsets")] {
@@ -104,7 +104,7 @@ impl TopicChange {
         Ok(starts)
     }
 
-    /// The name of a watermark, or a signature of steps, without the names of topics, so that those of before and now can be compared.
+    /// The name of a watermark, or a signature of steps, without the names of topics, so that earlier and present ones can be compared.
     pub fn masked(&self, text: &str) -> String {
         if !self.is_change() {
             return text.into();

@@ -10,12 +10,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::Mutex;
 
-/// What seals and definitions call this way of writing.
+/// The name of this way of writing in seals and definitions.
 pub const MODE: &str = "foreach";
 
-/// What is handed each epoch's rows. The core knows no Python.
+/// A function that gets each epoch's rows. The core knows no Python.
 pub trait ForEach: Send + Sync {
-    /// An error's text is the user's own; it is put into a sentence that says where it happened.
+    /// The text of an error is the user's own. bayou puts the text into a sentence that says where the error happened.
     fn call(&self, schema: &SchemaRef, rows: &[RecordBatch], epoch: i64) -> Result<()>;
 
     /// The function's own name.
@@ -45,7 +45,7 @@ pub(super) struct FunctionSink {
 
 #[async_trait]
 impl Sink for FunctionSink {
-    /// A function takes whatever columns there are.
+    /// A function accepts any columns.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -110,8 +110,8 @@ impl Part for Held {
     }
 }
 
-/// Calls a user's function on a thread of its own: it may take long, and must not do so on one that storage needs.
-/// One call at a time: one that a stopped run has left at work ends before the next run's begins.
+/// Calls a user's function on a thread of its own, because the call may take long, and must not block a thread that storage needs.
+/// One call at a time: a call that a stopped run has left running ends before the next run's call begins.
 async fn call(function: Arc<dyn ForEach>, rows: StagedRows, name: String, epoch: i64, place: String) -> Result<()> {
     static AT_WORK: LazyLock<parking_lot::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
     let turn = AT_WORK.lock().entry(format!("{place}/{name}")).or_default().clone();

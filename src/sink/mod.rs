@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub enum OutputMode {
     /// Rows are added; other writers may add theirs.
     Append,
-    /// The rows of changed groups take the place of those with the same keys; the table is bayou's alone.
+    /// The rows of changed groups replace the rows with the same keys; the table is bayou's alone.
     Update,
     /// The table is the newest result as a whole; it is bayou's alone.
     Complete,
@@ -59,7 +59,7 @@ pub enum To {
     Spark(spark::SparkOptions),
 }
 
-/// What every kind of sink is told of the rows that come.
+/// The facts about the rows that every kind of sink gets.
 #[derive(Debug, Clone)]
 pub struct Rows {
     /// The output's name.
@@ -68,7 +68,7 @@ pub struct Rows {
     /// The columns of a target that is created for the rows: NOT NULL only where the user declared it.
     pub declared: SchemaRef,
     pub mode: OutputMode,
-    /// The columns that rows are merged by, where the mode goes by keys: update, and for a topic also complete.
+    /// The columns that rows are merged by, in modes that use keys: update, and for a topic also complete.
     pub keys: Vec<usize>,
     pub clock: SharedClock,
 }
@@ -105,7 +105,7 @@ impl To {
         }
     }
 
-    /// Whether what was written stays there and later epochs change it. What a function was given is its own.
+    /// Whether written rows stay in the target and later epochs change them. Rows that a function got are not bayou's any more.
     pub fn keeps_rows(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Topic(_) | Self::Spark(_) => true,
@@ -132,7 +132,7 @@ impl To {
         }
     }
 
-    /// What a seal and a definition call the way in which rows are written.
+    /// The name of the way in which rows are written, in seals and definitions.
     pub fn mode_name(&self, mode: OutputMode) -> &'static str {
         match self {
             Self::Delta(_) => mode.name(),
@@ -142,7 +142,7 @@ impl To {
         }
     }
 
-    /// Whether rows in this mode are told apart by keys.
+    /// Whether rows in this mode are distinguished by keys.
     pub fn has_keys(&self, mode: OutputMode) -> bool {
         match self {
             Self::Delta(_) | Self::Spark(_) | Self::Function(_) => mode == OutputMode::Update,
@@ -151,15 +151,15 @@ impl To {
     }
 }
 
-/// Whether a seal's way of writing is that of a table that bayou commits to. What other targets get, only the query itself can commit.
+/// Whether a seal's way of writing is that of a table that bayou commits to. Only the query itself can commit to other targets.
 pub fn is_table(mode: &str) -> bool {
     OutputMode::parse(mode).is_some()
 }
 
-/// What the user asked for: nothing is opened yet.
+/// An output as the user described it. Nothing is opened yet.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// What can be wrong before any I/O.
+    /// The checks that need no I/O.
     fn check(&self) -> Result<()>;
 
     /// Opens the target, and creates it where it does not exist.
@@ -175,18 +175,18 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
-    /// Refuses a target that has epochs of `app`, before a query without a checkpoint begins. Where that cannot be told from a lost checkpoint,
-    /// `newest_epoch` is what refuses.
+    /// Refuses a target that has epochs of `app`, before a query without a checkpoint begins. If this case cannot be distinguished from a lost
+    /// checkpoint, `newest_epoch` refuses the target.
     async fn refuse_taken(&self, _app: &str) -> Result<()> {
         Ok(())
     }
 
-    /// Who has written to the target.
+    /// The writers of the target.
     async fn writers(&self) -> Result<Writers> {
         Ok(Writers::default())
     }
 
-    /// What need not happen, and happens beside the stream.
+    /// The optional work, which runs in parallel with the stream.
     fn upkeep(&self) -> Option<Box<dyn Maintain>> {
         None
     }
@@ -205,7 +205,7 @@ pub trait Writer: Send + Sync {
     /// versions.
     async fn commit(&mut self, commit: Commit) -> Result<Option<u64>>;
 
-    /// Whether it goes after those that are not: what it does may rest on their rows.
+    /// Whether the target is committed after the others, because its commit may depend on their rows.
     fn is_last(&self) -> bool {
         false
     }
@@ -227,18 +227,18 @@ pub trait Writer: Send + Sync {
     fn check_id(&self, known: &str, _accept: bool) -> Result<()> {
         let Some((id, _)) = self.version()?.filter(|(id, _)| id != known) else { return Ok(()) };
         Err(Error::data_loss(format!(
-            "{}: the table was recreated by somebody else (its id was {known}, and is {id}). Write to a different table. Or, to empty this table and \
-             read everything again from the start, run with full_refresh=True, accept_changes=True.",
+            "{}: the table was recreated by a different program (its id was {known}, and is {id}). Write to a different table. Or, to empty this \
+             table and read everything again from the start, run with full_refresh=True, accept_changes=True.",
             self.describe()
         )))
     }
 
-    /// What the last commit did: files, rows and bytes, in the words of the target's own kind.
+    /// The metrics of the last commit: files, rows and bytes, with the names of the target's own kind.
     fn metrics(&self) -> BTreeMap<&'static str, u64> {
         BTreeMap::new()
     }
 
-    /// What users should know of how their rows go into the target.
+    /// Notes for the user about how the rows go into the target.
     fn notes(&self) -> Vec<String> {
         vec![]
     }
@@ -253,17 +253,17 @@ pub trait Writer: Send + Sync {
         Ok(())
     }
 
-    /// Whether there are rows in it.
+    /// Whether there are rows in the target.
     async fn has_rows(&self) -> Result<bool> {
         Ok(false)
     }
 
-    /// Takes all rows away, at the start of a new generation. `epoch` makes it happen once.
+    /// Removes all rows, at the start of a new generation. `epoch` makes sure that this happens once.
     async fn empty(&mut self, _app: &str, _epoch: i64) -> Result<()> {
         Ok(())
     }
 
-    /// A last look before the seal: how rows are staged by now, and how many of the staged rows the target does not take any more. `None`: there
+    /// A last look before the seal: how rows are staged by now, and how many of the staged rows the target does not accept any more. `None`: there
     /// is nothing to look at, or the target cannot be reached, and the commit tries again.
     async fn look(
         &mut self,
@@ -275,14 +275,14 @@ pub trait Writer: Send + Sync {
     }
 }
 
-/// How rows go to a target; apart from the target, which may be busy with a commit.
+/// How rows go to a target. This is separate from the target, which may be busy with a commit.
 pub trait Staging: Send + Sync {
-    /// The rows that the target does not take.
+    /// The rows that the target does not accept.
     fn judge(&self, _rows: &RecordBatch) -> Result<Vec<Refused>> {
         Ok(vec![])
     }
 
-    /// Tells what the target asks of rows from what it asks after it has changed.
+    /// Identifies the target's requirements for rows. It is different when the requirements have changed.
     fn fingerprint(&self) -> Option<String> {
         None
     }
@@ -294,7 +294,7 @@ pub trait Staging: Send + Sync {
 /// One epoch's rows on their way to a target.
 #[async_trait]
 pub trait Part: Send {
-    /// Called from the stages' thread; waits where a writer of files falls behind.
+    /// Called from the stages' thread; waits if a writer of files falls behind.
     fn push(&mut self, rows: RecordBatch) -> Result<()>;
 
     /// Bytes of rows that are held in memory until the end.
@@ -302,14 +302,14 @@ pub trait Part: Send {
         0
     }
 
-    /// What the seal is to say.
+    /// The entry for the seal.
     async fn finish(self: Box<Self>, changes: Changes<'_>) -> Result<Staged>;
 
-    /// Gives the epoch up.
+    /// Abandons the epoch.
     fn abort(self: Box<Self>) {}
 }
 
-/// What has changed in an aggregate's result since the epoch before.
+/// The changes in an aggregate's result since the previous epoch.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Changes<'a> {
     pub any: bool,
@@ -331,11 +331,11 @@ impl HeldRows {
     }
 }
 
-/// A row that a target does not take.
+/// A row that a target does not accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     pub row: u32,
-    /// The constraints that it breaks.
+    /// The constraints that the row breaks.
     pub rules: Vec<Arc<str>>,
     pub error: Arc<str>,
 }
@@ -350,7 +350,7 @@ pub struct StagedRows {
     pub batches: Vec<RecordBatch>,
 }
 
-/// What an epoch has for a target.
+/// The rows of an epoch for a target.
 #[derive(Debug, Clone, Default)]
 pub struct Staged {
     pub rows: u64,
@@ -368,7 +368,7 @@ pub struct Owner {
     pub generation: u64,
 }
 
-/// What is committed: exactly what the seal says, however the output is defined by now.
+/// The content of a commit: exactly what the seal says, also if the output is defined differently by now.
 #[derive(Debug, Clone)]
 pub struct Commit {
     pub name: String,
@@ -379,10 +379,10 @@ pub struct Commit {
     pub epoch: i64,
     /// When the epoch was sealed.
     pub sealed: EventTime,
-    /// As the seal says it.
+    /// The mode in the seal.
     pub mode: String,
     pub staged: Staged,
-    /// The seal's nonce, which tells its commit from that of another query with the same name.
+    /// The seal's nonce. It distinguishes the commit from that of a different query with the same name.
     pub nonce: String,
     /// How the rows were judged (`Staging::fingerprint`); None where that is not known.
     pub admitted: Option<String>,
@@ -402,7 +402,7 @@ pub struct Known {
     pub epoch: Option<i64>,
 }
 
-/// The writers of a target, as far as that tells.
+/// The writers of a target, as far as the target shows them.
 #[derive(Debug, Default)]
 pub struct Writers {
     /// The application ids of all transactions.
@@ -411,7 +411,7 @@ pub struct Writers {
     pub others: bool,
 }
 
-/// What happens beside the stream and never fails it.
+/// Work that runs in parallel with the stream and never fails the stream.
 #[async_trait]
 pub trait Maintain: Send {
     /// Does what is due, and returns what went wrong.

@@ -3,7 +3,7 @@
 //!
 //! The points are the durable calls to a store (see `guard`) and the calls of users' functions. Their names come from
 //! the operation and the path, not from the code that makes the call. So a new step gets a point without further work.
-//! While no test asks, a point costs one load of a flag.
+//! While no test uses the points, a point costs one load of a flag.
 
 use object_store::path::Path;
 use parking_lot::Mutex;

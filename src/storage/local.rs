@@ -105,7 +105,7 @@ fn make_dirs(dir: &std::path::Path) -> std::io::Result<()> {
             _ => {}
         }
     }
-    // An existing directory can belong to somebody else, be read-only, or be on a file system that cannot sync
+    // An existing directory can belong to a different user, be read-only, or be on a file system that cannot sync
     // directories (an automounter's). It then existed long before.
     let synced = sync_dir(parent);
     if !there {

@@ -20,7 +20,7 @@ pub(super) fn has_no_links(path: &Path) -> bool {
     TREATED.read().iter().any(|folder| path.starts_with(folder))
 }
 
-/// The mount that the path lies on. It is refused unless `mounts` says what is done there.
+/// The mount that the path is on. The mount is refused unless `mounts` allows it.
 pub(super) fn find(path: &Path, mounts: Mounts) -> Result<Option<&'static str>> {
     let known = KNOWN.iter().find(|(mount, _)| path.starts_with(mount)).map(|(_, what)| *what);
     let Some(what) = known.or_else(|| has_no_links(path).then_some("this mount")) else { return Ok(None) };

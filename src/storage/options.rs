@@ -12,7 +12,7 @@ use url::Url;
 #[derive(Clone, Default)]
 pub struct StorageOptions {
     pub(super) fixed: BTreeMap<String, String>,
-    /// What gives the options, with credentials that expire.
+    /// The source of the options, if these have credentials that expire.
     pub(super) renewed: Option<Arc<Credentials>>,
     pub(super) mounts: Mounts,
 }
@@ -25,7 +25,7 @@ pub enum Mounts {
     Refused,
     /// Reading needs no put-if-absent.
     Read,
-    /// The user says that nobody else writes there.
+    /// The user says that no other process writes there.
     SingleWriter,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn open_store(
         .filter(|(k, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|p| k.starts_with(p)))
         .map(|(k, v)| (k.to_lowercase(), v))
         .collect();
-    // Credentials come whole from one place. A session token or an account key of the environment would not fit what is given, and object_store
+    // All credentials come from one place. A session token or an account key of the environment would not fit the given options, and object_store
     // may prefer it.
     if options.keys().any(|name| is_credential(&name.to_lowercase())) {
         all.retain(|name, _| !is_credential(name));

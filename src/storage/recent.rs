@@ -1,6 +1,6 @@
-//! A store that keeps the small files in memory that were written a moment ago and never change. Mode update reads the
-//! files again that the epoch before has written, and the state of an aggregate is merged from the increments of the
-//! last epochs: in a store, each of these reads is a request.
+//! A store that keeps in memory the small files that were written a moment ago and never change. Mode update reads
+//! again the files that the previous epoch has written, and the state of an aggregate is merged from the increments
+//! of the last epochs. In a store, each of these reads is a request.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// A larger file is read again: then the request is not what takes time.
+/// A file larger than this is read again, because the request is then a small part of the time.
 const LARGEST: usize = 2 << 20;
-/// What is kept for one location.
+/// The bytes that are kept for one location.
 const MOST: usize = 16 << 20;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Recent {
     }
 
     /// The Delta kernel takes the path of one file, `_last_checkpoint`, from a URL with its escapes, and escapes these
-    /// again. Credentials for one folder do not reach what it asks for then.
+    /// again. Credentials for one folder do not reach the path that the kernel asks for then.
     fn meant(&self, path: &Path) -> Path {
         let mut at = path.clone();
         for _ in 0..2 {
@@ -143,7 +143,7 @@ mod tests {
             store.put(path, "x".into()).await.unwrap();
         }
         store.put(&Path::from("t/part-large.parquet"), vec![0; LARGEST + 1].into()).await.unwrap();
-        // What is still found when the store has lost everything, was kept.
+        // A file that is still found after the store has lost everything was kept in memory.
         let all: Vec<Path> = (0..kept + 3).map(at).chain(others).chain([Path::from("t/part-large.parquet")]).collect();
         for path in &all {
             behind.delete(path).await.unwrap();

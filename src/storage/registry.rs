@@ -1,11 +1,11 @@
-//! What a store's folder is called in a catalog. The catalog itself is another module, which implements the trait.
+//! The name of a store's folder in a catalog. The catalog itself is a different module, which implements the trait.
 
 use crate::Result;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A table as a catalog knows it. The checkpoint keeps it, so that another table of the same name is recognised.
+/// A table as a catalog knows it. The checkpoint keeps it, so that a different table of the same name is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registered {
@@ -14,7 +14,7 @@ pub struct Registered {
     pub location: String,
 }
 
-/// What a catalog is told of a table.
+/// The facts about a table that a catalog gets.
 #[derive(Debug, Clone, Default)]
 pub struct About {
     /// `schemaString` of Delta's metadata.
@@ -33,7 +33,7 @@ pub trait Registry: Send + Sync {
     /// `None`: the catalog does not have the table yet.
     fn registered(&self) -> Option<Registered>;
 
-    /// Enters the table, which exists in the store by now. Returns notes for the user. An entry that is there already is no error if it is of this
-    /// table.
+    /// Registers the table, which exists in the store by now. Returns notes for the user. An entry that exists already is no error if it belongs to
+    /// this table.
     async fn register(&self, about: About) -> Result<Vec<String>>;
 }

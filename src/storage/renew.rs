@@ -1,7 +1,7 @@
 //! Credentials that expire. The user's function, or a catalog, gives the options of a store, and the time at which they
 //! expire. They are asked for again before that time, and once more if the store refuses them. No call is made with
-//! credentials that are known to have expired: a store asks for them anew with each request (`provider`), so also the
-//! later parts of an upload and the later pages of a listing are sent with good ones.
+//! credentials that are known to have expired: a store asks for its credentials again with each request (`provider`),
+//! so also the later parts of an upload and the later pages of a listing are sent with valid credentials.
 
 use super::{denied, refused};
 use crate::{Error, Kind, Result};
@@ -17,27 +17,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// New credentials are asked for so long before the old ones expire, but not in the first three quarters of their time.
+/// How long before their end credentials are renewed, but not in the first three quarters of their life.
 const AHEAD: Duration = Duration::from_secs(300);
-/// A function that has not answered for so long is not waited for.
+/// How long to wait for the answer of the function.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Credentials that are refused when they are this new are not asked for again: others would be refused too.
+/// If credentials are refused that are newer than this, no other credentials are requested: they would be refused too.
 const NEW: Duration = Duration::from_secs(1);
-/// After credentials that came because of a refusal were refused as well, a refusal is not taken for their end for so
-/// long.
+/// How long a refusal does not count as the end of the credentials, after credentials that were renewed because of a
+/// refusal were refused as well.
 const HELPLESS: Duration = Duration::from_secs(60);
 
 /// The answer to the question for credentials.
 pub struct Answer {
     pub options: BTreeMap<String, String>,
-    /// How long they are good from now on. None: nobody knows.
+    /// How long the credentials are valid from now on. None: not known.
     pub life: Option<Duration>,
 }
 
 /// Asks the user or the catalog. It is called on a thread of its own, and may take as long as it wants.
 pub type Ask = Box<dyn Fn() -> Result<Answer> + Send + Sync>;
 
-/// Who gives the credentials.
+/// The source of the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Giver {
     /// The function that the user gave as `storage_options=`.
@@ -55,7 +55,7 @@ impl Giver {
     }
     fn failed(self, e: Error) -> Error {
         match self {
-            // Whatever went wrong in the function, it has given no credentials.
+            // Whatever went wrong in the function, the function has given no credentials.
             Self::Function => Error::auth(format!("{} failed: {}", self.called(), e.message)),
             Self::Catalog => e,
         }
@@ -65,7 +65,7 @@ impl Giver {
 pub(super) struct Held {
     pub options: BTreeMap<String, String>,
     expires_at: Option<Instant>,
-    /// From here on, new ones are asked for.
+    /// From this time on, new credentials are requested.
     renew_at: Option<Instant>,
     since: Instant,
     number: u64,
@@ -74,7 +74,7 @@ pub(super) struct Held {
 #[derive(Default)]
 struct State {
     held: Option<Arc<Held>>,
-    /// Changes when the function has answered. None: nobody is asking.
+    /// Changes when the function has answered. None: the function is not being called.
     asking: Option<watch::Receiver<bool>>,
     /// The last answer was an error.
     failed: Option<(Kind, String)>,
@@ -135,7 +135,7 @@ impl Credentials {
         Arc::new(Self { ask, giver, state: Mutex::default(), patience: PATIENCE })
     }
 
-    /// Asks on a thread of its own, unless that is being done. The function may need Python, and must not stop the
+    /// Asks on a thread of its own, unless a question is open. The function may need Python, and must not stop the
     /// runtime.
     fn begin(self: &Arc<Self>, state: &mut State) -> watch::Receiver<bool> {
         if let Some(asking) = &state.asking {
@@ -169,7 +169,7 @@ impl Credentials {
             }
         };
         let now = Instant::now();
-        // A life that no clock can count to has no end.
+        // A life whose end is too far away for the clock has no end.
         let left = answer.life.filter(|left| now.checked_add(*left).is_some());
         if left.is_some_and(|left| left.is_zero()) {
             let text = match self.giver {
@@ -200,7 +200,7 @@ impl Credentials {
                 let now = Instant::now();
                 let usable = |h: &&Arc<Held>| h.expires_at.is_none_or(|at| now < at) && Some(h.number) != refused;
                 if let Some(held) = state.held.as_ref().filter(usable).cloned() {
-                    // Beside the call, because these are still good. After a failure, not at once again.
+                    // In parallel with the call, because the credentials are still valid. After a failure, not again at once.
                     if let (Some(at), Some(until)) = (held.renew_at, held.expires_at)
                         && now >= at
                         && state.tried.is_none_or(|t| t.elapsed() >= until.duration_since(at) / 8)
@@ -230,8 +230,8 @@ impl Credentials {
         Err(none(Error::auth(format!("{} gives credentials that expire at once", self.giver.called()))))
     }
 
-    /// Whether a refusal of the credentials of this number can mean that their time is over. A store refuses also what
-    /// they do not allow, and newer ones would not help.
+    /// Whether a refusal of the credentials of this number can mean that the credentials have expired. A store also
+    /// refuses calls that the credentials do not allow, and newer credentials would not help.
     fn may_be_over(&self, number: u64) -> bool {
         let held = |(helpless, at): (u64, Instant)| helpless == number && at.elapsed() < HELPLESS;
         !self.state.lock().helpless.is_some_and(held)
@@ -284,8 +284,8 @@ impl Renewed {
         Ok((opened, held.number, held.since))
     }
 
-    /// After an error that says that the credentials are not good: the store with newer ones, and their number. None if
-    /// they would be refused as well.
+    /// After an error that says that the credentials are not valid: the store with newer credentials, and their number.
+    /// None if newer credentials would be refused as well.
     async fn again(
         &self,
         e: &object_store::Error,
@@ -429,7 +429,7 @@ mod tests {
     use object_store::memory::InMemory;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Credentials that live so long, or that are told to be refused; and how often they were asked for.
+    /// Credentials with this life, and how often they were asked for. `each`: the result of the n-th question.
     fn asked(
         life: Option<Duration>,
         each: impl Fn(usize) -> Result<()> + Send + Sync + 'static,

@@ -9,7 +9,7 @@ use object_store::*;
 use std::fmt;
 use std::sync::Arc;
 
-/// A store that takes `location` by that location's own store, and everything else by `otherwise`.
+/// A store that reaches `location` through that location's own store, and everything else through `otherwise`.
 pub fn routed(location: &Location, otherwise: Option<Arc<dyn ObjectStore>>) -> Arc<dyn ObjectStore> {
     match otherwise {
         Some(otherwise) => Arc::new(Routed { prefix: location.path.clone(), inside: location.root(), otherwise }),

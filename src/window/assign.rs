@@ -20,7 +20,7 @@ enum Kind {
     Calendar(Calendar),
 }
 
-/// Windows of one size. A new one starts every `slide`, counted from `offset` after 1970-01-01 UTC. All in
+/// Windows of one size. A new window starts every `slide`, counted from `offset` after 1970-01-01 UTC. All values are in
 /// microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fixed {
@@ -347,7 +347,7 @@ mod tests {
                 assert_eq!(spec.starts(time).collect::<Vec<_>>(), want, "{spec} {time}");
                 assert_eq!(spec.last_start(time), want[0], "{spec} {time}");
                 for start in want {
-                    // Of windows with one start the last counts.
+                    // If several windows have the same start, the last one counts.
                     let end = windows.iter().rev().find(|(s, _)| *s == start).unwrap().1;
                     assert_eq!(spec.end_of(start), end, "{spec} {start}");
                 }
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(month.end_of(month.last_start(at("2024-02-29T23:00:00Z"))), at("2024-03-01T00:00:00Z"));
         let week = WindowSpec::new("t", "1 week", None, None, "UTC").unwrap();
         assert_eq!(week.describe(), "window(t, 604800000000 µs, 604800000000 µs, 0 µs)");
-        // At the ends of what a timestamp can hold nothing is promised but an answer.
+        // At the limits of a timestamp, the functions only promise to return.
         for spec in [&spec, &month, &week] {
             for time in [i64::MIN, i64::MIN + 1, -8_000_000_000_000_000_000, 8_000_000_000_000_000_000, i64::MAX] {
                 assert!(spec.end_of(spec.last_start(time)) >= spec.last_start(time), "{spec} {time}");

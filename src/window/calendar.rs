@@ -2,9 +2,9 @@
 //!
 //! A window starts where a local date (and perhaps a time of day) begins, and ends where a later one begins. Both are found the same way:
 //! the first instant at which the zone's clock shows that local time or a later one. SQL moves a time that the clock skips on by the
-//! length of the gap; windows cannot, because a boundary after the gap would then come before the moved one. The first instant
-//! never goes back while local times go on, so windows tile time without hole or overlap, whatever the clock does. The window of an
-//! instant is found by comparing instants, not local times: those repeat when the clock is put back.
+//! length of the gap. Windows cannot do this, because a boundary after the gap would then come before the moved boundary. The first
+//! instant never goes back while local times go on, so windows cover all time without gaps or overlaps, whatever the clock does. The
+//! window of an instant is found by comparing instants, and not local times: local times repeat when the clock is put back.
 
 use crate::calendar::{DAY, civil_from_days, days_from_civil, first_moment, to_local};
 use chrono_tz::Tz;
@@ -31,7 +31,7 @@ pub struct Calendar {
 const FAR: i64 = 200_000 * 31_556_952 * 1_000_000;
 
 impl Calendar {
-    /// When the local time `units` after 1970-01-01 begins. Beyond chrono's calendar it never begins, or has always begun.
+    /// When the local time `units` after 1970-01-01 begins. Beyond chrono's calendar, such a time never begins, or has always begun.
     pub fn at(&self, units: i64) -> i64 {
         let beyond = if units < 0 { i64::MIN } else { i64::MAX };
         self.local(units).and_then(|local| first_moment(self.zone, local)).unwrap_or(beyond)
@@ -76,7 +76,7 @@ impl Calendar {
         self.at(self.index(time) * self.slide)
     }
 
-    /// The end of the window with this start. Windows may start at the same instant, where a zone left out a day; then the last counts.
+    /// The end of the window with this start. If a zone left out a day, several windows start at the same instant; then the last window counts.
     pub fn end_of(&self, start: i64) -> i64 {
         self.at(self.index(start) * self.slide + self.size)
     }

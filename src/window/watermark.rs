@@ -161,7 +161,7 @@ impl Tracker {
         self.limit.is_none() && !self.partitions.is_empty() && self.partitions.values().all(|p| p.idle)
     }
 
-    /// Never advances beyond a different watermark. None if there is no other one.
+    /// Sets the limit, which is a different watermark. None: there is no limit.
     pub fn hold_at(&mut self, limit: Option<Option<Watermark>>) {
         self.limit = limit;
     }

@@ -1,4 +1,4 @@
-"""`make clusters`: every refusal of a secured cluster, TLS mistakes twenty times each, and members of a group that come and go for minutes."""
+"""`make clusters`: every refusal of a secured cluster, each TLS mistake twenty times, and members that join and leave a group for minutes."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ fn every_durable_call_may_fail_before_or_after_its_effect_and_a_restart_makes_th
             let hit: Arc<parking_lot::Mutex<String>> = Arc::default();
             let seen = hit.clone();
             let hook: Hook = Arc::new(move |operation, path| {
-                // The heartbeat has a clock of its own, and losing one has no effect.
+                // Heartbeats follow their own clock, and a lost heartbeat has no effect.
                 if path.as_ref().ends_with("heartbeat.json") {
                     return None;
                 }
@@ -335,7 +335,7 @@ fn a_checkpoint_is_refused_by_another_topic_and_a_lost_one_shows() {
 }
 
 #[test]
-fn a_topic_that_was_made_anew_is_data_loss_with_the_way_out() {
+fn a_topic_that_was_recreated_is_data_loss_with_the_way_out() {
     let (connection, rt) = (kafka(), runtime());
     let topic_name = topic(&connection, "anew", 1);
     publish(&connection, &topic_name, 0, 50);
@@ -348,7 +348,10 @@ fn a_topic_that_was_made_anew_is_data_loss_with_the_way_out() {
     while made().is_err() && begin.elapsed() < Duration::from_secs(20) {}
     publish(&connection, &topic_name, 0, 80);
     let (kind, message) = run(job(&connection, &topic_name, &root, &rt)).unwrap_err();
-    assert!(kind == Kind::DataLoss && message.contains(&topic_name) && message.contains("reset"), "{message}");
+    assert!(
+        kind == Kind::DataLoss && message.contains(&topic_name) && message.contains("full_refresh=True"),
+        "{message}"
+    );
     let _ = name("unused");
 }
 

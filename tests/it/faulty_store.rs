@@ -40,9 +40,9 @@ pub enum Fault {
     HangAfter,
     /// The answer is slow.
     Slow,
-    /// Three calls in a row are told to come back later.
+    /// The answer to three calls in a row is "try again later".
     Throttled,
-    /// The store says that somebody else was first, which is not true.
+    /// The store says that a different writer was first, which is not true.
     Conflict,
     Precondition,
     /// The store accepts only a part of the file.
@@ -88,7 +88,7 @@ impl Fault {
             // A file that is created by put-if-absent is never torn: a cloud store shows an object only when it is
             // complete, and on local disk it is written under a different name and linked into place. A file that
             // readers find by its name, for example a log's checkpoint, is not torn either, because it is renamed into
-            // place. Files whose names nobody knows yet can be torn, as in other stores.
+            // place. Files whose names no reader knows yet can be torn, as in other stores.
             Fault::Short => matches!(call, Call::Put | Call::Complete) && !file.starts_with('_'),
             Fault::Missing => matches!(call, Call::Get | Call::Head),
             Fault::Blind | Fault::BlindHang => matches!(call, Call::Create | Call::Put | Call::Complete),
@@ -223,7 +223,7 @@ impl Faulty {
     }
 
     fn next(&self, call: Call, path: &Path, family: String) -> Option<Fault> {
-        // The heartbeat has a clock of its own, and losing one has no effect.
+        // Heartbeats follow their own clock, and a lost heartbeat has no effect.
         if path.as_ref().ends_with("heartbeat.json") {
             return None;
         }

@@ -1,4 +1,4 @@
-//! A flow as JSON: what the user said of every step, and back.
+//! A flow as JSON: every step in the user's words, and back.
 
 use crate::support::{kafka, name, new_topic};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};

@@ -59,7 +59,7 @@ fn a_misspelt_topic_is_an_error_with_the_nearest_name_and_is_not_made() {
 }
 
 #[test]
-fn a_topic_made_anew_has_another_id() {
+fn a_recreated_topic_has_a_different_id() {
     let kafka = kafka();
     let name = topic(&kafka, "reborn", 1);
     let first = kafka.topic_id(&Topic::new(&name)).unwrap().unwrap();

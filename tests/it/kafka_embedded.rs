@@ -36,7 +36,7 @@ fn launcher() -> BrokerLauncher {
 fn helper_process() {
     let directory = std::env::args().next_back().unwrap();
     if !directory.starts_with('/') {
-        return; // somebody runs all ignored tests
+        return; // the user runs all ignored tests
     }
     run_broker(Path::new(&directory)).unwrap();
 }
@@ -120,7 +120,7 @@ fn kernels_of_one_user_share_a_broker_that_ends_after_the_last_of_them() {
     let (child, said) = other(&name);
     assert_eq!(said, format!("joined {id} 1"));
     drop(kafka);
-    // The other kernel still needs it, long after the time at which it would end.
+    // The other kernel still needs the broker, long after the time at which the broker would end.
     std::thread::sleep(Duration::from_secs(7));
     let kafka = open(&name);
     assert_eq!(kafka.cluster_id().unwrap(), id);

@@ -125,7 +125,7 @@ fn outcome(
     what: &str,
 ) -> String {
     assert!(began.elapsed() < LIMIT, "{what}: took {:?}", began.elapsed());
-    // No data is lost, and nobody else is running. A broker that calls its own record damaged is believed; this is by
+    // No data is lost, and no other runner is active. A broker that calls its own record damaged is believed; this is by
     // design.
     let typed = |kind: Kind, message: &str| {
         let allowed = KINDS.contains(&kind) || kind == Kind::DataLoss && believed && message.contains("damaged");
@@ -199,7 +199,7 @@ fn every_error_while_producing_ends_with_each_row_once_or_an_error_with_a_kind()
                 assert!(there.len() as u64 >= known, "{what}: {known} rows were delivered, {} are there", there.len());
                 format!("{:?}: {}; {} rows are there", e.kind, e.message, there.len())
             }
-            // Rows that were not accepted are counted, and the user is told.
+            // Rows that were not accepted are counted, and reported to the user.
             Ok(report) => {
                 assert_eq!(report.delivered + report.failed, ROWS as u64, "{what}");
                 // The mock accepts nothing that it answers with an error. So a row is in the topic, or it has failed.

@@ -323,7 +323,7 @@ fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_names_it() {
     let producer = producer(&[]);
     producer.send(BaseRecord::<(), str>::to(&name).payload("x")).unwrap();
     producer.flush(Duration::from_secs(10)).unwrap();
-    drop(producer); // it would go on asking for the topic, and so make it again
+    drop(producer); // it would continue to ask for the topic, and this would create the topic again
     let mut reader = Reader::start(&kafka, &from_start(&name, 1), &ReaderOptions::default()).unwrap();
     let start = Instant::now();
     let mut deleted = false;

@@ -1,6 +1,6 @@
 //! Errors in the answers to the requests of a transaction, on librdkafka's mock cluster. A passing one is survived. Any other ends the run with an
 //! error whose kind and text say what to do, and the next run finishes the epoch. The mock does not keep committed offsets and hides no aborted
-//! messages, so what is on the topic is shown elsewhere: tests/python/test_topic.py and src/sink/topic/test.rs.
+//! messages, so other tests check the messages on the topic: tests/python/test_topic.py and src/sink/topic/test.rs.
 
 use crate::exactly_once::{job, publish, run, runtime};
 use bayou::Kind;
@@ -26,7 +26,7 @@ fn location(dir: &Path) -> Location {
     Location::local(url::Url::from_directory_path(dir).unwrap(), LocalStore::shared()).unwrap()
 }
 
-/// The request, the error, and the kind and a word of the run's error. Without a kind the run is to succeed.
+/// The request, the error, and the kind and a word of the run's error. Without a kind the run must succeed.
 type Case = (Api, Code, Option<(Kind, &'static str)>);
 
 const CASES: [Case; 30] = [
@@ -123,7 +123,7 @@ fn one((api, code, wanted): Case, rt: &tokio::runtime::Runtime) {
         });
         job
     };
-    // Half of the errors are met by the second epoch, when a producer is at hand.
+    // Half of the errors are met by the second epoch, when the run already has a producer.
     if code as i32 % 2 == 0 {
         run(with_topic()).unwrap_or_else(|e| panic!("{what}: before: {e:?}"));
         publish(&connection, SOURCE, 300, 300);

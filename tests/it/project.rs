@@ -14,18 +14,18 @@ const SHARED: [&str; 12] =
 /// The modules that each of the others may import besides the shared modules.
 const OTHERS: [(&str, &[&str]); 10] = [
     ("allocator", &[]),
-    // What others need of it is a trait of `storage`.
+    // Other modules use the catalog through a trait of `storage`.
     ("catalog", &[]),
     // A seal keeps the state of a watermark, which `window` defines. Progress keeps the counts of rules.
     ("epoch", &["window"]),
     ("progress", &["expect"]),
     ("read", &["epoch", "sink"]),
     ("simulate", &[]),
-    // What is wanted: the stages' options and schemas, no client at work and no runtime.
+    // The description of a query: the stages' options and schemas, no active client and no runtime.
     ("flow", &["kafka", "decode", "transform", "expect", "window", "sink"]),
-    // How, pure.
+    // The computation, pure.
     ("engine", &["decode", "transform", "expect", "window", "sink", "flow"]),
-    // Durably.
+    // The durable run.
     ("run", &["kafka", "decode", "window", "transform", "sink", "flow", "engine", "epoch", "progress", "read"]),
     (
         "python",
@@ -279,7 +279,7 @@ fn the_feature_python_changes_nothing_in_the_crates_it_does_not_bring() {
     assert!(with_python.iter().any(|c| c.starts_with("pyo3 ")) && !core.iter().any(|c| c.starts_with("pyo3 ")));
 }
 
-/// The file of a path such as `crate::run::feed::Fed` or, in a file of `src/run/start/`, `super::Started`; None: of another crate or floor.
+/// The file of a path such as `crate::run::feed::Fed` or, in a file of `src/run/start/`, `super::Started`. None: a different crate or floor.
 fn file_of(from: &str, path: &str) -> Option<String> {
     let mut at: Vec<String> = match path.strip_prefix("crate::") {
         Some(rest) => rest.split("::").map(str::to_string).collect(),
@@ -347,7 +347,7 @@ fn no_files_of_flow_engine_and_run_import_each_other_in_a_circle() {
     for floor in ["src/flow", "src/engine", "src/run"] {
         for path in files(floor, &[".rs"]) {
             let (name, text) = (named(&path), code(&path));
-            // Tests look at what they test, and a module's own parts are part of it.
+            // Tests import the modules that they test, and a module imports its own parts.
             let text = text.split("#[cfg(test)]").next().unwrap_or_default();
             let own = name.trim_end_matches("mod.rs").to_string();
             let inside = |other: &String| name.ends_with("/mod.rs") && other.starts_with(&own);
@@ -358,7 +358,7 @@ fn no_files_of_flow_engine_and_run_import_each_other_in_a_circle() {
         }
     }
     assert!(imports["src/run/runner.rs"].contains("src/run/compact.rs"), "{:?}", imports["src/run/runner.rs"]);
-    // Files that import nothing that is left are taken away; what remains is in a circle, or above one.
+    // Removes files that import no remaining file. The files that remain at the end are in a circle, or above one.
     loop {
         let left: BTreeSet<String> = imports.keys().cloned().collect();
         let free: Vec<String> =

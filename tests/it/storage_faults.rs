@@ -99,7 +99,7 @@ const REASONS: [&str; 9] = [
     "is missing, but other files of the checkpoint exist",
     "File not found",
     "says that a new name exists",
-    // deltalake's text if somebody else has created the table in the same moment.
+    // deltalake's text if a different writer has created the table in the same moment.
     "Invalid table version",
     // object_store's text if aborting an upload fails after the upload has ended.
     "Upload aborted",
@@ -113,7 +113,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Checks the error of the first run: it must be an error of the store, because nothing else is wrong. Nobody else
+    /// Checks the error of the first run: it must be an error of the store, because nothing else is wrong. No other process
     /// runs the query, no table was recreated, and no message is lost.
     fn look(&self, first: &Result<(), (Kind, String)>, what: &str) {
         self.tried.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +191,7 @@ fn optimizing(mut job: Job) -> Job {
     job
 }
 
-/// Work beside the stream: checkpoints of tables' logs, compaction of small files and of state files, deletion of old
+/// Work in parallel with the stream: checkpoints of tables' logs, compaction of small files and of state files, deletion of old
 /// files.
 fn beside((call, file): &Seen) -> bool {
     let named = ["_last_checkpoint", "checkpoint.parquet", "(joining)", "(joined)", "(compacted)"];
@@ -213,7 +213,7 @@ fn old_lake(connection: &Connection, topic: &str, rt: &tokio::runtime::Runtime) 
         publish(connection, topic, n * 300, 300);
         run(job(connection, topic, &at, rt)).unwrap();
     }
-    // After fifty versions a checkpoint is due. The other versions belong to somebody else, and change nothing.
+    // After fifty versions a checkpoint is due. The other versions belong to a different writer, and change nothing.
     let log = dir.path().join("clean/_delta_log");
     for version in 0..50 {
         let file = log.join(format!("{version:020}.json"));

@@ -1,4 +1,4 @@
-"""A Delta table read by a replay of its log and by pyarrow's Parquet reader: shares no code with what wrote it."""
+"""A Delta table read by a replay of its log and by pyarrow's Parquet reader: shares no code with the writer of the table."""
 
 from __future__ import annotations
 

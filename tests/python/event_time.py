@@ -1,5 +1,5 @@
-"""What event time means, in plain Python: it takes the sealed epochs in their documented format and applies the definitions of
-docs/event-time.md to the messages. It shares no code with what it checks, and is slow on purpose.
+"""The meaning of event time, in plain Python: reads the sealed epochs in their documented format, and applies the definitions of
+docs/event-time.md to the messages. It shares no code with bayou, and is slow on purpose.
 
 A row is a dict; `_t` is its event time in microseconds (None: NULL), `_at` the place of its message (partition, offset).
 """
@@ -110,7 +110,7 @@ class Windows(Operator):
         return out
 
     def end(self, before: int | None, after: int | None) -> list[Row]:
-        # Every result is computed anew: a group that is closed keeps the one that it had.
+        # Every result is computed again, except that of a closed group, which keeps its result.
         for key in self.groups:
             self.results[key] = self.result(key)
         closed = [k for k in self.groups if k[0] is not None and after is not None and k[0][1] <= after]
@@ -197,7 +197,7 @@ class Deduplicate(Operator):
 
 
 class Join(Operator):
-    """Rows of two sides with equal keys, the right one's time within [left - before, left + after]."""
+    """Pairs of rows with equal keys, where the time of the right row is within [left - before, left + after]."""
 
     def __init__(self, keys: list[str], reach: Span, how: str, columns: dict[str, str]) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ class Join(Operator):
 
 
 class Watermark:
-    """Per partition the highest event time; the lowest over those that are not idle, less the delay; never back."""
+    """The highest event time of each partition; the lowest of these over partitions that are not idle, less the delay. It never goes back."""
 
     def __init__(self, partitions: Iterable[str], delay: int, max_future: int = 3600 * SECOND) -> None:
         self.highest: dict[str, int | None] = dict.fromkeys(partitions)

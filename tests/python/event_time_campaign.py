@@ -73,7 +73,7 @@ AGGREGATES = [
 
 @dataclass
 class Case:
-    """A table: how bayou is asked for it, and the oracle's chain."""
+    """A table: its definition for bayou, and the oracle's chain."""
 
     stream: Callable[[bayou.Stream], bayou.Stream]
     chain: Chain
@@ -193,7 +193,7 @@ class Bench:
             self.topics[partitions] = name
 
     def publish(self, topic: str, rows: list[tuple[int, Row, int]]) -> dict[tuple[str, int, int], Row]:
-        """(partition, row, record timestamp in ms); returns the rows by where they lie."""
+        """(partition, row, record timestamp in ms); returns the rows by their places."""
         placed: dict[tuple[str, int, int], Row] = {}
 
         def delivered(error: Any, message: Any, row: Row) -> None:

@@ -2,7 +2,7 @@
 
     unshare [--map-root-user] --mount python full_disk.py '{"address": …, "topic": …, "messages": …, "folder": …, "limit": "size" | "inodes"}'
 
-It gives the disk a little more than what is on it, each time another little, until the run comes to its end; then it prints what happened.
+It gives the disk a little more space than is used, and a little more each time, until the run ends. Then it prints what happened.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
             errors.add(("No space left" in str(e) and "free some space" in str(e).lower()) or str(e))
         else:
             break
-        # What is there can be read, by others too, and holds each row once.
+        # The rows in the table can be read, by other readers too, and each row is there once.
         if (folder / "lake/rows/_delta_log/00000000000000000000.json").exists():
             found = deltalake.DeltaTable(str(folder / "lake/rows")).to_pyarrow_table().column("i").to_pylist()
             assert sorted(found) == [i for i in range(job["messages"]) if i % 10 != 9][: len(found)]

@@ -93,7 +93,7 @@ class Place:
         return sorted(n.removeprefix(self.prefix + "/") for n in self.bucket.names(f"{self.prefix}/{folder}/"))
 
     def change(self, name: str, **fields: Any) -> None:
-        """Another value in a JSON file, as time or another clock would have it."""
+        """Changes a value in a JSON file, as if time had passed or a clock were different."""
         if self.bucket is None:
             path = self.folder / name
             path.write_text(json.dumps(json.loads(path.read_text()) | fields))
@@ -104,7 +104,7 @@ class Place:
 
 @dataclass
 class Runner:
-    """A process that runs the pipeline to its end, on a machine of another name if so asked."""
+    """A process that runs the pipeline to its end, on a machine with a different name if requested."""
 
     process: subprocess.Popen[str]
     job: dict[str, Any] = field(default_factory=dict)

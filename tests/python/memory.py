@@ -91,7 +91,7 @@ def run(way: str, brokers: str, topic: str, folder: str) -> None:
     table = folder + "/t"
     seen = None
     if way == "exploded":
-        # The list stands beside its elements: 5.8 GB of rows.
+        # Each row has the list and one of its elements: 5.8 GB of rows.
         lists = bayou.connect(brokers).read_stream(topic, schema="k INT, l ARRAY<INT>")
         lists.select("k", "l", "explode(l) AS n").write_delta(table, progress=False)
     elif way == "bomb":

@@ -1,4 +1,4 @@
-"""What goes wrong at secured clusters: a call, the exception that it must raise, and what the text must say. `make clusters` runs all of them,
+"""Errors at secured clusters: a call, the exception that it must raise, and what the text must say. `make clusters` runs all of them,
 `make test` those marked QUICK."""
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def send(kafka: bayou.Connection, **more: Any) -> Any:
 
 
 CASES = [
-    # TLS: whom the client does not trust
+    # TLS: brokers that the client does not trust
     Case("unknown CA", lambda p: p.connect("TLS", ssl_ca_location=None), AUTH, r"ssl\.ca\.location", quick=True),
     Case(
         "another CA",
@@ -128,7 +128,7 @@ CASES = [
     Case("not yet valid", lambda p: p.connect("FUTURE"), AUTH, r"its dates"),
     Case("wrong host", lambda p: p.connect("ELSEWHERE"), AUTH, r"host name", quick=True),
     Case("unknown CA with SASL", lambda p: p.connect("SASL_TLS", ssl_ca_location=None), AUTH, r"ssl\.ca\.location"),
-    # TLS: whom the broker does not trust
+    # TLS: clients that the broker does not trust
     Case("client certificate missing", lambda p: p.connect("MUTUAL"), AUTH, r"ssl\.certificate\.location", quick=True),
     Case(
         "client certificate of another CA",
@@ -202,7 +202,7 @@ CASES = [
         CONFIG,
         r"PKCS#12",
     ),
-    # another protocol than the listener's
+    # a different protocol than the listener's
     Case("plaintext at a TLS port", lambda p: bare(p, "TLS"), CONNECTION, r"security\.protocol=SSL", quick=True),
     Case("plaintext at a SASL_SSL port", lambda p: bare(p, "SASL_TLS"), CONNECTION, r"SASL_SSL"),
     Case("plaintext at a SASL port", lambda p: bare(p, "SASL"), CONNECTION, r"SASL_PLAINTEXT", quick=True),

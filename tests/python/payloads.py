@@ -1,7 +1,7 @@
 """Shapes of payloads as they are on people's topics, and the SQL that reads each: from a message to rows (k, ts, v).
 
-The truth is drawn first, and each shape writes it down in its own way. So what SQL makes of the messages is compared with values that no parser of
-ours has seen.
+The true values are drawn first, and each shape writes them in its own way. So the results of SQL are compared with values that no parser of bayou
+has seen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BASE = int(datetime.datetime(2026, 1, 31, 23, 40, 7, tzinfo=datetime.timezone.ut
 
 @dataclass(frozen=True)
 class Row:
-    """What one element of a message says."""
+    """The values of one element of a message."""
 
     k: str | None
     t: int
@@ -43,7 +43,7 @@ class Shape:
     # Whether a message may say that k or v is NULL, or v less than 0.
     nulls: bool = True
     negative: bool = True
-    # So many elements a message has at least.
+    # The least number of elements of a message.
     least: int = 0
     # Whether a message says two values, of temp and of hum.
     pair: bool = False

@@ -1,4 +1,4 @@
-"""Records what a real Spark 4.0.0 answers, as the tests of bayou's SQL: `spark_answers.json` beside this file.
+"""Records what a real Spark 4.0.0 answers, as the tests of bayou's SQL: `spark_answers.json` next to this file.
 
     python -m venv /tmp/spark && /tmp/spark/bin/pip install pyspark==4.0.0
     /tmp/spark/bin/python tests/python/record_spark_answers.py        # Java 17, a few minutes

@@ -1,4 +1,4 @@
-"""Records what a real Spark 4.0.0 answers about collations and XML: `spark_answers_more.json` beside this file.
+"""Records what a real Spark 4.0.0 answers about collations and XML: `spark_answers_more.json` next to this file.
 
 It is run as `record_spark_answers.py` is.
 """

@@ -1,4 +1,4 @@
-"""Records what a real Spark 4.0.0 answers to queries over tables, as the tests of `bayou.sql`: `spark_queries.json` beside this file.
+"""Records what a real Spark 4.0.0 answers to queries over tables, as the tests of `bayou.sql`: `spark_queries.json` next to this file.
 
     python -m venv /tmp/spark && /tmp/spark/bin/pip install pyspark==4.0.0
     /tmp/spark/bin/python tests/python/record_spark_queries.py        # Java 17, a minute

@@ -1,5 +1,5 @@
 """Records what a real Spark 4.0.0 answers about times, intervals and the rest of the daily list: `spark_answers_time.json`,
-`spark_answers_daily.json` and `spark_answers_names.json` beside this file.
+`spark_answers_daily.json` and `spark_answers_names.json` next to this file.
 
 It is run as `record_spark_answers.py` is, whose tables it shares.
 """

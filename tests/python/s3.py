@@ -48,7 +48,7 @@ class Bucket:
         self.client.put_object(Bucket="lake", Key=name, Body=content)
 
     def copy_to(self, folder: pathlib.Path, prefix: str = "") -> pathlib.Path:
-        """Everything, as files: what reads local tables can read these."""
+        """Copies all objects to files, for readers of local tables."""
         for name in self.names(prefix):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Random typed expressions beside a real Spark 4.0.0.
+"""Random typed expressions, compared with a real Spark 4.0.0.
 
     /tmp/spark/bin/python tests/python/spark_check.py --count 5000 --seed 1 --out answers.json      # Java 17, about ten minutes
     python tests/python/spark_check.py --compare --out answers.json
 
-`make spark-check` does both. Without arguments, it records the slice that is in the repository: `spark_answers_random.jsonl` beside this file.
+`make spark-check` does both. Without arguments, it records the slice that is in the repository: `spark_answers_random.jsonl` next to this file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 from typing import Any
 
 SLICE = pathlib.Path(__file__).with_name("spark_answers_random.jsonl")
-# What bayou deliberately does otherwise (docs/sql.md, "Known differences").
+# The cases in which bayou deliberately differs (docs/sql.md, "Known differences").
 FIRST, REFUSED = "Spark computes constants first", "Spark refuses what has one meaning"
 DIFFERENT = {
     "((-1Y) + y) + 3Y": FIRST,
@@ -167,14 +167,14 @@ def record(texts: list[str], out: pathlib.Path) -> None:
 
 
 def recorded(texts: list[str], lines: pathlib.Path) -> None:
-    """Records all texts. A process that dies is followed by another one, which leaves out the text that killed it: some kill Spark's JVM."""
+    """Records all texts. After a process that dies, a new one starts without the text that killed it: some texts kill Spark's JVM."""
     lines.write_text("")
     while True:
         done = len(lines.read_text().splitlines())
         if done >= len(texts):
             return
         worker = subprocess.run([sys.executable, __file__, "--worker", str(lines)], input=json.dumps(texts[done:]), text=True, check=False)
-        # An answer after the end of the JVM is none.
+        # An answer after the end of the JVM does not count.
         good = [line for line in lines.read_text().splitlines() if "ConnectionRefusedError" not in line and "Py4JNetworkError" not in line]
         if worker.returncode != 0 or len(good) < len(texts):
             good.append(json.dumps({"table": "mixed", "sql": texts[len(good)], "crashed": True}))

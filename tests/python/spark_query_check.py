@@ -1,6 +1,6 @@
-"""Random queries of analysts beside a real Spark 4.0.0: joins, groups, windows, subqueries and sets over the tables of `record_spark_queries.py`.
+"""Random queries of analysts, compared with a real Spark 4.0.0: joins, groups, windows, subqueries, sets; tables of `record_spark_queries.py`.
 
-    /tmp/spark/bin/python tests/python/spark_query_check.py        # Java 17, two minutes: records `spark_queries_random.json` beside this file
+    /tmp/spark/bin/python tests/python/spark_query_check.py        # Java 17, two minutes: records `spark_queries_random.json` next to this file
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def query(rng: random.Random) -> str:
         part = said[name] if name in said else rng.choice(PARTS[name])
         while inner := re.search(r"\{(\w+)\}", part):
             part = part[: inner.start()] + rng.choice(PARTS[inner[1]]) + part[inner.end() :]
-        # What is called k or x is grouped by as it was selected.
+        # Columns named k or x are grouped by in the form in which they were selected.
         if name in ("key", "of_c"):
             said.setdefault({"key": "k", "of_c": "x"}[name], part)
         text = text[: found.start()] + part + text[found.end() :]

@@ -21,7 +21,7 @@ spark = (SparkSession.builder.master("local[1]").config("spark.jars", jars)
     .config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "1").config("spark.sql.session.timeZone", "UTC")
     .config("spark.databricks.delta.retentionDurationCheck.enabled", "false")
     .config("spark.databricks.delta.snapshotPartitions", "1")
-    # VACUUM lists folders in so many tasks; 10,000 by default.
+    # The number of tasks in which VACUUM lists folders; 10,000 by default.
     .config("spark.sql.sources.parallelPartitionDiscovery.parallelism", "1")
     .config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1").getOrCreate())
 print("READY", flush=True)

@@ -1,4 +1,4 @@
-"""Looking after a cluster: brokers, settings, partitions, offsets, groups and ACLs, beside confluent-kafka and Kafka's own tools."""
+"""Looking after a cluster: brokers, settings, partitions, offsets, groups and ACLs, compared with confluent-kafka and Kafka's own tools."""
 
 from __future__ import annotations
 
@@ -225,12 +225,12 @@ def test_a_querys_position_is_published_for_lag_tools(
     assert [r["lag"] for r in rows(kafka.lag(group))] == [0, 0]
     kafka.produce(t, [{"a": i} for i in range(7)])
     assert sum(r["lag"] for r in rows(kafka.lag(query))) == 7
-    # It is never read back.
+    # The published position is never read back.
     kafka.reset_group(group, to="earliest", confirm=True)
     again = stream.write_delta(tmp_path / "t", commit_to_group=group, progress=False)
     assert again.last_progress["numInputRows"] == 7
     assert sum(r["lag"] for r in rows(kafka.lag(group))) == 0
-    # A group that cannot take it costs a warning, and nothing else.
+    # A group that cannot take the position causes a warning, and nothing else.
     kafka.produce(t, [{"a": 1}])
     with member(address, group, t) as consumer:
         read(consumer, 1)

@@ -1,4 +1,4 @@
-"""What a table does not take never reaches a file: it goes to quarantine, and nothing is sealed that cannot be committed."""
+"""Rows that a table does not accept never reach a file: they go to quarantine, and every sealed row can be committed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_column_is_not_null_only_where_the_user_said_so(broker: bayou.Connecti
     windows = timed.group_by(bayou.window("time", "1 minute"), "k", "upper(k) AS u").agg("count(*) AS n")
     windows.write_delta(tmp_path / "w", close_windows=True, progress=False)
     assert [n for n, null in nullable(tmp_path / "w").items() if not null] == ["k"]
-    # So an edited cell goes on: what was never NULL may be from now on.
+    # So an edited cell continues: a column that was never NULL may be NULL from now on.
     loose = broker.read_stream("t", schema="a INT").select("coalesce(a, 0) AS v")
     loose.write_delta(tmp_path / "v", progress=False)
     put(broker, [{}])
@@ -147,7 +147,7 @@ def test_checks_of_the_table_are_kept_and_those_that_come_meanwhile_too(
 
 
 def not_null(path: pathlib.Path, column: str) -> None:
-    """As another engine's ALTER TABLE does; Spark's and deltalake's do not."""
+    """Makes a column NOT NULL, as the ALTER TABLE of some engines does. Spark's and deltalake's do not."""
     log = sorted((path / "_delta_log").glob("*.json"))
     entries = [json.loads(line) for file in log for line in file.open()]
     metadata = [e["metaData"] for e in entries if "metaData" in e][-1]
@@ -415,7 +415,7 @@ def test_a_table_that_is_read_as_a_stream_hands_on_only_the_rows_that_it_takes(
         for table in ("clean", "behind"):
             assert sorted(r["a"] for r in bayou.read_delta(tmp_path / table).to_dicts()) == want, table
         assert bayou.read_delta(tmp_path / "totals").to_dicts() == [{"n": len(want), "s": sum(want)}]
-        # The rows themselves, taken from before the table, are not the table's affair.
+        # The stream before the table does not depend on what the table accepts.
         assert bayou.read_delta(tmp_path / "beside").num_rows == 4 * len(want)
         aside = bayou.read_delta(tmp_path / "p_quarantine").to_dicts()
         assert sorted((r["dataset"], r["stage"]) for r in aside) == [("clean", "table")] * 3 * len(want)

@@ -122,7 +122,7 @@ def test_a_target_that_cannot_be_a_table_is_told_so(broker: bayou.Connection, tm
     convert_to_deltalake(str(tmp_path / "old.parquet"))
     stream.write_delta(tmp_path / "old.parquet", query_name="converted", progress=False)
     assert sorted(bayou.read_delta(tmp_path / "old.parquet").column("a")) == [1, 7]
-    # A table below another one is not foreign.
+    # A table below a different table is not foreign.
     stream.write_delta(tmp_path / "lake" / "inner", progress=False)
     stream.write_delta(tmp_path / "lake", progress=False)
 

@@ -57,7 +57,7 @@ def test_an_epoch_reads_and_rewrites_only_the_files_that_can_hold_its_keys_and_s
     counts = Counter(str(r["k"]) for r in bayou.read_delta(tmp_path / "t").to_dicts())
     assert len(counts) == 2001 and set(counts.values()) == {1}
     assert bayou.sql("SELECT sum(n) AS n, max(n) AS m FROM t", t=tmp_path / "t").to_dicts() == [{"n": 2004, "m": 2}]
-    # The files still lie side by side.
+    # The ranges of the files still do not overlap.
     spans = sorted((f["min.k"], f["max.k"]) for f in files(tmp_path / "t"))
     assert all(a[1] < b[0] for a, b in itertools.pairwise(spans)), spans
 
@@ -183,7 +183,7 @@ def test_a_table_that_spark_or_an_older_version_wrote_in_any_order_is_merged_and
     counts = broker.read_stream("t", schema="k BIGINT").group_by("k").agg("count(*) AS n")
     put(broker, [{"k": k} for k in ks])
     counts.write_delta(tmp_path / "t", output_mode="update", progress=False)
-    # The same rows in the order of nobody, in files that all cover everything.
+    # The same rows in random order, in files that all cover the whole range of keys.
     for part in range(4):
         rows = pa.table({"k": pa.array(ks[part::4], pa.int64()), "n": pa.array([1] * 125, pa.int64())})
         deltalake.write_deltalake(str(tmp_path / "t"), rows, mode="overwrite" if part == 0 else "append")
@@ -300,17 +300,17 @@ def test_only_the_new_files_of_a_joined_table_are_read_when_it_grows(
     with grow:
         assert ask(1) == "n1"
         assert ask(1) == "n1"
-        # What was read once is not read again: the file is gone.
+        # The old file is gone, so this shows that its rows are not read again.
         for file in dim.glob("*.parquet"):
             file.unlink()
         deltalake.write_deltalake(str(dim), row(2), mode="append")
-        # The version is looked up when an epoch begins, and one has begun already.
+        # The version is looked up when an epoch begins, and an epoch has begun already.
         for _ in range(20):
             found = ask(2)
             if found:
                 break
         assert (found, ask(1), ask(3)) == ("n2", "n1", None)
-        # What is more than growth is read anew.
+        # After a change that is more than growth, the whole table is read again.
         deltalake.write_deltalake(str(dim), row(3), mode="overwrite")
         for _ in range(20):
             found = ask(3)
@@ -357,7 +357,7 @@ def test_rows_of_one_key_that_multiply_beyond_memory_are_an_error_and_not_the_en
 def test_columns_of_a_joined_table_that_nobody_uses_are_left_out_and_nothing_else_changes(
     broker: bayou.Connection, tmp_path: pathlib.Path
 ) -> None:
-    """Rows at hand are held as a whole: they are the oracle."""
+    """Rows in memory are held as a whole, so they are the oracle."""
     pa = pytest.importorskip("pyarrow")
     broker.create_topic("t")
     rows = {"k": [1, 2, 2, 3], "a": [10, 20, None, 30], "b": ["x", "y", "z", None], "c": [1.5, 2.5, 3.5, 4.5]}

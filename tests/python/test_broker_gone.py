@@ -78,7 +78,7 @@ def test_whatever_reads_from_a_broker_that_is_killed_ends_and_says_that_it_canno
     assert time.monotonic() - killed < 5
     wait_for("the scratch directory is removed", lambda: not scratch.exists())
 
-    # What a new run says, and what the message advises.
+    # The message of a new run, and its advice.
     with pytest.raises(bayou.ConnectionError, match=GONE):
         stream.collect()
     again = bayou.connect(name=name)

@@ -1,4 +1,4 @@
-"""The first hours of a user in JupyterLab, in a real browser. What is looked at is text, order and colours of states, not pixels."""
+"""The first hours of a user in JupyterLab, in a real browser. The tests check text, order and colours of states, not pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that come, go and change places between runs: nothing of one goes to another, and nothing is lost or doubled."""
+"""Tables that come, go and change places between runs: no row goes to a different table, and no row is lost or doubled."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_filling_goes_on_when_one_of_its_tables_is_taken_back(
     lake.foreach_batch("f", raw.where("n >= 2"), stop, start="earliest")
     with pytest.raises(bayou.FunctionError, match="enough"):
         lake.run(progress=False)
-    # The function has to take its epoch; then it and one of the tables go.
+    # The function must take its epoch. Then the function and one of the tables are removed.
     lake.run(progress=False, trigger="1 hour", block=False).stop()
     rest = bayou.Pipeline("p", tmp_path)
     rest.table("a", raw)

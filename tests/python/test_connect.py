@@ -1,4 +1,4 @@
-"""`connect` before anything is sent: Spark's and Java's spelling, secrets that are functions, presets, mistakes that are told at once."""
+"""`connect` before anything is sent: Spark's and Java's spelling, secrets that are functions, presets, mistakes that are reported at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sent = list[dict[str, str]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """What reaches the core."""
+    """The properties that reach the core."""
     seen: Sent = []
     monkeypatch.setattr(_core, "_connect", lambda target, name, tokens: seen.append(target))
     return seen

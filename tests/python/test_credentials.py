@@ -29,7 +29,7 @@ def store() -> Iterator[Stub]:
 
 
 class Provider:
-    """Gives tokens that live so long, and tells the store about them."""
+    """Gives tokens with this life, and registers them at the store."""
 
     def __init__(self, store: Stub, life: float, says: bool = True) -> None:
         self.store, self.life, self.says = store, life, says
@@ -176,7 +176,7 @@ def test_later_pages_of_a_listing_come_with_renewed_credentials(store: Stub, bro
     provider = Provider(store, 1.0)
     for n in range(40):
         store.put(f"t/notes-{n}.txt", b"of somebody else")
-    # A new table is made only where no Parquet files lie: the folder is listed, here in 40 requests.
+    # A new table is created only in a folder without Parquet files. So the folder is listed, here in 40 requests.
     store.page, store.latency = 1, 0.06
     raw.write_delta(TARGET, storage_options=provider, checkpoint_location=f"s3://{BUCKET}/c", progress=False)
     pages = [r for r in store.requests if r.kind == "LIST" and r.name == "t/"]
@@ -208,7 +208,7 @@ def test_the_stores_own_error_is_kept_when_newer_credentials_do_not_help(store: 
         asked.append(1)
         token = f"token-number-{len(asked)}"
         assert store.accepts is not None
-        # The first is good for a moment, and those after it never are.
+        # The first token is valid for a moment, and the later tokens never are.
         store.accepts[token] = time.time() + (1.3 if len(asked) == 1 else -1)
         return {**store.options, "aws_session_token": token}
 
@@ -219,7 +219,7 @@ def test_the_stores_own_error_is_kept_when_newer_credentials_do_not_help(store: 
         time.sleep(0.2)
     error = query.exception()
     assert isinstance(error, bayou.AuthError) and "ExpiredToken" in str(error)
-    # One renewal for the refusal; the heartbeat and the next calls know that it did not help.
+    # One renewal for the refusal; the heartbeat and the next calls know that the renewal did not help.
     assert len(asked) <= 3, len(asked)
 
     def fails_later() -> dict[str, Any]:

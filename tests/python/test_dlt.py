@@ -147,7 +147,7 @@ def test_views_are_not_written_and_their_rules_count(broker: bayou.Connection, t
     lake.foreach_batch("each", dlt.read("source"), lambda rows, epoch: None)
     assert "each" in lake._definitions
 
-    # A view of the same name as a table replaces the table, and a cycle is told.
+    # A view of the same name as a table replaces the table, and a cycle is reported.
     @dlt.view
     def out():  # type: ignore[no-untyped-def]  # noqa: F811
         return dlt.read("last")

@@ -43,7 +43,7 @@ class Secrets:
 def names(
     broker: bayou.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Any]]:
-    """What the pages take as given, and a `connect` that knows only the broker of the test."""
+    """The names that the pages assume, and a `connect` that knows only the broker of the test."""
     monkeypatch.chdir(tmp_path)
     for topic in ("fitness-tracker", "calls", "answers"):
         broker.create_topic(topic, partitions=6)
@@ -54,7 +54,7 @@ def names(
         def __call__(self, target: Any = None, *, options: Any = None, **more: Any) -> bayou.Connection:
             target = options or target
             if isinstance(target, dict):
-                # The properties of the page are checked by a connection to a port where nobody listens.
+                # The properties of the page are checked by a connection to a port without a listener.
                 given = {k: v for k, v in target.items() if "pem" not in k and k.startswith("kafka.") == bool(options)}
                 servers = "kafka.bootstrap.servers" if options else "bootstrap.servers"
                 with pytest.raises(bayou.ConnectionError):

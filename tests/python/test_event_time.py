@@ -311,7 +311,7 @@ def test_foreach_batch_gives_the_same_rows_again_for_an_epoch_that_failed(
     with pytest.raises(bayou.FunctionError, match="RuntimeError: the network is down"):
         lake.run(progress=False)
     broken = False
-    # What comes later does not change what epoch 1 was.
+    # Later messages do not change epoch 1.
     publish(broker, [{"time": at(n), "k": "a", "n": n} for n in range(30, 40)])
     lake.run(progress=False)
     assert calls[0] == (0, [0, 2, 4, 6, 8])

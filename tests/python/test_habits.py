@@ -51,7 +51,7 @@ def test_at_least_120_words_of_other_systems_are_answered_with_the_right_one(
             getattr(owners[owner], word)
         text = str(e.value)
         assert f"no attribute '{word}'" in text and text.endswith(".") and len(text) > 45, text
-        # Names that the sentence tells exist.
+        # Names in the sentence exist.
         for name in re.findall(r"Here it is called ([a-z_]+)\b", text):
             assert hasattr(owners[owner], name), text
     for word in (
@@ -82,7 +82,7 @@ def test_misspelt_names_are_told_the_nearest_one_also_in_notebooks(table: bayou.
         with pytest.raises(AttributeError, match=f"Did you mean '{right}'") as e:
             getattr(owner, word)
         assert str(e.value).count("Did you mean") == 1
-    # The traceback of plain Python says it once, too.
+    # The traceback of plain Python has the hint once, too.
     script = "import bayou; bayou.from_batches({'a': [1]}).selct"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr
     assert shown.count("id you mean") == 1 and ".." not in shown.splitlines()[-1], shown
@@ -164,7 +164,7 @@ def test_no_display_ever_fails(capsys: pytest.CaptureFixture[str]) -> None:
     table.show()
     assert "\x1b" not in shown + capsys.readouterr().out and "<script>" not in html
     assert len(table.to_dicts()) == 2 and len(list(table)) == 2 and len(pickle.dumps(table)) > 0
-    # NULL is told from a text of that name, and an empty text from nothing.
+    # NULL is distinguished from the text "NULL", and an empty text from no text.
     assert "<td>'NULL'</td>" in html and "<td>''</td>" in html and '<td class="null">NULL</td>' in html
     assert "<details>" in html and "BIGINT" in html and "ARRAY&lt;…&gt;" in html
     wide = bayou.from_batches({f"column_{i}": ["x" * 30] for i in range(300)}).collect()

@@ -1,4 +1,4 @@
-"""One run of a query after the other in the same process, as a cell that is run again: the first ends before the second begins."""
+"""Two runs of a query in the same process, as when a cell is run again: the first run ends before the second run begins."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Held:
 
 
 class Beside:
-    """A run on a thread of its own: a start waits for what the run before has left to do."""
+    """A run on a thread of its own. Its start waits until the previous run has finished its work."""
 
     def __init__(self, made: bayou.Pipeline) -> None:
         self.error: BaseException | None = None
@@ -104,7 +104,7 @@ def test_an_interrupted_start_leaves_the_run_before_it_in_its_place_for_the_next
     held = Held()
     first = lake(topic, tmp_path, held).run(trigger="100 milliseconds", block=False, progress=False)
     assert held.entered.wait(WAIT)
-    # This one waits for the first, whose function is at work, and is interrupted while it does.
+    # This run waits for the first run, whose function is at work, and is interrupted while it waits.
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):

@@ -138,7 +138,7 @@ def test_the_table_of_functions_has_their_usage() -> None:
         bayou.from_batches({"a": [1]}).select("nonsense(a)")
 
 
-# Examples that a test of this kind cannot run, and the test that runs what they show.
+# Examples that a test of this kind cannot run, each with the test that runs the same calls.
 ELSEWHERE = {
     "Stream.pandas_batches": "runs until it is stopped (test_windows)",
     "Stream.write_kafka": "needs a real broker (test_topic)",
@@ -171,7 +171,7 @@ SCHEMA = "ip STRING, time TIMESTAMP, version STRING, model STRING, color STRING,
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What the examples take as given."""
+    """The names that the examples assume."""
     here = tmp_path_factory.mktemp("examples")
     with contextlib.chdir(here) if sys.version_info >= (3, 11) else pytest.MonkeyPatch.context() as patch:
         if patch is not None:
@@ -223,7 +223,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             }
 
 
-# What an example needs beside, before it.
+# Code that an example needs before it.
 BEFORE = {
     "Stream.decode": "raw = raw.with_columns(after='\\'{\"id\": 1, \"amount\": 2.5}\\'')",
     "Stream.select": (

@@ -1,4 +1,4 @@
-"""SQL over tables: clauses and names as in Spark, versions, and what the lake says of its tables."""
+"""SQL over tables: clauses and names as in Spark, versions, and the lake's answers about its tables."""
 
 from __future__ import annotations
 
@@ -165,9 +165,9 @@ def test_the_lake_shows_and_describes_its_tables(lake: bayou.Pipeline) -> None:
         "DESCRIBE event": "no table 'event'.*Events",
         "DESCRIBE HISTORY nothing": "no table 'nothing'",
         "SHOW TABLES IN other": "Leave IN",
-        "SHOW DATABASES": "SHOW goes with TABLES",
+        "SHOW DATABASES": "SHOW supports only SHOW TABLES",
         "DESCRIBE DETAIL events": "DESCRIBE EXTENDED",
-        "SHOW TABLES LIKE 'a' 'b'": "does not go with",
+        "SHOW TABLES LIKE 'a' 'b'": "cannot be used in this statement",
     }.items():
         with pytest.raises(bayou.SchemaError, match=words):
             lake.sql(text)
@@ -202,7 +202,7 @@ def test_names_are_looked_up_in_the_scope_that_they_stand_in() -> None:
     e = pa.table({"event_id": [1, 2, 3], "Amount": [5, 7, 9], "Day": ["mo", "mo", "tu"]})
     tables = {"t": t, "u": u, "e": e}
     for query, want in {
-        # A name of WITH comes before a table, in its scope, and knows only what stands before it.
+        # A name of WITH hides a table, in its scope, and can use only names before it.
         "WITH T AS (SELECT 5 AS id) SELECT * FROM T": [{"id": 5}],
         "WITH E AS (SELECT Amount FROM e WHERE amount > 5) SELECT sum(AMOUNT) AS s FROM E": [{"s": 16}],
         "WITH t AS (SELECT v + 1 AS V FROM t) SELECT max(V) AS m FROM t": [{"m": 31}],
@@ -239,13 +239,13 @@ def test_names_are_looked_up_in_the_scope_that_they_stand_in() -> None:
         "SELECT * FROM t NATURAL JOIN u": r"spell a column in different ways \(Id, id\)",
         "SELECT * FROM t JOIN u USING (id)": "ON a.Id = b.id",
         "SELECT Id FROM t UNION ALL BY NAME SELECT id FROM u": "Use one spelling",
-        "SELECT round(sum(v), 1) FILTER (WHERE v > 1) FROM t": "round is none",
+        "SELECT round(sum(v), 1) FILTER (WHERE v > 1) FROM t": "round is not one",
         "SELECT * FROM public.t VERSION AS OF 0": "a name of several parts",
         "SELECT * FROM e PIVOT (upper(Day) FOR Day IN ('mo'))": "PIVOT takes aggregate functions",
     }.items():
         with pytest.raises(bayou.SchemaError, match=words):
             bayou.sql(query, **tables)
-    # The table that is written so, not one in another case.
+    # The table with this exact spelling, not a table whose name differs in case.
     assert bayou.sql("SELECT count(*) AS n FROM t", t=t, T=u.slice(0, 1)).to_dicts() == [{"n": 3}]
 
 
@@ -470,7 +470,7 @@ def test_errors_of_queries_are_in_plain_words() -> None:
         "SELECT a FROM t WHERE b": "a condition is not BOOLEAN",
         "SELECT b FROM t GROUP BY a": "column b is neither in GROUP BY nor within an aggregate function",
         "SELECT a FROM t HAVING a > 1": "neither in GROUP BY nor within an aggregate function",
-        "SELECT a FROM t WHERE sum(a) > 1": "aggregate functions do not stand in WHERE. Use HAVING",
+        "SELECT a FROM t WHERE sum(a) > 1": "aggregate functions are not allowed in WHERE. Use HAVING",
         "SELECT a FROM t WHERE row_number() OVER (ORDER BY a) = 1": "QUALIFY",
         "SELECT rank(a) OVER (ORDER BY a) FROM t": "arguments that it does not take",
         "SELECT a, (SELECT c FROM u WHERE u.a = t.a) AS m FROM t": "aggregate its rows",

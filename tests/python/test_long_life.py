@@ -35,8 +35,8 @@ def test_a_short_soak_is_exact_and_does_its_chores_beside_the_stream(address: st
     assert found["wrong"] == [] and found["failure"] is None and found["warnings"] == []
     assert found["messages"] > 10_000 and found["epochs"] >= 450
     assert found["epochsCleanedUp"] > 0 and found["optimized"] > 0 and found["checkpointAtVersion"]
-    # The campaign has an epoch a second. Here pools are still being filled, by some 100 KB an epoch, and the machine may be busy: this finds
-    # what is kept of each epoch's rows, and the campaign what is less.
+    # The campaign has an epoch a second. Here pools are still being filled, by some 100 KB an epoch, and the machine may be busy. This test finds
+    # memory that keeps each epoch's rows. The campaign finds smaller leaks.
     assert found["kilobytesPerEpoch"] < 25 * MEGABYTES_PER_MINUTE * 1024 / 60
     # How many of a pool's threads are there depends on how busy the machine is; one more with each epoch would be 200.
     assert found["threads"][1] - found["threads"][0] < 40

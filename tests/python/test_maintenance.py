@@ -1,4 +1,4 @@
-"""What happens beside the stream: log checkpoints, joined files, clean-up. It happens, and where it cannot, the stream goes on."""
+"""Work in parallel with the stream: log checkpoints, joined files, clean-up. The work is done, and if it fails, the stream continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def define(broker: bayou.Connection, root: pathlib.Path) -> bayou.Pipeline:
 
 
 def age(root: pathlib.Path, epochs: range) -> None:
-    """As if these epochs were weeks old: what nobody can wait for in a test."""
+    """Makes these epochs look weeks old, because a test cannot wait for weeks."""
     for n in epochs:
         seal = root / f"_bayou/p/1/epoch/{n:020}.json"
         text = json.loads(seal.read_text())
@@ -87,7 +87,7 @@ def test_maintenance_that_fails_is_a_warning_and_never_fails_the_stream(
     publish(broker, 0, 2)
     lake = define(broker, tmp_path)
     lake.run(progress=False)
-    # No checkpoint can be written: folders lie where its files belong. (Permissions do not stop root, who may run this.)
+    # No checkpoint can be written: folders are in the places of its files. (Permissions do not stop root, who may run this.)
     log = tmp_path / "r/_delta_log"
     obstacles = [log / f"{v:020}.checkpoint.parquet" for v in range(40, 250)]
     for obstacle in obstacles:
@@ -156,7 +156,7 @@ def test_a_tables_log_is_cleaned_as_its_own_retention_says_and_no_further_than_k
         for entry in log.iterdir():
             os.utime(entry, (hour_ago, hour_ago))
     age(tmp_path, range(100))
-    # What killed writers left half written, and what one is writing now.
+    # Unfinished files of killed writers, and a file that a writer is writing now.
     old, young = (tmp_path / "r" / f"part-0.parquet#{n}" for n in (1, 2))
     for left in (old, young):
         left.touch()
@@ -173,7 +173,7 @@ def test_a_tables_log_is_cleaned_as_its_own_retention_says_and_no_further_than_k
     assert not old.exists() and young.exists()
     assert sorted(r["n"] for r in lake.read("r").to_dicts()) == list(range(300))
     assert len(deltalake.DeltaTable(str(tmp_path / "r"), version=needed).to_pyarrow_table()) == kept[0] + 1
-    # Tables of others are left alone, unless the run is told.
+    # Tables of other writers are left alone, unless the run has clean_log=True.
     deltalake.write_deltalake(str(tmp_path / "theirs"), pa.table({"n": pa.array([-1], pa.int32())}))
     stream = broker.read_stream("t", schema="n INT", max_offsets_per_trigger=100)
     stream.write_delta(tmp_path / "theirs", progress=False)
@@ -191,7 +191,7 @@ def test_a_commit_reads_no_more_of_a_long_log_than_of_a_short_one(
         path = tmp_path / f"t{length}"
         publish(broker, 0, 1)
         stream.write_delta(path, progress=False)
-        # As a log looks whose versions nobody has cleaned away: older files, which a listing would go through.
+        # A log that was never cleaned: older files, which a listing would go through.
         for n in range(length):
             (path / "_delta_log" / f"{0:020}.{n:020}.compacted.crc").touch()
         publish(broker, 1, 60)

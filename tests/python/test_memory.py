@@ -1,4 +1,4 @@
-"""What is held in memory is bounded by bytes: of a message, of an epoch, of what waits."""
+"""The memory of a run is bounded in bytes: of a message, of an epoch, of waiting rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`current_timestamp()`: one moment for all rows of an epoch, sealed with it, whatever is killed when."""
+"""`current_timestamp()`: one moment for all rows of an epoch, sealed with the epoch, whenever a run is killed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_row_of_an_epoch_has_the_moment_that_its_seal_keeps(tmp_path: path
         assert row["day"] == row["at"].date()
         found[micros(row["at"])] = found.get(micros(row["at"]), 0) + 1
     assert found == began, "each epoch has one moment, which is that of its seal"
-    # What groups keep was computed with the moment of the epoch that made it.
+    # The values in groups were computed with the moment of their epoch.
     for group in bayou.read_delta(f"{root}/seen").to_dicts():
         assert (micros(group["oldest"]), micros(group["newest"])) == (min(began), max(began))
         assert group["n"] == 50

@@ -45,7 +45,7 @@ def test_rights_that_change_end_a_running_query_or_let_it_go_on(place: Place, tm
         assert time.monotonic() < deadline + 30
         time.sleep(0.05)
     assert isinstance(query.exception(), bayou.AclError)
-    # With the right back, the next run goes on, exactly.
+    # When the user has the right again, the next run continues, exactly.
     place.root.add_acl("User:bob", "READ", topic="case")
     again = bob.read_stream("case", schema="a INT").write_delta(tmp_path / "t", progress=False)
     rows = len(collect(place.root))

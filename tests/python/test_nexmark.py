@@ -1,7 +1,7 @@
-"""The queries of Nexmark (persons, auctions and bids of an auction house) beside DuckDB, however the topics are cut into epochs.
+"""The queries of Nexmark (persons, auctions and bids of an auction house), compared with DuckDB, however the topics are cut into epochs.
 
-Queries over the present (q12) and over the last rows of a key (q6) are said by event time and by `max_by`. What a stream cannot say before it ends (an
-average over running winners, q4) is said by SQL over the tables.
+Queries over the present (q12) and over the last rows of a key (q6) are written with event time and with `max_by`. A result that a stream does
+not have before it ends (an average over running winners, q4) is computed by SQL over the tables.
 """
 
 from __future__ import annotations

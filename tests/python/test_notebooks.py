@@ -42,7 +42,7 @@ def execute(name: str, environment: dict[str, str], also: str = "") -> nbformat.
 
 
 def said(notebook: nbformat.NotebookNode, cell_id: str) -> str:
-    """What a cell printed or showed as text."""
+    """The text that a cell printed or showed."""
     (cell,) = (c for c in notebook.cells if c.id == cell_id)
     texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
     return "\n".join(texts).strip()
@@ -166,7 +166,7 @@ print(len(lake.read("events_raw")), once.row(0)["n"])
     assert published(kafka) == rate * seconds + 4
     assert "essence" not in said(looked, "compact")
     assert "plot-live" in pictures(looked)
-    # What came after the last look is read by the next run; then each message is there once.
+    # Messages that came after the last look are read by the next run; then each message is there once.
     written = run(CLEAN, also=count)
     assert said(written, "also").split() == [str(rate * seconds + 4)] * 2
     assert "outbreak in Bayern" in said(run(ANALYSE), "rule")

@@ -1,4 +1,4 @@
-"""What others do to bayou's tables, between runs and beside one: nothing is lost or doubled, or a refusal says why."""
+"""Changes of other writers to bayou's tables, between runs and during a run: nothing is lost or doubled, or a refusal says why."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def checkpointed(table: deltalake.DeltaTable, path: str) -> None:
     table.cleanup_metadata()
 
 
-def made_anew(_: deltalake.DeltaTable, path: str) -> None:
+def recreated(_: deltalake.DeltaTable, path: str) -> None:
     shutil.rmtree(pathlib.Path(path, "_delta_log"))
     deltalake.write_deltalake(path, FOREIGN)
 
@@ -60,7 +60,7 @@ def made_anew(_: deltalake.DeltaTable, path: str) -> None:
 @dataclass
 class Case:
     act: Callable[[Spark, str], None]
-    # What the table holds of 0…19 and 1000 afterwards; None: as before.
+    # The numbers of 0…19 and 1000 that the table has afterwards; None: as before.
     left: list[int] | None = None
     # The words of the refusal; "": none.
     refused: str = ""
@@ -82,7 +82,7 @@ APPEND: dict[str, Case] = {
     "overwrite": Case(
         theirs(lambda t, p: deltalake.write_deltalake(p, FOREIGN, mode="overwrite")), [1000], r"version 3 was a WRITE"
     ),
-    "made anew": Case(theirs(made_anew), [1000], r"recreated|version 0", final=True),
+    "recreated": Case(theirs(recreated), [1000], r"recreated|version 0", final=True),
     "Spark INSERT": Case(sql("INSERT INTO {t} VALUES (1000, 0)"), [*ALL, 1000]),
     "Spark OPTIMIZE and VACUUM": Case(sql("OPTIMIZE {t}", "VACUUM {t} RETAIN 0 HOURS")),
     "Spark ALTER TABLE": Case(
@@ -132,7 +132,7 @@ def test_an_append_table_takes_what_others_do_or_says_why_not(
             return
     stream.write_delta(path, progress=False, accept_changes=bool(case.refused))
     assert rows(path) == sorted([*left, *range(20, 30)])
-    # What was accepted is known from now on.
+    # Changes that were accepted are known from now on.
     broker.produce("t", [{"i": 30, "k": 0}], progress=False)
     stream.write_delta(path, progress=False)
     assert rows(path) == sorted([*left, *range(20, 31)])
@@ -252,7 +252,7 @@ def test_a_restore_beside_a_running_query_ends_it_and_nothing_is_doubled(
 
 
 @pytest.mark.parametrize("mode", ["append", "update", "complete"])
-def test_a_table_made_anew_beside_a_running_query_is_noticed_however_many_versions_it_has(
+def test_a_table_recreated_while_a_query_runs_is_noticed_however_many_versions_it_has(
     mode: str, broker: bayou.Connection, tmp_path: pathlib.Path
 ) -> None:
     path, other = str(tmp_path / "t"), str(tmp_path / "other")
@@ -281,7 +281,7 @@ def test_a_table_made_anew_beside_a_running_query_is_noticed_however_many_versio
     assert rows(path) == [0] * 5
 
 
-def test_staged_files_that_a_vacuum_took_are_named_and_a_reset_reads_them_anew(
+def test_staged_files_that_a_vacuum_took_are_named_and_a_reset_reads_them_again(
     address: str, kafka: bayou.Connection, topic: Callable[..., str], tmp_path: pathlib.Path
 ) -> None:
     name = topic(1)
@@ -294,7 +294,7 @@ def test_staged_files_that_a_vacuum_took_are_named_and_a_reset_reads_them_anew(
     lake = define(kafka, name, place.root, 20, None)
     for _ in range(2):
         with pytest.raises(
-            bayou.StorageError, match=r"/rows/?: the staged data file part-\S+ is gone .*epoch 1 .*reset"
+            bayou.StorageError, match=r"/rows/?: the staged data file part-\S+ is gone .*epoch 1 .*full_refresh=True"
         ):
             lake.run(progress=False)
     lake.reset(confirm=True)

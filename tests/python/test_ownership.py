@@ -53,7 +53,7 @@ def test_a_query_under_another_name_does_not_write_its_topic_twice(
     two.table("x", stream)
     with pytest.raises(bayou.ConfigError, match=r"filled by the query 'one'.*accept_changes=True"):
         two.run(progress=False)
-    # Another topic into the same append table is nobody's mistake.
+    # It is no mistake to write a different topic into the same append table.
     other = bayou.Pipeline("other", tmp_path / "lake")
     other.table("x", put(broker, 2, "u"))
     other.run(progress=False)
@@ -128,7 +128,7 @@ def test_two_queries_with_one_quarantine_lose_no_row_of_it(broker: bayou.Connect
         put(broker, 1)
     count = len(bayou.read_delta(tmp_path / "lake" / "p_quarantine"))
     assert count == 3
-    # The other one's epochs would stand under the same transaction.
+    # The epochs of the other query would have the same transaction id.
     with pytest.raises(bayou.BayouError, match=r"epochs up to 2 of a query 'p'.*a different name"):
         lake("cb", "y").run(progress=False)
     put(broker, 1)
@@ -139,7 +139,7 @@ def test_two_queries_with_one_quarantine_lose_no_row_of_it(broker: bayou.Connect
 def test_a_table_is_not_where_the_quarantine_is(broker: bayou.Connection, tmp_path: pathlib.Path) -> None:
     lake = bayou.Pipeline("p", tmp_path)
     lake.table("p_quarantine", put(broker, 1))
-    with pytest.raises(bayou.ConfigError, match="quarantine of 'p'.*another name"):
+    with pytest.raises(bayou.ConfigError, match="quarantine of 'p'.*different name"):
         lake.run(progress=False)
 
 

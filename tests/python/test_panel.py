@@ -1,4 +1,4 @@
-"""What a query shows while it runs: in a notebook, and in a job that nobody watches."""
+"""The output of a query while it runs: in a notebook, and in a scheduled job."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def job(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def run(job: pathlib.Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    # A job on a cluster: a home that cannot be written, and a working directory that is nobody's.
+    # A job on a cluster: a home that cannot be written, and a different working directory.
     odd = job.parent / "a folder with ümlauts"
     odd.mkdir(exist_ok=True)
     home = job.parent / "home"
@@ -103,7 +103,7 @@ def test_a_job_ends_after_its_time_and_its_result_is_json(job: pathlib.Path) -> 
     assert result["tables"]["clean"]["rowsWritten"] == 99
     assert [(rule["name"], rule["failedRecords"]) for rule in result["brokenRules"]] == [("positive", 1)]
     assert result["notes"] == ["the run ended because of timeout=2 seconds. The next run goes on where it stopped."]
-    # Visible although nobody configured logging.
+    # Visible although logging is not configured.
     assert done.stderr.strip().splitlines()[-1].startswith("clean: stopped, 100 messages in 1 epoch, ")
 
 

@@ -1,4 +1,4 @@
-"""Shapes of payloads by SQL alone: from a topic to windows and Delta tables, with a rule and a quarantine, beside what was written into the messages."""
+"""Shapes of payloads by SQL alone: from a topic to windows and Delta tables, with a rule and a quarantine, compared with the written values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def drawn(shape: Shape, rng: random.Random, n: int) -> list[Row]:
-    """What a message says."""
+    """The values of a message."""
     t = BASE + n * 5_000_000
     count = max(shape.least, rng.choice([0, 1, 1, 2, 5])) if shape.many else 1
     out = []

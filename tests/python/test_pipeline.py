@@ -1,4 +1,4 @@
-"""The main job, from a producer that is not ours to tables that somebody else reads."""
+"""The main job, from a producer that is not bayou's to tables that other readers read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def events(seed: int, count: int) -> list[bytes | None]:
 
 
 def decode(value: bytes | None) -> dict[str, Any] | None:
-    """The independent reader: None for what is no row."""
+    """The independent reader: None for a message that is not a row."""
     if value is None:
         return None
     try:
@@ -82,7 +82,7 @@ def decode(value: bytes | None) -> dict[str, Any] | None:
 def publish(
     address: str, topic: str, values: list[bytes | None], partitions: int
 ) -> list[tuple[int, int, bytes | None]]:
-    """With confluent-kafka; returns what lies where."""
+    """With confluent-kafka; returns each message with its place."""
     producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 20})
     placed: list[tuple[int, int, bytes | None]] = []
 
@@ -146,7 +146,7 @@ def check(root: pathlib.Path, values: list[bytes | None], *, in_order: bool) -> 
     good, _, set_aside = expected(values)
     key = lambda r: (r["time"], r["ip"], r["model"], r["bpm"])  # noqa: E731
     assert sorted(map(key, rows(root / "cleansed"))) == sorted(map(key, good))
-    # By somebody else's reader too.
+    # Also by a reader that is not bayou's.
     theirs = deltalake.DeltaTable(str(root / "cleansed")).to_pyarrow_table().to_pylist()
     assert sorted(map(key, theirs)) == sorted(map(key, good))
     pulses = [r["bpm"] for r in good]
@@ -352,7 +352,7 @@ def test_tables_of_a_broker_that_is_gone_are_refused_with_the_remedy(tmp_path: p
             if attempt == 0:
                 stream.write_delta(str(tmp_path / "t"), progress=False)
             else:
-                with pytest.raises(bayou.ConfigError, match=r"embedded.*reset"):
+                with pytest.raises(bayou.ConfigError, match=r"embedded.*full_refresh=True"):
                     stream.write_delta(str(tmp_path / "t"), progress=False)
                 stream.write_delta(str(tmp_path / "t"), progress=False, full_refresh=True)
     assert [r["a"] for r in rows(tmp_path / "t")] == [1]

@@ -21,7 +21,7 @@ Topic = Callable[..., str]
 
 
 def messages(address: str, topic: str, isolation: str = "read_committed") -> list[tuple[int, int, bytes | None]]:
-    """Everything on a topic as another client reads it: partition, offset, value."""
+    """Everything on a topic as a different client reads it: partition, offset, value."""
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": address,
@@ -64,7 +64,7 @@ def test_a_transaction_is_seen_whole_or_not_at_all(kafka: bayou.Connection, topi
         kafka.produce(t, [{"a": 1.0}, {"a": float("nan")}], transaction=True, progress=False)
     assert len(messages(address, t)) == 1000, "readers of committed messages see nothing of the two"
     assert kafka.read_stream(t, schema="a INT").collect().to_dicts().__len__() == 1000
-    # A row that the topic does not take ends it, too.
+    # A row that the topic does not accept ends the transaction, too.
     with pytest.raises(bayou.ConfigError, match=r"(?s)large.*Nothing was published"):
         kafka.produce(t, [{"a": 1}, {"a": "x" * 3_000_000}], transaction=True, progress=False)
     assert len(messages(address, t)) == 1000
@@ -214,7 +214,7 @@ def test_values_are_encrypted_and_decrypted_in_batches(
     found = stream.collect().to_dicts()
     assert sorted((r["id"], r["name"]) for r in found) == [(i, f"patient {i}") for i in range(10_000)]
     assert all(bytes(r["_key"]) == str(r["id"]).encode() for r in found)
-    # What cannot be decrypted goes to quarantine as it came; a tombstone is none of the function's business.
+    # A value that cannot be decrypted goes to quarantine as it came. The function does not get tombstones.
     kafka.produce(t, [{"id": -1, "name": "in the clear"}], progress=False)
     kafka.produce(t, pa.table({"v": pa.array([None], pa.binary())}), value="v", progress=False)
     query = stream.where("id < 3").write_delta(tmp_path / "t", progress=False)
@@ -245,7 +245,8 @@ def test_a_function_that_returns_nonsense_is_told_by_its_name(kafka: bayou.Conne
         kafka.produce(t, [{"a": 1}], encrypt="AES", progress=False)  # type: ignore[arg-type]
     kafka.produce(t, [{"a": 1}], progress=False)
     with pytest.raises(
-        bayou.MalformedError, match=r"decrypt=<lambda>: it got 1 values and returned 0.*as many bytes\. Nothing"
+        bayou.MalformedError,
+        match=r"decrypt=<lambda>: it got 1 values and returned 0.*as many bytes\. No message was skipped",
     ):
         kafka.read_stream(t, schema="a INT", decrypt=lambda values: values[:-1]).collect()
     assert kafka.offsets(t).to_dicts()[0]["offset"] == 1, "nothing of the failed calls was sent"

@@ -1,4 +1,4 @@
-"""What a query says of its work: progress as Spark means it, listeners, Prometheus, OpenTelemetry, alerts."""
+"""Reports of a query about its work: progress as in Spark, listeners, Prometheus, OpenTelemetry, alerts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_listeners_see_every_epoch_before_a_run_returns(
     assert threading.get_ident() not in threads
     last = query.last_progress
     assert last is not None and int(last["sink"]["metrics"]["numFiles"]) == 1
-    # A listener hears of an epoch when it is sealed. What its commit cost comes to `last_progress` afterwards.
+    # A listener gets an epoch when it is sealed. The metrics of its commit are added to `last_progress` afterwards.
     for sink in (last["sink"], *last["sinks"]):
         sink["metrics"] = {k: v for k, v in sink["metrics"].items() if k in ("mode", "numOutputRows")}
     assert seen[-1] == last
@@ -189,7 +189,7 @@ def test_an_alert_is_told_once_and_again_after_it_was_gone(broker: bayou.Connect
     query = "SELECT max(n) AS n FROM t HAVING max(n) > 10 AND count(*) % 2 = 1"
 
     def run(*values: int) -> None:
-        # A new Pipeline object, as in a new kernel: what was told is in the checkpoint.
+        # A new Pipeline object, as in a new kernel: the state of the alerts is in the checkpoint.
         broker.produce("t", [{"n": v} for v in values])
         lake = lake_of(broker, tmp_path)
         lake.alert("n is high", query, then=lambda rows: told.append(rows.to_dicts()))

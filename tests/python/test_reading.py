@@ -1,4 +1,4 @@
-"""Options of reading JSON: what is taken besides the standard, and schemas that are guessed."""
+"""Options of reading JSON: texts that are accepted besides standard JSON, and schemas that are guessed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_quoted_numbers_are_numbers_where_that_is_asked_for() -> None:
     for value in ['{"i":"1.5"}', '{"i":"300000000000"}', '{"i":""}', '{"i":" 1"}', '{"i":"+1"}', '{"i":"007"}', '{"i":"1 "}',
                   '{"i":"x"}', '{"i":"0x1F"}', '{"i":"NaN"}', '{"i":"true"}', '{"i":"1_000"}']:  # fmt: skip
         error(value, schema="i INT", allow_quoted_numbers=True)
-    # Nobody gets them without asking, and the error says how.
+    # These texts are accepted only with the option, and the error names the option.
     assert "a quoted number does not fit INT: allow_quoted_numbers=True takes it" in error('{"i":"1"}', schema="i INT")
     assert "a string that is not a number does not fit INT" in error('{"i":"one"}', schema="i INT")
     assert "allow_quoted_numbers" not in error('{"i":"one"}', schema="i INT")
@@ -170,7 +170,7 @@ def test_fields_that_differ_in_case_only_are_read_and_a_table_asks_for_another_n
     broker.produce("t", [{"value": '{"userid":1,"userId":2}'}], value="value", progress=False)
     flat = broker.read_stream("t", schema="userid INT, userId INT")
     with pytest.raises(
-        bayou.SchemaError, match=r"'userid' and 'userId' have one name.*rename\(\{\"userId\": \"userId_2\"\}\)"
+        bayou.SchemaError, match=r"'userid' and 'userId' have the same name.*rename\(\{\"userId\": \"userId_2\"\}\)"
     ):
         flat.write_delta(tmp_path / "t")
     flat.rename({"userId": "userId_2"}).write_delta(tmp_path / "t", progress=False)

@@ -1,4 +1,4 @@
-"""What an epoch costs on an object store: every request is written down by a store of ours."""
+"""The cost of an epoch on an object store: the test's own store records every request."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def by_epoch(requests: list[Request]) -> list[list[Request]]:
 
 
 def is_apart(r: Request) -> bool:
-    """Checkpoints of the log, which are reported apart."""
+    """Checkpoints of the log, which are reported separately."""
     return "checkpoint" in r.name
 
 
@@ -110,7 +110,7 @@ def test_update_and_complete_do_not_read_the_log_for_each_commit(
 
 
 def foreign(store: Stub, table: str, actions: list[dict[str, Any]]) -> int:
-    """A commit of another writer, at the next version."""
+    """A commit of a different writer, at the next version."""
     log = f"{table}/_delta_log/"
     version = max(int(n[len(log) :][:20]) for n in store.names(log) if n.endswith(".json")) + 1
     body = "\n".join(json.dumps(a) for a in [{"commitInfo": {"operation": "WRITE"}}, *actions]).encode()
@@ -145,7 +145,7 @@ def test_commits_of_others_in_between_are_read_once_each(store: Stub, broker: ba
 
 
 def many_files(store: Stub, table: str, count: int) -> None:
-    """A table whose log is one checkpoint with so many files."""
+    """A table whose log is one checkpoint with `count` files."""
     import io
 
     import pyarrow.parquet as pq

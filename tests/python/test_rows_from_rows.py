@@ -226,8 +226,8 @@ def test_nested_places_stand_in_the_row_of_the_quarantine(broker: bayou.Connecti
 @pytest.mark.parametrize(
     ("items", "words"),
     [
-        (["explode(a) + 1"], "explode makes several rows of one: it stands alone"),
-        (["explode(a)", "explode(a) AS y"], "one select makes rows once"),
+        (["explode(a) + 1"], "explode makes several rows of one: it must be alone"),
+        (["explode(a)", "explode(a) AS y"], "one select can make rows only once"),
         (["explode(n)"], "n is INT, not an ARRAY or a MAP"),
         (["inline(a)"], "the elements are INT, not structs"),
         (["posexplode(a) AS x"], r"makes 2 columns \(pos, col\), and 1 is named. Write AS \(name1, name2\)"),
@@ -305,12 +305,14 @@ def test_generators_and_lateral_views_make_the_same_rows_of_tables() -> None:
         (7, 2),
     ]
     for text in (joined.replace("u.other", "u.id"), joined.replace("u.n", "u.*")):
-        with pytest.raises(bayou.SchemaError, match=r"both have a column 'id'|u\.\* beside LATERAL VIEW and a join"):
+        with pytest.raises(
+            bayou.SchemaError, match=r"both have a column 'id'|u\.\* together with LATERAL VIEW and a join"
+        ):
             bayou.sql(
                 text, t=table, u=pa.table({"id": [1], "other": [1], "n": [7]} if "u.id" in text else {"other": [1]})
             )
     for text, words in [
-        ("SELECT explode(a), explode(a) FROM t", "one SELECT makes rows once"),
+        ("SELECT explode(a), explode(a) FROM t", "one SELECT can make rows only once"),
         ("SELECT explode(id + 1) FROM t", r"id \+ 1 is BIGINT, not an ARRAY or a MAP"),
         ("SELECT posexplode(a) AS x FROM t", "makes 2 columns"),
         ("SELECT explode(nope) FROM t", "nope"),

@@ -1,4 +1,4 @@
-"""What others must not get: the embedded broker's topics, credentials in texts, a say in what the helper imports or a terminal does."""
+"""Other users must not get: the embedded broker's topics, credentials in texts, influence on the helper's imports or on a terminal."""
 
 from __future__ import annotations
 

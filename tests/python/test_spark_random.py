@@ -1,4 +1,4 @@
-"""Random typed expressions beside the answers of a real Spark 4.0. `make spark-check` records and compares 5,000 of them; here is a slice."""
+"""Random typed expressions, compared with the answers of a real Spark 4.0. `make spark-check` records and compares 5,000; here is a slice."""
 
 from __future__ import annotations
 

@@ -118,13 +118,13 @@ def test_an_expression_that_fails_for_every_row_is_no_finished_run(
             stream.expect_or_quarantine("whole", "CAST(s AS INT) > 0"),
             "expectation 'whole'.*cannot be computed for any",
         ),
-        ("f", stream.expect("whole", "CAST(s AS INT) > 0"), "It is the rule that is to be corrected"),
+        ("f", stream.expect("whole", "CAST(s AS INT) > 0"), "Correct the rule, not the rows"),
     ]:
         with pytest.raises(bayou.ConfigError, match=said):
             wrong.write_delta(tmp_path / name, progress=False)
     with pytest.raises(bayou.ConfigError, match="column 'r'"):
         stream.select("1 / n AS r").write_delta(tmp_path / "a", progress=False)
-    # Said so, it goes on; and fewer than a hundred rows prove nothing.
+    # With the option, the query continues; and fewer than a hundred rows prove nothing.
     lenient = broker.read_stream("t", max_malformed=1.0, **read).select("1 / n AS r")
     lenient.write_delta(tmp_path / "g", progress=False)
     assert len(bayou.read_delta(tmp_path / "g_quarantine")) == 300

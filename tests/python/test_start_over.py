@@ -1,4 +1,4 @@
-"""Starting over, and what is left of a checkpoint: never half of it, and never unasked."""
+"""Starting over, and the remains of a checkpoint: never half of it, and never without the user's request."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_full_refresh_that_is_killed_at_any_step_is_exact_after_an_ordinary_ru
         # An ordinary run, as a scheduled job does it.
         assert Runner.start(address, name, place, epoch=20).go().end() == "finished", step
         check(tmp_path, count)
-        # What was to be started over is started over, and not on and on.
+        # The query starts over once, and not again and again.
         assert (generations(tmp_path)[-1] > before) == (step != "reset.before"), step
         assert not (tmp_path / "_bayou" / NAME / "reset.json").exists(), step
         now = generations(tmp_path)
@@ -95,7 +95,7 @@ def is_refused(run: Run, root: pathlib.Path, error: type[bayou.BayouError], matc
     assert snapshot() == before
 
 
-def test_a_checkpoint_without_its_query_json_is_refused_and_a_full_refresh_reads_everything_anew(
+def test_a_checkpoint_without_its_query_json_is_refused_and_a_full_refresh_reads_everything_again(
     address: str, name: str, run: Run, tmp_path: pathlib.Path, generation: int
 ) -> None:
     (tmp_path / f"_bayou/{NAME}/{generation}/query.json").unlink()

@@ -1,4 +1,4 @@
-"""What readers skip files by is true: each row is found by each reader, for values of every type."""
+"""The statistics by which readers skip files are true: each reader finds each row, for values of every type."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_times_that_spark_wrote_far_from_today_are_read_as_they_are(
     stream = broker.read_stream("t", schema="model STRING, time TIMESTAMP")
     joined = stream.join(dim, on="model").where("time >= valid_from AND time < valid_to").collect()
     assert [r["valid_to"].year for r in joined.to_dicts()] == [9999]
-    # A table in mode update whose file Spark has written anew is merged from the same values.
+    # A table in mode update whose file Spark has rewritten is merged from the same values.
     far = stream.select(
         "timestamp_micros(bigint(-62135596800000000)) AS low",
         "timestamp_micros(bigint(253370764800000000)) AS high",
@@ -285,7 +285,7 @@ def test_a_partitions_time_is_one_and_the_same_for_readers_in_every_zone(
         for ts in times:
             found = shell.sql(f"SELECT count(*) AS c FROM delta.`{path}` WHERE ts = TIMESTAMP '{ts}'")
             assert found == [{"c": 2}], (zone, ts)
-    # What Spark has written anew has the same groups, whichever way it spells them.
+    # A file that Spark has rewritten has the same groups, in whichever way Spark writes their values.
     shell.sql(f"DELETE FROM delta.`{path}` WHERE k = 1")
     shell.sql(f"INSERT INTO delta.`{path}` SELECT ts, 1 AS k, 1L AS n FROM delta.`{path}`")
     broker.produce("t", [{"ts": ts, "k": k} for ts in [*times, None] for k in range(2)], progress=False)

@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "chaos"))
 from bounds import FUNCTIONS, MOST, P99, QUERIES
 
 CHAOS = pathlib.Path(__file__).parent.parent / "chaos"
-# What is promised is in bounds.py, and the campaign holds it to that. The machine may be busy with other things here.
+# The promised times are in bounds.py, and the campaign checks them. Here the machine may be busy with other work.
 BUSY_MACHINE = 10
 
 
@@ -53,7 +53,7 @@ def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_o
     try:
 
         def run(code: str, until: Any = None) -> tuple[str, str]:
-            """A cell's outcome and text; `until` says when it is to be interrupted."""
+            """A cell's outcome and text; `until` says when the cell must be interrupted."""
             message = client.execute(textwrap.dedent(code))
             text, pressed = "", 0.0
             while True:
@@ -231,7 +231,7 @@ def sure(condition):
 
 BUSY = "while True: pass"
 SLEEP = "time.sleep(60)"
-# What runs when the interpreter ends, and the exit code that is right.
+# The code that runs when the interpreter ends, and the right exit code.
 EXITS: dict[str, tuple[str, int]] = {
     "a query on an interval": ("lake.run(trigger='1 second', block=False); sure(lambda: lake.query.last_progress)", 0),
     "a query at its start": (
@@ -296,7 +296,7 @@ def program(address: str, topic: str, root: pathlib.Path, what: str, slow: str) 
 def end(text: str) -> tuple[int, float, str]:
     """Exit code, seconds from the last line of the program to the process's end, and what it said."""
     text += "\nprint('end', time.monotonic(), flush=True)\n"
-    # The moment is told before what ends the program, too.
+    # The program also prints the moment before the call that ends it.
     text = text.replace("LAST", "print('end', time.monotonic(), flush=True)")
     try:
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
@@ -320,7 +320,7 @@ def test_the_interpreters_end_is_never_held_up_and_never_a_crash(
         root = tmp_path / what.replace(" ", "-")
         code, took[what], said = end(program(address, name, root, text, slow or "pass"))
         assert code == right, f"{what}: {said}"
-        # Users' functions get more; three times what is promised is little more than for queries alone.
+        # Users' functions get more time; three times the promised time is little more than for queries alone.
         at_most = (QUERIES + FUNCTIONS) * 3 if slow else QUERIES * BUSY_MACHINE
         assert took[what] < at_most, f"{what}: {said}"
         if "produce" in text:

@@ -23,7 +23,7 @@ Topic = Callable[..., str]
 
 
 def values(path: pathlib.Path) -> list[int]:
-    """What the table holds, by another reader."""
+    """The values in the table, by a different reader."""
     return sorted(deltalake.DeltaTable(str(path)).to_pyarrow_table().column("a").to_pylist())
 
 
@@ -55,7 +55,7 @@ def test_topics_of_a_pattern_join_a_running_query_and_are_sealed(
     until(lambda: values(tmp_path / "t") == [1, 2, 3])
     assert any(f"'{prefix}us' has joined" in n for n in query.notes)
     query.stop()
-    # The next run, bounded, finds what came meanwhile, and nothing twice; a topic of the pattern needs no start=.
+    # The next run, bounded, finds the messages that came meanwhile, and none twice; a topic of the pattern needs no start=.
     make(kafka, f"{prefix}asia")
     put(kafka, f"{prefix}asia", 4)
     put(kafka, f"{prefix}us", 5)
@@ -83,7 +83,7 @@ def test_a_topic_of_a_pattern_that_is_deleted_is_a_loss(
         stream().write_delta(tmp_path / "t", progress=False)
     query = stream(fail_on_data_loss=False).write_delta(tmp_path / "t", progress=False)
     assert values(tmp_path / "t") == [1, 2, 3] and any("gone" in n for n in query.notes)
-    # Then it is forgotten.
+    # Afterwards the deleted topic does not stop a run.
     stream().write_delta(tmp_path / "t", progress=False)
 
 
@@ -148,18 +148,18 @@ def test_a_topic_more_is_a_change_that_needs_a_start(
     assert any("are new and start" in n for n in query.notes)
     old = [10, 11] if start == "earliest" else []
     assert values(tmp_path / "t") == [1, 2, *old]
-    # It is recorded, also where nothing was read: the next run needs no word, and goes on in both.
+    # The new topic is recorded, also if nothing was read: the next run needs no start=, and continues in both.
     put(kafka, b, 12)
     put(kafka, a, 3)
     both.write_delta(tmp_path / "t", progress=False)
     assert values(tmp_path / "t") == sorted([1, 2, 3, 12, *old])
-    # A topic less is told, and forgotten.
+    # A topic that is left out is reported, and not read.
     put(kafka, a, 4)
     put(kafka, b, 13)
     left = kafka.read_stream(b, schema="a INT").where("a > 0").write_delta(tmp_path / "t", progress=False)
     assert any(f"'{a}' are no longer read" in n for n in left.notes)
     assert values(tmp_path / "t") == sorted([1, 2, 3, 12, 13, *old])
-    # When it comes back, it goes on where it was: nothing is lost, and nothing comes twice.
+    # When the topic comes back, reading continues where it was: nothing is lost, and nothing comes twice.
     put(kafka, a, 5)
     both.write_delta(tmp_path / "t", progress=False)
     assert values(tmp_path / "t") == sorted([1, 2, 3, 4, 5, 12, 13, *old])
@@ -307,7 +307,7 @@ def test_a_pasted_cell_of_spark_runs(kafka: bayou.Connection, topic: Topic, addr
     said = " ".join(str(w.message) for w in told)
     for name in ("minPartitions", "kafkaConsumer.pollTimeoutMs", "kafka.group.id"):
         assert name in said, said
-    with pytest.raises(bayou.ConfigError, match=r"kafka\.security\.protocol.*belongs to it"):
+    with pytest.raises(bayou.ConfigError, match=r"kafka\.security\.protocol.*is a property of the connection"):
         kafka.read_stream(options={**cell, "kafka.security.protocol": "SASL_SSL"})
     with pytest.raises(bayou.ConfigError, match=r"kafka\.bootstrap\.servers is not the address"):
         kafka.read_stream(options={**cell, "kafka.bootstrap.servers": "elsewhere:9092"})

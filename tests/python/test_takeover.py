@@ -1,4 +1,4 @@
-"""The same query run twice: at once, and by a runner that was paused while another one went on. On local disk and on an S3 API."""
+"""The same query run twice: at the same time, and by a runner that was paused while a different runner continued. On local disk and on an S3 API."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_of_two_runners_that_start_at_once_one_wins_and_the_other_is_told(
 
 
 PAUSES = [
-    # Where the first runner is paused, whether the store is S3, whether clean-up takes what it would collide with.
+    # Where the first runner is paused, whether the store is S3, whether clean-up removes the seal that its put would collide with.
     ("seal.before", False, True),
     ("commit:by_k.before", False, False),
     ("done.before", False, False),
@@ -73,7 +73,7 @@ MORE = [
 def test_a_runner_that_was_paused_while_another_went_on_is_beaten_and_nothing_is_written_twice(
     address: str, topic: Callable[..., str], store: Bucket, tmp_path: pathlib.Path
 ) -> None:
-    """All are paused at once: a runner only looks for what clean-up took when it was away for longer than a minute."""
+    """All runners are paused together, because a runner looks for a removed seal only if it was away for longer than a minute."""
     pauses = PAUSES + (MORE if os.environ.get("BAYOU_TEST_PAUSES") == "all" else [])
     began = time.monotonic()
     paused = []
@@ -111,7 +111,7 @@ def test_a_runner_that_was_paused_while_another_went_on_is_beaten_and_nothing_is
             said = first.resume().end()
             assert beaten(said), f"resumed at {first.job['pause']} on {place.root}: {said}"
             check(place.files(), count)
-            # And who comes next goes on from there.
+            # And the next runner continues from there.
             third = Runner.start(address, name, place, epoch=100).go()
             assert third.end() == "finished", f"after {first.job['pause']}"
             check(place.files(), count + 10)
@@ -146,7 +146,7 @@ def test_a_pipeline_on_s3_is_exact_over_crashes_and_a_failing_store(
         store.faults(seed=0, rate=0)
     assert sum(seen.values()) >= 10 and len(seen) == 4, seen
     check(place.files(), 400)
-    # Somebody else's client reads the same from the store itself.
+    # A client that is not bayou's reads the same from the store itself.
     import deltalake
 
     theirs = deltalake.DeltaTable(f"{place.root}/rows", storage_options=place.options).to_pyarrow_table()

@@ -25,13 +25,13 @@ from secured import Secured
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[Secured]:
-    # Clients must log in again after some seconds, with a token that counts then.
+    # Clients must log in again after some seconds, with a token that is valid then.
     with Secured(reauth=4) as server:
         yield server
 
 
 def token(life: float = 3600, principal: str = "admin") -> str:
-    """An unsecured JSON Web Token, which the listener takes."""
+    """An unsecured JSON Web Token, which the listener accepts."""
 
     def part(of: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(of).encode()).decode().rstrip("=")
@@ -145,7 +145,7 @@ def test_a_function_that_fails_later_is_a_warning_while_the_token_counts(
             kafka.topics()
             time.sleep(0.1)
     assert "raised OSError" in caplog.text and "identity provider" not in caplog.text
-    # Then the broker refuses it, or the function is asked again: whichever comes first.
+    # Then the broker refuses the token, or the function is called again: whichever comes first.
     with pytest.raises(bayou.AuthError, match="raised OSError|what oauth_cb returns"):
         while time.monotonic() - began < 40:
             kafka.topics()

@@ -1,4 +1,4 @@
-"""Kafka topics as outputs: exactly once, as readers of committed messages that are not ours see it."""
+"""Kafka topics as outputs: exactly once, as seen by readers of committed messages that are not bayou's."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_at_any_step_sends_each_epoch_once(lake: Lake) -> N
     found = lake.check_rows()
     lake.check_upserts("changed")
     lake.check_upserts("whole")
-    # An epoch that was cut off after its seal is complete: no row of it is in another.
+    # An epoch that was cut off after its seal is complete: no row of it is in a different epoch.
     assert len({m.epoch for m in found}) > len(POINTS)
     assert sorted(java_values(lake.address, lake.topics["rows"])) == sorted(m.value or "" for m in found)
     epoch, by = number(lake.address, lake.group("rows"), lake.topics["rows"]) or (None, {})
@@ -139,7 +139,7 @@ def test_update_and_complete_send_tombstones_for_what_leaves_the_result(lake: La
         assert sum(m.value is None for m in found) > 3
         # The key is the group's, as it is.
         assert all(m.key.startswith("10.0.0.") for m in found if m.key)
-    # A complete result sends what changed, and only that.
+    # A complete result sends only the changes.
     by_key: dict[Any, Any] = {}
     for m in committed(lake.address, lake.topics["whole"]):
         assert m.key not in by_key or by_key[m.key] != m.value
@@ -161,7 +161,7 @@ def test_a_complete_result_that_becomes_empty_leaves_only_tombstones(
     kafka.produce(source, [{"k": "a", "n": -1}, {"k": "b", "n": -2}, {"k": None, "n": -3}])
     found = run()
     assert content(found) == {} and [m.value for m in found[-3:]] == [None] * 3
-    # A key that could not be told from that of NULL is set aside.
+    # A key that cannot be distinguished from the key of NULL is set aside.
     kafka.produce(source, [{"k": "b", "n": 5}, {"k": '{"k":null}', "n": 6}])
     assert content(run()) == {"b": {"k": "b", "n": 5}}
 
@@ -218,14 +218,14 @@ def test_a_query_knows_what_it_sent_when_kafka_has_forgotten_the_number(lake: La
         forget(lake.address, group)
         lake.finish()
         lake.check_rows()
-    # Also if nothing was cut off: the epochs after it are new in any case.
+    # The same without a crash: the later epochs are new in any case.
     forget(lake.address, group)
     lake.publish(60)
     lake.finish()
     lake.check_rows()
 
 
-# It waits for minutes. The test above deletes the number instead.
+# This test waits for minutes. The test above deletes the number instead.
 if os.environ.get("BAYOU_TEST_FAULTS") == "all":
 
     def test_a_pause_longer_than_kafka_keeps_offsets_loses_nothing_and_repeats_nothing(tmp_path: pathlib.Path) -> None:
@@ -274,7 +274,7 @@ def test_a_run_that_was_paused_while_another_went_on_sends_nothing_twice(lake: L
         while pathlib.Path(f"/proc/{first.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
             assert time.monotonic() < until and first.poll() is None, f"{point}: it is not paused"
             time.sleep(0.05)
-        # Its heart has stopped long ago, on another machine.
+        # The last heartbeat of the other runner is long ago, on a different machine.
         heart = lake.root / "_bayou" / lake.name / "heartbeat.json"
         heart.write_text(json.dumps(json.loads(heart.read_text()) | {"ended": True}))
         lake.publish(60)
@@ -295,11 +295,11 @@ def test_a_second_query_of_the_same_name_is_refused(lake: Lake, tmp_path: pathli
     other = Lake(lake.kafka, tmp_path / "other", lake.source, lake.topics)
     said = other.run()
     assert said["error"] == "ConcurrentQueryError" and "bayou.topics.rows" in said["message"], said
-    # The first one goes on, and so does the second under a name of its own.
+    # The first query continues, and so does the second query under its own name.
     lake.publish(60)
     lake.finish()
     lake.check_rows()
-    # A start over takes the output over, and then the first one is the stranger.
+    # A start over takes the output over, and then the first query is refused.
     other.finish(full_refresh=True)
     lake.publish(10)
     assert lake.run()["error"] == "ConcurrentQueryError"
@@ -376,7 +376,7 @@ def test_upserts_stay_right_when_the_topic_gets_more_partitions(lake: Lake) -> N
         lake.finish()
         lake.check_rows()
         for output in ("changed", "whole"):
-            # By the number of the epoch: a key is in another partition since the growth.
+            # The number of the epoch decides, because a key is in a different partition since the topic has more partitions.
             newest: dict[str | None, Message] = {}
             for m in committed(lake.address, lake.topics[output]):
                 if m.key not in newest or newest[m.key].epoch <= m.epoch:
@@ -401,7 +401,7 @@ def test_headers_that_a_row_brings_from_another_query_do_not_count_as_its_own(
     for round_ in range(2):
         run(source, first, "a", 5)
         run(first, second, "b", 40)
-        # Without the number, the headers on the topic are what tells which epochs were sent.
+        # Without the number, the headers on the topic show which epochs were sent.
         for name in "ab":
             forget(kafka.address, f"bayou.{name}.{name}")
         kafka.produce(source, [{"id": i} for i in range(30 * round_ + 30, 30 * round_ + 60)])

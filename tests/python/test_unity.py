@@ -217,7 +217,7 @@ def test_each_login_is_found_and_a_missing_one_says_what_to_set(
         assert "wrong-secret" not in str(e.value)
     with pytest.raises(bayou.ConfigError, match="needs both"):
         rows(uc, storage_options=near | {"databricks_host": uc.host, "databricks_client_id": CLIENT})
-    with pytest.raises(bayou.ConfigError, match="over http, everybody on the way"):
+    with pytest.raises(bayou.ConfigError, match="over http, anyone on the network"):
         rows(uc, storage_options={"databricks_host": "http://catalog.example", "databricks_token": TOKEN})
 
 
@@ -300,11 +300,11 @@ def test_a_catalog_that_is_busy_or_down_for_a_moment_is_waited_for(
     ]
     began = time.monotonic()
     write(raw, uc)
-    # What Retry-After asks for is waited for.
+    # The run waits as long as Retry-After says.
     assert time.monotonic() - began >= 1
     assert [f.count for f in uc.faults] == [0, 0, 0, 0]
     assert rows(uc) == list(range(30))
-    # Down while credentials that are still good are to be renewed.
+    # The catalog is down when credentials that are still valid must be renewed.
     uc.life, store.latency = 3.0, 0.04
     publish(broker, 40, start=30)
     uc.faults = [Fault("POST .*temporary-table", 0, cut="before")]
@@ -379,7 +379,7 @@ def test_a_login_that_has_expired_is_an_auth_error_after_one_renewal(uc: Unity, 
         write(raw, uc)
     assert TOKEN not in str(e.value) and len(uc.requests) == 1
     principal = {"databricks_client_id": CLIENT, "databricks_client_secret": SECRET, "databricks_host": uc.host}
-    # Its tokens are never good.
+    # The tokens of this login are never valid.
     uc.token_life = -1.0
     with pytest.raises(bayou.AuthError, match="also after it was renewed"):
         rows(uc, storage_options=principal)
@@ -480,20 +480,20 @@ def test_a_table_that_was_dropped_and_created_again_elsewhere_is_refused(
         bayou.DataLossError, match=r"dropped or renamed.*CREATE TABLE main.heart.bpm USING DELTA LOCATION"
     ):
         write(raw, uc)
-    # Another table of that name, and a copy of the files.
+    # A different table of that name, and a copy of the files.
     for name in store.names("heart/bpm/"):
         store.put(name.replace("heart/bpm/", "heart/copy/"), store.objects[name].content)
     second = uc.add_table(TABLE, f"s3://{BUCKET}/heart/copy")
-    with pytest.raises(bayou.DataLossError, match=f"another table.*{first['table_id']}.*{second['table_id']}"):
+    with pytest.raises(bayou.DataLossError, match=f"different table.*{first['table_id']}.*{second['table_id']}"):
         write(raw, uc)
     assert [n for n in store.names("heart/bpm/")] == [n for n in before if n.startswith("heart/bpm/")]
     assert not store.names("heart/bpm/_delta_log/00000000000000000003")
-    # Entered again where it lies, it is the same table.
+    # Registered again at the same location, it is the same table.
     uc.add_table(TABLE, first["storage_location"])
     write(raw, uc)
     assert rows(uc) == list(range(6))
-    # With another location, and for a table whose files are gone.
-    with pytest.raises(bayou.ConfigError, match="lies at .*, and location= says"):
+    # With a different location, and for a table whose files are gone.
+    with pytest.raises(bayou.ConfigError, match="is at .*, and location= says"):
         write(raw, uc, location=f"s3://{BUCKET}/heart/elsewhere")
     uc.add_table("main.heart.empty", f"s3://{BUCKET}/heart/empty")
     with pytest.raises(bayou.ConfigError, match="the catalog has the table, and there is no Delta table"):

@@ -27,7 +27,7 @@ BIG = 2**53 + 1
 
 
 def mapped(rows: Any, schema: str) -> list[dict[str, Any]]:
-    """What a function that returns `rows` makes of one message."""
+    """The result of a function that returns `rows` for one message."""
     stream = bayou.from_messages(['{"n":1}'], schema="n INT")
     return stream.map_batches(lambda _: rows, schema).collect().to_dicts()
 
@@ -633,7 +633,7 @@ def test_closing_an_iterator_ends_the_thread_that_waits_and_a_second_reader_is_r
     threads = [threading.Thread(target=read, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
-    # Nothing is there to read: one waits, whichever came first, and the other is told.
+    # There is nothing to read: the first thread waits, and the other thread gets an error.
     assert eventually(lambda: len(ended) == 1)
     assert "a different thread is reading this iterator" in ended[0]
     began = time.monotonic()

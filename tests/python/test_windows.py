@@ -260,7 +260,7 @@ def test_an_input_that_is_empty_or_quiet_holds_neither_a_union_nor_a_join(
         assert 40 <= len(joined.collect()) < 60, "unmatched rows are handed out as the busy side goes on"
         query = joined.write_delta(tmp_path / f"join-{other}", progress=False)
         assert any("keeps" in n and "nothing has matched yet" in n for n in query.notes), query.notes
-    # An input that awakes does not set the watermark back, over restarts neither: what it brings is late.
+    # When an idle input gets messages again, the watermark does not go back, also after a restart: these messages are late.
     lake = bayou.Pipeline("p", tmp_path / "lake")
     union = stream(busy).union(stream(empty)).group_by(bayou.window("time", "10 minutes")).agg("count(*) AS n")
     lake.table("w", union)
@@ -338,7 +338,7 @@ def test_a_group_whose_result_cannot_be_computed_goes_to_quarantine_and_the_othe
     assert groups == [("00:01", "x")] * (2 if output == "append" else 1) + [("00:03", "x")]
     assert any("division by zero" in r["error"] for r in kept) and any("overflow" in r["error"] for r in kept)
     if mode == "update":
-        # A result that cannot be computed any more is not the old one; once it can be, it is there.
+        # If a result cannot be computed any more, the old result is not shown. When it can be computed again, it is there.
         for row, left in (((501, 5, -1), [0.5, 0.75]), ((502, 1, 1), [0.5, 0.75, 6.0])):
             send(row)
             lake.run(progress=False)

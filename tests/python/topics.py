@@ -1,4 +1,4 @@
-"""Topics as outputs, for tests: what is on a topic as readers see it that are not ours, and a pipeline that writes topics and is cut off."""
+"""Topics as outputs, for tests: the messages on a topic as seen by readers that are not bayou's, and a pipeline that writes topics and is cut off."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def java_values(address: str, topic: str) -> list[str]:
 
 
 def content(messages: list[Message]) -> dict[str | None, Any]:
-    """What a reader has who keeps the newest message of each key."""
+    """The messages of a reader that keeps the newest message of each key."""
     out: dict[str | None, Any] = {}
     for m in messages:
         if m.row is None:
@@ -104,14 +104,14 @@ def number(address: str, group: str, topic: str) -> tuple[int, dict[str, Any]] |
         [found] = admin.list_consumer_group_offsets([wanted])[group].result(30).topic_partitions
         if found.offset < 0:
             return None
-        # confluent-kafka reads the text up to the next zero byte, which may lie behind its end.
+        # confluent-kafka reads the text up to the next zero byte, which may be behind its end.
         with contextlib.suppress(UnicodeDecodeError):
             return found.offset, json.JSONDecoder().raw_decode(found.metadata)[0]
     raise AssertionError("the metadata cannot be read")
 
 
 def forget(address: str, group: str) -> None:
-    """What Kafka does with the offsets of a group that nobody uses, after offsets.retention.minutes."""
+    """Deletes the offsets of a group, as Kafka does for an unused group after offsets.retention.minutes."""
     admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": address})
     admin.delete_consumer_groups([group])[group].result(30)
 
@@ -129,7 +129,7 @@ def configure(address: str, topic: str, **config: str) -> None:
 
 @dataclass
 class Lake:
-    """A pipeline that writes topics beside tables, in processes that end when the test wants it."""
+    """A pipeline that writes topics and tables, in processes that end when the test wants it."""
 
     kafka: bayou.Connection
     root: pathlib.Path

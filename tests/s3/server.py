@@ -1,10 +1,10 @@
-"""An S3 API on loopback for the tests (moto's, in memory), whose faults can be asked for.
+"""An S3 API on loopback for the tests (moto, in memory) that can make requests fail.
 
-    python tests/s3/server.py                    # prints its port, serves until its standard input ends
-    python tests/s3/server.py --no-conditions    # a store that knows no put-if-absent: it ignores If-None-Match
+    python tests/s3/server.py                    # prints its port, runs until its standard input ends
+    python tests/s3/server.py --no-conditions    # a store without put-if-absent: it ignores If-None-Match
 
-One request is answered at a time, so that put-if-absent is one step here as it is at S3. `POST /_faults` with
-{"seed": 1, "rate": 0.05} makes that share of the requests that change something fail, in one of four ways; `GET /_faults` tells how many did.
+The server handles one request at a time, so that put-if-absent is atomic, as in S3. After `POST /_faults` with
+{"seed": 1, "rate": 0.05}, this share of the writing requests fails, in one of four ways. `GET /_faults` returns how many have failed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Store:
         self.faults: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Read as a whole first: a client that is paused in the middle of its request must not hold the others up.
+        # The body is read completely first, because a client that is paused in the middle of its request must not block the others.
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         if not self.conditions:

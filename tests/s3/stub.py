@@ -1,7 +1,7 @@
-"""An object store of ours, in memory: what object_store asks of S3 and of Google Cloud Storage's XML API, and nothing else.
+"""A stub of an object store, in memory. It supports only the requests that object_store sends to S3 and to Google Cloud Storage's XML API.
 
-It writes every request down, answers after a latency that can be set, throttles, and accepts credentials for as long as it was told. moto
-(server.py) is the independent judge of the meaning of S3's API; this store is for what moto cannot do, and for many requests.
+The stub records every request, answers after a latency that can be set, throttles, and accepts credentials for a limited time. moto (server.py) is
+the independent implementation of S3's API. The stub is for cases that moto does not support, and for many requests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Request:
     status: int
     size: int
     at: float
-    # The key id or the token that it came with.
+    # The key id or the token of the request.
     who: str
 
 
@@ -54,15 +54,15 @@ class Stub:
         self.requests: list[Request] = []
         self.latency = 0.0
         self.count = 0
-        # Until when each key id or token is accepted, by time.time(). None: all are.
+        # The end of the lifetime of each key id or token, by time.time(). None: all of them are accepted.
         self.accepts: dict[str, float] | None = None
-        # The folder that a token reaches, and whether it may write there.
+        # The folder that a token gives access to, and whether the token may write there.
         self.scopes: dict[str, tuple[str, bool]] = {}
-        # The next so many requests are answered with 503 and this Retry-After.
+        # This many of the next requests get 503 and this Retry-After.
         self.throttled, self.retry_after = 0, 1
-        # A store whose put-if-absent is a lie: it looks, and then it writes.
+        # The store's put-if-absent is not atomic: the store looks for the key, and then writes.
         self.lies = False
-        # Bounds the keys of one page of a listing.
+        # The most keys in one page of a listing.
         self.page = 1000
         self.port = 0
 
@@ -95,7 +95,7 @@ NS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Otherwise the answer's head and body wait for each other.
+    # Otherwise the body of an answer would wait until the client has confirmed the head.
     disable_nagle_algorithm = True
     wbufsize = -1
     stub: Stub
@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             self.act(name, query, body, absent)
 
     def within(self, name: str, query: dict[str, str], body: bytes) -> bool:
-        """Whether the token reaches all that the request is about."""
+        """Whether the token gives access to all keys of the request."""
         folder, write = self.stub.scopes.get(self.who(), ("", True))
         names = [name] if name else [query.get("prefix", "")]
         if self.kind == "DELETE" and self.command == "POST":
@@ -292,7 +292,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
-        pass  # a client that has gone
+        pass  # the client has closed the connection
 
 
 @contextmanager

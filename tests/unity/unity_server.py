@@ -1,8 +1,8 @@
-"""A Unity Catalog of ours on loopback, for the tests: tables, schemas, external locations, privileges, temporary credentials, OAuth.
+"""A stub of Unity Catalog on loopback for the tests: tables, schemas, external locations, privileges, temporary credentials, OAuth.
 
-Paths, fields and codes are those of the published REST API (OpenAPI of Unity Catalog, and what databricks-sdk asks). It checks what a client
-sends as strictly as it can: every column complete, names and locations that exist, privileges, tokens that have expired. Credentials that it
-vends are made known to the object store of tests/s3/stub.py, which accepts them for their own folder and time only.
+Paths, fields and codes are those of the published REST API (OpenAPI of Unity Catalog, and the requests of databricks-sdk). The stub checks requests
+as strictly as possible: complete columns, names and locations that exist, privileges, expired tokens. It registers its vended credentials with the
+object store of tests/s3/stub.py, which accepts them only for their own folder and time.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Refuse(Exception):
 
 @dataclass
 class Fault:
-    """What happens to the next requests whose method and path match."""
+    """A fault for the next requests whose method and path match."""
 
     pattern: str
     count: int = 1
     status: int = 503
     retry_after: str | None = None
-    # Nothing is answered; "after": the request was carried out.
+    # The connection is closed without an answer. "after": the request was executed before that.
     cut: str | None = None
 
 
@@ -64,29 +64,29 @@ class Asked:
 @dataclass
 class Unity:
     store: Stub | None = None
-    # Vended credentials live so long, in seconds.
+    # The lifetime of vended credentials in seconds.
     life: float = 3600.0
     # "aws", "azure" or "gcp"
     cloud: str = "aws"
-    # Answers like a store that does not care whose token it is: moto.
+    # The credentials of a store that accepts any token (moto).
     keys: dict[str, str] | None = None
-    # Signatures that a real Azure store takes.
+    # Makes signatures that a real Azure store accepts.
     sas: Callable[[], str] | None = None
     port: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     locations: dict[str, str] = field(default_factory=dict)
-    # Until when, by time.time().
+    # The end of each token's lifetime, by time.time().
     tokens: dict[str, float] = field(default_factory=lambda: {TOKEN: float("inf")})
     token_life: float = 3600.0
     # Privileges that the login does not have.
     missing: set[str] = field(default_factory=set)
-    # Messages that say nothing.
+    # The messages of errors do not give the reason.
     vague: bool = False
     faults: list[Fault] = field(default_factory=list)
     requests: list[Asked] = field(default_factory=list)
-    # Where credentials are asked for: "2.0", "2.1" or both.
+    # The versions of the API that vend credentials: "2.0", "2.1" or both.
     versions: tuple[str, ...] = ("2.0", "2.1")
     page: int = 50
     vended: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Unity:
 
     @property
     def options(self) -> dict[str, str]:
-        """The login, and what the stores need beside credentials."""
+        """The login, and the options that the stores need besides credentials."""
         if self.store is None:
             return self.login
         near = {"aws_endpoint": self.store.endpoint, "aws_region": "us-east-1", "aws_allow_http": "true"}
@@ -118,7 +118,7 @@ class Unity:
         self.schemas[name] = {"storage_root": root} if root else {}
 
     def add_table(self, full: str, location: str, **more: Any) -> dict[str, Any]:
-        """As if somebody else had made it."""
+        """Adds a table, as if a different client had created it."""
         catalog, schema, name = full.split(".")
         made = {
             **{"catalog_name": catalog, "schema_name": schema, "name": name, "full_name": full, "properties": {}},
@@ -223,7 +223,7 @@ class Unity:
         self.need_schema(schema)
         if schema.lower() not in self.schemas:
             raise Refuse(404, "SCHEMA_DOES_NOT_EXIST", f"Schema '{schema}' does not exist.")
-        # Names do not tell upper and lower case apart.
+        # Names are not case sensitive.
         found = {n.lower(): t for n, t in self.tables.items()}.get(name.lower())
         if found is None:
             raise Refuse(404, "TABLE_DOES_NOT_EXIST", f"Table '{name}' does not exist.")

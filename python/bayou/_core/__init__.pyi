@@ -1,6 +1,6 @@
 """The compiled part of bayou. This folder has the docstrings of all public names, once, in one file for each noun.
 
-Import the names from `bayou`, not from here. The folder contains only stubs. The module itself is `_core.abi3.so` beside it.
+Import the names from `bayou`, not from here. The folder contains only stubs. The module itself is `_core.abi3.so` next to it.
 """
 
 from bayou._core._connection import (

@@ -11,11 +11,11 @@ class _Administration:
     def create_partitions(self, topic: str, total: int) -> None:
         """Raise the number of partitions of a topic. Kafka cannot lower it.
 
-        From then on, a key may lie in a different partition than its older messages. A running query takes the new partitions up.
+        From then on, a key may be in a different partition than its older messages. A running query also reads the new partitions.
 
         Args:
             topic: The topic.
-            total: The number of partitions afterwards. The number that the topic has already changes nothing.
+            total: The number of partitions afterwards. The present number is no error and changes nothing.
 
         Raises:
             TopicError: The topic does not exist, or has more partitions.
@@ -64,7 +64,7 @@ class _Administration:
 
         Args:
             topic: The topic.
-            before: What is older than this is deleted: {0: 42} by partition, an aware datetime (messages with older timestamps, up to the first
+            before: Messages before this place are deleted: {0: 42} by partition, an aware datetime (messages with older timestamps, up to the first
                 newer one), or "latest" for all.
             confirm: Without True, nothing is deleted, and the error says how much it would be.
 
@@ -143,7 +143,7 @@ class _Administration:
             >>> kafka.group_offsets("billing")
         """
     def lag(self, of: str | Query) -> Table:
-        """How many messages a consumer group or a query has before it.
+        """How many messages a consumer group or a query has not read yet.
 
         Columns: topic STRING, partition INT, position BIGINT (NULL without a committed offset), latest BIGINT, lag BIGINT; for a group also
         client_id and host STRING of the member that reads the partition. A query's position is that of its newest sealed epoch. Messages of open
@@ -162,7 +162,7 @@ class _Administration:
     def reset_group(
         self, group: str, topics: str | list[str] | None = None, *, to: _Offsets, confirm: bool = False
     ) -> Table:
-        """Commit new offsets for a consumer group that has no members now. Its members go on there.
+        """Commit new offsets for a consumer group that has no members now. Its members then continue at these offsets.
 
         Columns of the result: topic STRING, partition INT, before BIGINT, after BIGINT.
 
@@ -235,10 +235,10 @@ class _Administration:
         host: str = "*",
         permission: Literal["allow", "deny"] = "allow",
     ) -> Table:
-        """Allow or forbid operations. One that exists already stays as it is.
+        """Allow or forbid operations. An ACL that exists already stays as it is.
 
         Args:
-            principal: "User:alice". "User:*" is everybody.
+            principal: "User:alice". "User:*" is every user.
             operation: "READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS", "ALTER_CONFIGS",
                 "IDEMPOTENT_WRITE" or "ALL", or a list. READ, WRITE, DELETE and ALTER include DESCRIBE.
             topic: The topic. "*" is all topics.
@@ -246,7 +246,7 @@ class _Administration:
             transactional_id: The transactional id.
             cluster: The cluster itself.
             pattern: "prefixed": the name is the beginning of names.
-            host: The address from which it counts. "*" is any.
+            host: The address of the client. "*" is any address.
             permission: "deny" goes before "allow".
 
         Returns:

@@ -176,19 +176,19 @@ class Connection(_Administration):
             partition_column: A column with the partition. For NULL the key decides. The column is removed from the value.
             timestamp: A column with the timestamp of the message: TIMESTAMP, or a number of milliseconds. NULL means now.
             value: A column whose text or bytes become the value, unchanged. NULL makes a tombstone. Default: the row as JSON.
-            compression: The compression of batches. Default: the property of the connection; zstd for the embedded broker.
+            compression: The compression of batches. Default: the property of the connection, otherwise "lz4"; "zstd" for the embedded broker.
             acks: How many replicas acknowledge. Default "all", with idempotence. Any other value turns idempotence off. Messages of a
                 partition keep their order either way, also when they are sent again.
             linger: How long messages are gathered into a batch. Default 20 milliseconds.
             batch_size: How large a batch may grow, "1 MB" or a number of bytes. Default: librdkafka's.
             partitioner: How a key decides the partition. Default "murmur2_random": as Java's producers, so that a key is in the same partition
-                whoever writes it. An integer key is written as its text.
+                whichever client writes it. An integer key is written as its text.
             rate: At most this many rows per second. Default: as fast as possible.
             include_key_in_value: Whether the key column stays in the value.
             transaction: All rows or none. Readers with `isolation.level=read_committed`, as bayou's, see the rows when all have arrived. An
                 error, an interrupt or a crash leaves none of them for these readers.
             transactional_id: The name of the transaction's producer. A newer producer of this name ends an open transaction of an older one,
-                which can send nothing afterwards. Default: a name that nobody else has.
+                which can send nothing afterwards. Default: a unique name.
             deliveries: Keep the partition and offset, or the error, of each row for `report.deliveries`.
             encrypt: A function that gets the values of some rows, a list of bytes, and returns what is sent instead, a list of as many bytes.
                 It is called for batches, on a thread of bayou. Messages without a value are left out. `read_stream(decrypt=)` undoes it.
@@ -201,9 +201,9 @@ class Connection(_Administration):
             TopicError: The topic or partition does not exist.
             SchemaError: A column does not exist or does not have a JSON form.
             MalformedError: A value does not have a JSON form. The message names the column and the row (counted from 0).
-            ConcurrentQueryError: Another producer has taken the transactional id.
+            ConcurrentQueryError: A different producer has taken the transactional id.
             KeyboardInterrupt: The stop button. The text says how many rows have arrived.
-            FunctionError: Your iterator raised an exception. The exception is the `__cause__`.
+            FunctionError: Your iterator, or the function of `encrypt`, raised an exception. The exception is the `__cause__`.
             ConfigError: Options contradict each other, or the embedded broker is full. It never evicts messages.
 
         Example:
@@ -265,7 +265,7 @@ class Connection(_Administration):
             topics: A topic, or a list of topics with one schema. For topics with different schemas use `a.union(b)`.
                 Topics may be added and left out between runs of a query (see `start=` of `write_delta`).
             subscribe_pattern: Instead of topics: all topics whose whole name matches this regular expression of Java, "orders_.*". Topics
-                that are made later join a run within seconds, from their earliest offset. Kafka's internal topics never match.
+                that are created later join a run within seconds, from their earliest offset. Kafka's internal topics never match.
             schema: A Spark DDL string ("time TIMESTAMP, bpm INT"), a StructType of PySpark or its JSON, an Arrow schema (PyCapsule), or
                 {name: type}. TIMESTAMP is
                 microseconds in UTC. "ARRAY<…>" or "MAP<STRING, …>" is for messages whose document is a list, or a map by name: one
@@ -281,7 +281,7 @@ class Connection(_Administration):
                 partition when the run starts.
             max_offsets_per_trigger: At most this many messages in an epoch. Default: only the general limits of 5 million rows,
                 256 MB of messages and 60 seconds.
-            min_offsets_per_trigger: With trigger="10 seconds": an epoch waits until there are so many messages. Bounded runs wait for none.
+            min_offsets_per_trigger: With trigger="10 seconds": an epoch waits until there are this many messages. Bounded runs do not wait.
             max_trigger_delay: The longest wait for `min_offsets_per_trigger`. Default "15 minutes".
             fail_on_data_loss: Stop if offsets that are still needed do not exist any more. Default True. False records the loss.
             on_malformed: What happens to messages that cannot be decoded, and to rows for which an expression fails: "fail",
@@ -379,7 +379,7 @@ class InferredSchema:
         """
     @property
     def malformed(self) -> int:
-        """How many of them are no JSON objects.
+        """How many of the messages are not JSON objects.
 
         Example:
             >>> kafka.infer_schema("t").malformed
@@ -387,7 +387,7 @@ class InferredSchema:
         """
     @property
     def notes(self) -> list[str]:
-        """What to know of the guess: fields without a value, values of different kinds, numbers in quotes, names that differ in case only.
+        """Notes about the guess: fields without a value, values of different kinds, numbers in quotes, names that differ in case only.
 
         Example:
             >>> kafka.infer_schema("t").notes
@@ -452,11 +452,11 @@ class ProduceReport:
         """
     @property
     def deliveries(self) -> Table:
-        """What became of each row, with `deliveries=True`. Columns: row BIGINT (counted from 0), partition INT, offset BIGINT (NULL if the message
+        """The result for each row, with `deliveries=True`. Columns: row BIGINT (counted from 0), partition INT, offset BIGINT (NULL if the message
         was not delivered, or with acks="0"), error STRING (NULL if it was delivered).
 
         Raises:
-            ConfigError: The call did not keep them.
+            ConfigError: The call did not keep the results.
 
         Example:
             >>> report = kafka.produce("t", rows, deliveries=True)

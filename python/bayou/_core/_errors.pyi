@@ -15,7 +15,7 @@ class BayouError(Exception):
         table: The location of the table, or None.
         epoch: The epoch that failed, or None.
         ranges: The offsets that are lost, as tuples (topic, partition, from, until); `until` is not lost. Empty for other errors.
-        retryable: True if the same call can succeed later although nobody changes anything.
+        retryable: True if the same call can succeed later without any change.
 
     Example:
         >>> try:
@@ -44,7 +44,8 @@ class ConnectionError(BayouError):
     """
 
 class AuthError(BayouError):
-    """The broker refuses the credentials, or the TLS handshake fails.
+    """The broker refuses the credentials, or the TLS handshake fails. Also raised if a function or a login gives no token or no credentials for
+    a broker, a store or Unity Catalog.
 
     Example:
         >>> try:
@@ -106,15 +107,17 @@ class ExpectationError(BayouError):
     """
 
 class DataLossError(BayouError):
-    """Offsets that the query still needs do not exist any more: retention removed them, or the topic was recreated. The message
-    names the range. With `fail_on_data_loss=False` the loss is recorded and the query continues.
+    """Offsets that the query still needs do not exist any more: retention removed them, the log was truncated, or the topic was recreated. The
+    message names the range. With `fail_on_data_loss=False` the loss is recorded and the query continues. Also raised if a table or a topic that
+    the query writes was dropped, recreated or changed by others; the message says how to continue.
 
     Example:
         >>> stream = kafka.read_stream("t", schema="a INT", fail_on_data_loss=False)
     """
 
 class ConcurrentQueryError(BayouError):
-    """A different process runs this query. Nothing was written twice, because only one of two runners can seal an epoch.
+    """A different process runs this query. Nothing was written twice, because only one of two runners can seal an epoch. Also raised if a
+    different producer has taken the transactional id, or a different member of a consumer group has the same group.instance.id.
 
     Example:
         >>> try:
@@ -133,7 +136,7 @@ class StorageError(BayouError):
     """
 
 class FunctionError(BayouError):
-    """Your code failed: a function of `foreach_batch`, `map_batches` or `aggregate`, or the iterator given to `produce`, raised an
+    """Your code failed: a function of `foreach_batch`, `map_batches`, `aggregate` or `encrypt`, or the iterator given to `produce`, raised an
     exception, or a function called sys.exit(). The exception is the `__cause__`, and its traceback shows the line. The log "bayou.functions" has
     the traceback, too.
 

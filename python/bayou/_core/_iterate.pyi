@@ -62,7 +62,7 @@ class Preview:
         """
     @property
     def expectations(self) -> Table:
-        """What the rules did with these messages. Columns: dataset, name, action, passed_records, failed_records.
+        """The counts of the rules for these messages. Columns: dataset, name, action, passed_records, failed_records.
 
         Example:
             >>> clean.preview().expectations.to_pandas()

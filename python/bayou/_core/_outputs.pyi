@@ -60,16 +60,16 @@ class _Outputs:
             storage_options: Options of a cloud store, with the names of delta-rs. For a table of Unity Catalog also the login:
                 databricks_host and databricks_token, or databricks_client_id and databricks_client_secret. Or a function without arguments that returns them, for
                 credentials that expire. It may add "expires_at", an aware datetime, and is asked again 5 minutes before (in the last quarter
-                of shorter lives). Without it, it is asked after the store has refused the credentials. It is called on another thread.
+                of shorter lives). Without it, it is asked after the store has refused the credentials. It is called on a different thread.
             table_name: The name of the table in Delta's metadata.
             comment: The comment of the table.
             schema_mode: "merge" adds new columns, and new fields within columns, to an existing table. It also makes a NOT NULL column
                 nullable if it can be NULL in the stream. This is a commit of its own.
             start: Where a table begins that is not in the checkpoint yet, and where a topic begins that the query did not read in its last
                 run: "now" or "earliest". Topics that a pattern finds begin at their earliest offset by themselves.
-            location: For a new table of Unity Catalog: where it lies, a cloud URL below an external location. Default: a folder with its
+            location: For a new table of Unity Catalog: its place, a cloud URL below an external location. Default: a folder with its
                 name in the storage root of the schema.
-            spark: A Spark session (classic or Connect). It writes what bayou may not write itself, exactly once all the same: managed tables,
+            spark: A Spark session (classic or Connect). It writes tables that bayou may not write itself, also exactly once: managed tables,
                 and tables with features such as row tracking or clustering. On Databricks the notebook's own is found. bayou hands over
                 the rows of each epoch as Parquet files in the checkpoint, so Spark must reach `checkpoint_location`.
             full_refresh: Empty the table and read everything again. Delta's history keeps the old rows. If others have also written rows
@@ -81,20 +81,20 @@ class _Outputs:
             memory_limit: How much state stays in memory, for example "2 GB" or a number of bytes. The rest goes to local disk (TMPDIR).
                 Joined Delta tables count, too, and more than the limit is an error. Default: half of the memory of the machine
                 or of its container.
-            optimize_every: Compact the small files of the table beside the stream when there are this many (Delta's OPTIMIZE; VACUUM
+            optimize_every: Compact the small files of the table in parallel with the stream when there are this many (Delta's OPTIMIZE; VACUUM
                 deletes the old files). bayou counts the files from time to time, so there can be more of them if an epoch writes
                 several. In mode update, files are joined in the order of their keys, and those of different windows only after
                 both are closed, so that later epochs find as few files as before. Default: never.
             clean_log: Remove entries from the table's log that its own retention (`delta.logRetentionDuration`, 30 days by default)
-                allows to remove, beside the stream. Default: what the table property `bayou.cleanLog` says. bayou sets this property
+                allows to remove, in parallel with the stream. Default: the table property `bayou.cleanLog` decides. bayou sets this property
                 for tables that it creates. The logs of other tables are not changed unless this is True.
             commit_to_group: Publish the position of the query as the offsets of this consumer group after each epoch, for tools that show
                 lag. The position is never read back: the checkpoint decides. The group must not have members. If the broker refuses, there
-                is a warning, and the query goes on. Default: no group.
+                is a warning, and the query continues. Default: no group.
             single_writer: Write to `/Volumes` or `/dbfs`, which cannot create a file only if it is absent. You promise that no other run and
                 no other program writes there at the same time: otherwise rows can be lost or written twice. Without effect elsewhere.
             timeout: End the run after this time, for example "55 minutes": the epoch at work is finished, and the status is "stopped". The
-                next run goes on there. For scheduled jobs that follow a topic. Default: no limit.
+                next run continues there. For scheduled jobs that follow a topic. Default: no limit.
             block: Wait for the end. Otherwise return a running Query as soon as it has started.
             progress: Show a panel that is updated in place.
 
@@ -205,9 +205,9 @@ class _Outputs:
 
         Output modes: "append" sends each row. "update" sends the groups that changed, keyed by the keys of the groups: a newer message
         replaces the older one, and a group that is no longer in the result gets a tombstone (a NULL value). "complete" keeps the topic equal
-        to the whole result: messages that changed, and tombstones. Use a compacted topic for the two, which is what `create` makes.
+        to the whole result: messages that changed, and tombstones. Use a compacted topic for these two modes. `create` makes such a topic.
 
-        A row that cannot be a message (NaN in JSON, larger than the topic takes, a partition that does not exist) goes to the quarantine
+        A row that cannot be a message (NaN in JSON, larger than the topic accepts, a partition that does not exist) goes to the quarantine
         table. The embedded broker is refused, because it has no real transactions.
 
         Args:
@@ -230,8 +230,8 @@ class _Outputs:
             single_writer: As in write_delta, for the checkpoint.
             full_refresh: Read everything again. The messages of an append topic stay, and all rows are sent again. In the modes update and
                 complete, the topic's messages of this output get tombstones first.
-            accept_changes: Go on although the topic is a different one or was recreated, or although nobody knows whether the last epoch
-                was sent.
+            accept_changes: Continue although the topic is a different one or was recreated, or although it is not known whether the last
+            epoch was sent.
             close_windows: As in write_delta.
             memory_limit: As in write_delta.
             commit_to_group: As in write_delta.
@@ -244,8 +244,8 @@ class _Outputs:
             TopicError: The topic does not exist.
             AclError: The credentials need Write, Describe and Read on the topic, Write and Describe on transactional ids that begin with
                 "bayou.", and Read on groups that begin with "bayou.".
-            ConcurrentQueryError: Another query of this name writes to the topic.
-            DataLossError: The topic was deleted and recreated, or nobody knows any more whether the last epoch was sent.
+            ConcurrentQueryError: A different query of this name writes to the topic.
+            DataLossError: The topic was deleted and recreated, or it is not known any more whether the last epoch was sent.
 
         Example:
             >>> alerts = clean.where("bpm > 180").select("device", "bpm", "ts")

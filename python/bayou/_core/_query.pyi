@@ -165,7 +165,7 @@ class Query:
             True
         """
     def result(self) -> str:
-        """What became of the run, as a short JSON text: for `dbutils.notebook.exit`, and for the log of a job.
+        """The result of the run, as a short JSON text: for `dbutils.notebook.exit`, and for the log of a job.
 
         Keys: query, status ("finished", "stopped", "failed" or, while it runs, "running"), epochs, numInputRows, numMalformed,
         numQuarantined, numRowsDroppedByWatermark, lag, seconds, tables (for each: location, mode, rowsWritten, version), brokenRules,

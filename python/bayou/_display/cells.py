@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bayou import _core
 
 _ROWS = 100
-# JupyterLab aligns the cells of every table to the right, so the alignment has to be important. A tone is a bar beside the text or a badge
+# JupyterLab aligns the cells of every table to the right, so the alignment has to be important. A tone is a bar next to the text or a badge
 # with its own background: no single colour of text can be read on white and on black.
 STYLE = (
     "<style>"
@@ -79,7 +79,7 @@ def _cell(value: Any) -> str:
         return f'<td class="n">{value:.6g}</td>'
     text = _text(value)
     if text in ("", "NULL"):
-        # A text that would look like nothing, or like NULL.
+        # A text that would look empty, or like NULL.
         return f"<td>'{text}'</td>"
     if isinstance(value, (dict, list)) and len(text) > 60:
         short = html.escape(text[:57])

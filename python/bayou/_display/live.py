@@ -1,4 +1,4 @@
-"""What is updated while it runs: the panel of a query, and the counter of `produce`.
+"""Output that is updated during a call: the panel of a query, and the counter of `produce`.
 
 In a notebook the output of the cell is updated in place. A terminal has one line that is updated. A scheduled job has a line from time to
 time, on stderr, or through the logger "bayou" where logging is configured.
@@ -92,13 +92,13 @@ class _Lines:
         return time.monotonic() - self._said >= (0.5 if terminal else _EVERY)
 
     def end(self) -> None:
-        """Takes the line of a terminal away."""
+        """Removes the line of a terminal."""
         if self._open:
             print(f"\r{' ' * self._open}\r", end="", file=sys.stderr, flush=True)
             self._open = 0
 
     def say(self, level: int, text: str) -> None:
-        """A line of its own. It is visible also where nobody has configured logging."""
+        """A line of its own. It is visible also if logging is not configured."""
         self.end()
         if log.hasHandlers():
             log.log(level, "%s", text)
@@ -153,7 +153,7 @@ class Panel:
             )
 
     def _follow(self) -> None:
-        # On Databricks only the output of the running cell can be updated, so the panel is drawn again when somebody asks for it.
+        # On Databricks only the output of the running cell can be updated, so the panel is drawn again when the user asks for it.
         drawn = self._handle is not None and "DATABRICKS_RUNTIME_VERSION" not in os.environ
         try:
             while self._query.is_active and not _exit.is_set():
@@ -176,7 +176,7 @@ class Panel:
 
 
 def _interactive() -> bool:
-    """Whether somebody types at a prompt, where lines of a background thread would be in the way."""
+    """Whether the user types at a prompt, where lines of a background thread would be in the way."""
     return hasattr(sys, "ps1") or _notebook.shell() is not None
 
 

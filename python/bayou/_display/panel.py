@@ -1,4 +1,4 @@
-"""A query as HTML: what it does now, what it has written, and what a user should know."""
+"""A query as HTML: its current work, the rows that it has written, and notes for the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POINTS = 300
 
 @dataclass
 class History:
-    """What was seen of a run while it was shown: the time, the messages so far, and how many are behind."""
+    """The samples of a run while it was shown: the time, the messages so far, and how many are not read yet."""
 
     samples: deque[tuple[float, int, int | None]] = field(default_factory=lambda: deque(maxlen=4 * _POINTS))
     points: deque[tuple[float, float, int | None]] = field(default_factory=lambda: deque(maxlen=_POINTS))
@@ -105,7 +105,7 @@ def _watermark(moment: str | None) -> str:
 
 
 def _tail(path: str, room: int = 40) -> str:
-    """A cell with the end of a path, which tells one path from another. The whole path is its title."""
+    """A cell with the end of a path, which distinguishes paths. The whole path is the title of the cell."""
     if len(path) <= room:
         return f"<td>{html.escape(path)}</td>"
     # Cut between two names, if there is a place.

@@ -1,5 +1,5 @@
-//! A schema for messages, guessed from a sample. What is guessed can be read exactly: where values of different kinds meet, the column is a
-//! STRING, which takes any value as its JSON text.
+//! A schema for messages, guessed from a sample. The guessed schema can read every value of the sample exactly: where values have different kinds,
+//! the column is a STRING, which accepts any value as its JSON text.
 
 use super::TimestampUnit;
 use crate::calendar;
@@ -9,25 +9,25 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// What was found in a sample.
+/// The result for a sample.
 #[derive(Debug, Clone)]
 pub struct Inferred {
     pub schema: SchemaRef,
     /// The units of numbers that are times, by path.
     pub units: BTreeMap<String, TimestampUnit>,
-    /// NaN or Infinity was there, so the reader needs `allow_nan=True`.
+    /// The sample has NaN or Infinity, so the reader needs `allow_nan=True`.
     pub has_nan: bool,
     pub messages: usize,
-    /// How many of them are no JSON objects, and what is wrong with the first.
+    /// How many messages are not JSON objects, and what is wrong with the first of these.
     pub malformed: usize,
-    /// What users should know of the guess.
+    /// Notes for the user about the guess.
     pub notes: Vec<String>,
 }
 
 /// An object with more names than this, most of them seldom there, is a map.
 const MANY_NAMES: usize = 50;
 
-/// The greatest integer below which DOUBLE holds all.
+/// Up to this number, DOUBLE holds every integer exactly.
 const EXACT_IN_DOUBLE: i128 = 1 << 53;
 
 /// Values at one place of the messages.
@@ -120,7 +120,7 @@ impl Seen {
         let whole = match text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
             true => {
                 self.fractions += 1;
-                // Only for its size: seconds have fractions.
+                // Only the size of the number matters here, because seconds may have fractions.
                 Some(value as i128)
             }
             false => {
@@ -259,7 +259,7 @@ fn is_time_name(name: &str) -> bool {
     words.iter().any(|w| WORDS.contains(&w.as_str()) || w.ends_with("timestamp"))
 }
 
-/// Makes types of what was seen, and tells what users should know.
+/// Makes types from the values that were seen, and notes for the user.
 #[derive(Default)]
 struct Guess {
     units: BTreeMap<String, TimestampUnit>,
@@ -281,7 +281,7 @@ impl Guess {
             }
             1 => {}
             _ => {
-                self.note(path, "values of different kinds; as STRING they are kept as they stand");
+                self.note(path, "values of different kinds; as STRING they are kept as they are");
                 return DataType::Utf8;
             }
         }
@@ -317,14 +317,14 @@ impl Guess {
         let exact = seen.least >= -EXACT_IN_DOUBLE && seen.most <= EXACT_IN_DOUBLE && !seen.huge;
         if seen.fractions > 0 {
             if seen.beyond_double || !exact {
-                self.note(path, "numbers that DOUBLE does not hold; as STRING they are kept as they stand");
+                self.note(path, "numbers that DOUBLE does not hold; as STRING they are kept as they are");
                 return DataType::Utf8;
             }
             self.has_nan |= seen.nan;
             return DataType::Float64;
         }
         if seen.huge {
-            self.note(path, "integers of more than 38 digits; as STRING they are kept as they stand");
+            self.note(path, "integers of more than 38 digits; as STRING they are kept as they are");
             return DataType::Utf8;
         }
         if i64::try_from(seen.least).is_ok() && i64::try_from(seen.most).is_ok() {
@@ -400,7 +400,7 @@ pub fn infer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Inferred>
             continue;
         }
         let mut cursor = lenient(value);
-        // It was read once, so there is no fault.
+        // The document was checked before, so there is no fault.
         let _ = seen.look(&mut cursor, 0);
     }
     if messages == 0 {
@@ -418,8 +418,10 @@ pub fn infer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Inferred>
         _ => return Err(Error::schema("the messages are objects without fields, so there is no schema to infer")),
     };
     if malformed > 0 {
-        let text =
-            format!("{malformed} of {messages} messages are no JSON objects. The first: {}", first.unwrap_or_default());
+        let text = format!(
+            "{malformed} of {messages} messages are not JSON objects. The first: {}",
+            first.unwrap_or_default()
+        );
         guess.notes.insert(0, text);
     }
     let Guess { units, has_nan, notes } = guess;

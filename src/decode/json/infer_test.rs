@@ -71,7 +71,10 @@ fn numbers_are_times_by_their_name_and_their_size() {
 fn what_is_no_json_object_is_counted_and_said() {
     let found = infer([&b"{\"a\":1}"[..], b"[1]", b"{\"a\":", b"\xff", b"{} {}", b"{\"a\": NaN}"]).unwrap();
     assert_eq!((found.messages, found.malformed, found.has_nan), (6, 4, true));
-    assert_eq!(found.notes, ["4 of 6 messages are no JSON objects. The first: an array instead of an object (byte 0)"]);
+    assert_eq!(
+        found.notes,
+        ["4 of 6 messages are not JSON objects. The first: an array instead of an object (byte 0)"]
+    );
     assert!(infer([]).unwrap_err().message.contains("no message to infer"));
     assert!(infer([&b"1"[..]]).unwrap_err().message.contains("none is a JSON object"));
     assert!(infer([&b"{}"[..]]).unwrap_err().message.contains("without fields"));

@@ -125,7 +125,7 @@ impl Decode for JsonDecoder {
         self.fields.misspelt("", &mut misspelt);
         let text = |(column, field)| {
             format!(
-                "no message had a value for '{column}'; they have '{field}': fields match exactly, upper and lower case too"
+                "no message had a value for '{column}'; the messages have '{field}': fields match exactly, upper and lower case too"
             )
         };
         misspelt.into_iter().map(text).collect()

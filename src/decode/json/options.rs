@@ -56,7 +56,7 @@ impl JsonOptions {
         let unit = self.timestamp_unit.map_or("None".to_string(), |unit| format!("Some({})", name(unit)));
         let each = |(path, unit): (&String, &TimestampUnit)| format!("{path:?}: {}", name(*unit));
         let units: Vec<String> = self.timestamp_units.iter().map(each).collect();
-        // These came later: they are named only where they are set, so that state of before is found.
+        // These options are newer: the text has them only where they are set, so that state of older versions is found.
         let flags = [
             (self.allow_quoted_numbers, "allow_quoted_numbers"),
             (self.allow_nan, "allow_nan"),
@@ -71,12 +71,12 @@ impl JsonOptions {
         )
     }
 
-    /// What is taken besides JSON as the standard has it.
+    /// The texts that are accepted besides standard JSON.
     pub(in crate::decode) fn taken(&self) -> Taken {
         Taken { nan: self.allow_nan, quoted_numbers: self.allow_quoted_numbers, ..Taken::STANDARD }
     }
 
-    /// The options of the fields within the column `value`, which stands for the document as a whole.
+    /// The options of the fields within the column `value`, which is the document as a whole.
     pub(in crate::decode) fn within(&self, zone: Option<Tz>) -> impl Fn(&str) -> ColumnOptions {
         let all_required = self.missing_is_malformed;
         move |path| {

@@ -64,8 +64,8 @@ impl Options {
                 _ => {
                     let mode = if c.name == "from_csv" { "mode, " } else { "" };
                     return Err(c.error(format!(
-                        "the option {name} is not supported. There are {mode}sep, quote, escape and nullValue. For a time in another form, read the \
-                         field as STRING and use to_timestamp(field, pattern)"
+                        "the option {name} is not supported. There are {mode}sep, quote, escape and nullValue. For a time in a different form, read \
+                         the field as STRING and use to_timestamp(field, pattern)"
                     )));
                 }
             }
@@ -169,7 +169,7 @@ fn from_csv(c: Call) -> Result<Typed> {
         return Err(c.error(format!("{} is {}, not STRING", c.args[0].sql, type_to_ddl(&c.args[0].data_type))));
     }
     let mut c = c.take(&[Text], 1)?;
-    // As in Spark, schema and options are no part of the name. They distinguish calls: a constant that is not read.
+    // As in Spark, schema and options are not part of the name. They still distinguish two calls, so they are added as a constant that is not read.
     c.sql = format!("from_csv({})", c.args[0].sql);
     c.args.push(Typed::literal(distinct.as_str().into(), ""));
     c.build_nullable(DataType::Struct(fields.clone()), move |a| read(a, &fields, &kernels, &options))

@@ -130,7 +130,7 @@ fn decode(c: Call) -> Result<Typed> {
         strings(a.rows, |row| {
             let (bytes, name) = (get!(bytes.get(row)), get!(name.get(row)));
             let text = charset(name)?.decode(bytes);
-            text.map(Some).ok_or_else(|| row_error("decode: the bytes are no text in this charset"))
+            text.map(Some).ok_or_else(|| row_error("decode: the bytes are not text in this charset"))
         })
     })
 }

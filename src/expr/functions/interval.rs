@@ -1,8 +1,8 @@
 //! Arithmetic with dates, timestamps and intervals.
 //!
 //! An interval exists within expressions only. As in Spark there are three kinds: months (`Interval(YearMonth)`), microseconds
-//! (`Duration`), and both beside days (`Interval(MonthDayNano)`, which `make_interval` makes). The units with which Spark shows an interval are in
-//! `Typed::units`, because Arrow's types do not have them.
+//! (`Duration`), and both together with days (`Interval(MonthDayNano)`, which `make_interval` makes). The units with which Spark shows
+//! an interval are in `Typed::units`, because Arrow's types do not have them.
 
 use super::{Call, Spec, get, spec};
 use crate::calendar::{DAY, add_months};
@@ -609,7 +609,7 @@ pub fn of_number(number: Typed, like: &Typed) -> Typed {
     Typed::call(vec![number], to, true, sql, kernel).with_units(like.units)
 }
 
-/// What Spark calls the type.
+/// Spark's name for the type.
 pub fn type_name(interval: &Typed) -> String {
     if interval.data_type == CALENDAR {
         return "interval".into();

@@ -143,10 +143,10 @@ fn from_json(c: Call, r#try: bool) -> Result<Typed> {
     let reader = Reader::new(data_type.clone(), options).map_err(|e: Error| e.context(&c.sql))?;
     let name = c.name;
     let mut c = texts(c, 1)?;
-    // Spark calls the map that it reads so.
+    // This is Spark's name for the map that it reads.
     let map = matches!(data_type, DataType::Map(..));
     c.sql = if map { "entries".into() } else { format!("{name}({})", c.args[0].sql) };
-    // The schema and options are part of what distinguishes two calls, and not of the name that Spark gives: a constant that is not read.
+    // Schema and options are not part of Spark's name. They still distinguish two calls, so they are added as a constant that is not read.
     let distinct = format!("{data_type} {:?}", c.options);
     c.args.push(Typed::literal(distinct.as_str().into(), ""));
     c.build_nullable(data_type, move |a| {

@@ -43,7 +43,7 @@ pub(in crate::expr) fn map_type(place: &str, key: DataType, value: DataType) -> 
     Ok(map_of(key, value))
 }
 
-/// The columns in turns: those of the first row, those of the second, ….
+/// The values of all columns, row by row: the values of the first row, the values of the second row, ….
 fn in_turns(columns: &[ArrayRef], rows: usize, empty: &DataType) -> DfResult<ArrayRef> {
     let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
     if columns.is_empty() {
@@ -178,7 +178,7 @@ fn map_from_arrays(c: Call) -> Result<Typed> {
         let (mut k, mut v) = (compact(&a.full(0)?)?, compact(&a.full(1)?)?);
         let nulls = NullBuffer::union(k.nulls(), v.nulls());
         if let Some(nulls) = nulls.as_ref().filter(|_| k.null_count() + v.null_count() > 0) {
-            // A list beside a NULL list does not count.
+            // If one list of a row is NULL, the other list does not count.
             let masked = |l: arrow::array::ListArray| -> DfResult<arrow::array::ListArray> {
                 let (field, offsets, values, _) = l.into_parts();
                 let l: ArrayRef =

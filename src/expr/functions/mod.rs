@@ -45,7 +45,7 @@ use datafusion::error::Result as DfResult;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-/// What a function makes of rows.
+/// The kind of result that a function has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A value of each row.
@@ -60,7 +60,7 @@ pub enum Role {
     Operator,
 }
 
-/// Functions that SQL over tables has beside those of expressions.
+/// Functions that SQL over tables has in addition to those of expressions.
 const OVER_TABLES: &[(&str, &str, Role)] = &[
     ("cume_dist", "cume_dist() OVER (…)", Role::Window),
     ("dense_rank", "dense_rank() OVER (…)", Role::Window),
@@ -232,14 +232,14 @@ const REFUSED: &[(&[&str], &str)] = &[
             "from_protobuf",
             "to_protobuf",
         ],
-        "bayou has no Java, no keys, no Avro and no Protobuf in expressions, and of XML only xpath and its like. Use map_batches",
+        "bayou has no Java, no keys, no Avro and no Protobuf in expressions, and for XML only xpath and similar functions. Use map_batches",
     ),
     (
         &["to_variant_object", "schema_of_variant_agg"],
-        "parse_json(to_json(x)) makes a VARIANT, and schema_of_variant tells the type of one",
+        "parse_json(to_json(x)) makes a VARIANT, and schema_of_variant returns the type of a VARIANT",
     ),
     (&["variant_explode", "variant_explode_outer"], "cast the VARIANT to ARRAY<…> or MAP<STRING, …> and use explode"),
-    (&["sentences"], "it goes by the rules of a language. Use split"),
+    (&["sentences"], "it follows the rules of a language. Use split"),
     (
         &["current_user", "user", "session_user", "current_catalog", "current_database", "current_schema", "version"],
         "it is about a session of Spark, which bayou does not have",
@@ -317,7 +317,7 @@ pub(super) struct Call {
     pub usage: &'static str,
     pub sql: String,
     pub args: Vec<Typed>,
-    /// Of functions that `takes_options` names: their options. Of `arrays_zip`: the names of its fields.
+    /// For functions that `takes_options` names: their options. For `arrays_zip`: the names of its fields.
     pub options: Vec<(String, String)>,
 }
 

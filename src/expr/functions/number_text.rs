@@ -46,7 +46,7 @@ fn number<'a>(a: &'a Args, scale: i8) -> DfResult<Box<dyn Fn(usize) -> Option<Va
 fn rounded(value: &Value, most: usize) -> (bool, String) {
     match value {
         Value::Double(x) => {
-            // As in Java, the digits are those of the shortest text of the number, and zeros behind them.
+            // As in Java, the digits are those of the shortest text of the number, followed by zeros.
             let mut text = x.abs().to_string();
             let have = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
             if have > most {
@@ -282,10 +282,12 @@ impl Format {
         out.signs[1] = sign(&mut rest);
         let digits = out.digits() + out.fraction;
         if !rest.is_empty() || out.signs[0] == Sign::Angle || out.signs[0] != Sign::None && out.signs[1] != Sign::None {
-            return Err(format!("the format '{text}' has something that no format of Spark has there"));
+            return Err(format!("the format '{text}' has a character that Spark's formats do not have at this place"));
         }
         if digits == 0 || digits > 38 || out.whole.first() == Some(&',') || out.whole.last() == Some(&',') {
-            return Err(format!("the format '{text}' has no digits, or too many, or a comma beside none"));
+            return Err(format!(
+                "the format '{text}' has no digits, or too many, or a comma without a digit on both sides"
+            ));
         }
         Ok(out)
     }
@@ -327,7 +329,7 @@ impl Format {
         if digits.len() > self.digits() || fixed && digits.len() != self.digits() {
             return None;
         }
-        // Commas stand where the format has them, counted from the right.
+        // Commas must be where the format has them, counted from the right.
         let places = |text: &mut dyn Iterator<Item = char>| {
             let mut seen = 0;
             text.filter_map(|c| {
@@ -391,7 +393,7 @@ impl Format {
                 }
             }
         }
-        // A sign stands directly in front of the first digit.
+        // A sign is written directly in front of the first digit.
         let front = match (sign, negative) {
             (Sign::Always, _) if self.signs[0] == Sign::Always => Some(if negative { '-' } else { '+' }),
             (Sign::Minus, _) if self.signs[0] == Sign::Minus => Some(if negative { '-' } else { ' ' }),

@@ -195,7 +195,7 @@ fn pieces(format: &str) -> Result<Vec<Piece>, &'static str> {
             'n' => out.push(Piece::Literal("\n".into())),
             's' | 'S' | 'd' | 'x' | 'X' | 'o' | 'f' | 'e' | 'E' | 'g' | 'G' | 'b' | 'B' | 'c' | 'C' => {
                 if c.left && (c.zero || c.width == 0) || c.plus && c.blank {
-                    return Err("the format has flags that do not go together");
+                    return Err("the format has flags that cannot be combined");
                 }
                 out.push(Piece::Value(c));
             }
@@ -263,7 +263,7 @@ fn scientific(x: f64, digits: usize) -> String {
 
 impl Conversion {
     fn write(&self, value: &Value<'_>) -> DfResult<String> {
-        let wrong = || row_error("format_string: a value does not go with its conversion");
+        let wrong = || row_error("format_string: a value does not fit its conversion");
         let (text, number) = match (self.kind, value) {
             ('b', Value::Null) => ("false".to_string(), false),
             (_, Value::Null) => ("null".to_string(), false),

@@ -155,7 +155,7 @@ fn times(out: &mut Vec<i64>, item: &DataType, from: i64, to: i64, months: i64, m
     if step == 0 || (step > 0) != (to > from) {
         return Err(row_error(DIRECTION));
     }
-    // At least so many microseconds lie between two values.
+    // The least number of microseconds between two values.
     let least =
         if months != 0 { months.unsigned_abs().saturating_mul(28 * DAY.unsigned_abs()) } else { micros.unsigned_abs() };
     let span = u64::try_from((i128::from(to) - i128::from(from)).unsigned_abs()).unwrap_or(u64::MAX);

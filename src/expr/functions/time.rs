@@ -127,7 +127,7 @@ pub(super) const LIST: &[Spec] = &[
         let c = c.take(&[Number], 1)?;
         match c.args[0].data_type.clone() {
             DataType::Float32 | DataType::Float64 => {
-                // As in Spark, NaN and the infinities are NULL, and what is out of range becomes the last time.
+                // As in Spark, NaN and the infinities are NULL, and a number out of range becomes the last time.
                 c.retake(Double)?.build_nullable(timestamp_type(), |a| {
                     let x = a.num::<Float64Type>(0)?;
                     nums_as::<TimestampMicrosecondType>(a.rows, &timestamp_type(), |i| {

@@ -69,7 +69,7 @@ fn decode(c: Call, r#try: bool) -> Result<Typed> {
     if r#try { c.build_nullable(DataType::Utf8, kernel) } else { c.build(DataType::Utf8, kernel) }
 }
 
-/// The parts of a URI, as they stand in the text.
+/// The parts of a URI, as they are in the text.
 #[derive(Default)]
 struct Parts<'a> {
     scheme: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! What is asked of a VARIANT: a value within it, whether it is null, its type.
+//! Functions of a VARIANT: a value within the VARIANT, whether it is null, its type.
 
 use super::{Call, Spec, spec};
 use crate::expr::coerce::Param::Any;

@@ -1,8 +1,8 @@
 //! Regular expressions as Java reads them (`java.util.regex`, without flags), on Rust's engine.
 //!
 //! A pattern is read by Java's grammar and written for Rust with nothing left to Rust's defaults: each character and class becomes the set
-//! of characters that Java means. `$` also stands before a last line end; it becomes a group that takes the line end, which
-//! `find` then leaves out. What cannot be said so is refused by name.
+//! of characters that Java means. `$` also matches before a last line end; it becomes a group that takes the line end, which
+//! `find` then leaves out. Constructs that cannot be written in this way are refused by name.
 
 mod read;
 mod sets;
@@ -14,12 +14,12 @@ use std::sync::OnceLock;
 /// A compiled pattern.
 #[derive(Debug)]
 pub struct JavaRegex {
-    /// As it was typed.
+    /// The pattern as it was typed.
     pub source: String,
     regex: Regex,
     /// For a text that ends with \r\n, where a line does not end between the two.
     crlf: OnceLock<Option<Regex>>,
-    /// As Rust writes it.
+    /// The pattern in Rust's grammar.
     written: String,
     /// Where the pattern's groups are among those of `regex`.
     groups: Vec<usize>,

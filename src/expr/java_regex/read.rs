@@ -212,7 +212,7 @@ impl Reader {
                 Ok(true)
             }
             Some('?' | '*' | '+') => no("a repetition of nothing"),
-            Some('{') => Err("a '{' stands where nothing can be repeated; write \\{".into()),
+            Some('{') => Err("a '{' is at a place where nothing can be repeated; write \\{".into()),
             Some(c) => {
                 self.literal(c, out);
                 Ok(true)

@@ -1,5 +1,5 @@
 //! Runs the bodies of lambdas over the elements of a whole batch: the columns that a body uses are repeated for the elements of their
-//! row, and its variables are columns beside them. Nothing is allocated for each row or each list.
+//! row, and its variables are additional columns. Nothing is allocated for each row or each list.
 //!
 //! If an element fails, the call fails, and `Bound` finds the row. `exists` and `forall` look at no element behind the one that decides:
 //! where the body fails, they run again, position by position. `aggregate` always goes by position: the k-th elements of all lists at once.
@@ -39,7 +39,7 @@ pub(in crate::expr) struct HigherOrder {
     uses: Vec<Uses>,
 }
 
-/// What a body takes from the batch.
+/// The values of the batch that a body uses.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Uses {
     columns: Vec<usize>,
@@ -147,7 +147,7 @@ impl HigherOrder {
         list(lists.offsets().clone(), values, lists.nulls().cloned())
     }
 
-    /// The offsets of what is kept of lists, and what is kept.
+    /// The offsets of the lists of kept elements, and which elements are kept.
     fn kept(&self, batch: &RecordBatch, lists: &ListArray, variables: &[ArrayRef]) -> Result<(Vec<i32>, BooleanArray)> {
         let keep = self.over(batch, lists, variables, &DataType::Boolean)?;
         let keep = is_true(keep.as_boolean());
@@ -167,7 +167,7 @@ impl HigherOrder {
         list(OffsetBuffer::new(offsets.into()), filter(lists.values(), &keep)?, lists.nulls().cloned())
     }
 
-    /// `exists` looks for TRUE, `forall` for FALSE. What is NULL leaves the answer open.
+    /// `exists` looks for TRUE, `forall` for FALSE. A result of NULL leaves the answer open.
     fn any(&self, batch: &RecordBatch, wanted: bool) -> Result<ArrayRef> {
         let lists = compact(&self.arg(0, batch)?)?;
         let decide = |some: bool, unknown: bool| match (some, unknown) {

@@ -40,7 +40,7 @@ fn needs_lambda(c: Call) -> Result<Typed> {
     Err(c.error("a lambda is expected"))
 }
 
-/// What is done with the values of the body.
+/// How the values of the body are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Transform,

@@ -452,7 +452,7 @@ impl<'a> Parser<'a> {
                 let (at, depth) = (self.at, self.depth);
                 let parsed = self.case();
                 if parsed.is_err() && self.bare_at(at + 1) {
-                    // As in Spark: what is no CASE may be a column of that name.
+                    // As in Spark, if the text is not a CASE expression, `case` may be the name of a column.
                     (self.at, self.depth) = (at + 1, depth);
                     self.operator()?;
                     return Ok(Ast::Column(vec![word.to_string()]));

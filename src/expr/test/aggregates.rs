@@ -263,7 +263,7 @@ fn in_pieces(rng: &mut ChaCha8Rng, aggregation: &Aggregation, batch: &RecordBatc
     results(whole, aggregation)
 }
 
-/// Lists whose order nobody asked for.
+/// Lists whose order was not requested.
 fn unordered(value: &Value) -> Value {
     match value.get("list").and_then(Value::as_array) {
         Some(list) => {
@@ -434,7 +434,7 @@ fn an_order_that_is_missing_or_means_nothing_is_told_when_the_line_is_typed() {
     refused("histogram_numeric(bpm, 5)", &["'histogram_numeric'"]);
     refused("mode() WITHIN GROUP (ORDER BY bpm, model)", &["mode", "one expression"]);
     refused("percentile_cont(0.5)", &["WITHIN GROUP is missing"]);
-    schema_error(bind("upper(model ORDER BY time)", &schema, Dialect::Databricks), &["upper: ORDER BY goes with"]);
+    schema_error(bind("upper(model ORDER BY time)", &schema, Dialect::Databricks), &["upper: ORDER BY is only for"]);
     let texts =
         [(None, "first(bpm ORDER BY time DESC, model NULLS LAST) IGNORE NULLS FILTER (WHERE bpm > 0)".to_string())];
     let bound = bind_aggregation(&texts, &schema, Dialect::Databricks).unwrap();

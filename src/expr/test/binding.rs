@@ -1,4 +1,4 @@
-//! Names, types, select lists, groups, and what is refused.
+//! Names, types, select lists, groups, and refusals.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the recorded answers cannot show: limits, names, precision over many rows, and what is refused.
+//! Cases that the recorded answers cannot show: limits, names, precision over many rows, and refusals.
 
 use super::*;
 use datafusion::logical_expr::EmitTo;

@@ -69,7 +69,7 @@ fn the_moment_is_one_for_all_rows_and_belongs_to_whoever_set_it() {
         "unix_timestamp()",
     ];
     let bound: Vec<_> = all.iter().map(|sql| bind(sql, &batch.schema(), DB).unwrap()).collect();
-    // Nobody has said the moment: an error of the row, not the machine's clock.
+    // No moment was set: this is an error of the row. The machine's clock is not used.
     let (_, failed) = bound[0].evaluate_rows(&batch).unwrap();
     assert_eq!(failed.len(), batch.num_rows());
     assert!(failed[0].1.contains("current_timestamp()"), "{failed:?}");

@@ -1,4 +1,4 @@
-//! The patterns of `date_format` and `to_timestamp`: the letters of Java's `DateTimeFormatter` that Spark takes, with its widths, optional
+//! The patterns of `date_format` and `to_timestamp`: the letters of Java's `DateTimeFormatter` that Spark accepts, with its widths, optional
 //! sections and quoted text.
 
 mod read;
@@ -11,7 +11,7 @@ use datafusion::error::Result as DfResult;
 enum Part {
     Literal(String),
     Field(Field),
-    /// `[…]`: written always, read where it is there.
+    /// `[…]`: always written, and read if the text contains it.
     Optional(Vec<Part>),
 }
 
@@ -37,7 +37,7 @@ struct Number {
 enum Sign {
     /// A minus only.
     Minus,
-    /// A minus, and a plus where there are more digits than letters.
+    /// A minus. Also a plus, if there are more digits than letters.
     Exceeding,
     Never,
 }
@@ -56,7 +56,7 @@ impl Pattern {
     /// Reads the pattern, for reading texts or for writing them. The error is the reason why Spark refuses it.
     pub fn new(text: &str, reading: bool) -> Result<Self, String> {
         let mut stack: Vec<Vec<Part>> = vec![vec![]];
-        // Where the number that may take digits for the fields behind it is in the open section.
+        // The index, in the open section, of the number field that can reserve digits for the fields of a fixed width directly behind it.
         let mut active: Option<usize> = None;
         let mut chars = text.chars().peekable();
         let mut era = false;
@@ -122,7 +122,7 @@ fn literal(out: &mut Vec<Part>, c: char) {
     }
 }
 
-/// Adds a field. A number of fixed width directly behind a number takes its digits from it: `yyyyMMdd`.
+/// Adds a field. A number of fixed width directly behind other numbers gets reserved digits, as `MM` and `dd` in `yyyyMMdd`.
 fn add(out: &mut Vec<Part>, field: Field, active: &mut Option<usize>) {
     let Some(number) = field.number else {
         *active = None;
@@ -149,7 +149,7 @@ fn add(out: &mut Vec<Part>, field: Field, active: &mut Option<usize>) {
     out.push(Part::Field(field));
 }
 
-/// A letter, or the reason why Spark does not take it.
+/// A letter, or the reason why Spark does not accept it.
 fn field(letter: char, count: usize, reading: bool) -> Result<Field, String> {
     let shown = letter.to_string().repeat(count);
     let refused = |why: &str| Err(format!("'{shown}' in the pattern: {why}"));
@@ -206,7 +206,7 @@ fn field(letter: char, count: usize, reading: bool) -> Result<Field, String> {
     Ok(Field { letter, count, number: kind })
 }
 
-/// The pattern of each row, where it is not a constant: the last one is kept.
+/// The pattern of each row, if the pattern is not a constant. The last pattern is kept.
 #[derive(Default)]
 pub(super) struct Patterns(Option<(String, Pattern)>);
 
@@ -214,7 +214,7 @@ impl Patterns {
     pub fn get(&mut self, text: &str, reading: bool) -> DfResult<&Pattern> {
         if self.0.as_ref().is_none_or(|(last, _)| last != text) {
             let made = Pattern::new(text, reading)
-                .map_err(|_| row_error("a pattern has what Spark's patterns do not have"))?;
+                .map_err(|_| row_error("a pattern has a part that Spark's patterns do not have"))?;
             self.0 = Some((text.to_string(), made));
         }
         self.0.as_ref().map(|(_, pattern)| pattern).ok_or_else(|| row_error("no pattern"))

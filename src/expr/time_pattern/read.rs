@@ -60,7 +60,7 @@ fn without_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     (head == prefix || head.eq_ignore_ascii_case(prefix)).then(|| &text[prefix.len()..])
 }
 
-/// A field is given once, or twice alike.
+/// A field is given once, or twice with the same value.
 fn set(field: &mut Option<i64>, value: i64) -> Option<()> {
     match field.replace(value) {
         Some(before) if before != value => None,

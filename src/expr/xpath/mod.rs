@@ -8,7 +8,7 @@ pub(super) use read::{Path, read};
 use read::{Axis, From, Step, Test};
 use xml::{Kind, Node, below, text_of};
 
-/// What an expression gives.
+/// The result of an expression.
 pub(super) enum Found {
     Nodes(Vec<usize>),
     Text(String),
@@ -280,7 +280,7 @@ impl Place<'_> {
                 Found::Text(first().split_once(&second()).map(|(_, after)| after.to_string()).unwrap_or_default())
             }
             "substring" => {
-                // Positions are rounded numbers, which may lie outside of the text.
+                // Positions are rounded numbers, which may be outside of the text.
                 let from = round(self.number(&args[1]));
                 let to = args.get(2).map_or(f64::INFINITY, |n| from + round(self.number(n)));
                 let within = |i: usize| (i + 1) as f64 >= from && ((i + 1) as f64) < to;

@@ -103,7 +103,7 @@ const MAX_DEPTH: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
     Symbol(&'static str),
-    /// An operator, among them `*`, `and`, `or`, `div`, `mod` where an operand stands in front.
+    /// An operator, among them `*`, `and`, `or`, `div`, `mod` if an operand is in front.
     Operator(&'static str),
     Name(String),
     Text(String),
@@ -164,7 +164,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     Some(out)
 }
 
-/// The expression. `None`: it is none, or has what is not supported (variables, namespaces).
+/// The expression. `None`: the text is not an expression, or uses unsupported parts (variables, namespaces).
 pub fn read(text: &str) -> Option<Path> {
     let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
     let path = parser.expression(0)?;
@@ -272,7 +272,7 @@ impl Parser {
         matches!(self.peek(0), Some(Token::Name(_) | Token::Symbol("." | ".." | "@" | "*")))
     }
 
-    /// A literal, a call or parentheses, where one stands here.
+    /// A literal, a call or parentheses, if the next token begins one.
     fn primary(&mut self) -> Option<Option<Path>> {
         Some(Some(match self.peek(0)?.clone() {
             Token::Text(text) => {

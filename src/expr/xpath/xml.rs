@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         at
     }
 
-    /// Adds text. As in XPath, CDATA and the text beside it are one node.
+    /// Adds text. As in XPath, CDATA and the text next to it are one node.
     fn text(&mut self, text: String, joins: bool) -> Option<()> {
         if self.open.len() == 1 {
             return text.trim_matches([' ', '\t', '\r', '\n']).is_empty().then_some(());

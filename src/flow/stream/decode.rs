@@ -14,7 +14,7 @@ pub struct DecodeColumn {
     pub value: Bound,
     pub declared: Option<SchemaRef>,
     pub options: DecodeOptions,
-    /// The result is the one column of the decoder, not a struct of its columns.
+    /// The result is the only column of the decoder, and not a struct of its columns.
     pub whole: bool,
     /// The index of the result among the columns of `schema`.
     pub into: usize,

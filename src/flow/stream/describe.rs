@@ -1,4 +1,4 @@
-//! Steps as text: for people, and to distinguish two steps.
+//! Steps as text: for people, and to distinguish two steps. Checkpoints keep these texts, so a text that changes makes a step a different one.
 
 use super::Op;
 use crate::expr::{Bound, Selected};

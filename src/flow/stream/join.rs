@@ -88,7 +88,7 @@ impl Stream {
         Ok(self.then(Op::Deduplicate(Arc::new(spec)), said, self.schema().clone(), self.0.event_time.clone()))
     }
 
-    /// Joins rows with equal keys whose time in the other stream lies within [this time − before, this time + after].
+    /// Joins rows with equal keys whose time in the other stream is within [this time − before, this time + after].
     pub fn join_stream(
         &self,
         other: &Stream,

@@ -446,8 +446,8 @@ impl Stream {
         let (spec, _) = self.top_aggregate().ok_or_else(|| Error::config("only an aggregate's rows have keys"))?;
         let Some(merge_keys) = &self.0.merge_keys else {
             return Err(Error::config(
-                "output_mode=\"update\" merges rows by the keys of their groups, and after a join or explode one group may have \
-                 several rows. Put it before group_by, or use output_mode=\"complete\".",
+                "output_mode=\"update\" merges rows by the keys of their groups, and after a join or explode one group may have several rows. Put \
+                 the join or explode before group_by, or use output_mode=\"complete\".",
             ));
         };
         let names = spec.merge_keys().into_iter().map(|i| spec.schema.field(i).name().clone());

@@ -1,4 +1,4 @@
-//! Consumer groups of other readers: list, describe, lag, and where they go on.
+//! Consumer groups of other readers: list, describe, lag, and the offsets from which they continue.
 
 use super::Connection;
 use crate::error::{Error, Result, did_you_mean};

@@ -83,7 +83,7 @@ pub enum OffsetSpec {
     Timestamp(i64),
 }
 
-/// An admin request takes so long, and the broker's work as long.
+/// The timeouts of an admin request and of the broker's work for it.
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST))
 }
@@ -334,14 +334,14 @@ impl Connection {
         match found {
             Some(topic) if !topic.partitions().is_empty() => Ok(topic),
             _ => {
-                // Asked by name, a broker tells a topic that may not be seen from one that is not there.
+                // Asked by name, a broker distinguishes a topic that these credentials may not see from a topic that does not exist.
                 if !self.is_embedded()
                     && let Err(f) = ffi::topic_id(self.client().client(), name, ATTEMPT)
                     && f.code == Code::TopicAuthorizationFailed
                 {
                     return Err(Error::acl(format!(
-                        "topic '{name}' on {}: these credentials have no DESCRIBE permission on the topic. READ and WRITE include it. Ask for an ACL, \
-                         or check the name: the broker does not tell them whether the topic exists.",
+                        "topic '{name}' on {}: these credentials have no DESCRIBE permission on the topic. READ and WRITE include it. Ask for an \
+                         ACL, or check the name: without the permission, the broker does not say whether the topic exists.",
                         self.address()
                     ))
                     .in_topic(name));
@@ -409,7 +409,7 @@ impl Connection {
     fn admin(&self, what: &str) -> Result<AdminClient<Watch>> {
         let admin: AdminClient<Watch> =
             self.config(&[]).create_with_context(self.watch()).map_err(|e| self.error(what, &e))?;
-        // Nobody serves the events of this client that ask for a token.
+        // No thread serves the events in which this client asks for a token.
         if let Some(tokens) = self.tokens() {
             let token = tokens.next().and_then(|token| ffi::set_token(admin.inner().native_ptr(), &token));
             token.map_err(|why| Error::auth(format!("{what}: {why}")))?;

@@ -12,7 +12,7 @@ use rdkafka::{Offset as NativeOffset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What has settings.
+/// A thing that has settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Configured {
     Topic(String),
@@ -39,7 +39,7 @@ impl Connection {
         Ok(found)
     }
 
-    /// The release of a broker, as "4.0". It is asked without TLS only: before TLS is up, a broker says nothing.
+    /// The release of a broker, such as "4.0". None for a broker with TLS, which does not answer before the TLS handshake.
     pub fn broker_version(&self, broker: &Broker) -> Option<String> {
         let plain = self.property(&["security.protocol"]).is_none_or(|p| p.to_lowercase().ends_with("plaintext"));
         plain.then(|| crate::kafka::probe::release(&broker.host, broker.port)).flatten()

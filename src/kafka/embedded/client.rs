@@ -76,15 +76,17 @@ impl Client {
                 return Ok((place, lock));
             }
             if start.elapsed() > START {
-                let why =
-                    format!("another kernel has been starting it for {START:?}, see {}", place.directory().display());
+                let why = format!(
+                    "a different kernel has been starting the broker for {START:?}, see {}",
+                    place.directory().display()
+                );
                 return Err(cannot_start(name, &why));
             }
             std::thread::sleep(TURN);
         }
     }
 
-    /// None if nobody listens there (any more).
+    /// None if no helper listens there (any more).
     fn connect(name: &str, place: &Place) -> Result<Option<Self>> {
         let Ok(stream) = UnixStream::connect(place.socket()) else { return Ok(None) };
         let timeouts = stream.set_read_timeout(Some(ANSWER)).and_then(|()| stream.set_write_timeout(Some(ANSWER)));
@@ -117,7 +119,7 @@ impl Client {
         let mut child = Command::new(program)
             .args(arguments)
             .arg(place.directory())
-            // Python searches the working directory for modules, and anybody can write files there.
+            // Python searches the working directory for modules, and other users may be able to write files there.
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -187,7 +189,7 @@ impl Client {
         }
     }
 
-    /// Returns an error if the helper has ended. It asks nobody; the cost is one look at a socket.
+    /// Returns an error if the helper has ended. This sends no request; the cost is one look at a socket.
     pub fn check_alive(&self) -> Result<()> {
         match (&self.alive).read(&mut [0; 1]) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
@@ -240,9 +242,9 @@ impl Client {
             )
         });
         Error::storage(format!(
-            "the {} is full: {here}all topics together {} of {} (compressed). Its messages were not dropped. Of {rows} rows taken, \
-             {delivered} were published and the rest was refused. It is in memory and cannot delete messages. Use a new broker \
-             (bayou.connect(name=\"…\"), or close all its kernels for a few seconds), publish less, or use a real Kafka.",
+            "the {} is full: {here}all topics together {} of {} (compressed). Its messages were not dropped. Of {rows} rows taken, {delivered} were \
+             published and the rest was refused. The broker is in memory and cannot delete messages. Use a new broker (bayou.connect(name=\"…\"), or \
+             close all its kernels for a few seconds), publish less, or use a real Kafka.",
             self.label(),
             mib(total),
             mib(limits.total_bytes)

@@ -39,7 +39,7 @@ struct Helper {
 
 struct Clients {
     count: usize,
-    /// The time since nobody is connected any more.
+    /// The time since which no client is connected.
     alone_since: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ pub fn run_broker(directory: &Path) -> Result<()> {
     let mock = Mock::new().map_err(|f| start("the cluster", &f.text))?;
     let gate = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| start("a port", &e))?;
     let address = gate.local_addr().map_err(|e| start("a port", &e))?;
-    // librdkafka opens a port, and anybody on the machine can connect to it. So its socket is replaced by one in the
+    // librdkafka opens a port, and any user of the machine can connect to it. So its socket is replaced by one in the
     // user's directory.
     let inside = place.mock_socket();
     let _ = fs::remove_file(&inside);
@@ -64,7 +64,7 @@ pub fn run_broker(directory: &Path) -> Result<()> {
     // socket.
     behind.set_nonblocking(true).map_err(|e| start("the cluster's socket", &e))?;
     mock.listen_at(&behind).map_err(|f| start("the cluster's socket", &f.text))?;
-    // This also wakes up the mock's thread. Only then it releases the port.
+    // This also wakes up the mock's thread. Only then does the mock release the port.
     mock.advertise(address.port());
     let id = uuid::Uuid::new_v4();
     let broker = Broker {
@@ -142,7 +142,7 @@ impl Helper {
         self.clients.lock().alone_since.is_some_and(|since| since.elapsed() >= LINGER)
     }
 
-    /// Takes the lock if nobody has connected. While the lock is held, nobody starts a new helper or waits for this
+    /// Takes the lock if no kernel has connected. While the lock is held, no kernel starts a new helper or waits for this
     /// one. A kernel that has connected without the lock is served, or it finds the socket closed and tries again.
     fn may_end(self: &Arc<Self>, place: &Place, listener: &UnixListener) -> Option<File> {
         let lock = place.lock_file().ok()?;

@@ -1,5 +1,5 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the side of the broker. Both sides prove that they know the secret, and the
-//! secret is never sent. So a client also notices if somebody else has taken the port of a broker that is gone.
+//! secret is never sent. So a client also notices if a different program has taken the port of a broker that is gone.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
@@ -36,7 +36,7 @@ fn xor(a: &Hash, b: &Hash) -> Hash {
     std::array::from_fn(|i| a[i] ^ b[i])
 }
 
-/// What the broker stores of the secret.
+/// The data that the broker stores about the secret.
 pub(super) struct Verifier {
     salt: String,
     stored: Hash,

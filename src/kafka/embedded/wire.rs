@@ -31,7 +31,7 @@ pub(super) fn spoil(request: &mut [u8], batch: &BatchAt) {
     }
 }
 
-/// The batches of a Produce request. None if it cannot be read; then it must not be passed on.
+/// The batches of a Produce request. None if the request cannot be read; then it must not be passed on.
 pub(super) fn batches(request: &[u8]) -> Option<Vec<BatchAt>> {
     let mut c = Cursor::new(request);
     let version = c.header()?;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// What an ACL is about, in Kafka's words. As a filter, None stands for anything.
+/// What an ACL is about, in Kafka's words. In a filter, None means anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Acl {
     /// "User:alice".
@@ -24,7 +24,7 @@ pub struct Acl {
     /// "TOPIC", "GROUP", "CLUSTER" or "TRANSACTIONAL_ID".
     pub resource_type: Option<String>,
     pub resource: Option<String>,
-    /// "LITERAL" or "PREFIXED". A filter may say "MATCH": all that count for the resource.
+    /// "LITERAL" or "PREFIXED". A filter may say "MATCH": all ACLs that count for the resource.
     pub pattern: Option<String>,
 }
 

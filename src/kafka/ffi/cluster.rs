@@ -95,7 +95,7 @@ pub(in crate::kafka) fn settings(
 /// Whether these credentials may describe the cluster itself. None: the broker does not say.
 pub(in crate::kafka) fn may_describe(client: &Client<Watch>, timeout: Duration) -> Result<Option<bool>, Failure> {
     let request = Request::new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, timeout);
-    // SAFETY: the options and the queue live as long as the request. A refusal of the option is an old broker's.
+    // SAFETY: the options and the queue live as long as the request. Only old brokers refuse the option.
     unsafe {
         let refused = rd::rd_kafka_AdminOptions_set_include_authorized_operations(request.options, 1);
         if !refused.is_null() {

@@ -19,7 +19,7 @@ pub(in crate::kafka) struct Listing {
 pub struct Member {
     pub member_id: String,
     pub client_id: String,
-    /// Of a static member.
+    /// The id of a static member.
     pub instance_id: Option<String>,
     pub host: String,
     pub partitions: Vec<TopicPartition>,
@@ -52,7 +52,7 @@ pub(in crate::kafka) fn list(client: &Client<Watch>, timeout: Duration) -> Resul
                 kind: text_of(rd::rd_kafka_consumer_group_type_name(rd::rd_kafka_ConsumerGroupListing_type(g))),
             })
             .collect();
-        // A broker that does not answer has groups that would be missing without a word.
+        // The groups of a broker that does not answer would be missing silently.
         let mut count = 0;
         let errors = rd::rd_kafka_ListConsumerGroups_result_errors(result, &mut count);
         match (0..count).find_map(|i| error_of(*errors.add(i))) {
@@ -65,7 +65,7 @@ pub(in crate::kafka) fn list(client: &Client<Watch>, timeout: Duration) -> Resul
 /// # Safety
 /// `list` is null, or a list that lives as long as the elements are used.
 unsafe fn elements<'a>(list: *const rd::rd_kafka_topic_partition_list_t) -> &'a [rd::rd_kafka_topic_partition_t] {
-    // SAFETY: not null. An empty list has no elements at all; another one has `cnt` of them.
+    // SAFETY: not null. An empty list has no elements at all; any other list has `cnt` elements.
     unsafe {
         match list.is_null() || (*list).cnt <= 0 || (*list).elems.is_null() {
             true => &[],

@@ -57,7 +57,7 @@ impl Mock {
         unsafe { text_of(rd::rd_kafka_mock_cluster_bootstraps(self.cluster)) }
     }
 
-    /// Replaces the listening port of the mock by this socket, because anybody on the machine could connect to the
+    /// Replaces the listening port of the mock by this socket, because any user of the machine could connect to the
     /// port. The mock has no option for this. So its descriptor, which is found by its address, is made a duplicate of
     /// our socket. The thread of the mock still holds the port until it wakes up.
     pub fn listen_at(&self, ours: &std::os::unix::net::UnixListener) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ impl Mock {
         };
         let theirs = (0..DESCRIPTORS).find(|fd| port != 0 && listens_there(*fd));
         let theirs = theirs.ok_or_else(|| fail(format!("the cluster's port {address} is not found")))?;
-        // SAFETY: `theirs` is the listening socket of the mock. Nobody else uses it, and the mock's thread only polls
+        // SAFETY: `theirs` is the listening socket of the mock. No other thread uses it, and the mock's thread only polls
         // and accepts on the number.
         match unsafe { libc::dup2(ours.as_raw_fd(), theirs) } {
             -1 => Err(fail(std::io::Error::last_os_error().to_string())),
@@ -124,8 +124,8 @@ impl Mock {
         // (4).
         const WORDS: usize = 14;
         let Ok(name) = c_string(name) else { return false };
-        // SAFETY: we have just created the topic, and it is never deleted. Nobody has written to it yet, and the mock's
-        // thread reads the limits only after somebody has. Every partition is checked before any is changed.
+        // SAFETY: we have just created the topic, and it is never deleted. No client has written to it yet, and the mock's
+        // thread reads the limits only after a client has written. Every partition is checked before any is changed.
         unsafe {
             let topic = rd_kafka_mock_topic_find(self.cluster, name.as_ptr());
             if topic.is_null() {

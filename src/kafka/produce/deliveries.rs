@@ -1,4 +1,4 @@
-//! What librdkafka reports of messages: delivered, or not and why.
+//! librdkafka's reports about messages: delivered, or not and why.
 
 use crate::kafka::context::{Watch, tidy, watched};
 use parking_lot::Mutex;
@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const KEPT_FAILURES: usize = 10;
 
-/// What became of a row's message.
+/// The result of sending a row's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Counted from 0.
     pub row: usize,
     pub partition: Option<i32>,
-    /// None if it was not delivered, or if nobody was to acknowledge it (acks="0").
+    /// None if the message was not delivered, or if no acknowledgement was requested (acks="0").
     pub offset: Option<i64>,
     pub error: Option<String>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Deliveries {
     pub delivered: AtomicU64,
     pub failed: AtomicU64,
     pub failures: Mutex<Vec<String>>,
-    /// Each message's fate, if somebody wants to know.
+    /// Each message's result, if the caller asked for it.
     pub all: Mutex<Option<Vec<Delivery>>>,
     /// Whether anything is kept of messages that were delivered.
     pub detailed: AtomicBool,
@@ -46,7 +46,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// As new, for the next call.
+    /// Resets everything for the next call.
     pub fn forget(&self) {
         self.watch.forget();
         self.delivered.store(0, Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl Deliveries {
         self.detailed.store(true, Ordering::Relaxed);
     }
 
-    /// Each message's fate by row, once.
+    /// Each message's result by row. A second call returns None.
     pub fn take_all(&self) -> Option<Vec<Delivery>> {
         let mut all = self.all.lock().take()?;
         all.sort_by_key(|d| d.row);

@@ -16,7 +16,7 @@ use arrow::{
 };
 use std::sync::{Arc, LazyLock};
 
-/// What a message takes beyond its key, value and headers, at most: its part of a batch, and the batch's own fields.
+/// The most bytes that a message needs besides its key, value and headers: its part of a batch, and the batch's own fields.
 const OVERHEAD: usize = 512;
 /// By how many milliseconds the broker's clock may be behind.
 const CLOCKS: i64 = 60_000;
@@ -37,7 +37,7 @@ pub struct MessageOptions {
     pub topic: String,
     /// The columns of the key. One column is the key as it is, several are a JSON object.
     pub keys: Vec<String>,
-    /// Each message replaces the one with the same key. So each has a key, also without key columns, or if the column is NULL.
+    /// Each message replaces the one with the same key. So each message has a key, also without key columns, or if the column is NULL.
     pub upsert: bool,
     pub headers_column: Option<String>,
     pub partition_column: Option<String>,
@@ -94,7 +94,7 @@ impl MessageEncoder {
             _ => Key::Object(keys, json),
         };
         let out = Self { plan, key, options };
-        // What can be wrong with the types of the other columns shows with no rows.
+        // An encoding of no rows finds wrong types of the other columns.
         out.encode(&RecordBatch::new_empty(schema.clone()), 0)?;
         Ok(out)
     }
@@ -160,18 +160,19 @@ impl MessageEncoder {
                 + headers.as_ref().map_or(0, bytes_of_headers);
             if bytes + OVERHEAD > most {
                 return Err(Error::malformed(format!(
-                    "row {row}: the message has {bytes} bytes, and the topic '{topic}' takes messages of at most {most} bytes with all that belongs \
-                     to them. Raise max.message.bytes of the topic, or leave columns out."
+                    "row {row}: the message has {bytes} bytes, and the topic '{topic}' takes messages of at most {most} bytes, including key, \
+                     headers and overhead. Raise max.message.bytes of the topic, or leave columns out."
                 )));
             }
             if keys.is_null(row) && self.options.upsert {
                 return Err(Error::malformed(format!(
-                    "row {row}: the text of the key is the same as that of the key of NULL, and could not be told from it"
+                    "row {row}: the text of the key is the same as the text for a key that is NULL, and the two could not be distinguished"
                 )));
             }
             if keys.is_null(row) && limits.compacted == Some(true) {
                 return Err(Error::malformed(format!(
-                    "row {row}: the message has no key, and the topic '{topic}' is compacted (cleanup.policy=compact): it takes only messages with a key"
+                    "row {row}: the message has no key, and the topic '{topic}' is compacted (cleanup.policy=compact): the topic takes only messages \
+                     with a key"
                 )));
             }
             if partitions.is_valid(row) && usize::try_from(partitions.value(row)).map_or(true, |p| p >= *there) {
@@ -191,8 +192,8 @@ impl MessageEncoder {
             let at = timestamps.value(row);
             if timestamps.is_valid(row) && !(first..=last).contains(&at) {
                 return Err(Error::malformed(format!(
-                    "row {row}: the timestamp {at} (milliseconds) is one that the topic '{}' does not take: it takes {first} to {last} at present \
-                     (message.timestamp.before.max.ms and message.timestamp.after.max.ms)",
+                    "row {row}: the timestamp {at} (milliseconds) is one that the topic '{}' does not accept: at present, the topic accepts {first} \
+                     to {last} (message.timestamp.before.max.ms and message.timestamp.after.max.ms)",
                     self.options.topic
                 )));
             }
@@ -210,7 +211,7 @@ impl MessageEncoder {
                 let (mut out, mut scratch) = (BinaryBuilder::new(), Vec::new());
                 for row in 0..rows.num_rows() {
                     match column.get(row, &mut scratch)? {
-                        // It would be taken for the key of NULL.
+                        // This key would be taken for the key of NULL.
                         Some(key) if self.options.upsert && key == null.as_slice() => out.append_null(),
                         Some(key) => out.append_value(key),
                         None if self.options.upsert => {
@@ -237,14 +238,14 @@ impl MessageEncoder {
         }
     }
 
-    /// The rows that cannot be messages of the topic, each with the reason. It is asked only if `encode` has failed.
+    /// The rows that cannot be messages of the topic, each with the reason. Called only if `encode` has failed.
     pub fn refused(&self, rows: &RecordBatch, now: i64) -> Vec<(u32, String)> {
         let one = |row: usize| self.encode(&rows.slice(row, 1), now).err();
         let why = |text: String| text.replace(", row 0:", ":").trim_start_matches("row 0: ").to_string();
         (0..rows.num_rows()).filter_map(|row| Some((row as u32, why(one(row)?.message)))).collect()
     }
 
-    /// A message that takes away what has the key.
+    /// A message for each key, which deletes the earlier messages with this key.
     pub fn tombstones(keys: &BinaryArray) -> Result<RecordBatch> {
         let n = keys.len();
         let columns: Vec<ArrayRef> = vec![

@@ -7,9 +7,9 @@ use std::mem::ManuallyDrop;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// A producer that nobody has used for so long is closed: what librdkafka tells a producer that is not asked would pile up.
+/// How long a producer is idle before it is closed. An idle producer is not polled, so the events of librdkafka for it would pile up.
 const IDLE: Duration = Duration::from_secs(30);
-/// At most this many are kept for one connection.
+/// At most this many idle producers are kept for one connection.
 const KEPT: usize = 4;
 
 /// What distinguishes producers of one connection.
@@ -24,7 +24,7 @@ struct Idle {
 #[derive(Default)]
 struct Kept {
     idle: Vec<Idle>,
-    /// Whether a thread closes those that are idle for too long.
+    /// Whether a thread closes the producers that are idle for too long.
     watched: bool,
 }
 
@@ -33,13 +33,13 @@ struct Kept {
 pub(in crate::kafka) struct Producers(Arc<Mutex<Kept>>);
 
 impl Producers {
-    /// A producer with these settings that nobody uses, as if it were new.
+    /// An idle producer with these settings, as if it were new.
     pub(super) fn take(&self, settings: &Settings) -> Option<BaseProducer<Deliveries>> {
         let mut kept = self.0.lock();
         let at = kept.idle.iter().position(|i| i.settings == *settings)?;
         let producer = kept.idle.swap_remove(at).producer;
         drop(kept);
-        // What it was told while it was idle is about another time.
+        // Events that came while the producer was idle do not concern this call.
         producer.poll(Duration::ZERO);
         producer.context().forget();
         producer.client().fatal_error().is_none().then_some(producer)

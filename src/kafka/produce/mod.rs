@@ -62,14 +62,14 @@ pub struct ProduceOptions {
     pub transactional_id: Option<String>,
     /// Whether the report has each message's offset.
     pub deliveries: bool,
-    /// What is done to the values before they are sent.
+    /// A function that is applied to the values before they are sent.
     pub encrypt: Option<Arc<dyn ValuesFunction>>,
 }
 
 /// librdkafka's partitioners.
 const PARTITIONERS: [&str; 7] =
     ["murmur2_random", "murmur2", "consistent_random", "consistent", "fnv1a_random", "fnv1a", "random"];
-/// A transaction that ends without its producer holds readers of committed messages up for so long.
+/// The timeout of a transaction in milliseconds. If its producer is gone, readers of committed messages are delayed until this timeout.
 const TRANSACTION: &str = "300000";
 
 impl Default for ProduceOptions {
@@ -110,7 +110,7 @@ pub struct ProduceReport {
     pub seconds: f64,
     /// The first ten failures.
     pub failures: Vec<String>,
-    /// Each message's fate, by row, if that was asked for.
+    /// Each message's result, by row, if the caller asked for it.
     pub deliveries: Option<Vec<Delivery>>,
 }
 
@@ -171,7 +171,7 @@ impl Connection {
                 if error.kind == Kind::Interrupted {
                     error.message = run.stopped();
                 }
-                // Queued messages are discarded. A dead broker must not hold the caller while librdkafka closes.
+                // Queued messages are discarded. A dead broker must not delay the caller while librdkafka closes.
                 std::thread::spawn(move || run::close(run.producer));
                 Err(error)
             }
@@ -197,9 +197,9 @@ impl Connection {
             ("queue.buffering.max.messages", "300000"),
             ("queue.buffering.max.kbytes", "131072"),
             ("message.timeout.ms", "60000"),
-            // The same as in Java's producers, so that a key is always in the same partition, whoever writes it.
+            // The same as in Java's producers, so that a key is always in the same partition, whichever client writes it.
             ("partitioner", "murmur2_random"),
-            // Without idempotence, a message that is sent again would come after those that were sent beside it.
+            // Without idempotence, a message that is sent again would come after later messages that were in flight at the same time.
             ("max.in.flight.requests.per.connection", if acks == "all" { "5" } else { "1" }),
         ];
         let mut over = vec![("acks", acks), ("enable.idempotence", if acks == "all" { "true" } else { "false" })];

@@ -25,27 +25,27 @@ pub struct Found<'a> {
     pub headers: Option<&'a Headers>,
 }
 
-/// What a topic takes.
+/// The messages that a topic accepts.
 #[derive(Debug, Clone)]
 pub struct TopicLimits {
     pub max_message_bytes: usize,
     /// A compacted topic takes only messages with a key. None: not known.
     pub compacted: Option<bool>,
-    /// By how many milliseconds a message's timestamp may lie before and after the present time.
+    /// By how many milliseconds a message's timestamp may be before and after the present time.
     pub earlier: i64,
     pub later: i64,
 }
 
-/// For how long an open transaction of somebody else, or a partition that is silent, is waited for.
+/// How long to wait for an open transaction of a different producer, or for a partition that is silent.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a topic is read again whose beginning moved meanwhile.
+/// How often a topic is read again if its beginning has moved meanwhile.
 const AGAIN: usize = 10;
 const TURN: Duration = Duration::from_millis(100);
-/// What Kafka takes if nothing else is set, less what a batch adds.
+/// Kafka's default limit for a message, less what a batch adds.
 const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
 enum Read {
-    /// Up to the end. Whether nothing was missing.
+    /// The topic was read up to the end. True: no message was missing.
     To(bool),
     /// Messages were deleted before they were read.
     Overtaken,
@@ -53,9 +53,9 @@ enum Read {
 
 impl Connection {
     /// Reads the topic from the time `since` on (milliseconds; None: from its beginning) up to its present end. `each` returns false to stop.
-    /// Returns whether all of that was there still: false if the topic has deleted messages that may be of this time. If retention deletes
-    /// messages that are about to be read, the topic is read from its new beginning, so that a message may come twice. `go_on` is asked while
-    /// the brokers are waited for; its error ends the call.
+    /// Returns whether all of these messages still existed: false if the topic has deleted messages that may be of this time. If retention
+    /// deletes messages that are about to be read, the topic is read from its new beginning, so that a message may come twice. `go_on` is called
+    /// during each wait for the brokers; its error ends the call.
     pub fn read_back(
         &self,
         topic: &str,
@@ -91,16 +91,16 @@ impl Connection {
             None => earliest.clone(),
             Some(millis) => at(OffsetSpec::Timestamp(millis))?,
         };
-        // Deletion takes the oldest messages. If an older message than the first wanted one is there, none that is wanted is deleted.
+        // Deletion takes the oldest messages. If a message before the first wanted message still exists, no wanted message is deleted.
         let whole = earliest.iter().all(|(tp, first)| first.0 == 0 || from.get(tp).is_some_and(|o| o > first));
         let ends = self.ends_of_all(topic, &all)?;
         let began = Instant::now();
-        // What lies behind an open transaction of somebody else is not visible yet.
+        // Messages behind an open transaction of a different producer are not visible yet.
         while at(OffsetSpec::Latest)?.iter().any(|(tp, end)| ends.get(tp).is_some_and(|all| all > end)) {
             if began.elapsed() >= PATIENCE {
                 return Err(Error::connection(format!(
-                    "the topic '{topic}' on {}: another producer holds a transaction open, and what lies behind it cannot be read. Run the query \
-                     again when the transaction has ended.",
+                    "the topic '{topic}' on {}: a different producer has an open transaction, and the messages after its beginning cannot be read. \
+                     Run the query again when the transaction has ended.",
                     self.address()
                 )));
             }
@@ -175,7 +175,7 @@ impl Connection {
         Ok(out)
     }
 
-    /// What the topic takes. If the credentials may not ask: Kafka's defaults.
+    /// The messages that the topic accepts. If the credentials may not ask: Kafka's defaults.
     pub fn topic_limits(&self, topic: &str) -> Result<TopicLimits> {
         let what = format!("the configuration of '{topic}' on {}", self.address());
         // librdkafka's mock does not have the request, and does not say so.

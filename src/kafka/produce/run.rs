@@ -15,17 +15,17 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The timeout of one call about a transaction. After a timeout the call is made again and goes on, until `PATIENCE` is over.
+/// The timeout of one call about a transaction. After a timeout the call is repeated and continues, until `PATIENCE` is over.
 const CALL: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long the markers of a transaction are waited for. An open transaction of somebody else may hold them up.
+/// How long to wait for the markers of a transaction. An open transaction of a different producer may delay them.
 const SEEN: Duration = Duration::from_secs(2);
-/// How long messages on their way are waited for after an interrupt.
+/// How long to wait for messages in flight after an interrupt.
 const LAST: Duration = Duration::from_secs(1);
 
-const UNKNOWN: &str = "Whether the rows were published is not known: look before you send them again.";
+const UNKNOWN: &str = "It is not known whether the rows were published: check the topic before you send them again.";
 
-/// Of a transaction.
+/// The stage of a transaction.
 pub(super) enum Stage {
     Open,
     Committing,
@@ -131,7 +131,7 @@ impl Run<'_> {
         }
     }
 
-    /// Repeats a call of a transaction that goes on where it was after a timeout.
+    /// Repeats a call about a transaction. After a timeout, the next call continues where the last call was.
     fn until(
         &mut self,
         doing: &str,
@@ -155,13 +155,14 @@ impl Run<'_> {
         let text = tidy(&self.connection.secrets().scrub(text));
         if is_fenced(code) {
             return Error::concurrent_query(format!(
-                "{what}: another producer has the transactional id '{id}' by now, or the transaction took longer than transaction.timeout.ms ({text})"
+                "{what}: a different producer now has the transactional id '{id}', or the transaction took longer than transaction.timeout.ms \
+                 ({text})"
             ));
         }
         explained(&what, code, &text, self.topic.as_str(), "", id)
     }
 
-    /// After an interrupt: messages that wait are given up, and those on their way are waited for, but not for long. Says what has arrived.
+    /// After an interrupt: discards the messages in the queue, and waits for those in flight, but not for long. Says how many have arrived.
     pub fn stopped(&mut self) -> String {
         let what = format!("publishing to '{}' was stopped", self.topic);
         if self.options.transactional_id.is_some() {
@@ -286,7 +287,7 @@ impl Run<'_> {
                     let row = usize::try_from(self.report.rows - 1).unwrap_or_default();
                     let code = error.rdkafka_error_code();
                     if code == Some(Code::Fatal) {
-                        // What it was, the client says.
+                        // The client says what the error was.
                         self.look(Duration::ZERO)?;
                         return Err(self.connection.error(&format!("publishing to '{}'", self.topic), &error));
                     }
@@ -338,7 +339,7 @@ impl Run<'_> {
             if self.options.transactional_id.is_some() {
                 return Err(self.explained("sending", code, &text));
             }
-            // Asked for by idempotence: without WRITE on any topic, there is no producer id either.
+            // Idempotence needs a producer id, and a user without WRITE on any topic does not get one.
             if code == Code::ClusterAuthorizationFailed {
                 return Err(self.no_write(" (or, before Kafka 2.8, no IDEMPOTENT_WRITE permission on the cluster)"));
             }
@@ -376,7 +377,7 @@ impl Run<'_> {
         }
     }
 
-    /// The report at the end, which has each message's fate.
+    /// The report at the end, with each message's result.
     pub fn last_report(&self) -> ProduceReport {
         ProduceReport { deliveries: self.producer.context().take_all(), ..self.report() }
     }

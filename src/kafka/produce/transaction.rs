@@ -1,7 +1,7 @@
 //! Sends the messages of an epoch in one transaction, which also commits the epoch's number as an offset of a group.
 //!
-//! The transaction is what makes the two one step: readers of committed messages see all messages of an epoch exactly if the number is
-//! committed. A transactional id has one producer: a newer one ends an open transaction of an older one, which can send nothing afterwards.
+//! The transaction makes both of these one step: readers of committed messages see all messages of an epoch if and only if the number is
+//! committed. A transactional id has one producer: a newer producer ends an open transaction of the older one, which can send nothing afterwards.
 
 use super::{LOOK_ROWS, MessageEncoder, ProduceOptions, columns::Plan};
 use crate::{
@@ -24,7 +24,7 @@ use rdkafka::{
 };
 use std::time::{Duration, Instant};
 
-/// The timeout of one call of librdkafka. After a timeout the call is made again and goes on, until `PATIENCE` is over.
+/// The timeout of one call of librdkafka. After a timeout the call is repeated and continues, until `PATIENCE` is over.
 const CALL: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an attempt to end a failed transaction may take. The next producer of the id ends it in any case.
@@ -34,11 +34,11 @@ const ABORT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Number {
     pub epoch: i64,
-    /// Who has committed it, in the words of the committer.
+    /// Who has committed the number, in the words of the committer.
     pub metadata: String,
 }
 
-/// A transaction that has not succeeded, or of which that is not known.
+/// A transaction that failed, or whose result is not known.
 #[derive(Debug)]
 pub struct Failed {
     pub error: Error,
@@ -88,7 +88,7 @@ impl ProducerContext for Sent {
 
 impl Drop for Transactions {
     fn drop(&mut self) {
-        // A dead broker must not hold the caller while librdkafka closes.
+        // A dead broker must not delay the caller while librdkafka closes.
         let producer = self.producer.take();
         std::thread::spawn(move || drop(producer));
     }
@@ -126,7 +126,7 @@ impl Connection {
         self.check_fork()?;
         let millis = timeout.as_millis().to_string();
         let millis = self.property(&["transaction.timeout.ms"]).unwrap_or(&millis);
-        // librdkafka's bounds. What the topic does not take either, it refuses.
+        // librdkafka's bounds. The topic itself refuses messages that are too large for it.
         let most = max_message_bytes.clamp(1000, 1_000_000_000).to_string();
         let defaults = [
             ("compression.type", "lz4"),
@@ -134,7 +134,7 @@ impl Connection {
             ("queue.buffering.max.messages", "300000"),
             ("queue.buffering.max.kbytes", "131072"),
             ("message.max.bytes", most.as_str()),
-            // The same as in Java's producers, so that a key is always in the same partition, whoever writes it.
+            // The same as in Java's producers, so that a key is always in the same partition, whichever client writes it.
             ("partitioner", "murmur2_random"),
         ];
         let over = [
@@ -177,8 +177,8 @@ impl Connection {
         Ok(out)
     }
 
-    /// The number that is committed for the group on partition 0 of the topic. `settled`: it is waited for until no transaction that is to
-    /// commit one is open.
+    /// The number that is committed for the group on partition 0 of the topic. `settled`: waits until no transaction is open that would commit
+    /// a new number.
     pub fn committed_number(&self, group: &str, topic: &str, settled: bool, go_on: GoOn<'_>) -> Result<Option<Number>> {
         self.check_fork()?;
         let what = format!("reading the offset of the group '{group}' for the topic '{topic}' on {}", self.address());
@@ -213,7 +213,7 @@ impl Connection {
         })
     }
 
-    /// Calls `with` with a consumer of the group, which joins nothing.
+    /// Calls `with` with a consumer of the group. The consumer does not join the group.
     fn in_group<T>(
         &self,
         group: &str,
@@ -391,7 +391,7 @@ impl Transactions {
         }
         let failure = *producer.context().failure.lock();
         if let Some((code, partition)) = failure {
-            // When a transaction fails, its messages are purged. Why it failed, says the refusal to begin another one.
+            // When a transaction fails, its messages are purged. The refusal to begin a new transaction says why it failed.
             if matches!(code, Code::PurgeQueue | Code::PurgeInflight)
                 && let Err(error) = producer.begin_transaction()
             {
@@ -402,7 +402,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Repeats a call that goes on where it was after a timeout.
+    /// Repeats a call. After a timeout, the next call continues where the last call was.
     fn until(&self, what: &str, go_on: GoOn<'_>, mut call: impl FnMut() -> Result<(), Attempt>) -> Result<(), Failed> {
         let began = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! What a table gained between two of its versions, for readers that hold the older one.
+//! The files that a table gained between two of its versions, for readers that hold the older version.
 
 use super::files::{Batches, read_columns};
 use super::fit::find;
@@ -35,8 +35,8 @@ struct Removed {
 /// A file that a commit added.
 pub struct Added(Add);
 
-/// The files that were added, if nothing else has happened to the rows since: then the rows are those of `from`, and those
-/// of these files. None: the table has to be read anew. Compaction changes no rows.
+/// The files that were added since `from`, if nothing else has changed the rows since. The rows of `to` are then the rows of
+/// `from` and the rows of these files. None: the whole table must be read again. Compaction changes no rows.
 pub async fn added(location: &Location, from: u64, to: u64) -> Result<Option<Vec<Added>>> {
     if to <= from || to - from > COMMITS {
         return Ok(None);
@@ -68,7 +68,7 @@ pub struct AddedRows {
     place: String,
 }
 
-/// Opens a file, to be read in some of its table's columns.
+/// Opens a file, to read some of its table's columns.
 pub async fn read_added(location: &Location, file: &Added, columns: &Schema) -> Result<AddedRows> {
     let file = &file.0;
     let place = format!("{}: reading {}", location.display(), file.path);

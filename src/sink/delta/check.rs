@@ -35,7 +35,7 @@ pub(super) fn unwritable<'a>(
     properties.any(is_mapped).then(|| "column mapping".into())
 }
 
-/// Where a table goes that bayou cannot commit to.
+/// The remedy for a table that bayou cannot commit to.
 const THROUGH_SPARK: &str = "Write to a table without it. Or give the table a name in Unity Catalog, and let Spark write it: \
      write_delta(\"catalog.schema.table\", spark=spark, …).";
 
@@ -77,7 +77,7 @@ impl Table {
             }
         }
         let checks = checks(&metadata);
-        // The invariants of nested fields are not among them.
+        // The invariants of nested fields are not among these checks.
         if schema.matches("\"delta.invariants\"").count()
             > checks.iter().filter(|c| c.name.starts_with("invariant of ")).count()
         {
@@ -94,7 +94,7 @@ impl Table {
         if now < known {
             return Err(Error::data_loss(format!(
                 "{place}: the table is at version {now}, but bayou has committed version {known}. The table was \
-                 recreated, or its log was truncated. Use a different table, or start over with reset(confirm=True)."
+                 recreated, or its log was truncated. Use a different table, or start over with full_refresh=True."
             )));
         }
         if accept {
@@ -113,8 +113,8 @@ impl Table {
         for version in known + 1..=now {
             let Some(found) = self.entry(version).await? else {
                 return Err(Error::data_loss(format!(
-                    "{place}: version {version} of the table's log was cleaned up before this query has seen it, so \
-                     bayou cannot tell whether it changed rows of bayou. If it did not, run with accept_changes=True."
+                    "{place}: version {version} of the table's log was cleaned up before this query has seen it, so bayou does not know whether this \
+                     version changed rows of bayou. If it did not, run with accept_changes=True."
                 )));
             };
             if found.apps.iter().any(|a| a == app) {
@@ -130,8 +130,8 @@ impl Table {
                     OutputMode::Update | OutputMode::Complete => "and in this mode only bayou may write to the table",
                 };
                 return Err(Error::data_loss(format!(
-                    "{place}: version {version} was a {} by another writer, {owner}. Undo it, or run with \
-                     accept_changes=True to continue with the table as it is, or start over with reset(confirm=True).",
+                    "{place}: version {version} was a {} by a different writer, {owner}. Undo that change, or run with accept_changes=True to \
+                     continue with the table as it is, or start over with full_refresh=True.",
                     found.operation
                 )));
             }

@@ -54,7 +54,7 @@ pub(super) fn add_of(file: &WaitingFile) -> Result<Add> {
     Add::deserialize(file).map_err(|e| Error::storage(format!("a file in a seal is damaged: {e}")))
 }
 
-/// What a seal keeps of a file.
+/// The part of a file's entry that a seal keeps.
 pub(super) fn waiting(add: &Add) -> Result<WaitingFile> {
     serde_json::to_value(add).map_err(|e| Error::internal(e.to_string()))
 }
@@ -65,7 +65,7 @@ pub(super) const NONCE: &str = "bayouSeal";
 /// At most this many files are looked up at the same time.
 const LOOKS: usize = 32;
 
-/// What a commit without keys did, in the words of Delta's WRITE.
+/// The metrics of a commit without keys, with the names of Delta's WRITE.
 fn of_write(actions: &[Action]) -> BTreeMap<&'static str, u64> {
     let mut out = BTreeMap::from([("numFiles", 0), ("numOutputBytes", 0)]);
     let mut count = |files, bytes, size: i64| {
@@ -91,7 +91,7 @@ impl Table {
         let mut last = None;
         for attempt in 0..ATTEMPTS {
             if attempt == 0 && commit.looked {
-                // If somebody else commits in between, this attempt loses.
+                // If a different writer commits in between, this attempt fails.
             } else if attempt == 0 {
                 self.advance().await?;
             } else {
@@ -104,8 +104,8 @@ impl Table {
             }
             if self.id()? != commit.table_id {
                 return Err(Error::data_loss(format!(
-                    "{place}: the table was recreated by somebody else (its id changed). Write to a different table. Or, to \
-                     empty this one and read everything again, run with full_refresh=True, accept_changes=True."
+                    "{place}: the table was recreated by a different program (its id changed). Write to a different table. Or, to empty this table \
+                     and read everything again, run with full_refresh=True, accept_changes=True."
                 )));
             }
             self.check_others(checked, commit.known_txn, &commit.app, commit.accept_changes).await?;
@@ -119,7 +119,7 @@ impl Table {
             if commit.admitted.as_deref() != Some(self.admission.fingerprint.as_str()) {
                 self.verify_rows(commit).await?;
             }
-            // In a store, each look is a request. On disk it is nothing.
+            // In a store, each check of a file is a request. On disk it costs almost nothing.
             if attempt > 0 || !commit.fresh || self.spec.location.is_local() {
                 self.verify(commit).await?;
             }
@@ -298,7 +298,7 @@ impl Table {
             let Some(file) = found else { continue };
             return Err(Error::storage(format!(
                 "{}: the staged data file {file} is gone (VACUUM with a short retention?), so epoch {} cannot be committed. \
-                 If the messages are still in Kafka, reset(confirm=True) reads them again.",
+                 If the messages are still in Kafka, full_refresh=True reads them again.",
                 self.spec.location.display(),
                 commit.epoch
             )));

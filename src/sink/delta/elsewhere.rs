@@ -1,5 +1,5 @@
-//! What a sink needs of Delta that hands its rows to another engine: data files in a folder that is no table, the
-//! columns of a table from its JSON, and which tables bayou cannot commit to itself.
+//! The parts of Delta for a sink that hands its rows to a different engine: data files in a folder that is not a table,
+//! the columns of a table from its JSON, and which tables bayou cannot commit to itself.
 
 use super::check::unwritable;
 use super::commit::waiting;
@@ -61,7 +61,7 @@ pub(in crate::sink) async fn read(at: &Location, name: &str) -> Result<Vec<Recor
     super::files::read(bytes.into()).map_err(|e| failed(&e))?.map(|b| b.map_err(|e| failed(&e))).collect()
 }
 
-/// What of a table, by its features and properties, stands in the way of bayou's own commits.
+/// The feature of a table, found in its features and properties, because of which bayou cannot commit to it.
 pub fn not_by_bayou(features: &[String], properties: &BTreeMap<String, String>) -> Option<String> {
     let pairs = properties.iter().map(|(k, v)| (k.as_str(), v.as_str()));
     unwritable(features.iter().map(String::as_str), pairs)

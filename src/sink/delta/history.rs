@@ -1,4 +1,4 @@
-//! What a table's log says about the table and its versions, for people.
+//! The facts in a table's log about the table and its versions, for people.
 
 use super::{no_table, open_at, within};
 use crate::storage::Location;
@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use std::collections::BTreeMap;
 
-/// What DESCRIBE shows.
+/// The facts that DESCRIBE shows.
 pub struct About {
     pub version: u64,
     pub name: Option<String>,

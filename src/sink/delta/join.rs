@@ -35,7 +35,7 @@ struct Small {
     remove: Remove,
 }
 
-/// Files, and the files that take their place.
+/// Files, and the files that replace them.
 #[derive(Default)]
 struct Joined {
     removes: Vec<Remove>,
@@ -49,8 +49,8 @@ impl Joined {
     }
 }
 
-/// How the rows of a table in mode update are found again: such a table is compacted only where no later epoch reads
-/// more for it.
+/// How epochs find the rows of a table in mode update. Such a table is compacted only where later epochs need not read
+/// more because of the compaction.
 pub(super) struct Layout<'a> {
     pub keys: &'a [String],
     pub watermark: Option<EventTime>,
@@ -95,7 +95,7 @@ pub(super) async fn join_small(
         let there: HashSet<String> =
             within(location, "listing the table's files", views).await?.iter().map(|v| v.path().to_string()).collect();
         let same = identity(state.metadata()) == metadata && identity(state.protocol()) == protocol;
-        // What an epoch has rewritten meanwhile is given up, and the rest is committed.
+        // Compacted files whose sources an epoch has rewritten meanwhile are dropped. The others are committed.
         let before = done.len();
         done.retain(|j| j.removes.iter().all(|r| there.contains(&r.path)));
         left += before - done.len();
@@ -236,7 +236,7 @@ fn runs(all: &[Neighbour], files: &[Add], windowed: bool, target: u64) -> Vec<Ve
             && run.last().is_some_and(|last| {
                 let meet = match (last.window, file.window) {
                     (Some((_, high)), Some((low, _))) => high >= low,
-                    // Without statistics, no epoch tells them apart.
+                    // Without statistics, an epoch that reads one of the files reads the other one too.
                     (None, None) => true,
                     _ => false,
                 };

@@ -53,7 +53,7 @@ impl Listed {
         }
     }
 
-    /// Follows the commit of somebody else.
+    /// Follows the commit of a different writer.
     pub fn take_commit(&mut self, bytes: &[u8]) -> Result<()> {
         #[derive(Deserialize)]
         struct Line {

@@ -1,4 +1,4 @@
-//! Optional work: checkpoints of a table's log, and the compaction of small files. It runs beside the stream, on a
+//! Optional work: checkpoints of a table's log, and the compaction of small files. It runs in parallel with the stream, on a
 //! table that it opens itself. A failure is only reported.
 
 use super::join::{Layout, join_small};
@@ -29,7 +29,7 @@ const AGAIN: u64 = 10;
 /// The time limit for compaction, or for a checkpoint of a long log. It grows with the table, and nothing waits for it.
 const MOST: Duration = Duration::from_secs(3600);
 
-/// The maintenance of one table, and what is known of the table from the previous check.
+/// The maintenance of one table, and the facts about the table from the previous check.
 pub(super) struct Upkeep {
     location: Location,
     clock: SharedClock,

@@ -1,7 +1,7 @@
 //! Output mode update: rows replace the rows with the same keys.
 //!
-//! Keys and values are sealed, not files. What a commit makes of them is in `rewrite`. deltalake's MERGE joins with the
-//! whole table and compares NULL keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
+//! Keys and values are sealed, not files. `rewrite` has the changes that a commit makes to the files. deltalake's MERGE
+//! joins with the whole table and compares NULL keys as SQL does; see `docs/decisions/0011-merge-by-rewriting-files.md`.
 
 use super::files::partition_value;
 use super::fit::{find, fit};
@@ -51,7 +51,7 @@ pub(super) fn encode(codec: &KeyCodec, batch: &RecordBatch, keys: &[usize]) -> R
     }
 }
 
-/// `merge_rows`, and what the seal says of them.
+/// The result of `merge_rows`, and its entry for the seal.
 pub fn merge_staged(
     schema: &SchemaRef,
     keys: &[usize],

@@ -53,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tail::Tail;
 
-/// What users say of a table beside its rows.
+/// The user's options for a table.
 #[derive(Debug, Clone)]
 pub struct DeltaOptions {
     pub location: Location,
@@ -84,7 +84,7 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
-    /// What can be checked before any I/O: names and types that Delta takes.
+    /// The checks that need no I/O: names and types that Delta accepts.
     pub(super) fn check_columns(&self) -> Result<()> {
         self.check_columns_as(&self.location.display())
     }
@@ -108,7 +108,7 @@ impl TableSpec {
             }
             if let Some(other) = seen.insert(name.to_lowercase(), name) {
                 return Err(Error::schema(format!(
-                    "{place}: the columns '{other}' and '{name}' have one name, because a table does not tell upper and lower case apart. \
+                    "{place}: the columns '{other}' and '{name}' have the same name, because a table does not distinguish upper and lower case. \
                      Rename one: rename({{\"{name}\": \"{name}_2\"}})."
                 )));
             }
@@ -133,12 +133,12 @@ impl TableSpec {
     }
 }
 
-/// Whether Delta takes it for a column or a field within one.
+/// Whether Delta accepts the name for a column, or for a field within a column.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
 }
 
-/// The names of a struct's fields. `path`: the way to it, with "[]" for what is in an array or a map.
+/// Checks the names of a struct's fields. `path`: the path to the struct, with "[]" for the content of an array or a map.
 fn check_fields(path: &str, fields: &Fields) -> Result<()> {
     for (i, field) in fields.iter().enumerate() {
         let name = field.name();
@@ -230,7 +230,7 @@ pub struct Table {
     written: SchemaRef,
     /// Notes for the user about how the stream fits the table.
     pub notes: Vec<String>,
-    /// What the last commit did.
+    /// The metrics of the last commit.
     metrics: BTreeMap<&'static str, u64>,
     pub(crate) table: DeltaTable,
 }
@@ -251,7 +251,7 @@ fn is_log(name: &str) -> bool {
 
 /// Whether there is a table at `location`.
 pub async fn exists(location: &Location) -> Result<bool> {
-    // Asked of the store, not read off an error's text.
+    // The store is asked, because the text of an error is not reliable.
     location.has_any("_delta_log", is_log).await
 }
 
@@ -285,7 +285,7 @@ fn no_table(location: &Location) -> Error {
 
 /// The error for a log that can be read but not understood, with the remedy.
 async fn damaged(location: &Location, e: Error) -> Error {
-    let out = "restore the file, or move the table away and start over with reset(confirm=True)";
+    let out = "restore the file, or move the table away and start over with full_refresh=True";
     let advice = if e.message.contains("Json error") {
         format!("A commit of the table's log is damaged, perhaps the newest one by a power cut: {out}")
     } else if ["Parquet error", "Arrow error", "Invalid Checkpoint"].iter().any(|text| e.message.contains(text)) {
@@ -385,7 +385,7 @@ impl Table {
             created = true;
             refuse_foreign_files(&spec.location).await?;
             if let Err(e) = Self::create(&spec).await {
-                // Somebody else can have created it in the same moment. Or our put was written although it returned an
+                // A different writer can have created it in the same moment. Or our put was written although it returned an
                 // error.
                 if open(&spec.location).await?.is_none() {
                     return Err(e);
@@ -419,7 +419,7 @@ impl Table {
         within(&spec.location, "creating the table", async { create.await.map(drop) }).await
     }
 
-    /// Enters the table into the catalog that its name is from.
+    /// Registers the table in the catalog that its name is from.
     async fn enter(&mut self) -> Result<()> {
         let Some(entry) = self.spec.location.entry().cloned() else { return Ok(()) };
         let metadata = serde_json::to_value(self.snapshot()?.metadata()).unwrap_or_default();
@@ -473,9 +473,9 @@ async fn refuse_foreign_files(location: &Location) -> Result<()> {
     let foreign = names.iter().find(|n| n.ends_with(".parquet") && !hidden(n) && !within_table(n));
     foreign.map_or(Ok(()), |file| {
         Err(Error::config(format!(
-            "{}: there are Parquet files ({file}) but no Delta table. A table created around them would take them \
-             for leftovers, and VACUUM would delete them. Write to a different folder. Or make them a table first, \
-             with deltalake.convert_to_deltalake(\"…\"). If _delta_log was lost, restore it.",
+            "{}: there are Parquet files ({file}) but no Delta table. A new table in this folder would treat these files as leftovers, and VACUUM \
+             would delete them. Write to a different folder. Or convert the files to a table first, with deltalake.convert_to_deltalake(\"…\"). If \
+             _delta_log was lost, restore it.",
             location.display()
         )))
     })

@@ -50,12 +50,12 @@ fn of_float(v: f64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
-/// Of `of_float`.
+/// The inverse of `of_float`.
 fn to_float(v: i64) -> f64 {
     f64::from_bits((v ^ (((v >> 63) as u64) >> 1) as i64) as u64)
 }
 
-/// The values of a column. NULL has none.
+/// The values of a column. None for NULL.
 fn points(order: Order, column: &ArrayRef) -> Result<Vec<Option<Point>>> {
     let numbers = |column: &ArrayRef| -> Result<Vec<Option<Point>>> {
         let wide = cast(column, &DataType::Int64)?;
@@ -131,7 +131,7 @@ struct Column {
     shown: Shown,
     /// The different values, sorted.
     values: Vec<Point>,
-    /// The place of each row's value among them. `NULL` for NULL, which is no value of a column with bounds.
+    /// The index of each row's value in `values`. `NULL` for NULL, which is no value of a column with bounds.
     ranks: Vec<u32>,
     /// The rows by value: those of value v are `rows[starts[v]..starts[v + 1]]`.
     rows: Vec<u32>,
@@ -269,14 +269,14 @@ impl Prune {
     }
 }
 
-/// Between which keys the rows of a file lie, as bytes of `KeyCodec`.
+/// The keys that the rows of a file are between, as bytes of `KeyCodec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Span {
     pub low: Vec<u8>,
     pub high: Vec<u8>,
 }
 
-/// The spans of files, by partition values and statistics, as far as these tell. `schema` has the key columns.
+/// The spans of files, as far as partition values and statistics show them. `schema` has the key columns.
 pub(super) fn spans(schema: &Schema, partitions: &[String], files: &[&Add]) -> Result<Vec<Span>> {
     let mut out = vec![Span { low: vec![], high: vec![] }; files.len()];
     // Whether the columns so far have decided the bounds of a file.

@@ -1,7 +1,7 @@
-//! What a commit in mode update makes of the table's files. It finds the files that can contain one of the keys
-//! (`prune`), reads the key columns of these, and replaces those that do contain one by files with their other rows and
-//! the new rows. Rows are written in key order (`sorted`), and each new file covers the keys of its neighbours only
-//! (`units`). So the ranges of keys stay narrow, and later epochs find few files.
+//! The changes that a commit in mode update makes to the table's files. It finds the files that can contain one of the keys
+//! (`prune`) and reads their key columns. Files that do contain one of the keys are replaced by files with their other
+//! rows and the new rows. Rows are written in key order (`sorted`), and each new file covers the keys of its neighbours
+//! only (`units`). So the ranges of keys stay narrow, and later epochs find few files.
 
 use super::Table;
 use super::files::{Properties, read_columns};
@@ -33,7 +33,7 @@ use std::time::Instant;
 
 /// At most this many files are read at the same time.
 const READS: usize = 8;
-/// Files up to these bytes in all stay in memory between the look at their keys and the rewriting.
+/// This many bytes of files may stay in memory between the check of their keys and the rewriting.
 const HELD: usize = 64 << 20;
 /// Rewriting holds about this many bytes of files.
 pub(super) const MEMORY: usize = 128 << 20;
@@ -82,12 +82,12 @@ impl Keys {
         Ok(Self { schema, at, of, codec, partitions, window })
     }
 
-    /// Of a batch of key columns.
+    /// The keys of a batch of key columns.
     pub fn encode(&self, keys: &RecordBatch) -> Result<Option<Rows>> {
         encode(&self.codec, keys, &(0..self.at.len()).collect::<Vec<_>>())
     }
 
-    /// Of a batch of the table's columns.
+    /// The keys of a batch of the table's columns.
     pub fn encode_rows(&self, rows: &RecordBatch) -> Result<Option<Rows>> {
         encode(&self.codec, rows, &self.at)
     }
@@ -111,7 +111,7 @@ pub(super) struct Scanned {
     pub keep: Option<BooleanBuffer>,
     pub rows: u64,
     pub dropped: u64,
-    /// Of the dropped rows, those without a new row.
+    /// The number of dropped rows that get no new row.
     pub deleted: u64,
     /// Whether its rows are in key order.
     pub sorted: bool,
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
     }
 
     pub async fn bytes(&self, file: &Add) -> Result<Bytes> {
-        // The letters of the log where they can be kept.
+        // The spelling of the log, if the store accepts it.
         let path = Path::parse(&file.path).unwrap_or_else(|_| Path::from(file.path.as_str()));
         let reading = async { self.store.get(&path).await?.bytes().await };
         match tokio::time::timeout(self.location.timeout(), reading).await {
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What an epoch did to the files of a table, in the words of Delta's MERGE.
+/// What an epoch did to the files of a table, with the names of Delta's MERGE metrics.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rewritten {
     files_before: u64,
@@ -317,7 +317,7 @@ impl Table {
             actions.push(Action::Remove(remove(&s.file, now)));
         }
         done.rows_inserted = (upserts.len() as u64).saturating_sub(done.rows_updated);
-        // How the other files lie matters only where something could be written into one file with something else.
+        // The keys of the other files matter only where rows of different origins could be written into one file.
         let others: Vec<&Add> = others.iter().collect();
         let around = Around::new(spans(&keys.of, &keys.partitions, &others)?);
         let target = self.file_size(size)?;
@@ -330,7 +330,7 @@ impl Table {
         Ok((actions, done))
     }
 
-    /// The size of files that the table's property or its own size asks for.
+    /// The size of files, from the table's property, or else from the size of the table.
     fn file_size(&self, table: u64) -> Result<u64> {
         let properties = self.snapshot()?.table_config();
         Ok(properties.target_file_size.map_or_else(|| file_size(table), |size| size.get().clamp(LEAST, 1 << 30)))

@@ -37,7 +37,7 @@ pub(in crate::sink) struct Wanted {
     pub missing: Vec<String>,
 }
 
-/// The columns of a stream beside those of the table that they are for.
+/// The columns of a stream, and those of the table that they are for, to be compared.
 pub(in crate::sink) struct Beside<'a> {
     /// The table as messages name it.
     pub place: &'a str,
@@ -45,13 +45,13 @@ pub(in crate::sink) struct Beside<'a> {
     pub table: &'a Schema,
     /// The partition columns of the table.
     pub partitions: &'a [String],
-    /// Those that the user says.
+    /// The partition columns that the user gave.
     pub partition_by: &'a [String],
     pub merge_schema: bool,
 }
 
 impl Beside<'_> {
-    /// What the stream needs of the table. An error if the stream does not fit, or fits only with
+    /// The changes of the table that the stream needs. An error if the stream does not fit, or fits only with
     /// `schema_mode="merge"`.
     pub fn compare(&self) -> Result<Wanted> {
         let place = self.place;

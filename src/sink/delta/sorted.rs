@@ -1,5 +1,5 @@
 //! Writes rows of several files, and new rows, in the order of their keys. Files that are in order are merged as they
-//! are read. A file that is not is sorted in memory.
+//! are read. A file that is not in order is sorted in memory.
 
 use super::files::{Batches, FileWriter, Properties, read_columns};
 use super::merge::{bytes, conform};
@@ -21,7 +21,7 @@ const ROWS: usize = 8192;
 /// The new rows, in the order of their keys.
 pub(super) struct Upserts {
     batches: Vec<RecordBatch>,
-    /// The batch and row of each.
+    /// The batch and row of each new row.
     places: Vec<(usize, usize)>,
     pub keys: Vec<Vec<u8>>,
     windows: Option<Vec<Option<i64>>>,
@@ -179,7 +179,7 @@ impl Source<'_> {
     }
 }
 
-/// The rows of a source that are at hand.
+/// The current batch of a source.
 struct Head {
     batch: RecordBatch,
     keys: Option<Rows>,
@@ -191,11 +191,11 @@ impl Head {
         bytes(&self.keys, self.at)
     }
 
-    /// The first row after those whose keys are not above `key`. The row at hand is one of these.
+    /// The first row after the rows whose keys are not above `key`. The current row is one of these.
     fn until(&self, key: Option<&[u8]>) -> usize {
         let end = self.batch.num_rows();
         let Some(key) = key else { return end };
-        // Doubling, because either a few rows are next or many.
+        // The step doubles, because the number of rows can be small or large.
         let (mut low, mut step) = (self.at, 1);
         while low + step < end && bytes(&self.keys, low + step) <= key {
             low += step;
@@ -272,7 +272,7 @@ pub(super) async fn write(
                 Some(head) if head.at < head.batch.num_rows() => head,
                 slot => {
                     let Some(batch) = sources[s].next(reader)? else {
-                        // Its bytes are not needed any more.
+                        // The bytes of the file are not needed any more.
                         sources[s] = Source::Upserts(upserts, vec![]);
                         *slot = None;
                         break;

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// What staging needs of a table; apart from the table, which may be busy with a commit.
+/// The facts about a table that staging needs. They are separate from the table, which may be busy with a commit.
 #[derive(Clone)]
 pub(super) struct DeltaStaging {
     properties: Properties,
     place: String,
-    /// What the table asks of a row.
+    /// The requirements of the table for a row.
     admission: Arc<Admission>,
     /// Mode update: the stream's columns, and which of them rows are merged by.
     merge: Option<(SchemaRef, Vec<usize>)>,
@@ -36,7 +36,7 @@ impl Table {
         })
     }
 
-    /// For data files with these columns.
+    /// The properties of data files with these columns.
     pub(super) fn properties(&self, schema: SchemaRef) -> Result<Properties> {
         Properties::new(
             self.table.log_store().object_store(None),
@@ -66,7 +66,7 @@ impl Staging for DeltaStaging {
     }
 }
 
-/// Rows that become data files: encoded and written beside the stages; `push` waits where the writer falls behind.
+/// Rows that become data files. They are encoded and written in parallel with the stages; `push` waits if the writer falls behind.
 pub(super) struct Files {
     properties: Properties,
     place: String,
@@ -103,7 +103,7 @@ impl Part for Files {
             self.writing = Some(self.start());
         }
         if let Some((batches, _)) = &self.writing {
-            // A closed queue means that the writer has failed; `finish` tells why.
+            // A closed queue means that the writer has failed; `finish` returns the reason.
             let _ = batches.blocking_send(rows);
         }
         Ok(())

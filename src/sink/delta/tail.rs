@@ -78,7 +78,7 @@ impl Table {
             if entry.is_new_table || entry.is_damaged {
                 return self.refresh().await;
             }
-            // What cannot be followed is loaded again, by the code that reads the whole log.
+            // A list that cannot follow the commit is loaded again, by the code that reads the whole log.
             if self.tail.files.as_mut().is_some_and(|files| files.take_commit(&bytes).is_err()) {
                 self.tail.files = None;
             }
@@ -131,7 +131,7 @@ impl Table {
         self.tail.files.as_ref().ok_or_else(|| Error::internal("the table's files are not loaded"))
     }
 
-    /// Writes the commit after the version of the last check, unless somebody else has written it.
+    /// Writes the commit after the version of the last check, unless a different writer has written that version.
     pub(super) async fn put_commit(
         &mut self,
         actions: &[Action],
@@ -150,7 +150,7 @@ impl Table {
             "isolationLevel": "Serializable",
             "isBlindAppend": blind,
             "engineInfo": concat!("bayou/", env!("CARGO_PKG_VERSION")),
-            // As texts, as other writers have them.
+            // Other writers also write these numbers as texts.
             "operationMetrics": metrics.iter().map(|(k, v)| (*k, v.to_string())).collect::<BTreeMap<_, _>>(),
         });
         // A put that failed can have been written all the same. The nonce identifies ours.
@@ -176,7 +176,7 @@ impl Table {
                     _ if ours => {}
                     Err(e) if !matches!(found, Ok(Some(_))) => return Err(e),
                     _ => {
-                        return Err(Error::storage(format!("somebody else has just committed version {version}")));
+                        return Err(Error::storage(format!("a different writer has just committed version {version}")));
                     }
                 }
             }

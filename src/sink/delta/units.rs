@@ -15,9 +15,9 @@ const WINDOWS: usize = 32;
 #[derive(Default)]
 pub(super) struct Unit {
     pub files: Vec<Scanned>,
-    /// Of the sorted new rows.
+    /// Ranges of the sorted new rows.
     pub upserts: Vec<Range<usize>>,
-    /// About the size of what is written.
+    /// About the size of the rows that are written.
     pub bytes: u64,
     /// About the bytes of its files in memory.
     pub memory: usize,
@@ -100,7 +100,9 @@ pub(super) fn units(
     found.sort_by(|a, b| a.low.cmp(&b.low));
     let mut units = overlapping(found);
     let same = |a: Option<i64>, b: Option<i64>| !windowed || a.is_some() && a == b;
-    // New rows between the keys of a unit go into it. Those beside it do, if nothing is between.
+    // A new row whose key is between the lowest and the highest key of a unit goes into the unit. A new row below or above these keys also goes
+    // into the unit while the unit is smaller than `target`, if no file that stays has keys between the row and the unit. `at` is the first new row
+    // above the unit before, and `loose` collects the rows that no unit takes.
     let (mut at, mut loose) = (0, vec![]);
     for i in 0..units.len() {
         let (before, unit) = units.split_at_mut(i);
@@ -177,8 +179,8 @@ fn beside(
     gap
 }
 
-/// New rows that are beside no file: of each window, if the windows are few. Otherwise in one order over all of them,
-/// and their files are cut by size.
+/// New rows that are not next to a file. If there are few windows, each window has a unit. Otherwise all rows are in one
+/// order, and their files are cut by size.
 fn apart(gaps: Vec<Range<usize>>, upserts: &Upserts, windowed: bool) -> Vec<Unit> {
     let mut by_window: BTreeMap<Option<i64>, Vec<Range<usize>>> = BTreeMap::new();
     for gap in &gaps {
@@ -247,7 +249,7 @@ mod tests {
         assert_eq!(shown(&units(files(), &none, &around(&[]), false, 35)), ["10-20,15-30,40-50 []", "70-80 []"]);
         let others = around(&[(0, 5), (60, 65)]);
         assert_eq!(shown(&units(files(), &none, &others, false, 100)), ["10-20,15-30,40-50 []", "70-80 []"]);
-        // A wide file lies over everything.
+        // A wide file overlaps everything.
         let wide = around(&[(0, 255)]);
         assert_eq!(shown(&units(files(), &none, &wide, false, 100)), ["10-20,15-30 []", "40-50 []", "70-80 []"]);
     }

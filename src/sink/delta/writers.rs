@@ -1,4 +1,4 @@
-//! Finds who has written a table: the transactions in its log, and commits of rows that no query of bayou made.
+//! Finds the writers of a table: the transactions in its log, and commits of rows that no query of bayou made.
 
 use super::check::Entry;
 use super::{Table, within};

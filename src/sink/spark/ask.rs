@@ -1,4 +1,4 @@
-//! Requests to Spark, each on a thread of its own: an answer may take long, and Python's lock must not be waited for by threads of storage.
+//! Requests to Spark, each on a thread of its own: an answer may take long, and threads of storage must not wait for Python's lock.
 
 use super::SparkTable;
 use crate::{Error, Result};
@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// `request`: what the request has beside the table.
+/// `request`: the parts of the request besides the table.
 pub async fn ask(table: &SparkTable, what: &'static str, request: Value) -> Result<Value> {
     on_a_thread(table, what, request, None).await
 }
 
-/// As `ask`, one at a time for each table: a commit that a stopped run has left at work ends before the next run's begins.
+/// As `ask`, one at a time for each table: a commit that a stopped run has left running ends before the next run's commit begins.
 pub async fn in_turn(table: &SparkTable, what: &'static str, request: Value) -> Result<Value> {
     static AT_WORK: LazyLock<parking_lot::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
     let turn = AT_WORK.lock().entry(table.sql.clone()).or_default().clone();

@@ -1,4 +1,4 @@
-//! A table as Spark describes it, and what follows for rows.
+//! A table as Spark describes it, and its requirements for rows.
 
 use super::ask::ask;
 use super::{SparkOptions, SparkTable};
@@ -40,7 +40,7 @@ struct Answer {
     version: u64,
 }
 
-/// `None`: there is no such table. `history`: asks also who has written it, which reads its whole history.
+/// `None`: there is no such table. `history`: also finds the writers of the table, which reads its whole history.
 pub async fn look(table: &SparkTable, history: bool) -> Result<Option<Looked>> {
     let found = ask(table, "look", json!({ "history": history })).await?;
     if found["exists"] != true {
@@ -76,7 +76,7 @@ impl Looked {
         }
     }
 
-    /// What the table asks of rows.
+    /// The requirements of the table for rows.
     pub fn admission(&self, rows: &Rows, place: &str) -> Result<Admission> {
         let checks: Vec<Check> = checks(&self.metadata);
         Admission::new(place, &rows.schema, &self.schema, &self.partition_by, &checks, self.fingerprint.clone())

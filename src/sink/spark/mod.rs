@@ -1,13 +1,14 @@
-//! Tables that another engine commits to: Spark. Managed tables of Unity Catalog are written by Databricks' own engines only, and some tables have
+//! Tables that Spark commits to, and not bayou. Managed tables of Unity Catalog are written by Databricks' own engines only, and some tables have
 //! features that bayou cannot commit to.
 //!
 //! An epoch's rows are staged as Parquet files in the checkpoint, and the seal names them. The commit asks Spark to write these files into the table,
 //! with the epoch as Delta's `txn`, and with query, epoch and seal in the commit's `userMetadata`. It is exactly once because
 //!
 //! - Delta itself drops a commit whose `txn` the table has, also one that races with it;
-//! - the table's history tells whether an epoch is in, after a restart and after a failure whose outcome is unknown: an error never decides that;
+//! - the table's history shows whether an epoch is in the table, after a restart and after a failure whose outcome is unknown: an error never
+//!   decides that;
 //! - a commit that Delta drops without the history showing the epoch is an error: the checkpoint is older than the table;
-//! - the files of the seal are what is written, at each attempt.
+//! - each attempt writes exactly the files of the seal.
 //!
 //! Files are removed after their commit. Those of epochs that were never sealed are removed when they are old (`Upkeep`).
 //!
@@ -41,11 +42,11 @@ pub trait Session: Send + Sync {
 /// A table as Spark knows it.
 #[derive(Clone)]
 pub struct SparkTable {
-    /// The last part of its name.
+    /// The last part of the table's name.
     pub name: String,
-    /// As messages name it.
+    /// The table's name in messages.
     pub shown: String,
-    /// As SQL takes it.
+    /// The table's name in SQL.
     pub sql: String,
     pub session: Arc<dyn Session>,
 }
@@ -67,7 +68,7 @@ pub struct SparkOptions {
     pub merge_schema: bool,
 }
 
-/// What seals and definitions call this way of writing. The files of such a seal are not those of a table.
+/// The name of this way of writing in seals and definitions. The files of such a seal are not those of a table.
 pub fn mode_name(mode: OutputMode) -> &'static str {
     match mode {
         OutputMode::Append => "spark append",
@@ -76,7 +77,7 @@ pub fn mode_name(mode: OutputMode) -> &'static str {
     }
 }
 
-/// The output mode behind a way of writing: a table that Spark has come to write, or bayou, keeps its output mode.
+/// The output mode in the name of a way of writing. A table whose writer changes between bayou and Spark keeps its output mode.
 pub fn plain_mode(mode: &str) -> &str {
     mode.strip_prefix("spark ").unwrap_or(mode)
 }
@@ -204,7 +205,7 @@ impl Table {
         self.options.table.describe()
     }
 
-    /// Whether Spark reads what bayou stages: asked before the first epoch is sealed, because what is sealed must be committed.
+    /// Checks that Spark can read staged files. Called before the first epoch is sealed, because sealed rows must be committed.
     async fn reach(&mut self) -> Result<()> {
         if !self.looked.apps.is_empty() {
             return Ok(());
@@ -239,9 +240,9 @@ impl Table {
             "names": self.staging.written.fields().iter().map(|f| f.name()).collect::<Vec<_>>(),
             "keys": commit.staged.keys.iter().map(|k| self.staging.name_of(k)).collect::<Result<Vec<_>>>()?,
             "id": known.map(|k| k.id.as_str()).or(Some(self.looked.id.as_str())),
-            // Then `look` has seen the table's id a moment ago.
+            // If true, `look` has seen the table's id a moment ago.
             "looked": commit.looked,
-            // A commit of the epoch is after this version. Where no version is known it can be anywhere.
+            // A commit of the epoch is after this version. If no version is known, the commit can be at any version.
             "since": known.map_or(-1, |k| k.version as i64),
             "accept_changes": commit.accept_changes || known.is_none(),
         }))
@@ -271,7 +272,7 @@ impl Writer for Table {
         let version = answer["version"].as_u64().ok_or_else(|| Error::internal("a commit without a version"))?;
         self.looked.version = self.looked.version.max(version);
         self.looked.apps.insert(commit.app, commit.epoch);
-        // The history says that they are in the table. What stays here takes place only.
+        // The history says that the rows are in the table. Files that stay here only use space.
         let files: Vec<String> = commit.staged.files.iter().filter_map(|f| path_of(f).ok()).collect();
         if let Err(e) = self.options.staged.delete_all(files).await {
             log::warn!(
@@ -304,7 +305,7 @@ impl Writer for Table {
         if self.looked.version < version {
             return Err(Error::data_loss(format!(
                 "{}: the table is at version {}, and epochs of this query went up to version {version}. The table was recreated, or an older copy \
-                 replaced it. Use a different table, or start over with reset(confirm=True).",
+                 replaced it. Use a different table, or start over with full_refresh=True.",
                 self.place(),
                 self.looked.version
             )));
@@ -356,7 +357,7 @@ impl Writer for Table {
 }
 
 impl Table {
-    /// Looks at the table once more. Others may have changed what it asks of rows.
+    /// Looks at the table once more. Other writers may have changed its requirements for rows.
     async fn again(&mut self) -> Result<()> {
         let place = self.place();
         let Some(now) = look::look(&self.options.table, false).await? else {
@@ -367,8 +368,8 @@ impl Table {
         };
         if now.id != self.looked.id {
             return Err(Error::data_loss(format!(
-                "{place}: the table was recreated by somebody else (its id was {}, and is {}). Write to a different table. Or, to empty this one \
-                 and read everything again, run with full_refresh=True, accept_changes=True.",
+                "{place}: the table was recreated by a different program (its id was {}, and is {}). Write to a different table. Or, to empty this \
+                 table and read everything again, run with full_refresh=True, accept_changes=True.",
                 self.looked.id, now.id
             )));
         }

@@ -39,7 +39,7 @@ impl SparkStaging {
         })
     }
 
-    /// Whether the table asks the same of rows.
+    /// Whether the table still has the same requirements for rows.
     pub fn is_of(&self, looked: &Looked) -> bool {
         self.id == looked.id && self.admission.fingerprint == looked.fingerprint
     }
@@ -61,7 +61,7 @@ impl SparkStaging {
         Ok(self.written.field(at).name().clone())
     }
 
-    /// A folder for the files of one epoch. Its name begins with the time, by which leftovers are told.
+    /// A folder for the files of one epoch. Its name begins with the time, by which leftovers are recognised.
     fn folder(&self) -> String {
         format!("{:020}-{}", self.rows.clock.now().0, &uuid::Uuid::new_v4().simple().to_string()[..8])
     }
@@ -76,7 +76,7 @@ impl SparkStaging {
         Ok((in_folder(&folder, files)?, ddl(&schema)))
     }
 
-    /// How many of the staged rows the table does not take any more.
+    /// How many of the staged rows the table does not accept any more.
     pub async fn refused(&self, files: &[WaitingFile]) -> Result<usize> {
         let mut count = 0;
         for file in files {
@@ -128,7 +128,7 @@ impl Staging for SparkStaging {
 
 /// Files that are written as the rows come.
 struct Files {
-    /// The error is told when the first rows come.
+    /// An error is returned when the first rows come.
     inner: Result<Box<dyn Part>>,
     folder: String,
 }

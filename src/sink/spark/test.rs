@@ -46,7 +46,7 @@ impl Session for Fake {
     }
 }
 
-/// A clock that stands still where it is put.
+/// A clock that always shows the time that was set.
 #[derive(Clone, Default)]
 struct At(Arc<AtomicI64>);
 
@@ -164,7 +164,7 @@ async fn rows_wait_as_files_in_the_columns_of_the_table_until_their_commit() {
         assert!(url.starts_with("file:///") && url.contains("/a b/staged/") && url.ends_with(&path), "{url}");
         assert_eq!(writer.version().unwrap(), Some(("the-id".into(), 4)));
         assert_eq!(writer.newest_epoch("bayou/q/t").await.unwrap(), Some(3));
-        // What bayou has sealed for its own commit waits elsewhere.
+        // Rows that bayou has sealed for its own commit wait elsewhere.
         let e = writer.commit(commit(4, name, Staged::default())).await.unwrap_err();
         assert!(e.message.contains("Run the query once more as it was then"), "{e}");
     }

@@ -1,4 +1,4 @@
-//! Removes staged files that nobody will commit: those of epochs that a killed run had staged and not sealed.
+//! Removes staged files that no run will commit: those of epochs that a killed run had staged and not sealed.
 
 use crate::sink::{Maintain, Round};
 use crate::storage::Location;

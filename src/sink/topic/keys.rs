@@ -1,7 +1,7 @@
-//! The keys that are on a topic: which messages have to be taken away.
+//! The keys that are on a topic. They show which messages must be deleted.
 //!
-//! The topic itself is where they are kept. It is read once in a run, by the first epoch that needs it, when everything that was sealed before is
-//! sent. So nothing of its own has to be kept with the checkpoint, and what readers of the topic see is what counts, also after a start over.
+//! Only the topic itself keeps the keys. The topic is read once in a run, by the first epoch that needs the keys, after everything that was sealed
+//! before is sent. So the checkpoint does not keep keys, and the messages that readers of the topic see decide, also after a start over.
 
 use super::{Cluster, EPOCH, GoOn, QUERY, header};
 use crate::batch::Headers;
@@ -10,7 +10,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use hashbrown::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
-/// At most this many keys without a message are remembered. Then all are forgotten, and get one more tombstone.
+/// At most this many keys without a message are remembered. Then all of them are forgotten, and each may get one more tombstone.
 const MOST: usize = 100_000;
 
 /// Each key that is live, with a digest of its message.
@@ -25,7 +25,7 @@ pub(super) struct LiveKeys {
 }
 
 impl LiveKeys {
-    /// The live keys after the epoch before.
+    /// The live keys after the previous epoch.
     pub fn load(&mut self, cluster: &dyn Cluster, topic: &str, sender: &str, go_on: GoOn<'_>) -> Result<&Live> {
         if self.live.is_none() {
             self.live = Some(on_topic(cluster, topic, sender, go_on)?);
@@ -65,7 +65,7 @@ fn of_message(value: &[u8], headers: &Headers) -> u128 {
     u128::from_le_bytes(short)
 }
 
-/// Tells a message from one with the same key and a different content.
+/// Distinguishes a message from a message with the same key and a different content.
 pub(super) fn digest(messages: &RecordBatch, row: usize) -> Result<u128> {
     let wrong = || Error::internal("not the columns of messages");
     let value = messages.column_by_name("value").and_then(|c| c.as_binary_opt::<i32>()).ok_or_else(wrong)?;

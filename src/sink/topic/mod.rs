@@ -2,21 +2,21 @@
 //!
 //! An epoch's rows are staged as messages in a file of the query's own, before the seal. After the seal they are sent in one transaction, which
 //! also commits the number of the epoch as the offset of the group `bayou.<query>.<output>` on partition 0 of the topic. So readers of committed
-//! messages see all messages of an epoch exactly if the number is committed. The argument, by the place of a crash:
+//! messages see all messages of an epoch if and only if the number is committed. The argument, by the place of a crash:
 //!
 //! 1. Before the seal nothing is sent. The epoch is abandoned.
 //! 2. Between the seal and the end of the transaction: the next run creates a producer with the same transactional id. This ends the open
-//!    transaction, as an abort, and fences the producer of the run that was left behind. Only then the committed number is read, so that it is
-//!    final. It is below the epoch: the staged messages are sent.
-//! 3. Between the end of the transaction and `done`: the number is the epoch's. Nothing is sent.
+//!    transaction, as an abort, and fences the producer of the run that was left behind. Only then is the committed number read, so that it is
+//!    final. The number is below the epoch, so the staged messages are sent.
+//! 3. Between the end of the transaction and `done`: the committed number is the epoch's. Nothing is sent.
 //! 4. An error of a transaction never decides whether it was committed. A new producer is created, and the number is read: the case is 2 or 3.
-//! 5. Kafka forgets the offsets of a group that nobody uses. If the number is gone, the topic itself is read, committed messages only: each one
-//!    has its epoch as a header. If the topic has deleted messages of that time, too, nobody knows, and the run is refused.
-//! 6. The number carries the id of the query. That of another query of the same name is refused; a new generation takes the number over, because
-//!    epoch numbers never restart.
+//! 5. Kafka forgets the offsets of a group that is not used. If the number is gone, the topic itself is read, committed messages only: each one
+//!    has its epoch as a header. If the topic has also deleted messages of that time, the answer is not known, and the run is refused.
+//! 6. The number carries the id of the query. The number of a different query with the same name is refused. A new generation takes the number
+//!    over, because epoch numbers never restart.
 //!
-//! A producer that is at hand needs no look at the number: as long as no other producer has fenced it, nobody else can have sent an epoch that
-//! was sealed after its creation.
+//! If this run already has a producer, the number need not be read: as long as no other producer has fenced this producer, no other run can have
+//! sent an epoch that was sealed after its creation.
 
 mod keys;
 mod stage;
@@ -39,7 +39,7 @@ pub const EPOCH: &str = "bayou-epoch";
 /// The header that says which output of which query has sent the message: `<query name>/<output>/<query id>`.
 pub const QUERY: &str = "bayou-query";
 
-/// The value of the first header of this name. bayou's own come first; rows may bring headers of other queries along.
+/// The value of the first header of this name. bayou's own headers come first; rows may have headers of other queries.
 fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|(n, _)| n == name)?.1.as_deref()
 }
@@ -71,16 +71,16 @@ pub struct TopicOptions {
 /// What the sink needs of a Kafka cluster. It is passed in, because stages do not import each other. All methods block.
 pub trait Cluster: Send + Sync {
     fn address(&self) -> &str;
-    /// Why the cluster cannot take an epoch in one transaction.
+    /// The reason if the cluster cannot take an epoch in one transaction.
     fn unfit(&self) -> Option<String>;
     /// The topic, which is created if `create` is given and it does not exist.
     fn topic(&self, name: &str, create: Option<&Create>) -> Result<Facts>;
     fn encoder(&self, schema: &SchemaRef, facts: &Facts, shape: &Shape) -> Result<Arc<dyn Encoder>>;
-    /// Messages that take away what has these keys.
+    /// A message for each key, which deletes the earlier messages with this key.
     fn tombstones(&self, keys: &BinaryArray) -> Result<RecordBatch>;
-    /// The number that is committed for the group. `settled`: not before open transactions are decided.
+    /// The number that is committed for the group. `settled`: waits until open transactions have ended.
     fn number(&self, group: &str, topic: &str, settled: bool, go_on: GoOn<'_>) -> Result<Option<Number>>;
-    /// A new producer. Those of the same id before it can send nothing from now on, and their open transaction is aborted.
+    /// A new producer. Earlier producers of the same id can send nothing from now on, and their open transaction is aborted.
     fn producer(&self, of: &ProducerOf<'_>, go_on: GoOn<'_>) -> Result<Box<dyn Producer>, Failed>;
     /// The id of the topic as it is now. None if the broker has no ids.
     fn id(&self, topic: &str) -> Result<Option<String>>;
@@ -128,13 +128,13 @@ pub struct Facts {
     pub partitions: usize,
     pub max_message_bytes: usize,
     pub compacted: Option<bool>,
-    /// By how many milliseconds timestamps may lie before and after the present.
+    /// By how many milliseconds timestamps may be before and after the present.
     pub earlier: i64,
     pub later: i64,
 }
 
 impl Facts {
-    /// Tells the topic from others, and from one with the same name that is made later. Names have no slash, ids may have some.
+    /// Distinguishes the topic from other topics, and from a later topic with the same name. Names have no slash, ids may have some.
     fn identity(&self) -> String {
         format!("{}/{}", self.name, self.id.as_deref().unwrap_or_default())
     }
@@ -144,7 +144,7 @@ impl Facts {
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub keys: Vec<String>,
-    /// Each message has a key, and replaces the one before with the same key.
+    /// Each message has a key, and replaces the earlier message with the same key.
     pub upsert: bool,
     pub headers_column: Option<String>,
     pub partition_column: Option<String>,
@@ -172,11 +172,11 @@ pub struct Sent<'a> {
     pub headers: Option<&'a Headers>,
 }
 
-/// A transaction that has not succeeded, or of which that is not known.
+/// A transaction that failed, or whose result is not known.
 #[derive(Debug)]
 pub struct Failed {
     pub error: Error,
-    /// Another attempt with a new producer may succeed.
+    /// A new attempt with a new producer may succeed.
     pub again: bool,
 }
 
@@ -190,7 +190,7 @@ impl TopicOptions {
     }
 }
 
-/// What seals and definitions call the modes. A table's modes have other names, because a seal does not say elsewhere what kind of target it is for.
+/// The names of the modes in seals and definitions. A table's modes have other names, because only the mode in a seal shows the kind of target.
 pub(super) fn mode_name(mode: OutputMode) -> &'static str {
     match mode {
         OutputMode::Append => "topic:append",
@@ -213,7 +213,7 @@ fn sender(owner: &Owner, output: &str) -> String {
     format!("{}/{output}/", owner.query)
 }
 
-/// What the number of an epoch says of its query.
+/// The facts about the query that are committed with the number of an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
@@ -243,8 +243,8 @@ impl TopicSink {
             sorted.1.sort();
             if sorted.0 != sorted.1 {
                 return Err(Error::config(format!(
-                    "output_mode=\"{}\" sends a message for each group that changed, which replaces the one before. So the key of the messages is the \
-                     key of the groups ({}), and key={keys:?} is not. Leave key= out.",
+                    "output_mode=\"{}\" sends a message for each group that changed, which replaces the previous message. So the key of the messages \
+                     is the key of the groups ({}), and key={keys:?} is a different key. Leave key= out.",
                     self.rows.mode.name(),
                     of_groups.join(", ")
                 )));
@@ -271,7 +271,7 @@ impl TopicSink {
     }
 }
 
-/// Stops the calls that it was given to when it is dropped: nobody waits for them any more.
+/// Stops the calls that use it when it is dropped: no caller waits for them any more.
 #[derive(Default)]
 struct Leash(Arc<AtomicBool>);
 
@@ -288,14 +288,14 @@ fn go_on(stop: &AtomicBool) -> Result<()> {
     }
 }
 
-/// Runs what blocks on a thread that may. It is told to end when the caller no longer waits.
+/// Runs work that blocks, on a thread that may block. The work is stopped when the caller no longer waits.
 async fn on_leash<T: Send + 'static>(work: impl FnOnce(GoOn<'_>) -> Result<T> + Send + 'static) -> Result<T> {
     let leash = Leash::default();
     let stop = leash.0.clone();
     blocking(move || work(&|| go_on(&stop))).await
 }
 
-/// Runs what blocks on a thread that may.
+/// Runs work that blocks, on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|e| Error::internal(format!("a call to Kafka ended: {e}")))?
@@ -308,7 +308,7 @@ impl Sink for TopicSink {
             return Err(Error::config(format!("output '{}', {}: {why}", self.rows.name, self.place())));
         }
         let shape = self.shape().map_err(|e| e.context(format!("output '{}'", self.rows.name)))?;
-        // The columns and their types. What the topic itself asks is known when it is opened.
+        // Checks the columns and their types. The requirements of the topic itself are known when it is opened.
         let any = Facts {
             name: self.options.topic.clone(),
             id: None,

@@ -21,7 +21,7 @@ pub(super) struct TopicStaging {
     pub shape: Shape,
     pub rows: Rows,
     pub encoder: Arc<dyn Encoder>,
-    /// What was judged last: the same rows are pushed next, and need not be encoded twice.
+    /// The rows that were judged last: the same rows are pushed next, and need not be encoded twice.
     pub judged: Mutex<Option<Judged>>,
     pub live: Arc<Mutex<LiveKeys>>,
     pub owner: Arc<Mutex<Option<Owner>>>,
@@ -164,7 +164,7 @@ fn update(staging: &TopicStaging, rows: Vec<RecordBatch>, changed: &[BinaryArray
     Ok(out)
 }
 
-/// What has changed in the whole result since the epoch before.
+/// The changes in the whole result since the previous epoch.
 fn complete(staging: &TopicStaging, rows: Vec<RecordBatch>, go_on: GoOn<'_>) -> Result<Vec<RecordBatch>> {
     let rows = last_of_each(&rows)?;
     let mut live = staging.live.lock();
@@ -193,7 +193,7 @@ fn complete(staging: &TopicStaging, rows: Vec<RecordBatch>, go_on: GoOn<'_>) -> 
     Ok(out)
 }
 
-/// Of several messages with one key only the last one. Mostly there is one of each, and the batches are the same.
+/// Of several messages with one key only the last one. Mostly there is one message for each key, and the batches are unchanged.
 fn last_of_each(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut last: HashMap<&[u8], (usize, usize)> = HashMap::new();
     let mut several = false;

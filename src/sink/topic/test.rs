@@ -35,11 +35,11 @@ enum Fault {
     None,
     /// The transaction is aborted.
     Aborted,
-    /// It is committed, and the answer is lost.
+    /// The transaction is committed, and the answer is lost.
     Unknown,
     /// No producer can be made.
     NoProducer,
-    /// What no second attempt changes.
+    /// An error that a second attempt does not change.
     Lasting,
 }
 
@@ -154,7 +154,7 @@ impl Cluster for Fake {
         let mut broker = self.0.lock();
         broker.read_back += 1;
         while broker.endless {
-            // Somebody else has to be able to look at it.
+            // A different thread must be able to lock the broker.
             parking_lot::MutexGuard::unlocked(&mut broker, std::thread::yield_now);
             go_on()?;
         }
@@ -238,7 +238,7 @@ async fn every_epoch_is_sent_once_whatever_fails_and_whoever_sends_it() {
         let fake = Fake::default();
         let mut writer = open(&fake, "me").await;
         assert_eq!(writer.newest_epoch(APP).await.unwrap(), None);
-        // A run that is left behind goes on with its own producer.
+        // A run that is left behind continues with its own producer.
         let mut left_behind: Option<Box<dyn Writer>> = None;
         for epoch in 0..12 {
             let known = (epoch > 0).then_some(epoch - 1);
@@ -322,7 +322,7 @@ async fn nobody_waits_for_a_long_topic_to_be_read_after_a_stop() {
         _ = sent => panic!("the topic ended"),
         () = async { while fake.0.lock().read_back == 0 { tokio::task::yield_now().await } } => {}
     }
-    // The thread that reads ends, although nobody asks for its result.
+    // The thread that reads ends, although no caller waits for its result.
     while Arc::strong_count(&fake.0) > held + 1 {
         tokio::task::yield_now().await;
     }
@@ -353,7 +353,7 @@ async fn the_number_of_another_query_is_refused_before_its_producer_is_fenced() 
     assert!(error.kind == crate::Kind::ConcurrentQuery && error.message.contains("bayou.q.out"), "{error}");
     theirs.commit(commit(1, Some(0), false)).await.unwrap();
     assert_eq!(fake.0.lock().producers, 1);
-    // Also what a tool has put there is not ours.
+    // A number that a tool has committed is not ours either.
     fake.0.lock().number = Some(Number { epoch: 1, metadata: String::new() });
     assert_eq!(theirs.newest_epoch(APP).await.unwrap_err().kind, crate::Kind::ConcurrentQuery);
     let error = sink(&fake).refuse_taken(APP).await.unwrap_err();

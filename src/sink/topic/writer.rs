@@ -1,4 +1,4 @@
-//! The opened topic: commits sealed epochs, and knows which were sent.
+//! The opened topic: commits sealed epochs, and knows which epochs were sent.
 
 use super::keys::{LiveKeys, on_topic};
 use super::stage::{Shared, TopicStaging};
@@ -16,17 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A transaction is tried again for this long.
+/// How long a transaction is tried again.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// After this time the broker aborts a transaction. One that has taken nearly as long is given twice the time when it is tried again.
+/// After this time the broker aborts a transaction. A transaction that has taken nearly as long gets twice the time when it is tried again.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What brokers allow if nothing else is set.
+/// The longest timeout that brokers allow by default.
 const LONGEST: Duration = Duration::from_secs(900);
 /// A message of an epoch may have a timestamp that is older than the seal by this much: clocks differ.
 const CLOCKS: Duration = Duration::from_secs(3600);
-/// No broker forgets a committed number sooner: the smallest `offsets.retention.minutes` is 1. Part of it is left for the calls in between.
+/// No broker forgets a committed number sooner: the smallest `offsets.retention.minutes` is 1. Part of this minute is left for the calls in between.
 const FORGETS: Duration = Duration::from_secs(45);
 
 pub(super) struct TopicWriter {
@@ -46,13 +46,13 @@ struct At {
     newest: AtomicI64,
 }
 
-/// The producer. As long as it is there, no epoch that was sealed after its creation can be on the topic by somebody else.
+/// The producer. As long as it exists, no other run can have sent an epoch that was sealed after the producer's creation.
 struct Link {
     producer: Option<Box<dyn Producer>>,
     timeout: Duration,
 }
 
-/// What is sent of a sealed epoch.
+/// The parts of a sealed epoch that are sent.
 struct Job {
     epoch: i64,
     app: String,
@@ -63,7 +63,7 @@ struct Job {
     /// The newest epoch that a finished epoch says is on the topic.
     known: Option<i64>,
     accept: bool,
-    /// A new generation takes the number of the one before over.
+    /// A new generation takes over the number of the previous generation.
     takes_over: bool,
 }
 
@@ -77,9 +77,9 @@ impl Job {
 
 pub(super) fn not_ours(place: &str, app: &str, epoch: i64) -> Error {
     Error::concurrent_query(format!(
-        "{place}: the group '{}' says that another query of this name has sent epoch {epoch}. If two queries have this name, give one of them a \
-         different name. If the checkpoint of this query was lost or lies elsewhere, restore it or set checkpoint_location. Or, to read everything \
-         again from the start and to take the output over, run with full_refresh=True.",
+        "{place}: the group '{}' says that a different query with this name has sent epoch {epoch}. If two queries have this name, give one of them \
+         a different name. If the checkpoint of this query was lost or is in a different place, restore it or set checkpoint_location. Or, to read \
+         everything again from the start and to take the output over, run with full_refresh=True.",
         group(app)
     ))
 }
@@ -112,13 +112,13 @@ impl TopicWriter {
 
     fn recreated(&self, before: &str, now: &str) -> Error {
         Error::data_loss(format!(
-            "{}: the topic was deleted and recreated (its id was {before}, and is {now}). The messages of all epochs so far are gone. To go on with \
-             the new topic from here, run with accept_changes=True. To send everything again, use full_refresh=True.",
+            "{}: the topic was deleted and recreated (its id was {before}, and is {now}). The messages of all epochs so far are gone. To continue \
+             with the new topic from here, run with accept_changes=True. To send everything again, use full_refresh=True.",
             self.at.place()
         ))
     }
 
-    /// Runs `work` on a thread that may block. It is told to end when the caller no longer waits.
+    /// Runs `work` on a thread that may block. The work is stopped when the caller no longer waits.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&At, GoOn<'_>) -> Result<T> + Send + 'static,
@@ -149,7 +149,7 @@ impl At {
         Ok(found.map(|Number { epoch, metadata }| (epoch, serde_json::from_str(&metadata).ok())))
     }
 
-    /// The number of this query's newest epoch. That of another query is refused.
+    /// The number of this query's newest epoch. The number of a different query is refused.
     fn own_number(&self, app: &str, settled: bool, go_on: GoOn<'_>) -> Result<Option<i64>> {
         let owner = self.owner()?;
         match self.number(app, settled, go_on)? {
@@ -159,14 +159,14 @@ impl At {
         }
     }
 
-    /// A producer that has ended everything that earlier ones left open.
+    /// Creates a producer, which ends the open transaction of an earlier producer.
     fn connect(&self, link: &mut Link, app: &str, go_on: GoOn<'_>) -> Result<(), Failed> {
         let (group, topic) = (group(app), &self.facts.name);
         let id = format!("{group}.{topic}");
         let of = ProducerOf { id: &id, group: &group, topic: &self.facts, timeout: link.timeout };
         match self.cluster.producer(&of, go_on) {
             Ok(producer) => link.producer = Some(producer),
-            // The broker does not allow the longer time that the last attempt was to get.
+            // The broker does not allow the longer timeout of this attempt.
             Err(failed) if failed.error.kind == Kind::Config && link.timeout > TIMEOUT => {
                 link.timeout = TIMEOUT;
                 return Err(Failed { again: true, ..failed });
@@ -176,8 +176,8 @@ impl At {
         Ok(())
     }
 
-    /// Whether the epoch is on the topic. To be asked when nobody else can have a transaction open. `since_sending`: when this run began to send
-    /// an epoch that was not on the topic.
+    /// Whether the epoch is on the topic. May be called only when no other producer can have a transaction open. `since_sending`: when this run
+    /// began to send an epoch that was not on the topic.
     fn was_sent(&self, job: &Job, since_sending: Option<Instant>, go_on: GoOn<'_>) -> Result<bool> {
         if job.takes_over {
             let id = &self.owner()?.id;
@@ -187,7 +187,7 @@ impl At {
         let number = self.own_number(&job.app, true, go_on)?;
         match number {
             Some(epoch) if epoch >= job.epoch => return Ok(true),
-            // It is as new as what this query knows, so Kafka has not forgotten it.
+            // The committed number is not older than the number that this query knows, so Kafka has not forgotten the newest number.
             Some(epoch) if job.known.is_none_or(|known| epoch >= known) => return Ok(false),
             _ => {}
         }
@@ -203,20 +203,20 @@ impl At {
             sent = has(EPOCH, &wanted.0) && has(QUERY, &wanted.1);
             Ok(!sent)
         })?;
-        // A compacted topic may have dropped messages in favour of others'.
+        // A compacted topic may have dropped messages of the epoch, because newer messages have their keys.
         let whole = whole && self.facts.compacted != Some(true);
-        // What replaces the message of its key may be sent twice.
+        // Messages that replace the earlier message of their key may be sent twice.
         if sent || whole || job.upsert || job.accept {
             return Ok(sent);
         }
-        // Only this run can have sent it, and Kafka does not forget a number so soon.
+        // Only this run can have sent the epoch, and Kafka does not forget a number so soon.
         if since_sending.is_some_and(|began| began.elapsed() < FORGETS) {
             return Ok(false);
         }
         Err(Error::data_loss(format!(
-            "{}: nobody knows any more whether epoch {} was sent. Kafka has forgotten the number that the group '{}' had (offsets.retention.minutes), \
-             and the topic has deleted messages of the time when the epoch was sealed. To send the epoch, perhaps for the second time, run with \
-             accept_changes=True.",
+            "{}: it is not known any more whether epoch {} was sent. Kafka has forgotten the number that the group '{}' had \
+             (offsets.retention.minutes), and the topic has deleted messages of the time when the epoch was sealed. To send the epoch, perhaps for \
+             the second time, run with accept_changes=True.",
             self.place(),
             job.epoch,
             group(&job.app)
@@ -262,7 +262,7 @@ impl At {
                 self.newest.store(job.epoch, Ordering::Release);
                 return Ok(());
             };
-            // Whether it was committed is not known. A new producer makes that final, and the number tells.
+            // It is not known whether the transaction was committed. A new producer makes the outcome final, and the number shows it.
             link.producer = None;
             if !failed.again || began.elapsed() >= PATIENCE {
                 return Err(failed.error);
@@ -280,7 +280,7 @@ impl At {
         }
     }
 
-    /// What a new generation begins with. The messages of an append topic stay, and those that are replaced by key are taken away.
+    /// Prepares the topic for a new generation. The messages of an append topic stay. Messages that are replaced by key are deleted.
     fn begin_again(&self, app: &str, epoch: i64, go_on: GoOn<'_>) -> Result<()> {
         let mut link = self.link.lock();
         let began = Instant::now();
@@ -294,7 +294,7 @@ impl At {
         if let Some((number, by)) = self.number(app, true, go_on)?
             && number >= epoch
         {
-            // Otherwise somebody else has begun a newer generation at this moment.
+            // Otherwise a different run has begun a newer generation at this moment.
             let owner = self.owner()?;
             return match by.is_some_and(|by| by.query_id == owner.id) {
                 true => Ok(()),
@@ -351,8 +351,8 @@ impl Writer for TopicWriter {
             OutputMode::Append => vec![],
             _ if compacted => vec![],
             mode => vec![format!(
-                "{}: in output_mode=\"{}\" messages replace each other by key, and the topic is not compacted. It keeps them until its retention, \
-                 and then readers that start later miss groups. Set cleanup.policy=compact.",
+                "{}: in output_mode=\"{}\" messages replace each other by key, and the topic is not compacted. The topic keeps messages until its \
+                 retention. Readers that start after that miss groups. Set cleanup.policy=compact.",
                 self.describe(),
                 mode.name()
             )],
@@ -364,7 +364,7 @@ impl Writer for TopicWriter {
         self.with(move |at, go_on| {
             let mut link = at.link.lock();
             if link.producer.is_none() {
-                // Another query of this name is refused before its producer is fenced.
+                // A different query of this name is refused before its producer is fenced.
                 at.own_number(&app, false, go_on)?;
                 at.connect(&mut link, &app, go_on).map_err(|f| f.error)?;
             }
@@ -381,20 +381,21 @@ impl Writer for TopicWriter {
         }
         let (place, name) = (self.describe(), &self.at.facts.name);
         let (before, id) = known.split_once('/').unwrap_or((known, ""));
-        // Brokers of different versions may tell the id or not.
+        // Depending on their version, brokers return the id or not.
         if before == name && (id.is_empty() || self.at.facts.id.is_none()) {
             return Ok(());
         }
         if before != name {
             return Err(Error::config(format!(
-                "{place}: the query wrote this output to the topic '{before}' before. What was sent there is not sent again. To go on with the topic \
-                 '{name}' from here, run with accept_changes=True. To send everything to it, use full_refresh=True."
+                "{place}: the query wrote this output to the topic '{before}' before. Messages that were sent there are not sent again. To continue \
+                 with the topic '{name}' from here, run with accept_changes=True. To send everything to it, use full_refresh=True."
             )));
         }
         Err(self.recreated(id, self.at.facts.id.as_deref().unwrap_or("unknown")))
     }
 
-    /// Messages of an epoch that was sealed for a topic that is gone would go to the new one, without those of all epochs before.
+    /// Refuses a recreated topic. Otherwise the messages of an epoch that was sealed for the old topic would go to the new topic, without the
+    /// messages of all earlier epochs.
     async fn look(
         &mut self,
         _files: &[WaitingFile],

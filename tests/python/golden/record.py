@@ -1,8 +1,8 @@
-"""Records a checkpoint and its tables, for later versions to go on from: tests/python/golden/v<format version>.
+"""Records a checkpoint and its tables, from which later versions must continue: tests/python/golden/v<format version>.
 
     python tests/kafka/server.py run -- python tests/python/golden/record.py
 
-Recorded once for each format version, and never again: what an old version wrote is what is to be read.
+Recorded once for each format version, and never again: the test must read files that an old version wrote.
 """
 
 from __future__ import annotations

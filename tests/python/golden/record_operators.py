@@ -2,7 +2,7 @@
 
     python tests/kafka/server.py run -- python tests/python/golden/record_operators.py
 
-Recorded once, and never again: what an old version wrote is what is to be read.
+Recorded once, and never again: the test must read files that an old version wrote.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def define(address: str, root: pathlib.Path, epoch: int | None, filled: bool = T
         .named("clean")
     )
     lake = bayou.Pipeline("golden", root)
-    # Two operators of one signature: only the steps before them tell them apart.
+    # Two operators with the same signature: only the steps before them distinguish the two.
     for name, rest in (("even", 0), ("odd", 1)):
         lake.table(name, clean.where(f"n % 2 = {rest}").group_by("k").agg("count(*) AS c", "sum(n) AS n"))
     lake.table("sessions", clean.group_by(bayou.session_window("s", "30 seconds"), "k").agg("count(*) AS c"))

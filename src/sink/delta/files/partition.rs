@@ -147,7 +147,7 @@ fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
             let day = within_calendar(date(at.div_euclid(DAY)))?;
             let time = time_of_day(at.rem_euclid(DAY));
             match zone {
-                // Without the Z, Spark takes it for a time in the zone of the reader.
+                // Without the Z, Spark takes the text for a time in the zone of the reader.
                 Some(_) => format!("{day}T{time}Z"),
                 None => format!("{day} {time}"),
             }
