@@ -118,9 +118,12 @@ def main() -> int:
         print(json.dumps(JOBS[what](address, folder, int(rows))))
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=list(JOBS), choices=[*JOBS, []])
+    parser.add_argument("what", nargs="*", help=", ".join(JOBS))
     parser.add_argument("--rows", type=int, default=5_000_000)
     given = parser.parse_args()
+    chosen = given.what or list(JOBS)
+    if wrong := set(chosen) - set(JOBS):
+        parser.error(f"there is no {', '.join(wrong)}")
     with contextlib.ExitStack() as stack:
         address = os.environ.get("BAYOU_TEST_KAFKA")
         if not address:
@@ -128,7 +131,7 @@ def main() -> int:
             from server import Server
 
             address = stack.enter_context(Server()).plain
-        for what in given.what or list(JOBS):
+        for what in chosen:
             with tempfile.TemporaryDirectory(prefix="bayou-tables-") as folder, tempfile.TemporaryFile("w+") as out:
                 command = [sys.executable, __file__, "--job", what, address, folder, str(given.rows)]
                 child = subprocess.Popen(command, stdout=out)
