@@ -46,10 +46,10 @@ def publish(address: str, topic: str, groups: int) -> None:
         assert kafka.produce(topic, rows, progress=False).delivered == len(n)
 
 
-def job(*arguments: str) -> tuple[dict[str, Any], float, float]:
-    """Runs a job in a separate process. Returns its output, its peak memory in MB, and its CPU seconds."""
+def job(script: str, *arguments: str) -> tuple[dict[str, Any], float, float]:
+    """Runs a job of a benchmark in a separate process. Returns its output, its peak memory in MB, and its CPU seconds."""
     with tempfile.TemporaryFile("w+") as out:
-        child = subprocess.Popen([sys.executable, __file__, "--job", *arguments], stdout=out)
+        child = subprocess.Popen([sys.executable, script, "--job", *arguments], stdout=out)
         # Only wait4 returns the resources of this one child.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -99,16 +99,13 @@ def main() -> int:
             table = str(pathlib.Path(folder) / "groups")
             epoch = -(-given.groups // given.epochs)
             arguments = [address, topic, table, str(epoch), given.mode, given.memory_limit]
-            found, peak, cpu = job(*arguments)
+            found, peak, cpu = job(__file__, *arguments)
             files = list(pathlib.Path(table, "_bayou").glob("*/*/state/*/*.arrow"))
             written = sum(f.stat().st_size for f in files)
             seals = sorted(pathlib.Path(table, "_bayou").glob("*/*/epoch/*.json"))
             [state] = json.loads(seals[-1].read_text())["state"].values()
-            one = (
-                "import sys; sys.path.insert(0, sys.argv[1]); import state; state.publish(sys.argv[2], sys.argv[3], 1)"
-            )
-            subprocess.run([sys.executable, "-c", one, str(HERE), address, topic], check=True)
-            _, peak_again, cpu_again = job(*arguments)
+            subprocess.run([sys.executable, "-c", code, str(HERE), address, topic, "1"], check=True)
+            _, peak_again, cpu_again = job(__file__, *arguments)
         subprocess.run(
             [
                 sys.executable,

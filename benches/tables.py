@@ -14,12 +14,13 @@ import contextlib
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from typing import Any
+
+from state import job
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -132,15 +133,9 @@ def main() -> int:
 
             address = stack.enter_context(Server()).plain
         for what in chosen:
-            with tempfile.TemporaryDirectory(prefix="bayou-tables-") as folder, tempfile.TemporaryFile("w+") as out:
-                command = [sys.executable, __file__, "--job", what, address, folder, str(given.rows)]
-                child = subprocess.Popen(command, stdout=out)
-                _, status, usage = os.wait4(child.pid, 0)
-                child.returncode = os.waitstatus_to_exitcode(status)
-                assert child.returncode == 0, f"{what}: {child.returncode}"
-                out.seek(0)
-                found = json.loads(out.read().splitlines()[-1])
-            print(f"{what}: peak {usage.ru_maxrss / 1024:,.0f} MB, {json.dumps(found)}", flush=True)
+            with tempfile.TemporaryDirectory(prefix="bayou-tables-") as folder:
+                found, peak, _ = job(__file__, what, address, folder, str(given.rows))
+            print(f"{what}: peak {peak:,.0f} MB, {json.dumps(found)}", flush=True)
     return 0
 
 

@@ -403,11 +403,12 @@ impl EpochLog {
     /// `first`: the first epoch of this generation, if its `start.json` cannot be read.
     pub async fn fence(&self, now: EventTime, first: i64) -> Result<()> {
         loop {
-            if !self.at.exists("start.json").await? {
-                return Ok(());
-            }
-            let start: Option<StartFile> = self.readable("start.json").await?;
-            let first = start.map_or(first, |s| s.first_epoch);
+            let first = match self.look::<StartFile>("start.json").await? {
+                None => return Ok(()),
+                Some(Ok(start)) => start.first_epoch,
+                Some(Err(u)) if u.is_newer => return Err(u.error),
+                Some(Err(_)) => first,
+            };
             let next = self.newest_seal().await?.map_or(first, |n| n + 1);
             if let Some(last) = self.readable_seal(next - 1).await?
                 && last.definition == FENCE

@@ -122,7 +122,7 @@ fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &It
         return wrong("the group assigns partitions, so leave assign out");
     }
     let subscriptions: Vec<Subscription> = sources.iter().map(|s| s.topics.clone()).collect();
-    let follows = subscriptions.iter().any(|s| matches!(s, Subscription::Pattern(_)));
+    let follows = subscriptions.iter().any(Subscription::is_pattern);
     let cluster = connection.clone();
     let look: Look = Arc::new(move || {
         let mut topics = BTreeSet::new();

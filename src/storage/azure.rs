@@ -125,19 +125,17 @@ fn container_url(url: &Url, builder: &MicrosoftAzureBuilder) -> Result<(String, 
 
 impl Place {
     async fn delete(&self, path: &Path) -> Result<()> {
-        let mut pause = PAUSE;
-        for left in (0..ATTEMPTS).rev() {
+        let (mut pause, mut attempt) = (PAUSE, 1);
+        loop {
             match self.try_once(path).await {
-                Err((e, wait)) if left > 0 && wait.is_some() => {
+                Err((e, Some(wait))) if attempt < ATTEMPTS => {
                     log::debug!(target: "bayou::storage", "deleting {path}: {e}. It is tried again");
-                    tokio::time::sleep(wait.unwrap_or_default().max(pause)).await;
-                    pause *= 2;
+                    tokio::time::sleep(wait.max(pause)).await;
+                    (pause, attempt) = (pause * 2, attempt + 1);
                 }
-                Err((e, _)) => return Err(e),
-                Ok(()) => return Ok(()),
+                done => return done.map_err(|(e, _)| e),
             }
         }
-        unreachable!("the last attempt returns")
     }
 
     /// With an error that may pass by itself comes the time that the server asks for.

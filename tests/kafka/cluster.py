@@ -55,7 +55,7 @@ class Cluster:
         self.paused: set[int] = set()
         voters = ",".join(f"{n}@127.0.0.1:{p}" for n, p in controllers.items())
         for n in NODES:
-            (self.folder / f"{n}.properties").write_text(f"""
+            self.properties(n).write_text(f"""
 process.roles=broker,controller
 node.id={n}
 controller.quorum.voters={voters}
@@ -101,6 +101,9 @@ log.initial.task.delay.ms=500
 file.delete.delay.ms=500
 """)
 
+    def properties(self, node: int) -> pathlib.Path:
+        return self.folder / f"{node}.properties"
+
     def log(self, node: int) -> pathlib.Path:
         return self.folder / f"kafka-{node}.log"
 
@@ -111,9 +114,8 @@ file.delete.delay.ms=500
 
     def format(self, node: int) -> list[str]:
         """The command that formats a node's folder."""
-        file = str(self.folder / f"{node}.properties")
         # The "=" keeps an id that begins with a hyphen from being taken for an option.
-        more = ["format", f"--cluster-id={self.id}", "-c", file]
+        more = ["format", f"--cluster-id={self.id}", "-c", str(self.properties(node))]
         return self.java("kafka.tools.StorageTool", *more, version=self.versions[node])
 
     def __enter__(self) -> Cluster:
@@ -148,8 +150,7 @@ file.delete.delay.ms=500
     def start(self, node: int) -> None:
         assert node not in self.processes, f"node {node} runs already"
         with self.log(node).open("ab") as log:
-            file = str(self.folder / f"{node}.properties")
-            command = self.java("kafka.Kafka", file, version=self.versions[node])
+            command = self.java("kafka.Kafka", str(self.properties(node)), version=self.versions[node])
             self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill(self, node: int) -> None:

@@ -101,7 +101,8 @@ def test_signatures_of_azure_that_live_for_seconds_are_renewed(
     if place.store.name != "azurite":
         return  # for the credentials of other stores, see tests/python/test_credentials.py
     name, asked = topic(), []
-    kafka.produce(name, pa.table({"i": list(range(40))}), progress=False)
+    # One epoch for each message: enough epochs for several lives of a signature.
+    kafka.produce(name, pa.table({"i": list(range(120))}), progress=False)
     plain = {k: v for k, v in place.options.items() if k != "azure_storage_account_key"}
 
     def provider() -> dict[str, object]:
@@ -116,7 +117,7 @@ def test_signatures_of_azure_that_live_for_seconds_are_renewed(
     assert len(asked) >= 2
     assert place.store.proxy and not [r for r in place.store.proxy.requests[begun:] if r[2] in (401, 403)]
     rows = bayou.read_delta(place.root, storage_options=provider)
-    assert sorted(pa.table(rows).to_pydict()["i"]) == list(range(40))
+    assert sorted(pa.table(rows).to_pydict()["i"]) == list(range(120))
 
 
 def test_unity_catalog_gives_signatures_of_azure(place: Place, kafka: bayou.Connection, topic: Any) -> None:

@@ -107,7 +107,7 @@ fn begin(
     }
     if generation > 1 {
         let old = EpochLog::new(job.flow.checkpoint.join(&(generation - 1).to_string()));
-        let (sealed, _) = rt.block_on(epochs_before(job, generation - 1))?;
+        let sealed = rt.block_on(sealed_before(job, generation - 1))?;
         rt.block_on(old.fence(now, sealed + 1))?;
     }
     if !truncate {
@@ -149,11 +149,7 @@ fn begin(
 
 /// The newest epoch that earlier generations sealed, and the newest epoch that a table has committed. −1 if there is none.
 async fn epochs_before(job: &Job, generation: u64) -> Result<(i64, i64)> {
-    let (mut sealed, mut taken) = (-1, -1);
-    for g in 1..generation {
-        let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
-        sealed = sealed.max(log.newest_seal().await?.unwrap_or(-1));
-    }
+    let (sealed, mut taken) = (sealed_before(job, generation).await?, -1);
     let mut sinks = vec![(QUARANTINE, job.flow.quarantine_sink(&job.clock))];
     for output in &job.flow.outputs {
         sinks.push((&output.name, output.sink(&job.clock)?));
@@ -162,6 +158,16 @@ async fn epochs_before(job: &Job, generation: u64) -> Result<(i64, i64)> {
         taken = taken.max(sink.newest_epoch(&app(&job.flow.name, name)).await?.unwrap_or(-1));
     }
     Ok((sealed, taken))
+}
+
+/// The newest epoch that earlier generations sealed. −1 if there is none.
+async fn sealed_before(job: &Job, generation: u64) -> Result<i64> {
+    let mut sealed = -1;
+    for g in 1..generation {
+        let log = EpochLog::new(job.flow.checkpoint.join(&g.to_string()));
+        sealed = sealed.max(log.newest_seal().await?.unwrap_or(-1));
+    }
+    Ok(sealed)
 }
 
 fn make_start(
