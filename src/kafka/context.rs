@@ -9,6 +9,7 @@ use rdkafka::{
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Collects the error events of a client, because the calls themselves only return "timed out".
 #[derive(Default)]
@@ -27,9 +28,13 @@ pub(super) struct Seen {
     /// The last text about each broker, without duplicates.
     pub reasons: VecDeque<String>,
     pub all_down: bool,
+    /// The reasons of the calls before, for a text only. librdkafka does not report the same failure of a broker again for a while.
+    before: VecDeque<(Instant, String)>,
 }
 
 const KEPT_REASONS: usize = 8;
+/// An earlier reason may be the reason of this call for this long: longer than librdkafka keeps a repeated failure to itself.
+const BEFORE: Duration = Duration::from_secs(60);
 /// The reason if nothing else is known about a cluster.
 pub(super) const NO_ANSWER: &str = "no answer";
 
@@ -53,7 +58,13 @@ impl Watch {
     }
 
     pub fn forget(&self) {
-        *self.seen.lock() = Seen::default();
+        let mut seen = self.seen.lock();
+        let Seen { reasons, mut before, .. } = std::mem::take(&mut *seen);
+        let now = Instant::now();
+        before.retain(|(at, reason)| now.duration_since(*at) < BEFORE && !reasons.contains(reason));
+        before.extend(reasons.into_iter().map(|reason| (now, reason)));
+        before.drain(..before.len().saturating_sub(KEPT_REASONS));
+        seen.before = before;
     }
 
     fn note(&self, code: Code, reason: &str) {
@@ -80,13 +91,14 @@ impl Seen {
     /// A sentence about addresses that a broker has given and that cannot be reached, while the given address has answered.
     fn elsewhere(&self, address: &str) -> String {
         // "host:9092/1: Connect to …": of the broker 1, whose address the cluster has advertised. "/bootstrap" is the given address.
-        let advertised = |reason: &&String| {
+        let given = |host: &str| address.split(',').any(|a| a.trim().rsplit("://").next() == Some(host));
+        let advertised = |reason: &&str| {
             let place = reason.split(": ").next().unwrap_or_default();
             let (host, broker) = place.rsplit_once('/')?;
             let host = host.rsplit("://").next().unwrap_or(host);
-            (broker.parse::<i32>().is_ok() && !address.contains(host)).then(|| host.to_string())
+            (broker.parse::<i32>().is_ok() && !given(host)).then(|| host.to_string())
         };
-        match self.reasons.iter().rev().find_map(|r| advertised(&r)) {
+        match self.causes().iter().rev().find_map(advertised) {
             Some(host) => format!(
                 " The cluster answered at {address} and says that its broker is at {host} (advertised.listeners): that address must be \
                  reachable from here."
@@ -95,18 +107,28 @@ impl Seen {
         }
     }
 
+    /// What is known about why there is no answer.
+    pub fn causes(&self) -> Vec<&str> {
+        if !self.reasons.is_empty() {
+            return self.reasons.iter().map(String::as_str).collect();
+        }
+        let is_recent = |(at, _): &&(Instant, String)| at.elapsed() < BEFORE;
+        self.before.iter().filter(is_recent).map(|(_, reason)| reason.as_str()).collect()
+    }
+
     /// The error to return if a cluster did not answer.
     pub fn unreachable(&self, address: &str) -> Error {
         if let Some(reason) = &self.auth {
             return Error::auth(format!("Kafka at {address} refused the connection: {reason}. {}.", remedy(reason)));
         }
-        let reasons: Vec<_> = self.reasons.iter().rev().take(3).map(String::as_str).collect();
+        let causes = self.causes();
+        let reasons: Vec<_> = causes.iter().rev().take(3).copied().collect();
         let why = if reasons.is_empty() { NO_ANSWER.to_string() } else { reasons.join("; ") };
         Error::connection(format!(
             "Kafka at {address} cannot be reached: {why}. Check the address (host:port), that the broker runs, and that this \
              machine may reach it.{}{}{}",
             self.elsewhere(address),
-            if self.reasons.iter().any(|r| r.contains(NOT_NOW)) {
+            if causes.iter().any(|r| r.contains(NOT_NOW)) {
                 " A listener without SASL says so: check security.protocol."
             } else {
                 ""
@@ -213,6 +235,9 @@ impl ConsumerContext for Watch {}
 /// Gives a client's context with a field `watch` the callbacks of `Watch`.
 macro_rules! watched {
     ($context:ty) => {
+        watched!($context, |_context, _statistics| {});
+    };
+    ($context:ty, |$self:ident, $statistics:ident| $note:expr) => {
         impl rdkafka::ClientContext for $context {
             const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
@@ -229,6 +254,11 @@ macro_rules! watched {
 
             fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
                 self.watch.error(error, reason);
+            }
+
+            fn stats(&self, $statistics: rdkafka::Statistics) {
+                let $self = self;
+                $note
             }
         }
     };

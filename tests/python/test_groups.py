@@ -174,12 +174,30 @@ def test_a_pause_longer_than_max_poll_interval_keeps_membership_and_offsets(
     it = slow.read_stream(t, schema="n INT").batches(group_id=group)
     seen = numbers(next(it))
     before = kafka.describe_group(group).to_dicts()[0]["member"]
-    time.sleep(9)  # longer than the interval: this is what the test is about
+    time.sleep(
+        11
+    )  # longer than the interval, and longer than a member without partitions waits: this is what the test is about
     [member] = kafka.describe_group(group).to_dicts()
     assert member["member"] == before, "it was never thrown out"
     seen += [n for batch in it for n in numbers(batch)]
     assert sorted(seen) == list(range(40_000)), "nothing is lost, and nothing came twice"
     assert committed(kafka, group) == 40_000
+
+
+def test_a_bounded_member_ends_behind_the_markers_of_transactions_in_two_topics(
+    kafka: bayou.Connection, topic: Topic, group: str
+) -> None:
+    names = [topic(2), topic(2)]
+    for i, name in enumerate(names):
+        rows = [{"n": i * 100 + n} for n in range(100)]
+        kafka.produce(name, rows, key="n", transaction=True, progress=False)
+    began = time.monotonic()
+    batches = kafka.read_stream(names, schema="n INT").batches(group_id=group)
+    assert sorted(n for batch in batches for n in numbers(batch)) == list(range(200))
+    assert time.monotonic() - began < 25, "the end is seen, and not a silence"
+    again = time.monotonic()
+    assert not list(kafka.read_stream(names, schema="n INT").batches(group_id=group))
+    assert time.monotonic() - again < 25
 
 
 def test_a_static_member_comes_back_to_its_partitions_and_a_twin_is_told(

@@ -202,6 +202,9 @@ class Connection(_Administration):
             SchemaError: A column does not exist or does not have a JSON form.
             MalformedError: A value does not have a JSON form. The message names the column and the row (counted from 0).
             ConcurrentQueryError: A different producer has taken the transactional id.
+            AclError: These credentials have no WRITE permission on the topic.
+            AuthError: The cluster refuses these credentials, or one side refuses the certificate of the other.
+            ConnectionError: Kafka has confirmed no row in the time of `message.timeout.ms` (60 seconds if you do not set it).
             KeyboardInterrupt: The stop button. The text says how many rows have arrived.
             FunctionError: Your iterator, or the function of `encrypt`, raised an exception. The exception is the `__cause__`.
             ConfigError: Options contradict each other, or the embedded broker is full. It never evicts messages.

@@ -26,12 +26,16 @@ const CHUNK_BYTES: usize = 8 << 20;
 const CHUNKS: usize = 2;
 /// How long there is no room for messages before reading is paused. librdkafka is still polled then. At most a third of max.poll.interval.ms.
 const FULL: Duration = Duration::from_secs(10);
-/// How long a bounded member gets neither a partition nor a message before it ends.
+/// How long a bounded member has no partition before it ends.
 const NOTHING: Duration = Duration::from_secs(10);
+/// How long a bounded member waits for messages before it says so, and says so again.
+const QUIET: Duration = Duration::from_secs(30);
 /// How long a rebalance waits for the chunk that is being used.
 const USED: Duration = Duration::from_secs(3);
 const TURN: Duration = Duration::from_millis(100);
 const REQUEST: Duration = Duration::from_secs(5);
+/// How often librdkafka reports where partitions ended, in milliseconds.
+const STATISTICS: &str = "1000";
 /// How often the topics of a pattern are looked up.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -73,8 +77,14 @@ struct State {
     chunks: VecDeque<(Arc<Messages>, u64, usize)>,
     /// Positions behind the parts of chunks that were handed out and are not committed, oldest first.
     used: VecDeque<Positions>,
-    /// When partitions or messages came last.
-    moved: Option<Instant>,
+    /// When partitions were assigned last.
+    given: Option<Instant>,
+    /// Partitions were taken away, and the next assignment has not come.
+    between: bool,
+    /// Since when this member waits for messages.
+    waits: Option<Instant>,
+    /// Where librdkafka has seen the end of partitions, by its statistics.
+    seen_ends: Positions,
     error: Option<Error>,
 }
 
@@ -103,6 +113,8 @@ pub struct GroupReader {
     consumer: Option<Arc<BaseConsumer<Member>>>,
     thread: Option<std::thread::JoinHandle<()>>,
     bounded: bool,
+    said: Option<Instant>,
+    what: String,
 }
 
 impl Drop for GroupReader {
@@ -126,7 +138,7 @@ fn native(positions: &Positions) -> TopicPartitionList {
     list
 }
 
-watched!(Member);
+watched!(Member, |member, statistics| member.note_ends(&statistics));
 
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: Native, partitions: &mut TopicPartitionList) {
@@ -206,7 +218,8 @@ impl Member {
         let mut state = self.shared.state.lock();
         state.assigned += 1;
         let number = state.assigned;
-        state.moved = Some(Instant::now());
+        state.given = Some(Instant::now());
+        state.between = false;
         state.owned.extend(all.into_iter().map(|tp| (tp, number)));
         state.targets.extend(targets);
         state.at.extend(at);
@@ -218,9 +231,11 @@ impl Member {
     /// Gives partitions to other members. What was used is committed first; the chunk that is being used gets a moment.
     fn give_up(&self, gone: &[TopicPartition]) {
         let mut state = self.shared.state.lock();
+        state.between = true;
         // No more messages of these partitions are handed out.
         for tp in gone {
             state.owned.remove(tp);
+            state.seen_ends.remove(tp);
         }
         let deadline = Instant::now() + USED;
         while gone.iter().any(|tp| state.used.iter().any(|u| u.contains_key(tp)))
@@ -242,10 +257,42 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Notes the ends of partitions that librdkafka has reported and whose messages have all been taken from its queue. The event of an end does
+    /// not name the topic.
+    fn note_ends(&self, statistics: &rdkafka::Statistics) {
+        let mut state = self.shared.state.lock();
+        for (name, topic) in &statistics.topics {
+            for (number, partition) in &topic.partitions {
+                let tp = TopicPartition::new(name.as_str(), *number);
+                if partition.fetchq_cnt == 0 && partition.eof_offset >= 0 && state.owned.contains_key(&tp) {
+                    state.seen_ends.insert(tp, Offset(partition.eof_offset));
+                }
+            }
+        }
+    }
+}
+
 impl Shared {
     fn fail(&self, error: Error) {
         self.state.lock().error.get_or_insert(error);
         self.changed.notify_all();
+    }
+
+    /// Takes over the ends that were noted. Behind the last message of a partition there may be only transaction markers. The messages before the
+    /// ends are in chunks by now.
+    fn reach_ends(&self) {
+        let mut state = self.state.lock();
+        let ends = std::mem::take(&mut state.seen_ends);
+        for (tp, end) in &ends {
+            if let Some(at) = state.at.get_mut(tp) {
+                *at = (*at).max(*end);
+            }
+        }
+        drop(state);
+        if !ends.is_empty() {
+            self.changed.notify_all();
+        }
     }
 
     /// Waits until there is room for a chunk. Returns false if there is none within `wait`.
@@ -299,6 +346,7 @@ impl GroupReader {
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("enable.partition.eof", if options.bounded { "true" } else { "false" }),
+            ("statistics.interval.ms", if options.bounded { STATISTICS } else { "0" }),
             ("isolation.level", "read_committed"),
         ];
         let what = format!("joining the group '{}' on {}", options.group, connection.address());
@@ -330,7 +378,8 @@ impl GroupReader {
             .name("bayou-group".into())
             .spawn(move || read(&theirs, &state, full, most, &mut pattern))
             .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
-        Ok(Self { shared, consumer: Some(consumer), thread: Some(thread), bounded: options.bounded })
+        let what = format!("reading in the group '{}' from {}", options.group, connection.address());
+        Ok(Self { shared, consumer: Some(consumer), thread: Some(thread), bounded: options.bounded, said: None, what })
     }
 
     /// The next messages, within `wait`, at most `most`.
@@ -357,7 +406,9 @@ impl GroupReader {
                     used.insert(messages.source(i).clone(), Offset(messages.offsets[i] + 1));
                 }
                 state.used.push_back(used);
+                state.waits = None;
                 drop(state);
+                self.said = None;
                 self.shared.changed.notify_all();
                 return Ok(Chunk::Messages(messages, wanted));
             }
@@ -366,9 +417,17 @@ impl GroupReader {
                 return Ok(Chunk::Finished);
             }
             // A bounded member of a group with more members than partitions gets no partition.
-            // If the end of a partition is not known, silence counts as the end.
-            if self.bounded && state.moved.is_some_and(|at| at.elapsed() >= NOTHING) {
+            if self.bounded
+                && state.owned.is_empty()
+                && !state.between
+                && state.given.is_some_and(|at| at.elapsed() >= NOTHING)
+            {
                 return Ok(Chunk::Finished);
+            }
+            let since = *state.waits.get_or_insert_with(Instant::now);
+            if self.bounded && self.said.unwrap_or(since).elapsed() >= QUIET {
+                self.said = Some(Instant::now());
+                log::warn!("{}", quiet(&self.what, &state, since.elapsed()));
             }
             if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
                 return Ok(Chunk::Nothing);
@@ -416,6 +475,23 @@ impl GroupReader {
         });
         let _ = left.recv_timeout(USED);
     }
+}
+
+/// What a bounded member says that gets nothing. Kafka may be away, or the group may be between two assignments.
+fn quiet(what: &str, state: &State, waited: Duration) -> String {
+    let unread = |(tp, end): &(&TopicPartition, &Offset)| state.at.get(tp).is_none_or(|at| at < end);
+    let first = state.targets.iter().find(unread);
+    let place = first.map_or_else(
+        || "no partition has been assigned".to_string(),
+        |(tp, end)| {
+            let at = state.at.get(tp).map_or_else(|| "an unknown offset".to_string(), |at| at.0.to_string());
+            format!("{tp} is at {at} and is read until {}", end.0)
+        },
+    );
+    format!(
+        "{what}: nothing has come for {} seconds; {place}. To stop waiting after some time, use timeout=.",
+        waited.as_secs()
+    )
 }
 
 fn subscribe(consumer: &BaseConsumer<Member>, topics: &BTreeSet<String>) -> rdkafka::error::KafkaResult<()> {
@@ -510,7 +586,7 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_mess
         }
     }
     if rows.is_empty() {
-        return;
+        return shared.reach_ends();
     }
     // A message has arrived, so earlier reports of refused logins do not count any more.
     consumer.context().watch.forget();
@@ -537,14 +613,14 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_mess
         }
     }
     let number = state.assigned;
-    state.moved = Some(Instant::now());
     state.chunks.push_back((Arc::new(out), number, 0));
     drop(state);
+    shared.reach_ends();
     shared.changed.notify_all();
 }
 
 /// The end of a partition, whose topic librdkafka does not report. Behind the last message there may be only transaction markers. If several
-/// topics have a partition of this number, only silence shows the end.
+/// topics have a partition of this number, the statistics show the end, a second later.
 fn ended(shared: &Shared, partition: i32) {
     let mut state = shared.state.lock();
     let state = &mut *state;

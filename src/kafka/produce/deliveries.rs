@@ -41,6 +41,8 @@ pub(super) struct Deliveries {
     pub refused: AtomicBool,
     /// The topic's ACL does not allow writing.
     pub forbidden: AtomicBool,
+    /// Messages that were not confirmed in time.
+    pub timed_out: AtomicU64,
     /// The first failure.
     pub failure: Mutex<Option<Code>>,
 }
@@ -56,6 +58,7 @@ impl Deliveries {
         *self.full.lock() = None;
         self.refused.store(false, Ordering::Relaxed);
         self.forbidden.store(false, Ordering::Relaxed);
+        self.timed_out.store(0, Ordering::Relaxed);
         *self.failure.lock() = None;
     }
 
@@ -127,6 +130,9 @@ impl ProducerContext for Deliveries {
                         self.refused.store(true, Ordering::Relaxed);
                     }
                     Code::TopicAuthorizationFailed => self.forbidden.store(true, Ordering::Relaxed),
+                    Code::MessageTimedOut => {
+                        self.timed_out.fetch_add(1, Ordering::Relaxed);
+                    }
                     _ => {}
                 }
                 self.failure.lock().get_or_insert(code);

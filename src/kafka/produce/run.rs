@@ -191,7 +191,7 @@ impl Run<'_> {
         .in_topic(self.topic.as_str())
     }
 
-    /// A report that nothing arrived would be easy to overlook. If it is a matter of permissions or credentials, it is an error.
+    /// A report that nothing arrived would be easy to overlook. If it is a matter of permissions, credentials or an absent cluster, it is an error.
     fn check_allowed(&self, report: &ProduceReport) -> Result<()> {
         if report.failed == 0 || report.delivered > 0 {
             return Ok(());
@@ -200,10 +200,26 @@ impl Run<'_> {
         if deliveries.forbidden.load(Ordering::Relaxed) {
             return Err(self.no_write(""));
         }
-        match deliveries.watch.seen().auth {
-            Some(_) => Err(deliveries.watch.seen().unreachable(self.connection.address())),
-            None => Ok(()),
+        let seen = deliveries.watch.seen();
+        let address = self.connection.address();
+        if seen.auth.is_some() {
+            return Err(seen.unreachable(address));
         }
+        if deliveries.timed_out.load(Ordering::Relaxed) < report.failed {
+            return Ok(());
+        }
+        let why = if seen.causes().is_empty() {
+            let first = report.failures.first().map_or("", |f| f.as_str());
+            format!("Kafka at {address} did not answer ({first}).")
+        } else {
+            seen.unreachable(address).message
+        };
+        Err(Error::connection(format!(
+            "publishing to '{}': Kafka confirmed no row (of {}) in the time that message.timeout.ms gives: {why} A row that was on its way \
+             may have arrived all the same.",
+            self.topic, report.failed
+        ))
+        .in_topic(self.topic.as_str()))
     }
 
     /// Sends every row. An error in the rows themselves is returned and ends the loop.
