@@ -35,6 +35,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const FORMAT_VERSION: u32 = 1;
+/// The format of a seal that has small files in it.
+pub const FORMAT_WITHIN: u32 = 2;
+/// The names of files that stand in the seal begin with this.
+pub const WITHIN: &str = "within/";
 /// The `definition` of a seal that only ends a generation.
 pub const FENCE: &str = "fence";
 
@@ -131,6 +135,17 @@ pub struct Range {
     pub last_offset: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_epoch: Option<i32>,
+}
+
+impl Seal {
+    /// Sets the format by what the seal has.
+    pub fn with_format(mut self) -> Self {
+        let state = self.state.values().flat_map(|f| f.base.iter().chain(&f.increments));
+        let staged = self.tables.values().filter_map(|t| t.staged.as_ref());
+        let has_small = state.chain(staged).any(|f| f.starts_with(WITHIN));
+        self.format_version = if has_small { FORMAT_WITHIN } else { FORMAT_VERSION };
+        self
+    }
 }
 
 impl Range {
@@ -341,9 +356,10 @@ impl EpochLog {
             )),
         };
         let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
-        if version.format_version > u64::from(FORMAT_VERSION) {
+        let newest = if name.starts_with("epoch/") { FORMAT_WITHIN } else { FORMAT_VERSION };
+        if version.format_version > u64::from(newest) {
             let error = Error::config(format!(
-                "{} was written by a newer bayou (format {}, this one knows {FORMAT_VERSION}). Upgrade bayou.",
+                "{} was written by a newer bayou (format {}, this one knows {newest}). Upgrade bayou.",
                 place(),
                 version.format_version
             ));
@@ -482,10 +498,14 @@ impl EpochLog {
     /// Writes a file of epoch `epoch` below `folder` ("state/<operator>", "staged/<table>"). Returns its name, relative
     /// to the generation.
     pub async fn write_file(&self, folder: String, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
-        // The nonce is needed because two runners can stage the same epoch at the same time.
-        let name = format!("{folder}/{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let name = format!("{folder}/{}", Self::file_name(epoch, kind));
         self.at.put(&name, bytes).await?;
         Ok(name)
+    }
+
+    /// The nonce is needed because two runners can stage the same epoch at the same time.
+    pub fn file_name(epoch: i64, kind: &str) -> String {
+        format!("{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8])
     }
 
     /// Removes epochs that are not among the last 100 and are older than 7 days, and state files older than those of
@@ -509,7 +529,7 @@ impl EpochLog {
             let Some(seal) = self.read_seal(epoch).await? else { continue };
             let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments)).cloned();
             if epoch < newest - 100 && now.0 - seal.clock.0 > week {
-                state.extend(files);
+                state.extend(files.filter(|f| !f.starts_with(WITHIN)));
                 old.push(epoch);
                 continue;
             }

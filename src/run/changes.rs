@@ -5,6 +5,7 @@ use super::commit::Committer;
 use super::control::Shared;
 use super::files::{FileInfo, SET_ASIDE, latest};
 use super::topics::TopicChange;
+use super::within::shown;
 use crate::engine::{Engine, SetAside};
 use crate::epoch::*;
 use crate::flow::Output;
@@ -230,10 +231,10 @@ pub(super) fn restore(
         let op = &mut engine.operators[operator];
         let (description, schema) = (op.description(), op.state_schema());
         for file in files.base.iter().chain(&files.increments) {
-            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| state_gone(log, file, job))?;
+            let bytes = rt.block_on(log.read_file(file))?.ok_or_else(|| state_gone(log, file, job))?;
             let size = bytes.len();
             let mut needed = Some(EventTime(i64::MIN));
-            for batch in state::decode(&bytes, &description, &schema, file)? {
+            for batch in state::decode(&bytes, &description, &schema, shown(file))? {
                 let batch = batch?;
                 op.restore(&batch)?;
                 needed = latest(needed, op.needed_until(&batch));
@@ -247,8 +248,8 @@ pub(super) fn restore(
     }
     if let Some(files) = seal.state.get(SET_ASIDE) {
         for file in files.base.iter().chain(&files.increments) {
-            let bytes = rt.block_on(log.at.get(file))?.ok_or_else(|| state_gone(log, file, job))?;
-            for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), file)? {
+            let bytes = rt.block_on(log.read_file(file))?.ok_or_else(|| state_gone(log, file, job))?;
+            for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), shown(file))? {
                 engine.set_aside.restore(&batch?)?;
             }
         }

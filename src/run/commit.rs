@@ -52,13 +52,13 @@ pub struct OutputCommit {
 const FRESH: Duration = Duration::from_secs(60);
 
 pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows> {
-    let bytes = log.at.get(file).await?.ok_or_else(|| {
+    let bytes = log.read_file(file).await?.ok_or_else(|| {
         Error::storage(format!(
             "{}{file}: the staged rows of a sealed epoch are gone. Restore the file, or start over with full_refresh=True.",
             log.at.display()
         ))
     })?;
-    let (schema, batches) = crate::state::read(&bytes, STAGED, file)?;
+    let (schema, batches) = crate::state::read(&bytes, STAGED, super::within::shown(file))?;
     Ok(StagedRows { schema, batches })
 }
 

@@ -3,6 +3,7 @@
 use super::Job;
 use super::files::{FileInfo, SET_ASIDE, latest, needed_until};
 use super::start::Started;
+use super::within::{room, shown};
 use crate::engine::{Outcome, SetAside};
 use crate::epoch::{EpochLog, StateFiles};
 use crate::state::{self, Stateful};
@@ -46,7 +47,9 @@ impl Compactor {
         let files = at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
         let remembered = &mut at.engine.set_aside;
         let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(None) };
-        at.state.entry(SET_ASIDE.into()).or_default().groups = remembered.len() as u64;
+        let files = at.state.entry(SET_ASIDE.into()).or_default();
+        files.groups = remembered.len() as u64;
+        let room = if written.whole { usize::MAX } else { room(files) };
         let bytes = state::encode(&SetAside::schema(), &[written.rows], SetAside::DESCRIPTION)?;
         Ok(Some(ToWrite {
             folder: "state/set-aside".into(),
@@ -54,6 +57,7 @@ impl Compactor {
             whole: written.whole,
             bytes,
             info: None,
+            room,
         }))
     }
 
@@ -97,7 +101,8 @@ impl Compactor {
                     }
                 };
                 let (folder, name) = (format!("state/{name}"), name.clone());
-                to_write.push(ToWrite { folder, name, whole, bytes, info: Some(info) });
+                let room = if whole { usize::MAX } else { room(files) };
+                to_write.push(ToWrite { folder, name, whole, bytes, info: Some(info), room });
             }
             if !whole && !last {
                 kept.push((operator, name, watermark));
@@ -109,7 +114,7 @@ impl Compactor {
             let log = &log;
             async move {
                 let kind = if w.whole { "base" } else { "increment" };
-                let file = log.write_file(w.folder, epoch, kind, w.bytes).await?;
+                let file = log.keep_file(w.folder, epoch, kind, w.bytes, w.room).await?;
                 Ok::<_, Error>((w.name, file, w.whole, w.info))
             }
         });
@@ -157,6 +162,8 @@ struct ToWrite {
     whole: bool,
     bytes: Vec<u8>,
     info: Option<FileInfo>,
+    /// The number of bytes for which there is room in the seal.
+    room: usize,
 }
 
 /// Drops the files whose contents are not needed any more.
@@ -249,9 +256,9 @@ fn compact(
 ) -> Result<(String, FileInfo)> {
     let (schema, description) = (fresh.state_schema(), fresh.description());
     for file in inputs {
-        let bytes = place.runtime.block_on(place.log.at.get(file))?;
+        let bytes = place.runtime.block_on(place.log.read_file(file))?;
         let bytes = bytes.ok_or_else(|| Error::storage(format!("{file} is gone")))?;
-        for batch in state::decode(&bytes, &description, &schema, file)? {
+        for batch in state::decode(&bytes, &description, &schema, shown(file))? {
             fresh.restore(&batch?)?;
             if fresh.memory() > place.memory {
                 fresh.shrink(place.memory / 2)?;
@@ -263,7 +270,7 @@ fn compact(
     // The file gets the number of the newest file that it replaces, because clean-up goes by numbers.
     let number = inputs.last().and_then(|f| f.rsplit('/').next()?.get(..20)?.parse().ok());
     let number = number.ok_or_else(|| Error::internal("a state file without a number"))?;
-    let writing = place.log.write_file(format!("state/{}", place.name), number, "base", bytes);
+    let writing = place.log.keep_file(format!("state/{}", place.name), number, "base", bytes, usize::MAX);
     Ok((place.runtime.block_on(writing)?, info))
 }
 

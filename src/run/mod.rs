@@ -18,6 +18,7 @@
 //! memory     free memory that the C libraries' allocator keeps
 //! sample     the newest messages of a topic, to look at
 //! looked     when something was looked at, on two clocks
+//! within     small files, which stand in the seal
 //! ```
 
 mod backfill;
@@ -45,5 +46,6 @@ mod seal;
 mod start;
 pub mod statics;
 mod topics;
+mod within;
 
 pub use job::Job;

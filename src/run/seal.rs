@@ -199,7 +199,8 @@ impl Runner<'_> {
         let mut file = None;
         if let Some(StagedRows { schema, batches }) = whole.as_ref().filter(|_| rows > 0) {
             let bytes = state::encode(schema, batches, STAGED)?;
-            file = Some(self.at.log.write_file(format!("staged/{}", to.name), epoch, "rows", bytes).await?);
+            let folder = format!("staged/{}", to.name);
+            file = Some(self.at.log.keep_file(folder, epoch, "rows", bytes, usize::MAX).await?);
         }
         let admitted = self.staging(to.name)?.fingerprint();
         let (mode, commit) = (to.mode.into(), rows > 0 || to.emptied);
@@ -300,7 +301,7 @@ impl Runner<'_> {
                 (seal.backfill, seal.watermarks) = (Some(made), watermarks);
             }
         }
-        seal
+        seal.with_format()
     }
 }
 

@@ -138,7 +138,7 @@ def test_a_pipeline_on_s3_is_exact_over_crashes_and_a_failing_store(
     for n, point in enumerate(points):
         said = Runner.start(address, name, place, epoch=20, crash={point: 1 if n < 2 else 2}).go().end()
         assert said == "code -6", f"{point}: {said}"
-    store.faults(seed=3, rate=0.08)
+    store.faults(seed=3, rate=0.16)
     try:
         define(kafka, name, place.root, 20, place.options).run(progress=False)
         seen = store.faults_seen()

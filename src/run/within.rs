@@ -1,0 +1,96 @@
+//! Small files stand in the seal itself: their name has their content. In a store, a file costs a request, however small the file is, and the seal
+//! is written in any case.
+
+use crate::epoch::{EpochLog, StateFiles, WITHIN};
+use crate::storage::crash;
+use crate::{Error, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// A file of up to this many bytes is small.
+const SMALL: usize = 16 << 10;
+/// The small files of one operator take up to this many bytes, because each seal repeats them until they are compacted.
+const TOGETHER: usize = 64 << 10;
+/// Between the name and the content. The encoding has neither this letter nor a slash.
+const CONTENT: char = '#';
+
+/// The number of bytes that a further small file of an operator may have.
+pub fn room(files: &StateFiles) -> usize {
+    let names = files.base.iter().chain(&files.increments);
+    TOGETHER.saturating_sub(names.filter(|f| f.starts_with(WITHIN)).map(String::len).sum())
+}
+
+/// The name of a file without its content.
+pub fn shown(name: &str) -> &str {
+    name.split(CONTENT).next().unwrap_or(name)
+}
+
+impl EpochLog {
+    /// Writes a file as `write_file` does. If it is small, and has at most `room` bytes, it is not written, and the name that is returned has the
+    /// content. On local disk a file costs little, and can be looked at.
+    pub async fn keep_file(
+        &self,
+        folder: String,
+        epoch: i64,
+        kind: &str,
+        bytes: Vec<u8>,
+        room: usize,
+    ) -> Result<String> {
+        if self.at.is_local() || bytes.len() > SMALL.min(room) {
+            return self.write_file(folder, epoch, kind, bytes).await;
+        }
+        // A crash point of a file that is written.
+        let step =
+            folder.strip_prefix("staged/").map_or_else(|| format!("state:{kind}"), |table| format!("staged:{table}"));
+        crash::pass(&step, "before");
+        let name = Self::file_name(epoch, kind);
+        crash::pass(&step, "after");
+        Ok(format!("{WITHIN}{name}{CONTENT}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// The content of a file. None if it is gone.
+    pub async fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(small) = name.strip_prefix(WITHIN) else { return self.at.get(name).await };
+        let content = small.split_once(CONTENT).map(|(_, content)| content);
+        let bytes = content.and_then(|content| URL_SAFE_NO_PAD.decode(content).ok());
+        bytes.map(Some).ok_or_else(|| {
+            Error::storage(format!(
+                "{}: a seal has a damaged entry ({}). Restore the seal from a backup, or start over with full_refresh=True.",
+                self.at.display(),
+                shown(name)
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Location;
+
+    #[tokio::test]
+    async fn small_files_of_a_store_stand_in_their_names_as_long_as_there_is_room() {
+        let store = std::sync::Arc::new(object_store::memory::InMemory::new());
+        let log = EpochLog::new(Location::local(url::Url::parse("memory:///p/").unwrap(), store).unwrap());
+        let mut files = StateFiles::default();
+        let mut contents = vec![];
+        for n in 0..40u8 {
+            let content: Vec<u8> = (0..4000u32).map(|i| (i as u8).wrapping_mul(31) ^ n).collect();
+            let name =
+                log.keep_file("state/a".into(), n.into(), "increment", content.clone(), room(&files)).await.unwrap();
+            files.increments.push(name);
+            contents.push(content);
+        }
+        let small = files.increments.iter().filter(|f| f.starts_with(WITHIN)).count();
+        assert!((8..16).contains(&small), "{small}");
+        for (name, content) in files.increments.iter().zip(&contents) {
+            assert_eq!(log.read_file(name).await.unwrap().as_ref(), Some(content), "{}", shown(name));
+            assert!(shown(name).len() < 70 && shown(name).ends_with(".arrow"));
+        }
+        let large = log.keep_file("staged/t".into(), 7, "rows", vec![1; SMALL + 1], usize::MAX).await.unwrap();
+        assert!(large.starts_with("staged/t/00000000000000000007-rows-"), "{large}");
+        assert_eq!(log.read_file(&large).await.unwrap().unwrap().len(), SMALL + 1);
+        let e = log.read_file("within/00000000000000000007-rows-x.arrow#!").await.unwrap_err();
+        assert!(e.message.contains("damaged entry (within/00000000000000000007-rows-x.arrow)"), "{e}");
+    }
+}
