@@ -17,6 +17,8 @@ pub(super) struct Watch {
     secrets: Secrets,
     tokens: Option<Arc<Tokens>>,
     seen: Mutex<Seen>,
+    /// When `forget` was called last. What was noted since then is not older.
+    forgotten: Mutex<Option<Instant>>,
     /// Why there is no token now. librdkafka reports the reason once, and asks for a token again seconds later.
     no_token: Mutex<Option<String>>,
 }
@@ -40,7 +42,7 @@ pub(super) const NO_ANSWER: &str = "no answer";
 
 impl Watch {
     pub fn new(secrets: Secrets, tokens: Option<Arc<Tokens>>) -> Self {
-        Self { secrets, tokens, ..Self::default() }
+        Self { secrets, tokens, forgotten: Mutex::new(Some(Instant::now())), ..Self::default() }
     }
 
     /// A token for SASL OAUTHBEARER. librdkafka asks for the first one when a client is made.
@@ -61,8 +63,10 @@ impl Watch {
         let mut seen = self.seen.lock();
         let Seen { reasons, mut before, .. } = std::mem::take(&mut *seen);
         let now = Instant::now();
+        // A client that nobody uses collects events, whose times are not known.
+        let since = self.forgotten.lock().replace(now).unwrap_or(now);
         before.retain(|(at, reason)| now.duration_since(*at) < BEFORE && !reasons.contains(reason));
-        before.extend(reasons.into_iter().map(|reason| (now, reason)));
+        before.extend(reasons.into_iter().map(|reason| (since, reason)));
         before.drain(..before.len().saturating_sub(KEPT_REASONS));
         seen.before = before;
     }
@@ -89,7 +93,7 @@ impl Watch {
 
 impl Seen {
     /// A sentence about addresses that a broker has given and that cannot be reached, while the given address has answered.
-    fn elsewhere(&self, address: &str) -> String {
+    pub fn elsewhere(&self, address: &str) -> String {
         // "host:9092/1: Connect to …": of the broker 1, whose address the cluster has advertised. "/bootstrap" is the given address.
         let given = |host: &str| address.split(',').any(|a| a.trim().rsplit("://").next() == Some(host));
         let advertised = |reason: &&str| {
@@ -235,9 +239,6 @@ impl ConsumerContext for Watch {}
 /// Gives a client's context with a field `watch` the callbacks of `Watch`.
 macro_rules! watched {
     ($context:ty) => {
-        watched!($context, |_context, _statistics| {});
-    };
-    ($context:ty, |$self:ident, $statistics:ident| $note:expr) => {
         impl rdkafka::ClientContext for $context {
             const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
@@ -254,11 +255,6 @@ macro_rules! watched {
 
             fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
                 self.watch.error(error, reason);
-            }
-
-            fn stats(&self, $statistics: rdkafka::Statistics) {
-                let $self = self;
-                $note
             }
         }
     };

@@ -234,7 +234,7 @@ pub(super) fn restore(
             let bytes = rt.block_on(log.read_file(file))?.ok_or_else(|| state_gone(log, file, job))?;
             let size = bytes.len();
             let mut needed = Some(EventTime(i64::MIN));
-            for batch in state::decode(&bytes, &description, &schema, shown(file))? {
+            for batch in state::decode(&bytes, &description, &schema, &shown(file))? {
                 let batch = batch?;
                 op.restore(&batch)?;
                 needed = latest(needed, op.needed_until(&batch));
@@ -249,7 +249,7 @@ pub(super) fn restore(
     if let Some(files) = seal.state.get(SET_ASIDE) {
         for file in files.base.iter().chain(&files.increments) {
             let bytes = rt.block_on(log.read_file(file))?.ok_or_else(|| state_gone(log, file, job))?;
-            for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), shown(file))? {
+            for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), &shown(file))? {
                 engine.set_aside.restore(&batch?)?;
             }
         }

@@ -58,7 +58,7 @@ pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows
             log.at.display()
         ))
     })?;
-    let (schema, batches) = crate::state::read(&bytes, STAGED, super::within::shown(file))?;
+    let (schema, batches) = crate::state::read(&bytes, STAGED, &super::within::shown(file))?;
     Ok(StagedRows { schema, batches })
 }
 

@@ -3,7 +3,7 @@
 use super::Job;
 use super::files::{FileInfo, SET_ASIDE, latest, needed_until};
 use super::start::Started;
-use super::within::{room, shown};
+use super::within::{room, room_of_all, shown};
 use crate::engine::{Outcome, SetAside};
 use crate::epoch::{EpochLog, StateFiles};
 use crate::state::{self, Stateful};
@@ -43,13 +43,13 @@ fn due(sizes: &[usize], anywhere: bool) -> Option<usize> {
 
 impl Compactor {
     /// Which rows of complete results this epoch has set aside.
-    fn set_aside(at: &mut Started) -> Result<Option<ToWrite>> {
+    fn set_aside(at: &mut Started, left: usize) -> Result<Option<ToWrite>> {
         let files = at.state.get(SET_ASIDE).map_or(0, |f| f.increments.len());
         let remembered = &mut at.engine.set_aside;
         let Some(written) = remembered.take(files >= FEW_RUNS)? else { return Ok(None) };
         let files = at.state.entry(SET_ASIDE.into()).or_default();
         files.groups = remembered.len() as u64;
-        let room = if written.whole { usize::MAX } else { room(files) };
+        let room = if written.whole { left } else { room(files, left) };
         let bytes = state::encode(&SetAside::schema(), &[written.rows], SetAside::DESCRIPTION)?;
         Ok(Some(ToWrite {
             folder: "state/set-aside".into(),
@@ -72,7 +72,8 @@ impl Compactor {
         last: bool,
         outcome: Outcome,
     ) -> Result<()> {
-        let mut to_write: Vec<ToWrite> = Self::set_aside(at)?.into_iter().collect();
+        let mut left = room_of_all(&at.state);
+        let mut to_write: Vec<ToWrite> = Self::set_aside(at, left)?.into_iter().collect();
         let mut kept = vec![];
         for (operator, ended) in outcome.operators.into_iter().enumerate() {
             let name = at.engine.plan.operators[operator].name.clone();
@@ -84,6 +85,7 @@ impl Compactor {
             files.groups = op.groups() as u64;
             files.watermark = watermark;
             if files.groups == 0 && increments.is_empty() {
+                forget_all(files, infos);
                 *files = StateFiles { watermark, ..StateFiles::default() };
                 continue;
             }
@@ -101,7 +103,9 @@ impl Compactor {
                     }
                 };
                 let (folder, name) = (format!("state/{name}"), name.clone());
-                let room = if whole { usize::MAX } else { room(files) };
+                let room = if whole { left } else { room(files, left) };
+                // A name is longer than the content, by a third.
+                left = left.saturating_sub(bytes.len() * 4 / 3 + 64);
                 to_write.push(ToWrite { folder, name, whole, bytes, info: Some(info), room });
             }
             if !whole && !last {
@@ -122,7 +126,11 @@ impl Compactor {
             at.files.extend(info.map(|info| (file.clone(), info)));
             let files = at.state.entry(name).or_default();
             match whole {
-                true => (files.base, files.increments) = (Some(file), vec![]),
+                true => {
+                    let before = std::mem::replace(files, StateFiles { base: Some(file), ..files.clone() });
+                    forget_all(&before, &mut at.files);
+                    files.increments.clear();
+                }
                 false => files.increments.push(file),
             }
         }
@@ -131,7 +139,7 @@ impl Compactor {
             let op = &*at.engine.operators[operator];
             // A second copy of a large state would double what the query takes.
             let memory = (memory / 4).min(op.memory().max(COMPACTED) / 4);
-            let place = Place { log: log.clone(), name, runtime: job.runtime.clone(), memory };
+            let place = Place { log: log.clone(), name, runtime: job.runtime.clone(), memory, room: left };
             self.start(operator, op, files, &at.files, watermark, place)?;
         }
         Ok(())
@@ -166,6 +174,12 @@ struct ToWrite {
     room: usize,
 }
 
+fn forget_all(files: &StateFiles, infos: &mut HashMap<String, FileInfo>) {
+    for file in files.base.iter().chain(&files.increments) {
+        infos.remove(file);
+    }
+}
+
 /// Drops the files whose contents are not needed any more.
 fn forget_files(files: &mut StateFiles, infos: &mut HashMap<String, FileInfo>, watermark: Option<Watermark>) {
     let Some(watermark) = watermark else { return };
@@ -184,6 +198,8 @@ struct Place {
     log: EpochLog,
     name: String,
     runtime: tokio::runtime::Handle,
+    /// The number of bytes for which there is room in the seal.
+    room: usize,
     /// The part of the state that compaction may hold in memory. The rest goes to local disk, if the operator can do that.
     memory: usize,
 }
@@ -258,7 +274,7 @@ fn compact(
     for file in inputs {
         let bytes = place.runtime.block_on(place.log.read_file(file))?;
         let bytes = bytes.ok_or_else(|| Error::storage(format!("{file} is gone")))?;
-        for batch in state::decode(&bytes, &description, &schema, shown(file))? {
+        for batch in state::decode(&bytes, &description, &schema, &shown(file))? {
             fresh.restore(&batch?)?;
             if fresh.memory() > place.memory {
                 fresh.shrink(place.memory / 2)?;
@@ -270,7 +286,7 @@ fn compact(
     // The file gets the number of the newest file that it replaces, because clean-up goes by numbers.
     let number = inputs.last().and_then(|f| f.rsplit('/').next()?.get(..20)?.parse().ok());
     let number = number.ok_or_else(|| Error::internal("a state file without a number"))?;
-    let writing = place.log.keep_file(format!("state/{}", place.name), number, "base", bytes, usize::MAX);
+    let writing = place.log.keep_file(format!("state/{}", place.name), number, "base", bytes, place.room);
     Ok((place.runtime.block_on(writing)?, info))
 }
 

@@ -200,7 +200,9 @@ impl Runner<'_> {
         if let Some(StagedRows { schema, batches }) = whole.as_ref().filter(|_| rows > 0) {
             let bytes = state::encode(schema, batches, STAGED)?;
             let folder = format!("staged/{}", to.name);
-            file = Some(self.at.log.keep_file(folder, epoch, "rows", bytes, usize::MAX).await?);
+            // Seals are kept for longer than staged rows. Merged rows are in the state too, but messages and the rows of functions are not.
+            let room = if to.mode == OutputMode::Update.name() { usize::MAX } else { 0 };
+            file = Some(self.at.log.keep_file(folder, epoch, "rows", bytes, room).await?);
         }
         let admitted = self.staging(to.name)?.fingerprint();
         let (mode, commit) = (to.mode.into(), rows > 0 || to.emptied);

@@ -6,23 +6,38 @@ use crate::storage::crash;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// A file of up to this many bytes is small.
 const SMALL: usize = 16 << 10;
 /// The small files of one operator take up to this many bytes, because each seal repeats them until they are compacted.
 const TOGETHER: usize = 64 << 10;
+/// Those of all operators.
+const ALL: usize = 128 << 10;
 /// Between the name and the content. The encoding has neither this letter nor a slash.
 const CONTENT: char = '#';
 
-/// The number of bytes that a further small file of an operator may have.
-pub fn room(files: &StateFiles) -> usize {
-    let names = files.base.iter().chain(&files.increments);
-    TOGETHER.saturating_sub(names.filter(|f| f.starts_with(WITHIN)).map(String::len).sum())
+fn taken(files: &StateFiles) -> usize {
+    files.base.iter().chain(&files.increments).filter(|f| f.starts_with(WITHIN)).map(String::len).sum()
 }
 
-/// The name of a file without its content.
-pub fn shown(name: &str) -> &str {
-    name.split(CONTENT).next().unwrap_or(name)
+/// The number of bytes that a further small file of an operator may have.
+pub fn room(files: &StateFiles, of_all: usize) -> usize {
+    TOGETHER.saturating_sub(taken(files)).min(of_all)
+}
+
+/// The number of bytes that further small files of all operators may have.
+pub fn room_of_all(state: &BTreeMap<String, StateFiles>) -> usize {
+    ALL.saturating_sub(state.values().map(taken).sum())
+}
+
+/// The place of a file, for messages.
+pub fn shown(name: &str) -> Cow<'_, str> {
+    let Some(small) = name.strip_prefix(WITHIN) else { return name.into() };
+    let epoch = small.get(..20).and_then(|n| n.parse::<u64>().ok()).unwrap_or_default();
+    let name = small.split(CONTENT).next().unwrap_or_default();
+    format!("{name}, which stands in the seals from epoch {epoch} on,").into()
 }
 
 impl EpochLog {
@@ -55,7 +70,7 @@ impl EpochLog {
         let bytes = content.and_then(|content| URL_SAFE_NO_PAD.decode(content).ok());
         bytes.map(Some).ok_or_else(|| {
             Error::storage(format!(
-                "{}: a seal has a damaged entry ({}). Restore the seal from a backup, or start over with full_refresh=True.",
+                "{}: {} is damaged. Restore the seal from a backup, or start over with full_refresh=True.",
                 self.at.display(),
                 shown(name)
             ))
@@ -70,14 +85,15 @@ mod tests {
 
     #[tokio::test]
     async fn small_files_of_a_store_stand_in_their_names_as_long_as_there_is_room() {
-        let store = std::sync::Arc::new(object_store::memory::InMemory::new());
-        let log = EpochLog::new(Location::local(url::Url::parse("memory:///p/").unwrap(), store).unwrap());
+        let log = EpochLog::new(Location::in_memory().unwrap());
         let mut files = StateFiles::default();
         let mut contents = vec![];
         for n in 0..40u8 {
             let content: Vec<u8> = (0..4000u32).map(|i| (i as u8).wrapping_mul(31) ^ n).collect();
-            let name =
-                log.keep_file("state/a".into(), n.into(), "increment", content.clone(), room(&files)).await.unwrap();
+            let name = log
+                .keep_file("state/a".into(), n.into(), "increment", content.clone(), room(&files, ALL))
+                .await
+                .unwrap();
             files.increments.push(name);
             contents.push(content);
         }
@@ -85,12 +101,16 @@ mod tests {
         assert!((8..16).contains(&small), "{small}");
         for (name, content) in files.increments.iter().zip(&contents) {
             assert_eq!(log.read_file(name).await.unwrap().as_ref(), Some(content), "{}", shown(name));
-            assert!(shown(name).len() < 70 && shown(name).ends_with(".arrow"));
+            assert!(shown(name).len() < 100 && shown(name).contains(".arrow"), "{}", shown(name));
         }
         let large = log.keep_file("staged/t".into(), 7, "rows", vec![1; SMALL + 1], usize::MAX).await.unwrap();
         assert!(large.starts_with("staged/t/00000000000000000007-rows-"), "{large}");
         assert_eq!(log.read_file(&large).await.unwrap().unwrap().len(), SMALL + 1);
         let e = log.read_file("within/00000000000000000007-rows-x.arrow#!").await.unwrap_err();
-        assert!(e.message.contains("damaged entry (within/00000000000000000007-rows-x.arrow)"), "{e}");
+        assert!(
+            e.message
+                .contains("00000000000000000007-rows-x.arrow, which stands in the seals from epoch 7 on, is damaged"),
+            "{e}"
+        );
     }
 }

@@ -186,6 +186,13 @@ impl Location {
         Ok(Self::over(url, store, path))
     }
 
+    /// A store that is not a disk, for tests.
+    #[cfg(test)]
+    pub fn in_memory() -> Result<Self> {
+        let url = Url::parse("memory:///").map_err(|e| Error::internal(e.to_string()))?;
+        Self::local(url, Arc::new(object_store::memory::InMemory::new()))
+    }
+
     fn over(url: Url, store: Arc<dyn ObjectStore>, path: Path) -> Self {
         let root = Guard::new(store.clone(), TIMEOUT);
         Self { url, root, bare: store, path, timeout: TIMEOUT, entry: None, bounded: false, mount: None }

@@ -125,6 +125,7 @@ JUDGES: dict[str, Callable[[Figures], Iterator[str]]] = {
     "faults": passed,
     "requests": requests,
     "pauses": passed,
+    "managed": passed,
     "stops": stops,
     "churn": churn,
     "soak": soak,

@@ -121,6 +121,14 @@ def campaigns(seed: int) -> dict[str, Campaign]:
             pauses,
             seeded=False,
         ),
+        "managed": Campaign(
+            "Tables that Spark writes",
+            "A run is killed before and after each call of Spark, and at each step of an epoch; then it is run again.",
+            ["pytest", "tests/python/test_managed.py", "-k", "killed"],
+            PYTEST,
+            {"BAYOU_TEST_KILLS": "all"},
+            seeded=False,
+        ),
         "stops": Campaign(
             "The stop button",
             "SIGINT in each state, and an exact run after it. "

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import bayou
+from spark_shell import LIGHT
 
 
 def free_port() -> int:
@@ -39,20 +40,14 @@ def sparks(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(port),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.ui.enabled": "false",
-        "spark.sql.shuffle.partitions": "1",
         "spark.sql.session.timeZone": "UTC",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.driver.memory": "1g",
-        # A few rows are not worth a compiler.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.adaptive.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
     }
     builder = SparkSession.builder.master("local[1]")
-    for name, value in settings.items():
+    for name, value in (LIGHT | settings).items():
         builder = builder.config(name, value)
     classic = builder.getOrCreate()
     classic.sparkContext.setLogLevel("OFF")

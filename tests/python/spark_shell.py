@@ -11,14 +11,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# A test has a few rows. They are not worth a compiler, neither Java's nor Spark's.
+LIGHT = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.ui.enabled": "false",
+}
+
 SHELL = """
 import json, pathlib, sys
 from pyspark.sql import SparkSession
 jars = ",".join(str(p) for p in sorted(pathlib.Path(sys.argv[1]).glob("*.jar")))
-spark = (SparkSession.builder.master("local[1]").config("spark.jars", jars)
+builder = SparkSession.builder.master("local[1]").config("spark.jars", jars)
+for name, value in json.loads(sys.argv[2]).items():
+    builder = builder.config(name, value)
+spark = (builder
     .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
     .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
-    .config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "1").config("spark.sql.session.timeZone", "UTC")
+    .config("spark.sql.session.timeZone", "UTC")
     .config("spark.databricks.delta.retentionDurationCheck.enabled", "false")
     .config("spark.databricks.delta.snapshotPartitions", "1")
     # The number of tasks in which VACUUM lists folders; 10,000 by default.
@@ -61,7 +74,7 @@ def spark() -> Iterator[Spark]:
         "BAYOU_TEST_SPARK_JARS names no Delta jars: run `make setup`"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", SHELL, jars],
+        [sys.executable, "-c", SHELL, jars, json.dumps(LIGHT)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -10,18 +10,22 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 import bayou
+from spark_shell import LIGHT
 
 READ = """
 import json, pathlib, sys
 from pyspark.sql import SparkSession
 jars = ",".join(str(p) for p in sorted(pathlib.Path(sys.argv[1]).glob("*.jar")))
-spark = (SparkSession.builder.master("local[1]").config("spark.jars", jars)
+builder = SparkSession.builder.master("local[1]").config("spark.jars", jars)
+for name, value in json.loads(sys.argv[2]).items():
+    builder = builder.config(name, value)
+spark = (builder
     .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
     .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
-    .config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "1").config("spark.sql.session.timeZone", "UTC")
+    .config("spark.sql.session.timeZone", "UTC")
     .config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1").getOrCreate())
 out = {}
-for table in sys.argv[2:]:
+for table in sys.argv[3:]:
     frame = spark.read.format("delta").load(table)
     name = pathlib.Path(table).name
     out[name] = {"schema": frame.schema.simpleString(), "rows": [json.loads(r) for r in frame.toJSON().collect()]}
@@ -58,7 +62,9 @@ def test_spark_reads_appended_windowed_complete_and_quarantine_tables(
         broker.produce("t", part, progress=False)
         lake.run(progress=False)
     tables = [str(tmp_path / t) for t in ("rows", "windows", "totals", "spark_quarantine")]
-    done = subprocess.run([sys.executable, "-c", READ, jars, *tables], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, jars, json.dumps(LIGHT), *tables], capture_output=True, text=True, timeout=300
+    )
     answer = next((line for line in done.stdout.splitlines() if line.startswith("ANSWER ")), None)
     assert answer, done.stderr[-3000:]
     found = json.loads(answer.removeprefix("ANSWER "))

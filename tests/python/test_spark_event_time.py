@@ -18,6 +18,7 @@ from typing import Any
 
 import bayou
 from delta_replay import rows
+from spark_shell import LIGHT
 
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)
 AGGREGATES = ["count(*) AS c", "sum(n) AS s", "min(n) AS lo", "max(n) AS hi", "avg(n) AS mean"]
@@ -26,7 +27,10 @@ SPARK = """
 import json, pathlib, sys
 from pyspark.sql import SparkSession, functions as F
 root = pathlib.Path(sys.argv[1])
-spark = (SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "1")
+builder = SparkSession.builder.master("local[2]")
+for name, value in json.loads(sys.argv[3]).items():
+    builder = builder.config(name, value)
+spark = (builder
     .config("spark.sql.session.timeZone", "UTC").config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1")
     .config("spark.sql.streaming.forceDeleteTempCheckpointLocation", "true").getOrCreate())
 spark.sparkContext.setLogLevel("ERROR")
@@ -151,7 +155,7 @@ def test_spark_appends_the_same_windows_sessions_pairs_and_first_rows(
                 late += sum(o["numRowsDroppedByWatermark"] for o in ran.last_progress["stateOperators"])
         wanted[name] = Counter(shown(r) for r in rows(tmp_path / "lake" / name / "out"))
     assert late > 30, "late rows are dropped by both"
-    command = [sys.executable, "-c", SPARK, str(cases), json.dumps(AGGREGATES)]
+    command = [sys.executable, "-c", SPARK, str(cases), json.dumps(AGGREGATES), json.dumps(LIGHT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     answer = next((line for line in done.stdout.splitlines() if line.startswith("ANSWER ")), None)
     assert answer, done.stderr[-3000:]

@@ -67,7 +67,9 @@ def test_the_interrupt_of_a_notebook_kernel_ends_the_query_and_the_kernel_goes_o
                 if said["msg_type"] == "error":
                     text += f"{said['content']['ename']} after {time.monotonic() - pressed:.3f}"
                 if said["content"].get("execution_state") == "idle":
-                    return client.get_shell_msg(timeout=60)["content"]["status"], text
+                    while (reply := client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != message:
+                        pass  # the answer to an earlier question
+                    return reply["content"]["status"], text
 
         define = f"""
             import bayou

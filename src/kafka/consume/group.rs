@@ -3,10 +3,12 @@
 //! librdkafka is polled on a thread of its own, so that a member whose messages take long to use stays in the group. Messages wait in chunks. When
 //! a partition is revoked, the messages of it that wait are dropped, and the chunk that is being used may be finished first.
 
+use super::ends::Ends;
+use super::pattern::Pattern;
 use crate::batch::{Headers, Message, Messages, TimestampType};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::context::{Watch, failed, kind_of, watched};
-use crate::kafka::{Connection, OffsetSpec, Question};
+use crate::kafka::{Connection, OffsetSpec};
 use crate::position::{Offset, Positions, TopicPartition};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
@@ -34,10 +36,6 @@ const QUIET: Duration = Duration::from_secs(30);
 const USED: Duration = Duration::from_secs(3);
 const TURN: Duration = Duration::from_millis(100);
 const REQUEST: Duration = Duration::from_secs(5);
-/// How often librdkafka reports where partitions ended, in milliseconds.
-const STATISTICS: &str = "1000";
-/// How often the topics of a pattern are looked up.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// Where a partition starts if the group has no offset for it.
 pub type Starts = Arc<dyn Fn(&[TopicPartition]) -> Result<Positions> + Send + Sync>;
@@ -66,13 +64,13 @@ pub enum Chunk {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// The partitions of this member, each with the number of its assignment.
-    owned: BTreeMap<TopicPartition, u64>,
+    pub owned: BTreeMap<TopicPartition, u64>,
     assigned: u64,
     /// Where a bounded reader ends, and where it is.
-    targets: Positions,
-    at: Positions,
+    pub targets: Positions,
+    pub at: Positions,
     /// Messages, the number of the assignment, and how many of the messages were handed out before.
     chunks: VecDeque<(Arc<Messages>, u64, usize)>,
     /// Positions behind the parts of chunks that were handed out and are not committed, oldest first.
@@ -83,19 +81,17 @@ struct State {
     between: bool,
     /// Since when this member waits for messages.
     waits: Option<Instant>,
-    /// Where librdkafka has seen the end of partitions, by its statistics.
-    seen_ends: Positions,
     error: Option<Error>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+pub(super) struct Shared {
+    pub state: Mutex<State>,
     /// Something has changed: a chunk came or went, or was used.
-    changed: Condvar,
+    pub changed: Condvar,
     stop: AtomicBool,
 }
 
-struct Member {
+pub(super) struct Member {
     watch: Watch,
     shared: Arc<Shared>,
     connection: Connection,
@@ -138,7 +134,7 @@ fn native(positions: &Positions) -> TopicPartitionList {
     list
 }
 
-watched!(Member, |member, statistics| member.note_ends(&statistics));
+watched!(Member);
 
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: Native, partitions: &mut TopicPartitionList) {
@@ -235,7 +231,6 @@ impl Member {
         // No more messages of these partitions are handed out.
         for tp in gone {
             state.owned.remove(tp);
-            state.seen_ends.remove(tp);
         }
         let deadline = Instant::now() + USED;
         while gone.iter().any(|tp| state.used.iter().any(|u| u.contains_key(tp)))
@@ -257,42 +252,10 @@ impl Member {
     }
 }
 
-impl Member {
-    /// Notes the ends of partitions that librdkafka has reported and whose messages have all been taken from its queue. The event of an end does
-    /// not name the topic.
-    fn note_ends(&self, statistics: &rdkafka::Statistics) {
-        let mut state = self.shared.state.lock();
-        for (name, topic) in &statistics.topics {
-            for (number, partition) in &topic.partitions {
-                let tp = TopicPartition::new(name.as_str(), *number);
-                if partition.fetchq_cnt == 0 && partition.eof_offset >= 0 && state.owned.contains_key(&tp) {
-                    state.seen_ends.insert(tp, Offset(partition.eof_offset));
-                }
-            }
-        }
-    }
-}
-
 impl Shared {
     fn fail(&self, error: Error) {
         self.state.lock().error.get_or_insert(error);
         self.changed.notify_all();
-    }
-
-    /// Takes over the ends that were noted. Behind the last message of a partition there may be only transaction markers. The messages before the
-    /// ends are in chunks by now.
-    fn reach_ends(&self) {
-        let mut state = self.state.lock();
-        let ends = std::mem::take(&mut state.seen_ends);
-        for (tp, end) in &ends {
-            if let Some(at) = state.at.get_mut(tp) {
-                *at = (*at).max(*end);
-            }
-        }
-        drop(state);
-        if !ends.is_empty() {
-            self.changed.notify_all();
-        }
     }
 
     /// Waits until there is room for a chunk. Returns false if there is none within `wait`.
@@ -345,8 +308,7 @@ impl GroupReader {
             ("auto.offset.reset", reset),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", if options.bounded { "true" } else { "false" }),
-            ("statistics.interval.ms", if options.bounded { STATISTICS } else { "0" }),
+            ("enable.partition.eof", "false"),
             ("isolation.level", "read_committed"),
         ];
         let what = format!("joining the group '{}' on {}", options.group, connection.address());
@@ -370,13 +332,13 @@ impl GroupReader {
         let consumer = Arc::new(consumer);
         let (theirs, state, most) = (consumer.clone(), shared.clone(), options.max_message_bytes);
         let look = options.look.clone().filter(|_| !options.bounded);
-        let mut pattern =
-            look.map(|look| Pattern { look, topics: options.topics.clone(), asked: Instant::now(), question: None });
+        let mut pattern = look.map(|look| Pattern::new(look, options.topics.clone()));
+        let mut ends = options.bounded.then(Ends::new);
         let interval = connection.property(&["max.poll.interval.ms"]).and_then(|ms| ms.parse().ok()).unwrap_or(300_000);
         let full = FULL.min(Duration::from_millis(interval) / 3);
         let thread = std::thread::Builder::new()
             .name("bayou-group".into())
-            .spawn(move || read(&theirs, &state, full, most, &mut pattern))
+            .spawn(move || read(&theirs, &state, full, most, &mut pattern, &mut ends))
             .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
         let what = format!("reading in the group '{}' from {}", options.group, connection.address());
         Ok(Self { shared, consumer: Some(consumer), thread: Some(thread), bounded: options.bounded, said: None, what })
@@ -494,41 +456,8 @@ fn quiet(what: &str, state: &State, waited: Duration) -> String {
     )
 }
 
-fn subscribe(consumer: &BaseConsumer<Member>, topics: &BTreeSet<String>) -> rdkafka::error::KafkaResult<()> {
+pub(super) fn subscribe(consumer: &BaseConsumer<Member>, topics: &BTreeSet<String>) -> rdkafka::error::KafkaResult<()> {
     consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// The topics of a pattern, which are looked up at intervals. A changed list is a rebalance of the group.
-struct Pattern {
-    look: Look,
-    topics: BTreeSet<String>,
-    asked: Instant,
-    question: Option<Question<BTreeSet<String>>>,
-}
-
-impl Pattern {
-    fn follow(&mut self, consumer: &BaseConsumer<Member>) {
-        let Some(question) = &self.question else {
-            if self.asked.elapsed() >= LOOK {
-                let look = self.look.clone();
-                self.question = Question::ask(move || look()).ok();
-                self.asked = Instant::now();
-            }
-            return;
-        };
-        let Some(answer) = question.answer(Duration::ZERO) else { return };
-        self.question = None;
-        // A broker that does not answer now is asked again. The reader reports an outage.
-        let Ok(topics) = answer else { return };
-        // librdkafka refuses an empty list. A topic that was deleted is reported by the reader.
-        if topics.is_empty() || topics == self.topics {
-            return;
-        }
-        match subscribe(consumer, &topics) {
-            Ok(()) => self.topics = topics,
-            Err(e) => log::debug!(target: "bayou::kafka", "subscribing to {topics:?}: {e}"),
-        }
-    }
 }
 
 /// Polls until the reader is stopped.
@@ -538,6 +467,7 @@ fn read(
     full: Duration,
     max_message_bytes: usize,
     pattern: &mut Option<Pattern>,
+    ends: &mut Option<Ends>,
 ) {
     let mut paused = false;
     while !shared.stop.load(Ordering::Relaxed) {
@@ -552,6 +482,9 @@ fn read(
             let _ = if room { consumer.resume(&all) } else { consumer.pause(&all) };
         }
         paused = !room;
+        if let Some(ends) = ends {
+            ends.follow(&consumer.context().connection, shared, paused);
+        }
         // A partition that was assigned after the pause may still give a message.
         chunk(consumer, shared, if paused { 1 } else { CHUNK_ROWS }, max_message_bytes);
     }
@@ -586,7 +519,7 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_mess
         }
     }
     if rows.is_empty() {
-        return shared.reach_ends();
+        return;
     }
     // A message has arrived, so earlier reports of refused logins do not count any more.
     consumer.context().watch.forget();
@@ -615,22 +548,7 @@ fn chunk(consumer: &BaseConsumer<Member>, shared: &Shared, most: usize, max_mess
     let number = state.assigned;
     state.chunks.push_back((Arc::new(out), number, 0));
     drop(state);
-    shared.reach_ends();
     shared.changed.notify_all();
-}
-
-/// The end of a partition, whose topic librdkafka does not report. Behind the last message there may be only transaction markers. If several
-/// topics have a partition of this number, the statistics show the end, a second later.
-fn ended(shared: &Shared, partition: i32) {
-    let mut state = shared.state.lock();
-    let state = &mut *state;
-    let mut here = state.owned.keys().filter(|tp| tp.partition.0 == partition);
-    if let (Some(tp), None) = (here.next(), here.next())
-        && let (Some(at), Some(end)) = (state.at.get_mut(tp), state.targets.get(tp))
-    {
-        *at = (*at).max(*end);
-        shared.changed.notify_all();
-    }
 }
 
 /// Errors that pass by themselves are left to librdkafka.
@@ -640,9 +558,6 @@ fn report(consumer: &BaseConsumer<Member>, shared: &Shared, error: &KafkaError) 
     let what = format!("reading in the group '{}' from {address}", member.group);
     let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
     let text = member.connection.secrets().scrub(&error.to_string());
-    if let KafkaError::PartitionEOF(partition) = error {
-        return ended(shared, *partition);
-    }
     let refused = kind_of(code) == Kind::Auth || code == Code::AllBrokersDown;
     if refused && member.watch.seen().auth.is_some() {
         return shared.fail(member.watch.seen().unreachable(address));

@@ -5,8 +5,10 @@
 //! deadline. Payloads are copied at once, so no memory of librdkafka outlives the call that returned it.
 
 mod divergence;
+mod ends;
 mod group;
 mod native;
+mod pattern;
 
 use super::{
     Connection,

@@ -208,16 +208,20 @@ impl Run<'_> {
         if deliveries.timed_out.load(Ordering::Relaxed) < report.failed {
             return Ok(());
         }
-        let why = if seen.causes().is_empty() {
-            let first = report.failures.first().map_or("", |f| f.as_str());
-            format!("Kafka at {address} did not answer ({first}).")
-        } else {
-            seen.unreachable(address).message
+        let causes = seen.causes();
+        let last = match causes.is_empty() {
+            true => report.failures.first().map_or_else(String::new, |first| format!(" ({first})")),
+            false => {
+                format!(". Last reported: {}", causes.iter().rev().take(3).copied().collect::<Vec<_>>().join("; "))
+            }
         };
         Err(Error::connection(format!(
-            "publishing to '{}': Kafka confirmed no row (of {}) in the time that message.timeout.ms gives: {why} A row that was on its way \
+            "publishing to '{}': Kafka at {address} confirmed no row (of {}) in the time that message.timeout.ms gives{last}.{} The cluster may be \
+             away, the partition may have no leader, or fewer replicas may be in sync than min.insync.replicas asks for. A row that was on its way \
              may have arrived all the same.",
-            self.topic, report.failed
+            self.topic,
+            report.failed,
+            seen.elsewhere(address)
         ))
         .in_topic(self.topic.as_str()))
     }
