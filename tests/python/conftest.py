@@ -15,9 +15,10 @@ _COUNT = itertools.count()
 
 # The files that take longest come first. A worker that gets one of them last keeps the others waiting.
 _LONG = (
-    "test_managed", "test_takeover", "test_kafka_faults", "test_statistics", "test_spark", "test_other_writers", "test_topic",
-    "test_negative", "test_long_life", "test_groups", "test_spark_event_time", "test_help", "test_event_time", "test_chaos",
-    "test_browser", "test_unity", "test_memory", "test_stop", "test_start_over", "test_disk",
+    "test_managed", "test_kafka_faults", "test_notebooks", "test_other_writers", "test_takeover", "test_statistics",
+    "test_topic", "test_chaos", "test_admission", "test_long_life", "test_stop", "test_unity", "test_help",
+    "test_event_time", "test_spark_event_time", "test_spark", "test_big_tables", "test_pipeline", "test_disk",
+    "test_negative", "test_tokens", "test_groups", "test_browser", "test_start_over", "test_memory",
 )  # fmt: skip
 
 
