@@ -164,6 +164,9 @@ def lab(folder: pathlib.Path, theme: str = "JupyterLab Light", width: int = 1280
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
             page = browser.new_page(viewport={"width": width, "height": height})
+            # On a busy machine JupyterLab may put a question over the page, which takes all clicks.
+            question = page.locator(".jp-Dialog .jp-mod-accept").first
+            page.add_locator_handler(question, lambda button: button.click())
             try:
                 yield Lab(folder, url, page)
             finally:

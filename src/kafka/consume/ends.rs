@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 /// A partition of which nothing has come for this long is looked at.
 const STILL: Duration = Duration::from_millis(500);
-/// The time between two looks.
+/// The time between two looks. It doubles up to `MOST` while a look finds that messages are still to come, so that looks do not load a slow cluster.
 const AGAIN: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(30);
 /// A look ends after this time. What it has not seen by then is looked at again.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -30,12 +31,13 @@ type Spots = BTreeMap<TopicPartition, Spot>;
 pub(super) struct Ends {
     stands: BTreeMap<TopicPartition, (Spot, Instant)>,
     asked: Option<Instant>,
+    again: Duration,
     question: Option<Question<Spots>>,
 }
 
 impl Ends {
     pub fn new() -> Self {
-        Self { stands: BTreeMap::new(), asked: None, question: None }
+        Self { stands: BTreeMap::new(), asked: None, again: AGAIN, question: None }
     }
 
     /// `paused`: messages do not come at the moment, because the user has not used the earlier ones.
@@ -44,7 +46,10 @@ impl Ends {
             let Some(answer) = question.answer(Duration::ZERO) else { return };
             self.question = None;
             match answer {
-                Ok(read) => reach(shared, &read),
+                Ok(read) => {
+                    self.again = if read.is_empty() { MOST.min(self.again * 2) } else { AGAIN };
+                    reach(shared, &read);
+                }
                 // A broker that does not answer now is asked again.
                 Err(e) => log::debug!(target: "bayou::kafka", "looking at the ends of partitions: {}", e.message),
             }
@@ -60,7 +65,7 @@ impl Ends {
         for (tp, spot) in unread {
             self.stands.entry(tp).or_insert((spot, now));
         }
-        if self.asked.is_some_and(|at| now.duration_since(at) < AGAIN) {
+        if self.asked.is_some_and(|at| now.duration_since(at) < self.again) {
             return;
         }
         let still = self.stands.iter().filter(|(_, (_, since))| now.duration_since(*since) >= STILL);
@@ -100,8 +105,9 @@ fn reach(shared: &Shared, read: &Spots) {
 /// The partitions that have no message from the member's place to its end.
 fn without_messages(connection: &Connection, spots: Spots) -> Result<Spots> {
     let from: Positions = spots.iter().map(|(tp, spot)| (tp.clone(), spot.at)).collect();
-    // A replica that is near can be behind its leader.
-    let properties = BTreeMap::from([("client.rack".to_string(), String::new())]);
+    // A replica that is near can be behind its leader. One message of each partition is enough.
+    let properties = [("client.rack", ""), ("fetch.message.max.bytes", "65536"), ("queued.min.messages", "1")];
+    let properties = properties.map(|(name, value)| (name.to_string(), value.to_string())).into();
     let options = ReaderOptions { chunk_messages: 256, queue_chunks: 1, properties, ..ReaderOptions::default() };
     let mut reader = Reader::start(connection, &from, &options)?;
     let mut open: BTreeSet<TopicPartition> = spots.keys().cloned().collect();
