@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 : "${BAYOU_TEST_KAFKA:?run this through tests/kafka/server.py run --}"
 
 step "Rust integration tests" cargo test "${CARGO_FLAGS[@]}" --test it
-# Three files at a time on two cores, because many tests wait for a broker, a clock or a process. They begin in the order of conftest.py: long files first.
-# Tests that measure times run alone.
-step "Python tests" pytest tests/python --ignore tests/python/test_bench.py -n 3 --dist loadfile --no-loadscope-reorder --durations 25
-step "benchmarks" pytest tests/python/test_bench.py
+# Three files at a time on two cores, because many tests wait for a broker, a clock or a process. Tests that measure times, also of notebooks, run alone.
+step "Python tests" pytest tests/python --ignore tests/python/test_notebooks.py --ignore tests/python/test_bench.py \
+  -n 3 --dist loadfile --durations 25
+step "notebooks and benchmarks" pytest tests/python/test_notebooks.py tests/python/test_bench.py

@@ -13,18 +13,6 @@ import pytest
 
 _COUNT = itertools.count()
 
-# The files that take longest come first. A worker that gets one of them last keeps the others waiting.
-_LONG = (
-    "test_managed", "test_kafka_faults", "test_notebooks", "test_other_writers", "test_takeover", "test_statistics",
-    "test_topic", "test_chaos", "test_admission", "test_long_life", "test_stop", "test_unity", "test_help",
-    "test_event_time", "test_spark_event_time", "test_spark", "test_big_tables", "test_pipeline", "test_disk",
-    "test_negative", "test_tokens", "test_groups", "test_browser", "test_start_over", "test_memory",
-)  # fmt: skip
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _LONG.index(item.path.stem) if item.path.stem in _LONG else len(_LONG))
-
 
 @pytest.fixture(autouse=True)
 def stop_button() -> None:

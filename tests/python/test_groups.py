@@ -163,6 +163,12 @@ def test_offsets_that_are_gone_are_a_loss_or_are_passed_over(kafka: bayou.Connec
         list(kafka.read_stream(t, schema="n INT").batches(group_id=group))
     tolerant = kafka.read_stream(t, schema="n INT", fail_on_data_loss=False)
     assert [n for b in tolerant.batches(group_id=group) for n in numbers(b)] == list(range(10, 20))
+    # Retention has taken everything that the group has not read.
+    kafka.reset_group(group, t, to={t: {0: 15}}, confirm=True)
+    kafka.delete_records(t, {0: 20}, confirm=True)
+    began = time.monotonic()
+    assert not list(tolerant.batches(group_id=group, timeout="40 seconds"))
+    assert time.monotonic() - began < 25, "the end is seen"
 
 
 def test_a_pause_longer_than_max_poll_interval_keeps_membership_and_offsets(

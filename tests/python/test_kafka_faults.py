@@ -491,7 +491,7 @@ def test_compaction_leaves_gaps_everywhere_and_bounded_runs_end(
         lines = truths.consume(cluster.address, topic, 1000)
         return 0 < len(lines) < 60 and not any("\t900\t" in line for line in lines)
 
-    until(compacted, 60, "the topic is compacted")
+    until(compacted, 180, "the topic is compacted")
     write(kafka, topic, late)
     got = {(r["part"], r["off"]): r["n"] for r in rows(late)}
     want = {}

@@ -31,7 +31,7 @@ def test_of_two_runners_that_start_at_once_one_wins_and_the_other_is_told(
     address: str, topic: Callable[..., str], store: Bucket, tmp_path: pathlib.Path
 ) -> None:
     told = 0
-    for turn in range(4):
+    for turn in range(12):
         name = topic(1)
         publish(address, name, 0, 200)
         place = Place(tmp_path / str(turn), store if turn % 2 else None, f"at-once-{turn}")
@@ -44,6 +44,9 @@ def test_of_two_runners_that_start_at_once_one_wins_and_the_other_is_told(
         assert "finished" in said, said
         told += sum(s != "finished" for s in said)
         check(place.files(), 200)
+        # On a busy machine, one may be done before the other begins.
+        if told and turn >= 3:
+            break
     assert told, "the runners never met"
 
 

@@ -7,6 +7,8 @@ use crate::Result;
 use crate::kafka::{Connection, OffsetSpec, Question};
 use crate::position::{Offset, Positions, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A partition of which nothing has come for this long is looked at.
@@ -14,8 +16,10 @@ const STILL: Duration = Duration::from_millis(500);
 /// The time between two looks. It doubles up to `MOST` while a look finds that messages are still to come, so that looks do not load a slow cluster.
 const AGAIN: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(30);
-/// A look ends after this time. What it has not seen by then is looked at again.
+/// A look ends after this time. What it has not seen by then is looked at again, for twice as long: behind a message there may be many that were
+/// aborted.
 const LOOK: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// A place in one assignment of a partition, and where the member ends there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,23 +36,36 @@ pub(super) struct Ends {
     stands: BTreeMap<TopicPartition, (Spot, Instant)>,
     asked: Option<Instant>,
     again: Duration,
-    question: Option<Question<Spots>>,
+    patience: Duration,
+    question: Option<Question<Look>>,
+    shared: Arc<Shared>,
+    fail_on_data_loss: bool,
+}
+
+/// What a look has found.
+struct Look {
+    /// The partitions that are read to their end.
+    read: Spots,
+    /// The time was over before everything was seen.
+    is_unfinished: bool,
 }
 
 impl Ends {
-    pub fn new() -> Self {
-        Self { stands: BTreeMap::new(), asked: None, again: AGAIN, question: None }
+    pub fn new(shared: Arc<Shared>, fail_on_data_loss: bool) -> Self {
+        let (again, patience) = (AGAIN, LOOK);
+        Self { stands: BTreeMap::new(), asked: None, again, patience, question: None, shared, fail_on_data_loss }
     }
 
     /// `paused`: messages do not come at the moment, because the user has not used the earlier ones.
-    pub fn follow(&mut self, connection: &Connection, shared: &Shared, paused: bool) {
+    pub fn follow(&mut self, connection: &Connection, paused: bool) {
         if let Some(question) = &self.question {
             let Some(answer) = question.answer(Duration::ZERO) else { return };
             self.question = None;
             match answer {
-                Ok(read) => {
-                    self.again = if read.is_empty() { MOST.min(self.again * 2) } else { AGAIN };
-                    reach(shared, &read);
+                Ok(look) => {
+                    self.again = if look.read.is_empty() { MOST.min(self.again * 2) } else { AGAIN };
+                    self.patience = if look.is_unfinished { LONGEST.min(self.patience * 2) } else { LOOK };
+                    reach(&self.shared, &look.read);
                 }
                 // A broker that does not answer now is asked again.
                 Err(e) => log::debug!(target: "bayou::kafka", "looking at the ends of partitions: {}", e.message),
@@ -60,7 +77,7 @@ impl Ends {
             return;
         }
         let now = Instant::now();
-        let unread = unread(shared);
+        let unread = unread(&self.shared);
         self.stands.retain(|tp, (spot, _)| unread.get(tp) == Some(spot));
         for (tp, spot) in unread {
             self.stands.entry(tp).or_insert((spot, now));
@@ -73,9 +90,11 @@ impl Ends {
         if spots.is_empty() {
             return;
         }
-        let connection = connection.clone();
         self.asked = Some(now);
-        self.question = Question::ask(move || without_messages(&connection, spots)).ok();
+        let (connection, shared) = (connection.clone(), self.shared.clone());
+        let (patience, fail_on_data_loss) = (self.patience, self.fail_on_data_loss);
+        self.question =
+            Question::ask(move || without_messages(&connection, &shared, spots, patience, fail_on_data_loss)).ok();
     }
 }
 
@@ -103,17 +122,32 @@ fn reach(shared: &Shared, read: &Spots) {
 }
 
 /// The partitions that have no message from the member's place to its end.
-fn without_messages(connection: &Connection, spots: Spots) -> Result<Spots> {
-    let from: Positions = spots.iter().map(|(tp, spot)| (tp.clone(), spot.at)).collect();
-    // A replica that is near can be behind its leader. One message of each partition is enough.
-    let properties = [("client.rack", ""), ("fetch.message.max.bytes", "65536"), ("queued.min.messages", "1")];
+fn without_messages(
+    connection: &Connection,
+    shared: &Shared,
+    spots: Spots,
+    patience: Duration,
+    fail_on_data_loss: bool,
+) -> Result<Look> {
+    let mut from: Positions = spots.iter().map(|(tp, spot)| (tp.clone(), spot.at)).collect();
+    if !fail_on_data_loss {
+        // The member has gone on at the first message that exists, if its own place does not exist any more.
+        let asked: Vec<_> = from.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
+        for (tp, first) in connection.list_offsets(&asked)? {
+            from.entry(tp).and_modify(|at| *at = (*at).max(first));
+        }
+    }
+    // A replica that is near can be behind its leader. One message of each partition is enough, but there may be many that no reader sees.
+    let bytes = if patience == LOOK { "65536" } else { "1048576" };
+    let properties = [("client.rack", ""), ("fetch.message.max.bytes", bytes), ("queued.min.messages", "1")];
     let properties = properties.map(|(name, value)| (name.to_string(), value.to_string())).into();
     let options = ReaderOptions { chunk_messages: 256, queue_chunks: 1, properties, ..ReaderOptions::default() };
     let mut reader = Reader::start(connection, &from, &options)?;
-    let mut open: BTreeSet<TopicPartition> = spots.keys().cloned().collect();
-    let (mut read, mut short) = (BTreeSet::new(), BTreeMap::new());
-    let deadline = Instant::now() + LOOK;
-    while !open.is_empty() && Instant::now() < deadline {
+    let (read, open): (BTreeSet<_>, BTreeSet<_>) =
+        spots.keys().cloned().partition(|tp: &TopicPartition| from[tp] >= spots[tp].end);
+    let (mut read, mut open, mut short) = (read, open, BTreeMap::new());
+    let deadline = Instant::now() + patience;
+    while !open.is_empty() && Instant::now() < deadline && !shared.stop.load(Ordering::Relaxed) {
         match reader.next(Duration::from_millis(100))? {
             Some(Event::Messages(messages)) => {
                 for i in 0..messages.len() {
@@ -130,8 +164,10 @@ fn without_messages(connection: &Connection, spots: Spots) -> Result<Spots> {
                     short.insert(partition, next);
                 }
             }
-            // The member itself gets this error.
-            Some(Event::OutOfRange { partition, .. }) => drop(open.remove(&partition)),
+            // The log was cut. The member itself gets this error, or goes on at the first message that exists.
+            Some(Event::OutOfRange { partition, .. }) if open.remove(&partition) && !fail_on_data_loss => {
+                read.insert(partition);
+            }
             _ => {}
         }
     }
@@ -139,5 +175,6 @@ fn without_messages(connection: &Connection, spots: Spots) -> Result<Spots> {
     let asked: Vec<_> = short.keys().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
     let ends = connection.list_offsets(&asked)?;
     read.extend(short.into_iter().filter(|(tp, next)| ends.get(tp).is_some_and(|end| end <= next)).map(|(tp, _)| tp));
-    Ok(spots.into_iter().filter(|(tp, _)| read.contains(tp)).collect())
+    let is_unfinished = !open.is_empty();
+    Ok(Look { read: spots.into_iter().filter(|(tp, _)| read.contains(tp)).collect(), is_unfinished })
 }

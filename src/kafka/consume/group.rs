@@ -28,8 +28,8 @@ const CHUNK_BYTES: usize = 8 << 20;
 const CHUNKS: usize = 2;
 /// How long there is no room for messages before reading is paused. librdkafka is still polled then. At most a third of max.poll.interval.ms.
 const FULL: Duration = Duration::from_secs(10);
-/// How long a bounded member has no partition before it ends.
-const NOTHING: Duration = Duration::from_secs(10);
+/// How long a bounded member has no partition before it ends. A member that is slow to give up partitions takes `FULL`, `USED` and a heartbeat.
+const NOTHING: Duration = Duration::from_secs(20);
 /// How long a bounded member waits for messages before it says so, and says so again.
 const QUIET: Duration = Duration::from_secs(30);
 /// How long a rebalance waits for the chunk that is being used.
@@ -88,7 +88,7 @@ pub(super) struct Shared {
     pub state: Mutex<State>,
     /// Something has changed: a chunk came or went, or was used.
     pub changed: Condvar,
-    stop: AtomicBool,
+    pub stop: AtomicBool,
 }
 
 pub(super) struct Member {
@@ -207,6 +207,13 @@ impl Member {
                 }
                 let first = self.connection.list_offsets(&[(tp.clone(), OffsetSpec::Earliest)])?;
                 at.extend(first);
+            }
+        }
+        if !self.fail_on_data_loss {
+            // librdkafka goes on at the first message that exists, and does not say so.
+            let asked: Vec<_> = at.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
+            for (tp, first) in self.connection.list_offsets(&asked)? {
+                at.entry(tp).and_modify(|at| *at = (*at).max(first));
             }
         }
         let targets = if self.bounded { ends } else { Positions::new() };
@@ -333,7 +340,7 @@ impl GroupReader {
         let (theirs, state, most) = (consumer.clone(), shared.clone(), options.max_message_bytes);
         let look = options.look.clone().filter(|_| !options.bounded);
         let mut pattern = look.map(|look| Pattern::new(look, options.topics.clone()));
-        let mut ends = options.bounded.then(Ends::new);
+        let mut ends = options.bounded.then(|| Ends::new(shared.clone(), options.fail_on_data_loss));
         let interval = connection.property(&["max.poll.interval.ms"]).and_then(|ms| ms.parse().ok()).unwrap_or(300_000);
         let full = FULL.min(Duration::from_millis(interval) / 3);
         let thread = std::thread::Builder::new()
@@ -483,7 +490,7 @@ fn read(
         }
         paused = !room;
         if let Some(ends) = ends {
-            ends.follow(&consumer.context().connection, shared, paused);
+            ends.follow(&consumer.context().connection, paused);
         }
         // A partition that was assigned after the pause may still give a message.
         chunk(consumer, shared, if paused { 1 } else { CHUNK_ROWS }, max_message_bytes);
