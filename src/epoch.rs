@@ -137,17 +137,6 @@ pub struct Range {
     pub leader_epoch: Option<i32>,
 }
 
-impl Seal {
-    /// Sets the format by what the seal has.
-    pub fn with_format(mut self) -> Self {
-        let state = self.state.values().flat_map(|f| f.base.iter().chain(&f.increments));
-        let staged = self.tables.values().filter_map(|t| t.staged.as_ref());
-        let has_small = state.chain(staged).any(|f| f.starts_with(WITHIN));
-        self.format_version = if has_small { FORMAT_WITHIN } else { FORMAT_VERSION };
-        self
-    }
-}
-
 impl Range {
     pub fn place(&self) -> TopicPartition {
         TopicPartition::new(&self.topic, self.partition)
@@ -191,6 +180,13 @@ pub struct StateFiles {
     pub watermark: Option<EventTime>,
 }
 
+impl StateFiles {
+    /// All files, in the order in which they are merged.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.base.iter().chain(&self.increments)
+    }
+}
+
 /// `epoch/N.json`: the seal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -225,6 +221,17 @@ pub struct Seal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
     pub counts: serde_json::Value,
+}
+
+impl Seal {
+    /// Sets the format by what the seal has.
+    pub fn with_format(mut self) -> Self {
+        let state = self.state.values().flat_map(StateFiles::names);
+        let staged = self.tables.values().filter_map(|t| t.staged.as_ref());
+        let has_small = state.chain(staged).any(|f| f.starts_with(WITHIN));
+        self.format_version = if has_small { FORMAT_WITHIN } else { FORMAT_VERSION };
+        self
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -527,7 +534,7 @@ impl EpochLog {
         let mut old = vec![];
         for epoch in sealed {
             let Some(seal) = self.read_seal(epoch).await? else { continue };
-            let files = seal.state.values().flat_map(|f| f.base.iter().chain(&f.increments)).cloned();
+            let files = seal.state.values().flat_map(StateFiles::names).cloned();
             if epoch < newest - 100 && now.0 - seal.clock.0 > week {
                 state.extend(files.filter(|f| !f.starts_with(WITHIN)));
                 old.push(epoch);
@@ -575,7 +582,7 @@ pub struct Cleaned {
 }
 
 /// The epoch in the name of a state file.
-fn number_of(file: &str) -> Option<i64> {
+pub fn number_of(file: &str) -> Option<i64> {
     file.rsplit('/').next()?.get(..20)?.parse().ok()
 }
 

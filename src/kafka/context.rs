@@ -17,8 +17,6 @@ pub(super) struct Watch {
     secrets: Secrets,
     tokens: Option<Arc<Tokens>>,
     seen: Mutex<Seen>,
-    /// When `forget` was called last. What was noted since then is not older.
-    forgotten: Mutex<Option<Instant>>,
     /// Why there is no token now. librdkafka reports the reason once, and asks for a token again seconds later.
     no_token: Mutex<Option<String>>,
 }
@@ -32,6 +30,8 @@ pub(super) struct Seen {
     pub all_down: bool,
     /// The reasons of the calls before, for a text only. librdkafka does not report the same failure of a broker again for a while.
     before: VecDeque<(Instant, String)>,
+    /// When the client was made, or `forget` was called last. Nothing that was noted is older.
+    since: Option<Instant>,
 }
 
 const KEPT_REASONS: usize = 8;
@@ -42,7 +42,8 @@ pub(super) const NO_ANSWER: &str = "no answer";
 
 impl Watch {
     pub fn new(secrets: Secrets, tokens: Option<Arc<Tokens>>) -> Self {
-        Self { secrets, tokens, forgotten: Mutex::new(Some(Instant::now())), ..Self::default() }
+        let seen = Mutex::new(Seen { since: Some(Instant::now()), ..Seen::default() });
+        Self { secrets, tokens, seen, ..Self::default() }
     }
 
     /// A token for SASL OAUTHBEARER. librdkafka asks for the first one when a client is made.
@@ -61,14 +62,14 @@ impl Watch {
 
     pub fn forget(&self) {
         let mut seen = self.seen.lock();
-        let Seen { reasons, mut before, .. } = std::mem::take(&mut *seen);
+        let Seen { reasons, mut before, since, .. } = std::mem::take(&mut *seen);
         let now = Instant::now();
         // A client that nobody uses collects events, whose times are not known.
-        let since = self.forgotten.lock().replace(now).unwrap_or(now);
+        let since = since.unwrap_or(now);
         before.retain(|(at, reason)| now.duration_since(*at) < BEFORE && !reasons.contains(reason));
         before.extend(reasons.into_iter().map(|reason| (since, reason)));
         before.drain(..before.len().saturating_sub(KEPT_REASONS));
-        seen.before = before;
+        (seen.before, seen.since) = (before, Some(now));
     }
 
     fn note(&self, code: Code, reason: &str) {

@@ -230,7 +230,7 @@ pub(super) fn restore(
         engine.known_before(operator, watermark);
         let op = &mut engine.operators[operator];
         let (description, schema) = (op.description(), op.state_schema());
-        for file in files.base.iter().chain(&files.increments) {
+        for file in files.names() {
             let bytes = rt.block_on(log.read_file(file))?.ok_or_else(|| state_gone(log, file, job))?;
             let size = bytes.len();
             let mut needed = Some(EventTime(i64::MIN));
@@ -247,7 +247,7 @@ pub(super) fn restore(
         op.forget(watermark)?;
     }
     if let Some(files) = seal.state.get(SET_ASIDE) {
-        for file in files.base.iter().chain(&files.increments) {
+        for file in files.names() {
             let bytes = rt.block_on(log.read_file(file))?.ok_or_else(|| state_gone(log, file, job))?;
             for batch in state::decode(&bytes, SetAside::DESCRIPTION, &SetAside::schema(), &shown(file))? {
                 engine.set_aside.restore(&batch?)?;

@@ -5,7 +5,7 @@ use super::files::{FileInfo, SET_ASIDE, latest, needed_until};
 use super::start::Started;
 use super::within::{room, room_of_all, shown};
 use crate::engine::{Outcome, SetAside};
-use crate::epoch::{EpochLog, StateFiles};
+use crate::epoch::{EpochLog, StateFiles, number_of};
 use crate::state::{self, Stateful};
 use crate::time::{EventTime, Watermark};
 use crate::{Error, Result};
@@ -127,9 +127,8 @@ impl Compactor {
             let files = at.state.entry(name).or_default();
             match whole {
                 true => {
-                    let before = std::mem::replace(files, StateFiles { base: Some(file), ..files.clone() });
-                    forget_all(&before, &mut at.files);
-                    files.increments.clear();
+                    forget_all(files, &mut at.files);
+                    (files.base, files.increments) = (Some(file), vec![]);
                 }
                 false => files.increments.push(file),
             }
@@ -175,7 +174,7 @@ struct ToWrite {
 }
 
 fn forget_all(files: &StateFiles, infos: &mut HashMap<String, FileInfo>) {
-    for file in files.base.iter().chain(&files.increments) {
+    for file in files.names() {
         infos.remove(file);
     }
 }
@@ -247,7 +246,7 @@ impl Compactor {
         if self.running.contains_key(&operator) {
             return Ok(());
         }
-        let all: Vec<String> = files.base.iter().chain(&files.increments).cloned().collect();
+        let all: Vec<String> = files.names().cloned().collect();
         let sizes: Vec<usize> = all.iter().map(|f| infos.get(f).map_or(0, |i| i.bytes)).collect();
         let Some(from) = due(&sizes, op.merges_anywhere()) else { return Ok(()) };
         let inputs = all[from..].to_vec();
@@ -284,7 +283,7 @@ fn compact(
     fresh.forget(watermark)?;
     let (bytes, info) = snapshot(fresh)?;
     // The file gets the number of the newest file that it replaces, because clean-up goes by numbers.
-    let number = inputs.last().and_then(|f| f.rsplit('/').next()?.get(..20)?.parse().ok());
+    let number = inputs.last().and_then(|f| number_of(f));
     let number = number.ok_or_else(|| Error::internal("a state file without a number"))?;
     let writing = place.log.keep_file(format!("state/{}", place.name), number, "base", bytes, place.room);
     Ok((place.runtime.block_on(writing)?, info))

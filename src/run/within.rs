@@ -1,7 +1,7 @@
 //! Small files stand in the seal itself: their name has their content. In a store, a file costs a request, however small the file is, and the seal
 //! is written in any case.
 
-use crate::epoch::{EpochLog, StateFiles, WITHIN};
+use crate::epoch::{EpochLog, StateFiles, WITHIN, number_of};
 use crate::storage::crash;
 use crate::{Error, Result};
 use base64::Engine;
@@ -19,7 +19,7 @@ const ALL: usize = 128 << 10;
 const CONTENT: char = '#';
 
 fn taken(files: &StateFiles) -> usize {
-    files.base.iter().chain(&files.increments).filter(|f| f.starts_with(WITHIN)).map(String::len).sum()
+    files.names().filter(|f| f.starts_with(WITHIN)).map(String::len).sum()
 }
 
 /// The number of bytes that a further small file of an operator may have.
@@ -35,7 +35,7 @@ pub fn room_of_all(state: &BTreeMap<String, StateFiles>) -> usize {
 /// The place of a file, for messages.
 pub fn shown(name: &str) -> Cow<'_, str> {
     let Some(small) = name.strip_prefix(WITHIN) else { return name.into() };
-    let epoch = small.get(..20).and_then(|n| n.parse::<u64>().ok()).unwrap_or_default();
+    let epoch = number_of(small).unwrap_or_default();
     let name = small.split(CONTENT).next().unwrap_or_default();
     format!("{name}, which stands in the seals from epoch {epoch} on,").into()
 }
@@ -54,12 +54,11 @@ impl EpochLog {
         if self.at.is_local() || bytes.len() > SMALL.min(room) {
             return self.write_file(folder, epoch, kind, bytes).await;
         }
-        // A crash point of a file that is written.
-        let step =
-            folder.strip_prefix("staged/").map_or_else(|| format!("state:{kind}"), |table| format!("staged:{table}"));
-        crash::pass(&step, "before");
         let name = Self::file_name(epoch, kind);
-        crash::pass(&step, "after");
+        // The crash points are those of a file that is written.
+        let path = self.at.object(&format!("{folder}/{name}"));
+        crash::before("put", &path);
+        crash::after("put", &path);
         Ok(format!("{WITHIN}{name}{CONTENT}{}", URL_SAFE_NO_PAD.encode(bytes)))
     }
 

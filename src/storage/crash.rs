@@ -67,13 +67,13 @@ pub fn pass(what: &str, when: &str) {
     }
 }
 
-pub(super) fn before(operation: &str, path: &Path) {
+pub fn before(operation: &str, path: &Path) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{}.before", name(operation, path)));
     }
 }
 
-pub(super) fn after(operation: &str, path: &Path) {
+pub fn after(operation: &str, path: &Path) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{}.after", name(operation, path)));
     }

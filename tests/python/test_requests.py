@@ -32,11 +32,13 @@ def store() -> Iterator[Stub]:
         yield made
 
 
+def row(i: int) -> dict[str, Any]:
+    return {"i": i, "k": i % 3, "at": f"2026-01-01T00:{i // 60:02}:{i % 60:02}Z"}
+
+
 def publish(kafka: bayou.Connection, topic: str, count: int) -> None:
     kafka.create_topic(topic, partitions=1)
-    seconds = [f"2026-01-01T00:{i // 60:02}:{i % 60:02}Z" for i in range(count)]
-    rows = pa.table({"i": list(range(count)), "k": [i % 3 for i in range(count)], "at": seconds})
-    assert kafka.produce(topic, rows, progress=False).delivered == count
+    assert kafka.produce(topic, [row(i) for i in range(count)], progress=False).delivered == count
 
 
 def stream(kafka: bayou.Connection, topic: str, schema: str = "i INT, k INT") -> bayou.Stream:
@@ -108,7 +110,7 @@ def test_an_epoch_of_k_tables_costs_at_most_4_k_requests_and_3_more(
     assert not store.names("l/_bayou/p/1/state/") and not store.names("l/_bayou/p/1/staged/")
     seal = json.loads(store.objects[f"l/_bayou/p/1/epoch/{EPOCHS - 1:020}.json"].content)
     assert seal["formatVersion"] == 2
-    more = [{"i": i, "k": i % 3, "at": f"2026-01-01T00:{i // 60:02}:{i % 60:02}Z"} for i in range(EPOCHS, EPOCHS + 30)]
+    more = [row(i) for i in range(EPOCHS, EPOCHS + 30)]
     assert broker.produce("t", more, progress=False).delivered == 30
     pipeline(broker, "t", store, tables, kind).run(progress=False)
     for n in range(tables):

@@ -121,6 +121,15 @@ fn reach(shared: &Shared, read: &Spots) {
     shared.changed.notify_all();
 }
 
+/// librdkafka goes on at the first message that exists, and does not say so, where a place does not exist any more.
+pub(super) fn raise_to_first(connection: &Connection, at: &mut Positions) -> Result<()> {
+    let asked: Vec<_> = at.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
+    for (tp, first) in connection.list_offsets(&asked)? {
+        at.entry(tp).and_modify(|at| *at = (*at).max(first));
+    }
+    Ok(())
+}
+
 /// The partitions that have no message from the member's place to its end.
 fn without_messages(
     connection: &Connection,
@@ -131,11 +140,12 @@ fn without_messages(
 ) -> Result<Look> {
     let mut from: Positions = spots.iter().map(|(tp, spot)| (tp.clone(), spot.at)).collect();
     if !fail_on_data_loss {
-        // The member has gone on at the first message that exists, if its own place does not exist any more.
-        let asked: Vec<_> = from.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
-        for (tp, first) in connection.list_offsets(&asked)? {
-            from.entry(tp).and_modify(|at| *at = (*at).max(first));
-        }
+        raise_to_first(connection, &mut from)?;
+    }
+    let (mut read, mut open): (BTreeSet<_>, BTreeSet<_>) =
+        spots.keys().cloned().partition(|tp: &TopicPartition| from[tp] >= spots[tp].end);
+    if open.is_empty() {
+        return Ok(Look { read: spots, is_unfinished: false });
     }
     // A replica that is near can be behind its leader. One message of each partition is enough, but there may be many that no reader sees.
     let bytes = if patience == LOOK { "65536" } else { "1048576" };
@@ -143,9 +153,7 @@ fn without_messages(
     let properties = properties.map(|(name, value)| (name.to_string(), value.to_string())).into();
     let options = ReaderOptions { chunk_messages: 256, queue_chunks: 1, properties, ..ReaderOptions::default() };
     let mut reader = Reader::start(connection, &from, &options)?;
-    let (read, open): (BTreeSet<_>, BTreeSet<_>) =
-        spots.keys().cloned().partition(|tp: &TopicPartition| from[tp] >= spots[tp].end);
-    let (mut read, mut open, mut short) = (read, open, BTreeMap::new());
+    let mut short = BTreeMap::new();
     let deadline = Instant::now() + patience;
     while !open.is_empty() && Instant::now() < deadline && !shared.stop.load(Ordering::Relaxed) {
         match reader.next(Duration::from_millis(100))? {

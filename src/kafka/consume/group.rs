@@ -3,7 +3,7 @@
 //! librdkafka is polled on a thread of its own, so that a member whose messages take long to use stays in the group. Messages wait in chunks. When
 //! a partition is revoked, the messages of it that wait are dropped, and the chunk that is being used may be finished first.
 
-use super::ends::Ends;
+use super::ends::{Ends, raise_to_first};
 use super::pattern::Pattern;
 use crate::batch::{Headers, Message, Messages, TimestampType};
 use crate::error::{Error, Kind, Result};
@@ -205,16 +205,11 @@ impl Member {
                     ))
                     .in_partition(tp.topic.as_str(), tp.partition.0));
                 }
-                let first = self.connection.list_offsets(&[(tp.clone(), OffsetSpec::Earliest)])?;
-                at.extend(first);
+                at.insert(tp.clone(), Offset(0));
             }
         }
         if !self.fail_on_data_loss {
-            // librdkafka goes on at the first message that exists, and does not say so.
-            let asked: Vec<_> = at.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
-            for (tp, first) in self.connection.list_offsets(&asked)? {
-                at.entry(tp).and_modify(|at| *at = (*at).max(first));
-            }
+            raise_to_first(&self.connection, &mut at)?;
         }
         let targets = if self.bounded { ends } else { Positions::new() };
         let placed = native(&at);
