@@ -59,7 +59,7 @@ if ! cmp -s requirements-dev.txt "$stamp"; then
 fi
 
 # --- jars of the tests
-"$VENV/bin/python" -c 'import sys; sys.path.insert(0, "tests/kafka"); import server; [server.jars(v) for v in (server.VERSION, server.BEFORE)]'
+"$VENV/bin/python" -c 'import sys; sys.path.insert(0, "tests/kafka"); import server; [server.prepare(v) for v in (server.VERSION, server.BEFORE)]'
 if [[ ! -e $BAYOU_TEST_SPARK_JARS ]]; then
   part="$BAYOU_TEST_SPARK_JARS.part$$"
   # pyspark has its own Scala.

@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 . scripts/steps.sh
 : "${BAYOU_TEST_KAFKA:?run this through tests/kafka/server.py run --}"
 
-step "Rust integration tests" cargo test "${CARGO_FLAGS[@]}" --test it
-# Three files at a time on two cores, because many tests wait for a broker, a clock or a process. Tests that measure times, also of notebooks, run alone.
-step "Python tests" pytest tests/python --ignore tests/python/test_notebooks.py --ignore tests/python/test_bench.py \
-  -n 3 --dist loadfile --durations 25
-step "notebooks and benchmarks" pytest tests/python/test_notebooks.py tests/python/test_bench.py
+# More tests at a time than cores, because many tests wait for a broker, a clock or a process.
+step "Rust integration tests" cargo test "${CARGO_FLAGS[@]}" --test it -- --test-threads 4
+step "Python tests" python tests/spark/spark_server.py run -- pytest tests/python --ignore tests/python/test_notebooks.py \
+  --ignore tests/python/test_bench.py -n 4 --dist loadfile --durations 25
+# A kernel and its broker use one core. Benchmarks have bounds of time, so they are not beside the tests above.
+step "notebooks and benchmarks" pytest tests/python/test_notebooks.py tests/python/test_bench.py -n 2

@@ -124,7 +124,7 @@ def campaigns(seed: int) -> dict[str, Campaign]:
         "managed": Campaign(
             "Tables that Spark writes",
             "A run is killed before and after each call of Spark, and at each step of an epoch; then it is run again.",
-            ["pytest", "tests/python/test_managed.py", "-k", "killed"],
+            ["pytest", "tests/python/test_managed.py", "-k", "killed or appended_once or merged_by"],
             PYTEST,
             {"BAYOU_TEST_KILLS": "all"},
             seeded=False,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
-from server import jars
+from server import VERSION, java
 
 Numbers = np.ndarray
 NULL = -1  # the message does not have this kind or key
@@ -109,7 +109,7 @@ def consume(address: str, topic: str, patience_ms: int = 5000) -> list[str]:
         "print.value": "true",
         "key.separator": "\t",
     }
-    command = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{jars()}/*"]
+    command = java(VERSION, "-Xmx512m", "-XX:TieredStopAtLevel=1")
     command += ["org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", address, "--topic", topic]
     command += ["--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", str(patience_ms)]
     for name, value in options.items():

@@ -25,7 +25,7 @@ from typing import Any
 
 import confluent_kafka
 import confluent_kafka.admin as kadmin
-from server import VERSION, free_ports, jars, run_quietly
+from server import VERSION, free_ports, java, run_quietly
 
 NODES = (1, 2, 3)
 
@@ -109,8 +109,8 @@ file.delete.delay.ms=500
 
     def java(self, main: str, *arguments: str, version: str = VERSION) -> list[str]:
         # Only the first compiler, because three brokers start at the same time, and no broker lives long.
-        options = ["-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
-        return ["java", *options, f"-Dkafka.logs.dir={self.folder}", "-cp", f"{jars(version)}/*", main, *arguments]
+        options = ["-Xmx256m", "-Xms64m", "-XX:TieredStopAtLevel=1", f"-Dkafka.logs.dir={self.folder}"]
+        return [*java(version, *options), main, *arguments]
 
     def format(self, node: int) -> list[str]:
         """The command that formats a node's folder."""

@@ -104,6 +104,9 @@ class Authority:
 class Secured(Server):
     """The broker. `more`: lines for its properties. `reauth`: seconds after which SASL clients must log in again. `gate`: the port of a gate."""
 
+    # Only the first compiler, because none lives long.
+    options = ("-XX:TieredStopAtLevel=1",)
+
     def __init__(self, more: str = "", reauth: float = 0, gate: int = 1) -> None:
         self.gate = gate
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bayou-secured-"))

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -57,6 +58,35 @@ def jars(version: str = VERSION) -> pathlib.Path:
         with contextlib.suppress(OSError):
             part.rename(folder)
     return folder
+
+
+def archive(version: str) -> pathlib.Path:
+    """The file with Kafka's classes as Java has them in memory, for one release of Kafka and one Java: half of a broker's start is to load them."""
+    java = pathlib.Path(shutil.which("java") or "java").resolve()
+    stamp = f"{java} {java.stat().st_mtime_ns if java.exists() else 0}"
+    return cache() / f"kafka-{version}-{zlib.crc32(stamp.encode()):08x}.jsa"
+
+
+def java(version: str, *options: str) -> list[str]:
+    """A command line of Java up to the main class."""
+    found = archive(version)
+    # A file that does not fit is left aside by Java.
+    share = [f"-XX:SharedArchiveFile={found}", "-Xlog:cds=off"] if found.exists() else []
+    return ["java", "-XX:+UseSerialGC", *share, *options, "-cp", f"{jars(version)}/*"]
+
+
+def prepare(version: str) -> None:
+    """Fetches the jars of a release, and archives its classes: once, by a broker that starts and stops."""
+    jars(version)
+    if archive(version).exists():
+        return
+    part = archive(version).with_suffix(f".part{os.getpid()}")
+    with Server(version=version) as server:
+        server.stop()
+        server.options = [f"-XX:ArchiveClassesAtExit={part}", "-Xlog:cds=off"]
+        server.start()
+        server.stop()
+    part.rename(archive(version))
 
 
 def free_ports(count: int) -> list[int]:
@@ -156,6 +186,8 @@ class Server:
     format_options: Sequence[str] = ()
     # The release of Kafka.
     version: str = VERSION
+    # Java's own options.
+    options: Sequence[str] = ()
 
     def __init__(self, more: str = "", version: str = VERSION) -> None:
         self.version = version
@@ -199,14 +231,8 @@ file.delete.delay.ms=500
         self.process: subprocess.Popen[bytes] | None = None
 
     def java(self, main: str, *arguments: str) -> list[str]:
-        options = [
-            "-Xmx512m",
-            "-Xms128m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=4",
-            f"-Dkafka.logs.dir={self.folder}",
-        ]
-        return ["java", *options, "-cp", f"{jars(self.version)}/*", main, *arguments]
+        options = ["-Xmx512m", "-Xms128m", f"-Dkafka.logs.dir={self.folder}", *self.options]
+        return [*java(self.version, *options), main, *arguments]
 
     def __enter__(self: Self) -> Self:
         try:

@@ -1,63 +1,29 @@
-"""A Spark 4.0 with Delta for the tests of managed tables: classic in this process, and a Connect server in the same JVM for other processes."""
+"""The tests' Spark for the tests of managed tables: as the classic session of this process, and by Connect."""
 
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import bayou
-from spark_shell import LIGHT
 
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "spark"))
+from spark_server import classic, connect, server
 
 
 @contextmanager
-def sparks(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
+def sparks() -> Iterator[dict[str, Any]]:
     """The sessions "classic" and "connect", which see the same tables, and the "url" of the Connect server."""
-    from pyspark.sql import SparkSession
-    from pyspark.sql.connect.session import SparkSession as RemoteSession
-
-    jars = os.environ.get("BAYOU_TEST_SPARK_JARS", "")
-    found = sorted(pathlib.Path(jars).glob("*.jar"))
-    assert any(p.name.startswith("delta-spark_") for p in found), (
-        "BAYOU_TEST_SPARK_JARS names no Delta jars: run `make setup`"
-    )
-    port = free_port()
-    settings = {
-        "spark.jars": ",".join(str(p) for p in found),
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": str(port),
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.sql.session.timeZone": "UTC",
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.driver.memory": "1g",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-    }
-    builder = SparkSession.builder.master("local[1]")
-    for name, value in (LIGHT | settings).items():
-        builder = builder.config(name, value)
-    classic = builder.getOrCreate()
-    classic.sparkContext.setLogLevel("OFF")
-    url = f"sc://127.0.0.1:{port}"
-    remote = RemoteSession.builder.remote(url).getOrCreate()
-    try:
-        yield {"classic": classic, "connect": remote, "url": url}
-    finally:
-        remote.stop()
-        classic.stop()
+    with server() as how:
+        remote = connect(how)
+        try:
+            yield {"classic": classic(how), "connect": remote, "url": how["connect"]}
+        finally:
+            remote.stop()
 
 
 def publish(kafka: bayou.Connection, numbers: Any, epoch: int = 30, topic: str = "t") -> bayou.Stream:

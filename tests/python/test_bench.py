@@ -63,6 +63,17 @@ def test_the_benchmark_of_the_store_runs_and_stays_within_the_budget(tmp_path: p
         assert one["requests"] <= 3 + 4 * one["tables"], one
 
 
+def test_the_bill_counts_what_bayou_asks_of_a_store_in_an_epoch(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, ROOT / "benches" / "bill.py", "--epochs", "12", "--json", out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(out.read_text())
+    assert [(one["by"], one["tables"]) for one in found] == [("bayou", 1), ("bayou", 3)]
+    for one in found:
+        assert one["by_kind"]["PUT"] >= 2 + 2 * one["tables"] and one["requests"] <= 3 + 4 * one["tables"], one
+
+
 def test_the_benchmarks_of_state_and_of_tables_run_and_their_results_are_right() -> None:
     for command in (["state.py", "--groups", "100000", "--epochs", "10"], ["tables.py", "--rows", "20000"]):
         done = subprocess.run(

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import bayou
-from spark_shell import LIGHT
-
-READ = """
-import json, pathlib, sys
-from pyspark.sql import SparkSession
-jars = ",".join(str(p) for p in sorted(pathlib.Path(sys.argv[1]).glob("*.jar")))
-builder = SparkSession.builder.master("local[1]").config("spark.jars", jars)
-for name, value in json.loads(sys.argv[2]).items():
-    builder = builder.config(name, value)
-spark = (builder
-    .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
-    .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
-    .config("spark.sql.session.timeZone", "UTC")
-    .config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1").getOrCreate())
-out = {}
-for table in sys.argv[3:]:
-    frame = spark.read.format("delta").load(table)
-    name = pathlib.Path(table).name
-    out[name] = {"schema": frame.schema.simpleString(), "rows": [json.loads(r) for r in frame.toJSON().collect()]}
-    out[name]["versions"] = spark.sql(f"DESCRIBE HISTORY delta.`{table}`").count()
-print("ANSWER " + json.dumps(out))
-"""
+from spark_shell import spark
 
 
 def test_spark_reads_appended_windowed_complete_and_quarantine_tables(
     broker: bayou.Connection, tmp_path: pathlib.Path
 ) -> None:
-    jars = os.environ.get("BAYOU_TEST_SPARK_JARS", "")
-    assert jars and list(pathlib.Path(jars).glob("delta-spark_*.jar")), (
-        "BAYOU_TEST_SPARK_JARS names no Delta jars: run `make setup`"
-    )
     broker.create_topic("t")
     start = datetime(2024, 1, 1, tzinfo=timezone.utc)
     events = [
@@ -61,13 +33,13 @@ def test_spark_reads_appended_windowed_complete_and_quarantine_tables(
     for part in (events[:40], events[40:]):
         broker.produce("t", part, progress=False)
         lake.run(progress=False)
-    tables = [str(tmp_path / t) for t in ("rows", "windows", "totals", "spark_quarantine")]
-    done = subprocess.run(
-        [sys.executable, "-c", READ, jars, json.dumps(LIGHT), *tables], capture_output=True, text=True, timeout=300
-    )
-    answer = next((line for line in done.stdout.splitlines() if line.startswith("ANSWER ")), None)
-    assert answer, done.stderr[-3000:]
-    found = json.loads(answer.removeprefix("ANSWER "))
+    found: dict[str, dict[str, Any]] = {}
+    with spark() as shell:
+        for name in ("rows", "windows", "totals", "spark_quarantine"):
+            table = f"delta.`{tmp_path / name}`"
+            schema = shell.session.sql(f"SELECT * FROM {table}").schema.simpleString()
+            found[name] = {"schema": schema, "rows": shell.sql(f"SELECT * FROM {table}")}
+            assert shell.sql(f"DESCRIBE HISTORY {table}")
 
     even = [e for e in events if e["n"] % 2 == 0]
     assert found["rows"]["schema"] == "struct<time:timestamp,model:string,n:int>"
