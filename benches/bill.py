@@ -24,12 +24,11 @@ import tempfile
 import urllib.parse
 import uuid
 
+from store import dollars
+
 HERE = pathlib.Path(__file__).resolve().parent
 for folder in ("tests/stores", "tests/python", "tests/spark"):
     sys.path.insert(0, str(HERE.parent / folder))
-
-A_MONTH = 30 * 24 * 60
-WRITES = ("PUT", "COPY", "POST", "LIST")
 
 
 def kind(method: str, target: str) -> str:
@@ -42,16 +41,12 @@ def kind(method: str, target: str) -> str:
     return method
 
 
-def dollars(each: dict[str, float]) -> float:
-    free = {k: n for k, n in each.items() if k != "DELETE"}
-    return sum(n * A_MONTH / 1000 * (0.005 if k in WRITES else 0.0004) for k, n in free.items())
-
-
 def figures(requests: list, epochs: int, tables: int) -> dict:
     """`requests`: those of the epochs that count. `epochs`: the number of these epochs."""
     kinds = collections.Counter(kind(method, target) for method, target, _, _ in requests)
     each = {k: n / epochs for k, n in sorted(kinds.items())}
-    return {"tables": tables, "requests": sum(each.values()), "by_kind": each, "dollars_a_month": dollars(each)}
+    paid = {k: n for k, n in each.items() if k != "DELETE"}
+    return {"tables": tables, "requests": sum(each.values()), "by_kind": each, "dollars_a_month": dollars(paid)}
 
 
 def bayou_side(address: str, topic: str, tables: int, epochs: int, bucket, proxy) -> dict:
@@ -75,7 +70,7 @@ def bayou_side(address: str, topic: str, tables: int, epochs: int, bucket, proxy
     skipped = epochs // 10
     assert len(seals) >= epochs, (len(seals), epochs)
     found = figures(done[seals[skipped] : seals[epochs - 1]], epochs - 1 - skipped, tables)
-    found["dollars_a_month"] += 4 * A_MONTH / 1000 * 0.005
+    found["dollars_a_month"] += dollars({"PUT": 4})
     return found
 
 
@@ -105,28 +100,19 @@ def spark_side(session, address: str, topic: str, tables: int, epochs: int, prox
 
 
 def spark_session(jars: pathlib.Path, endpoint: str, work: str):
-    from pyspark.sql import SparkSession
-    from spark_server import LIGHT
+    from spark_server import LIGHT, start
 
-    found = [*jars.glob("*.jar"), *pathlib.Path(os.environ["BAYOU_TEST_SPARK_JARS"]).glob("*.jar")]
-    settings = {
-        "spark.jars": ",".join(map(str, found)),
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.sql.warehouse.dir": work,
+    java = "spark.driver.extraJavaOptions"
+    more = {
         "spark.hadoop.fs.s3a.endpoint": endpoint,
         "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
         "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
         "spark.hadoop.fs.s3a.access.key": "test-key",
         "spark.hadoop.fs.s3a.secret.key": "test-secret-sesame",
-        "spark.driver.extraJavaOptions": LIGHT["spark.driver.extraJavaOptions"]
-        + " -Daws.requestChecksumCalculation=when_required -Daws.responseChecksumValidation=when_required",
+        java: f"{LIGHT[java]} -Daws.requestChecksumCalculation=when_required -Daws.responseChecksumValidation=when_required",
     }
-    builder = SparkSession.builder.master("local[1]")
-    for name, value in (LIGHT | settings).items():
-        builder = builder.config(name, value)
-    return builder.getOrCreate()
+    return start("local[1]", work, more, jars)
 
 
 def main() -> int:

@@ -20,12 +20,17 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "s3"))
 
 SEAL = re.compile(r"/epoch/\d{20}\.json$")
-WRITES = ("PUT", "CREATE", "LIST", "MULTIPART")
+WRITES = ("PUT", "CREATE", "LIST", "MULTIPART", "POST")
 A_MONTH = 30 * 24 * 60
 
 
 def is_checkpoint(request) -> bool:
     return "checkpoint" in request.name
+
+
+def dollars(each: dict[str, float]) -> float:
+    """What the requests of an epoch, by kind, cost in a month."""
+    return sum(n * A_MONTH / 1000 * (0.005 if kind in WRITES else 0.0004) for kind, n in each.items())
 
 
 def measure(tables: int, epochs: int, latency: float) -> dict:
@@ -48,7 +53,6 @@ def measure(tables: int, epochs: int, latency: float) -> dict:
         seconds = (store.requests[seals[-1]].at - store.requests[seals[0]].at) / count
     kinds = collections.Counter(r.kind for r in between if not is_checkpoint(r))
     each = {kind: n / count for kind, n in sorted(kinds.items())}
-    dollars = sum(n * A_MONTH / 1000 * (0.005 if kind in WRITES else 0.0004) for kind, n in each.items())
     return {
         "tables": tables,
         "epochs": count,
@@ -57,7 +61,7 @@ def measure(tables: int, epochs: int, latency: float) -> dict:
         "by_kind": each,
         "checkpoint_requests": sum(map(is_checkpoint, between)) / count,
         "bytes": sum(r.size for r in between) / count,
-        "dollars_a_month": dollars,
+        "dollars_a_month": dollars(each),
     }
 
 

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 # More tests at a time than cores, because many tests wait for a broker, a clock or a process.
 step "Rust integration tests" cargo test "${CARGO_FLAGS[@]}" --test it -- --test-threads 4
+# One Spark for all files.
 step "Python tests" python tests/spark/spark_server.py run -- pytest tests/python --ignore tests/python/test_notebooks.py \
   --ignore tests/python/test_bench.py -n 4 --dist loadfile --durations 25
 # A kernel and its broker use one core. Benchmarks have bounds of time, so they are not beside the tests above.

@@ -21,5 +21,5 @@ step "clippy" scripts/lint.sh
 step "stubs" python scripts/stubtest.py
 step "mypy" mypy
 step "Rust unit tests" cargo test "${CARGO_FLAGS[@]}" --lib
-# One broker for everything that needs one, and one Spark.
+# One broker for everything that needs one.
 python tests/kafka/server.py run -- scripts/test-with-kafka.sh

@@ -81,10 +81,10 @@ def prepare(version: str) -> None:
     if archive(version).exists():
         return
     part = archive(version).with_suffix(f".part{os.getpid()}")
-    with Server(version=version) as server:
-        server.stop()
-        server.options = [f"-XX:ArchiveClassesAtExit={part}", "-Xlog:cds=off"]
-        server.start()
+    server = Server(version=version)
+    # The command that formats the folder writes a file too, and the broker replaces it.
+    server.options = [f"-XX:ArchiveClassesAtExit={part}", "-Xlog:cds=off"]
+    with server:
         server.stop()
     part.rename(archive(version))
 

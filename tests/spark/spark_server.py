@@ -43,32 +43,39 @@ LIGHT = {
 }
 
 
-def serve() -> None:
-    """Runs a Spark until standard input ends, and prints how it is joined."""
+def start(master: str, work: str, more: dict[str, str], *folders: pathlib.Path) -> Any:
+    """A Spark of this process with Delta. `work`: a folder for its files. `more`: settings. `folders`: more jars."""
     from pyspark.sql import SparkSession
 
-    folder = os.environ.get("BAYOU_TEST_SPARK_JARS", "")
-    jars = sorted(pathlib.Path(folder).glob("*.jar")) if folder else []
+    delta = os.environ.get("BAYOU_TEST_SPARK_JARS", "")
+    jars = [p for folder in (*folders, delta) if folder for p in sorted(pathlib.Path(folder).glob("*.jar"))]
     if not any(p.name.startswith("delta-spark_") for p in jars):
         sys.exit("BAYOU_TEST_SPARK_JARS names no Delta jars: run `make setup`")
+    settings = {
+        "spark.jars": ",".join(map(str, jars)),
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.warehouse.dir": f"{work}/warehouse",
+        "spark.local.dir": work,
+    }
+    builder = SparkSession.builder.master(master)
+    for name, value in (LIGHT | settings | more).items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def serve() -> None:
+    """Runs a Spark until standard input ends, and prints how it is joined."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
+    listens = {
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+    }
     with tempfile.TemporaryDirectory(prefix="bayou-spark-") as work:
-        settings = {
-            "spark.jars": ",".join(map(str, jars)),
-            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-            "spark.sql.warehouse.dir": f"{work}/warehouse",
-            "spark.local.dir": work,
-            "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-            "spark.connect.grpc.binding.address": "127.0.0.1",
-            "spark.connect.grpc.binding.port": str(port),
-        }
-        builder = SparkSession.builder.master("local[2]")
-        for name, value in (LIGHT | settings).items():
-            builder = builder.config(name, value)
-        session = builder.getOrCreate()
+        session = start("local[2]", work, listens)
         session.sparkContext.setLogLevel("OFF")
         py4j = session.sparkContext._gateway.gateway_parameters
         print(
