@@ -65,6 +65,11 @@ def define(job: dict[str, Any]) -> bayou.Pipeline:
     return lake
 
 
+def tell(word: str, facts: object = None) -> None:
+    """A line for the harness, in one write: two threads tell lines, and `print` writes each of its arguments on its own."""
+    os.write(1, f"{word} {json.dumps(facts)}\n".encode())
+
+
 def answer(query: bayou.Query) -> None:
     # Reads from the handle's number, because a buffered reader that waits would block the end of the interpreter.
     for asked in iter(lambda: os.read(0, 100), b""):
@@ -72,7 +77,7 @@ def answer(query: bayou.Query) -> None:
         # Heartbeats are not progress.
         points = {p: n for p, n in bayou.testing.crash_points().items() if not p.startswith("heartbeat")}
         doing = {"status": query.status, "epoch": progress.get("batchId"), "passed": points}
-        print("doing", json.dumps(doing), flush=True)
+        tell("doing", doing)
         if b"stop" in asked:
             query.stop()
 
@@ -85,7 +90,7 @@ def main() -> None:
         bayou.testing.crash_at(point, nth)
     for point, seconds in job.get("slow", {}).items():
         bayou.testing.slow_at(point, seconds)
-    print("go", flush=True)
+    tell("go")
     if job.get("reset"):
         lake.reset(confirm=True)
     query = lake.run(
@@ -97,7 +102,7 @@ def main() -> None:
     )
     threading.Thread(target=answer, args=(query,), daemon=True).start()
     query.await_termination()
-    print("done", json.dumps(bayou.testing.crash_points()), flush=True)
+    tell("done", bayou.testing.crash_points())
 
 
 if __name__ == "__main__":
