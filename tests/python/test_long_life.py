@@ -33,9 +33,7 @@ def test_queries_that_start_and_stop_again_and_again_leave_nothing_behind(addres
 def test_a_short_soak_is_exact_and_does_its_chores_beside_the_stream(address: str) -> None:
     options = {"--epochs": "300", "--rate": "1000", "--every": "0.5", "--trigger": "100 ms"}
     found = result("soak.py", *(word for option in options.items() for word in option))
-    # With ten epochs a second on a busy machine, others can commit first each time. The next count of small files tries again.
-    warnings = [w for w in found["warnings"] if not w.endswith("are tried again: others keep committing")]
-    assert found["wrong"] == [] and found["failure"] is None and warnings == []
+    assert found["wrong"] == [] and found["failure"] is None and found["warnings"] == []
     assert found["messages"] > 10_000 and found["epochs"] >= 300
     assert found["epochsCleanedUp"] > 0 and found["optimized"] > 0 and found["checkpointAtVersion"]
     # The campaign has an epoch a second. Here pools are still being filled, by some 100 KB an epoch, and the machine may be busy. This test finds

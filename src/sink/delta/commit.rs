@@ -2,6 +2,7 @@
 
 use super::listed::remove;
 use super::merge::{conform, present};
+use super::tail::Writing;
 use super::{Merge, Table};
 use crate::sink::{OutputMode, Refused, WaitingFile};
 use crate::storage::is_full;
@@ -237,7 +238,7 @@ impl Table {
     }
 
     /// As `judge_add`, for a file in the form that a seal keeps.
-    pub async fn judge_file(
+    pub(crate) async fn judge_file(
         &self,
         file: &WaitingFile,
         each: impl FnMut(&RecordBatch, &[Refused]) -> Result<()>,
@@ -275,7 +276,9 @@ impl Table {
         };
         let blind = commit.mode == OutputMode::Append;
         let metrics = metrics.unwrap_or_else(|| of_write(&actions));
-        let committing = self.put_commit(&actions, &operation, blind, &commit.nonce, &metrics);
+        let writing =
+            Writing { actions: &actions, operation: &operation, blind, nonce: &commit.nonce, metrics: &metrics };
+        let committing = self.put_commit(&writing);
         let most = Duration::from_secs(3600);
         let committed = tokio::time::timeout(most, committing).await;
         let version = committed.unwrap_or_else(|_| Err(Error::storage("the commit took too long")))?;

@@ -1,5 +1,6 @@
 //! Compacts small files into large ones. Rows do not change, so the commit says that no data changed.
 
+use super::check::{Entry, unwritable};
 use super::files::{FileWriter, Properties, null_text, read};
 use super::fit::{find, relaxed_schema};
 use super::listed::listed;
@@ -7,19 +8,20 @@ use super::merge::conform;
 use super::prune::{Span, spans, times};
 use super::rewrite::{Keys, Merged, Reader, file_size};
 use super::sorted::{Upserts, write};
+use super::tail::{Writing, commit_name, put_version};
 use super::units::Unit;
-use super::{delta_error, open, quiet, within};
+use super::{delta_error, open, within};
 use crate::storage::Location;
 use crate::time::{EventTime, SharedClock};
 use crate::{Error, Result};
 use arrow::datatypes::DataType;
 use deltalake::DeltaTable;
-use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Add, Remove};
 use deltalake::protocol::DeltaOperation;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -43,9 +45,10 @@ struct Joined {
 }
 
 impl Joined {
-    fn actions(&self) -> impl Iterator<Item = Action> {
+    fn actions(&self, millis: i64) -> impl Iterator<Item = Action> {
         let adds = self.adds.iter().map(|a| Action::Add(Add { data_change: false, ..a.clone() }));
-        self.removes.iter().cloned().map(Action::Remove).chain(adds)
+        let remove = move |r: &Remove| Remove { deletion_timestamp: Some(millis), ..r.clone() };
+        self.removes.iter().map(remove).map(Action::Remove).chain(adds)
     }
 }
 
@@ -56,14 +59,24 @@ pub(super) struct Layout<'a> {
     pub watermark: Option<EventTime>,
 }
 
-/// Compacts small files if there are at least `every` of them. Returns how many are left.
+/// Compacts small files if there are at least `every` of them. Returns how many are left. `log`: the same folder; a read
+/// of it shows what is there at the moment.
 pub(super) async fn join_small(
     location: &Location,
+    log: &Location,
     every: usize,
     clock: &SharedClock,
     layout: Option<Layout<'_>>,
 ) -> Result<usize> {
-    let Some(mut table) = open(location).await? else { return Ok(0) };
+    let Some(table) = open(location).await? else { return Ok(0) };
+    let state = table.snapshot().map_err(delta_error)?.snapshot();
+    let features = state.protocol().writer_features().unwrap_or_default();
+    let properties = state.metadata().configuration();
+    let texts = properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    if let Some(what) = unwritable(features.iter().map(AsRef::as_ref), texts) {
+        return Err(Error::storage(format!("the table uses {what}, which bayou cannot write")));
+    }
+    let mut read = Read::of(log, &table).await?;
     let by_key = layout.is_some();
     let (mut done, mut left) = match layout {
         Some(layout) => join_neighbours(location, every, clock, &table, layout).await?,
@@ -72,43 +85,101 @@ pub(super) async fn join_small(
     if done.is_empty() {
         return Ok(left);
     }
-    let state = table.snapshot().map_err(delta_error)?.snapshot();
-    let (metadata, protocol) = (identity(state.metadata()), identity(state.protocol()));
+    let mut lost = None;
     for attempt in 0..ATTEMPTS {
-        let state = table.snapshot().map_err(delta_error)?;
-        let operation = DeltaOperation::Optimize { predicate: None, target_size: TARGET as i64 };
-        let committing = async {
-            let prepared = CommitBuilder::from(quiet())
-                .with_actions(done.iter().flat_map(Joined::actions).collect())
-                .build(Some(state), table.log_store(), operation)
-                .into_prepared_commit_future()
-                .await?;
-            prepared.await.map(drop)
-        };
-        let Err(lost) = within(location, "compacting small files", committing).await else { return Ok(left) };
-        tokio::time::sleep(Duration::from_millis((10u64 << attempt) + u64::from(rand::random::<u8>()))).await;
-        // Appends do not affect the compacted files. A change of the table itself does.
-        let Some(newer) = open(location).await? else { return Err(lost) };
-        let state = newer.snapshot().map_err(delta_error)?.snapshot();
-        let log = newer.log_store();
-        let views = state.file_views(log.as_ref(), None).try_collect::<Vec<_>>();
-        let there: HashSet<String> =
-            within(location, "listing the table's files", views).await?.iter().map(|v| v.path().to_string()).collect();
-        let same = identity(state.metadata()) == metadata && identity(state.protocol()) == protocol;
-        // Compacted files whose sources an epoch has rewritten meanwhile are dropped. The others are committed.
-        let before = done.len();
-        done.retain(|j| j.removes.iter().all(|r| there.contains(&r.path)));
-        left += before - done.len();
-        if !same || done.is_empty() && !by_key {
-            return Err(lost);
+        if attempt > 0 {
+            let wait = (10u64 << attempt) + u64::from(rand::random::<u8>());
+            tokio::time::sleep(Duration::from_millis(wait)).await;
         }
-        // Epochs of mode update rewrite files all the time. The files that are left are found by the next count.
-        if done.is_empty() {
-            return Ok(left);
+        left += drop_rewritten(log, &mut read, &mut done).await?;
+        match (done.is_empty(), by_key) {
+            // Epochs of mode update rewrite files all the time. The files that are left are found by the next count.
+            (true, true) => return Ok(left),
+            (true, false) => return Err(Error::storage("a different writer has removed files of the compaction")),
+            (false, _) => {}
         }
-        table = newer;
+        match commit(log, clock, read.version + 1, &done).await {
+            Ok(()) => return Ok(left),
+            Err(e) => lost = Some(e),
+        }
     }
-    Err(Error::storage("others keep committing"))
+    let why = lost.map_or(String::new(), |e| format!(" ({})", e.message));
+    Err(Error::storage(format!("none of {ATTEMPTS} attempts to commit the compaction succeeded{why}")))
+}
+
+/// The newest commit that was read.
+struct Read {
+    version: u64,
+    /// Distinguishes the commit from a different one of the same version, in a table that was recreated meanwhile.
+    commit: Vec<u8>,
+}
+
+impl Read {
+    async fn of(log: &Location, table: &DeltaTable) -> Result<Self> {
+        let version = table.version().unwrap_or_default();
+        let commit = log.get(&commit_name(version)).await?;
+        let commit =
+            commit.ok_or_else(|| Error::storage(format!("the log does not have version {version} any more")))?;
+        Ok(Self { version, commit })
+    }
+}
+
+/// Reads the newer commits, and drops the compacted files whose sources an epoch has rewritten meanwhile. Returns the
+/// number of these sources. The table is not loaded again, because an attempt that takes longer than an epoch of a fast
+/// stream would lose every time.
+async fn drop_rewritten(log: &Location, read: &mut Read, done: &mut Vec<Joined>) -> Result<usize> {
+    let changed = |version| Error::storage(format!("version {version} has changed the table itself"));
+    // Without the newest known commit, a free name does not show that the next version is not written yet.
+    if log.get(&commit_name(read.version)).await?.is_none_or(|bytes| bytes != read.commit) {
+        return Err(changed(read.version));
+    }
+    let mut dropped = 0;
+    while let Some(newer) = log.get(&commit_name(read.version + 1)).await? {
+        let entry = Entry::parse(&newer);
+        // Appends do not affect the compacted files. A change of the table itself does.
+        if entry.is_new_table || entry.is_damaged {
+            return Err(changed(read.version + 1));
+        }
+        let gone = removed(&newer)?;
+        done.retain(|joined| {
+            let all = joined.removes.iter().all(|r| !gone.contains(&r.path));
+            dropped += if all { 0 } else { joined.removes.len() };
+            all
+        });
+        *read = Read { version: read.version + 1, commit: newer };
+    }
+    Ok(dropped)
+}
+
+/// Writes the compaction as a version of the table, unless a different writer has written that version.
+async fn commit(log: &Location, clock: &SharedClock, version: u64, done: &[Joined]) -> Result<()> {
+    let now = clock.now().0 / 1000;
+    let actions: Vec<Action> = done.iter().flat_map(|joined| joined.actions(now)).collect();
+    let count = |of: &dyn Fn(&Joined) -> u64| done.iter().map(of).sum::<u64>();
+    let bytes = |size: Option<i64>| size.unwrap_or_default().max(0) as u64;
+    let metrics = BTreeMap::from([
+        ("numAddedFiles", count(&|j| j.adds.len() as u64)),
+        ("numAddedBytes", count(&|j| j.adds.iter().map(|a| bytes(Some(a.size))).sum())),
+        ("numRemovedFiles", count(&|j| j.removes.len() as u64)),
+        ("numRemovedBytes", count(&|j| j.removes.iter().map(|r| bytes(r.size)).sum())),
+    ]);
+    let operation = DeltaOperation::Optimize { predicate: None, target_size: TARGET as i64 };
+    let writing = Writing { actions: &actions, operation: &operation, blind: false, nonce: "", metrics: &metrics };
+    put_version(log, clock, version, &writing).await.map(drop)
+}
+
+/// The paths of the files that a commit removes.
+fn removed(commit: &[u8]) -> Result<HashSet<String>> {
+    #[derive(Deserialize)]
+    struct Line {
+        remove: Option<Remove>,
+    }
+    let mut out = HashSet::new();
+    for line in serde_json::Deserializer::from_slice(commit).into_iter::<Line>() {
+        let line = line.map_err(|e| Error::storage(format!("a commit of the table's log is damaged: {e}")))?;
+        out.extend(line.remove.map(|r| r.path));
+    }
+    Ok(out)
 }
 
 /// Joins the small files of each partition.
@@ -256,10 +327,6 @@ fn runs(all: &[Neighbour], files: &[Add], windowed: bool, target: u64) -> Vec<Ve
     out
 }
 
-fn identity(of: &impl serde::Serialize) -> String {
-    serde_json::to_string(of).unwrap_or_default()
-}
-
 /// The small files by partition, and how many there are.
 async fn small_files(location: &Location, table: &DeltaTable) -> Result<(Vec<Vec<Small>>, usize)> {
     let log = table.log_store();
@@ -293,6 +360,14 @@ async fn small_files(location: &Location, table: &DeltaTable) -> Result<(Vec<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::OutputMode;
+    use crate::sink::delta::{Table, TableSpec};
+    use crate::storage::StorageOptions;
+    use crate::time::Clock;
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::{Field, Schema};
+    use serde_json::{Value, json};
+    use std::sync::Arc;
 
     #[test]
     fn files_are_joined_in_key_order_and_never_across_windows_that_can_change() {
@@ -319,5 +394,112 @@ mod tests {
         let mut files = files;
         files[4].partition_values = HashMap::from([("p".into(), Some("x".into()))]);
         assert_eq!(runs(&all, &files, false, 100), [vec![0, 1]], "not across partitions");
+    }
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> EventTime {
+            EventTime(0)
+        }
+    }
+
+    fn appended(path: &str, size: u64) -> String {
+        let add =
+            json!({ "path": path, "partitionValues": {}, "size": size, "modificationTime": 0, "dataChange": true });
+        json!({ "add": add }).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_compaction_is_committed_beside_a_stream_that_commits_faster_than_a_table_can_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(&folder.path().to_string_lossy(), &StorageOptions::new()).unwrap();
+        let clock = SharedClock::new(Stopped);
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let spec = TableSpec {
+            location: location.clone(),
+            schema: schema.clone(),
+            declared: schema.clone(),
+            partition_by: vec![],
+            mode: OutputMode::Append,
+            keys: vec![],
+            name: None,
+            comment: None,
+            merge_schema: false,
+            clock: clock.clone(),
+        };
+        let (table, _) = Table::ensure(spec).await.unwrap();
+        let store = table.table.log_store().object_store(None);
+        for version in 1..=2000 {
+            let line = if version <= 3 {
+                let properties = Properties::new(store.clone(), schema.clone(), &[], clock.clone()).unwrap();
+                let mut writer = FileWriter::new(properties);
+                let numbers: ArrayRef = Arc::new(Int64Array::from(vec![version]));
+                writer.write(&RecordBatch::try_new(schema.clone(), vec![numbers]).unwrap()).await.unwrap();
+                json!({ "add": writer.close().await.unwrap().remove(0) }).to_string()
+            } else {
+                appended(&format!("large-{version}.parquet"), TARGET)
+            };
+            location.put_new(&commit_name(version as u64), line.into_bytes()).await.unwrap();
+        }
+        // A commit every five milliseconds; the log takes longer than that to read.
+        let stream = {
+            let location = location.clone();
+            tokio::spawn(async move {
+                let mut version = 2000;
+                loop {
+                    version += 1;
+                    let line = appended(&format!("large-{version}.parquet"), TARGET);
+                    let _ = location.put_new(&commit_name(version), line.into_bytes()).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        };
+        let left = join_small(&location, &location, 3, &clock, None).await.unwrap();
+        stream.abort();
+        assert_eq!(left, 1, "one file in place of three");
+        let (mut adds, mut removes) = (vec![], 0);
+        for version in 2001.. {
+            let Some(commit) = location.get(&commit_name(version)).await.unwrap() else { break };
+            removes += removed(&commit).unwrap().len();
+            for action in serde_json::Deserializer::from_slice(&commit).into_iter::<Value>().map(Result::unwrap) {
+                let path = action["add"]["path"].as_str().unwrap_or("large-");
+                if !path.starts_with("large-") {
+                    adds.push((action["add"]["dataChange"].clone(), action["add"]["stats"].to_string()));
+                }
+            }
+        }
+        assert_eq!((removes, adds.len()), (3, 1));
+        assert!(adds[0].0 == false && adds[0].1.contains("numRecords\\\":3"), "{adds:?}");
+    }
+
+    #[tokio::test]
+    async fn a_compaction_is_not_committed_over_a_table_that_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(&folder.path().to_string_lossy(), &StorageOptions::new()).unwrap();
+        let put = async |version, line: String| {
+            location.put_new(&commit_name(version), line.into_bytes()).await.unwrap();
+        };
+        let joined = |path: &str| Joined {
+            removes: vec![Remove { path: path.into(), ..Remove::default() }],
+            adds: vec![Add::default()],
+        };
+        put(0, appended("a", 1)).await;
+        put(1, appended("b", 1)).await;
+        put(2, json!({ "remove": { "path": "a%20b", "dataChange": true } }).to_string()).await;
+        let first = location.get(&commit_name(0)).await.unwrap().unwrap();
+        let mut read = Read { version: 0, commit: first.clone() };
+        let mut done = vec![joined("a b"), joined("c")];
+        assert_eq!(drop_rewritten(&location, &mut read, &mut done).await.unwrap(), 1);
+        assert_eq!((read.version, done.len(), done[0].removes[0].path.as_str()), (2, 1, "c"));
+        put(3, json!({ "metaData": {} }).to_string()).await;
+        let error = drop_rewritten(&location, &mut read, &mut done).await.unwrap_err();
+        assert!(error.message.contains("version 3 has changed the table itself"), "{error}");
+        // The table was recreated: the known commit is a different one, or is not there.
+        for (version, commit) in [(1, first), (9, vec![])] {
+            let error = drop_rewritten(&location, &mut Read { version, commit }, &mut done).await.unwrap_err();
+            assert!(error.message.contains(&format!("version {version} has changed")), "{error}");
+        }
+        assert_eq!(done.len(), 1);
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(location: Location, clock: SharedClock, joins: bool, keys: Option<Vec<String>>) -> Self {
+    pub(super) fn new(location: Location, clock: SharedClock, joins: bool, keys: Option<Vec<String>>) -> Self {
         Self { location, clock, joins, keys, checkpoint: None, cleaned: None, count_from: 0 }
     }
 }
@@ -100,7 +100,7 @@ async fn maintain(upkeep: &mut Upkeep, round: Round<'_>) -> Vec<String> {
         && version >= upkeep.count_from
     {
         let layout = upkeep.keys.as_ref().map(|keys| Layout { keys, watermark });
-        match tokio::time::timeout(MOST, join_small(location, every, &upkeep.clock, layout))
+        match tokio::time::timeout(MOST, join_small(location, &upkeep.location, every, &upkeep.clock, layout))
             .await
             .unwrap_or_else(|_| Err(Error::storage("it took longer than an hour")))
         {

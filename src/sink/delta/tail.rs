@@ -5,7 +5,8 @@
 use super::check::Entry;
 use super::listed::Listed;
 use super::{Table, within};
-use crate::storage::Put;
+use crate::storage::{Location, Put};
+use crate::time::SharedClock;
 use crate::{Error, Result};
 use deltalake::kernel::Action;
 use deltalake::protocol::DeltaOperation;
@@ -38,7 +39,7 @@ fn digest(commit: &[u8]) -> [u8; 32] {
 }
 
 impl Tail {
-    pub fn new(version: u64) -> Self {
+    pub(super) fn new(version: u64) -> Self {
         Self { version, ..Self::default() }
     }
 
@@ -58,7 +59,7 @@ impl Tail {
 impl Table {
     /// Advances to the newest version by reading only the commits since. Everything is read again after a change of the
     /// table itself, and if the newest known commit is gone or different.
-    pub async fn advance(&mut self) -> Result<()> {
+    pub(crate) async fn advance(&mut self) -> Result<()> {
         let location = self.spec.location.clone();
         let (known, newer) = (commit_name(self.tail.version), commit_name(self.tail.version + 1));
         // Also if the table has no new versions: it can have been deleted, or recreated with as many versions as
@@ -89,7 +90,7 @@ impl Table {
     }
 
     /// The newest epoch that `app` has committed to this table, in the version of the last check.
-    pub async fn transaction(&self, app: &str) -> Result<Option<i64>> {
+    pub(crate) async fn transaction(&self, app: &str) -> Result<Option<i64>> {
         if let Some(known) = self.tail.txns.get(app) {
             return Ok(*known);
         }
@@ -132,60 +133,14 @@ impl Table {
     }
 
     /// Writes the commit after the version of the last check, unless a different writer has written that version.
-    pub(super) async fn put_commit(
-        &mut self,
-        actions: &[Action],
-        operation: &DeltaOperation,
-        blind: bool,
-        nonce: &str,
-        metrics: &BTreeMap<&'static str, u64>,
-    ) -> Result<u64> {
+    pub(super) async fn put_commit(&mut self, commit: &Writing<'_>) -> Result<u64> {
         let version = self.tail.version + 1;
-        let parameters = operation.operation_parameters().unwrap_or_default();
-        let mut info = json!({
-            "timestamp": self.spec.clock.now().0 / 1000,
-            "operation": operation.name(),
-            "operationParameters": parameters,
-            "readVersion": self.tail.version,
-            "isolationLevel": "Serializable",
-            "isBlindAppend": blind,
-            "engineInfo": concat!("bayou/", env!("CARGO_PKG_VERSION")),
-            // Other writers also write these numbers as texts.
-            "operationMetrics": metrics.iter().map(|(k, v)| (*k, v.to_string())).collect::<BTreeMap<_, _>>(),
-        });
-        // A put that failed can have been written all the same. The nonce identifies ours.
-        let mark = uuid::Uuid::new_v4().to_string();
-        info["txnId"] = mark.clone().into();
-        if !nonce.is_empty() {
-            info[super::commit::NONCE] = nonce.into();
-        }
-        let mut lines = json!({ "commitInfo": info }).to_string();
-        for action in actions {
-            lines.push('\n');
-            lines.push_str(&serde_json::to_string(action).map_err(|e| Error::internal(e.to_string()))?);
-        }
-        let name = commit_name(version);
-        let written = digest(lines.as_bytes());
-        let put = self.spec.location.put_new(&name, lines.into_bytes()).await;
-        match put {
-            Ok(Put::Created) => {}
-            Ok(Put::Exists) | Err(_) => {
-                let found = self.spec.location.get(&name).await;
-                let ours = matches!(&found, Ok(Some(bytes)) if is_ours(bytes, &mark));
-                match put {
-                    _ if ours => {}
-                    Err(e) if !matches!(found, Ok(Some(_))) => return Err(e),
-                    _ => {
-                        return Err(Error::storage(format!("a different writer has just committed version {version}")));
-                    }
-                }
-            }
-        }
+        let written = put_version(&self.spec.location, &self.spec.clock, version, commit).await?;
         let mut entry = Entry::default();
         if let Some(files) = &mut self.tail.files {
-            files.take(actions.iter().cloned());
+            files.take(commit.actions.iter().cloned());
         }
-        for action in actions {
+        for action in commit.actions {
             if let Action::Txn(txn) = action {
                 entry.txns.push((txn.app_id.clone(), txn.version));
                 entry.apps.push(txn.app_id.clone());
@@ -194,6 +149,71 @@ impl Table {
         self.tail.take(entry, written);
         Ok(version)
     }
+}
+
+/// A commit, without the number of its version.
+pub(super) struct Writing<'a> {
+    pub actions: &'a [Action],
+    pub operation: &'a DeltaOperation,
+    pub blind: bool,
+    /// The nonce of the seal. Empty: the commit is not from a seal.
+    pub nonce: &'a str,
+    pub metrics: &'a BTreeMap<&'static str, u64>,
+}
+
+/// Writes a version of a table, unless a different writer has written it. Returns the digest of the commit.
+pub(super) async fn put_version(
+    location: &Location,
+    clock: &SharedClock,
+    version: u64,
+    commit: &Writing<'_>,
+) -> Result<[u8; 32]> {
+    let parameters = commit.operation.operation_parameters().unwrap_or_default();
+    // A compaction does not change rows, so it may have read an older version.
+    let isolation = match commit.operation {
+        DeltaOperation::Optimize { .. } => "SnapshotIsolation",
+        _ => "Serializable",
+    };
+    let mut info = json!({
+        "timestamp": clock.now().0 / 1000,
+        "operation": commit.operation.name(),
+        "operationParameters": parameters,
+        "readVersion": version - 1,
+        "isolationLevel": isolation,
+        "isBlindAppend": commit.blind,
+        "engineInfo": concat!("bayou/", env!("CARGO_PKG_VERSION")),
+        // Other writers also write these numbers as texts.
+        "operationMetrics": commit.metrics.iter().map(|(k, v)| (*k, v.to_string())).collect::<BTreeMap<_, _>>(),
+    });
+    // A put that failed can have been written all the same. The nonce identifies ours.
+    let mark = uuid::Uuid::new_v4().to_string();
+    info["txnId"] = mark.clone().into();
+    if !commit.nonce.is_empty() {
+        info[super::commit::NONCE] = commit.nonce.into();
+    }
+    let mut lines = json!({ "commitInfo": info }).to_string();
+    for action in commit.actions {
+        lines.push('\n');
+        lines.push_str(&serde_json::to_string(action).map_err(|e| Error::internal(e.to_string()))?);
+    }
+    let name = commit_name(version);
+    let written = digest(lines.as_bytes());
+    let put = location.put_new(&name, lines.into_bytes()).await;
+    match put {
+        Ok(Put::Created) => {}
+        Ok(Put::Exists) | Err(_) => {
+            let found = location.get(&name).await;
+            let ours = matches!(&found, Ok(Some(bytes)) if is_ours(bytes, &mark));
+            match put {
+                _ if ours => {}
+                Err(e) if !matches!(found, Ok(Some(_))) => return Err(e),
+                _ => {
+                    return Err(Error::storage(format!("a different writer has just committed version {version}")));
+                }
+            }
+        }
+    }
+    Ok(written)
 }
 
 fn is_ours(commit: &[u8], mark: &str) -> bool {
