@@ -2,8 +2,8 @@
 
     python notebooks/demo.py [FOLDER]        # default: lake/demo beside the notebooks' folder
 
-It runs the notebooks themselves, each in a kernel, on an embedded broker of its own: nothing here can drift from what
-they do. The folder is emptied first: its tables were filled from a broker that is gone.
+It runs the notebooks themselves, each in a kernel, on a private embedded broker. So the demo always does what the
+notebooks do. The folder is emptied first, because its tables were filled from a broker that does not exist any more.
 """
 
 import base64
@@ -55,7 +55,7 @@ def main() -> None:
     folder.mkdir(parents=True)
 
     broker = f"demo-{os.getpid()}"
-    # A burst on an embedded broker, whatever this shell's notebooks are set to.
+    # A burst on an embedded broker. BAYOU_ variables of this shell have no effect, except BAYOU_EVENTS.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BAYOU_") or k == "BAYOU_EVENTS"}
     environment |= {"BAYOU_BROKER": broker, "BAYOU_LAKE": str(folder)}
 

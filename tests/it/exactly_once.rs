@@ -31,11 +31,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-pub const ROWS: i64 = 900;
-pub const EPOCH: u64 = 300;
+pub(crate) const ROWS: i64 = 900;
+pub(crate) const EPOCH: u64 = 300;
 
 /// Row n: one for each second from a fixed time on, model m{n % 3}. Every tenth model is 'undef'.
-pub fn numbered(from: i64, rows: i64) -> RecordBatch {
+pub(crate) fn numbered(from: i64, rows: i64) -> RecordBatch {
     let n: Vec<i64> = (from..from + rows).collect();
     let model: StringArray =
         n.iter().map(|i| Some(if i % 10 == 0 { "undef".into() } else { format!("m{}", i % 3) })).collect();
@@ -48,7 +48,7 @@ pub fn numbered(from: i64, rows: i64) -> RecordBatch {
     .unwrap()
 }
 
-pub fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
+pub(crate) fn publish(connection: &Connection, topic: &str, from: i64, rows: i64) {
     let batch = numbered(from, rows);
     let report = connection
         .produce(&Topic::new(topic), &mut std::iter::once(Ok(batch)), &ProduceOptions::default(), &mut |_| Ok(()))
@@ -96,7 +96,7 @@ fn streams(connection: &Connection, topic: &str) -> (Stream, Stream, Stream) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests run by the machine's clock, but for those that hold it")]
-pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> Job {
+pub(crate) fn job(connection: &Connection, topic: &str, root: &Location, runtime: &tokio::runtime::Runtime) -> Job {
     let (clean, windows, totals) = streams(connection, topic);
     let counts = [(Some("events".to_string()), "count(*)".to_string()), (Some("total".into()), "sum(n)".into())];
     let by_model = clean.aggregate(Windowing::None, &["model".into()], &counts, Dialect::Databricks).unwrap();
@@ -136,7 +136,7 @@ pub fn job(connection: &Connection, topic: &str, root: &Location, runtime: &toki
     Job { flow, runtime: runtime.handle().clone(), clock: SharedClock::system() }
 }
 
-pub fn run(job: Job) -> Result<(), (Kind, String)> {
+pub(crate) fn run(job: Job) -> Result<(), (Kind, String)> {
     let query = Query::start(job).map_err(|e| (e.kind, e.message))?;
     assert!(query.wait(Duration::from_secs(120)), "the query ends");
     query.exception().map_or(Ok(()), |f| Err((f.kind, f.message)))
@@ -166,7 +166,7 @@ fn live_files(table: &Path) -> BTreeSet<String> {
     live
 }
 
-pub fn rows(table: &Path) -> Vec<RecordBatch> {
+pub(crate) fn rows(table: &Path) -> Vec<RecordBatch> {
     let read = |file: String| {
         let file = std::fs::File::open(table.join(file)).unwrap();
         // With the types of the file, not those of the writer's memory: compacted files were views of text there.
@@ -176,7 +176,7 @@ pub fn rows(table: &Path) -> Vec<RecordBatch> {
     live_files(table).into_iter().flat_map(read).map(Result::unwrap).collect()
 }
 
-pub fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
+pub(crate) fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
     batches
         .iter()
         .flat_map(|b| b.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().to_vec())
@@ -184,7 +184,7 @@ pub fn longs(batches: &[RecordBatch], column: &str) -> Vec<i64> {
 }
 
 /// The result by the definitions, from the row numbers alone.
-pub fn check(root: &Path, rows_published: i64, what: &str) {
+pub(crate) fn check(root: &Path, rows_published: i64, what: &str) {
     let good: Vec<i64> = (0..rows_published).filter(|n| n % 10 != 0).collect();
     let mut clean = longs(&rows(&root.join("clean")), "n");
     clean.sort_unstable();
@@ -239,7 +239,7 @@ pub fn check(root: &Path, rows_published: i64, what: &str) {
     assert_eq!(got, want, "{what}: windows");
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 

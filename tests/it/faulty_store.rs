@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The kinds of calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Call {
+pub(crate) enum Call {
     /// A put that only creates a file that does not exist.
     Create,
     Put,
@@ -29,7 +29,7 @@ pub enum Call {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// An error, and the call has no effect.
     Before,
     /// An error, although the call has its effect. A read ends in the middle.
@@ -56,7 +56,7 @@ pub enum Fault {
     Gone,
 }
 
-pub const ALL: [Fault; 13] = [
+pub(crate) const ALL: [Fault; 13] = [
     Fault::Before,
     Fault::After,
     Fault::Hang,
@@ -73,14 +73,14 @@ pub const ALL: [Fault; 13] = [
 ];
 
 impl Call {
-    pub fn reads(self) -> bool {
+    pub(crate) fn reads(self) -> bool {
         matches!(self, Call::Get | Call::Head | Call::List | Call::Folders)
     }
 }
 
 impl Fault {
     /// Whether a store could fail this call in this way.
-    pub fn applies(self, (call, file): &Seen) -> bool {
+    pub(crate) fn applies(self, (call, file): &Seen) -> bool {
         match self {
             Fault::Before | Fault::Hang | Fault::Slow | Fault::Throttled => true,
             Fault::After | Fault::HangAfter => !matches!(call, Call::Head | Call::Folders | Call::Multipart),
@@ -98,7 +98,7 @@ impl Fault {
 }
 
 /// A call, and the kind of its file: `epoch/*.json`.
-pub type Seen = (Call, String);
+pub(crate) type Seen = (Call, String);
 
 #[derive(Default)]
 struct State {
@@ -113,7 +113,7 @@ struct State {
 /// Spoils the first call, starting at the `at`-th, that can fail in this way. Only calls that are `among` these are
 /// counted and spoiled.
 #[derive(Clone)]
-pub struct Faulty {
+pub(crate) struct Faulty {
     inner: Arc<LocalStore>,
     fault: Fault,
     at: usize,
@@ -133,7 +133,7 @@ impl fmt::Display for Faulty {
 }
 
 /// Every error from here contains this text.
-pub const INJECTED: &str = "injected:";
+pub(crate) const INJECTED: &str = "injected:";
 
 fn generic(text: &str) -> Error {
     Error::Generic { store: "faulty", source: format!("{INJECTED} {text}").into() }
@@ -205,20 +205,20 @@ fn pieces<T: Send + 'static>(
 }
 
 impl Faulty {
-    pub fn new(fault: Fault, at: usize, among: fn(&Seen) -> bool) -> Self {
+    pub(crate) fn new(fault: Fault, at: usize, among: fn(&Seen) -> bool) -> Self {
         let state = State { shots: if fault == Fault::Throttled { 3 } else { 1 }, ..State::default() };
         Self { inner: LocalStore::shared(), fault, at, among, state: Arc::new(Mutex::new(state)) }
     }
     /// Only records calls.
-    pub fn honest(among: fn(&Seen) -> bool) -> Self {
+    pub(crate) fn honest(among: fn(&Seen) -> bool) -> Self {
         Self::new(Fault::Before, usize::MAX, among)
     }
     /// All calls that were counted.
-    pub fn calls(&self) -> Vec<Seen> {
+    pub(crate) fn calls(&self) -> Vec<Seen> {
         self.state.lock().calls.clone()
     }
     /// The spoiled call. None if the run ended before it.
-    pub fn hit(&self) -> Vec<Seen> {
+    pub(crate) fn hit(&self) -> Vec<Seen> {
         self.state.lock().hit.clone()
     }
 

@@ -13,51 +13,51 @@ use std::{
 
 /// A variable that `tests/kafka/server.py run` sets. Tests that need it fail without it, because skipping would look
 /// like passing.
-pub fn env(name: &str) -> String {
+pub(crate) fn env(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run `python tests/kafka/server.py run -- cargo test …`"))
 }
 
-pub fn kafka() -> Connection {
+pub(crate) fn kafka() -> Connection {
     Connection::open(Target::Address(env("BAYOU_TEST_KAFKA"))).unwrap()
 }
 
-pub fn name(what: &str) -> String {
+pub(crate) fn name(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{what}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
+pub(crate) fn new_topic(name: &str, partitions: i32) -> NewTopic {
     NewTopic { name: name.into(), partitions, replication_factor: 1, config: BTreeMap::new(), exist_ok: false }
 }
 
 /// The name of a new topic.
-pub fn topic(connection: &Connection, what: &str, partitions: i32) -> String {
+pub(crate) fn topic(connection: &Connection, what: &str, partitions: i32) -> String {
     let name = name(what);
     connection.create_topic(&new_topic(&name, partitions)).unwrap();
     name
 }
 
-pub fn from_start(topic: &str, partitions: i32) -> Positions {
+pub(crate) fn from_start(topic: &str, partitions: i32) -> Positions {
     (0..partitions).map(|p| (TopicPartition::new(topic, p), Offset(0))).collect()
 }
 
 /// Partition, offset, key, value.
-pub type Row = (i32, i64, Option<Vec<u8>>, Option<Vec<u8>>);
+pub(crate) type Row = (i32, i64, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Everything up to the end of each partition.
-pub struct Read {
+pub(crate) struct Read {
     pub chunks: Vec<Messages>,
     pub ends: Positions,
     pub out_of_range: Vec<(TopicPartition, Offset)>,
 }
 
 impl Read {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.chunks.iter().map(Messages::len).sum()
     }
     /// Every message, by partition and offset.
-    pub fn all(&self) -> Vec<Row> {
+    pub(crate) fn all(&self) -> Vec<Row> {
         let mut all: Vec<_> = self
             .chunks
             .iter()
@@ -71,12 +71,12 @@ impl Read {
         all.sort();
         all
     }
-    pub fn offsets(&self) -> Vec<i64> {
+    pub(crate) fn offsets(&self) -> Vec<i64> {
         self.all().iter().map(|m| m.1).collect()
     }
 }
 
-pub fn read_with(connection: &Connection, from: &Positions, options: &ReaderOptions, limit: Duration) -> Read {
+pub(crate) fn read_with(connection: &Connection, from: &Positions, options: &ReaderOptions, limit: Duration) -> Read {
     let mut reader = Reader::start(connection, from, options).unwrap();
     let mut read = Read { chunks: Vec::new(), ends: Positions::new(), out_of_range: Vec::new() };
     let start = Instant::now();
@@ -93,6 +93,6 @@ pub fn read_with(connection: &Connection, from: &Positions, options: &ReaderOpti
     read
 }
 
-pub fn read(connection: &Connection, from: &Positions) -> Read {
+pub(crate) fn read(connection: &Connection, from: &Positions) -> Read {
     read_with(connection, from, &ReaderOptions::default(), Duration::from_secs(60))
 }

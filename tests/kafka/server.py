@@ -61,7 +61,7 @@ def jars(version: str = VERSION) -> pathlib.Path:
 
 
 def archive(version: str) -> pathlib.Path:
-    """The file with Kafka's classes as Java has them in memory, for one release of Kafka and one Java: half of a broker's start is to load them."""
+    """The file with Kafka's classes as Java has them in memory, for one release of Kafka and one Java. Loading the classes takes half of a broker's start."""
     java = pathlib.Path(shutil.which("java") or "java").resolve()
     stamp = f"{java} {java.stat().st_mtime_ns if java.exists() else 0}"
     return cache() / f"kafka-{version}-{zlib.crc32(stamp.encode()):08x}.jsa"

@@ -1,4 +1,4 @@
-"""How much memory a run takes for large messages, way by way: each in a process of its own, which says its own peak.
+"""How much memory a run takes for large messages, for each way to read them. Each way has its own process, which prints its own peak.
 
 python tests/kafka/server.py run -- python tests/python/memory.py          # 1,500 messages of 0.86 MB, each way
 python tests/kafka/server.py run -- python tests/python/memory.py append   # one way

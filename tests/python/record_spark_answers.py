@@ -297,7 +297,7 @@ TOLERANT = ["sin", "cos", "tan", "exp", "ln(", "log", "pow", "cbrt", "hypot", "a
 def expressions(block):
     out = []
     for line in block.strip().splitlines():
-        # "i | j" is an operator: items are parted by " | " between balanced texts, and that one is listed by hand.
+        # Items are separated by " | ". In "i | j" and "1 | 2 ^" the " | " is an operator, so these two are protected.
         out += [e.strip() for e in line.replace("i | j", "i \0 j").replace("1 | 2 ^", "1 \0 2 ^").split(" | ")]
     return [e.replace("\0", "|") for e in out if e]
 

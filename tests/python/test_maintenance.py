@@ -53,7 +53,7 @@ def test_old_epochs_are_cleaned_up_and_logs_get_checkpoints_while_the_stream_run
     publish(broker, 104, 22)
     query = lake.run(progress=False, optimize_every=10)
     assert query.warnings == []
-    # At epoch 120, or soon after it where the round before was still at work: what is older than 100 epochs and than a week.
+    # At epoch 120, or soon after it if the previous round is still at work, files are removed that are older than 100 epochs and than a week.
     first = numbers(at / "epoch")[0]
     assert 20 <= first <= 25
     assert numbers(at / "epoch") == numbers(at / "done") == list(range(first, 126))

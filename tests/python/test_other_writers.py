@@ -173,7 +173,7 @@ def test_a_table_that_is_bayous_alone_takes_only_what_leaves_its_rows_alone(
             counts.write_delta(path, output_mode=mode, progress=False)
         counts.write_delta(path, output_mode=mode, progress=False, accept_changes=True)
         found = held()
-        # All groups have changed, so whole values are written for each; what is foreign is left by an update, not by complete.
+        # All groups have changed, so each group is written again. Mode update keeps the foreign rows, and mode complete removes them.
         assert found.pop(1000, None) == (1 if mode == "update" else None)
         assert found == {k: 3 * turn for k in range(3)}, name
 

@@ -117,7 +117,7 @@ def connect(how: dict[str, Any]) -> Any:
 
 
 def classic(how: dict[str, Any]) -> Any:
-    """The first session of the server as this process's own. To stop it is to stop the server."""
+    """The first session of the server, used as this process's own session. If you stop this session, the server stops."""
     os.environ |= {"PYSPARK_GATEWAY_PORT": str(how["port"]), "PYSPARK_GATEWAY_SECRET": how["secret"]}
     from pyspark import SparkContext
     from pyspark.java_gateway import launch_gateway

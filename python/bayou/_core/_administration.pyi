@@ -15,7 +15,7 @@ class _Administration:
 
         Args:
             topic: The topic.
-            total: The number of partitions afterwards. The present number is no error and changes nothing.
+            total: The number of partitions afterwards. If the topic already has this number, nothing changes.
 
         Raises:
             TopicError: The topic does not exist, or has more partitions.
@@ -167,7 +167,7 @@ class _Administration:
         Columns of the result: topic STRING, partition INT, before BIGINT, after BIGINT.
 
         Args:
-            group: The group. A new name makes a group.
+            group: The group. If the group does not exist, it is created.
             topics: The topics. Default: those that the group has offsets of.
             to: "earliest", "latest", an aware datetime, or {"topic": {0: 42}} (-2 is earliest, -1 is latest). Partitions that a dict does not name
                 stay as they are.
@@ -245,9 +245,9 @@ class _Administration:
             group: The consumer group.
             transactional_id: The transactional id.
             cluster: The cluster itself.
-            pattern: "prefixed": the name is the beginning of names.
+            pattern: With "prefixed", the ACL holds for all names that begin with the given name.
             host: The address of the client. "*" is any address.
-            permission: "deny" goes before "allow".
+            permission: "allow" or "deny". If both match, "deny" wins.
 
         Returns:
             The ACLs, with the columns of `acls`.

@@ -301,8 +301,8 @@ class Connection(_Administration):
                 message is malformed.
             allow_nan: NaN, Infinity and -Infinity, which Python's json module writes, are values of FLOAT and DOUBLE columns. Default
                 False: a message with one of them is malformed, because JSON does not have them.
-            missing: What a field of the schema is that a message does not have: "null" (the default) is NULL, "malformed" makes the
-                message malformed. A field that is there and is null is NULL either way.
+            missing: What happens if a message does not have a field of the schema. With "null" (the default) the column is NULL; with "malformed"
+                the message is malformed. A field whose value is null is NULL in both cases.
             include_metadata: Add the columns _topic, _partition, _offset, _timestamp, _key, _headers.
             max_message_bytes: The largest size of a value, key or headers: "500 KB" or a number of bytes; default "64 MB". A larger
                 message is malformed and is not copied into memory. The quarantine table gets NULL for the part that is too large.

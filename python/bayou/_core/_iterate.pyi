@@ -69,9 +69,10 @@ class Preview:
         """
     @property
     def reasons(self) -> Table:
-        """Why messages and rows are not in the rows: equal reasons together, the most frequent first, of at most 1,000 messages and rows.
+        """Why some messages and rows are not in `rows`. Equal reasons are grouped, the most frequent first, for at most 1,000 messages and rows.
 
-        Columns: count, stage, dataset, error; and of the first one topic, partition, offset and value (the message, or the row as JSON).
+        Columns: count, stage, dataset, error; and for the first message or row of each group topic, partition, offset and value (the message, or the
+        row as JSON).
 
         Example:
             >>> clean.preview().reasons.show()

@@ -73,7 +73,7 @@ def sql(
 def functions(like: str | None = None) -> Table:
     """The functions of bayou's SQL, for expressions of streams and for `sql`. Their meaning is that of Spark 4.0.
 
-    Columns: name, kind ("function", "aggregate", "generator", which makes rows, "window function" or "operator"), usage.
+    Columns: name, kind ("function", "aggregate", "generator", "window function" or "operator"), usage. A generator makes several rows from one row.
 
     Args:
         like: Only the functions whose usage contains this text. Default: all.

@@ -43,8 +43,8 @@ class _Outputs:
 
         Rows that are set aside go to `<target>_quarantine`. This table is created when the first such row arrives. It also gets rows
         that the target does not accept (stage `table`): NULL in a NOT NULL column, a broken CHECK constraint, a year outside 0001 to
-        9999. Its column `row` has the row as JSON where there is no single message, and of a row that a generator made (with its place in
-        the message). If the same query is already active in this process, the old run is stopped after its epoch.
+        9999. Its column `row` has the row as JSON if the row does not come from a single message. It also has the row if a generator made the row,
+        with the row's place in the message. If the same query is already active in this process, the old run is stopped after its epoch.
 
         Args:
             target: A path or URL, or `catalog.schema.table`, a table of Unity Catalog (docs/catalogs.md). Three parts between dots are always

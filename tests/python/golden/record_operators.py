@@ -45,7 +45,7 @@ def define(address: str, root: pathlib.Path, epoch: int | None, filled: bool = T
     lake.table("sessions", clean.group_by(bayou.session_window("s", "30 seconds"), "k").agg("count(*) AS c"))
     left = clean.select("n", "s", "n % 10 AS d")
     right = clean.select("n AS m", "s AS at", "n % 10 AS d")
-    # A message is five seconds after the one before: each with those ten before it, and itself.
+    # Each message is five seconds after the previous message. So each message is joined with itself and with the ten messages before it.
     lake.table("joined", left.join(right, on="d", how="left", within=("50 seconds", "0 seconds")))
     lake.table("distinct", clean.select("n DIV 3 AS third", "s").drop_duplicates(["third"], within="10 minutes"))
     lake.table("plain", clean.select("n", "_topic", "_offset"))
