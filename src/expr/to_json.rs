@@ -81,7 +81,8 @@ pub(super) fn put(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
             out.push(b'{');
             let mut first = true;
             for (field, column) in fields.iter().zip(array.as_struct().columns()) {
-                if column.is_null(row) {
+                // An array of the type VOID has no bitmap of NULLs.
+                if column.is_null(row) || *column.data_type() == DataType::Null {
                     continue;
                 }
                 if !std::mem::take(&mut first) {
@@ -154,4 +155,25 @@ fn timestamp(micros: i64, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&text);
     out.extend_from_slice(b"Z\"");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int32Array, NullArray, StructArray};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_field_of_the_type_void_is_left_out_as_other_nulls_are() {
+        let field = |name: &str, t| Arc::new(Field::new(name, t, true));
+        let values = |n: Option<i32>| Arc::new(Int32Array::from(vec![n])) as ArrayRef;
+        let of = StructArray::from(vec![
+            (field("v", DataType::Null), Arc::new(NullArray::new(1)) as ArrayRef),
+            (field("a", DataType::Int32), values(Some(1))),
+            (field("b", DataType::Int32), values(None)),
+        ]);
+        let mut out = vec![];
+        put(&of, 0, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":1}");
+    }
 }
