@@ -429,9 +429,14 @@ def test_a_bounded_run_ends_at_the_last_stable_offset_and_behind_markers(
             producer.produce(topic, json.dumps({"n": n}))
         producer.flush(30)
 
+    def stable_from(end: int) -> None:
+        until(lambda: kafka.describe_topic(topic)["partitions"][0]["latest"] == end, say="the last stable offset moves")
+
     one.begin_transaction()
     say(one, 0, 5)  # offsets 0 to 4, marker 5: the last record is a marker
     one.commit_transaction(30)
+    # The coordinator writes markers after it has answered.
+    stable_from(6)
     write(kafka, topic, path)
     assert position(path) == {0: 6} and numbers(path) == [*range(5)]
     one.begin_transaction()
@@ -447,7 +452,7 @@ def test_a_bounded_run_ends_at_the_last_stable_offset_and_behind_markers(
     write(kafka, topic, path)
     assert position(path)[0] <= 12 and equals_the_java_consumer(cluster, topic, path) == 5
     two.commit_transaction(30)
-    until(lambda: kafka.describe_topic(topic)["partitions"][0]["latest"] == 24, say="the last stable offset moves")
+    stable_from(24)
     write(kafka, topic, path)
     assert position(path) == {0: 24} and equals_the_java_consumer(cluster, topic, path) == 15
     # Retention removes all records and markers. A query that has read them loses nothing.
