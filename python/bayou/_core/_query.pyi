@@ -167,7 +167,7 @@ class Query:
     def result(self) -> str:
         """The result of the run, as a short JSON text: for `dbutils.notebook.exit`, and for the log of a job.
 
-        Keys: query, status ("finished", "stopped", "failed" or, while it runs, "running"), epochs, numInputRows, numMalformed,
+        Keys: query, status (as the property: "finished", "stopped" or "failed" after the run), epochs, numInputRows, numMalformed,
         numQuarantined, numRowsDroppedByWatermark, lag, seconds, tables (for each: location, mode, rowsWritten, version), brokenRules,
         warnings, notes, and error where the run failed. `to_json` also has the last progress.
 
