@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 const MAX_EPOCH_ROWS: u64 = 5_000_000;
 /// The bytes of keys and values as they came.
 const MAX_EPOCH_BYTES: u64 = 256 << 20;
-/// The bytes of rows that are held until the epoch's end. Memory also has these rows as the file that is staged, and the rows of the previous
-/// epoch while that epoch is committed.
+/// The bytes of rows that are held until the epoch's end. The real use of memory is higher: these rows are also in
+/// memory as the staged file, and so are the rows of the previous epoch while that epoch is committed.
 const MAX_HELD_BYTES: usize = 64 << 20;
 const MAX_EPOCH_TIME: Duration = Duration::from_secs(60);
 
@@ -365,12 +365,15 @@ impl<'a> Runner<'a> {
                 self.settle()?;
             }
             let elapsed = work.began.elapsed();
+            // A joined table can take longer to look up than the interval. Messages are read in any case.
+            let reads = elapsed.saturating_sub(work.tables);
             let waits_for_more = min.is_some_and(|min| work.messages < min);
             let full = match self.job.flow.trigger {
                 Trigger::AvailableNow => elapsed >= MAX_EPOCH_TIME && work.messages > 0,
                 Trigger::Interval(_) if waits_for_more => elapsed >= max_delay,
                 Trigger::Interval(every) => {
-                    elapsed >= every.min(MAX_EPOCH_TIME) && !every.is_zero() || elapsed >= MAX_EPOCH_TIME
+                    let every = if every.is_zero() { MAX_EPOCH_TIME } else { every.min(MAX_EPOCH_TIME) };
+                    elapsed >= every && reads >= every / 2
                 }
             };
             // The groups of an epoch cannot be moved to disk, so an epoch that is too large for memory is cut into two.
