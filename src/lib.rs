@@ -10,7 +10,7 @@
 //! `flow` describes a query, `engine` computes it, and `run` makes it durable. See `docs/architecture.md`.
 
 // Without the Python binding, many of its callees have no caller.
-#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
+#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports, unreachable_pub))]
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
@@ -76,7 +76,7 @@ pub mod testing {
             pub use crate::flow::subscription::Subscription;
         }
         pub mod static_join {
-            pub use crate::flow::static_join::StaticSide;
+            pub use crate::flow::static_join::{Foreign, StaticSide};
         }
         pub mod stream {
             pub use crate::flow::stream::{JoinOptions, parse_how, watermark_spec};

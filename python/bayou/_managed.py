@@ -48,6 +48,9 @@ _ADDS = ("WRITE", "STREAMING UPDATE", "COPY INTO", "CLONE", "CONVERT", "CREATE T
 # Conditions whose text quotes values of rows.
 _QUOTES = ("CAST_", "NUMERIC_", "ARITHMETIC_", "INVALID_", "CANNOT_PARSE", "DATETIME", "MALFORMED", "FAILED_READ")
 
+# Conditions of DESCRIBE HISTORY on a view, and on a table that is not a Delta table.
+_NO_VERSIONS = ("EXPECT_TABLE_NOT_VIEW", "DELTA_ONLY_OPERATION", "DELTA_TABLE_ONLY_OPERATION")
+
 
 class Refused(Exception):
     """An answer that is an error of bayou."""
@@ -114,7 +117,7 @@ def read(
     where: str | None = None,
     limit: int | None = None,
 ) -> Any:
-    """The rows of a table, as Arrow, or as pandas where Spark is older than 4.0."""
+    """The rows of a table."""
     with _told(table):
         frame = spark.sql(f"SELECT * FROM {table}" + ("" if version is None else f" VERSION AS OF {version}"))
         if where is not None:
@@ -123,7 +126,29 @@ def read(
             frame = frame.select(*["`" + c.replace("`", "``") + "`" for c in columns])
         if limit is not None:
             frame = frame.limit(limit)
-        return frame.toArrow() if hasattr(frame, "toArrow") else frame.toPandas()
+        return _arrow(frame)
+
+
+def _arrow(frame: Any) -> Any:
+    """The rows of a frame as Arrow. Spark before 4.0 has no public method for it, and its toPandas loses types: whole numbers with NULL become
+    floats, and times lose their zone. So the steps of toPandas before pandas are called here. A client without these steps gives pandas."""
+    if hasattr(frame, "toArrow"):
+        return frame.toArrow()
+    import pyarrow as pa
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    columns = to_arrow_schema(frame.schema)
+    if hasattr(frame, "_collect_as_arrow"):
+        batches = frame._collect_as_arrow()
+        return pa.Table.from_batches(batches).cast(columns) if batches else columns.empty_table()
+    try:
+        client = frame._session.client
+        plan = frame._plan.to_proto(client)
+        to_table = client.to_table
+    except AttributeError:
+        return frame.toPandas()
+    found = to_table(plan)
+    return (found[0] if isinstance(found, tuple) else found).cast(columns)
 
 
 def tables(spark: Any, schema: str) -> list[str]:
@@ -311,6 +336,24 @@ def _look(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
                 out["others"] |= _does(entry)[0]
         out["version"] = max((e["version"] for e in entries), default=0)
     return out
+
+
+def _version(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    """The newest version of a table that is joined."""
+    shown = asked["shown"]
+    try:
+        newest = spark.sql(f"DESCRIBE HISTORY {asked['table']} LIMIT 1").select("version").collect()
+    except Exception as e:
+        failure = _failure(e, shown)
+        condition = _condition(e, str(e).strip())
+        if not condition.startswith(_NO_VERSIONS):
+            raise failure from e
+        raise Refused(
+            "config",
+            f"{shown} has no versions, because it is not a Delta table, and a joined table is read again when its version has changed. Hand over "
+            f'the rows: join(bayou.read_delta("{shown}", spark=spark), …).',
+        ) from e
+    return {"version": int(newest[0]["version"])}
 
 
 def _create(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
@@ -548,6 +591,7 @@ def _settings(spark: Any) -> dict[str, str]:
 
 _REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "look": _look,
+    "version": _version,
     "create": _create,
     "evolve": _evolve,
     "rows": _rows,

@@ -4,7 +4,7 @@
 use super::output::{Aside, Flow, Output};
 use super::said::{Said, SaidAggregate, SaidWindow};
 use super::source::{KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, RowsSource, Told};
-use super::static_join::StaticSide;
+use super::static_join::{Foreign, StaticSide};
 use super::stream::{JoinOptions, Op, Stream};
 use super::subscription::Subscription;
 use super::trigger::Trigger;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The version of the JSON.
-pub const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 1;
 
 /// Supplies the parts that JSON only names. The reader of the JSON implements this trait.
 pub trait Parts {
@@ -45,6 +45,11 @@ pub trait Parts {
         Err(Error::config(format!(
             "only the name of the table {name} is known, and not the Spark session that writes it"
         )))
+    }
+
+    /// A joined table that a different engine reads. The default is a table that has only a name and cannot be read.
+    fn foreign_table(&self, name: &str) -> Arc<dyn Foreign> {
+        Arc::new(Named(name.into()))
     }
 
     /// A function of `map_batches`. The default is a function that has only a name and cannot be called.
@@ -84,6 +89,18 @@ impl BatchFunction for Named {
     }
     fn call(&self, _rows: &RecordBatch, _schema: &SchemaRef) -> std::result::Result<RecordBatch, Failure> {
         Err(Failure::Stop(self.missing()))
+    }
+}
+
+impl Foreign for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+    fn version(&self) -> Result<u64> {
+        Err(Error::config(format!("only the name of the table {} is known, so it cannot be read", self.0)))
+    }
+    fn read(&self, _version: u64, columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        Err(Error::config(format!("only the name of the table {} is known, so {columns:?} cannot be read", self.0)))
     }
 }
 
@@ -230,14 +247,16 @@ fn side(side: &StaticSide, table: &SchemaRef) -> Result<Value> {
             },
         }),
         StaticSide::Delta(at) => json!({ "schema": to_ddl(table), "location": at.address() }),
+        StaticSide::Foreign(of) => json!({ "schema": to_ddl(table), "foreign": of.name() }),
     })
 }
 
 fn read_side(of: &Value, parts: &dyn Parts) -> Result<(StaticSide, SchemaRef)> {
     let schema = ddl(of, "schema")?;
-    let side = match of.get("location") {
-        Some(at) => StaticSide::Delta(parts.location(at.as_str().unwrap_or_default())?),
-        None => {
+    let side = match (of.get("location"), of.get("foreign")) {
+        (Some(at), _) => StaticSide::Delta(parts.location(at.as_str().unwrap_or_default())?),
+        (None, Some(name)) => StaticSide::Foreign(parts.foreign_table(name.as_str().unwrap_or_default())),
+        (None, None) => {
             let told: Told = field(of, "told")?;
             let rows = RecordBatch::new_empty(schema.clone());
             StaticSide::Rows { rows, identity: told.hash.clone(), told: Some(told) }

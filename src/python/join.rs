@@ -1,8 +1,10 @@
 //! `join`: with a second stream, with rows in memory, or with a Delta table.
 
 use super::functions::rows_of;
+use super::read::by_spark_if_need_be;
+use super::spark::Reader;
 use super::stream::PyStream;
-use super::{convert, door};
+use super::{catalog, convert, door};
 use crate::flow::Stream;
 use crate::flow::static_join::StaticSide;
 use crate::flow::stream::{JoinOptions, parse_how};
@@ -49,7 +51,7 @@ fn reach(within: &Bound<'_, PyAny>) -> PyResult<(std::time::Duration, std::time:
 }
 
 #[allow(clippy::too_many_arguments)]
-pub fn join(
+pub(super) fn join(
     py: Python<'_>,
     stream: &Stream,
     other: &Bound<'_, PyAny>,
@@ -58,6 +60,7 @@ pub fn join(
     within: Option<&Bound<'_, PyAny>>,
     suffix: &str,
     storage_options: Option<&Bound<'_, PyAny>>,
+    spark: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Stream> {
     let options = JoinOptions { on: pairs(on)?, how: parse_how(how)?, suffix: suffix.into() };
     let within = within.filter(|w| !w.is_none());
@@ -77,9 +80,22 @@ pub fn join(
     let is_path = other.extract::<String>().is_ok() || other.hasattr("__fspath__")?;
     let (side, schema) = if is_path {
         let storage = super::storage::reading(storage_options)?;
-        let at = super::catalog::to_read(py, other, &storage)?;
-        let opened = at.clone();
-        (StaticSide::Delta(at), door::run_async(py, delta_schema(opened))?)
+        let own = || {
+            let at = catalog::to_read(py, other, &storage)?;
+            let opened = at.clone();
+            Ok((StaticSide::Delta(at), door::run_async(py, delta_schema(opened))?))
+        };
+        match catalog::named_anywhere(other)? {
+            None => own()?,
+            Some(name) => {
+                let only = catalog::only_by_spark(py, &name.schema, spark.is_some(), &storage)?;
+                let through = |spark: &Reader<'_>| {
+                    let (table, schema) = spark.joined(&name)?;
+                    Ok((StaticSide::Foreign(table), schema))
+                };
+                by_spark_if_need_be(py, spark, only, own, through)?
+            }
+        }
     } else {
         let rows = rows_of(other)?;
         let schema = rows.schema.clone();

@@ -58,7 +58,7 @@ fn read_delta(
 }
 
 /// Reads tables through Spark that bayou cannot read itself: tables outside Unity Catalog, and those for which the catalog gives no credentials.
-fn by_spark_if_need_be<'py, T>(
+pub(super) fn by_spark_if_need_be<'py, T>(
     py: Python<'py>,
     given: Option<&Bound<'py, PyAny>>,
     only: bool,
@@ -367,7 +367,7 @@ fn no_table(place: &str, name: &str, known: &[String]) -> Error {
 }
 
 /// The folder of a pipeline's checkpoint.
-pub fn checkpoint_of(
+pub(super) fn checkpoint_of(
     py: Python<'_>,
     schema: Option<&str>,
     checkpoint: &str,
@@ -421,7 +421,7 @@ fn functions(like: Option<&str>) -> PyResult<PyTable> {
     Ok(PyTable::new(Rows { schema: batch.schema(), batches: vec![batch] }))
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(read_delta, m)?)?;
     m.add_function(wrap_pyfunction!(sql, m)?)?;
     m.add_function(wrap_pyfunction!(functions, m)?)?;

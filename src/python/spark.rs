@@ -2,11 +2,14 @@
 
 use super::{catalog, door, functions, guard};
 use crate::catalog::{Catalog, Of, Place, SchemaName, TableName};
+use crate::flow::static_join::Foreign;
 use crate::read::{Rows, Wanted};
 use crate::sink::delta::not_by_bayou;
 use crate::sink::spark::{Session, SparkTable};
 use crate::storage::{Location, StorageOptions};
 use crate::{Error, Kind, Result};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,7 +53,7 @@ fn failed(error: &Value) -> Error {
 }
 
 /// The session that the user gives.
-pub fn given(spark: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Arc<dyn Session>>> {
+pub(super) fn given(spark: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Arc<dyn Session>>> {
     let Some(spark) = spark else { return Ok(None) };
     guard::method(&guard::import(spark.py(), MODULE)?, "check", (spark,))?;
     Ok(Some(Arc::new(PySession(spark.clone().unbind()))))
@@ -63,11 +66,11 @@ fn found(py: Python<'_>) -> PyResult<Option<Arc<dyn Session>>> {
 }
 
 /// A session, for reading.
-pub struct Reader<'py>(Bound<'py, PyAny>);
+pub(super) struct Reader<'py>(Bound<'py, PyAny>);
 
 impl<'py> Reader<'py> {
     /// The session that is given, or the one that exists already.
-    pub fn find(py: Python<'py>, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Self>> {
+    pub(super) fn find(py: Python<'py>, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Self>> {
         if let Some(spark) = given {
             guard::method(&guard::import(py, MODULE)?, "check", (spark,))?;
             return Ok(Some(Self(spark.clone())));
@@ -76,29 +79,71 @@ impl<'py> Reader<'py> {
         Ok((!found.is_none()).then_some(Self(found)))
     }
 
-    pub fn table(&self, name: &TableName, version: Option<u64>, wanted: &Wanted) -> PyResult<Rows> {
+    pub(super) fn table(&self, name: &TableName, version: Option<u64>, wanted: &Wanted) -> PyResult<Rows> {
         let module = guard::import(self.0.py(), MODULE)?;
         let Wanted { columns, filter, limit } = wanted;
         let asked = (&self.0, name.sql(), version, columns.as_deref(), filter.as_deref(), *limit);
         functions::rows_of(&guard::method(&module, "read", asked)?)
     }
 
+    /// The table as the other side of a join, and its columns.
+    pub(super) fn joined(&self, name: &TableName) -> PyResult<(Arc<dyn Foreign>, SchemaRef)> {
+        let session = PySession(self.0.clone().unbind());
+        let table = Arc::new(Joined { name: name.to_string(), sql: name.sql(), session });
+        let no_rows = Wanted { limit: Some(0), ..Wanted::default() };
+        let columns = self.table(name, None, &no_rows)?.schema;
+        let asked = table.clone();
+        // A view has no versions, and is refused when the line is typed.
+        door::run(self.0.py(), move || asked.version())?;
+        Ok((table, columns))
+    }
+
     /// The names of the tables of a schema.
-    pub fn tables(&self, schema: &SchemaName) -> PyResult<Vec<String>> {
+    pub(super) fn tables(&self, schema: &SchemaName) -> PyResult<Vec<String>> {
         let module = guard::import(self.0.py(), MODULE)?;
         guard::method(&module, "tables", (&self.0, schema.sql()))?.extract()
     }
 }
 
+/// A joined table that Spark reads.
+struct Joined {
+    name: String,
+    sql: String,
+    session: PySession,
+}
+
+impl Foreign for Joined {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> Result<u64> {
+        let answer = self.session.ask("version", &json!({ "table": self.sql, "shown": self.name }))?;
+        answer["version"].as_u64().ok_or_else(|| Error::internal("Spark's answer has no version"))
+    }
+
+    fn read(&self, version: u64, columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let read = functions::enter(|py| {
+            let read = || -> PyResult<Rows> {
+                let read = guard::import(py, MODULE)?.getattr("read")?;
+                let asked = (self.session.0.bind(py), &self.sql, version, columns).into_pyobject(py)?;
+                functions::rows_of(&guard::call(&read, &asked)?)
+            };
+            read().map_err(|e| Error::storage(functions::text_of(py, &e)))
+        })??;
+        Ok((read.schema, read.batches))
+    }
+}
+
 /// How a table of a catalog is written.
 #[derive(Clone)]
-pub enum Way {
+pub(super) enum Way {
     Bayou(Location),
     Spark(SparkTable),
 }
 
 impl Way {
-    pub fn location(&self) -> Option<&Location> {
+    pub(super) fn location(&self) -> Option<&Location> {
         match self {
             Self::Bayou(at) => Some(at),
             Self::Spark(_) => None,
@@ -107,7 +152,7 @@ impl Way {
 }
 
 /// How the tables of one query are written: by bayou or by Spark.
-pub struct Ways {
+pub(super) struct Ways {
     /// `None`: there is no login, or the tables are outside Unity Catalog.
     pub catalog: Option<Arc<Catalog>>,
     given: Option<Arc<dyn Session>>,
@@ -115,7 +160,7 @@ pub struct Ways {
 
 impl Ways {
     /// `what`: the name that the user gave, for errors.
-    pub fn new(
+    pub(super) fn new(
         py: Python<'_>,
         of: &SchemaName,
         what: &str,
@@ -134,7 +179,7 @@ impl Ways {
     }
 
     /// How one table is written. `place`: where a new table goes. `like`: a new table without a place is written in the same way as this table.
-    pub fn of(&self, py: Python<'_>, name: &TableName, place: Place, like: Option<&Way>) -> PyResult<Way> {
+    pub(super) fn of(&self, py: Python<'_>, name: &TableName, place: Place, like: Option<&Way>) -> PyResult<Way> {
         let through = |session: Arc<dyn Session>| {
             Way::Spark(SparkTable {
                 name: name.table.to_lowercase(),

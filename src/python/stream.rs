@@ -182,7 +182,8 @@ impl PyStream {
         Ok(Self(self.0.drop_duplicates(&keys, within)?))
     }
     #[doc = doc!("Stream.join")]
-    #[pyo3(signature = (other, on, how="inner", *, within=None, suffix="_right", storage_options=None))]
+    #[pyo3(signature = (other, on, how="inner", *, within=None, suffix="_right", storage_options=None, spark=None))]
+    #[allow(clippy::too_many_arguments)]
     fn join(
         &self,
         py: Python<'_>,
@@ -192,8 +193,9 @@ impl PyStream {
         within: Option<&Bound<'_, PyAny>>,
         suffix: &str,
         storage_options: Option<&Bound<'_, PyAny>>,
+        spark: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        super::join::join(py, &self.0, other, on, how, within, suffix, storage_options).map(Self)
+        super::join::join(py, &self.0, other, on, how, within, suffix, storage_options, spark).map(Self)
     }
     #[doc = doc!("Stream.map_batches")]
     #[pyo3(signature = (function, schema=None, *, input="arrow"))]
@@ -412,7 +414,7 @@ fn _is_complete(stream: PyRef<'_, PyStream>) -> bool {
     crate::flow::mode::default_mode(&stream.0) == crate::sink::OutputMode::Complete
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyStream>()?;
     m.add_function(wrap_pyfunction!(_is_complete, m)?)?;
     m.add_function(wrap_pyfunction!(_check_table_name, m)?)?;

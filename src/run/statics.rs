@@ -1,10 +1,11 @@
-//! Joined Delta tables. A table is read again when its version has changed. Of a table that has only grown, the new files are
-//! read. Only the columns that the query uses are read and held.
+//! Joined Delta tables. A table is read again when its version has changed. If a table has only grown, only its new
+//! files are read. Only the columns that the query uses are read and held. A table that a different engine reads is
+//! read as a whole.
 //!
 //! The version is looked up when an epoch begins. It is used for the whole epoch and is recorded in the epoch's seal.
 
 use crate::engine::{Engine, Held, Step};
-use crate::flow::static_join::{StaticJoin, StaticSide};
+use crate::flow::static_join::{Foreign, StaticJoin, StaticSide};
 use crate::sink::delta;
 use crate::storage::Location;
 use crate::transform::StaticTable;
@@ -19,51 +20,63 @@ fn gone(at: &Location) -> Error {
 }
 
 /// The columns of a joined Delta table.
-pub async fn delta_schema(at: Location) -> Result<SchemaRef> {
+pub(crate) async fn delta_schema(at: Location) -> Result<SchemaRef> {
     let (_, schema) = delta::look_up(&at).await?.ok_or_else(|| gone(&at))?;
     Ok(read::plain(&schema, vec![])?.schema)
 }
 
-/// Whether a Delta table is joined.
-pub fn any(engine: &Engine) -> bool {
-    let is_delta = |step: &Step| matches!(step, Step::StaticJoin(join) if matches!(join.side, StaticSide::Delta(_)));
-    engine.plan.nodes.iter().any(|n| is_delta(&n.step))
+/// Whether a table is joined that is looked up when an epoch begins.
+pub(crate) fn any(engine: &Engine) -> bool {
+    let is_looked_up = |step: &Step| matches!(step, Step::StaticJoin(join) if join.side.is_looked_up());
+    engine.plan.nodes.iter().any(|n| is_looked_up(&n.step))
 }
 
-/// Reads the Delta tables whose version has changed. `limit`: bytes of memory for all joined tables.
-pub fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, limit: usize) -> Result<()> {
+/// Reads the tables whose version has changed. `limit`: bytes of memory for all joined tables.
+pub(crate) fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, limit: usize) -> Result<()> {
     if !any(engine) {
         return Ok(());
     }
     let mut used = None;
     for node in 0..engine.plan.nodes.len() {
         let Step::StaticJoin(join) = &engine.plan.nodes[node].step else { continue };
-        let StaticSide::Delta(at) = &join.side else { continue };
-        let (join, at) = (join.clone(), at.clone());
-        let (version, schema) = runtime.block_on(delta::look_up(&at))?.ok_or_else(|| gone(&at))?;
+        let join = join.clone();
+        let (version, schema) = match &join.side {
+            StaticSide::Rows { .. } => continue,
+            StaticSide::Delta(at) => {
+                let (version, schema) = runtime.block_on(delta::look_up(at))?.ok_or_else(|| gone(at))?;
+                (version, Some(schema))
+            }
+            StaticSide::Foreign(table) => (Some(table.version()?), None),
+        };
         if engine.statics[node].as_ref().is_some_and(|h| h.version == version) {
             continue;
         }
         let used = used.get_or_insert_with(|| engine.plan.used_of_joins())[node].clone();
-        // The other tables have their part of the memory already.
+        // The other tables already use a part of the memory.
         let others = engine.statics.iter().enumerate().filter(|(other, _)| *other != node);
         let others: usize = others.filter_map(|(_, held)| held.as_ref()).map(|h| h.table.memory()).sum();
-        let reading = Reading { join: &join, at: &at, wanted: wanted(&join, used.as_ref()), limit, others };
+        let reading = Reading { join: &join, wanted: wanted(&join, used.as_ref()), limit, others };
         // The previous table is freed first, so that there are never two tables in memory.
-        let held = match (engine.statics[node].take(), version) {
-            (Some(Held { table, version: Some(from) }), Some(to)) => {
-                match runtime.block_on(delta::added(&at, from, to))? {
-                    Some(files) => runtime.block_on(reading.grow(table, &files, &schema))?,
+        let before = engine.statics[node].take();
+        let held = match (&join.side, before, version, schema) {
+            (StaticSide::Foreign(table), before, Some(version), _) => {
+                drop(before);
+                reading.foreign(table.as_ref(), version, used.as_ref())?
+            }
+            (StaticSide::Delta(at), Some(Held { table, version: Some(from) }), Some(to), Some(schema)) => {
+                match runtime.block_on(delta::added(at, from, to))? {
+                    Some(files) => runtime.block_on(reading.grow(at, table, &files, &schema))?,
                     None => {
                         drop(table);
-                        runtime.block_on(reading.whole(version, used.as_ref()))?
+                        runtime.block_on(reading.whole(at, version, used.as_ref()))?
                     }
                 }
             }
-            (before, version) => {
+            (StaticSide::Delta(at), before, version, _) => {
                 drop(before);
-                runtime.block_on(reading.whole(version, used.as_ref()))?
+                runtime.block_on(reading.whole(at, version, used.as_ref()))?
             }
+            _ => return Err(Error::internal("a joined table without a version")),
         };
         engine.statics[node] = Some(Held { table: held, version });
     }
@@ -84,7 +97,6 @@ fn wanted(join: &StaticJoin, used: Option<&BTreeSet<usize>>) -> BTreeSet<usize> 
 
 struct Reading<'a> {
     join: &'a StaticJoin,
-    at: &'a Location,
     wanted: BTreeSet<usize>,
     limit: usize,
     others: usize,
@@ -95,13 +107,29 @@ impl Reading<'_> {
         self.wanted.iter().map(|i| self.join.table.field(*i).name().clone()).collect()
     }
 
-    async fn whole(&self, version: Option<u64>, used: Option<&BTreeSet<usize>>) -> Result<StaticTable> {
+    /// The table as messages name it.
+    fn place(&self) -> String {
+        match &self.join.side {
+            StaticSide::Delta(at) => at.display(),
+            other => other.identity().to_string(),
+        }
+    }
+
+    fn foreign(&self, from: &dyn Foreign, version: u64, used: Option<&BTreeSet<usize>>) -> Result<StaticTable> {
+        let mut table = StaticTable::new(&self.join.spec, used)?;
+        let (columns, batches) = from.read(version, &self.names())?;
+        self.check(&columns)?;
+        batches.iter().try_for_each(|batch| self.add(&mut table, batch))?;
+        Ok(table)
+    }
+
+    async fn whole(&self, at: &Location, version: Option<u64>, used: Option<&BTreeSet<usize>>) -> Result<StaticTable> {
         // The names are checked first: the table may have lost a column.
-        let (_, schema) = delta::look_up(self.at).await?.ok_or_else(|| gone(self.at))?;
+        let (_, schema) = delta::look_up(at).await?.ok_or_else(|| gone(at))?;
         self.check(&read::plain(&schema, vec![])?.schema)?;
         let quoted = self.names().iter().map(|n| crate::expr::quoted(n)).collect();
         let only = read::Wanted { columns: Some(quoted), ..read::Wanted::default() };
-        let scan = Arc::new(read::Scan::open(self.at.clone(), version, only).await?);
+        let scan = Arc::new(read::Scan::open(at.clone(), version, only).await?);
         let mut table = StaticTable::new(&self.join.spec, used)?;
         let mut batches = scan.batches()?;
         while let Some(batch) = batches.next().await? {
@@ -111,12 +139,18 @@ impl Reading<'_> {
     }
 
     /// Adds the rows of new files.
-    async fn grow(&self, mut table: StaticTable, files: &[delta::Added], schema: &SchemaRef) -> Result<StaticTable> {
+    async fn grow(
+        &self,
+        at: &Location,
+        mut table: StaticTable,
+        files: &[delta::Added],
+        schema: &SchemaRef,
+    ) -> Result<StaticTable> {
         let names = self.names();
         let fields: Vec<_> = names.iter().filter_map(|n| schema.field_with_name(n).ok().cloned()).collect();
         let columns = Schema::new(fields);
         for file in files {
-            for batch in delta::read_added(self.at, file, &columns).await? {
+            for batch in delta::read_added(at, file, &columns).await? {
                 let batch = batch?;
                 let plain = read::plain(&batch.schema(), vec![batch])?;
                 plain.batches.iter().try_for_each(|b| self.add(&mut table, b))?;
@@ -131,11 +165,11 @@ impl Reading<'_> {
         match all > self.limit {
             true => Err(Error::storage(format!(
                 "{}: the joined table takes more than {} MB, which is what memory_limit allows, and joined tables stay in memory. Raise \
-                 memory_limit, or join a table with fewer rows or columns (only columns that are used are held).",
-                self.at.display(),
+                 memory_limit, or join a table with fewer rows or columns (bayou holds only the columns that the query uses).",
+                self.place(),
                 self.limit / 1_000_000
             ))
-            .in_table(self.at.display())),
+            .in_table(self.place())),
             false => Ok(()),
         }
     }
@@ -147,7 +181,7 @@ impl Reading<'_> {
             if now.is_none_or(|n| n.data_type() != f.data_type()) {
                 return Err(Error::schema(format!(
                     "{}: the joined table's column '{}' was {} when the stream was written, and is {} now. Write the join again for the new column.",
-                    self.at.display(),
+                    self.place(),
                     f.name(),
                     crate::expr::type_to_ddl(f.data_type()),
                     now.map_or("gone".into(), |c| crate::expr::type_to_ddl(c.data_type()))

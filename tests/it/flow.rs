@@ -9,7 +9,7 @@ use bayou::testing::expect::Action;
 use bayou::testing::expr::{AggregateItem, Dialect, GroupFunction, parse_ddl};
 use bayou::testing::flow::json::Parts;
 use bayou::testing::flow::source::{KafkaSource, MAX_TRIGGER_DELAY, MessagesSource, Offsets, OnMalformed, RowsSource};
-use bayou::testing::flow::static_join::StaticSide;
+use bayou::testing::flow::static_join::{Foreign, StaticSide};
 use bayou::testing::flow::stream::{JoinOptions, parse_how, watermark_spec};
 use bayou::testing::flow::subscription::Subscription;
 use bayou::testing::flow::{Flow, Output, Stream, Trigger, identity};
@@ -57,6 +57,21 @@ impl ForEach for Twice {
     }
     fn call(&self, _schema: &SchemaRef, _rows: &[RecordBatch], _epoch: i64) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A table that a different engine reads.
+struct Models;
+
+impl Foreign for Models {
+    fn name(&self) -> &str {
+        "main.heart.models"
+    }
+    fn version(&self) -> Result<u64> {
+        Ok(3)
+    }
+    fn read(&self, _version: u64, _columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        Ok((rows().schema(), vec![rows()]))
     }
 }
 
@@ -149,6 +164,8 @@ fn everything(connection: &Connection, topic: &str, root: &Location) -> Flow {
         .unwrap();
     let side = StaticSide::Rows { rows: rows(), identity: "a hash".into(), told: None };
     let named = clean.of_table("clean").unwrap().join_table(side, &rows().schema(), &on("n", "n")).unwrap();
+    let models = StaticSide::Foreign(Arc::new(Models));
+    let named = named.join_table(models, &rows().schema(), &on("n", "n")).unwrap();
     let other = named.filter("n = 2", Dialect::DataFusion).unwrap();
     let both = named.union(&other).unwrap().select(&texts(&["n", "t", "name"]), d).unwrap();
     let sql =
@@ -296,6 +313,7 @@ fn a_flow_with_every_step_is_equal_after_json_and_its_state_has_the_same_names()
         "with_columns",
     ];
     assert_eq!(found.into_iter().collect::<Vec<_>>(), all);
+    assert!(text.contains("\"foreign\": \"main.heart.models\""), "{text}");
     // The user's own text, not what it was bound to.
     assert!(text.contains("n > 0 AND `ü \\\"x\\\"` <> 'it''s'"), "{text}");
     assert!(text.contains("\"datafusion\"") && text.contains("Europe/Berlin"), "{text}");

@@ -311,6 +311,7 @@ class Stream(_Outputs):
         within: _Duration | tuple[_Duration, _Duration] | None = None,
         suffix: str = "_right",
         storage_options: Mapping[str, object] | Callable[[], Mapping[str, object]] | None = None,
+        spark: Any = None,
     ) -> Stream:
         """Join with a table or with a second stream.
 
@@ -335,6 +336,8 @@ class Stream(_Outputs):
             within: A duration in both directions, or (before, after): the time of the right row is in [left - before, left + after].
             suffix: Added to the name of a right column if the left side has the same name.
             storage_options: Options of a cloud store, with the names of delta-rs.
+            spark: A Spark session. It reads a table of a catalog where the catalog gives bayou no credentials, or where there is no login. The
+                table is read as a whole, again after each change. Default: the notebook's session, when the catalog gives bayou no credentials.
 
         Raises:
             ConfigError: A watermark or the `within=` of a stream is missing, or the stream is a running aggregate.

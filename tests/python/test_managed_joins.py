@@ -1,0 +1,170 @@
+"""Joined tables that only Spark may read. Spark writes them; bayou asks for their version and reads them through Spark."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import pathlib
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import bayou
+import pyarrow as pa
+import pyspark.sql.types
+import pytest
+from bayou import _managed
+from managed_spark import publish, sparks
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "unity"))
+from unity_server import Unity, unity
+
+_COUNT = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    with sparks() as made:
+        made["classic"].sql("CREATE SCHEMA IF NOT EXISTS joined")
+        yield made["classic"]
+
+
+@pytest.fixture
+def name() -> str:
+    return f"spark_catalog.joined.t{next(_COUNT)}"
+
+
+@pytest.fixture
+def uc(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Iterator[Unity]:
+    for variable in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "RUNTIME_VERSION", "CONFIG_PROFILE"):
+        monkeypatch.delenv(f"DATABRICKS_{variable}", raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
+    with unity() as made:
+        made.add_schema("main.heart", f"file://{tmp_path}/heart")
+        yield made
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "not within 60 seconds"
+        time.sleep(0.05)
+
+
+def test_a_joined_table_that_only_spark_reads_is_read_again_when_it_has_changed(
+    spark: Any, broker: bayou.Connection, uc: Unity, name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spark.sql(f"CREATE TABLE {name} (i INT, word STRING, ts TIMESTAMP, unused STRING) USING DELTA")
+    spark.sql(f"INSERT INTO {name} VALUES (1, 'one', TIMESTAMP '2026-01-01 00:00:00', 'x'), (NULL, 'none', NULL, 'y')")
+    raw = publish(broker, [1, 2], epoch=2)
+    joined = raw.join(name, on="i", how="left", spark=spark).select("i", "word", "ts")
+    assert f"with the table {name} (read by Spark)" in joined.explain()
+    epoch = {"query_name": "q", "checkpoint_location": str(tmp_path / "c"), "progress": False}
+
+    def run() -> dict[int, str | None]:
+        joined.write_delta(tmp_path / "t", **epoch)
+        return {r["i"]: r["word"] for r in bayou.read_delta(tmp_path / "t").to_dicts()}
+
+    assert run() == {1: "one", 2: None}
+    first = next(r for r in bayou.read_delta(tmp_path / "t").to_dicts() if r["i"] == 1)
+    assert first["ts"] == datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+    # Only the columns that are used are read, and only after a change.
+    asked: list[Any] = []
+    read = _managed.read
+    monkeypatch.setattr(_managed, "read", lambda *a: asked.append(a[2:4]) or read(*a))
+    spark.sql(
+        f"MERGE INTO {name} USING (SELECT 3 AS i, 'three' AS word) s ON false WHEN NOT MATCHED THEN INSERT (i, word) VALUES (i, word)"
+    )
+    broker.produce("t", [{"i": i} for i in (3, 4, 3, 1)], progress=False)
+    assert run() == {1: "one", 2: None, 3: "three", 4: None}
+    assert asked == [(2, ["i", "word", "ts"])], "two epochs, one version"
+    # Into the middle of a run that goes on.
+    query = joined.write_delta(tmp_path / "t", trigger="100 milliseconds", block=False, **epoch)
+    try:
+        spark.sql(f"UPDATE {name} SET i = 5, word = 'five' WHERE i = 3")
+        broker.produce("t", [{"i": 5}], progress=False)
+        until(lambda: len(bayou.read_delta(tmp_path / "t")) == 7)
+    finally:
+        query.stop()
+    assert {r["i"]: r["word"] for r in bayou.read_delta(tmp_path / "t").to_dicts()}[5] == "five"
+    # The catalog gives no credentials, and the session of the notebook is found.
+    uc.add_table("main.heart.theirs", "s3://bucket/theirs", table_type="MANAGED")
+    uc.missing = {"EXTERNAL USE SCHEMA"}
+    monkeypatch.setattr(_managed, "find", lambda: None)
+    with pytest.raises(bayou.AclError, match="EXTERNAL USE SCHEMA"):
+        raw.join("main.heart.theirs", on="i", storage_options=uc.login)
+    answers = {"version": lambda spark, asked: {"version": 7}}
+    monkeypatch.setattr(_managed, "_REQUESTS", _managed._REQUESTS | answers)
+    monkeypatch.setattr(_managed, "find", lambda: spark)
+    monkeypatch.setattr(_managed, "read", lambda spark, table, *more: pa.table({"i": [2], "of": [table]}))
+    theirs = raw.join("main.heart.theirs", on="i", storage_options=uc.login)
+    assert theirs.collect().to_dicts()[0]["of"] == "`main`.`heart`.`theirs`"
+
+
+def test_a_joined_table_of_spark_without_versions_or_with_changed_columns_is_told(
+    spark: Any, broker: bayou.Connection, name: str, tmp_path: pathlib.Path
+) -> None:
+    raw = publish(broker, [1])
+    spark.sql(f"CREATE TABLE {name} (i INT, word STRING) USING DELTA")
+    spark.sql(f"CREATE VIEW {name}_view AS SELECT 1 AS i")
+    spark.sql(f"CREATE TABLE {name}_parquet USING parquet AS SELECT 1 AS i")
+    for other in ("view", "parquet"):
+        with pytest.raises(bayou.ConfigError, match=r"has no versions.*Hand over the rows: join\(bayou\.read_delta\("):
+            raw.join(f"{name}_{other}", on="i", spark=spark)
+    with pytest.raises(bayou.StorageError, match="TABLE_OR_VIEW_NOT_FOUND"):
+        raw.join(f"{name}_nowhere", on="i", spark=spark)
+    joined = raw.join(name, on="i", spark=spark)
+    spark.sql(f"CREATE OR REPLACE TABLE {name} (i INT, word INT) USING DELTA")
+    with pytest.raises(bayou.SchemaError, match="column 'word' was STRING when the stream was written, and is INT now"):
+        joined.write_delta(tmp_path / "t", progress=False)
+
+
+class Older:
+    """A frame of Spark 3.5 as far as it is read: classic, or Connect."""
+
+    def __init__(self, table: pa.Table, way: str) -> None:
+        self.schema = pyspark.sql.types.StructType.fromDDL("i INT, ts TIMESTAMP")
+        if way == "classic":
+            self._collect_as_arrow = table.to_batches
+        elif way == "connect":
+            client = types.SimpleNamespace(to_table=lambda plan: (table, None))
+            self._session = types.SimpleNamespace(client=client)
+            self._plan = types.SimpleNamespace(to_proto=lambda client: None)
+        else:
+            self.toPandas = table.to_pandas
+
+
+def test_an_older_spark_gives_whole_numbers_and_times_as_they_are() -> None:
+    moment = datetime.datetime(2026, 1, 1, 5, tzinfo=datetime.timezone.utc)
+    of = pa.schema({"i": pa.int32(), "ts": pa.timestamp("us", "America/New_York")})
+    table = pa.table({"i": [1, None], "ts": [moment, None]}, of)
+    for way in ("classic", "connect"):
+        for some in (table, table.slice(0, 0)):
+            read = _managed._arrow(Older(some, way))
+            assert read.schema.types == [pa.int32(), pa.timestamp("us", "UTC")]
+            assert read.to_pylist() == some.to_pylist()
+    assert list(_managed._arrow(Older(table, "pandas")).columns) == ["i", "ts"]
+
+
+def test_a_query_goes_on_whose_joined_table_takes_longer_to_look_up_than_its_interval(
+    broker: bayou.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def version(spark: Any, request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(time.monotonic())
+        time.sleep(0.3)
+        return {"version": 1}
+
+    monkeypatch.setattr(_managed, "_REQUESTS", _managed._REQUESTS | {"version": version})
+    monkeypatch.setattr(_managed, "read", lambda *asked: pa.table({"i": [1], "word": ["one"]}))
+    session = types.SimpleNamespace(sql=None, read=None, table=None, conf=None)
+    joined = publish(broker, [1]).join("spark_catalog.heart.words", on="i", spark=session)
+    query = joined.write_delta(tmp_path / "t", trigger="100 milliseconds", block=False, progress=False)
+    try:
+        until(lambda: query.last_progress)
+    finally:
+        query.stop()
+    assert [r["word"] for r in bayou.read_delta(tmp_path / "t").to_dicts()] == ["one"] and len(asked) >= 2
