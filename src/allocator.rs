@@ -14,5 +14,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// `_RJEM_MALLOC_CONF` in the environment is read after this and overrides it.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 // SAFETY: the text ends with a zero and lives forever. jemalloc reads it before anything else.
-pub static CONFIGURATION: &c_char =
+pub(crate) static CONFIGURATION: &c_char =
     unsafe { &*c"background_thread:true,max_background_threads:1,dirty_decay_ms:1000,muzzy_decay_ms:0".as_ptr() };

@@ -41,10 +41,10 @@ pub enum TimestampType {
 }
 
 /// The headers of a message, in order. A name can occur several times, and a value can be null.
-pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+pub(crate) type Headers = Vec<(String, Option<Vec<u8>>)>;
 
-/// Without a different setting, a key, a value, or the headers of a message above this size are not copied into memory.
-pub const MAX_MESSAGE_BYTES: usize = 64_000_000;
+/// The default limit for a key, a value, or the headers of a message. Larger parts are not copied into memory.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 64_000_000;
 
 /// One message. Its bytes are stored elsewhere.
 #[derive(Debug, Default)]
@@ -73,17 +73,17 @@ fn header_fields() -> Fields {
 }
 
 /// `ARRAY<STRUCT<key: STRING, value: BINARY>>`, the type of headers everywhere.
-pub fn headers_type() -> DataType {
+pub(crate) fn headers_type() -> DataType {
     DataType::List(Arc::new(Field::new("element", DataType::Struct(header_fields()), true)))
 }
 
 /// The size of names and values in bytes.
-pub fn bytes_of_headers(headers: &Headers) -> usize {
+pub(crate) fn bytes_of_headers(headers: &Headers) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// Headers as an Arrow array. `None` is NULL.
-pub fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
+pub(crate) fn headers_array<'a>(all: impl Iterator<Item = Option<&'a Headers>>) -> ArrayRef {
     let fields = header_fields();
     let pairs =
         StructBuilder::new(fields.clone(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
@@ -330,7 +330,7 @@ impl FailedRow {
 
 /// A row that is late.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LateRow {
+pub(crate) struct LateRow {
     pub row: u32,
     /// How far the row is behind the watermark. None if its event time is NULL.
     pub behind: Option<std::time::Duration>,

@@ -34,18 +34,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The format of a seal that has small files in it.
-pub const FORMAT_WITHIN: u32 = 2;
+pub(crate) const FORMAT_WITHIN: u32 = 2;
 /// The names of files that stand in the seal begin with this.
-pub const WITHIN: &str = "within/";
+pub(crate) const WITHIN: &str = "within/";
 /// The `definition` of a seal that only ends a generation.
-pub const FENCE: &str = "fence";
+pub(crate) const FENCE: &str = "fence";
 
 /// Positions by topic and partition, in the form of the files: `{"topic": {"0": 42}}`.
-pub type PositionMap = BTreeMap<String, BTreeMap<i32, i64>>;
+pub(crate) type PositionMap = BTreeMap<String, BTreeMap<i32, i64>>;
 
-pub fn position_map(positions: &Positions) -> PositionMap {
+pub(crate) fn position_map(positions: &Positions) -> PositionMap {
     let mut out = PositionMap::new();
     for (tp, offset) in positions {
         out.entry(tp.topic.to_string()).or_default().insert(tp.partition.0, offset.0);
@@ -53,14 +53,14 @@ pub fn position_map(positions: &Positions) -> PositionMap {
     out
 }
 
-pub fn positions(map: &PositionMap) -> Positions {
+pub(crate) fn positions(map: &PositionMap) -> Positions {
     map.iter().flat_map(|(t, ps)| ps.iter().map(move |(p, o)| (TopicPartition::new(t, *p), Offset(*o)))).collect()
 }
 
 /// `query.json`: only the identity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct QueryFile {
+pub(crate) struct QueryFile {
     pub format_version: u32,
     pub query_name: String,
     pub query_id: String,
@@ -74,7 +74,7 @@ pub struct QueryFile {
 /// `start.json`: where the first epoch begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StartFile {
+pub(crate) struct StartFile {
     pub format_version: u32,
     pub first_epoch: i64,
     pub positions: PositionMap,
@@ -88,7 +88,7 @@ pub struct StartFile {
 /// `definition/<hash>.json`: the schemas, rules and state formats of the query.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct DefinitionFile {
+pub(crate) struct DefinitionFile {
     pub format_version: u32,
     pub tables: BTreeMap<String, TableDefinition>,
     /// Stateful operators: the content of each operator's snapshots.
@@ -101,7 +101,7 @@ pub struct DefinitionFile {
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct TableDefinition {
+pub(crate) struct TableDefinition {
     pub schema: String,
     pub mode: String,
     pub partition_by: Vec<String>,
@@ -118,7 +118,7 @@ pub struct TableDefinition {
 /// The part of one partition in an epoch.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct Range {
+pub(crate) struct Range {
     pub topic: String,
     pub partition: i32,
     /// The first offset of the epoch.
@@ -138,7 +138,7 @@ pub struct Range {
 }
 
 impl Range {
-    pub fn place(&self) -> TopicPartition {
+    pub(crate) fn place(&self) -> TopicPartition {
         TopicPartition::new(&self.topic, self.partition)
     }
 }
@@ -146,7 +146,7 @@ impl Range {
 /// The content of one table's commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SealedTable {
+pub(crate) struct SealedTable {
     pub location: String,
     pub mode: String,
     /// `false`: no rows in this epoch, and therefore no commit.
@@ -170,7 +170,7 @@ pub struct SealedTable {
 /// The files that contain an operator's state after an epoch: merge them in order, then forget closed windows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct StateFiles {
+pub(crate) struct StateFiles {
     pub base: Option<String>,
     pub increments: Vec<String>,
     pub groups: u64,
@@ -182,7 +182,7 @@ pub struct StateFiles {
 
 impl StateFiles {
     /// All files, in the order in which they are merged.
-    pub fn names(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         self.base.iter().chain(&self.increments)
     }
 }
@@ -190,15 +190,15 @@ impl StateFiles {
 /// `epoch/N.json`: the seal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Seal {
+pub(crate) struct Seal {
     pub format_version: u32,
     pub epoch: i64,
     /// Unique for each seal. It shows whether a failed put has been written all the same.
     pub nonce: String,
     pub definition: String,
-    /// The clock when the epoch's first message was taken (event times later than this plus `max_future` do not count, and
-    /// `current_timestamp()` is this moment), and at its end
-    /// (idle partitions are determined with it).
+    /// `began` is the clock when the epoch's first message was taken. `current_timestamp()` is this moment, and event
+    /// times later than this moment plus `max_future` do not count. `clock` is the clock at the end of the epoch. Idle
+    /// partitions are determined with it.
     pub began: EventTime,
     pub clock: EventTime,
     pub ranges: Vec<Range>,
@@ -225,7 +225,7 @@ pub struct Seal {
 
 impl Seal {
     /// Sets the format by what the seal has.
-    pub fn with_format(mut self) -> Self {
+    pub(crate) fn with_format(mut self) -> Self {
         let state = self.state.values().flat_map(StateFiles::names);
         let staged = self.tables.values().filter_map(|t| t.staged.as_ref());
         let has_small = state.chain(staged).any(|f| f.starts_with(WITHIN));
@@ -236,7 +236,7 @@ impl Seal {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Backfill {
+pub(crate) struct Backfill {
     pub tables: Vec<String>,
     /// New tables that are filled after these tables.
     pub waiting: Vec<String>,
@@ -247,12 +247,12 @@ pub struct Backfill {
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct LostRange {
+pub(crate) struct LostRange {
     pub topic: String,
     pub partition: i32,
-    /// The position before the gap,
+    /// The position before the gap.
     pub from: i64,
-    /// and the position after it: higher if offsets had been removed, lower if the log had been truncated.
+    /// The position after the gap: higher than `from` if offsets had been removed, lower if the log had been truncated.
     pub until: i64,
     #[serde(default)]
     pub why: Loss,
@@ -261,7 +261,7 @@ pub struct LostRange {
 /// The reason for the loss of offsets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum Loss {
+pub(crate) enum Loss {
     /// In seals of older versions.
     #[default]
     Unknown,
@@ -277,7 +277,7 @@ pub enum Loss {
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct DoneTable {
+pub(crate) struct DoneTable {
     pub id: String,
     pub version: u64,
     /// The newest epoch from which this table has taken rows. None before the first.
@@ -290,7 +290,7 @@ pub struct DoneTable {
 /// `done/N.json`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Done {
+pub(crate) struct Done {
     pub format_version: u32,
     pub epoch: i64,
     pub nonce: String,
@@ -301,7 +301,7 @@ pub struct Done {
 
 /// The files of one generation of one query.
 #[derive(Clone)]
-pub struct EpochLog {
+pub(crate) struct EpochLog {
     pub at: Location,
 }
 
@@ -311,7 +311,7 @@ fn name(folder: &str, epoch: i64) -> String {
 
 /// The result of a put-if-absent: whether our file or a different one was written.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Claim {
+pub(crate) enum Claim {
     Ours,
     Theirs,
 }
@@ -323,11 +323,11 @@ struct Unreadable {
 }
 
 impl EpochLog {
-    pub fn new(at: Location) -> Self {
+    pub(crate) fn new(at: Location) -> Self {
         Self { at }
     }
 
-    pub async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+    pub(crate) async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         self.look(name).await?.transpose().map_err(|u| u.error)
     }
 
@@ -386,7 +386,7 @@ impl EpochLog {
 
     /// Creates a file, or returns the existing one. After an error, the file is read back to find out whether it was
     /// written.
-    pub async fn create<T: Serialize + DeserializeOwned>(&self, name: &str, value: &T) -> Result<(T, Put)> {
+    pub(crate) async fn create<T: Serialize + DeserializeOwned>(&self, name: &str, value: &T) -> Result<(T, Put)> {
         let bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::internal(e.to_string()))?;
         let put = self.at.put_new(name, bytes.clone()).await;
         match (put, self.at.get(name).await) {
@@ -401,7 +401,7 @@ impl EpochLog {
     }
 
     /// Seals an epoch. If the outcome of the put is unknown, reading the file back settles it.
-    pub async fn seal(&self, seal: &Seal) -> Result<Claim> {
+    pub(crate) async fn seal(&self, seal: &Seal) -> Result<Claim> {
         let name = name("epoch", seal.epoch);
         let bytes = serde_json::to_vec(seal).map_err(|e| Error::internal(e.to_string()))?;
         let mut last = None;
@@ -424,7 +424,7 @@ impl EpochLog {
     /// Ends a generation by writing its next seal. A runner that was suspended then loses there.
     ///
     /// `first`: the first epoch of this generation, if its `start.json` cannot be read.
-    pub async fn fence(&self, now: EventTime, first: i64) -> Result<()> {
+    pub(crate) async fn fence(&self, now: EventTime, first: i64) -> Result<()> {
         loop {
             let first = match self.look::<StartFile>("start.json").await? {
                 None => return Ok(()),
@@ -463,7 +463,7 @@ impl EpochLog {
         }
     }
 
-    pub async fn done(&self, done: &Done) -> Result<()> {
+    pub(crate) async fn done(&self, done: &Done) -> Result<()> {
         let name = name("done", done.epoch);
         let bytes = serde_json::to_vec(done).map_err(|e| Error::internal(e.to_string()))?;
         let put = self.at.put_new(&name, bytes).await;
@@ -480,13 +480,13 @@ impl EpochLog {
         }
     }
 
-    pub async fn read_seal(&self, epoch: i64) -> Result<Option<Seal>> {
+    pub(crate) async fn read_seal(&self, epoch: i64) -> Result<Option<Seal>> {
         self.read(&name("epoch", epoch)).await
     }
-    pub async fn readable_seal(&self, epoch: i64) -> Result<Option<Seal>> {
+    pub(crate) async fn readable_seal(&self, epoch: i64) -> Result<Option<Seal>> {
         self.readable(&name("epoch", epoch)).await
     }
-    pub async fn read_done(&self, epoch: i64) -> Result<Option<Done>> {
+    pub(crate) async fn read_done(&self, epoch: i64) -> Result<Option<Done>> {
         self.read(&name("done", epoch)).await
     }
 
@@ -495,30 +495,30 @@ impl EpochLog {
         Ok(names.iter().filter_map(|n| n.strip_suffix(".json")?.parse().ok()).collect())
     }
 
-    pub async fn newest_seal(&self) -> Result<Option<i64>> {
+    pub(crate) async fn newest_seal(&self) -> Result<Option<i64>> {
         Ok(self.numbers("epoch").await?.into_iter().max())
     }
-    pub async fn newest_done(&self) -> Result<Option<i64>> {
+    pub(crate) async fn newest_done(&self) -> Result<Option<i64>> {
         Ok(self.numbers("done").await?.into_iter().max())
     }
 
     /// Writes a file of epoch `epoch` below `folder` ("state/<operator>", "staged/<table>"). Returns its name, relative
     /// to the generation.
-    pub async fn write_file(&self, folder: String, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
+    pub(crate) async fn write_file(&self, folder: String, epoch: i64, kind: &str, bytes: Vec<u8>) -> Result<String> {
         let name = format!("{folder}/{}", Self::file_name(epoch, kind));
         self.at.put(&name, bytes).await?;
         Ok(name)
     }
 
     /// The nonce is needed because two runners can stage the same epoch at the same time.
-    pub fn file_name(epoch: i64, kind: &str) -> String {
+    pub(crate) fn file_name(epoch: i64, kind: &str) -> String {
         format!("{epoch:020}-{kind}-{}.arrow", &uuid::Uuid::new_v4().simple().to_string()[..8])
     }
 
     /// Removes epochs that are not among the last 100 and are older than 7 days, and state files older than those of
     /// every kept seal. It reads only the seals that it removes and the oldest one that stays. `oldest` is the result
     /// of the previous call; without it the whole folder is listed.
-    pub async fn clean(&self, newest: i64, now: EventTime, oldest: Option<i64>) -> Result<Cleaned> {
+    pub(crate) async fn clean(&self, newest: i64, now: EventTime, oldest: Option<i64>) -> Result<Cleaned> {
         let week = 7 * 86_400_000_000i64;
         let sealed: Vec<i64> = match oldest {
             Some(oldest) => (oldest..newest).collect(),
@@ -575,27 +575,27 @@ impl EpochLog {
 
 /// The result of a clean-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cleaned {
+pub(crate) struct Cleaned {
     pub removed: usize,
     /// The oldest kept epoch, if it is known.
     pub oldest: Option<i64>,
 }
 
 /// The epoch in the name of a state file.
-pub fn number_of(file: &str) -> Option<i64> {
+pub(crate) fn number_of(file: &str) -> Option<i64> {
     file.rsplit('/').next()?.get(..20)?.parse().ok()
 }
 
 /// Writes, in the folder of a checkpoint, that the next run must start over.
-pub const RESET: &str = "reset.json";
+pub(crate) const RESET: &str = "reset.json";
 
-pub async fn start_over(checkpoint: &Location) -> Result<()> {
+pub(crate) async fn start_over(checkpoint: &Location) -> Result<()> {
     checkpoint.put(RESET, b"{\"formatVersion\": 1}".to_vec()).await
 }
 
 /// The newest generation of a query below its checkpoint folder, and whether it is complete. `query.json` is the first
 /// file of a generation; other files without it are the remains of a checkpoint.
-pub async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
+pub(crate) async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
     let mut found: Vec<u64> = checkpoint.folders("").await?.iter().filter_map(|n| n.parse().ok()).collect();
     found.sort_unstable();
     for generation in found.into_iter().rev() {
@@ -611,7 +611,7 @@ pub async fn newest(checkpoint: &Location) -> Result<Option<(u64, bool)>> {
 }
 
 /// The newest generation. An error if its `query.json` is lost.
-pub async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
+pub(crate) async fn newest_generation(checkpoint: &Location) -> Result<Option<u64>> {
     match newest(checkpoint).await? {
         Some((generation, false)) => Err(Error::storage(format!(
             "{}{generation}/query.json is missing, but other files of the checkpoint exist. Restore it from a copy. \

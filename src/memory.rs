@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Gives free memory of glibc's allocator back to the system. librdkafka and Python use that allocator, which has one heap for every few threads
 /// (Rust has its own allocator, see allocator.rs). Without this a process grows for hours before it levels off: 1.6 MB a minute in a soak test.
 #[derive(Clone, Copy)]
-pub struct GiveBack(Instant);
+pub(crate) struct GiveBack(Instant);
 
 impl Default for GiveBack {
     fn default() -> Self {
@@ -20,7 +20,7 @@ impl Default for GiveBack {
 
 impl GiveBack {
     /// Whether memory must be given back now. If so, the next time is `EVERY` from now.
-    pub fn is_due(&mut self) -> bool {
+    pub(crate) fn is_due(&mut self) -> bool {
         let due = self.0.elapsed() >= EVERY;
         if due {
             self.0 = Instant::now();
@@ -29,7 +29,7 @@ impl GiveBack {
     }
 }
 
-pub fn give_back() {
+pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim may be called at any time from any thread.
     unsafe {
@@ -59,7 +59,7 @@ fn groups_around(own: &str) -> Vec<String> {
 }
 
 /// Half of the memory that this process may use.
-pub fn half_of_memory() -> usize {
+pub(crate) fn half_of_memory() -> usize {
     let number = |text: String| text.split_whitespace().find_map(|w| w.parse::<usize>().ok());
     let read = |path: &str| std::fs::read_to_string(path).ok().and_then(number);
     let machine = read("/proc/meminfo").map(|kb| kb << 10);

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 /// `recent_progress` keeps this many epochs, as in Spark.
-pub const RECENT: usize = 100;
+pub(crate) const RECENT: usize = 100;
 
 /// An event of a query.
-pub enum Event {
+pub(crate) enum Event {
     /// An epoch is sealed. The value is that of `last_progress`.
     Progress(Value),
     /// An epoch is in all tables.
@@ -21,12 +21,12 @@ pub enum Event {
 static LISTENER: OnceLock<fn(Event)> = OnceLock::new();
 
 /// Sets the function that gets all events, for the life of the process.
-pub fn listen(listener: fn(Event)) {
+pub(crate) fn listen(listener: fn(Event)) {
     // A second call comes from a second import in the same process.
     let _ = LISTENER.set(listener);
 }
 
-pub fn tell(event: impl FnOnce() -> Event) {
+pub(crate) fn tell(event: impl FnOnce() -> Event) {
     if let Some(listener) = LISTENER.get() {
         listener(event());
     }

@@ -22,7 +22,7 @@ pub struct FitnessOptions {
     pub interval: Duration,
     /// Rows are out of order: the time of a row can be earlier by up to this duration.
     pub disorder: Duration,
-    /// This share of the rows is late by `late_by` in addition.
+    /// This share of the rows is late by a further `late_by`.
     pub late_fraction: f64,
     pub late_by: Duration,
     /// The region whose resting pulse rises. None means no outbreak.

@@ -8,6 +8,6 @@
 const ROOM: usize = 64 << 20;
 
 /// Runs `f` on a large stack.
-pub fn with_room<T>(f: impl FnOnce() -> T) -> T {
+pub(crate) fn with_room<T>(f: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(ROOM / 2, ROOM, f)
 }

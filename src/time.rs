@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The Arrow type of a TIMESTAMP.
-pub fn timestamp_type() -> DataType {
+pub(crate) fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -34,12 +34,12 @@ impl EventTime {
     }
 }
 
-pub fn micros(d: Duration) -> i64 {
+pub(crate) fn micros(d: Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// No event before this time is expected any more. A watermark never goes back.
-pub type Watermark = EventTime;
+pub(crate) type Watermark = EventTime;
 
 /// The current time, passed in so that tests can hold it still.
 pub trait Clock: Send + Sync {
@@ -82,7 +82,7 @@ impl Clock for SystemClock {
 }
 
 /// Reads "10 seconds", "1 minute 30 seconds", "500 ms", "2h" and the like.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut total = 0f64;
     let mut rest = text.trim();
     if let Some(r) = rest.strip_prefix("INTERVAL ").or_else(|| rest.strip_prefix("interval ")) {
@@ -122,14 +122,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// A length of time: fixed, or counted by the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
+pub(crate) enum Span {
     Fixed(Duration),
     Days(u32),
     Months(u32),
 }
 
 /// Reads what `parse_duration` reads. Whole days and weeks, and whole months, quarters and years, are counted by the calendar.
-pub fn parse_span(text: &str) -> Result<Span, String> {
+pub(crate) fn parse_span(text: &str) -> Result<Span, String> {
     let (mut days, mut months, mut others) = (None, None, false);
     let mut rest = text.trim();
     if let Some(r) = rest.strip_prefix("INTERVAL ").or_else(|| rest.strip_prefix("interval ")) {
@@ -171,7 +171,7 @@ pub fn parse_span(text: &str) -> Result<Span, String> {
 }
 
 /// A duration in the largest unit that divides it.
-pub fn format_duration(d: Duration) -> String {
+pub(crate) fn format_duration(d: Duration) -> String {
     let us = d.as_micros();
     for (name, unit) in [
         ("day", 86_400_000_000u128),

@@ -13,20 +13,20 @@ mod test;
 mod text;
 mod zone;
 
-pub use text::{
+pub(crate) use text::{
     cast_date, cast_timestamp, date_text, iso_date, iso_timestamp, put_date, put_time, timestamp_text, trim_all,
 };
-pub use zone::{Zone, first_moment, named, to_local};
+pub(crate) use zone::{Zone, first_moment, named, to_local};
 
 use std::ops::RangeInclusive;
 
 /// Microseconds in a second and in a day of 24 hours.
-pub const SECOND: i64 = 1_000_000;
-pub const DAY: i64 = 86_400 * SECOND;
+pub(crate) const SECOND: i64 = 1_000_000;
+pub(crate) const DAY: i64 = 86_400 * SECOND;
 
 /// The years 0001 to 9999, in days and in microseconds since the epoch. Python, Delta's readers and RFC 3339 have no other years.
-pub const DAYS: RangeInclusive<i64> = -719_162..=2_932_896;
-pub const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+pub(crate) const DAYS: RangeInclusive<i64> = -719_162..=2_932_896;
+pub(crate) const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// Added to years, so that all divisions are of unsigned numbers, which are faster. A multiple of 400.
 const BEFORE: i64 = 4_000_000_000;
@@ -35,7 +35,7 @@ const DAYS_BEFORE: i64 = BEFORE / 400 * 146_097 + 719_468;
 
 /// The days since 1970-01-01 of a date that exists, for years of 32 bits.
 #[inline(always)]
-pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     // A year begins in March here, so that a leap day is its last one.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let year = (year + BEFORE) as u64;
@@ -46,7 +46,7 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Year, month and day (Howard Hinnant's `civil_from_days`).
 #[inline]
-pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z - era * 146_097;
@@ -65,7 +65,7 @@ fn is_leap(year: i64) -> bool {
 
 /// The number of days in a month.
 #[inline(always)]
-pub fn month_length(year: i64, month: i64) -> i64 {
+pub(crate) fn month_length(year: i64, month: i64) -> i64 {
     match month {
         4 | 6 | 9 | 11 => 30,
         2 => 28 + i64::from(is_leap(year)),
@@ -75,27 +75,27 @@ pub fn month_length(year: i64, month: i64) -> i64 {
 
 /// The days since 1970-01-01 of a date.
 #[inline(always)]
-pub fn date(year: i64, month: i64, day: i64) -> Option<i64> {
+pub(crate) fn date(year: i64, month: i64, day: i64) -> Option<i64> {
     let exists = (1..=12).contains(&month) && (1..=month_length(year, month)).contains(&day);
     if exists { Some(days_from_civil(year, month, day)) } else { None }
 }
 
 /// The microseconds since midnight of a time of day. No day has an hour 24 and no minute a second 60.
 #[inline(always)]
-pub fn time_of_day(hour: i64, minute: i64, second: i64, micros: i64) -> Option<i64> {
+pub(crate) fn time_of_day(hour: i64, minute: i64, second: i64, micros: i64) -> Option<i64> {
     let exists = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
     if exists { Some((hour * 3600 + minute * 60 + second) * SECOND + micros) } else { None }
 }
 
 /// Hour, minute, second and microsecond of the microseconds since midnight.
 #[inline]
-pub fn clock(since_midnight: i64) -> (i64, i64, i64, i64) {
+pub(crate) fn clock(since_midnight: i64) -> (i64, i64, i64, i64) {
     let seconds = since_midnight / SECOND;
     (seconds / 3600, seconds / 60 % 60, seconds % 60, since_midnight % SECOND)
 }
 
 /// The same day of the month `months` later, or the last day of a month that is too short.
-pub fn add_months(days: i64, months: i64) -> i64 {
+pub(crate) fn add_months(days: i64, months: i64) -> i64 {
     let (year, month, day) = civil_from_days(days);
     let total = year * 12 + month - 1 + months;
     let (year, month) = (total.div_euclid(12), total.rem_euclid(12) + 1);

@@ -5,7 +5,7 @@ use super::{DAY, DAYS, civil_from_days, clock, date, time_of_day};
 use chrono_tz::Tz;
 
 /// Spark trims blanks and control characters before it reads a value.
-pub fn trim_all(text: &str) -> &str {
+pub(crate) fn trim_all(text: &str) -> &str {
     text.trim_matches(|c: char| c <= ' ' || c == '\u{7f}')
 }
 
@@ -37,7 +37,7 @@ fn leading_date(b: &[u8]) -> Option<i64> {
 
 /// "yyyy-MM-dd" and nothing else, in days since the epoch.
 #[inline]
-pub fn iso_date(text: &[u8]) -> Option<i32> {
+pub(crate) fn iso_date(text: &[u8]) -> Option<i32> {
     if text.len() != 10 {
         return None;
     }
@@ -46,7 +46,7 @@ pub fn iso_date(text: &[u8]) -> Option<i32> {
 
 /// The spellings of ISO 8601 and RFC 3339 that producers use: "yyyy-MM-dd", then "T" or a blank, "HH:mm", ":ss", a fraction behind
 /// "." or ",", and "Z" or an offset. Digits finer than a microsecond are cut.
-pub fn iso_timestamp(b: &[u8], session: Option<Tz>) -> Option<i64> {
+pub(crate) fn iso_timestamp(b: &[u8], session: Option<Tz>) -> Option<i64> {
     let midnight = b.get(..10).and_then(leading_date)? * DAY;
     if b.len() == 10 {
         return in_session(midnight, session);
@@ -127,7 +127,7 @@ fn take_date(text: &str) -> Option<(i64, &str)> {
 }
 
 /// A date as Spark casts a string to DATE: parts may be short or absent, and what follows a blank or a "T" is ignored.
-pub fn cast_date(text: &str) -> Option<i32> {
+pub(crate) fn cast_date(text: &str) -> Option<i32> {
     let (days, rest) = take_date(trim_all(text))?;
     if !rest.is_empty() && !rest.starts_with([' ', 'T']) {
         return None;
@@ -136,7 +136,7 @@ pub fn cast_date(text: &str) -> Option<i32> {
 }
 
 /// A timestamp as Spark casts a string to TIMESTAMP. Digits finer than a microsecond are cut.
-pub fn cast_timestamp(text: &str, session: Option<Tz>) -> Option<i64> {
+pub(crate) fn cast_timestamp(text: &str, session: Option<Tz>) -> Option<i64> {
     let (days, rest) = take_date(trim_all(text))?;
     let midnight = days.checked_mul(DAY)?;
     if rest.is_empty() {
@@ -173,13 +173,13 @@ fn year_text(year: i64) -> String {
 }
 
 /// "2024-01-02", as Spark casts a DATE to a string.
-pub fn date_text(days: i32) -> String {
+pub(crate) fn date_text(days: i32) -> String {
     let (y, m, d) = civil_from_days(i64::from(days));
     format!("{}-{m:02}-{d:02}", year_text(y))
 }
 
 /// "2024-01-02 03:04:05.6", as Spark casts a TIMESTAMP to a string: the fraction has no trailing zeros.
-pub fn timestamp_text(micros: i64) -> String {
+pub(crate) fn timestamp_text(micros: i64) -> String {
     let (y, mo, d) = civil_from_days(micros.div_euclid(DAY));
     let (h, mi, s, fraction) = clock(micros.rem_euclid(DAY));
     let mut out = format!("{}-{mo:02}-{d:02} {h:02}:{mi:02}:{s:02}", year_text(y));
@@ -192,7 +192,7 @@ pub fn timestamp_text(micros: i64) -> String {
 
 /// Writes "yyyy-MM-dd" over the digits of `text`. `None` outside of the years 0001 to 9999, whose years have four digits.
 #[inline]
-pub fn put_date(days: i64, text: &mut [u8]) -> Option<()> {
+pub(crate) fn put_date(days: i64, text: &mut [u8]) -> Option<()> {
     if !DAYS.contains(&days) {
         return None;
     }
@@ -205,7 +205,7 @@ pub fn put_date(days: i64, text: &mut [u8]) -> Option<()> {
 
 /// Writes "HH:mm:ss.SSSSSS" over the digits of `text`.
 #[inline]
-pub fn put_time(since_midnight: i64, text: &mut [u8]) {
+pub(crate) fn put_time(since_midnight: i64, text: &mut [u8]) {
     let (hour, minute, second, micros) = clock(since_midnight);
     put(hour, &mut text[0..2]);
     put(minute, &mut text[3..5]);

@@ -15,13 +15,13 @@ fn micros_of(offset: impl Offset) -> i64 {
 }
 
 /// The local time of an instant.
-pub fn to_local(zone: Tz, instant: i64) -> Option<i64> {
+pub(crate) fn to_local(zone: Tz, instant: i64) -> Option<i64> {
     instant.checked_add(micros_of(zone.offset_from_utc_datetime(&naive(instant)?)))
 }
 
 /// The instant of a local time, as Java and Spark choose it. Where the clock was put back and shows a time twice, the earlier instant
 /// counts. A time that the clock skips is moved on by the length of the gap.
-pub fn to_utc(zone: Tz, local: i64) -> Option<i64> {
+pub(super) fn to_utc(zone: Tz, local: i64) -> Option<i64> {
     let time = naive(local)?;
     let offset = match zone.offset_from_local_datetime(&time) {
         LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => micros_of(offset),
@@ -31,7 +31,7 @@ pub fn to_utc(zone: Tz, local: i64) -> Option<i64> {
 }
 
 /// The first instant at which the clock shows this local time or a later one. If the clock skips the time, this instant is the end of the gap.
-pub fn first_moment(zone: Tz, local: i64) -> Option<i64> {
+pub(crate) fn first_moment(zone: Tz, local: i64) -> Option<i64> {
     let time = naive(local)?;
     match zone.offset_from_local_datetime(&time) {
         LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => local.checked_sub(micros_of(offset)),
@@ -40,7 +40,7 @@ pub fn first_moment(zone: Tz, local: i64) -> Option<i64> {
 }
 
 /// The zone that an option such as `timezone=` names, in any case. `None` is UTC, where every day has 24 hours.
-pub fn named(name: &str) -> Result<Option<Tz>> {
+pub(crate) fn named(name: &str) -> Result<Option<Tz>> {
     let name = name.trim();
     let found = match name {
         "Z" | "z" => Some(Tz::UTC),
@@ -60,7 +60,7 @@ pub fn named(name: &str) -> Result<Option<Tz>> {
 
 /// A zone in the text of a timestamp, or in the argument of an SQL function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Zone {
+pub(crate) enum Zone {
     /// An offset from UTC in microseconds.
     Fixed(i64),
     Region(Tz),
@@ -68,7 +68,7 @@ pub enum Zone {
 
 impl Zone {
     /// Reads what Spark reads: "Z", "+1", "+01:00", "+0100", "UTC+1", "Europe/Berlin". Java's abbreviations such as "PST" are not read.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "Z" {
             return Some(Self::Fixed(0));
         }
@@ -81,7 +81,7 @@ impl Zone {
     }
 
     /// From the wall clock to the instant; see [`to_utc`].
-    pub fn to_utc(self, local: i64) -> Option<i64> {
+    pub(crate) fn to_utc(self, local: i64) -> Option<i64> {
         match self {
             Self::Fixed(offset) => local.checked_sub(offset),
             Self::Region(zone) => to_utc(zone, local),
@@ -89,7 +89,7 @@ impl Zone {
     }
 
     /// From the instant to the wall clock.
-    pub fn to_local(self, instant: i64) -> Option<i64> {
+    pub(crate) fn to_local(self, instant: i64) -> Option<i64> {
         match self {
             Self::Fixed(offset) => instant.checked_add(offset),
             Self::Region(zone) => to_local(zone, instant),

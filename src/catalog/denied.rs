@@ -75,7 +75,7 @@ impl Asked<'_> {
     }
 
     /// The URL whose external location would be named.
-    pub fn url(self) -> Option<String> {
+    pub(super) fn url(self) -> Option<String> {
         match self {
             Self::Create(_, url) | Self::Path { url, .. } => Some(url.to_string()),
             _ => None,

@@ -33,7 +33,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The table's location. Its store asks for the credentials when the store is first used.
-    pub fn open(
+    pub(super) fn open(
         catalog: &Arc<Catalog>,
         name: &TableName,
         location: String,

@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use url::Url;
 
 /// Headers of a request, by name.
-pub type Headers = BTreeMap<String, String>;
+pub(super) type Headers = BTreeMap<String, String>;
 /// Gives the headers of requests. It is called on a thread of its own, because it may need Python.
-pub type AskHeaders = Arc<dyn Fn() -> Result<Headers> + Send + Sync>;
+pub(crate) type AskHeaders = Arc<dyn Fn() -> Result<Headers> + Send + Sync>;
 
 /// How long before its end a token of a service principal is renewed.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ enum Kind {
 }
 
 /// A login at one host.
-pub struct Identity {
+pub(crate) struct Identity {
     pub(super) host: Url,
     kind: Kind,
 }
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Identity {
 
 impl Identity {
     /// The login in options or in the environment. If neither has one, databricks-sdk may have one. `options`: of `storage_options=`, with the names of delta-rs.
-    pub fn find(options: &BTreeMap<String, String>) -> Result<Option<Self>> {
+    pub(crate) fn find(options: &BTreeMap<String, String>) -> Result<Option<Self>> {
         Self::of(options, |name| std::env::var(name).ok())
     }
 
@@ -87,7 +87,7 @@ impl Identity {
     }
 
     /// A login that gives the headers itself.
-    pub fn asked(host: &str, ask: AskHeaders) -> Result<Self> {
+    pub(crate) fn asked(host: &str, ask: AskHeaders) -> Result<Self> {
         Ok(Self { host: self::host(host, false)?, kind: Kind::Asked(ask) })
     }
 

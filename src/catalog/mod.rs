@@ -12,8 +12,8 @@ mod name;
 mod rest;
 mod vended;
 
-pub use identity::{AskHeaders, Identity};
-pub use name::{SchemaName, TableName};
+pub(crate) use identity::{AskHeaders, Identity};
+pub(crate) use name::{SchemaName, TableName};
 
 use crate::storage::{self, Credentials, Giver, Location, Mounts, StorageOptions};
 use crate::time::SharedClock;
@@ -31,13 +31,14 @@ use tokio::runtime::Handle;
 
 /// Tables, schemas and external locations.
 const ROOT: &str = "/api/2.1/unity-catalog";
-/// databricks-sdk asks here for credentials. Servers that do not know it there know it at `ROOT`, and the other way round.
+/// databricks-sdk asks for credentials at this path. A server has the request for credentials at this path or at
+/// `ROOT`.
 const OLDER: &str = "/api/2.0/unity-catalog";
 /// How long to wait for facts that only make an error more helpful.
 const ASIDE: Duration = Duration::from_secs(5);
 
 /// A catalog, and how its tables' stores are opened.
-pub struct Catalog {
+pub(crate) struct Catalog {
     rest: Rest,
     /// Options of the stores that are not credentials: region, endpoint.
     fixed: BTreeMap<String, String>,
@@ -69,7 +70,7 @@ struct Found {
 
 /// The kinds of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub(crate) enum Of {
     /// Its files are the catalog's own, and only Databricks' engines commit to it.
     Managed,
     External,
@@ -79,7 +80,7 @@ pub enum Of {
 
 /// Where a new table goes.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub(crate) enum Place {
     /// `location=`
     At(String),
     /// A folder with the table's name in this one.
@@ -91,7 +92,12 @@ pub enum Place {
 }
 
 impl Catalog {
-    pub fn new(identity: Identity, storage: &StorageOptions, clock: SharedClock, runtime: Handle) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        identity: Identity,
+        storage: &StorageOptions,
+        clock: SharedClock,
+        runtime: Handle,
+    ) -> Result<Arc<Self>> {
         let is_ours = |name: &str| {
             let name = name.to_lowercase();
             name.starts_with("databricks_") || name.starts_with("unity_")
@@ -126,7 +132,7 @@ impl Catalog {
         let host = self.rest.identity.host.host_str().unwrap_or_default();
         if code.is_empty() && message.is_empty() {
             return Error::config(format!(
-                "{host} answered {status} to a question of Unity Catalog: it does not look like a Databricks workspace or a Unity Catalog server. \
+                "{host} answered {status} to a request for Unity Catalog: this server does not look like a Databricks workspace or a Unity Catalog server. \
                  Check DATABRICKS_HOST (or databricks_host in storage_options=)."
             ));
         }
@@ -177,7 +183,7 @@ impl Catalog {
     }
 
     /// The names of the schema's Delta tables.
-    pub async fn tables(&self, name: &SchemaName) -> Result<Vec<String>> {
+    pub(crate) async fn tables(&self, name: &SchemaName) -> Result<Vec<String>> {
         let (mut out, mut page) = (vec![], String::new());
         loop {
             let path = format!(
@@ -199,7 +205,7 @@ impl Catalog {
     }
 
     /// The table, for reading.
-    pub async fn to_read(self: &Arc<Self>, name: &TableName) -> Result<Location> {
+    pub(crate) async fn to_read(self: &Arc<Self>, name: &TableName) -> Result<Location> {
         let Some(found) = self.find(name).await? else {
             self.schema(&name.schema).await?;
             let known = self.tables(&name.schema).await.unwrap_or_default();
@@ -216,7 +222,7 @@ impl Catalog {
     }
 
     /// The table as the catalog describes it. `None`: the catalog has no such table.
-    pub async fn kind(&self, name: &TableName) -> Result<Option<Of>> {
+    pub(crate) async fn kind(&self, name: &TableName) -> Result<Option<Of>> {
         Ok(self.find(name).await?.map(|found| match (found.kind.as_str(), found.format.as_str()) {
             ("MANAGED", "DELTA") => Of::Managed,
             ("EXTERNAL", "DELTA") => Of::External,
@@ -225,7 +231,7 @@ impl Catalog {
     }
 
     /// The table, for writing. It need not exist.
-    pub async fn to_write(self: &Arc<Self>, name: &TableName, place: Place) -> Result<Location> {
+    pub(crate) async fn to_write(self: &Arc<Self>, name: &TableName, place: Place) -> Result<Location> {
         let Some(found) = self.find(name).await? else {
             let at = match place {
                 Place::At(url) => url,
@@ -251,7 +257,7 @@ impl Catalog {
 
     /// A folder that is not a table, such as a checkpoint: with the user's own credentials, with those of the table that contains the folder, or
     /// with credentials for the path.
-    pub fn folder(self: &Arc<Self>, target: &str, tables: &[&Location]) -> Result<Location> {
+    pub(crate) fn folder(self: &Arc<Self>, target: &str, tables: &[&Location]) -> Result<Location> {
         if let Some(own) = &self.own {
             return Location::parse(target, own);
         }

@@ -5,14 +5,14 @@ use std::fmt;
 
 /// `catalog.schema`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemaName {
+pub(crate) struct SchemaName {
     pub catalog: String,
     pub schema: String,
 }
 
 /// `catalog.schema.table`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableName {
+pub(crate) struct TableName {
     pub schema: SchemaName,
     pub table: String,
 }
@@ -42,7 +42,7 @@ pub(super) fn quoted(part: &str) -> String {
 
 impl SchemaName {
     /// For `schema=`, which is always a name.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             Error::config(format!(
                 "schema='{text}' is not the name of a schema. Write \"catalog.schema\", for example \"main.heart\"."
@@ -61,12 +61,12 @@ impl SchemaName {
     }
 
     /// Whether the schema is in the metastore that Spark had before Unity Catalog. Only Spark knows its tables.
-    pub fn is_outside(&self) -> bool {
+    pub(crate) fn is_outside(&self) -> bool {
         ["hive_metastore", "spark_catalog"].iter().any(|c| self.catalog.eq_ignore_ascii_case(c))
     }
 
     /// Refuses what Unity Catalog does not have.
-    pub fn check_inside(&self, text: impl fmt::Display) -> Result<()> {
+    pub(crate) fn check_inside(&self, text: impl fmt::Display) -> Result<()> {
         if !self.is_outside() {
             return Ok(());
         }
@@ -77,11 +77,11 @@ impl SchemaName {
     }
 
     /// The name for SQL.
-    pub fn sql(&self) -> String {
+    pub(crate) fn sql(&self) -> String {
         format!("{}.{}", quoted(&self.catalog), quoted(&self.schema))
     }
 
-    pub fn table(&self, table: &str) -> Result<TableName> {
+    pub(crate) fn table(&self, table: &str) -> Result<TableName> {
         check(table, table)?;
         Ok(TableName { schema: self.clone(), table: table.to_string() })
     }
@@ -90,7 +90,7 @@ impl SchemaName {
 impl TableName {
     /// The table that a target names. `None`: the target is a path or a URL. Three parts are always a table, and a text with a slash, a backslash or
     /// a colon never is one.
-    pub fn parse(text: &str) -> Result<Option<Self>> {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>> {
         if text.contains(['/', '\\', ':']) || text.trim().is_empty() {
             return Ok(None);
         }
@@ -127,17 +127,17 @@ impl TableName {
     }
 
     /// With dots, and without backticks: a name has neither dots nor spaces in its parts.
-    pub fn dotted(&self) -> String {
+    pub(crate) fn dotted(&self) -> String {
         format!("{}.{}.{}", self.schema.catalog, self.schema.schema, self.table)
     }
 
     /// `` `main`.`heart`.`bpm` ``, for statements that users copy.
-    pub fn sql(&self) -> String {
+    pub(crate) fn sql(&self) -> String {
         format!("{}.{}.{}", quoted(&self.schema.catalog), quoted(&self.schema.schema), quoted(&self.table))
     }
 
     /// The table `<table><suffix>` of the same schema.
-    pub fn beside(&self, suffix: &str) -> Self {
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
         Self { schema: self.schema.clone(), table: format!("{}{suffix}", self.table) }
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn host(text: &str, allow_http: bool) -> Result<Url> {
 }
 
 impl Rest {
-    pub fn new(identity: Identity) -> Result<Self> {
+    pub(super) fn new(identity: Identity) -> Result<Self> {
         let client = Client::builder()
             .user_agent(concat!("bayou/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
@@ -83,7 +83,7 @@ impl Rest {
     }
 
     /// `path` begins with "/api"; names in it are escaped by `segment`.
-    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>, repeat: Repeat) -> Result<Answer> {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>, repeat: Repeat) -> Result<Answer> {
         let url = self.identity.host.join(path).map_err(|e| Error::internal(format!("{path}: {e}")))?;
         let (mut anew, mut patience) = (false, Patience::new());
         loop {
@@ -131,7 +131,11 @@ impl Rest {
                     ),
                 ));
             };
-            log::info!("Unity Catalog at {} {why}. It is asked again in {} ms.", self.shown(), wait.as_millis());
+            log::info!(
+                "Unity Catalog at {} {why}. The request is sent again in {} ms.",
+                self.shown(),
+                wait.as_millis()
+            );
             tokio::time::sleep(wait).await;
         }
     }
@@ -160,7 +164,7 @@ impl Rest {
                 Ok(Answer::Refused { status: 404, code: String::new(), message: String::new() })
             }
             _ => Err(Error::config(format!(
-                "{} answered {} and no JSON: it does not look like a Databricks workspace or a Unity Catalog server. Check DATABRICKS_HOST \
+                "{} answered {} and sent no JSON: this server does not look like a Databricks workspace or a Unity Catalog server. Check DATABRICKS_HOST \
                  (or databricks_host in storage_options=).",
                 self.shown(),
                 status.as_u16()
@@ -169,7 +173,7 @@ impl Rest {
     }
 
     /// A token for a service principal, and its life.
-    pub async fn token(&self, id: &str, secret: &str) -> Result<(String, Option<Duration>)> {
+    pub(super) async fn token(&self, id: &str, secret: &str) -> Result<(String, Option<Duration>)> {
         let failed = |why: String| Error::auth(format!("no login at Unity Catalog at {}: {why}", self.shown()));
         let at = self.identity.host.join("/oidc/v1/token").map_err(|e| Error::internal(e.to_string()))?;
         let body = "grant_type=client_credentials&scope=all-apis";

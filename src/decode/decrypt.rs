@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const AT_ONCE: usize = 4096;
 
 /// The messages at `wanted` with readable values, the index of each in `messages`, and the messages for which the function fails.
-pub fn clear(
+pub(super) fn clear(
     function: &dyn ValuesFunction,
     messages: &Messages,
     wanted: &[u32],

@@ -100,7 +100,7 @@ pub trait SchemaResolver: Send + Sync {
 }
 
 /// The resolver for formats whose messages carry no ids.
-pub struct NoSchemas;
+pub(crate) struct NoSchemas;
 
 impl SchemaResolver for NoSchemas {
     fn schema(&self, _: u32) -> Result<Option<Arc<str>>> {

@@ -1,19 +1,22 @@
 //! Bytes to Arrow: one file per format, the list of formats, and the decoder that they share.
 //!
-//! One message, one row, or none (SQL may make several rows of one later). A message that cannot be decoded never changes its neighbours: it is reported with its
-//! place, and the query's option `on_malformed` decides what happens to the message.
+//! A message becomes one row or no row. (Later, SQL may make several rows of one row.) A message that cannot be decoded
+//! never changes its neighbours: it is reported with its place, and the query's option `on_malformed` decides what
+//! happens to the message.
 
 mod decrypt;
 mod format;
-pub mod json;
-pub mod jsonl;
+pub(crate) mod json;
+pub(crate) mod jsonl;
 mod options;
-pub mod raw;
+pub(crate) mod raw;
 #[cfg(test)]
 mod test;
 
-pub use format::{Decode, Format, FormatOptions, Given, NoSchemas, Rows, SchemaResolver, Setup};
-pub use options::{DecodeOptions, Decrypt, OnTombstone};
+pub(crate) use format::{Decode, FormatOptions, NoSchemas, Rows, SchemaResolver, Setup};
+pub use format::{Format, Given};
+pub use options::DecodeOptions;
+pub(crate) use options::{Decrypt, OnTombstone};
 
 use crate::batch::{Batch, Messages, Origin, TooLarge};
 use crate::{Error, Result};
@@ -32,7 +35,7 @@ pub struct Malformed {
 
 /// Decoded messages.
 #[derive(Debug)]
-pub struct Decoded {
+pub(crate) struct Decoded {
     pub batch: Batch,
     pub malformed: Vec<Malformed>,
     pub tombstones: Vec<u32>,
@@ -40,7 +43,7 @@ pub struct Decoded {
 }
 
 /// Decodes the messages of one source: the decoder of the format, and what all formats have in common.
-pub struct Decoder {
+pub(crate) struct Decoder {
     schema: SchemaRef,
     format: Box<dyn Decode>,
     include_metadata: bool,
@@ -49,7 +52,7 @@ pub struct Decoder {
 }
 
 /// The columns of a source, given `schema=`.
-pub fn output_schema(declared: Option<&SchemaRef>, options: &DecodeOptions) -> Result<SchemaRef> {
+pub(crate) fn output_schema(declared: Option<&SchemaRef>, options: &DecodeOptions) -> Result<SchemaRef> {
     schema_of(options.format.options(), declared, options)
 }
 
@@ -73,11 +76,11 @@ fn schema_of(format: &dyn FormatOptions, declared: Option<&SchemaRef>, options: 
 
 impl Decoder {
     /// A decoder for formats whose messages carry no ids of schemas.
-    pub fn new(declared: Option<&SchemaRef>, options: &DecodeOptions) -> Result<Self> {
+    pub(crate) fn new(declared: Option<&SchemaRef>, options: &DecodeOptions) -> Result<Self> {
         Self::with_resolver(declared, options, Arc::new(NoSchemas))
     }
 
-    pub fn with_resolver(
+    pub(crate) fn with_resolver(
         declared: Option<&SchemaRef>,
         options: &DecodeOptions,
         resolver: Arc<dyn SchemaResolver>,
@@ -96,7 +99,7 @@ impl Decoder {
         let null_rows = options.on_tombstone == OnTombstone::NullRow;
         if null_rows && let Some(set) = declared.and_then(|s| s.fields().iter().find(|f| !f.is_nullable())) {
             return Err(Error::config(format!(
-                "on_tombstone=\"null_row\" makes a row of NULLs of a tombstone, and column '{}' is NOT NULL. Take NOT NULL off the \
+                "on_tombstone=\"null_row\" turns a tombstone into a row of NULLs, and column '{}' is NOT NULL. Remove NOT NULL from the \
                  schema, or say on_tombstone=\"skip\" or \"quarantine\".",
                 set.name()
             )));
@@ -107,12 +110,12 @@ impl Decoder {
         Ok(Self { schema, format, include_metadata, max_message_bytes, decrypt })
     }
 
-    pub fn schema(&self) -> &SchemaRef {
+    pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// Advice about the schema that follows from the messages so far, one text each.
-    pub fn hints(&self) -> Vec<String> {
+    pub(crate) fn hints(&self) -> Vec<String> {
         self.format.hints()
     }
 
@@ -133,7 +136,7 @@ impl Decoder {
     }
 
     /// Decodes the messages at `wanted`, in that order.
-    pub fn decode(&mut self, messages: &Arc<Messages>, wanted: &[u32]) -> Result<Decoded> {
+    pub(crate) fn decode(&mut self, messages: &Arc<Messages>, wanted: &[u32]) -> Result<Decoded> {
         let (mut large, within): (Vec<Malformed>, Vec<u32>);
         let wanted = if messages.any_above(self.max_message_bytes) {
             (large, within) = self.too_large(messages, wanted);

@@ -9,7 +9,7 @@ use arrow::datatypes::*;
 use std::sync::Arc;
 
 /// The columns of Spark's Kafka source with `includeHeaders`.
-pub fn raw_schema() -> SchemaRef {
+pub(crate) fn raw_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("key", DataType::Binary, true),
         Field::new("value", DataType::Binary, true),
@@ -23,7 +23,7 @@ pub fn raw_schema() -> SchemaRef {
 }
 
 /// The columns that `include_metadata=True` appends.
-pub fn metadata_fields() -> Vec<FieldRef> {
+pub(crate) fn metadata_fields() -> Vec<FieldRef> {
     let raw = raw_schema();
     [("_topic", 2), ("_partition", 3), ("_offset", 4), ("_timestamp", 5), ("_key", 0), ("_headers", 7)]
         .into_iter()
@@ -31,33 +31,33 @@ pub fn metadata_fields() -> Vec<FieldRef> {
         .collect()
 }
 
-pub fn keys(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn keys(m: &Messages, rows: &[u32]) -> ArrayRef {
     Arc::new(rows.iter().map(|i| m.key(*i as usize)).collect::<BinaryArray>())
 }
-pub fn values(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn values(m: &Messages, rows: &[u32]) -> ArrayRef {
     Arc::new(rows.iter().map(|i| m.value(*i as usize)).collect::<BinaryArray>())
 }
-pub fn topics(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn topics(m: &Messages, rows: &[u32]) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(rows.iter().map(|i| m.source(*i as usize).topic.as_str())))
 }
-pub fn partitions(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn partitions(m: &Messages, rows: &[u32]) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(rows.iter().map(|i| m.source(*i as usize).partition.0)))
 }
-pub fn offsets(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn offsets(m: &Messages, rows: &[u32]) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(rows.iter().map(|i| m.offsets[*i as usize])))
 }
-pub fn timestamps(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn timestamps(m: &Messages, rows: &[u32]) -> ArrayRef {
     let micros = |i: &u32| {
         let ms = m.timestamps[*i as usize];
         (ms >= 0).then(|| ms.saturating_mul(1000))
     };
     Arc::new(rows.iter().map(micros).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
-pub fn timestamp_types(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn timestamp_types(m: &Messages, rows: &[u32]) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(rows.iter().map(|i| m.timestamp_types[*i as usize] as i32)))
 }
 
-pub fn headers(m: &Messages, rows: &[u32]) -> ArrayRef {
+pub(crate) fn headers(m: &Messages, rows: &[u32]) -> ArrayRef {
     headers_array(rows.iter().map(|i| m.headers(*i as usize)))
 }
 
@@ -129,6 +129,6 @@ impl Decode for RawDecoder {
 }
 
 /// The metadata columns for the rows that came from `rows`.
-pub fn metadata(m: &Messages, rows: &[u32]) -> Vec<ArrayRef> {
+pub(crate) fn metadata(m: &Messages, rows: &[u32]) -> Vec<ArrayRef> {
     vec![topics(m, rows), partitions(m, rows), offsets(m, rows), timestamps(m, rows), keys(m, rows), headers(m, rows)]
 }

@@ -18,7 +18,7 @@ const ERRORS: usize = 1000;
 
 impl Engine {
     /// Messages `wanted` of a chunk, in order; each goes to the sources that read its topic. `go_on` makes the rows that are left.
-    pub fn push_messages(&mut self, messages: &Arc<Messages>, wanted: &[u32], now: EventTime) -> Result<()> {
+    pub(crate) fn push_messages(&mut self, messages: &Arc<Messages>, wanted: &[u32], now: EventTime) -> Result<()> {
         let _moment = self.moment(now);
         self.counts.messages += wanted.len() as u64;
         for node in 0..self.plan.nodes.len() {
@@ -36,7 +36,7 @@ impl Engine {
     }
 
     /// Feeds all messages and rows that are in memory.
-    pub fn push_at_hand(&mut self, now: EventTime) -> Result<()> {
+    pub(crate) fn push_at_hand(&mut self, now: EventTime) -> Result<()> {
         let _moment = self.moment(now);
         for node in 0..self.plan.nodes.len() {
             match &self.plan.nodes[node].step {
@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Advice of the sources' readers about names of fields.
-    pub fn hints(&self) -> Vec<String> {
+    pub(crate) fn hints(&self) -> Vec<String> {
         self.decoders.iter().flatten().flat_map(|d| d.hints()).collect()
     }
 
@@ -149,7 +149,7 @@ impl Engine {
             DataType::Struct(fields) => {
                 Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, decoded.batch.len())?)
             }
-            _ => return Err(Error::internal("a decoded column that is no struct")),
+            _ => return Err(Error::internal("a decoded column that is not a struct")),
         };
         let mut kept = batch;
         if decoded.batch.len() < kept.len() {
@@ -201,7 +201,7 @@ impl Engine {
                 self.errors.iter().max_by_key(|(_, n)| **n).map(|(e, n)| (e.as_str(), *n)).unwrap_or(("", 0));
             let place = tail.last().map(|i| messages.place(*i as usize)).unwrap_or_default();
             return Err(Error::schema(format!(
-                "{failed} of the last {} messages up to {place} are malformed, more than max_malformed={limit}. The commonest error ({times} times): \
+                "{failed} of the last {} messages up to {place} are malformed, more than max_malformed={limit}. The most frequent error ({times} times): \
                  {commonest}. Correct the schema; to continue anyway, use max_malformed=1.0.",
                 recent.len()
             )));

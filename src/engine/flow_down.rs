@@ -67,12 +67,12 @@ impl Engine {
     }
 
     /// Whether `go_on` would make rows.
-    pub fn is_unfinished(&self) -> bool {
+    pub(crate) fn is_unfinished(&self) -> bool {
         !self.unfinished.is_empty()
     }
 
     /// Makes more rows of the batches that were pushed. Returns false if nothing is left.
-    pub fn go_on(&mut self) -> Result<bool> {
+    pub(crate) fn go_on(&mut self) -> Result<bool> {
         let Some((node, mut rows, now)) = self.unfinished.pop() else { return Ok(false) };
         // The remaining rows of a batch have the same time for `current_timestamp()` as its earlier rows.
         let _moment = self.moment(now);

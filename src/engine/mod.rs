@@ -3,7 +3,7 @@
 
 mod decode;
 mod flow_down;
-pub mod plan;
+pub(crate) mod plan;
 mod reject;
 mod set_aside;
 mod statics;
@@ -28,13 +28,13 @@ use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-pub use plan::{Plan, Step};
-pub use set_aside::SetAside;
-pub use statics::Held;
+pub(crate) use plan::{Plan, Step};
+pub(crate) use set_aside::SetAside;
+pub(crate) use statics::Held;
 
 /// The counts of an epoch.
 #[derive(Debug, Clone, Default)]
-pub struct EpochCounts {
+pub(crate) struct EpochCounts {
     pub messages: u64,
     pub rows: u64,
     pub malformed: u64,
@@ -55,7 +55,7 @@ pub struct EpochCounts {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct OperatorCounts {
+pub(crate) struct OperatorCounts {
     pub late: u64,
     /// Groups that changed.
     pub updated: u64,
@@ -70,7 +70,7 @@ impl EpochCounts {
 
 /// How an epoch ends.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct End {
+pub(crate) struct End {
     /// Windows that are open are closed too: for backfills.
     pub close: bool,
     /// Watermarks with a limit advance to the limit. This is the end of filling a new output.
@@ -79,20 +79,20 @@ pub struct End {
 
 /// The result of the end of an epoch, besides the rows for the outputs.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// By operator, in the order of the plan.
     pub operators: Vec<OperatorOutcome>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct OperatorOutcome {
+pub(crate) struct OperatorOutcome {
     /// The changes of the operator's state in the epoch.
     pub increment: Vec<RecordBatch>,
     /// The keys of the groups that changed, of an operator that hands out changed groups.
     pub changed: Vec<RecordBatch>,
 }
 
-pub struct Engine {
+pub(crate) struct Engine {
     pub plan: Plan,
     default_policy: OnMalformed,
     decoders: Vec<Option<Decoder>>,
@@ -150,12 +150,12 @@ fn kept(rows: usize, refused: &[Refused]) -> BooleanArray {
 }
 
 /// The partition of rows in memory, which is not a partition of a topic. Seals have this name.
-pub fn at_hand() -> TopicPartition {
+pub(crate) fn at_hand() -> TopicPartition {
     TopicPartition::new("rows at hand", 0)
 }
 
 impl Engine {
-    pub fn new(plan: Plan, default_policy: OnMalformed) -> Result<Self> {
+    pub(crate) fn new(plan: Plan, default_policy: OnMalformed) -> Result<Self> {
         let mut decoders = vec![];
         for node in &plan.nodes {
             decoders.push(match &node.step {
@@ -202,22 +202,22 @@ impl Engine {
     }
 
     /// The rows for an output since they were last taken.
-    pub fn take_rows(&mut self, output: usize) -> Vec<Batch> {
+    pub(crate) fn take_rows(&mut self, output: usize) -> Vec<Batch> {
         std::mem::take(&mut self.outputs[output])
     }
 
     /// The rejects since they were last taken.
-    pub fn take_rejects(&mut self) -> Vec<Reject> {
+    pub(crate) fn take_rejects(&mut self) -> Vec<Reject> {
         std::mem::take(&mut self.rejects)
     }
 
     /// Keeps the first `most` rejects that are not taken yet.
-    pub fn keep_rejects(&mut self, most: usize) {
+    pub(crate) fn keep_rejects(&mut self, most: usize) {
         self.rejects.truncate(most);
     }
 
     /// These partitions belong to the streams of their topics, whether or not they have had a message yet.
-    pub fn know<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition> + Clone) {
+    pub(crate) fn know<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition> + Clone) {
         for (tracker, sources) in self.trackers.iter_mut().zip(&self.plan.tracker_sources) {
             let reads = |p: &&TopicPartition| sources.iter().any(|s| s.topics.has(p));
             partitions.clone().filter(reads).for_each(|p| tracker.know(p));
@@ -225,7 +225,7 @@ impl Engine {
     }
 
     /// Counts nothing and sets nothing aside for these steps, because an earlier run has done this.
-    pub fn be_silent_about(&mut self, streams: &std::collections::HashSet<String>) {
+    pub(crate) fn be_silent_about(&mut self, streams: &std::collections::HashSet<String>) {
         self.silent = self.plan.nodes.iter().map(|n| streams.contains(&n.stream)).collect();
         self.counts = self.no_counts();
     }
@@ -362,8 +362,9 @@ impl Engine {
         out
     }
 
-    /// Where inputs meet, the lowest watermark of the inputs that are not idle counts. There is none while one of these inputs has none. If all
-    /// inputs are idle, the highest counts. This is the same as for one stream over all topics.
+    /// Where inputs meet, the lowest watermark of the inputs that are not idle counts. While one of these inputs has no
+    /// watermark, there is no watermark behind them. If all inputs are idle, the highest watermark counts. The result
+    /// is the same as for one stream over all topics.
     fn meet(&self, levels: &[Level], node: usize) -> Level {
         let inputs = || self.plan.nodes[node].inputs.iter().map(|i| levels[*i]);
         let awake = inputs().filter(|l| !l.idle).map(|l| l.at).min();
@@ -383,12 +384,12 @@ impl Engine {
     }
 
     /// The watermark up to which an operator has emitted its rows, in the epoch from which a run continues.
-    pub fn known_before(&mut self, operator: usize, watermark: Option<Watermark>) {
+    pub(crate) fn known_before(&mut self, operator: usize, watermark: Option<Watermark>) {
         self.floors[operator] = self.floors[operator].max(watermark);
     }
 
     /// Must be called when the trackers have the state with which the next epoch begins.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.before = self.now_watermarks();
         for operator in 0..self.operators.len() {
             self.floors[operator] = self.before_operator(&self.before, operator);
@@ -396,7 +397,7 @@ impl Engine {
     }
 
     /// The watermark that an operator's rows are judged by.
-    pub fn watermark_of(&self, operator: usize) -> Option<Watermark> {
+    pub(crate) fn watermark_of(&self, operator: usize) -> Option<Watermark> {
         self.before_operator(&self.before, operator)
     }
 
@@ -405,7 +406,7 @@ impl Engine {
     }
 
     /// Ends an epoch: watermarks advance, operators emit the rows that are due, and these rows flow on to the outputs.
-    pub fn finish_epoch(
+    pub(crate) fn finish_epoch(
         &mut self,
         is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool,
         end: End,
@@ -503,7 +504,7 @@ impl Engine {
     }
 
     /// Whether `close_windows` would emit anything.
-    pub fn would_close(&self, now: EventTime) -> bool {
+    pub(crate) fn would_close(&self, now: EventTime) -> bool {
         let limit = |operator: usize| {
             let trackers = &self.plan.nodes[self.plan.operators[operator].node].trackers;
             trackers.iter().map(|t| self.trackers[*t].future_limit(now)).max()
@@ -513,7 +514,7 @@ impl Engine {
     }
 
     /// Whether ending an epoch now, without new rows, would emit anything.
-    pub fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool, now: EventTime) -> bool {
+    pub(crate) fn would_emit(&self, is_idle: &dyn Fn(&Tracker, &TopicPartition) -> bool, now: EventTime) -> bool {
         let advanced = |t: &Tracker| {
             let mut copy = t.clone();
             copy.advance(|p| is_idle(t, p), now);
@@ -528,21 +529,21 @@ impl Engine {
     }
 
     /// About the bytes of rows and state in memory.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.operators.iter().map(|o| o.memory()).sum()
     }
 
     /// Sets the bytes that the rows of one epoch may take in memory.
-    pub fn limit(&mut self, bytes: usize) {
+    pub(crate) fn limit(&mut self, bytes: usize) {
         self.operators.iter_mut().for_each(|o| o.limit(bytes));
     }
 
     /// Moves state to disk until it takes no more than `limit` bytes. If state cannot be moved, this is an error, because
     /// otherwise the process would end.
-    pub fn keep_within(&mut self, limit: usize) -> Result<()> {
+    pub(crate) fn keep_within(&mut self, limit: usize) -> Result<()> {
         let mut sizes: Vec<(usize, usize)> = self.operators.iter().map(|o| o.memory()).enumerate().collect();
         let total: usize = sizes.iter().map(|s| s.1).sum();
-        // Joined tables have their part already. They were checked when they were read.
+        // Joined tables already use a part of the limit. Their size was checked when they were read.
         let tables: usize = self.statics.iter().flatten().map(|h| h.table.memory()).sum();
         let limit = limit.saturating_sub(tables).max(limit / 8);
         if total <= limit {
@@ -573,7 +574,7 @@ impl Engine {
         }
     }
 
-    pub fn take_counts(&mut self) -> EpochCounts {
+    pub(crate) fn take_counts(&mut self) -> EpochCounts {
         let fresh = self.no_counts();
         std::mem::replace(&mut self.counts, fresh)
     }

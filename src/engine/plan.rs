@@ -19,15 +19,15 @@ use std::sync::Arc;
 
 /// One result that a plan must produce.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     pub name: Arc<str>,
     pub stream: Stream,
     pub mode: OutputMode,
-    /// The table shares no operators with tables of the same steps: it began at a different offset.
+    /// The table does not share operators with tables that have the same steps, because it began at a different offset.
     pub apart: bool,
 }
 
-pub enum Step {
+pub(crate) enum Step {
     Kafka(Arc<KafkaSource>),
     Messages(Arc<MessagesSource>),
     Rows(Arc<RowsSource>),
@@ -51,14 +51,14 @@ pub enum Step {
 
 /// The kind of a stateful step.
 #[derive(Clone)]
-pub enum OperatorKind {
+pub(crate) enum OperatorKind {
     Aggregate(Arc<AggregateSpec>, Emit),
     Deduplicate(Arc<DeduplicateSpec>),
     IntervalJoin(Arc<IntervalJoinSpec>),
 }
 
 impl OperatorKind {
-    pub fn build(&self) -> Result<Box<dyn Stateful>> {
+    pub(crate) fn build(&self) -> Result<Box<dyn Stateful>> {
         match self {
             Self::Aggregate(spec, emit) => window::operator((**spec).clone(), *emit),
             Self::Deduplicate(spec) => Ok(Box::new(Deduplicator::new((**spec).clone())?)),
@@ -67,7 +67,7 @@ impl OperatorKind {
     }
 
     /// The watermark of the rows that the operator emits.
-    pub fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
+    pub(crate) fn output_watermark(&self, input: Option<Watermark>) -> Option<Watermark> {
         match self {
             Self::Aggregate(..) | Self::Deduplicate(_) => input,
             Self::IntervalJoin(spec) => spec.output_watermark(input),
@@ -83,11 +83,11 @@ impl OperatorKind {
     }
 
     /// Whether the operator emits all of its groups in each epoch.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         matches!(self, Self::Aggregate(_, Emit::Complete))
     }
 
-    pub fn why_late(&self) -> &'static str {
+    pub(crate) fn why_late(&self) -> &'static str {
         match self {
             Self::Aggregate(..) => "its windows are closed",
             Self::Deduplicate(_) | Self::IntervalJoin(_) => "the watermark has passed it",
@@ -95,7 +95,7 @@ impl OperatorKind {
     }
 
     /// Whether the operator waits for windows to close.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         match self {
             Self::Aggregate(spec, emit) => spec.is_windowed() && *emit == Emit::OnClose,
             Self::Deduplicate(_) | Self::IntervalJoin(_) => false,
@@ -103,7 +103,7 @@ impl OperatorKind {
     }
 }
 
-pub struct Operator {
+pub(crate) struct Operator {
     /// The name of the operator's state in seals.
     pub name: String,
     /// The name in seals of older versions.
@@ -114,11 +114,11 @@ pub struct Operator {
     pub kind: OperatorKind,
 }
 
-pub struct PlanNode {
+pub(crate) struct PlanNode {
     pub step: Step,
     pub inputs: Vec<usize>,
     pub schema: SchemaRef,
-    /// Under which name rules and rejects are reported.
+    /// The name under which rules and rejects are reported.
     pub dataset: Arc<str>,
     /// The stream's id.
     pub stream: String,
@@ -127,7 +127,7 @@ pub struct PlanNode {
     pub trackers: Vec<usize>,
 }
 
-pub struct Plan {
+pub(crate) struct Plan {
     /// Inputs before their users.
     pub nodes: Vec<PlanNode>,
     /// For each target, the index of its node.
@@ -160,12 +160,12 @@ struct Builder<'a> {
 }
 
 impl Plan {
-    pub fn new(targets: Vec<Target>) -> Result<Self> {
+    pub(crate) fn new(targets: Vec<Target>) -> Result<Self> {
         Self::beside(targets, &[])
     }
 
     /// A plan with the same steps as a plan of these targets together with `others`.
-    pub fn beside(targets: Vec<Target>, others: &[Target]) -> Result<Self> {
+    pub(crate) fn beside(targets: Vec<Target>, others: &[Target]) -> Result<Self> {
         let Some(first) = targets.first() else { return Err(Error::config("there is no table to write")) };
         let mut b = Builder {
             plan: Plan {
@@ -209,7 +209,7 @@ impl Plan {
     }
 
     /// The stateful operators that a target's rows come from.
-    pub fn operators_of(&self, target: usize) -> Vec<usize> {
+    pub(crate) fn operators_of(&self, target: usize) -> Vec<usize> {
         let mut found = vec![];
         let mut ahead = vec![self.outputs[target]];
         while let Some(node) = ahead.pop() {
@@ -222,12 +222,12 @@ impl Plan {
     }
 
     /// The watermarks upstream of a target's rows.
-    pub fn trackers_of(&self, target: usize) -> &[usize] {
+    pub(crate) fn trackers_of(&self, target: usize) -> &[usize] {
         &self.nodes[self.outputs[target]].trackers
     }
 
     /// The last stateful operator that a target's rows come from.
-    pub fn top_operator(&self, target: usize) -> Option<usize> {
+    pub(crate) fn top_operator(&self, target: usize) -> Option<usize> {
         let mut node = self.outputs[target];
         loop {
             if let Step::Stateful { operator } = &self.nodes[node].step {
@@ -237,7 +237,7 @@ impl Plan {
         }
     }
 
-    pub fn kafka_sources(&self) -> Vec<Arc<KafkaSource>> {
+    pub(crate) fn kafka_sources(&self) -> Vec<Arc<KafkaSource>> {
         self.nodes
             .iter()
             .filter_map(|n| match &n.step {

@@ -150,7 +150,13 @@ impl Engine {
 
     /// Sets aside the rows that a table does not accept, and returns the others. A complete result has its rows again in each epoch, so there
     /// each row is set aside once.
-    pub fn refuse(&mut self, table: &str, complete: bool, batch: &Batch, refused: Vec<Refused>) -> Result<Batch> {
+    pub(crate) fn refuse(
+        &mut self,
+        table: &str,
+        complete: bool,
+        batch: &Batch,
+        refused: Vec<Refused>,
+    ) -> Result<Batch> {
         let keep = kept(batch.len(), &refused);
         for r in refused {
             let from = Self::source_of(batch, r.row);

@@ -16,7 +16,7 @@ static SCHEMA: LazyLock<SchemaRef> =
     LazyLock::new(|| Arc::new(Schema::new(vec![Field::new("row", DataType::FixedSizeBinary(BYTES as i32), false)])));
 
 #[derive(Debug, Default)]
-pub struct SetAside {
+pub(crate) struct SetAside {
     seen: HashSet<[u8; BYTES]>,
     /// The rows that came since the last call of `take`.
     new: Vec<[u8; BYTES]>,
@@ -26,7 +26,7 @@ pub struct SetAside {
 
 /// The rows that an epoch writes.
 #[derive(Debug)]
-pub struct Written {
+pub(crate) struct Written {
     pub rows: RecordBatch,
     /// These rows replace the rows of earlier files.
     pub whole: bool,
@@ -34,14 +34,14 @@ pub struct Written {
 
 impl SetAside {
     /// The description in the header of these files.
-    pub const DESCRIPTION: &str = "rows that were set aside";
+    pub(crate) const DESCRIPTION: &str = "rows that were set aside";
 
-    pub fn schema() -> SchemaRef {
+    pub(crate) fn schema() -> SchemaRef {
         SCHEMA.clone()
     }
 
     /// Returns false if the row was set aside before.
-    pub fn add(&mut self, table: &str, row: &str) -> bool {
+    pub(crate) fn add(&mut self, table: &str, row: &str) -> bool {
         let mut hash = Sha256::new();
         hash.update(table);
         hash.update([0]);
@@ -61,12 +61,12 @@ impl SetAside {
         true
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.seen.len()
     }
 
     /// The rows that have come since the last call. `whole`: all rows that are remembered.
-    pub fn take(&mut self, whole: bool) -> Result<Option<Written>> {
+    pub(crate) fn take(&mut self, whole: bool) -> Result<Option<Written>> {
         if self.new.is_empty() {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ impl SetAside {
         Ok(Some(Written { rows, whole }))
     }
 
-    pub fn restore(&mut self, rows: &RecordBatch) -> Result<()> {
+    pub(crate) fn restore(&mut self, rows: &RecordBatch) -> Result<()> {
         let column = rows.column(0).as_fixed_size_binary_opt();
         let column = column.ok_or_else(|| Error::internal("not the rows that were set aside"))?;
         for i in 0..column.len() {

@@ -54,7 +54,7 @@ impl Plan {
 
     /// For each join with a table, the columns of its rows that are used. None: all columns. This is also the case if rows are
     /// set aside as they are, and not as the message that they came from.
-    pub fn used_of_joins(&self) -> Vec<Used> {
+    pub(crate) fn used_of_joins(&self) -> Vec<Used> {
         let used = self.used();
         let whole = |node: usize| {
             let mut ahead = vec![node];

@@ -13,7 +13,7 @@ const HIDDEN: &str = "***";
 /// values are forgotten.
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 const MOST: usize = 4096;
-/// Secrets that are replaced by newer ones again and again have a list of their own. In it, a query that runs for months
+/// Secrets that are replaced by newer ones again and again have a list of their own. So a query that runs for months
 /// forgets its oldest tokens, and never a password.
 static PASSING: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// Shorter values would cut ordinary words apart.
@@ -23,18 +23,18 @@ const SHORTEST: usize = 8;
 const NAMES: &str = r"(?:sig|signature|secret|password|passwd|passphrase|pwd|token|credentials?|sas|authorization|(?:access|account|api|private|secret|shared|storage|client|master|encryption|customer|service_account|accesskey)[_.\-]?key(?:[_.\-]?id)?)";
 
 /// Whether an option with this name is secret.
-pub fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| compiled(&format!("(?i){NAMES}$")));
     SECRET.as_ref().is_none_or(|r| r.is_match(name))
 }
 
 /// From now on, this value is removed from every text, also if it is percent-encoded.
-pub fn learn_secret(value: &str) {
+pub(crate) fn learn_secret(value: &str) {
     learn(&KNOWN, MOST, value);
 }
 
 /// The same for a token that a newer one will replace.
-pub fn learn_passing_secret(value: &str) {
+pub(crate) fn learn_passing_secret(value: &str) {
     learn(&PASSING, MOST / 8, value);
 }
 
@@ -55,7 +55,7 @@ fn learn(known: &RwLock<Vec<String>>, most: usize, value: &str) {
 }
 
 /// Learns the secrets in a target that a user wrote: user and password, and the values after the question mark.
-pub fn learn_url(target: &str) {
+pub(crate) fn learn_url(target: &str) {
     let Some((_, rest)) = target.split_once("://") else { return };
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     if let Some((user, _)) = place.rsplit_once('@')
@@ -152,7 +152,7 @@ fn is_unsafe(c: char) -> bool {
 }
 
 /// The text with such characters escaped, as `\x1b`.
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -169,7 +169,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// The text in the form that people may see.
-pub fn clean(text: &str) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     match without_secrets(text) {
         Cow::Borrowed(text) => printable(text),
         Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),

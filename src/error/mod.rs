@@ -3,8 +3,8 @@
 mod clean;
 mod place;
 
-pub use clean::{clean, is_secret_name, learn_passing_secret, learn_secret, learn_url, printable};
-pub use place::{LostOffsets, Place};
+pub(crate) use clean::{clean, is_secret_name, learn_passing_secret, learn_secret, learn_url, printable};
+pub(crate) use place::{LostOffsets, Place};
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Error {
 }
 
 /// The error that caused this one.
-pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+pub(crate) type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// A text without credentials and without control characters for terminals. Most texts are clean already.
 fn shown(text: String) -> String {
@@ -135,7 +135,7 @@ impl From<datafusion::error::DataFusionError> for Error {
 
 /// Like `did_you_mean`, but only for names that look misspelt. Use it if most unknown names are names from other
 /// systems.
-pub fn near_miss<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn near_miss<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let wanted = wanted.to_lowercase();
     let bare = |text: &str| text.to_lowercase().replace('_', "");
     let most = if wanted.len() < 5 { 1 } else { wanted.len() / 4 };
@@ -150,7 +150,7 @@ pub fn near_miss<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>
 }
 
 /// " Did you mean 'x'?" for the candidate nearest to `wanted`, or an empty text.
-pub fn did_you_mean<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let wanted_lower = wanted.to_lowercase();
     let score = |c: &str| {
         let c = c.to_lowercase();

@@ -62,12 +62,12 @@ impl Counts {
 
 /// A set of consecutive rules.
 #[derive(Clone, Default)]
-pub struct RuleSet {
+pub(crate) struct RuleSet {
     pub rules: Vec<Rule>,
 }
 
 /// The result of a rule set for a batch.
-pub struct Judged {
+pub(crate) struct Judged {
     pub batch: Batch,
     pub counts: Vec<Counts>,
     /// Rows for the quarantine table, with the indices of all rules that each row breaks.
@@ -80,7 +80,7 @@ pub struct Judged {
 }
 
 impl RuleSet {
-    pub fn judge(&self, input: &Batch) -> Result<Judged> {
+    pub(crate) fn judge(&self, input: &Batch) -> Result<Judged> {
         let rows = input.len();
         let mut counts = Vec::with_capacity(self.rules.len());
         let mut holds: Vec<BooleanBuffer> = Vec::with_capacity(self.rules.len());

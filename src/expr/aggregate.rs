@@ -94,7 +94,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(udaf: Arc<AggregateUDF>, args: Vec<Typed>, data_type: DataType) -> Self {
+    pub(super) fn new(udaf: Arc<AggregateUDF>, args: Vec<Typed>, data_type: DataType) -> Self {
         Self {
             udaf,
             args,
@@ -109,28 +109,33 @@ impl Plan {
         }
     }
     /// Groups may take the value itself in place of the argument.
-    pub fn folds(mut self, fold: Fold, value: Typed) -> Self {
+    pub(super) fn folds(mut self, fold: Fold, value: Typed) -> Self {
         self.fold = Some((fold, value));
         self
     }
-    pub fn not_null(mut self) -> Self {
+    pub(super) fn not_null(mut self) -> Self {
         self.nullable = false;
         self
     }
-    pub fn grows(mut self) -> Self {
+    pub(super) fn grows(mut self) -> Self {
         self.grows = true;
         self
     }
-    pub fn ignore_nulls(mut self) -> Self {
+    pub(super) fn ignore_nulls(mut self) -> Self {
         self.ignore_nulls = true;
         self
     }
-    pub fn finish(mut self, finish: Finish) -> Self {
+    pub(super) fn finish(mut self, finish: Finish) -> Self {
         self.finish = finish;
         self
     }
 
-    pub fn build(self, sql: String, filter: Option<Arc<dyn PhysicalExpr>>, schema: &SchemaRef) -> Result<Aggregate> {
+    pub(super) fn build(
+        self,
+        sql: String,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+        schema: &SchemaRef,
+    ) -> Result<Aggregate> {
         let arguments: Vec<_> = self.args.iter().map(|a| a.expr.clone()).collect();
         let built = AggregateExprBuilder::new(self.udaf, arguments.clone())
             .schema(schema.clone())

@@ -80,7 +80,7 @@ pub(super) fn inner_schema(aggregates: &[Aggregate]) -> SchemaRef {
 }
 
 /// Binds the items of `agg(...)`; (alias, text) is an item of SQL.
-pub fn bind_aggregation<I: Clone + Into<AggregateItem>>(
+pub(crate) fn bind_aggregation<I: Clone + Into<AggregateItem>>(
     items: &[I],
     schema: &SchemaRef,
     dialect: Dialect,
@@ -177,7 +177,8 @@ fn take_aggregate(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggrega
     Ok(shared(aggregate, all))
 }
 
-/// Aggregates of intervals are those of whole numbers, which accumulators and the files of their states have.
+/// Intervals are aggregated as whole numbers, because accumulators and their state files have whole numbers and no
+/// intervals.
 fn of_intervals(function: &Function, schema: &SchemaRef, all: &mut Vec<Aggregate>) -> Result<Option<Typed>> {
     let name = match function.name.as_str() {
         name @ ("min" | "max" | "sum" | "try_sum") => name,

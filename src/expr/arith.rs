@@ -33,7 +33,7 @@ pub(super) enum Op {
 }
 
 impl Op {
-    pub fn of(symbol: &str) -> Option<Self> {
+    pub(super) fn of(symbol: &str) -> Option<Self> {
         Some(match symbol {
             "+" => Self::Add,
             "-" => Self::Subtract,

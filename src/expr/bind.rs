@@ -24,7 +24,7 @@ use datafusion::physical_expr::expressions::Column;
 use std::collections::HashMap;
 
 /// Binds "expr" or "expr AS alias".
-pub fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
+pub(crate) fn bind(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
     with_room(|| bind_one(text, schema, dialect)).map_err(|e| hint(e, text, schema))
 }
 
@@ -42,7 +42,7 @@ fn bind_one(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
 }
 
 /// Binds a condition.
-pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
+pub(crate) fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<Bound> {
     let bound = bind(text, schema, dialect)?;
     match bound.data_type {
         DataType::Boolean => Ok(bound),
@@ -56,18 +56,18 @@ pub fn bind_predicate(text: &str, schema: &SchemaRef, dialect: Dialect) -> Resul
 }
 
 /// Binds a select list without generators. A text may hold several items, separated by commas, and `*`.
-pub fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
+pub(crate) fn bind_select(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Vec<Bound>> {
     let selection = bind_selection(items, schema, dialect)?;
     let column = |item| match (item, &selection.generator) {
         (Selected::Column(bound), _) => Ok(bound),
         (Selected::Generated(_), Some(g)) => Err(generate::misplaced(g.sql.split('(').next().unwrap_or_default())),
-        (Selected::Generated(_), None) => Err(Error::internal("a column of no generator")),
+        (Selected::Generated(_), None) => Err(Error::internal("a column that no generator makes")),
     };
     selection.items.into_iter().map(column).collect()
 }
 
 /// Binds a select list, which may have one generator. A text may hold several items, separated by commas, and `*`.
-pub fn bind_selection(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Selection> {
+pub(crate) fn bind_selection(items: &[String], schema: &SchemaRef, dialect: Dialect) -> Result<Selection> {
     let mut out = Selection { items: vec![], generator: None };
     for text in items {
         let bound = with_room(|| match dialect {
@@ -139,7 +139,7 @@ fn several(ast: &Ast, schema: &SchemaRef) -> Result<Option<Vec<Bound>>> {
     fields.iter().map(one).collect::<Result<_>>().map(Some)
 }
 
-/// Columns but for some of them.
+/// All columns except the ones that EXCEPT names.
 fn without(mut all: Vec<Bound>, except: &[String]) -> Result<Vec<Bound>> {
     for name in except {
         let lower = name.to_lowercase();
@@ -251,25 +251,25 @@ pub(super) struct Binder<'a> {
 }
 
 impl<'a> Binder<'a> {
-    pub fn new(schema: &'a SchemaRef) -> Self {
+    pub(super) fn new(schema: &'a SchemaRef) -> Self {
         Self { schema, aggregates: None, scope: vec![], depth: 0 }
     }
 
-    pub fn over_aggregates(schema: &'a SchemaRef, take: &'a mut dyn FnMut(&Function) -> Result<Typed>) -> Self {
+    pub(super) fn over_aggregates(schema: &'a SchemaRef, take: &'a mut dyn FnMut(&Function) -> Result<Typed>) -> Self {
         Self { schema, aggregates: Some(take), scope: vec![], depth: 0 }
     }
 
-    pub fn column_at(&self, index: usize) -> Result<Typed> {
+    pub(super) fn column_at(&self, index: usize) -> Result<Typed> {
         let typed = Typed::column(self.schema, index);
         let wanted = canonical(&typed.data_type);
         cast::implicit(typed, &wanted)
     }
 
-    pub fn exprs(&mut self, asts: &[Ast]) -> Result<Vec<Typed>> {
+    pub(super) fn exprs(&mut self, asts: &[Ast]) -> Result<Vec<Typed>> {
         asts.iter().map(|a| self.expr(a)).collect()
     }
 
-    pub fn expr(&mut self, ast: &Ast) -> Result<Typed> {
+    pub(super) fn expr(&mut self, ast: &Ast) -> Result<Typed> {
         match ast {
             Ast::Column(path) => self.column(path),
             Ast::Star => Err(Error::schema("'*' must be alone or in count(*)")),

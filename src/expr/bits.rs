@@ -50,7 +50,7 @@ pub(super) fn binary(op: Op, left: Typed, right: Typed, sql: String) -> Result<T
 
 /// As in Java, the count is taken modulo the width.
 pub(super) fn shift(op: Shift, left: Typed, right: Typed, sql: String) -> Result<Typed> {
-    // As in Spark, another number or a string becomes an INT.
+    // As in Spark, a number that is not whole, and a string, become an INT.
     let left = match &left.data_type {
         t if is_number(t) && !is_int(t) || *t == DataType::Utf8 => Param::Int.take("shift", 0, left)?,
         _ => left,

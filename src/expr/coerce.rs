@@ -134,7 +134,7 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         let ((p1, s1), (p2, s2)) = (decimal_of(a)?, decimal_of(b)?);
         let scale = s1.max(s2);
         let whole = (p1 as i8 - s1).max(p2 as i8 - s2);
-        // Where there are too many digits, those in front of the point are kept.
+        // If there are too many digits, the digits in front of the point are kept.
         let scale = scale.min(38 - whole);
         return Some(T::Decimal128((whole + scale) as u8, scale));
     }
@@ -145,11 +145,12 @@ pub(super) fn common(a: &DataType, b: &DataType) -> Option<DataType> {
 }
 
 /// The type of rows of both types, where UNION or IN puts them together.
-pub fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
+pub(crate) fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
     common(&canonical(a), &canonical(b))
 }
 
-/// As `common`, but a string is not read as another type. Where Spark compares values within arrays and structs, it does not cast strings.
+/// As `common`, but a string is not read as a different type. Where Spark compares values within arrays and structs, it
+/// does not cast strings.
 pub(super) fn strictly_common(a: &DataType, b: &DataType) -> Option<DataType> {
     fn mixes(a: &DataType, b: &DataType) -> bool {
         use DataType as T;
@@ -242,7 +243,7 @@ impl Param {
     }
 
     /// The implicit cast of an argument, as in Spark.
-    pub fn take(self, function: &str, position: usize, arg: Typed) -> Result<Typed> {
+    pub(super) fn take(self, function: &str, position: usize, arg: Typed) -> Result<Typed> {
         use DataType as T;
         let atomic = !arg.data_type.is_nested() && !is_interval(&arg.data_type) && !variant::is(&arg.data_type);
         let text = arg.data_type == T::Utf8;

@@ -353,7 +353,7 @@ pub(super) fn constant_regex(place: &str, pattern: &Typed) -> Result<Option<Arc<
 pub(super) struct RegexCache(Option<(String, Arc<JavaRegex>)>);
 
 impl RegexCache {
-    pub fn get(&mut self, pattern: &str) -> DfResult<Arc<JavaRegex>> {
+    pub(super) fn get(&mut self, pattern: &str) -> DfResult<Arc<JavaRegex>> {
         if let Some((text, regex)) = &self.0 {
             if text == pattern {
                 return Ok(regex.clone());

@@ -271,7 +271,7 @@ fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Opti
     let needed = matches!(name, "first_value" | "last_value" | "nth_value" | "string_agg");
     if params.order_by.is_empty() && needed {
         return Err(Error::schema(format!(
-            "the result of {name} depends on the order of the rows, which a stream does not have. Give it one, as in \
+            "the result of {name} depends on the order of the rows, which a stream does not have. Give the call an order, as in \
              {name}({} ORDER BY time).",
             params.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
@@ -316,7 +316,7 @@ fn over_order(function: &AggregateFunction, df_schema: &DFSchema) -> Result<Opti
             };
             Pick::Rows(Rows::Joined(between.as_bytes().to_vec()))
         }
-        // Any value is correct. The smallest is the same one every time.
+        // Any value is correct. The smallest value is always the same.
         "any_value" => {
             skip = Skip::NullValue;
             Pick::First

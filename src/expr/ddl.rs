@@ -55,7 +55,7 @@ fn schema_of(text: &str) -> Result<Schema> {
 }
 
 /// Reads one type, such as "DECIMAL(10, 2)" or "ARRAY<STRING>".
-pub fn parse_type(text: &str) -> Result<DataType> {
+pub(crate) fn parse_type(text: &str) -> Result<DataType> {
     with_room(|| {
         let mut parser = Parser::new(text)?;
         let found = data_type(&mut parser)?;
@@ -290,7 +290,7 @@ pub(super) fn map_of(key: DataType, value: DataType) -> DataType {
 }
 
 /// The DDL string of a schema; `parse_ddl` reads it back.
-pub fn to_ddl(schema: &Schema) -> String {
+pub(crate) fn to_ddl(schema: &Schema) -> String {
     schema.fields().iter().map(|f| column_ddl(f, " ")).collect::<Vec<_>>().join(", ")
 }
 
@@ -306,7 +306,7 @@ fn column_ddl(field: &Field, between: &str) -> String {
 }
 
 /// The name of a type as Spark writes it.
-pub fn type_to_ddl(data_type: &DataType) -> String {
+pub(crate) fn type_to_ddl(data_type: &DataType) -> String {
     use DataType as T;
     match data_type {
         T::Boolean => "BOOLEAN".into(),

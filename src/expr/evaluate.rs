@@ -162,13 +162,13 @@ pub(super) fn guarded(deep: bool, f: impl FnOnce() -> Result<ArrayRef, DataFusio
 }
 
 /// Whether the error means that the values of all rows together were too large: fewer rows at once may succeed.
-pub fn is_too_large(e: &Error) -> bool {
+pub(crate) fn is_too_large(e: &Error) -> bool {
     e.kind == Kind::Malformed && e.message.contains(TOO_LARGE)
 }
 
 /// The number of bytes of text in an array, or in its largest part. Offsets of 32 bits limit this number. An element of a list counts as
 /// eight bytes, because lists have such offsets too.
-pub fn text_bytes(array: &dyn Array) -> usize {
+pub(crate) fn text_bytes(array: &dyn Array) -> usize {
     let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
     match array.data_type() {
         DataType::Utf8 => span(array.as_string::<i32>().value_offsets()).1,
@@ -189,7 +189,7 @@ pub fn text_bytes(array: &dyn Array) -> usize {
 }
 
 /// About the bytes that an array's values take.
-pub fn value_bytes(array: &dyn Array) -> usize {
+pub(crate) fn value_bytes(array: &dyn Array) -> usize {
     let span = |offsets: &[i32]| (offsets[0] as usize, (offsets[offsets.len() - 1] - offsets[0]) as usize);
     match array.data_type() {
         DataType::Utf8 => span(array.as_string::<i32>().value_offsets()).1,

@@ -69,7 +69,7 @@ fn has_floats(t: &DataType) -> bool {
 }
 
 /// All NaNs become one value and -0.0 becomes 0.0, also within structs, arrays and maps.
-pub fn normalize(array: &ArrayRef) -> ArrayRef {
+pub(crate) fn normalize(array: &ArrayRef) -> ArrayRef {
     if !has_floats(array.data_type()) {
         return array.clone();
     }

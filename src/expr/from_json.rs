@@ -22,12 +22,12 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub fn of_values(r#try: bool) -> Self {
+    pub(super) fn of_values(r#try: bool) -> Self {
         Self { r#try, ..Self::default() }
     }
 
     /// Reads `map('mode', 'PERMISSIVE', …)`.
-    pub fn read(pairs: &[(String, String)], r#try: bool) -> Result<Self> {
+    pub(super) fn read(pairs: &[(String, String)], r#try: bool) -> Result<Self> {
         let mut out = Self::of_values(r#try);
         for (name, value) in pairs {
             let wrong =
@@ -53,7 +53,7 @@ impl Options {
                 ("allownonnumericnumbers", _) => return wrong("true or false"),
                 _ => {
                     return Err(Error::schema(format!(
-                        "from_json: the option {name} is not supported. There are mode, timeZone, timestampUnit and allowNonNumericNumbers."
+                        "from_json: the option {name} is not supported. The options are mode, timeZone, timestampUnit and allowNonNumericNumbers."
                     )));
                 }
             }
@@ -84,7 +84,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn new(data_type: DataType, options: Options) -> Result<Self> {
+    pub(super) fn new(data_type: DataType, options: Options) -> Result<Self> {
         let reader = Self { field: Field::new("value", data_type, true), options };
         reader.column()?;
         Ok(reader)
@@ -95,7 +95,7 @@ impl Reader {
         Column::new(&self.field, "", &|_| ColumnOptions { zone, unit, ..ColumnOptions::default() })
     }
 
-    pub fn read<'a>(&self, rows: usize, text: impl Fn(usize) -> Option<&'a str>) -> DfResult<ArrayRef> {
+    pub(super) fn read<'a>(&self, rows: usize, text: impl Fn(usize) -> Option<&'a str>) -> DfResult<ArrayRef> {
         let internal = |e: Error| row_error(e.message);
         let mut column = self.column().map_err(internal)?;
         for row in 0..rows {

@@ -40,7 +40,7 @@ pub(super) const LIST: &[(&str, &str)] = &[
 ];
 
 /// Whether a function of this name (in lower case) makes several rows of one.
-pub fn is_generator(name: &str) -> bool {
+pub(crate) fn is_generator(name: &str) -> bool {
     LIST.iter().any(|(n, _)| *n == name)
 }
 
@@ -80,13 +80,13 @@ pub enum Selected {
 
 /// A select list, which may have one generator.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     pub items: Vec<Selected>,
     pub generator: Option<Generator>,
 }
 
 impl Selection {
-    pub fn name(&self, item: &Selected) -> String {
+    pub(crate) fn name(&self, item: &Selected) -> String {
         match (item, &self.generator) {
             (Selected::Generated(k), Some(g)) => g.fields[*k].name().clone(),
             (Selected::Column(bound), _) => bound.name.clone(),
@@ -224,7 +224,8 @@ impl Generator {
         format!("{} of {}", self.sql, args.join("; "))
     }
 
-    /// Whether its rows have a place within the row that they are made of. Without one there is exactly one row of each.
+    /// Whether its rows have a place within the row that they are made of. Without places, each input row becomes
+    /// exactly one row.
     pub fn has_places(&self) -> bool {
         self.kind != Kind::Tuple
     }

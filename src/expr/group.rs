@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use arrow::datatypes::{DataType, SchemaRef};
 
 #[derive(Clone, Debug)]
-pub enum GroupItem {
+pub(crate) enum GroupItem {
     Key(Bound),
     /// `window(column, size, slide, offset)`: the column has its name in the schema, durations are as they were typed.
     Window {
@@ -25,7 +25,7 @@ pub enum GroupItem {
 }
 
 /// Reads "model", "upper(model) AS m", "window(time, '1 minute')", "session_window(time, '5 minutes')".
-pub fn parse_group_item(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<GroupItem> {
+pub(crate) fn parse_group_item(text: &str, schema: &SchemaRef, dialect: Dialect) -> Result<GroupItem> {
     // Both dialects have bayou's windows.
     if let Ok(item) = with_room(|| parse::item(text)) {
         if let Ast::Function(function) = &item.ast {

@@ -73,19 +73,19 @@ impl fmt::Debug for Called {
 }
 
 impl Called {
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.function.name()
     }
 
-    pub fn identity(&self) -> String {
+    pub(super) fn identity(&self) -> String {
         self.function.identity()
     }
 
     /// Calls the function; `lengths` has the number of rows of each group.
-    pub fn call(&self, rows: &[&[u8]], lengths: &[usize], data_type: &DataType) -> Result<ArrayRef> {
+    pub(super) fn call(&self, rows: &[&[u8]], lengths: &[usize], data_type: &DataType) -> Result<ArrayRef> {
         let wrong = |what: String| Error::malformed(format!("{}: {what}", self.function.name()));
         let all = self.sorted.values(rows.iter().copied())?;
-        let all = all.as_struct_opt().ok_or_else(|| Error::internal("rows that are no struct"))?;
+        let all = all.as_struct_opt().ok_or_else(|| Error::internal("rows that are not a struct"))?;
         let mut from = 0;
         let mut groups = Vec::with_capacity(lengths.len());
         for length in lengths {

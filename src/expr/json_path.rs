@@ -18,7 +18,7 @@ pub(super) enum Step {
     Nothing,
 }
 
-/// Reads a path of `get_json_object`. None: it is no path, and finds nothing.
+/// Reads a path of `get_json_object`. None: the text is not a path, so it finds nothing.
 pub(super) fn parse(path: &str) -> Option<Vec<Step>> {
     let mut rest = path.strip_prefix('$')?;
     let mut out = vec![];
@@ -226,7 +226,8 @@ fn elements(cursor: &mut Cursor<'_>, depth: u32, rest: &[Step], style: Style, ou
     }
 }
 
-/// Writes the value that a path behind a colon leads to: `plain`, a string without its quotes. False: there is none, or it is null.
+/// Writes the value that a path behind a colon leads to: with `plain`, a string is written without its quotes. False:
+/// there is no such value, or the value is null.
 pub(super) fn value_at(json: &str, path: &[Step], plain: bool, text: &mut Vec<u8>) -> bool {
     let start = text.len();
     let mut cursor = reader(json.as_bytes());

@@ -34,14 +34,14 @@ where
     &'a A: ArrayAccessor,
 {
     #[inline]
-    pub fn get(&self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item> {
+    pub(super) fn get(&self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item> {
         let i = row & self.mask;
         if self.array.is_null(i) { None } else { Some(self.array.value(i)) }
     }
 }
 
 impl Args {
-    pub fn new(values: Vec<ColumnarValue>, rows: usize) -> Result<Self> {
+    pub(super) fn new(values: Vec<ColumnarValue>, rows: usize) -> Result<Self> {
         let arrays = values
             .iter()
             .map(|v| match v {
@@ -52,20 +52,20 @@ impl Args {
         Ok(Self { values, arrays, rows })
     }
 
-    pub fn mask(&self, k: usize) -> usize {
+    pub(super) fn mask(&self, k: usize) -> usize {
         if matches!(self.values[k], ColumnarValue::Scalar(_)) { 0 } else { usize::MAX }
     }
 
-    pub fn array(&self, k: usize) -> &ArrayRef {
+    pub(super) fn array(&self, k: usize) -> &ArrayRef {
         &self.arrays[k]
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.arrays.len()
     }
 
     /// The argument as an array with a value for each row.
-    pub fn full(&self, k: usize) -> Result<ArrayRef> {
+    pub(super) fn full(&self, k: usize) -> Result<ArrayRef> {
         spread(&self.values[k], self.rows)
     }
 
@@ -76,25 +76,25 @@ impl Args {
         Ok(Arg { array, mask: self.mask(k) })
     }
 
-    pub fn str(&self, k: usize) -> Result<Arg<'_, StringArray>> {
+    pub(super) fn str(&self, k: usize) -> Result<Arg<'_, StringArray>> {
         self.arg(k, self.arrays[k].as_string_opt::<i32>())
     }
 
-    pub fn bytes(&self, k: usize) -> Result<Arg<'_, BinaryArray>> {
+    pub(super) fn bytes(&self, k: usize) -> Result<Arg<'_, BinaryArray>> {
         self.arg(k, self.arrays[k].as_binary_opt::<i32>())
     }
 
-    pub fn bool(&self, k: usize) -> Result<Arg<'_, BooleanArray>> {
+    pub(super) fn bool(&self, k: usize) -> Result<Arg<'_, BooleanArray>> {
         self.arg(k, self.arrays[k].as_boolean_opt())
     }
 
-    pub fn num<T: ArrowPrimitiveType>(&self, k: usize) -> Result<Arg<'_, PrimitiveArray<T>>> {
+    pub(super) fn num<T: ArrowPrimitiveType>(&self, k: usize) -> Result<Arg<'_, PrimitiveArray<T>>> {
         self.arg(k, self.arrays[k].as_primitive_opt::<T>())
     }
 }
 
 /// At most this many bytes of text fit into a column of one batch, because Arrow's offsets have 32 bits. (Tests use less memory.)
-pub const MOST_BYTES: usize = if cfg!(test) { 16 << 20 } else { i32::MAX as usize };
+pub(crate) const MOST_BYTES: usize = if cfg!(test) { 16 << 20 } else { i32::MAX as usize };
 
 /// The error of a column that would be longer. Fewer rows at once may fit (see `evaluate`).
 pub(super) const TOO_LARGE: &str = "its values together are longer than 2 GiB";

@@ -17,7 +17,7 @@ pub(super) enum Token {
 
 impl Token {
     /// The token in the words of an error message.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Word(w) => format!("'{w}'"),
             Self::Quoted(w) => format!("`{w}`"),
@@ -100,7 +100,7 @@ fn after_name(out: &[Spanned], at: usize) -> bool {
 }
 
 /// The text between the single quotes of a string, its escapes read.
-pub fn string_of(typed: &str) -> Option<String> {
+pub(crate) fn string_of(typed: &str) -> Option<String> {
     match string(&format!("'{typed}'"), '\'').ok()? {
         (Token::Text(text), _) => Some(text),
         _ => None,

@@ -13,7 +13,7 @@ const MOST_OF_A_STATEMENT: usize = 5000;
 const MOST_NESTED: usize = 128;
 
 /// Refuses a statement that is too deep.
-pub fn check_statement(text: &str) -> Result<()> {
+pub(crate) fn check_statement(text: &str) -> Result<()> {
     // A text that cannot be split into tokens is reported by the parser, which reads it next.
     let Ok(tokens) = Tokenizer::new(&DatabricksDialect {}, text).tokenize() else { return Ok(()) };
     check(&tokens, MOST_OF_A_STATEMENT, '`').map_err(|why| Error::schema(format!("SQL: {why}")))

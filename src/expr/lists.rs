@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::error::Result;
 use std::sync::Arc;
 
-/// An array of one row has at most this many elements, if it was not there before.
+/// An array that a function builds for one row has at most this many elements.
 pub(super) const MOST_ELEMENTS: usize = 10_000_000;
 
 /// Checks that a row may have an array of this length.
@@ -95,22 +95,22 @@ pub(super) struct Picker {
 }
 
 impl Picker {
-    pub fn new(rows: usize, elements: usize) -> Self {
+    pub(super) fn new(rows: usize, elements: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
         Self { offsets, picked: UInt32Builder::with_capacity(elements), valid: Vec::with_capacity(rows), nulls: 0 }
     }
 
     #[inline]
-    pub fn push(&mut self, at: usize) {
+    pub(super) fn push(&mut self, at: usize) {
         self.picked.append_value(at as u32);
     }
 
-    pub fn extend(&mut self, range: impl IntoIterator<Item = usize>) {
+    pub(super) fn extend(&mut self, range: impl IntoIterator<Item = usize>) {
         range.into_iter().for_each(|at| self.push(at));
     }
 
-    pub fn repeat(&mut self, at: Option<usize>, times: usize) -> Result<()> {
+    pub(super) fn repeat(&mut self, at: Option<usize>, times: usize) -> Result<()> {
         check_length(times)?;
         check_elements(self.picked.len() + times)?;
         (0..times).for_each(|_| self.picked.append_option(at.map(|at| at as u32)));
@@ -118,7 +118,7 @@ impl Picker {
     }
 
     /// Ends a row. A row that is not valid is NULL.
-    pub fn end(&mut self, valid: bool) -> Result<()> {
+    pub(super) fn end(&mut self, valid: bool) -> Result<()> {
         check_elements(self.picked.len())?;
         self.offsets.push(self.picked.len() as i32);
         self.valid.push(valid);
@@ -126,14 +126,14 @@ impl Picker {
         Ok(())
     }
 
-    pub fn list(self, values: &ArrayRef) -> Result<ArrayRef> {
+    pub(super) fn list(self, values: &ArrayRef) -> Result<ArrayRef> {
         let DataType::List(field) = list_of(values.data_type().clone()) else {
             return Err(row_error("a list has no type"));
         };
         Ok(Arc::new(self.list_of(values, field)?))
     }
 
-    pub fn list_of(mut self, values: &ArrayRef, field: FieldRef) -> Result<ListArray> {
+    pub(super) fn list_of(mut self, values: &ArrayRef, field: FieldRef) -> Result<ListArray> {
         let values = take(values, &self.picked.finish(), None)?;
         let nulls = (self.nulls > 0).then(|| NullBuffer::from(self.valid));
         Ok(ListArray::try_new(field, OffsetBuffer::new(self.offsets.into()), values, nulls)?)
@@ -226,7 +226,8 @@ pub(super) fn entries_of(t: &DataType) -> DataType {
     }
 }
 
-/// Whether values of the type are equal or ordered. As in Spark, maps are not, and intervals of months and microseconds together.
+/// Whether values of the type are equal or ordered. As in Spark, maps and intervals of months and microseconds together
+/// have no equality and no order.
 pub(super) fn is_ordered(t: &DataType) -> bool {
     match t {
         DataType::Map(..) => false,

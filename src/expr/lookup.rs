@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Fields, Schema};
 
 /// The column with this name. An exact match wins; otherwise case does not matter. Backticks are allowed.
 /// `window.start` is `window_start` if there is such a column.
-pub fn resolve_column(name: &str, schema: &Schema) -> Result<usize> {
+pub(crate) fn resolve_column(name: &str, schema: &Schema) -> Result<usize> {
     let trimmed = name.trim();
     let bare = match trimmed.strip_prefix('`').and_then(|n| n.strip_suffix('`')) {
         Some(quoted) => quoted.replace("``", "`"),
@@ -24,7 +24,7 @@ pub fn resolve_column(name: &str, schema: &Schema) -> Result<usize> {
 
 /// The field within a struct that a path such as "after.ts" leads to: the indices on the way, its name as the schema has it, and its type.
 /// Also a column, which has one index.
-pub fn nested_field(path: &str, schema: &Schema) -> Option<(Vec<usize>, String, DataType)> {
+pub(crate) fn nested_field(path: &str, schema: &Schema) -> Option<(Vec<usize>, String, DataType)> {
     if let Ok(index) = resolve_column(path, schema) {
         let field = schema.field(index);
         return Some((vec![index], field.name().clone(), field.data_type().clone()));
@@ -47,7 +47,7 @@ pub fn nested_field(path: &str, schema: &Schema) -> Option<(Vec<usize>, String, 
 }
 
 /// The values of such a field, NULL where a struct around it is NULL.
-pub fn nested_values(rows: &RecordBatch, path: &str) -> Option<ArrayRef> {
+pub(crate) fn nested_values(rows: &RecordBatch, path: &str) -> Option<ArrayRef> {
     if let Ok(index) = rows.schema_ref().index_of(path) {
         return Some(rows.column(index).clone());
     }
@@ -105,7 +105,7 @@ pub(super) fn is_plain(name: &str) -> bool {
 }
 
 /// The name for SQL, in backticks where it needs them.
-pub fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     if is_plain(name) { name.to_string() } else { format!("`{}`", name.replace('`', "``")) }
 }
 

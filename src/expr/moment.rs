@@ -1,4 +1,4 @@
-//! The moment that `current_timestamp()` and its like mean: one for all rows of an epoch.
+//! The moment that `current_timestamp()` and similar functions return. It is the same for all rows of an epoch.
 //!
 //! Expressions are evaluated deep within the stages, and no expression has a clock. So the engine sets the moment before it runs the stages (for
 //! an epoch, a batch of an iterator, or rows in memory). The moment counts for the engine's thread until the stages have run. A stage never waits
@@ -24,12 +24,12 @@ thread_local! {
 
 /// While it lives, `current_timestamp()` has a value on this thread.
 #[must_use]
-pub struct Moment {
+pub(crate) struct Moment {
     before: Option<i64>,
 }
 
 impl Moment {
-    pub fn is(at: EventTime) -> Self {
+    pub(crate) fn is(at: EventTime) -> Self {
         Self { before: MOMENT.replace(Some(at.0)) }
     }
 }

@@ -17,14 +17,14 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, cast, in_list, lit, not};
 
 /// The part of an expression that the planner can use.
-pub struct Native {
+pub(crate) struct Native {
     pub expr: Expr,
     /// True: the part is the whole expression. False: the expression is TRUE only where this part is TRUE.
     pub whole: bool,
 }
 
 /// The expression over these arguments, which are the columns of the schema.
-pub fn native(text: &str, schema: &SchemaRef, args: &[Expr]) -> Option<Native> {
+pub(crate) fn native(text: &str, schema: &SchemaRef, args: &[Expr]) -> Option<Native> {
     with_room(|| {
         let item = parse::item(text).ok()?;
         Lower { schema, args }.some(&item.ast)
@@ -32,7 +32,7 @@ pub fn native(text: &str, schema: &SchemaRef, args: &[Expr]) -> Option<Native> {
 }
 
 /// The type in which two expressions are compared, if values that are equal in it can be given one form.
-pub fn key_type(left: &str, right: &str, schema: &SchemaRef) -> Option<DataType> {
+pub(crate) fn key_type(left: &str, right: &str, schema: &SchemaRef) -> Option<DataType> {
     with_room(|| {
         let of = |text: &str| Binder::new(schema).expr(&parse::item(text).ok()?.ast).ok();
         let (left, right) = (of(left)?, of(right)?);
@@ -43,7 +43,7 @@ pub fn key_type(left: &str, right: &str, schema: &SchemaRef) -> Option<DataType>
 }
 
 /// Binds an expression as a value of this type. Equal values have one form: all NaNs, and 0.0 and -0.0.
-pub fn bind_key(text: &str, to: &DataType, schema: &SchemaRef) -> Result<Bound> {
+pub(crate) fn bind_key(text: &str, to: &DataType, schema: &SchemaRef) -> Result<Bound> {
     with_room(|| {
         let typed = Binder::new(schema).expr(&parse::item(text)?.ast)?;
         let sql = typed.sql.clone();

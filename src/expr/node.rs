@@ -31,11 +31,11 @@ pub(super) struct Typed {
 
 impl Typed {
     /// An expression that is neither a literal nor a constant.
-    pub fn other(expr: Arc<dyn PhysicalExpr>, data_type: DataType, nullable: bool, sql: String) -> Self {
+    pub(super) fn other(expr: Arc<dyn PhysicalExpr>, data_type: DataType, nullable: bool, sql: String) -> Self {
         Self { expr, data_type, nullable, sql, literal: false, units: None }
     }
 
-    pub fn column(schema: &SchemaRef, index: usize) -> Self {
+    pub(super) fn column(schema: &SchemaRef, index: usize) -> Self {
         let field = schema.field(index);
         Self {
             expr: Arc::new(Column::new(field.name(), index)),
@@ -47,12 +47,12 @@ impl Typed {
         }
     }
 
-    pub fn literal(value: ScalarValue, sql: impl Into<String>) -> Self {
+    pub(super) fn literal(value: ScalarValue, sql: impl Into<String>) -> Self {
         let (data_type, nullable) = (value.data_type(), value.is_null());
         Self { expr: Arc::new(Literal::new(value)), data_type, nullable, sql: sql.into(), literal: true, units: None }
     }
 
-    pub fn null(data_type: &DataType) -> Self {
+    pub(super) fn null(data_type: &DataType) -> Self {
         let value = ScalarValue::try_new_null(data_type).unwrap_or(ScalarValue::Null);
         let mut typed = Self::literal(value, "NULL");
         typed.data_type = data_type.clone();
@@ -60,15 +60,15 @@ impl Typed {
     }
 
     /// The value, if it does not depend on the row.
-    pub fn constant(&self) -> Option<&ScalarValue> {
+    pub(super) fn constant(&self) -> Option<&ScalarValue> {
         self.expr.downcast_ref::<Literal>().map(Literal::value)
     }
 
-    pub fn is_null_literal(&self) -> bool {
+    pub(super) fn is_null_literal(&self) -> bool {
         self.constant().is_some_and(ScalarValue::is_null)
     }
 
-    pub fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self.constant() {
             Some(ScalarValue::Utf8(Some(text))) => Some(text),
             _ => None,
@@ -76,18 +76,18 @@ impl Typed {
     }
 
     /// As an interval of these units.
-    pub fn with_units(mut self, units: Option<(u8, u8)>) -> Self {
+    pub(super) fn with_units(mut self, units: Option<(u8, u8)>) -> Self {
         self.units = units;
         self
     }
 
-    pub fn named(mut self, sql: impl Into<String>) -> Self {
+    pub(super) fn named(mut self, sql: impl Into<String>) -> Self {
         self.sql = sql.into();
         self
     }
 
     /// A call of a kernel. It is computed now if no argument depends on the row.
-    pub fn call(args: Vec<Typed>, data_type: DataType, nullable: bool, sql: String, kernel: Kernel) -> Self {
+    pub(super) fn call(args: Vec<Typed>, data_type: DataType, nullable: bool, sql: String, kernel: Kernel) -> Self {
         let nullable = nullable || args.iter().any(|a| a.nullable);
         let children: Vec<_> = args.iter().map(|a| a.expr.clone()).collect();
         let label = format!("{sql}:{data_type}");
@@ -97,7 +97,7 @@ impl Typed {
     }
 
     /// Wraps a physical expression of DataFusion's. It is computed now if no argument depends on the row.
-    pub fn wrap(
+    pub(super) fn wrap(
         expr: Arc<dyn PhysicalExpr>,
         args: &[Typed],
         data_type: DataType,
@@ -199,8 +199,8 @@ impl PhysicalExpr for Call {
     }
 }
 
-/// AND and OR. If the right side fails, it is evaluated again, only for the rows that need it: `b <> 0 AND a / b > 1`. DataFusion's own
-/// evaluate it for all rows as soon as one row needs it.
+/// AND and OR. If the right side fails, it is evaluated again, only for the rows that need it: `b <> 0 AND a / b > 1`.
+/// DataFusion's own AND and OR evaluate the right side for all rows as soon as one row needs it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Logic {
     pub and: bool,

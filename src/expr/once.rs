@@ -118,7 +118,7 @@ impl PhysicalExpr for Once {
     }
 }
 
-/// CASE within a body. DataFusion's own removes the columns that it does not know.
+/// CASE within a body. DataFusion's own CASE is not used, because it removes the columns that it does not know.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Choose {
     /// Conditions and values alternate; the last may be the value for the rows where no condition is true.

@@ -12,25 +12,25 @@ use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::ScalarValue;
 use std::sync::Arc;
 
-/// The shares of `percentile` and its like.
+/// The shares of `percentile` and similar aggregates.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shares {
     pub values: Vec<f64>,
-    /// They were written as an array, and the result is one.
+    /// The shares were written as an array, so the result is an array.
     pub list: bool,
     /// WITHIN GROUP (ORDER BY x DESC).
     pub descending: bool,
-    /// A value of the group, instead of one between two.
+    /// The result is a value of the group, and never a value between two of them.
     pub discrete: bool,
 }
 
 impl Shares {
-    pub fn one(value: f64) -> Self {
+    pub(super) fn one(value: f64) -> Self {
         Self { values: vec![value], list: false, descending: false, discrete: false }
     }
 
     /// From lists of doubles.
-    pub fn doubles(&self, list: &ListArray) -> Result<ArrayRef> {
+    pub(super) fn doubles(&self, list: &ListArray) -> Result<ArrayRef> {
         let mut sorted: Vec<f64> = vec![];
         let mut groups = |i: usize| -> Option<Vec<f64>> {
             if list.is_null(i) || list.value_length(i) == 0 || self.values.is_empty() {
@@ -80,7 +80,7 @@ impl Shares {
     }
 
     /// From lists of values of any type with an order: the least value with at least this share of the values up to it.
-    pub fn picked(&self, list: &ListArray, field: Option<&arrow::datatypes::FieldRef>) -> Result<ArrayRef> {
+    pub(super) fn picked(&self, list: &ListArray, field: Option<&arrow::datatypes::FieldRef>) -> Result<ArrayRef> {
         let mut picked = UInt32Builder::with_capacity(list.len() * self.values.len());
         let mut some = vec![];
         for i in 0..list.len() {

@@ -5,8 +5,8 @@
 //! is sorted at the end. The state is one column, and merging is as associative and commutative as `min`. The values order the rows with
 //! equal keys, so it makes no difference which partial state came first.
 //!
-//! DataFusion's own `first_value` and ordered `array_agg` are not used, because of two rows with equal keys they keep the one that came
-//! first.
+//! DataFusion's own `first_value` and ordered `array_agg` are not used, because they keep the row that came first if
+//! two rows have equal keys.
 //!
 //! Arrow does not promise that the row format stays the same between releases. State files contain it and name the version that they
 //! were made with; a test compares the bytes.
@@ -41,7 +41,7 @@ impl fmt::Debug for Sorted {
 }
 
 impl Sorted {
-    pub fn new(keys: &[Key], value: &DataType) -> Result<Self> {
+    pub(super) fn new(keys: &[Key], value: &DataType) -> Result<Self> {
         let mut fields: Vec<SortField> =
             keys.iter().map(|k| SortField::new_with_options(k.by.data_type.clone(), k.options)).collect();
         fields.push(SortField::new(value.clone()));
@@ -76,14 +76,14 @@ impl Sorted {
     }
 
     /// The values of these rows.
-    pub fn values<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
+    pub(super) fn values<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
         let parser = self.converter.parser();
         let columns = self.converter.convert_rows(rows.map(|r| parser.parse(r)))?;
         columns.into_iter().next_back().ok_or_else(|| Error::internal("a row without a value"))
     }
 
     /// The values of these rows; NULL where there is no row.
-    pub fn values_or_null<'a>(&self, rows: impl ExactSizeIterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef> {
+    pub(super) fn values_or_null<'a>(&self, rows: impl ExactSizeIterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef> {
         let mut present = vec![];
         let mut at = UInt32Builder::with_capacity(rows.len());
         for row in rows {

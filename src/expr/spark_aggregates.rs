@@ -70,12 +70,12 @@ pub(super) fn bind(function: &Function, schema: &SchemaRef) -> Result<Aggregate>
     bind_over(function, args, None, schema)
 }
 
-/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` and its like.
+/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` and similar calls.
 fn within_group(function: &Function, schema: &SchemaRef) -> Result<Aggregate> {
     let name = function.name.as_str();
     let wrong = |why: String| Error::schema(format!("{name}: {why}. Call it as {}.", usage(name)));
     let mut binder = Binder::new(schema);
-    let [order] = &function.order_by[..] else { return Err(wrong("one expression is ordered by".into())) };
+    let [order] = &function.order_by[..] else { return Err(wrong("ORDER BY takes one expression".into())) };
     let value = binder.expr(&order.ast)?;
     let shown_value = value.sql.clone();
     let lists = |value: Typed, data_type: DataType, finish: Finish| {
@@ -315,7 +315,7 @@ fn over_order(function: &Function, mut args: Vec<Typed>, keys: Vec<Key>, schema:
                 Some(Some(ScalarValue::Boolean(Some(true)))) => skip = Skip::NullValue,
                 _ => return Err(wrong("whether NULLs are ignored must be true or false".into())),
             }
-            // Any value is correct. The smallest is the same one every time.
+            // Any value is correct. The smallest value is always the same.
             if keys.is_empty() {
                 skip = Skip::NullValue;
             }
@@ -338,7 +338,7 @@ fn needs_order(name: &str, value: &str, second: Option<&str>, schema: &SchemaRef
             format!("{name}({value}{second} ORDER BY {key})")
         }
     };
-    format!("{name}: the rows of a stream have no order, so it needs one. Write it as {example}.")
+    format!("{name}: the rows of a stream have no order, so the call needs an ORDER BY. Write it as {example}.")
 }
 
 fn separator(value: &Typed, separator: Option<Typed>) -> Result<Vec<u8>> {
@@ -497,7 +497,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
                 return Err(wrong("NULL has no type. Use CAST".into()));
             }
             if is_float(&t) {
-                // In DataFusion's own, NaN is not the greatest.
+                // In DataFusion's own min and max, NaN is not the greatest value.
                 let fold = if name == "min" { Fold::Least } else { Fold::Greatest };
                 let key = float_order::key(first.clone());
                 return Ok(Plan::new(udaf, vec![key], t).finish(Finish::Ordered).folds(fold, first));
@@ -584,7 +584,8 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
                 None | Some(Some(ScalarValue::Boolean(Some(_)))) => {}
                 _ => return Err(wrong("whether it is deterministic must be true or false".into())),
             }
-            // Any of several is correct without an order. The least is the same one every time.
+            // If several values are the most frequent, any of them is correct without an order. The least of them is
+            // always the same.
             Plan::new(df::array_agg::array_agg_udaf(), vec![first], t)
                 .grows()
                 .ignore_nulls()
@@ -600,7 +601,7 @@ fn plan(name: &str, mut args: Vec<Typed>, distinct: bool) -> Result<Plan> {
                 },
             };
             if error < 0.0081 || t.is_nested() {
-                // The sketch is not so exact, and does not know all types.
+                // The sketch is not exact enough for such a small error, and does not support nested types.
                 let first = if t.is_nested() { sorted_rows::together(vec![first])? } else { normalised(first) };
                 let counted = Plan::new(df::count::count_udaf(), vec![first], bigint).not_null();
                 return Ok(Plan { distinct: true, ..counted });

@@ -170,7 +170,8 @@ pub(super) fn inside(operand: Typed, path: Vec<Step>, sql: String) -> Result<Typ
     Ok(Typed::call(vec![operand], VARIANT, true, sql, kernel))
 }
 
-/// Writes the value that a path leads to from the cursor, which is before a value in the one form. False: there is none.
+/// Writes the value that a path leads to. The cursor is in front of a value in the one form. False: there is no such
+/// value.
 fn descend(cursor: &mut Cursor<'_>, depth: u32, path: &[Step], out: &mut Vec<u8>) -> Scan<bool> {
     cursor.taken = Taken::UNNAMED;
     let next = cursor.next()?;

@@ -9,18 +9,19 @@
 //! ```
 
 pub mod identity;
-pub mod json;
-pub mod mode;
-pub mod output;
-pub mod places;
-pub mod said;
-pub mod source;
-pub mod static_join;
-pub mod stream;
-pub mod subscription;
-pub mod topic;
-pub mod trigger;
+pub(crate) mod json;
+pub(crate) mod mode;
+pub(crate) mod output;
+pub(crate) mod places;
+pub(crate) mod said;
+pub(crate) mod source;
+pub(crate) mod static_join;
+pub(crate) mod stream;
+pub(crate) mod subscription;
+pub(crate) mod topic;
+pub(crate) mod trigger;
 
-pub use output::{Aside, Flow, Output, QUARANTINE};
+pub(crate) use output::{Aside, QUARANTINE};
+pub use output::{Flow, Output};
 pub use stream::Stream;
 pub use trigger::Trigger;

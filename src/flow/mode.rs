@@ -5,14 +5,14 @@ use crate::sink::OutputMode;
 use crate::{Error, Result};
 
 /// Append unless the stream is an aggregate without a window.
-pub fn default_mode(stream: &Stream) -> OutputMode {
+pub(crate) fn default_mode(stream: &Stream) -> OutputMode {
     match stream.top_aggregate() {
         Some((spec, _)) if !spec.is_windowed() => OutputMode::Complete,
         _ => OutputMode::Append,
     }
 }
 
-pub fn parse_mode(text: Option<&str>, stream: &Stream) -> Result<OutputMode> {
+pub(crate) fn parse_mode(text: Option<&str>, stream: &Stream) -> Result<OutputMode> {
     let mode = match text {
         None => default_mode(stream),
         Some("overwrite") => {
@@ -35,14 +35,14 @@ pub fn parse_mode(text: Option<&str>, stream: &Stream) -> Result<OutputMode> {
 }
 
 /// Returns an error if the stream's rows cannot be written in this mode.
-pub fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
+pub(crate) fn check_mode(mode: OutputMode, stream: &Stream) -> Result<()> {
     if mode == OutputMode::Append {
         return check_append(stream);
     }
     let name = mode.name();
     let Some((spec, _)) = stream.top_aggregate() else {
         return Err(Error::config(format!(
-            "output_mode=\"{name}\" needs an aggregation that only row by row steps follow. For a stream without one, use output_mode=\"append\"."
+            "output_mode=\"{name}\" needs an aggregation, and after the aggregation only steps that work row by row. For a stream without an aggregation, use output_mode=\"append\"."
         )));
     };
     if spec.aggregation.has_functions() {

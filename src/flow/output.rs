@@ -8,7 +8,7 @@ use crate::storage::Location;
 use crate::time::SharedClock;
 
 /// The name of the quarantine among a query's outputs.
-pub const QUARANTINE: &str = "_quarantine";
+pub(crate) const QUARANTINE: &str = "_quarantine";
 
 /// One output of a query.
 #[derive(Clone)]
@@ -140,7 +140,7 @@ impl Flow {
 }
 
 /// The quarantine table of the query `query`.
-pub fn quarantine_sink(aside: &Aside, query: &str, clock: &SharedClock) -> Box<dyn Sink> {
+pub(crate) fn quarantine_sink(aside: &Aside, query: &str, clock: &SharedClock) -> Box<dyn Sink> {
     let to = aside.to(query);
     let rows = Rows {
         name: QUARANTINE.into(),

@@ -8,11 +8,11 @@ use crate::{Error, Result};
 /// The folder of checkpoints next to or below the tables that a query writes, if the user does not choose a different place.
 const CHECKPOINTS: &str = "_bayou";
 
-pub const QUARANTINE_SUFFIX: &str = "_quarantine";
+pub(crate) const QUARANTINE_SUFFIX: &str = "_quarantine";
 
 /// The places of one query.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub(crate) struct Places {
     /// The name of the query.
     pub name: String,
     pub checkpoint: Location,
@@ -21,7 +21,7 @@ pub struct Places {
 
 /// The user's own choice of the checkpoint's place.
 #[derive(Debug, Clone, Copy)]
-pub struct Chosen<'a> {
+pub(crate) struct Chosen<'a> {
     pub query_name: Option<&'a str>,
     pub checkpoint_location: Option<&'a str>,
     pub storage: &'a StorageOptions,
@@ -35,7 +35,7 @@ impl Chosen<'_> {
 
 impl Places {
     /// The places of a query that writes one table. The query is named after the table unless the user gives it a name.
-    pub fn of_table(at: &Location, chosen: &Chosen<'_>) -> Result<Self> {
+    pub(crate) fn of_table(at: &Location, chosen: &Chosen<'_>) -> Result<Self> {
         let name = query_name(chosen.query_name, at.name())?;
         let checkpoint = chosen.checkpoint(&name, || checkpoint_in(at, &name))?;
         let aside = quarantine_name(&at.name());
@@ -45,29 +45,29 @@ impl Places {
     }
 
     /// The places of a query whose tables are in a catalog: nothing is next to or below these tables.
-    pub fn of_catalog(name: &str, checkpoint: &Location, quarantine: Aside) -> Self {
+    pub(crate) fn of_catalog(name: &str, checkpoint: &Location, quarantine: Aside) -> Self {
         Self { name: name.into(), checkpoint: checkpoint.join(name), quarantine }
     }
 
     /// The places of a pipeline, whose tables are folders below its root.
-    pub fn of_pipeline(root: &Location, name: &str, chosen: &Chosen<'_>) -> Result<Self> {
+    pub(crate) fn of_pipeline(root: &Location, name: &str, chosen: &Chosen<'_>) -> Result<Self> {
         let checkpoint = chosen.checkpoint(name, || checkpoint_in(root, name))?;
         Ok(Self { name: name.into(), checkpoint, quarantine: root.join(&quarantine_name(name)).into() })
     }
 
     /// The folder of rows that wait until Spark commits them.
-    pub fn staged(&self, output: &str) -> Location {
+    pub(crate) fn staged(&self, output: &str) -> Location {
         staged_in(&self.checkpoint, output)
     }
 
     /// The places of a query whose target has no folder: everything is in the folder that the user chose for the checkpoint.
-    pub fn of_target_without_folder(at: &Location, name: &str) -> Self {
+    pub(crate) fn of_target_without_folder(at: &Location, name: &str) -> Self {
         Self { name: name.into(), checkpoint: at.join(name), quarantine: at.join(&quarantine_name(name)).into() }
     }
 }
 
 /// The name of a query that writes one table.
-pub fn query_name(given: Option<&str>, table: String) -> Result<String> {
+pub(crate) fn query_name(given: Option<&str>, table: String) -> Result<String> {
     let name = given.map_or(table, str::to_string);
     check_name(&name, "a query").map_err(|e| match given {
         Some(_) => e.context("query_name"),
@@ -80,22 +80,22 @@ pub fn query_name(given: Option<&str>, table: String) -> Result<String> {
 }
 
 /// The checkpoint of a query in a folder.
-pub fn checkpoint_in(folder: &Location, query: &str) -> Location {
+pub(crate) fn checkpoint_in(folder: &Location, query: &str) -> Location {
     folder.join(CHECKPOINTS).join(query)
 }
 
 /// The folder of staged rows in a checkpoint. It is outside the generations, because the files of an epoch are removed after its commit.
-pub fn staged_in(checkpoint: &Location, output: &str) -> Location {
+pub(crate) fn staged_in(checkpoint: &Location, output: &str) -> Location {
     checkpoint.join("staged").join(output)
 }
 
 /// The folder of a quarantine table. `of` is a pipeline, or the table of a single query.
-pub fn quarantine_name(of: &str) -> String {
+pub(crate) fn quarantine_name(of: &str) -> String {
     format!("{of}{QUARANTINE_SUFFIX}")
 }
 
 /// Whether a table is the quarantine of a pipeline.
-pub fn is_quarantine(table: &str, pipeline: &str) -> bool {
+pub(crate) fn is_quarantine(table: &str, pipeline: &str) -> bool {
     table == quarantine_name(pipeline)
 }
 

@@ -40,7 +40,7 @@ pub enum Offsets {
 }
 
 /// Offsets that are known, and those that Kafka is asked for.
-pub type KnownAndAsked = (Positions, Vec<(TopicPartition, OffsetSpec)>);
+pub(crate) type KnownAndAsked = (Positions, Vec<(TopicPartition, OffsetSpec)>);
 
 impl Offsets {
     /// The partitions that a dict names.
@@ -99,7 +99,7 @@ pub struct KafkaSource {
     pub starting: Offsets,
     pub ending: Option<Offsets>,
     pub max_offsets_per_trigger: Option<u64>,
-    /// How many messages an epoch on an interval waits for, but not longer than `max_trigger_delay`.
+    /// An epoch on an interval waits for this many messages, but not longer than `max_trigger_delay`.
     pub min_offsets_per_trigger: Option<u64>,
     pub max_trigger_delay: Duration,
     pub fail_on_data_loss: bool,
@@ -185,7 +185,7 @@ impl KafkaSource {
         }
     }
 
-    /// Refuses a start behind the end. Such a first run would look like a run whose log was truncated.
+    /// Refuses a start after the end of the log. Such a first run would look like a run whose log was truncated.
     fn check_not_behind_the_end(&self, given: &Positions, what: &str) -> Result<()> {
         if given.is_empty() {
             return Ok(());

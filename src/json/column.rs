@@ -43,7 +43,7 @@ impl Validity {
     }
 }
 
-pub struct Column {
+pub(crate) struct Column {
     validity: Validity,
     nullable: bool,
     values: Values,
@@ -130,7 +130,7 @@ impl Names {
 }
 
 /// The columns of an object, by field name.
-pub struct Fields {
+pub(crate) struct Fields {
     pub fields: arrow::datatypes::Fields,
     /// Each name followed by its closing quote, as the text of a message has it where it needs no escapes.
     quoted: Vec<Vec<u8>>,
@@ -147,7 +147,7 @@ pub struct Fields {
 
 /// The options of a column besides its type.
 #[derive(Debug, Clone, Default)]
-pub struct ColumnOptions {
+pub(crate) struct ColumnOptions {
     pub zone: Option<Tz>,
     pub unit: Option<TimestampUnit>,
     /// A struct without one of its fields is malformed.
@@ -156,7 +156,7 @@ pub struct ColumnOptions {
 
 impl Fields {
     /// `options` takes the path of a field, such as "a.b"; `above` is the path of the struct, with a dot at its end.
-    pub fn new(
+    pub(crate) fn new(
         fields: &arrow::datatypes::Fields,
         above: &str,
         options: &dyn Fn(&str) -> ColumnOptions,
@@ -172,7 +172,7 @@ impl Fields {
 
     /// Decodes the object at the cursor as row `row`. Returns the number of fields that the schema does not have.
     #[inline]
-    pub fn read(&mut self, cursor: &mut Cursor<'_>, row: usize, depth: u32) -> Scan<u64> {
+    pub(crate) fn read(&mut self, cursor: &mut Cursor<'_>, row: usize, depth: u32) -> Scan<u64> {
         let mut unknown = 0;
         let mut expected = 0;
         let mut faults: Vec<(usize, Box<Fault>)> = Vec::new(); // allocates only where there is a fault
@@ -226,16 +226,16 @@ impl Fields {
         Ok(unknown)
     }
 
-    pub fn push_null(&mut self) {
+    pub(crate) fn push_null(&mut self) {
         self.columns.iter_mut().for_each(Column::push_null);
     }
 
-    pub fn truncate(&mut self, rows: usize) {
+    pub(crate) fn truncate(&mut self, rows: usize) {
         // Unconditionally: a column without the row may still hold pieces of it.
         self.columns.iter_mut().for_each(|c| c.truncate(rows));
     }
 
-    pub fn finish(&mut self) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<ArrayRef>> {
         let arrays: Vec<ArrayRef> = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
         for (seen, array) in self.seen.iter_mut().zip(&arrays) {
             if !*seen && array.null_count() < array.len() {
@@ -247,7 +247,7 @@ impl Fields {
     }
 
     /// Columns without a value so far for which the messages have a field that differs in case only: (column, field), as paths.
-    pub fn misspelt(&self, above: &str, out: &mut Vec<(String, String)>) {
+    pub(crate) fn misspelt(&self, above: &str, out: &mut Vec<(String, String)>) {
         for (i, field) in self.fields.iter().enumerate() {
             if let (false, Some(other)) = (self.seen[i], &self.spelt[i]) {
                 out.push((format!("{above}{}", field.name()), format!("{above}{other}")));
@@ -295,7 +295,7 @@ fn find(quoted: &[Vec<u8>], expected: &mut usize, key: Text<'_>, scratch: &mut V
 }
 
 impl Column {
-    pub fn new(field: &Field, path: &str, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
+    pub(crate) fn new(field: &Field, path: &str, options: &dyn Fn(&str) -> ColumnOptions) -> Result<Self> {
         let with = |f: &Field| Column::new(f, path, options);
         let values = match field.data_type() {
             DataType::Boolean => Values::Boolean(vec![]),
@@ -340,7 +340,7 @@ impl Column {
         Ok(Self { validity: Validity::default(), nullable: field.is_nullable(), values })
     }
 
-    pub fn push_null(&mut self) {
+    pub(crate) fn push_null(&mut self) {
         self.validity.push(false);
         match &mut self.values {
             Values::Boolean(v) => v.push(false),
@@ -358,7 +358,7 @@ impl Column {
         }
     }
 
-    pub fn truncate(&mut self, rows: usize) {
+    pub(crate) fn truncate(&mut self, rows: usize) {
         self.validity.truncate(rows);
         match &mut self.values {
             Values::Boolean(v) => v.truncate(rows),
@@ -388,7 +388,7 @@ impl Column {
 
     /// Decodes the value at the cursor as one more row. After a fault the caller truncates the column.
     #[inline]
-    pub fn read(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Scan<()> {
+    pub(crate) fn read(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Scan<()> {
         let next = cursor.next()?;
         if next == Next::Null {
             cursor.word(b"null")?;
@@ -501,7 +501,7 @@ impl Column {
     }
 
     /// Decodes all documents up to the end of the text as the elements of a list. After a fault the caller truncates the column.
-    pub fn read_documents(&mut self, cursor: &mut Cursor<'_>) -> Scan<()> {
+    pub(crate) fn read_documents(&mut self, cursor: &mut Cursor<'_>) -> Scan<()> {
         let Values::List { offsets, item, .. } = &mut self.values else { return fault("several documents", cursor.at) };
         let mut index = 0usize;
         loop {
@@ -538,7 +538,7 @@ impl Column {
         }
     }
 
-    pub fn finish(&mut self) -> Result<ArrayRef> {
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef> {
         let rows = self.validity.len;
         let nulls = self.validity.finish();
         fn primitive<T: ArrowPrimitiveType>(v: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> PrimitiveArray<T> {

@@ -1,4 +1,5 @@
-//! JSON text to columns: the one reader of JSON, for messages (`decode`), for SQL (`from_json` and its like) and for values from Python.
+//! JSON text to columns: the one reader of JSON, for messages (`decode`), for SQL (`from_json` and similar functions)
+//! and for values from Python.
 //!
 //! ```text
 //! scan      the lexer: walks over a text and checks its grammar
@@ -11,9 +12,9 @@ mod number;
 mod scalar;
 mod scan;
 
-pub use column::{Column, ColumnOptions, Fields};
-pub use scalar::TimestampUnit;
-pub use scan::{Cursor, Fault, Next, Scan, Taken, Text, fault, unescape};
+pub(crate) use column::{Column, ColumnOptions, Fields};
+pub(crate) use scalar::TimestampUnit;
+pub(crate) use scan::{Cursor, Fault, Next, Scan, Taken, Text, fault, unescape};
 
 use crate::Result;
 use arrow::array::ArrayRef;
@@ -21,7 +22,11 @@ use arrow::datatypes::Field;
 
 /// A column from the JSON text of its values; the value of row i ends at `ends[i]`. NaN and Infinity are numbers here. The error names
 /// the row of the first value that does not fit and, where the value is nested, its path.
-pub fn column(field: &Field, text: &[u8], ends: &[usize]) -> Result<std::result::Result<ArrayRef, (usize, String)>> {
+pub(crate) fn column(
+    field: &Field,
+    text: &[u8],
+    ends: &[usize],
+) -> Result<std::result::Result<ArrayRef, (usize, String)>> {
     let mut column = Column::new(field, "", &|_| ColumnOptions::default())?;
     let mut start = 0;
     for (row, end) in ends.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Numbers as text to exact values. A number that does not fit is an error and never becomes a different value.
 
 /// A decimal number: `digits * 10^exponent`, or its negative.
-pub struct Decimal<'a> {
+pub(super) struct Decimal<'a> {
     negative: bool,
     whole: &'a [u8],
     fraction: &'a [u8],
@@ -10,7 +10,7 @@ pub struct Decimal<'a> {
 
 impl<'a> Decimal<'a> {
     /// `text` must match JSON's grammar for numbers.
-    pub fn parse(text: &'a [u8]) -> Self {
+    pub(super) fn parse(text: &'a [u8]) -> Self {
         let (negative, text) = match text.split_first() {
             Some((b'-', rest)) => (true, rest),
             _ => (false, text),
@@ -27,12 +27,12 @@ impl<'a> Decimal<'a> {
     }
 
     /// The value times 10^scale, if that is an integer; `Err` says why not.
-    pub fn scaled(&self, scale: i64) -> Result<i128, Unfit> {
+    pub(super) fn scaled(&self, scale: i64) -> Result<i128, Unfit> {
         self.integer(scale, false)
     }
 
     /// The same, but digits that are too fine are cut off.
-    pub fn cut(&self, scale: i64) -> Result<i128, Unfit> {
+    pub(super) fn cut(&self, scale: i64) -> Result<i128, Unfit> {
         self.integer(scale, true)
     }
 
@@ -68,7 +68,7 @@ impl<'a> Decimal<'a> {
 
 /// Why a number does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
+pub(super) enum Unfit {
     Fraction,
     Range,
 }
@@ -86,7 +86,7 @@ fn parse_exponent(text: &[u8]) -> i64 {
 
 /// The common case: an integer of up to 18 digits, without a fraction or an exponent.
 #[inline]
-pub fn small_integer(text: &[u8]) -> Option<i64> {
+pub(super) fn small_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
         _ => (false, text),
@@ -105,7 +105,7 @@ pub fn small_integer(text: &[u8]) -> Option<i64> {
 }
 
 /// Any JSON number as an integer, if it is one.
-pub fn integer(text: &[u8]) -> Result<i128, Unfit> {
+pub(super) fn integer(text: &[u8]) -> Result<i128, Unfit> {
     match small_integer(text) {
         Some(n) => Ok(n.into()),
         None => Decimal::parse(text).scaled(0),

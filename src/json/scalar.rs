@@ -36,12 +36,12 @@ fn is_special(text: &[u8]) -> bool {
 }
 
 #[cold]
-pub fn misfit<T>(next: Next, wanted: &str, at: usize) -> Scan<T> {
+pub(super) fn misfit<T>(next: Next, wanted: &str, at: usize) -> Scan<T> {
     fault(format!("{} does not fit {wanted}", next.name()), at)
 }
 
 #[inline]
-pub fn number<'a>(cursor: &mut Cursor<'a>, next: Next, wanted: &str) -> Scan<&'a [u8]> {
+pub(super) fn number<'a>(cursor: &mut Cursor<'a>, next: Next, wanted: &str) -> Scan<&'a [u8]> {
     if next == Next::Number {
         let at = cursor.at;
         let text = cursor.number()?;
@@ -81,7 +81,11 @@ fn quoted_number<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Scan<&'a [u8]> {
 }
 
 #[inline]
-pub fn int<T: TryFrom<i64> + TryFrom<i128>>(cursor: &mut Cursor<'_>, next: Next, wanted: &'static str) -> Scan<T> {
+pub(super) fn int<T: TryFrom<i64> + TryFrom<i128>>(
+    cursor: &mut Cursor<'_>,
+    next: Next,
+    wanted: &'static str,
+) -> Scan<T> {
     let at = cursor.at;
     let text = number(cursor, next, wanted)?;
     let value = match number::small_integer(text) {
@@ -99,7 +103,7 @@ pub fn int<T: TryFrom<i64> + TryFrom<i128>>(cursor: &mut Cursor<'_>, next: Next,
 }
 
 #[inline]
-pub fn float<T: lexical_core::FromLexical + Float>(
+pub(super) fn float<T: lexical_core::FromLexical + Float>(
     cursor: &mut Cursor<'_>,
     next: Next,
     wanted: &'static str,
@@ -121,7 +125,12 @@ pub fn float<T: lexical_core::FromLexical + Float>(
 }
 
 /// With a unit, a number in quotes counts as a number too.
-pub fn timestamp(cursor: &mut Cursor<'_>, next: Next, unit: Option<TimestampUnit>, zone: Option<Tz>) -> Scan<i64> {
+pub(super) fn timestamp(
+    cursor: &mut Cursor<'_>,
+    next: Next,
+    unit: Option<TimestampUnit>,
+    zone: Option<Tz>,
+) -> Scan<i64> {
     let at = cursor.at;
     let micros = match (next, unit) {
         (Next::String, _) => {
@@ -162,7 +171,7 @@ fn quoted(text: &[u8], unit: TimestampUnit) -> Option<i128> {
     if cursor.at == text.len() { number_in(number, unit, 0).ok() } else { None }
 }
 
-pub fn date(cursor: &mut Cursor<'_>, next: Next) -> Scan<i32> {
+pub(super) fn date(cursor: &mut Cursor<'_>, next: Next) -> Scan<i32> {
     let at = cursor.at;
     if next != Next::String {
         return misfit(next, "DATE", at);

@@ -6,28 +6,28 @@
 use std::borrow::Cow;
 
 /// A message with more levels is malformed. Without this limit a message could overflow the stack.
-pub const MAX_DEPTH: u32 = 128;
+pub(super) const MAX_DEPTH: u32 = 128;
 
 /// Why a message is malformed. It never contains any of the message's text.
 #[derive(Debug)]
-pub struct Fault {
+pub(crate) struct Fault {
     pub what: Cow<'static, str>,
     pub at: usize,
     /// The path of the field, such as "a.b"; empty where the fault is in the message as a whole.
     pub field: String,
 }
 
-pub type Scan<T> = Result<T, Box<Fault>>;
+pub(crate) type Scan<T> = Result<T, Box<Fault>>;
 
 #[cold]
 #[inline(never)]
-pub fn fault<T>(what: impl Into<Cow<'static, str>>, at: usize) -> Scan<T> {
+pub(crate) fn fault<T>(what: impl Into<Cow<'static, str>>, at: usize) -> Scan<T> {
     Err(Box::new(Fault { what: what.into(), at, field: String::new() }))
 }
 
 /// The kind of the next value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     Object,
     Array,
     String,
@@ -38,7 +38,7 @@ pub enum Next {
 }
 
 impl Next {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Next::Object => "an object",
             Next::Array => "an array",
@@ -52,12 +52,12 @@ impl Next {
 
 /// The text between the quotes of a string.
 #[derive(Debug, Clone, Copy)]
-pub struct Text<'a> {
+pub(crate) struct Text<'a> {
     pub raw: &'a [u8],
     pub escaped: bool,
 }
 
-pub struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
     pub taken: Taken,
@@ -65,10 +65,10 @@ pub struct Cursor<'a> {
 
 /// The texts that are accepted besides standard JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// NaN, Infinity and -Infinity are numbers, as Python's json module writes them.
     pub nan: bool,
-    /// A string that holds a number is that number, in columns of numbers.
+    /// In columns of numbers, a string that holds a number is read as that number.
     pub quoted_numbers: bool,
     /// Strings may be in single quotes and hold control characters, as in Spark's functions of JSON text.
     pub lenient: bool,
@@ -78,9 +78,9 @@ pub struct Taken {
 
 impl Taken {
     /// The texts that the reader of messages accepts without options.
-    pub const STANDARD: Self = Self { nan: false, quoted_numbers: false, lenient: false, named: true };
+    pub(crate) const STANDARD: Self = Self { nan: false, quoted_numbers: false, lenient: false, named: true };
     /// JSON that is not read from messages.
-    pub const UNNAMED: Self = Self { named: false, ..Self::STANDARD };
+    pub(crate) const UNNAMED: Self = Self { named: false, ..Self::STANDARD };
 }
 
 const SPECIAL: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
@@ -88,24 +88,24 @@ const NOT_JSON: &str = "NaN or Infinity, which JSON does not have: allow_nan=Tru
 const NOT_JSON_HERE: &str = "NaN or Infinity, which JSON does not have";
 
 impl<'a> Cursor<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, taken: Taken::STANDARD }
     }
 
     #[inline]
-    pub fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     #[inline]
-    pub fn skip_space(&mut self) {
+    pub(crate) fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
     }
 
     #[inline]
-    pub fn eat(&mut self, byte: u8) -> bool {
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let hit = self.peek() == Some(byte);
         self.at += usize::from(hit);
         hit
@@ -113,7 +113,7 @@ impl<'a> Cursor<'a> {
 
     /// Looks at the first byte of the next value.
     #[inline]
-    pub fn next(&mut self) -> Scan<Next> {
+    pub(crate) fn next(&mut self) -> Scan<Next> {
         self.skip_space();
         Ok(match self.peek() {
             Some(b'"') => Next::String,
@@ -138,7 +138,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads `true`, `false` or `null`.
     #[inline]
-    pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+    pub(crate) fn word(&mut self, word: &'static [u8]) -> Scan<()> {
         if self.bytes[self.at..].starts_with(word) {
             self.at += word.len();
             Ok(())
@@ -149,7 +149,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a string; the cursor is at its opening quote. Escapes are checked but not decoded.
     #[inline]
-    pub fn string(&mut self) -> Scan<Text<'a>> {
+    pub(crate) fn string(&mut self) -> Scan<Text<'a>> {
         if self.taken.lenient {
             return self.lenient_string();
         }
@@ -239,7 +239,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a number and returns its text.
     #[inline]
-    pub fn number(&mut self) -> Scan<&'a [u8]> {
+    pub(crate) fn number(&mut self) -> Scan<&'a [u8]> {
         let start = self.at;
         let bytes = self.bytes;
         let mut at = start;
@@ -280,7 +280,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads and checks any value; `depth` is the number of levels above it.
-    pub fn skip_value(&mut self, depth: u32) -> Scan<()> {
+    pub(crate) fn skip_value(&mut self, depth: u32) -> Scan<()> {
         match self.next()? {
             Next::String => self.string().map(drop),
             Next::Number => self.number().map(drop),
@@ -294,7 +294,11 @@ impl<'a> Cursor<'a> {
 
     /// Reads an object. `each` is called with each key, while the cursor is at its value.
     #[inline]
-    pub fn object(&mut self, depth: u32, mut each: impl FnMut(&mut Self, Text<'a>, u32) -> Scan<()>) -> Scan<()> {
+    pub(crate) fn object(
+        &mut self,
+        depth: u32,
+        mut each: impl FnMut(&mut Self, Text<'a>, u32) -> Scan<()>,
+    ) -> Scan<()> {
         let depth = self.enter(depth)?;
         self.skip_space();
         if self.eat(b'}') {
@@ -320,7 +324,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads an array. `each` is called while the cursor is at each value.
-    pub fn array(&mut self, depth: u32, mut each: impl FnMut(&mut Self, u32) -> Scan<()>) -> Scan<()> {
+    pub(crate) fn array(&mut self, depth: u32, mut each: impl FnMut(&mut Self, u32) -> Scan<()>) -> Scan<()> {
         let depth = self.enter(depth)?;
         self.skip_space();
         if self.eat(b']') {
@@ -397,7 +401,7 @@ fn plain_run(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Appends the value of a string to `out`. Its escapes are decoded; they were checked when the string was read.
-pub fn unescape(text: Text<'_>, out: &mut Vec<u8>) {
+pub(crate) fn unescape(text: Text<'_>, out: &mut Vec<u8>) {
     if !text.escaped {
         out.extend_from_slice(text.raw);
         return;

@@ -5,11 +5,11 @@ use crate::{Error, Result};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-pub struct Question<T>(Receiver<Result<T>>);
+pub(crate) struct Question<T>(Receiver<Result<T>>);
 
 impl<T: Send + 'static> Question<T> {
     /// Asks the question on a new thread. The thread ends by itself, because every request has a deadline.
-    pub fn ask(question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<Self> {
+    pub(crate) fn ask(question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<Self> {
         let (say, answer) = channel();
         std::thread::Builder::new()
             .name("bayou-ask".into())
@@ -22,12 +22,12 @@ impl<T: Send + 'static> Question<T> {
     }
 
     /// The answer, or None if there is no answer yet after `wait`.
-    pub fn answer(&self, wait: Duration) -> Option<Result<T>> {
+    pub(crate) fn answer(&self, wait: Duration) -> Option<Result<T>> {
         match self.0.recv_timeout(wait) {
             Ok(answer) => Some(answer),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
-                Some(Err(Error::internal("a question to Kafka ended without an answer")))
+                Some(Err(Error::internal("a request to Kafka ended without an answer")))
             }
         }
     }

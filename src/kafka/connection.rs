@@ -65,7 +65,8 @@ impl Drop for Inner {
 const REACH: Duration = Duration::from_millis(9_000);
 /// The longest time that `open` takes. The time after REACH is for finding the reason.
 const OPEN: Duration = Duration::from_millis(9_700);
-/// How long bayou waits if every broker has refused the connection, and not only not answered yet. Waiting longer would be of little use.
+/// How long bayou waits if every broker has refused the connection. (A broker that has only not answered yet gets more
+/// time.) Waiting longer would be of little use.
 const REFUSED: Duration = Duration::from_millis(2_500);
 /// The timeout of a single request to a cluster that has answered before.
 pub(super) const REQUEST: Duration = Duration::from_secs(10);

@@ -28,39 +28,41 @@ pub(super) struct Seen {
     /// The last text about each broker, without duplicates.
     pub reasons: VecDeque<String>,
     pub all_down: bool,
-    /// The reasons of the calls before, for a text only. librdkafka does not report the same failure of a broker again for a while.
+    /// The reasons of earlier calls. They are only shown in texts. For a while, librdkafka does not report the same
+    /// failure of a broker again.
     before: VecDeque<(Instant, String)>,
     /// When the client was made, or `forget` was called last. Nothing that was noted is older.
     since: Option<Instant>,
 }
 
 const KEPT_REASONS: usize = 8;
-/// An earlier reason may be the reason of this call for this long: longer than librdkafka keeps a repeated failure to itself.
+/// For this long, an earlier reason may also be the reason of this call. The time is longer than the time for which
+/// librdkafka does not report a repeated failure.
 const BEFORE: Duration = Duration::from_secs(60);
 /// The reason if nothing else is known about a cluster.
 pub(super) const NO_ANSWER: &str = "no answer";
 
 impl Watch {
-    pub fn new(secrets: Secrets, tokens: Option<Arc<Tokens>>) -> Self {
+    pub(super) fn new(secrets: Secrets, tokens: Option<Arc<Tokens>>) -> Self {
         let seen = Mutex::new(Seen { since: Some(Instant::now()), ..Seen::default() });
         Self { secrets, tokens, seen, ..Self::default() }
     }
 
     /// A token for SASL OAUTHBEARER. librdkafka asks for the first one when a client is made.
-    pub fn next_token(&self) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+    pub(super) fn next_token(&self) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let none = "sasl.mechanism is OAUTHBEARER, and there is no 'oauth_cb' that returns tokens";
         let next = self.tokens.as_ref().ok_or(none)?.next();
         *self.no_token.lock() = next.as_ref().err().cloned();
         Ok(next?)
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Seen {
         let mut seen = self.seen.lock().clone();
         seen.auth = seen.auth.or_else(|| self.no_token.lock().clone());
         seen
     }
 
-    pub fn forget(&self) {
+    pub(super) fn forget(&self) {
         let mut seen = self.seen.lock();
         let Seen { reasons, mut before, since, .. } = std::mem::take(&mut *seen);
         let now = Instant::now();
@@ -94,7 +96,7 @@ impl Watch {
 
 impl Seen {
     /// A sentence about addresses that a broker has given and that cannot be reached, while the given address has answered.
-    pub fn elsewhere(&self, address: &str) -> String {
+    pub(super) fn elsewhere(&self, address: &str) -> String {
         // "host:9092/1: Connect to …": of the broker 1, whose address the cluster has advertised. "/bootstrap" is the given address.
         let given = |host: &str| address.split(',').any(|a| a.trim().rsplit("://").next() == Some(host));
         let advertised = |reason: &&str| {
@@ -113,7 +115,7 @@ impl Seen {
     }
 
     /// What is known about why there is no answer.
-    pub fn causes(&self) -> Vec<&str> {
+    pub(super) fn causes(&self) -> Vec<&str> {
         if !self.reasons.is_empty() {
             return self.reasons.iter().map(String::as_str).collect();
         }
@@ -122,7 +124,7 @@ impl Seen {
     }
 
     /// The error to return if a cluster did not answer.
-    pub fn unreachable(&self, address: &str) -> Error {
+    pub(super) fn unreachable(&self, address: &str) -> Error {
         if let Some(reason) = &self.auth {
             return Error::auth(format!("Kafka at {address} refused the connection: {reason}. {}.", remedy(reason)));
         }
@@ -134,7 +136,7 @@ impl Seen {
              machine may reach it.{}{}{}",
             self.elsewhere(address),
             if causes.iter().any(|r| r.contains(NOT_NOW)) {
-                " A listener without SASL says so: check security.protocol."
+                " A listener without SASL answers in this way: check security.protocol."
             } else {
                 ""
             },

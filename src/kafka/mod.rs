@@ -9,22 +9,23 @@ mod ask;
 mod connection;
 mod consume;
 mod context;
-pub mod embedded;
-pub mod encode;
+pub(crate) mod embedded;
+pub(crate) mod encode;
 mod ffi;
 mod probe;
 mod produce;
 mod properties;
 mod token;
 
-pub use admin::{Configured, NewTopic, OffsetSpec};
-pub use ask::Question;
+pub(crate) use admin::Configured;
+pub use admin::{NewTopic, OffsetSpec};
+pub(crate) use ask::Question;
 pub use connection::{Connection, Target};
-pub use consume::{Chunk, Event, GroupOptions, GroupReader, Look, Reader, ReaderOptions};
+pub(crate) use consume::{Chunk, GroupOptions, GroupReader, Look};
+pub use consume::{Event, Reader, ReaderOptions};
 pub use embedded::{BrokerLauncher, run_broker, set_launcher};
-pub use ffi::acls::Acl;
-pub use produce::{
-    Failed, MessageEncoder, MessageOptions, Number, ProduceOptions, ProduceReport, TopicLimits, Transactions,
-};
-pub use properties::advice;
-pub use token::{Token, TokenSource};
+pub(crate) use ffi::acls::Acl;
+pub(crate) use produce::{Failed, MessageEncoder, MessageOptions, Number, TopicLimits, Transactions};
+pub use produce::{ProduceOptions, ProduceReport};
+pub(crate) use properties::advice;
+pub(crate) use token::{Token, TokenSource};

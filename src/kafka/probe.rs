@@ -104,7 +104,7 @@ pub(super) fn may_want_sasl(properties: &BTreeMap<String, String>, addresses: &s
     let speaks = Question::ask(move || Ok(speaks_tls(&asked))).ok()?.answer(wait)?.ok()?;
     speaks.then(|| {
         Error::connection(format!(
-            "Kafka at {address}: the port speaks TLS, and answers no request after that. A listener with SASL does so: set \
+            "Kafka at {address}: the port speaks TLS, and then does not answer a request. A listener with SASL behaves in this way: set \
              security.protocol=SASL_SSL, sasl.mechanism, sasl.username and sasl.password."
         ))
     })

@@ -97,7 +97,7 @@ const SAFE: &[&str] = &[
 ];
 
 /// The reason why a property must not be set, or the name to use instead.
-pub fn advice(name: &str) -> Option<String> {
+pub(crate) fn advice(name: &str) -> Option<String> {
     let owned = OWNED.iter().find(|(n, _)| *n == name).map(|(_, why)| format!("{why}. Leave it out"));
     let foreign = || FOREIGN.iter().find(|(n, _)| *n == name);
     let user = "bayou.connect({\"sasl.username\": …, \"sasl.password\": …})";
@@ -175,7 +175,7 @@ pub(super) fn client_config(properties: &BTreeMap<String, String>, over: &[(&str
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
-    pub fn of(properties: &BTreeMap<String, String>) -> Self {
+    pub(super) fn of(properties: &BTreeMap<String, String>) -> Self {
         // Shorter values ("", "true", a port) would cut ordinary words apart.
         let hidden = properties.iter().filter(|(name, value)| !is_safe(name) && value.len() >= 5);
         // Texts from other places than librdkafka can contain these values, too.
@@ -186,7 +186,7 @@ impl Secrets {
         Self(values)
     }
 
-    pub fn scrub(&self, text: &str) -> String {
+    pub(super) fn scrub(&self, text: &str) -> String {
         self.0.iter().fold(text.to_string(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 }

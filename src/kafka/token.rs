@@ -1,12 +1,12 @@
 //! Tokens for SASL OAUTHBEARER from a function of the user. A token is kept until most of its life is over; then the function is called again.
 
+use super::ask::Question;
 use crate::error::{Error, Result};
 use base64::Engine;
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long the function may take.
@@ -55,12 +55,12 @@ impl Kept {
 }
 
 impl Tokens {
-    pub fn new(source: Arc<dyn TokenSource>) -> Self {
+    pub(super) fn new(source: Arc<dyn TokenSource>) -> Self {
         Self { source, kept: Mutex::default() }
     }
 
     /// A token for a client that asks. While the last token is still valid, a function that fails is called again later.
-    pub fn next(&self) -> std::result::Result<OAuthToken, String> {
+    pub(super) fn next(&self) -> std::result::Result<OAuthToken, String> {
         // One call of the function at a time: other clients wait for its answer.
         let mut kept = self.kept.lock();
         if let Some(fresh) = kept.as_ref().filter(|k| k.is_fresh(now())) {
@@ -85,27 +85,13 @@ impl Tokens {
     }
 
     fn ask(&self) -> Result<Token> {
-        let (say, answer) = channel();
         let source = self.source.clone();
-        std::thread::Builder::new()
-            .name("bayou-token".into())
-            .spawn(move || {
-                // The caller may have stopped waiting.
-                let _ = say.send(source.token());
-            })
-            .map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
-        let token = match answer.recv_timeout(PATIENCE) {
-            Ok(token) => token?,
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(Error::auth(format!(
-                    "the function of 'oauth_cb' has not returned a token within {} seconds",
-                    PATIENCE.as_secs()
-                )));
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::auth("the function of 'oauth_cb' ended without a token"));
-            }
+        let question = Question::ask(move || source.token())?;
+        let late = || {
+            let seconds = PATIENCE.as_secs();
+            Error::auth(format!("the function of 'oauth_cb' has not returned a token within {seconds} seconds"))
         };
+        let token = question.answer(PATIENCE).ok_or_else(late)??;
         let over = now() - token.expires;
         if over >= 0 {
             return Err(Error::auth(format!(

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// The keyword arguments of one call. Reading an argument makes its name known; `end` refuses the names that were not read.
-pub struct Arguments<'a, 'py> {
+pub(super) struct Arguments<'a, 'py> {
     call: &'static str,
     given: Option<&'a Bound<'py, PyDict>>,
     known: Vec<&'static str>,
@@ -14,19 +14,23 @@ pub struct Arguments<'a, 'py> {
 
 impl<'a, 'py> Arguments<'a, 'py> {
     /// `read`: the arguments that the call reads itself.
-    pub fn new(call: &'static str, read: &[&'static str], given: Option<&'a Bound<'py, PyDict>>) -> Self {
+    pub(super) fn new(call: &'static str, read: &[&'static str], given: Option<&'a Bound<'py, PyDict>>) -> Self {
         Self { call, given, known: read.to_vec() }
     }
 
     /// The argument's value. None: it was not given, or is None.
-    pub fn any(&mut self, name: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(super) fn any(&mut self, name: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.known.push(name);
         let value = self.given.map(|g| g.get_item(name)).transpose()?.flatten();
         Ok(value.filter(|v| !v.is_none()))
     }
 
     /// The argument's value, which must be `wanted`, as in "a str".
-    pub fn typed<T: for<'x> FromPyObject<'x, 'py>>(&mut self, name: &'static str, wanted: &str) -> PyResult<Option<T>> {
+    pub(super) fn typed<T: for<'x> FromPyObject<'x, 'py>>(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+    ) -> PyResult<Option<T>> {
         let Some(value) = self.any(name)? else { return Ok(None) };
         let found = || value.get_type().name().map_or("another type".to_string(), |n| n.to_string());
         match value.extract() {
@@ -39,20 +43,20 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    pub fn text(&mut self, name: &'static str) -> PyResult<Option<String>> {
+    pub(super) fn text(&mut self, name: &'static str) -> PyResult<Option<String>> {
         self.typed(name, "a str")
     }
 
-    pub fn flag(&mut self, name: &'static str) -> PyResult<Option<bool>> {
+    pub(super) fn flag(&mut self, name: &'static str) -> PyResult<Option<bool>> {
         self.typed(name, "True or False")
     }
 
-    pub fn number(&mut self, name: &'static str) -> PyResult<Option<f64>> {
+    pub(super) fn number(&mut self, name: &'static str) -> PyResult<Option<f64>> {
         self.typed(name, "a number")
     }
 
     /// A count, at least 1.
-    pub fn count(&mut self, name: &'static str) -> PyResult<Option<u64>> {
+    pub(super) fn count(&mut self, name: &'static str) -> PyResult<Option<u64>> {
         match self.typed(name, "a positive int")? {
             Some(0) => Err(Error::config(format!("{name} must be at least 1")).into()),
             count => Ok(count),
@@ -60,7 +64,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 
     /// One of some words.
-    pub fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> PyResult<Option<T>> {
+    pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> PyResult<Option<T>> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let Some((_, value)) = words.iter().find(|(word, _)| *word == text) else {
             let mut all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
@@ -71,7 +75,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 
     /// Refuses the arguments that the call does not have.
-    pub fn end(self) -> PyResult<()> {
+    pub(super) fn end(self) -> PyResult<()> {
         let Some(given) = self.given else { return Ok(()) };
         let unknown = PyDict::new(given.py());
         for (name, value) in given.iter() {

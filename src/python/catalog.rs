@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use std::sync::Arc;
 
 /// The table that a target names. Only a text can be a name: a `pathlib.Path` is always a path.
-pub fn named(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
+pub(super) fn named(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
     let found = named_anywhere(target)?;
     if let Some(name) = &found {
         name.schema.check_inside(name)?;
@@ -18,7 +18,7 @@ pub fn named(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
 }
 
 /// As `named`, also of a table outside Unity Catalog, which only Spark knows.
-pub fn named_anywhere(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
+pub(super) fn named_anywhere(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> {
     match target.extract::<String>() {
         Ok(text) => Ok(TableName::parse(&text)?),
         Err(_) => Ok(None),
@@ -26,7 +26,7 @@ pub fn named_anywhere(target: &Bound<'_, PyAny>) -> PyResult<Option<TableName>> 
 }
 
 /// The catalog, if there is a login.
-pub fn connect_if(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<Arc<Catalog>>> {
+pub(super) fn connect_if(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<Arc<Catalog>>> {
     let identity = match Identity::find(storage.fixed())? {
         Some(identity) => Some(identity),
         None => login(py, storage).ok().flatten(),
@@ -36,7 +36,7 @@ pub fn connect_if(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<A
 }
 
 /// The catalog, by the login of `storage_options=`, of the environment, or of databricks-sdk. `what`: the name that the user gave, for errors.
-pub fn connect(py: Python<'_>, storage: &StorageOptions, what: &str) -> PyResult<Arc<Catalog>> {
+pub(super) fn connect(py: Python<'_>, storage: &StorageOptions, what: &str) -> PyResult<Arc<Catalog>> {
     let nobody = |why: &str| {
         let folder = match what.contains("schema=") {
             true => String::new(),
@@ -87,12 +87,17 @@ fn login(py: Python<'_>, storage: &StorageOptions) -> PyResult<Option<Identity>>
 }
 
 /// Whether only Spark knows the schema, or can be asked for it: it is outside Unity Catalog, or a session is given and there is no login.
-pub fn only_by_spark(py: Python<'_>, name: &SchemaName, given: bool, storage: &StorageOptions) -> PyResult<bool> {
+pub(super) fn only_by_spark(
+    py: Python<'_>,
+    name: &SchemaName,
+    given: bool,
+    storage: &StorageOptions,
+) -> PyResult<bool> {
     Ok(name.is_outside() || given && connect_if(py, storage)?.is_none())
 }
 
 /// A table for reading: a name, a path or a URL.
-pub fn to_read(py: Python<'_>, target: &Bound<'_, PyAny>, storage: &StorageOptions) -> PyResult<Location> {
+pub(super) fn to_read(py: Python<'_>, target: &Bound<'_, PyAny>, storage: &StorageOptions) -> PyResult<Location> {
     match named(target)? {
         None => Ok(Location::parse(&convert::path(target)?, storage)?),
         Some(name) => {
@@ -103,7 +108,7 @@ pub fn to_read(py: Python<'_>, target: &Bound<'_, PyAny>, storage: &StorageOptio
 }
 
 /// The schema of a pipeline.
-pub fn schema(py: Python<'_>, text: &str, storage: &StorageOptions) -> PyResult<(SchemaName, Arc<Catalog>)> {
+pub(super) fn schema(py: Python<'_>, text: &str, storage: &StorageOptions) -> PyResult<(SchemaName, Arc<Catalog>)> {
     let name = SchemaName::parse(text)?;
     name.check_inside(text)?;
     let catalog = connect(py, storage, &format!("schema=\"{name}\""))?;
@@ -111,7 +116,7 @@ pub fn schema(py: Python<'_>, text: &str, storage: &StorageOptions) -> PyResult<
 }
 
 /// The checkpoint of a query whose tables are in a catalog.
-pub fn checkpoint(
+pub(super) fn checkpoint(
     catalog: Option<&Arc<Catalog>>,
     given: Option<&str>,
     tables: &[&Location],

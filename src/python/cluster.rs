@@ -53,11 +53,11 @@ impl Columns {
     }
 }
 
-pub fn table(py: Python<'_>, make: impl FnOnce() -> Result<Rows> + Send + 'static) -> PyResult<PyTable> {
+pub(super) fn table(py: Python<'_>, make: impl FnOnce() -> Result<Rows> + Send + 'static) -> PyResult<PyTable> {
     Ok(PyTable::new(door::run(py, make)?))
 }
 
-pub fn topics(c: &Connection, internal: bool) -> Result<Rows> {
+pub(super) fn topics(c: &Connection, internal: bool) -> Result<Rows> {
     let found = c.topics(internal)?;
     Columns::default()
         .text("topic", found.iter().map(|t| Some(&t.name)))
@@ -65,7 +65,7 @@ pub fn topics(c: &Connection, internal: bool) -> Result<Rows> {
         .rows()
 }
 
-pub fn brokers(c: &Connection) -> Result<Rows> {
+pub(super) fn brokers(c: &Connection) -> Result<Rows> {
     let found = c.brokers()?;
     Columns::default()
         .int("broker", found.iter().map(|b| Some(b.id)))
@@ -77,7 +77,7 @@ pub fn brokers(c: &Connection) -> Result<Rows> {
         .rows()
 }
 
-pub fn settings(c: &Connection, of: &Configured) -> Result<Rows> {
+pub(super) fn settings(c: &Connection, of: &Configured) -> Result<Rows> {
     let found = c.settings(of)?;
     Columns::default()
         .text("name", found.iter().map(|s| Some(&s.name)))
@@ -90,7 +90,7 @@ pub fn settings(c: &Connection, of: &Configured) -> Result<Rows> {
 }
 
 /// `describe_config`'s arguments.
-pub fn configured(topic: Option<String>, broker: Option<i32>) -> Result<Configured> {
+pub(super) fn configured(topic: Option<String>, broker: Option<i32>) -> Result<Configured> {
     match (topic, broker) {
         (Some(topic), None) => Ok(Configured::Topic(topic)),
         (None, Some(broker)) => Ok(Configured::Broker(broker)),
@@ -99,7 +99,7 @@ pub fn configured(topic: Option<String>, broker: Option<i32>) -> Result<Configur
 }
 
 /// Settings as a dict: None means the default.
-pub fn new_settings(config: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Option<String>>> {
+pub(super) fn new_settings(config: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Option<String>>> {
     let dict = config
         .cast::<PyDict>()
         .map_err(|_| Error::config("alter_config takes a dict: {\"retention.ms\": 86400000}"))?;
@@ -122,7 +122,7 @@ fn resolve(c: &Connection, to: &Offsets, all: &BTreeSet<TopicPartition>, what: &
     let named: Vec<_> = out.keys().map(|tp| (tp.clone(), OffsetSpec::Latest)).collect();
     for (tp, end) in c.list_offsets(&named)? {
         if out[&tp] > end {
-            return Err(Error::config(format!("{what}: {tp} ends at {}, and {} is behind the end", end.0, out[&tp].0)));
+            return Err(Error::config(format!("{what}: {tp} ends at {}, and {} is after the end", end.0, out[&tp].0)));
         }
     }
     out.extend(c.list_offsets(&asked)?);
@@ -144,12 +144,12 @@ fn topics_there(c: &Connection) -> Result<BTreeSet<String>> {
     Ok(c.topics(true)?.into_iter().map(|t| t.name).collect())
 }
 
-pub fn offsets(c: &Connection, topics: &[String], at: &Offsets) -> Result<Rows> {
+pub(super) fn offsets(c: &Connection, topics: &[String], at: &Offsets) -> Result<Rows> {
     let found = resolve(c, at, &partitions(c, topics)?, "at=")?;
     Columns::default().places(found.keys()).long("offset", found.values().map(|o| Some(o.0))).rows()
 }
 
-pub fn groups(c: &Connection) -> Result<Rows> {
+pub(super) fn groups(c: &Connection) -> Result<Rows> {
     let found = c.groups()?;
     Columns::default()
         .text("group", found.iter().map(|g| Some(&g.group)))
@@ -159,7 +159,7 @@ pub fn groups(c: &Connection) -> Result<Rows> {
         .rows()
 }
 
-pub fn describe_group(c: &Connection, group: &str) -> Result<Rows> {
+pub(super) fn describe_group(c: &Connection, group: &str) -> Result<Rows> {
     let found = c.describe_group(group)?;
     let members = &found.members;
     let mut partitions = ListBuilder::new(StringBuilder::new());
@@ -180,7 +180,7 @@ pub fn describe_group(c: &Connection, group: &str) -> Result<Rows> {
     columns.rows()
 }
 
-pub fn group_offsets(c: &Connection, group: &str) -> Result<Rows> {
+pub(super) fn group_offsets(c: &Connection, group: &str) -> Result<Rows> {
     let found = c.group_offsets(group)?;
     Columns::default().places(found.keys()).long("offset", found.values().map(|o| Some(o.0))).rows()
 }
@@ -198,7 +198,7 @@ fn lag_rows(c: &Connection, at: &BTreeMap<TopicPartition, Option<Offset>>) -> Re
         .long("lag", at.iter().map(behind)))
 }
 
-pub fn group_lag(c: &Connection, group: &str) -> Result<Rows> {
+pub(super) fn group_lag(c: &Connection, group: &str) -> Result<Rows> {
     let readers = c.readers(group)?;
     let mut at: BTreeMap<_, _> = readers.keys().map(|tp| (tp.clone(), None)).collect();
     at.extend(c.group_offsets(group)?.into_iter().map(|(tp, o)| (tp, Some(o))));
@@ -211,7 +211,7 @@ pub fn group_lag(c: &Connection, group: &str) -> Result<Rows> {
 }
 
 /// `lag`'s argument: a group's name, or a query.
-pub fn lag(py: Python<'_>, c: Connection, of: &Bound<'_, PyAny>) -> PyResult<PyTable> {
+pub(super) fn lag(py: Python<'_>, c: Connection, of: &Bound<'_, PyAny>) -> PyResult<PyTable> {
     if let Ok(query) = of.cast::<PyQuery>() {
         let at = query.get().here()?.0.report.lock().positions.clone();
         return table(py, move || lag_rows(&c, &at.into_iter().map(|(tp, o)| (tp, Some(o))).collect())?.rows());
@@ -223,11 +223,11 @@ pub fn lag(py: Python<'_>, c: Connection, of: &Bound<'_, PyAny>) -> PyResult<PyT
 fn confirmed(confirm: bool, what: &str) -> Result<()> {
     match confirm {
         true => Ok(()),
-        false => Err(Error::config(format!("{what} Nothing was changed. To do it, pass confirm=True."))),
+        false => Err(Error::config(format!("{what} Nothing was changed. To make this change, pass confirm=True."))),
     }
 }
 
-pub fn reset_group(
+pub(super) fn reset_group(
     c: &Connection,
     group: &str,
     topics: Option<&[String]>,
@@ -271,7 +271,7 @@ pub fn reset_group(
         .rows()
 }
 
-pub fn delete_group(c: &Connection, group: &str, confirm: bool) -> Result<()> {
+pub(super) fn delete_group(c: &Connection, group: &str, confirm: bool) -> Result<()> {
     if !confirm {
         let at = c.group_offsets(group)?;
         confirmed(
@@ -283,7 +283,7 @@ pub fn delete_group(c: &Connection, group: &str, confirm: bool) -> Result<()> {
 }
 
 /// `delete_records`' argument `before`: as other offsets, or {0: 42} for the one topic.
-pub fn before(value: &Bound<'_, PyAny>, topic: &str) -> PyResult<Offsets> {
+pub(super) fn before(value: &Bound<'_, PyAny>, topic: &str) -> PyResult<Offsets> {
     if let Ok(dict) = value.cast::<PyDict>()
         && dict.iter().any(|(k, _)| k.extract::<i32>().is_ok())
     {
@@ -294,7 +294,7 @@ pub fn before(value: &Bound<'_, PyAny>, topic: &str) -> PyResult<Offsets> {
     convert::offsets(value, "before=")
 }
 
-pub fn delete_records(c: &Connection, topic: &str, before: &Offsets, confirm: bool) -> Result<Rows> {
+pub(super) fn delete_records(c: &Connection, topic: &str, before: &Offsets, confirm: bool) -> Result<Rows> {
     if let Some(other) = before.named().iter().find(|tp| tp.topic.as_str() != topic) {
         return Err(Error::config(format!("delete_records of '{topic}': before= names the topic '{}'", other.topic)));
     }
@@ -312,7 +312,7 @@ pub fn delete_records(c: &Connection, topic: &str, before: &Offsets, confirm: bo
 
 /// The arguments of `acls`, `add_acl` and `remove_acl`.
 #[derive(Default)]
-pub struct AclArguments {
+pub(super) struct AclArguments {
     pub principal: Option<String>,
     pub operations: Vec<String>,
     pub topic: Option<String>,
@@ -379,7 +379,7 @@ fn acl_rows(found: &[Acl]) -> Result<Rows> {
         .rows()
 }
 
-pub fn acls(c: &Connection, arguments: AclArguments) -> Result<Rows> {
+pub(super) fn acls(c: &Connection, arguments: AclArguments) -> Result<Rows> {
     let mut found = vec![];
     for mut filter in arguments.read("acls")? {
         // All ACLs that count for the resource, also ACLs for a prefix or for all resources.
@@ -389,7 +389,7 @@ pub fn acls(c: &Connection, arguments: AclArguments) -> Result<Rows> {
     acl_rows(&found)
 }
 
-pub fn add_acl(c: &Connection, arguments: AclArguments) -> Result<Rows> {
+pub(super) fn add_acl(c: &Connection, arguments: AclArguments) -> Result<Rows> {
     let all = arguments.read("add_acl")?;
     for acl in &all {
         if acl.resource.is_none() {
@@ -405,7 +405,7 @@ pub fn add_acl(c: &Connection, arguments: AclArguments) -> Result<Rows> {
     acl_rows(&all)
 }
 
-pub fn remove_acl(c: &Connection, arguments: AclArguments, confirm: bool) -> Result<Rows> {
+pub(super) fn remove_acl(c: &Connection, arguments: AclArguments, confirm: bool) -> Result<Rows> {
     let filters = arguments.read("remove_acl")?;
     let any = Acl::default();
     if filters.contains(&any) {
@@ -436,7 +436,7 @@ fn describe_acl(acl: &Acl) -> String {
 }
 
 /// One name, or several.
-pub fn names(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<String>> {
+pub(super) fn names(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<String>> {
     match value.extract::<String>() {
         Ok(one) => Ok(vec![one]),
         Err(_) => Ok(value.extract().map_err(|_| Error::config(format!("{what} takes a name or a list of names")))?),

@@ -428,7 +428,7 @@ fn _set_launcher(command: Vec<String>) {
     crate::kafka::set_launcher(crate::kafka::BrokerLauncher { command });
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyConnection>()?;
     m.add_class::<super::produce::PyProduceReport>()?;
     m.add_function(wrap_pyfunction!(_connect, m)?)?;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Reads the schema of messages. True: the schema is one type, an ARRAY or a MAP, for the document as a whole, and its one column is `value`.
-pub fn document(value: Option<&Bound<'_, PyAny>>) -> PyResult<(Option<SchemaRef>, bool)> {
+pub(super) fn document(value: Option<&Bound<'_, PyAny>>) -> PyResult<(Option<SchemaRef>, bool)> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok((None, false)) };
     if let Some(text) = text_of_schema(value)?
         && let Ok(of) = parse_type(&text)
@@ -39,7 +39,7 @@ fn text_of_schema(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 }
 
 /// Reads a schema: a DDL string, an Arrow schema, {name: type}, or a StructType of PySpark.
-pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
+pub(super) fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
     if let Some(text) = text_of_schema(value)? {
         return Ok(Arc::new(parse_ddl(&text)?));
     }
@@ -68,7 +68,7 @@ pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
 }
 
 /// Reads a path or a URL: a string, or anything that `os.fspath` accepts.
-pub fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(super) fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(text) = value.extract::<String>() {
         return Ok(text);
     }
@@ -78,7 +78,7 @@ pub fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
     }
 }
 
-pub fn dialect(text: Option<&str>) -> Result<Dialect> {
+pub(super) fn dialect(text: Option<&str>) -> Result<Dialect> {
     match text {
         None | Some("databricks" | "spark") => Ok(Dialect::Databricks),
         Some("datafusion") => Ok(Dialect::DataFusion),
@@ -87,7 +87,7 @@ pub fn dialect(text: Option<&str>) -> Result<Dialect> {
 }
 
 /// Reads a duration: "10 seconds", a timedelta, or a number of seconds.
-pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
+pub(super) fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     if let Ok(text) = value.extract::<String>() {
         return Ok(text);
     }
@@ -110,16 +110,16 @@ pub fn duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
 }
 
 /// The same as `duration`, as a `Duration`.
-pub fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duration> {
+pub(super) fn span(value: &Bound<'_, PyAny>, what: &str) -> PyResult<std::time::Duration> {
     let text = duration(value, what)?;
     Ok(crate::time::parse_duration(&text).map_err(|e| Error::config(format!("{what}: {e}")))?)
 }
 
 /// A count. A negative number gives bayou's own error, because Python's error is about unsigned integers.
-pub struct Count(pub usize);
+pub(super) struct Count(pub usize);
 
 /// A path or URL as an argument: text, or anything with `__fspath__`.
-pub struct PathText(pub String);
+pub(super) struct PathText(pub String);
 
 impl<'py> FromPyObject<'_, 'py> for PathText {
     type Error = PyErr;
@@ -147,7 +147,7 @@ impl<'py> FromPyObject<'_, 'py> for Count {
 }
 
 /// Reads a number of bytes, at least `least`: "2 GB", "512 MiB", or an integer.
-pub fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str, least: usize) -> PyResult<Option<usize>> {
+pub(super) fn bytes(value: Option<&Bound<'_, PyAny>>, what: &str, least: usize) -> PyResult<Option<usize>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(None) };
     let wrong = || Error::config(format!("{what}: write it as \"2 GB\", \"512 MiB\" or a number of bytes"));
     let bytes = match value.extract::<String>() {
@@ -189,7 +189,7 @@ fn instant(value: &Bound<'_, PyDateTime>, what: &str) -> PyResult<EventTime> {
     Ok(EventTime((seconds.floor() as i64) * 1_000_000 + micros))
 }
 
-pub fn event_time(value: &Bound<'_, PyAny>, what: &str) -> PyResult<EventTime> {
+pub(super) fn event_time(value: &Bound<'_, PyAny>, what: &str) -> PyResult<EventTime> {
     match value.cast::<PyDateTime>() {
         Ok(d) => instant(d, what),
         Err(_) => Err(Error::config(format!("{what} takes an aware datetime")).into()),
@@ -197,7 +197,7 @@ pub fn event_time(value: &Bound<'_, PyAny>, what: &str) -> PyResult<EventTime> {
 }
 
 /// Reads offsets: earliest, latest, an aware datetime, {"topic": {0: 42}}, or Spark's JSON text of such a dict.
-pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
+pub(super) fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
     if let Ok(text) = value.cast::<PyString>() {
         let text = text.to_string();
         return match text.trim() {
@@ -252,19 +252,19 @@ pub fn offsets(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Offsets> {
 }
 
 /// A column or a list of columns. `what`: the argument, as its error names it.
-pub fn columns(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<String>> {
+pub(super) fn columns(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<String>> {
     match value.extract::<String>() {
         Ok(one) => Ok(vec![one]),
         Err(_) => value.extract().map_err(|_| no_columns(what).into()),
     }
 }
 
-pub fn no_columns(what: &str) -> Error {
+pub(super) fn no_columns(what: &str) -> Error {
     Error::config(format!("{what} takes a column or a list of columns"))
 }
 
 /// Flattens positional arguments and lists of strings.
-pub fn strings(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<Vec<String>> {
+pub(super) fn strings(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<Vec<String>> {
     let mut out = vec![];
     for arg in args.iter() {
         if let Ok(list) = arg.cast::<PyList>() {
@@ -289,7 +289,7 @@ fn one_string(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     })
 }
 
-pub fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTreeMap<String, String>> {
+pub(super) fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTreeMap<String, String>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(BTreeMap::new()) };
     let dict = value.cast::<PyDict>().map_err(|_| Error::config(format!("{what} takes a dict")))?;
     let mut out = BTreeMap::new();
@@ -304,7 +304,7 @@ pub fn string_map(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<BTre
 }
 
 /// Refuses arguments that a call does not have. The error names the argument that the call does have.
-pub fn refuse_unknown(unknown: Option<&Bound<'_, PyDict>>, call: &str, known: &[&str]) -> PyResult<()> {
+pub(super) fn refuse_unknown(unknown: Option<&Bound<'_, PyDict>>, call: &str, known: &[&str]) -> PyResult<()> {
     let Some((name, value)) = unknown.and_then(|u| u.iter().next()) else { return Ok(()) };
     let name: String = name.extract()?;
     let value = value.extract::<String>().unwrap_or_default();

@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub const TURN: Duration = Duration::from_millis(50);
+pub(super) const TURN: Duration = Duration::from_millis(50);
 
 static PID: AtomicU32 = AtomicU32::new(0);
 
@@ -26,7 +26,7 @@ static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
         .map_err(|e| e.to_string())
 });
 
-pub fn runtime() -> Result<Handle> {
+pub(super) fn runtime() -> Result<Handle> {
     check_fork()?;
     match &*RUNTIME {
         Ok(rt) => Ok(rt.handle().clone()),
@@ -36,11 +36,11 @@ pub fn runtime() -> Result<Handle> {
 
 /// The machine's clock. Everything that is started from Python uses it.
 #[expect(clippy::disallowed_methods, reason = "the one place that asks for it")]
-pub fn clock() -> crate::time::SharedClock {
+pub(super) fn clock() -> crate::time::SharedClock {
     crate::time::SharedClock::system()
 }
 
-pub fn check_fork() -> Result<()> {
+pub(super) fn check_fork() -> Result<()> {
     let now = std::process::id();
     match PID.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire) {
         Err(pid) if pid != now => Err(Error::config(
@@ -60,7 +60,7 @@ fn calm<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Repeats steps of at most 50 ms until one step returns a result.
-pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
+pub(super) fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
     check_fork()?;
     logging::take_levels(py);
     loop {
@@ -72,7 +72,7 @@ pub fn wait<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Result<Op
 }
 
 /// Runs a call that cannot be cut into steps on a new thread. After an interrupt the call is left to end by itself.
-pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> + Send + 'static) -> PyResult<T> {
+pub(super) fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> + Send + 'static) -> PyResult<T> {
     check_fork()?;
     let (say, hear) = channel();
     std::thread::Builder::new()
@@ -95,7 +95,7 @@ pub fn run<T: Send + 'static>(py: Python<'_>, call: impl FnOnce() -> Result<T> +
 }
 
 /// Runs an asynchronous call.
-pub fn run_async<T: Send + 'static>(
+pub(super) fn run_async<T: Send + 'static>(
     py: Python<'_>,
     call: impl Future<Output = Result<T>> + Send + 'static,
 ) -> PyResult<T> {
@@ -123,6 +123,6 @@ fn _shutdown(py: Python<'_>) {
     super::guard::give_up();
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_shutdown, m)?)
 }

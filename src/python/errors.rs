@@ -22,7 +22,7 @@ create_exception!(bayou, ConfigError, BayouError, doc!("ConfigError"));
 create_exception!(bayou, FunctionError, BayouError, doc!("FunctionError"));
 
 /// Makes an exception. Credentials are removed from the message once more, because parts may have been added since the last time.
-pub fn to_python(kind: Kind, message: String) -> PyErr {
+pub(super) fn to_python(kind: Kind, message: String) -> PyErr {
     let message = crate::error::clean(&message).into_owned();
     match kind {
         Kind::Connection => ConnectionError::new_err(message),
@@ -101,7 +101,7 @@ fn _clean(text: &str) -> String {
     crate::error::clean(text).into_owned()
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     m.add_function(wrap_pyfunction!(_clean, m)?)?;
     m.add("BayouError", py.get_type::<BayouError>())?;

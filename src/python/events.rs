@@ -103,7 +103,7 @@ fn tell(py: Python<'_>, event: &Event) {
 }
 
 /// Waits until the functions have got all events so far.
-pub fn settle(py: Python<'_>) -> PyResult<()> {
+pub(super) fn settle(py: Python<'_>) -> PyResult<()> {
     // A run within a function of on_progress cannot wait for that function.
     if !LISTENING.load(Ordering::Acquire) || HERE.get() {
         return Ok(());
@@ -142,7 +142,7 @@ fn _unlisten(number: u64) {
     drop(removed);
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     crate::progress::listen(heard);
     m.add_function(wrap_pyfunction!(_listen, m)?)?;
     m.add_function(wrap_pyfunction!(_unlisten, m)?)

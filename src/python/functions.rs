@@ -39,14 +39,14 @@ pub(super) fn name_of(callable: &Bound<'_, PyAny>) -> String {
 }
 
 /// A Python callable of the user.
-pub struct Function {
+pub(super) struct Function {
     callable: Py<PyAny>,
     kind: String,
     name: String,
 }
 
 impl Function {
-    pub fn new(callable: &Bound<'_, PyAny>, kind: &str, call: &str) -> PyResult<Self> {
+    pub(super) fn new(callable: &Bound<'_, PyAny>, kind: &str, call: &str) -> PyResult<Self> {
         check_kind(kind, call)?;
         if !callable.is_callable() {
             let what = callable.get_type().name()?;
@@ -95,7 +95,7 @@ impl Drop for Running {
 }
 
 /// Runs Python code on a thread of bayou. Refused when the interpreter is about to end.
-pub fn enter<T>(call: impl FnOnce(Python<'_>) -> T) -> Result<T> {
+pub(super) fn enter<T>(call: impl FnOnce(Python<'_>) -> T) -> Result<T> {
     let running = {
         let mut calls = CALLS.lock();
         if calls.closed {
@@ -118,23 +118,23 @@ pub fn enter<T>(call: impl FnOnce(Python<'_>) -> T) -> Result<T> {
 }
 
 /// The interpreter is about to end. From now on no function is called.
-pub fn close() {
+pub(super) fn close() {
     CALLS.lock().closed = true;
 }
 
-pub fn are_running() -> bool {
+pub(super) fn are_running() -> bool {
     !CALLS.lock().running.is_empty()
 }
 
 /// Waits for the calls that are running, at most `at_most`.
-pub fn wait(at_most: Duration) {
+pub(super) fn wait(at_most: Duration) {
     let deadline = Instant::now() + at_most;
     let mut calls = CALLS.lock();
     while !calls.running.is_empty() && !ENDED.wait_until(&mut calls, deadline).timed_out() {}
 }
 
 /// Raises `SystemExit` in the functions that are still running.
-pub fn interrupt(py: Python<'_>) {
+pub(super) fn interrupt(py: Python<'_>) {
     let running: Vec<u64> = CALLS.lock().running.values().flatten().copied().collect();
     running.into_iter().for_each(|thread| guard::raise_exit(py, thread));
 }
@@ -176,7 +176,7 @@ fn about_result(py: Python<'_>, e: PyErr) -> PyErr {
 }
 
 /// An exception as one line: its type and its text.
-pub fn text_of(py: Python<'_>, e: &PyErr) -> String {
+pub(super) fn text_of(py: Python<'_>, e: &PyErr) -> String {
     let kind = e.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string());
     let text = e.value(py).str().map_or_else(|_| String::new(), |s| s.to_string());
     let line = text.lines().next().unwrap_or_default();
@@ -207,7 +207,7 @@ fn tell(py: Python<'_>, function: &str, e: &PyErr) {
     log::error!(target: "bayou::functions", "the function '{function}' failed: {}", traceback(py, e));
 }
 
-pub fn traceback(py: Python<'_>, e: &PyErr) -> String {
+pub(super) fn traceback(py: Python<'_>, e: &PyErr) -> String {
     // For an exception that was caught in Rust, pyo3 keeps the traceback separately.
     if let Some(traceback) = e.traceback(py) {
         let _ = e.value(py).setattr("__traceback__", traceback);
@@ -218,7 +218,7 @@ pub fn traceback(py: Python<'_>, e: &PyErr) -> String {
 }
 
 /// Reads rows in any form (an Arrow object, a pandas frame, a list of dicts, a dict of lists) into the types that bayou returns.
-pub fn rows_of(rows: &Bound<'_, PyAny>) -> PyResult<Rows> {
+pub(super) fn rows_of(rows: &Bound<'_, PyAny>) -> PyResult<Rows> {
     let py = rows.py();
     let arrow = py.import("bayou._frames")?.call_method1("as_arrow", (rows,))?;
     Ok(values::plain(arrow_rows(&arrow)?)?)
@@ -374,7 +374,7 @@ fn aggregate(
     Ok(PyAggregate { function: Arc::new(OfGroup(function, value)), columns, data_type })
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyAggregate>()?;
     m.add_function(wrap_pyfunction!(aggregate, m)?)
 }

@@ -139,7 +139,7 @@ impl PyGrouped {
     }
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyGrouped>()?;
     m.add_class::<PyWindow>()?;
     m.add_function(wrap_pyfunction!(window, m)?)?;

@@ -1,9 +1,10 @@
 //! Calls of Python code on bayou's threads. The interpreter may end during such a call.
 //!
-//! Before Python 3.14, a thread that asks for the GIL while the interpreter ends is ended by `pthread_exit`, which unwinds its stack. The
-//! process aborts when the unwinding reaches a Rust frame that does not allow it. So for Python code that is not bayou's own, no other frame is
-//! between CPython's frames and a guard in this file. The guard stops the unwinding by parking the thread forever. Python 3.14 does the same.
-//! The process then ends while the thread is parked.
+//! Before Python 3.14, a thread that asks for the GIL while the interpreter ends is ended by `pthread_exit`, which
+//! unwinds its stack. The process aborts when the unwinding reaches a Rust frame that does not allow it. So, when bayou
+//! calls Python code that is not its own, no frame is between CPython's frames and a guard in this file. The guard
+//! stops the unwinding by parking the thread forever. Python 3.14 does the same. The process then ends while the thread
+//! is parked.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// True when the interpreter no longer waits for users' functions.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
-pub fn give_up() {
+pub(super) fn give_up() {
     GIVEN_UP.store(true, Ordering::Release);
 }
 
@@ -42,14 +43,18 @@ mod raw {
     use pyo3::ffi::PyObject;
     unsafe extern "C-unwind" {
         // Part of the stable ABI. pyo3 declares it as a function that never unwinds.
-        pub fn PyObject_Call(callable: *mut PyObject, args: *mut PyObject, kwargs: *mut PyObject) -> *mut PyObject;
+        pub(super) fn PyObject_Call(
+            callable: *mut PyObject,
+            args: *mut PyObject,
+            kwargs: *mut PyObject,
+        ) -> *mut PyObject;
     }
 }
 
 /// `callable(*args)`, on any thread, including a Python daemon thread that the interpreter leaves behind.
 #[cfg(unix)]
 #[inline(never)]
-pub fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     let mut guard = Stay(true);
     // SAFETY: both objects live during the call, and this thread is attached.
@@ -65,7 +70,7 @@ pub fn call_here<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) 
 }
 
 /// `callable(*args)` on a thread of bayou. The call does not return if the interpreter has given up waiting.
-pub fn call<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn call<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let made = call_here(callable, args);
     if GIVEN_UP.load(Ordering::Acquire) {
         // SAFETY: this thread is attached. It releases the GIL and never runs anything again.
@@ -76,7 +81,7 @@ pub fn call<'py>(callable: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> Py
 }
 
 /// `object.name(*args)`, with the guard of `call_here`.
-pub fn method<'py, A>(object: &Bound<'py, PyAny>, name: &str, args: A) -> PyResult<Bound<'py, PyAny>>
+pub(super) fn method<'py, A>(object: &Bound<'py, PyAny>, name: &str, args: A) -> PyResult<Bound<'py, PyAny>>
 where
     A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
 {
@@ -84,12 +89,12 @@ where
 }
 
 /// Imports a module. The import may run the module's code.
-pub fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     method(py.import("importlib")?.as_any(), "import_module", (name,))
 }
 
 /// Raises `SystemExit` in the thread of this number (`threading.get_ident()`), as soon as the thread runs Python code.
-pub fn raise_exit(py: Python<'_>, thread: u64) {
+pub(super) fn raise_exit(py: Python<'_>, thread: u64) {
     let exit = py.get_type::<pyo3::exceptions::PySystemExit>();
     // SAFETY: this thread is attached. A number that belongs to no thread is ignored.
     unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, exit.as_ptr()) };

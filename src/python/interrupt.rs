@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static HEARD: AtomicBool = AtomicBool::new(false);
 
 /// Records interrupts from `begin` to `end`. It does nothing outside the main thread, or if the program has its own handler.
-pub struct Watch {
+pub(super) struct Watch {
     previous: Option<Py<PyAny>>,
 }
 
 impl Watch {
-    pub fn begin(py: Python<'_>) -> PyResult<Self> {
+    pub(super) fn begin(py: Python<'_>) -> PyResult<Self> {
         let threading = py.import("threading")?;
         let here = threading.call_method0("current_thread")?;
         if !here.is(&threading.call_method0("main_thread")?) {
@@ -39,7 +39,7 @@ impl Watch {
     }
 
     /// Raises an interrupt that was recorded and not seen.
-    pub fn check(&self) -> PyResult<()> {
+    pub(super) fn check(&self) -> PyResult<()> {
         match self.previous.is_some() && HEARD.swap(false, Ordering::AcqRel) {
             true => Err(PyKeyboardInterrupt::new_err(())),
             false => Ok(()),
@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// Puts Python's own handler back.
-    pub fn end(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(previous) = &self.previous {
             let signal = py.import("signal")?;
             signal.call_method1("signal", (signal.getattr("SIGINT")?, previous))?;

@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub fn trigger(value: Option<&Bound<'_, PyAny>>) -> PyResult<Trigger> {
+pub(super) fn trigger(value: Option<&Bound<'_, PyAny>>) -> PyResult<Trigger> {
     match value.filter(|v| !v.is_none()) {
         None => Ok(Trigger::AvailableNow),
         Some(v) => Ok(convert::duration(v, "trigger")?.parse::<Trigger>()?),
@@ -29,7 +29,7 @@ pub fn trigger(value: Option<&Bound<'_, PyAny>>) -> PyResult<Trigger> {
 }
 
 /// The arguments of `batches`.
-pub fn options(mut arguments: Arguments<'_, '_>) -> PyResult<IterateOptions> {
+pub(super) fn options(mut arguments: Arguments<'_, '_>) -> PyResult<IterateOptions> {
     let when = trigger(arguments.any("trigger")?.as_ref())?;
     let batch_rows = arguments.any("batch_rows")?.map(|n| n.extract::<Count>()).transpose()?.map(|n| n.0);
     if batch_rows == Some(0) {
@@ -56,7 +56,7 @@ pub fn options(mut arguments: Arguments<'_, '_>) -> PyResult<IterateOptions> {
 }
 
 /// The arguments of `collect`.
-pub fn bounds(mut arguments: Arguments<'_, '_>, limit: Option<Count>) -> PyResult<IterateOptions> {
+pub(super) fn bounds(mut arguments: Arguments<'_, '_>, limit: Option<Count>) -> PyResult<IterateOptions> {
     let options = IterateOptions {
         output_mode: arguments.text("output_mode")?,
         limit: limit.map(|n| n.0),
@@ -94,7 +94,12 @@ impl Drop for Turn<'_> {
     }
 }
 
-pub fn start(py: Python<'_>, stream: &Stream, options: IterateOptions, pandas: bool) -> PyResult<PyBatchIterator> {
+pub(super) fn start(
+    py: Python<'_>,
+    stream: &Stream,
+    options: IterateOptions,
+    pandas: bool,
+) -> PyResult<PyBatchIterator> {
     if pandas {
         py.import("bayou._frames")?.call_method0("need_pandas")?;
     }
@@ -245,7 +250,7 @@ fn run_all(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult
     Ok(Ran { rows, counts: it.engine.take_counts(), rejects: it.engine.take_rejects(), hints })
 }
 
-pub fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<(PyTable, RuleTotals)> {
+pub(super) fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyResult<(PyTable, RuleTotals)> {
     let ran = run_all(py, stream, options)?;
     let mut totals = RuleTotals::default();
     totals.add(&ran.counts.rules);
@@ -253,7 +258,7 @@ pub fn collect(py: Python<'_>, stream: &Stream, options: IterateOptions) -> PyRe
 }
 
 /// `dataset, name, action, passed_records, failed_records`
-pub fn expectations(rules: &[RuleCount]) -> Result<Rows> {
+pub(super) fn expectations(rules: &[RuleCount]) -> Result<Rows> {
     let text = |pick: fn(&RuleCount) -> &str| {
         Arc::new(rules.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef
     };
@@ -271,7 +276,7 @@ pub fn expectations(rules: &[RuleCount]) -> Result<Rows> {
 }
 
 /// Raises an error for rules that too many rows break. If no names are given, all rules count.
-pub fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Result<()> {
+pub(super) fn raise_for(rules: &[RuleCount], names: &[String], max_ratio: f64) -> Result<()> {
     for name in names {
         if !rules.iter().any(|r| r.name == *name) {
             let hint = crate::error::did_you_mean(name, rules.iter().map(|r| r.name.as_str()));
@@ -359,7 +364,7 @@ impl PyValidation {
     }
 }
 
-pub fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
+pub(super) fn validate(py: Python<'_>, stream: &Stream) -> PyResult<PyValidation> {
     let named = stream.rules();
     let mut stream = stream.clone();
     // A rule that would stop the run is only counted here, so that the user sees all broken rules.
@@ -505,7 +510,12 @@ fn without_byte(error: &str) -> &str {
     error.rfind(" (byte ").map_or(error, |at| &error[..at])
 }
 
-pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyPreview> {
+pub(super) fn preview(
+    py: Python<'_>,
+    stream: &Stream,
+    n: usize,
+    timeout: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyPreview> {
     let timeout = timeout.filter(|t| !t.is_none()).map(|t| convert::span(t, "timeout")).transpose()?;
     let options = IterateOptions {
         limit: Some(n),
@@ -530,7 +540,7 @@ pub fn preview(py: Python<'_>, stream: &Stream, n: usize, timeout: Option<&Bound
     Ok(PyPreview { rows: ran.rows, malformed, reasons, rules, messages, notes: ran.hints })
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyBatchIterator>()?;
     m.add_class::<PyValidation>()?;
     m.add_class::<PyPreview>()

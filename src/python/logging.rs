@@ -95,7 +95,7 @@ fn give_for_ever() {
 }
 
 /// Gives the records to Python's loggers.
-pub fn give(py: Python<'_>) {
+pub(super) fn give(py: Python<'_>) {
     let (lines, dropped) = {
         let mut queue = QUEUE.lock();
         (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.dropped))
@@ -130,7 +130,7 @@ fn say(py: Python<'_>, level: Level, logger: &str, text: &str) {
 }
 
 /// Asks Python's loggers for their levels, so that records below these levels cost nothing. Called whenever Python calls bayou.
-pub fn take_levels(py: Python<'_>) {
+pub(super) fn take_levels(py: Python<'_>) {
     {
         let mut asked = ASKED.lock();
         if asked.is_some_and(|a| a.elapsed() < AGAIN) {
@@ -152,7 +152,7 @@ pub fn take_levels(py: Python<'_>) {
     });
 }
 
-pub fn register(py: Python<'_>) {
+pub(super) fn register(py: Python<'_>) {
     // A second import in one process finds the logger set.
     let _ = log::set_logger(&Bridge);
     take_levels(py);

@@ -42,7 +42,7 @@ fn _duration(value: &Bound<'_, PyAny>, what: &str) -> PyResult<f64> {
     Ok(super::convert::span(value, what)?.as_secs_f64())
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_duration, m)?)?;
     m.add_function(wrap_pyfunction!(_read_note, m)?)?;
     m.add_function(wrap_pyfunction!(_write_note, m)?)

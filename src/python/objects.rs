@@ -14,7 +14,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 const DEPTH: usize = 128;
 
 /// The reason why a value cannot be written, and the path where the value is nested.
-pub struct Unfit {
+pub(super) struct Unfit {
     path: Vec<String>,
     why: String,
     /// The Python exception, if it was not about the value.
@@ -34,21 +34,21 @@ impl Unfit {
 type Written<T = ()> = std::result::Result<T, Unfit>;
 
 /// Writes values. `bayou._rows.scalar` names the types that JSON does not have.
-pub struct Writer<'py> {
+pub(super) struct Writer<'py> {
     scalar: Bound<'py, PyAny>,
     /// Whether NaN and Infinity are written as numbers. They are within the process, and not on a topic.
     nan: bool,
 }
 
 impl<'py> Writer<'py> {
-    pub fn new(py: Python<'py>, nan: bool) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'py>, nan: bool) -> PyResult<Self> {
         static SCALAR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let find = || Ok::<_, PyErr>(guard::import(py, "bayou._rows")?.getattr("scalar")?.unbind());
         Ok(Self { scalar: SCALAR.get_or_try_init(py, find)?.bind(py).clone(), nan })
     }
 
     /// Writes one value. `target` is the type that the text is for, if it is known. Then a loss that the text would hide is refused.
-    pub fn write(&self, value: &Bound<'py, PyAny>, target: Option<&DataType>, out: &mut Vec<u8>) -> Written {
+    pub(super) fn write(&self, value: &Bound<'py, PyAny>, target: Option<&DataType>, out: &mut Vec<u8>) -> Written {
         self.at(value, target, 0, out)
     }
 
@@ -333,7 +333,7 @@ fn _encode_key<'py>(
 }
 
 /// Converts the values of a list to a column of this type.
-pub fn column(list: &Bound<'_, PyList>, field: &Field) -> PyResult<Result<ArrayRef>> {
+pub(super) fn column(list: &Bound<'_, PyList>, field: &Field) -> PyResult<Result<ArrayRef>> {
     let writer = Writer::new(list.py(), true)?;
     let (mut json, mut ends) = (vec![], Vec::with_capacity(list.len()));
     for (row, value) in list.iter().enumerate() {
@@ -346,7 +346,7 @@ pub fn column(list: &Bound<'_, PyList>, field: &Field) -> PyResult<Result<ArrayR
     Ok(read.map_err(|m: Misfit| -> Error { m.into_error(field.name(), 0) }))
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_encode_row, m)?)?;
     m.add_function(wrap_pyfunction!(_encode_key, m)?)
 }

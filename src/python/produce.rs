@@ -103,7 +103,7 @@ impl PyProduceReport {
     }
 }
 
-pub fn headers(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option<Vec<u8>>)>> {
+pub(super) fn headers(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option<Vec<u8>>)>> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(vec![]) };
     let wrong = || Error::config("headers= takes a dict {\"name\": \"value\"}. Values are str, bytes or None.");
     let mut out = vec![];
@@ -123,7 +123,7 @@ pub fn headers(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 /// Reads rows as batches, from Arrow (PyCapsule), a pandas frame, or an iterable of dicts.
-pub fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOptions) -> PyResult<Batches> {
+pub(super) fn batches(py: Python<'_>, rows: &Bound<'_, PyAny>, options: &mut ProduceOptions) -> PyResult<Batches> {
     let frames = py.import("bayou._frames")?;
     let arrow = frames.call_method1("handed_out", (rows,))?;
     if arrow.hasattr("__arrow_c_stream__")? || arrow.hasattr("__arrow_c_array__")? {
@@ -213,7 +213,7 @@ fn encoded_batch(columns: &Bound<'_, PyAny>) -> Result<RecordBatch> {
 }
 
 /// Publishes on a new thread. The calling thread shows progress and answers the stop button.
-pub fn produce(
+pub(super) fn produce(
     py: Python<'_>,
     connection: &Connection,
     topic: &str,
@@ -288,7 +288,7 @@ pub fn produce(
 #[pyfunction]
 #[pyo3(signature = (rows, seed, start, interval, disorder, late, late_by, fever_region, fever_start, undef, zero, columns, lazy))]
 #[allow(clippy::too_many_arguments)]
-pub fn _simulate_fitness<'py>(
+pub(super) fn _simulate_fitness<'py>(
     py: Python<'py>,
     rows: u64,
     seed: u64,

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 pub struct PyQuery(pub Query);
 
 /// What a call does after it has started a query.
-pub struct Shown {
+pub(super) struct Shown {
     pub block: bool,
     pub progress: bool,
     /// The run ends after this time, and how the user wrote the time.
@@ -36,7 +36,7 @@ pub struct Shown {
 }
 
 /// Starts a query, shows it, and waits for its end if `block` is set.
-pub fn start(py: Python<'_>, flow: Flow, shown: Shown) -> PyResult<Py<PyQuery>> {
+pub(super) fn start(py: Python<'_>, flow: Flow, shown: Shown) -> PyResult<Py<PyQuery>> {
     logging::take_levels(py);
     let job = Job { flow, runtime: door::runtime()?, clock: door::clock() };
     let watch = Watch::begin(py)?;
@@ -404,7 +404,7 @@ fn _reset(
     })
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyQuery>()?;
     m.add_function(wrap_pyfunction!(_reset, m)?)
 }

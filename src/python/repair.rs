@@ -104,6 +104,6 @@ fn in_catalog(
     Ok((Places::of_catalog(name, &checkpoint, quarantine.into()), open))
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_repair, m)?)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `count` rows: the row at `start`, and then each row that is `step` further.
-pub fn pick(rows: &Rows, start: isize, step: isize, count: usize) -> Result<Rows> {
+pub(super) fn pick(rows: &Rows, start: isize, step: isize, count: usize) -> Result<Rows> {
     if step == 1 {
         let (mut skip, mut left) = (start.unsigned_abs(), count);
         let mut batches = vec![];
@@ -35,13 +35,13 @@ pub fn pick(rows: &Rows, start: isize, step: isize, count: usize) -> Result<Rows
 }
 
 /// Some columns, in the given order.
-pub fn columns(rows: &Rows, names: &[String]) -> Result<Rows> {
+pub(super) fn columns(rows: &Rows, names: &[String]) -> Result<Rows> {
     let at = names.iter().map(|n| crate::expr::resolve_column(n, &rows.schema)).collect::<Result<Vec<_>>>()?;
     let batches = rows.batches.iter().map(|b| Ok(b.project(&at)?)).collect::<Result<_>>()?;
     Ok(Rows { schema: Arc::new(rows.schema.project(&at)?), batches })
 }
 
-pub fn to_ipc(rows: &Rows) -> Result<Vec<u8>> {
+pub(super) fn to_ipc(rows: &Rows) -> Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(vec![], &rows.schema)?;
     for batch in &rows.batches {
         writer.write(batch)?;
@@ -100,6 +100,6 @@ impl PyRowIterator {
     }
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_table_of, m)?)
 }

@@ -22,13 +22,13 @@ use pyo3::types::PyDict;
 use std::sync::Arc;
 
 /// The number of messages that `schema="infer"` looks at.
-pub const INFER_SAMPLE: usize = 1000;
+pub(super) const INFER_SAMPLE: usize = 1000;
 
 const UNITS: [(&str, TimestampUnit); 4] =
     [("s", TimestampUnit::S), ("ms", TimestampUnit::Ms), ("us", TimestampUnit::Us), ("ns", TimestampUnit::Ns)];
 
 /// The options of formats.
-pub fn given(arguments: &mut Arguments<'_, '_>) -> PyResult<Given> {
+pub(super) fn given(arguments: &mut Arguments<'_, '_>) -> PyResult<Given> {
     let mut given = Given { timezone: arguments.text("timezone")?, ..Given::default() };
     let unit = |text: &str| match UNITS.iter().find(|(word, _)| *word == text) {
         Some((_, unit)) => Ok(*unit),
@@ -50,7 +50,7 @@ pub fn given(arguments: &mut Arguments<'_, '_>) -> PyResult<Given> {
 }
 
 /// How messages become rows: the arguments that `read_stream` and `from_messages` have in common.
-pub struct Decoding {
+pub(super) struct Decoding {
     pub schema: Option<SchemaRef>,
     pub decode: DecodeOptions,
     pub on_malformed: Option<OnMalformed>,
@@ -58,7 +58,7 @@ pub struct Decoding {
 
 impl Decoding {
     /// `infer` looks at messages, for `schema="infer"`. `format` is used where none was given.
-    pub fn read(
+    pub(super) fn read(
         arguments: &mut Arguments<'_, '_>,
         format: Option<&str>,
         infer: impl FnOnce() -> PyResult<Inferred>,
@@ -152,7 +152,7 @@ fn check_topics(topics: &[String]) -> Result<()> {
     Ok(())
 }
 
-pub fn read_stream(
+pub(super) fn read_stream(
     py: Python<'_>,
     connection: &Connection,
     topics: Option<&Bound<'_, PyAny>>,
@@ -365,7 +365,7 @@ impl PyInferredSchema {
     }
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyInferredSchema>()?;
     m.add_function(wrap_pyfunction!(from_batches, m)?)?;
     m.add_function(wrap_pyfunction!(from_messages, m)?)

@@ -46,7 +46,7 @@ const KNOWN: [&str; 17] = [
 
 /// The values of the options.
 #[derive(Default)]
-pub struct SparkOptions {
+pub(super) struct SparkOptions {
     pub subscription: Option<Subscription>,
     pub starting: Option<Offsets>,
     pub ending: Option<Offsets>,
@@ -58,7 +58,7 @@ pub struct SparkOptions {
 }
 
 impl SparkOptions {
-    pub fn read(py: Python<'_>, options: Option<&Bound<'_, PyAny>>, connection: &Connection) -> PyResult<Self> {
+    pub(super) fn read(py: Python<'_>, options: Option<&Bound<'_, PyAny>>, connection: &Connection) -> PyResult<Self> {
         let mut out = Self::default();
         let mut not_needed = vec![];
         let of_connection = PyDict::new(py);

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use serde_json::Value;
 
 /// The DDL of a StructType or a different DataType of PySpark. None: the object is none of them.
-pub fn ddl_of(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+pub(super) fn ddl_of(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if !value.hasattr("jsonValue")? || !value.hasattr("simpleString")? {
         return Ok(None);
     }
@@ -15,7 +15,7 @@ pub fn ddl_of(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 }
 
 /// The DDL of Spark's JSON of a schema. The text begins with a brace.
-pub fn ddl_of_json(text: &str) -> Result<String> {
+pub(super) fn ddl_of_json(text: &str) -> Result<String> {
     let not_one = |e: serde_json::Error| {
         Error::schema(format!("schema= begins with {{ but is not Spark's JSON of a schema: {e}"))
     };

@@ -8,11 +8,11 @@ use pyo3::types::{PyDict, PyMapping, PyTuple};
 use std::time::Duration;
 
 /// The options of a call that commits nothing: mounts without put-if-absent are allowed.
-pub fn reading(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
+pub(super) fn reading(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
     Ok(options(value)?.on_mounts(Mounts::Read))
 }
 
-pub fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
+pub(super) fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<StorageOptions> {
     let Some(function) = value.filter(|v| v.is_callable() && !v.is_instance_of::<PyDict>()) else {
         return Ok(convert::string_map(value, "storage_options")?.into());
     };

@@ -67,7 +67,7 @@ impl PyBayouSchema {
     }
 }
 
-pub fn arrow_error(e: impl std::fmt::Display) -> PyErr {
+pub(super) fn arrow_error(e: impl std::fmt::Display) -> PyErr {
     super::errors::to_python(crate::Kind::Internal, format!("Arrow: {e}"))
 }
 
@@ -118,7 +118,7 @@ impl PyTable {
     }
 }
 
-pub fn batch(py: Python<'_>, rows: RecordBatch) -> PyResult<Py<PyBatch>> {
+pub(super) fn batch(py: Python<'_>, rows: RecordBatch) -> PyResult<Py<PyBatch>> {
     let rows = Rows { schema: rows.schema(), batches: vec![rows] };
     Py::new(py, PyClassInitializer::from(PyTable::new(rows)).add_subclass(PyBatch))
 }
@@ -308,7 +308,7 @@ impl PyTable {
 }
 
 /// One row as a dict.
-pub fn row_of<'py>(py: Python<'py>, batch: &RecordBatch, row: usize) -> PyResult<Bound<'py, PyDict>> {
+pub(super) fn row_of<'py>(py: Python<'py>, batch: &RecordBatch, row: usize) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         dict.set_item(field.name(), value(py, column, row)?)?;
@@ -317,7 +317,7 @@ pub fn row_of<'py>(py: Python<'py>, batch: &RecordBatch, row: usize) -> PyResult
 }
 
 /// One value as a Python object.
-pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bound<'py, PyAny>> {
     if array.is_null(row) {
         return Ok(py.None().into_bound(py));
     }
@@ -396,7 +396,7 @@ pub fn value<'py>(py: Python<'py>, array: &dyn Array, row: usize) -> PyResult<Bo
     })
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyBayouSchema>()?;
     m.add_class::<PyTable>()?;
     m.add_class::<PyBatch>()

@@ -30,7 +30,7 @@ fn _crash_points() -> BTreeMap<String, u64> {
     crash::seen()
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_crash_at, m)?)?;
     m.add_function(wrap_pyfunction!(_pause_at, m)?)?;
     m.add_function(wrap_pyfunction!(_slow_at, m)?)?;

@@ -12,7 +12,7 @@ const CELL: usize = 80;
 const WIDTH: usize = 220;
 
 /// At most `most` rows, as a table with a frame.
-pub fn table(rows: &Rows, most: usize) -> String {
+pub(super) fn table(rows: &Rows, most: usize) -> String {
     let mut left = most;
     let mut parts = vec![];
     for b in &rows.batches {
@@ -90,7 +90,7 @@ fn readable(column: &ArrayRef) -> ArrayRef {
 }
 
 /// A value as text. Dates and times outside the calendar of the formatting library are numbers.
-pub fn shown(array: &dyn Array, row: usize) -> String {
+pub(super) fn shown(array: &dyn Array, row: usize) -> String {
     arrow::util::display::array_value_to_string(array, row).unwrap_or_else(|_| match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             format!("{} microseconds since 1970", array.as_primitive::<TimestampMicrosecondType>().value(row))

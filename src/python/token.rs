@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 /// `bayou._security.Tokens`: it calls the user's function, and reads what the function returns.
-pub struct PyTokens(pub Py<PyAny>);
+pub(super) struct PyTokens(pub Py<PyAny>);
 
 impl TokenSource for PyTokens {
     fn token(&self) -> Result<Token> {

@@ -53,7 +53,7 @@ fn create(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Create>> {
 }
 
 /// The options of a topic: to, key, headers_column, partition_column, timestamp, format, create.
-pub fn options(topic: &str, a: &mut Arguments<'_, '_>, stream: &Stream) -> PyResult<TopicOptions> {
+pub(super) fn options(topic: &str, a: &mut Arguments<'_, '_>, stream: &Stream) -> PyResult<TopicOptions> {
     let mut column = |name: &'static str| -> PyResult<Option<String>> {
         let wrong = |_| Error::config(format!("{name}= takes the name of a column, as text"));
         Ok(a.any(name)?.map(|v| v.extract::<String>().map_err(wrong)).transpose()?)

@@ -23,7 +23,10 @@ impl fmt::Debug for Values {
     }
 }
 
-pub fn values_function(callable: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<Arc<dyn ValuesFunction>> {
+pub(super) fn values_function(
+    callable: &Bound<'_, PyAny>,
+    argument: &'static str,
+) -> PyResult<Arc<dyn ValuesFunction>> {
     if !callable.is_callable() {
         let what = callable.get_type().name()?;
         return Err(Error::config(format!(

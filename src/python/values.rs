@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// The first value that does not fit.
 #[derive(Debug)]
-pub struct Misfit {
+pub(super) struct Misfit {
     pub row: usize,
     /// The path of a nested value, as "a.b". Empty for the column's own value.
     pub path: String,
@@ -27,7 +27,7 @@ pub struct Misfit {
 type Fits<T> = std::result::Result<T, Misfit>;
 
 impl Misfit {
-    pub fn at(row: usize, why: impl Into<String>) -> Self {
+    pub(super) fn at(row: usize, why: impl Into<String>) -> Self {
         Self { row, path: String::new(), why: why.into() }
     }
 
@@ -37,19 +37,19 @@ impl Misfit {
     }
 
     /// The error of this column. `first` is added to the row's number.
-    pub fn into_error(self, column: &str, first: usize) -> Error {
+    pub(super) fn into_error(self, column: &str, first: usize) -> Error {
         let name = if self.path.is_empty() { column.to_string() } else { format!("{column}.{}", self.path) };
         encode::named(&name, (first + self.row) as u64, &self.why)
     }
 }
 
-pub const DAY: i64 = 86_400_000_000;
-pub const TIME_IN_DATE: &str = "a time of day does not fit DATE";
-pub const BYTES_IN_TEXT: &str = "bytes do not fit STRING: decode them";
-pub const NUMBER_IN_TIME: &str = "a number does not fit TIMESTAMP: return a time";
+pub(super) const DAY: i64 = 86_400_000_000;
+pub(super) const TIME_IN_DATE: &str = "a time of day does not fit DATE";
+pub(super) const BYTES_IN_TEXT: &str = "bytes do not fit STRING: decode them";
+pub(super) const NUMBER_IN_TIME: &str = "a number does not fit TIMESTAMP: return a time";
 
 /// Converts the column to the type of `to`. The error is the first value that does not fit.
-pub fn exact(array: &ArrayRef, to: &Field) -> Fits<ArrayRef> {
+pub(super) fn exact(array: &ArrayRef, to: &Field) -> Fits<ArrayRef> {
     let made = convert(array, to.data_type())?;
     not_null(&made, to)?;
     Ok(made)
@@ -133,7 +133,7 @@ fn by_text(array: &ArrayRef, to: &DataType) -> Fits<ArrayRef> {
 }
 
 /// Reads JSON text into a column of this type.
-pub fn read(to: &DataType, text: &[u8], ends: &[usize]) -> Fits<ArrayRef> {
+pub(super) fn read(to: &DataType, text: &[u8], ends: &[usize]) -> Fits<ArrayRef> {
     match json::column(&Field::new("value", to.clone(), true), text, ends) {
         Ok(Ok(made)) => Ok(made),
         Ok(Err((row, why))) => Err(Misfit::at(row, why.replace("read it as STRING and CAST it", "return a number"))),
@@ -401,7 +401,7 @@ fn owned(array: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// A copy of rows from Python, in the types that bayou returns: no views, no dictionaries, times in microseconds.
-pub fn plain(rows: Rows) -> Result<Rows> {
+pub(super) fn plain(rows: Rows) -> Result<Rows> {
     let fields = rows.schema.fields().iter();
     let fields: Vec<Field> = fields.map(|f| f.as_ref().clone().with_data_type(plain_type(f.data_type()))).collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
@@ -421,7 +421,7 @@ pub fn plain(rows: Rows) -> Result<Rows> {
 }
 
 /// The columns of an Arrow result, each in the announced type.
-pub fn announced(rows: &Rows, field: &Field) -> Option<Result<ArrayRef>> {
+pub(super) fn announced(rows: &Rows, field: &Field) -> Option<Result<ArrayRef>> {
     let index = rows.schema.index_of(field.name()).ok()?;
     if rows.schema.fields().iter().filter(|f| f.name() == field.name()).count() > 1 {
         let name = field.name();

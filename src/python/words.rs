@@ -123,7 +123,7 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
         &["printSchema", "dtypes", "describe", "summary"],
         "Here it is print(stream.schema), and stream.schema.types.",
     ),
-    ("Stream", &["isStreaming"], "Every Stream is one."),
+    ("Stream", &["isStreaming"], "A Stream is always streaming."),
     (
         "Stream",
         &["dropna", "isna", "isnull", "notna", "na"],
@@ -449,12 +449,12 @@ const ATTRIBUTES: &[(&str, &[&str], &str)] = &[
     ("bayou", &["tumbling", "TumblingWindow", "tumble"], "Here it is called window(\"time\", \"5 minutes\")."),
 ];
 
-pub fn neighbour(name: &str) -> Option<&'static str> {
+pub(super) fn neighbour(name: &str) -> Option<&'static str> {
     ARGUMENTS.iter().find(|(n, _)| *n == name).map(|(_, right)| *right)
 }
 
 /// The sentence for a word of a neighbouring system, or the nearest name of `known`, with a space in front.
-pub fn hint<'a>(class: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn hint<'a>(class: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let listed = ATTRIBUTES.iter().find(|(of, words, _)| *of == class && words.contains(&name));
     match listed {
         Some((_, _, sentence)) => format!(" {sentence}"),
@@ -463,7 +463,7 @@ pub fn hint<'a>(class: &str, name: &str, known: impl IntoIterator<Item = &'a str
 }
 
 /// The error for an attribute that is not there.
-pub fn no_attribute(of: &Bound<'_, PyAny>, class: &str, name: &str) -> PyErr {
+pub(super) fn no_attribute(of: &Bound<'_, PyAny>, class: &str, name: &str) -> PyErr {
     // IPython and others ask objects for private names all the time.
     let hint = if name.starts_with('_') {
         String::new()
@@ -505,7 +505,7 @@ fn _words() -> Vec<(&'static str, &'static str)> {
     ATTRIBUTES.iter().flat_map(|(class, words, _)| words.iter().map(|w| (*class, *w))).collect()
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_neighbour, m)?)?;
     m.add_function(wrap_pyfunction!(_no_attribute, m)?)?;
     m.add_function(wrap_pyfunction!(_words, m)?)

@@ -222,7 +222,7 @@ fn output(name: &str, stream: &Stream, at: Option<At>, args: OutputArgs) -> Resu
     Ok(Output { name: name.into(), stream: stream.clone(), mode, start: args.start, to })
 }
 
-pub fn write_delta(
+pub(super) fn write_delta(
     py: Python<'_>,
     stream: &Stream,
     target: &Bound<'_, PyAny>,
@@ -284,7 +284,7 @@ fn places_of(ways: &Ways, name: &str, quarantine: Way, tables: &[&Way], options:
     Ok(Places::of_catalog(name, &checkpoint, quarantine))
 }
 
-pub fn foreach_batch(
+pub(super) fn foreach_batch(
     py: Python<'_>,
     stream: &Stream,
     function: &Bound<'_, PyAny>,
@@ -298,7 +298,12 @@ pub fn foreach_batch(
     elsewhere(py, stream, "foreach_batch", args, options)
 }
 
-pub fn write_kafka(py: Python<'_>, stream: &Stream, topic: &str, mut a: Arguments<'_, '_>) -> PyResult<Py<PyQuery>> {
+pub(super) fn write_kafka(
+    py: Python<'_>,
+    stream: &Stream,
+    topic: &str,
+    mut a: Arguments<'_, '_>,
+) -> PyResult<Py<PyQuery>> {
     let topic = super::topic::options(topic, &mut a, stream)?;
     let (output_mode, options) = (a.text("output_mode")?, RunOptions::of_targets(&mut a)?);
     a.end()?;
@@ -419,6 +424,6 @@ fn pipeline_outputs(outputs: &Bound<'_, PyList>) -> PyResult<Vec<(String, Stream
     Ok(all)
 }
 
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_run_pipeline, m)?)
 }

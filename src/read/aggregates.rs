@@ -22,7 +22,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 #[derive(Clone)]
-pub struct Aggregated(Arc<Inner>);
+pub(super) struct Aggregated(Arc<Inner>);
 
 struct Inner {
     call: Call<Over>,
@@ -60,17 +60,17 @@ impl Over {
 }
 
 impl Aggregated {
-    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
+    pub(super) fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
         let signature =
             Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], Volatility::Immutable);
         Self(Arc::new(Inner { call: Call::new(name, text, columns, names, moment), signature }))
     }
 
-    pub fn called(&self) -> &str {
+    pub(super) fn called(&self) -> &str {
         &self.0.call.name
     }
 
-    pub fn bound_name(&self) -> String {
+    pub(super) fn bound_name(&self) -> String {
         self.0.call.bound_name()
     }
 

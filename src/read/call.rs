@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A text that is bound when the types of its arguments are known. `T` is the result of binding.
-pub struct Call<T> {
+pub(super) struct Call<T> {
     pub name: String,
     pub text: String,
     /// The names of the arguments in the text.
@@ -25,13 +25,13 @@ pub struct Call<T> {
 }
 
 impl<T> Call<T> {
-    pub fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
+    pub(super) fn new(name: String, text: String, columns: Vec<String>, names: &[Name], moment: EventTime) -> Self {
         let names = names.iter().map(Name::shown).collect();
         Self { name, text, columns, names, moment, bound: Mutex::default(), bound_name: Mutex::default() }
     }
 
     /// The same call, not bound yet.
-    pub fn again(&self) -> Self {
+    pub(super) fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
             text: self.text.clone(),
@@ -44,17 +44,17 @@ impl<T> Call<T> {
     }
 
     /// A part of the call, with only these arguments.
-    pub fn part(&self, text: &str, of: &[usize]) -> Self {
+    pub(super) fn part(&self, text: &str, of: &[usize]) -> Self {
         let columns = of.iter().filter_map(|k| self.columns.get(*k).cloned()).collect();
         Self { text: text.to_string(), columns, ..self.again() }
     }
 
-    pub fn bound_name(&self) -> String {
+    pub(super) fn bound_name(&self) -> String {
         self.bound_name.lock().clone().unwrap_or_else(|| self.text.clone())
     }
 
     /// `bind` is called once for each list of types. It also returns the name of the result.
-    pub fn bound(
+    pub(super) fn bound(
         &self,
         types: &[DataType],
         bind: impl FnOnce(&str, &SchemaRef) -> crate::Result<(T, Option<String>)>,
@@ -70,24 +70,24 @@ impl<T> Call<T> {
     }
 
     /// Any one of the results of binding, with its types.
-    pub fn any(&self) -> Option<(Vec<DataType>, Arc<T>)> {
+    pub(super) fn any(&self) -> Option<(Vec<DataType>, Arc<T>)> {
         self.bound.lock().iter().next().map(|(types, bound)| (types.clone(), bound.clone()))
     }
 
     /// The arguments as columns of these types. An aggregate without arguments has one column, which the text does not name.
-    pub fn schema<'a>(&self, types: impl Iterator<Item = &'a DataType>) -> SchemaRef {
+    pub(super) fn schema<'a>(&self, types: impl Iterator<Item = &'a DataType>) -> SchemaRef {
         let name = |k: usize| self.columns.get(k).cloned().unwrap_or_else(|| argument(k));
         let field = |(k, t): (usize, &DataType)| Field::new(name(k), super::plain_type(t), true);
         Arc::new(Schema::new(types.enumerate().map(field).collect::<Vec<_>>()))
     }
 
-    pub fn failed(&self, e: Error) -> DataFusionError {
+    pub(super) fn failed(&self, e: Error) -> DataFusionError {
         failed(e, &self.names)
     }
 }
 
 /// The arguments of a call as rows.
-pub fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfResult<RecordBatch> {
+pub(super) fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfResult<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let plain = |(column, f): (ArrayRef, &FieldRef)| match column.data_type() == f.data_type() {
         true => Ok(column),
@@ -99,7 +99,7 @@ pub fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DfRes
 }
 
 /// An error with the names of columns instead of arguments.
-pub fn failed(e: Error, names: &[String]) -> DataFusionError {
+pub(super) fn failed(e: Error, names: &[String]) -> DataFusionError {
     let mut message = e.message;
     // This advice is only for streams: SQL over tables has one dialect.
     if let Some(at) = message.find(" DataFusion has ") {

@@ -15,7 +15,7 @@ const OWN: &str = "datafusion";
 
 /// The names of the tables that a text names by three parts, with dots and without backticks. Parsing is recursive: it needs a thread with a
 /// large stack, as `sql` does.
-pub fn named(text: &str) -> Result<BTreeSet<String>> {
+pub(crate) fn named(text: &str) -> Result<BTreeSet<String>> {
     crate::expr::check_statement(text)?;
     Ok(tables_of(text))
 }
@@ -40,7 +40,7 @@ fn tables_of(text: &str) -> BTreeSet<String> {
 }
 
 /// Changes the statement so that it names each of these tables by one part. Returns the tables that it names by three parts.
-pub fn shorten(statement: &mut Statement, tables: &BTreeSet<String>) -> BTreeSet<String> {
+pub(super) fn shorten(statement: &mut Statement, tables: &BTreeSet<String>) -> BTreeSet<String> {
     let mut found = Named { shorten: Some(tables.clone()), ..Named::default() };
     let _ = VisitMut::visit(statement, &mut found);
     let _ = VisitMut::visit(statement, &mut Columns { tables: &found.names });
@@ -48,7 +48,7 @@ pub fn shorten(statement: &mut Statement, tables: &BTreeSet<String>) -> BTreeSet
 }
 
 /// Tokens with each name of three parts as one word.
-pub fn merged(tokens: Vec<Token>) -> Vec<Token> {
+pub(super) fn merged(tokens: Vec<Token>) -> Vec<Token> {
     let mut out: Vec<Token> = vec![];
     for token in tokens {
         out.push(token);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// Whether the expression is a predicate over a subquery, or contains such a predicate below AND, OR and NOT.
-pub fn asks(expr: &Expr) -> bool {
+pub(super) fn asks(expr: &Expr) -> bool {
     match expr {
         Expr::InSubquery { .. } | Expr::Exists { .. } => true,
         Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } => asks(inner),
@@ -18,7 +18,7 @@ pub fn asks(expr: &Expr) -> bool {
 }
 
 /// Whether the condition is a chain of AND or OR that is too long for one expression.
-pub fn is_long(expr: &Expr) -> bool {
+pub(super) fn is_long(expr: &Expr) -> bool {
     let (mut n, mut at) = (0, expr);
     while let Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, .. } = at {
         (n, at) = (n + 1, left);
@@ -27,7 +27,7 @@ pub fn is_long(expr: &Expr) -> bool {
 }
 
 /// Splits the sides of an AND into equalities of two expressions with columns, and other conditions.
-pub fn split(expr: Expr, equal: &mut Vec<Expr>, rest: &mut Vec<Expr>) {
+pub(super) fn split(expr: Expr, equal: &mut Vec<Expr>, rest: &mut Vec<Expr>) {
     let mut waiting = vec![expr];
     while let Some(expr) = waiting.pop() {
         match expr {
@@ -56,7 +56,7 @@ fn has_column(expr: &Expr) -> bool {
 }
 
 /// The names of a select list so far.
-pub struct Had {
+pub(super) struct Had {
     all: bool,
     columns: HashSet<String>,
     names: HashSet<String>,
@@ -64,14 +64,14 @@ pub struct Had {
 }
 
 impl Had {
-    pub fn new(select: &Select) -> Self {
+    pub(super) fn new(select: &Select) -> Self {
         let star = |i: &SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
         let all = select.projection.iter().any(star);
         Self { all, columns: HashSet::new(), names: HashSet::new(), aliases: HashSet::new() }
     }
 
     /// The name of the item, if there is a column of that name already.
-    pub fn again(&mut self, item: &SelectItem) -> Option<String> {
+    pub(super) fn again(&mut self, item: &SelectItem) -> Option<String> {
         match item {
             SelectItem::ExprWithAlias { alias, .. } => {
                 let again = self.names.contains(&alias.value) || !self.aliases.insert(alias.value.clone());
@@ -94,7 +94,7 @@ impl Had {
 }
 
 /// The names that can be written in front of the table's columns.
-pub fn names_of(table: &TableFactor) -> Vec<String> {
+pub(super) fn names_of(table: &TableFactor) -> Vec<String> {
     let (name, alias) = match table {
         TableFactor::Table { name, alias, .. } => (name.0.last().and_then(|p| p.as_ident()), alias),
         TableFactor::Derived { alias, .. } | TableFactor::TableFunction { alias, .. } => (None, alias),
@@ -111,7 +111,7 @@ pub fn names_of(table: &TableFactor) -> Vec<String> {
 }
 
 /// The expressions of GROUP BY. For an alias also the expression that it names, and for the number of a column the column's expression.
-pub fn groups_of(select: &Select) -> Vec<Expr> {
+pub(super) fn groups_of(select: &Select) -> Vec<Expr> {
     let GroupByExpr::Expressions(all, _) = &select.group_by else { return vec![] };
     let mut out = vec![];
     let mut add = |expr: &Expr| match expr {
@@ -147,7 +147,7 @@ pub fn groups_of(select: &Select) -> Vec<Expr> {
 }
 
 /// The keys of GROUP BY, each once. An alias or the number of a column is replaced by its expression.
-pub fn keys_of(select: &Select) -> Vec<Expr> {
+pub(super) fn keys_of(select: &Select) -> Vec<Expr> {
     let GroupByExpr::Expressions(all, _) = &select.group_by else { return vec![] };
     let mut out = vec![];
     let meant = |expr: &Expr| {

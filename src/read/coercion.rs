@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 use std::sync::Arc;
 
 /// The plan in which values that are combined or compared have one type.
-pub fn agree(plan: LogicalPlan, spoken: &Spoken) -> Result<LogicalPlan> {
+pub(super) fn agree(plan: LogicalPlan, spoken: &Spoken) -> Result<LogicalPlan> {
     let agreed = plan.transform_up_with_subqueries(|node| {
         // The types below the node may have changed.
         let node = node.recompute_schema()?;

@@ -21,7 +21,7 @@ enum Asked {
 }
 
 /// The answer, if the text is such a statement.
-pub async fn answer(text: &str, tables: &BTreeMap<String, Source>) -> Result<Option<Rows>> {
+pub(super) async fn answer(text: &str, tables: &BTreeMap<String, Source>) -> Result<Option<Rows>> {
     let Some(asked) = read(text)? else { return Ok(None) };
     let find = |name: &str| {
         super::versions::table_of(tables, name).ok_or_else(|| {

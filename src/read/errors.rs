@@ -42,7 +42,7 @@ const WORDS: &[(&str, &str)] = &[
     ("FETCH clause", "FETCH is not supported. Use LIMIT"),
 ];
 
-pub fn explained(e: &DataFusionError) -> Error {
+pub(super) fn explained(e: &DataFusionError) -> Error {
     let root = e.find_root();
     // bayou's own errors have bayou's words already.
     if let DataFusionError::External(own) = root

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The plan, with filters whose conditions guard each other.
-pub fn guarded(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn guarded(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         let Some(filter) = node.downcast_ref::<FilterExec>() else { return Ok(Transformed::no(node)) };
         let parts: Vec<_> = split_conjunction(filter.predicate()).into_iter().cloned().collect();

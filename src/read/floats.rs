@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 use std::sync::Arc;
 
 /// The plan in which equal floats have one form where rows are compared.
-pub fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(super) fn equal(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
         Ok(match node {
             LogicalPlan::Aggregate(a) if matches!(&a.group_expr[..], [Expr::GroupingSet(_)]) => sets(a)?,
@@ -134,7 +134,7 @@ fn windowed(e: &Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(if changed { Expr::WindowFunction(new).alias(e.schema_name().to_string()) } else { e.clone() })
 }
 
-pub fn has_floats(t: &DataType) -> bool {
+pub(super) fn has_floats(t: &DataType) -> bool {
     match t {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
         DataType::Struct(fields) => fields.iter().any(|f| has_floats(f.data_type())),
@@ -143,7 +143,7 @@ pub fn has_floats(t: &DataType) -> bool {
     }
 }
 
-pub fn one_form(expr: Expr) -> Expr {
+pub(super) fn one_form(expr: Expr) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
     ScalarUDF::from(OneForm { signature }).call(vec![expr])
 }

@@ -104,7 +104,7 @@ impl VisitorMut for Replace {
 }
 
 /// The statement without its generators, if it has any. The rows of the generators are in tables of the context.
-pub async fn without(ctx: &SessionContext, statement: &Parsed) -> Result<Option<Parsed>> {
+pub(super) async fn without(ctx: &SessionContext, statement: &Parsed) -> Result<Option<Parsed>> {
     let mut now: Option<Parsed> = None;
     for n in 0.. {
         let at = now.as_ref().unwrap_or(statement);
@@ -142,7 +142,7 @@ impl Call {
 }
 
 fn call(function: &Function, name: &str, names: &[Ident], outer: bool) -> Result<Call> {
-    let wrong = || Error::schema(format!("SQL: {name} takes plain arguments"));
+    let wrong = || Error::schema(format!("SQL: {name} takes arguments without names, DISTINCT or other clauses"));
     let args = match &function.args {
         FunctionArguments::List(list) if list.clauses.is_empty() && list.duplicate_treatment.is_none() => &list.args,
         FunctionArguments::None => &vec![],
@@ -267,7 +267,7 @@ fn check_names(schema: &Schema) -> Result<()> {
     match schema.fields().iter().find(|f| !seen.insert(f.name().to_lowercase())) {
         None => Ok(()),
         Some(f) => Err(Error::schema(format!(
-            "SQL: LATERAL VIEW together with a join whose tables both have a column '{0}'. Join in a subquery that names the columns: FROM (SELECT \
+            "SQL: LATERAL VIEW together with a join is not supported if its tables both have a column '{0}'. Join in a subquery that names the columns: FROM (SELECT \
              t.*, u.{0} AS other FROM t JOIN u …) LATERAL VIEW …",
             f.name()
         ))),
@@ -405,7 +405,7 @@ fn from(table: &str, alias: Option<String>) -> Result<Vec<datafusion::sql::sqlpa
     let alias = alias.map(|a| format!(" AS {}", quoted(&a))).unwrap_or_default();
     match *query_of(&format!("SELECT * FROM {table}{alias}"))?.body {
         SetExpr::Select(select) => Ok(select.from),
-        _ => Err(Error::internal("a SELECT that is none")),
+        _ => Err(Error::internal("a query that is not a SELECT")),
     }
 }
 
@@ -426,7 +426,7 @@ async fn run(ctx: &SessionContext, with: Vec<Cte>, select: Select) -> Result<Row
 fn make(rows: &Rows, text: &str) -> Result<Rows> {
     let Rows { schema, batches } = plain(&rows.schema, rows.batches.clone())?;
     let selection = bind_selection(&[text.to_string()], &schema, Dialect::Databricks).map_err(|e| e.context("SQL"))?;
-    let generator = selection.generator.ok_or_else(|| Error::internal("a call that is no generator"))?;
+    let generator = selection.generator.ok_or_else(|| Error::internal("a call that is not a generator"))?;
     let is_argument = |f: &Field| f.name().starts_with(ARGUMENT);
     let place = schema.fields().iter().position(|f| is_argument(f)).unwrap_or(schema.fields().len());
     let others: Vec<usize> = (0..schema.fields().len()).filter(|i| !is_argument(schema.field(*i))).collect();

@@ -42,12 +42,12 @@ const WINDOWS: &[&str] = &[
 /// For these functions, the planner returns unsigned integers.
 const COUNTS: &[&str] = &["row_number", "rank", "dense_rank", "ntile"];
 /// The name of an argument in the text of an expression.
-pub fn argument(k: usize) -> String {
+pub(super) fn argument(k: usize) -> String {
     format!("__arg{k}__")
 }
 
 /// Takes the expressions out of the statement, and registers the functions that they become.
-pub fn speak(ctx: &SessionContext, statement: &mut Statement) -> Result<Spoken> {
+pub(super) fn speak(ctx: &SessionContext, statement: &mut Statement) -> Result<Spoken> {
     let mut speaker = Speaker {
         ctx,
         spoken: Spoken::new(),
@@ -374,7 +374,7 @@ impl Speaker<'_> {
     }
 
     /// Turns an expression into a call, and returns the name that Spark gives to the expression's column.
-    pub fn value(&mut self, expr: &mut Expr, place: Place) -> Result<Name> {
+    pub(super) fn value(&mut self, expr: &mut Expr, place: Place) -> Result<Name> {
         let place = if place.groups.contains(expr) { Place { groups: &[], ..place } } else { place };
         match expr {
             Expr::Nested(inner) => {
@@ -442,7 +442,7 @@ impl Speaker<'_> {
     /// `grouping(key)`, and `grouping_id(keys…)`: one bit for each key. The first key has the highest bit.
     fn grouping(&mut self, expr: &mut Expr) -> Result<Name> {
         let shown = Name::Plain(expr.to_string());
-        let Expr::Function(function) = &*expr else { return Err(Error::internal("a grouping that is none")) };
+        let Expr::Function(function) = &*expr else { return Err(Error::internal("a grouping that is not a function")) };
         let mut keys = vec![];
         if let FunctionArguments::List(list) = &function.args {
             for arg in &list.args {
@@ -488,7 +488,7 @@ impl Speaker<'_> {
 
     /// A call of an aggregate, without OVER.
     fn aggregate(&mut self, expr: &mut Expr) -> Result<Name> {
-        let Expr::Function(function) = expr else { return Err(Error::internal("an aggregate that is none")) };
+        let Expr::Function(function) = expr else { return Err(Error::internal("an aggregate that is not a function")) };
         if is_count_of_rows(function) {
             return Ok(Name::Plain("count(1)".into()));
         }
@@ -540,7 +540,9 @@ impl Speaker<'_> {
 
     /// A window function.
     fn over(&mut self, expr: &mut Expr, place: Place) -> Result<Name> {
-        let Expr::Function(function) = expr else { return Err(Error::internal("a window function that is none")) };
+        let Expr::Function(function) = expr else {
+            return Err(Error::internal("a window function that is not a function"));
+        };
         let name = name_of(function);
         let Some(over) = &mut function.over else { return Err(Error::internal("a window function without OVER")) };
         let shown = match over {
@@ -617,7 +619,7 @@ impl Speaker<'_> {
         Ok(Name::Over(made, names, shown))
     }
 
-    pub fn is_table(&self, name: &Ident) -> bool {
+    pub(super) fn is_table(&self, name: &Ident) -> bool {
         let lower = name.value.to_lowercase();
         self.tables.iter().flatten().any(|t| *t == lower)
     }

@@ -32,7 +32,7 @@ pub(super) struct Leaves<'a, 'b, 'c> {
 }
 
 impl<'a, 'b, 'c> Leaves<'a, 'b, 'c> {
-    pub fn new(speaker: &'a mut Speaker<'b>, place: Place<'c>) -> Self {
+    pub(super) fn new(speaker: &'a mut Speaker<'b>, place: Place<'c>) -> Self {
         Self { speaker, place, args: vec![], columns: vec![], names: vec![], variables: vec![], whole: !place.outside }
     }
 

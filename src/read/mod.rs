@@ -30,7 +30,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::FormatOptions;
-pub use catalogs::named;
+pub(crate) use catalogs::named;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
@@ -38,7 +38,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{DescribeAlias, Statement as Parsed};
 use errors::explained;
-pub use scan::{BATCH_ROWS, Batches, Scan, Wanted, table};
+pub(crate) use scan::{BATCH_ROWS, Batches, Scan, Wanted, table};
 use spoken::Spoken;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ use url::Url;
 
 /// A table that a SQL text can name.
 #[derive(Clone)]
-pub enum Source {
+pub(crate) enum Source {
     /// A Delta table, at a version or at its newest version.
     Delta(Location, Option<u64>),
     Rows(SchemaRef, Vec<RecordBatch>),
@@ -60,7 +60,7 @@ pub struct Rows {
 }
 
 /// The query's newest finished epoch, if any. This also works in a process that has not defined any tables.
-pub async fn newest_done(checkpoint: &Location) -> Result<Option<Done>> {
+pub(crate) async fn newest_done(checkpoint: &Location) -> Result<Option<Done>> {
     let Some(generation) = newest_generation(checkpoint).await? else { return Ok(None) };
     let log = EpochLog::new(checkpoint.join(&generation.to_string()));
     match log.newest_done().await? {
@@ -186,7 +186,7 @@ fn reading() -> datafusion::execution::context::SQLOptions {
 
 /// Runs SQL over named tables. Tables that the text does not use are not opened. Planning is recursive: it needs a
 /// thread with a large stack. `python::door` and the threads of the runtime have a large stack.
-pub async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
+pub(crate) async fn sql(text: &str, tables: BTreeMap<String, Source>) -> Result<Rows> {
     crate::expr::check_statement(text)?;
     if let Some(rows) = describe::answer(text, &tables).await? {
         return Ok(rows);
@@ -237,7 +237,7 @@ async fn schemas(ctx: &SessionContext) -> Result<HashMap<String, Schema>> {
 }
 
 /// The types that bayou returns: no views, no dictionaries, timestamps in microseconds.
-pub fn plain_type(t: &DataType) -> DataType {
+pub(crate) fn plain_type(t: &DataType) -> DataType {
     let field = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_data_type(plain_type(f.data_type())));
     match t {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -260,7 +260,7 @@ pub fn plain_type(t: &DataType) -> DataType {
 /// A value that does not fit is an error, and never NULL.
 const EXACT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
 
-pub fn plain(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Rows> {
+pub(crate) fn plain(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Rows> {
     let fields: Vec<Field> =
         schema.fields().iter().map(|f| f.as_ref().clone().with_data_type(plain_type(f.data_type()))).collect();
     let out: SchemaRef = Arc::new(Schema::new(fields));

@@ -13,12 +13,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 /// The name in backticks.
-pub fn ticked(name: &str) -> String {
+pub(super) fn ticked(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
 /// Gives tables the names under which they are known. Where a name of WITH is known, it comes before the name of a table.
-pub fn of_tables<'a>(statement: &mut Statement, known: impl Iterator<Item = &'a str>) {
+pub(super) fn of_tables<'a>(statement: &mut Statement, known: impl Iterator<Item = &'a str>) {
     let tables = known.map(str::to_string).collect();
     let _ = VisitMut::visit(statement, &mut Tables { tables, with: Known::default() });
 }
@@ -103,7 +103,7 @@ impl VisitorMut for Tables {
 }
 
 /// Gives columns and fields the names that they have in the tables, and columns of results the names that were typed.
-pub fn of_columns(statement: &mut Statement, tables: &HashMap<String, Schema>) -> Result<()> {
+pub(super) fn of_columns(statement: &mut Statement, tables: &HashMap<String, Schema>) -> Result<()> {
     let mut resolve = Resolve { tables, with: Known::default(), levels: vec![] };
     match VisitMut::visit(statement, &mut resolve) {
         ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),

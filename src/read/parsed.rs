@@ -76,7 +76,7 @@ fn parser(text: &str) -> std::result::Result<Parser<'static>, ParserError> {
 }
 
 /// The one statement of a text.
-pub fn statement_of(text: &str) -> std::result::Result<Statement, ParserError> {
+pub(super) fn statement_of(text: &str) -> std::result::Result<Statement, ParserError> {
     let mut all = parser(text)?.parse_statements()?;
     match (all.len(), all.pop()) {
         (1, Some(mut one)) => {
@@ -89,7 +89,7 @@ pub fn statement_of(text: &str) -> std::result::Result<Statement, ParserError> {
 }
 
 /// An expression of a text that a pass has written.
-pub fn expression_of(text: &str) -> Option<Expr> {
+pub(super) fn expression_of(text: &str) -> Option<Expr> {
     let mut expr = parser(text).ok()?.parse_expr().ok()?;
     let _ = VisitMut::visit(&mut expr, &mut Strings);
     Some(expr)
@@ -133,34 +133,34 @@ fn one_form(typed: &str, quote: char) -> String {
 }
 
 /// The value of a string in this form, for names that show the string.
-pub fn shown(typed: &str) -> String {
+pub(super) fn shown(typed: &str) -> String {
     crate::expr::string_of(typed).unwrap_or_else(|| typed.to_string())
 }
 
 /// The query of a text that a pass has written.
-pub fn query_of(text: &str) -> Result<Box<Query>> {
+pub(super) fn query_of(text: &str) -> Result<Box<Query>> {
     match statement_of(text).map_err(|e| Error::internal(e.to_string()))? {
         Statement::Query(query) => Ok(query),
-        _ => Err(Error::internal("a query that is none")),
+        _ => Err(Error::internal("a text that is not a query")),
     }
 }
 
 /// The blocks of WITH that enclose a place in the statement, the innermost last.
 #[derive(Default)]
-pub struct Blocks(Vec<Vec<Cte>>);
+pub(super) struct Blocks(Vec<Vec<Cte>>);
 
 impl Blocks {
-    pub fn enter(&mut self, query: &Query) {
+    pub(super) fn enter(&mut self, query: &Query) {
         self.0.push(query.with.as_ref().map(|w| w.cte_tables.clone()).unwrap_or_default());
     }
 
-    pub fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         self.0.pop();
     }
 
     /// The tables of WITH that the place can use. It cannot use tables that are defined after the place. Passes go from the front to the back, so
     /// the tables before the place are those that are plain already.
-    pub fn known(&self, is_plain: impl Fn(&Cte) -> bool) -> Vec<Cte> {
+    pub(super) fn known(&self, is_plain: impl Fn(&Cte) -> bool) -> Vec<Cte> {
         self.0.iter().flat_map(|block| block.iter().take_while(|cte| is_plain(cte))).cloned().collect()
     }
 }

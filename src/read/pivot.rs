@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 const MOST: usize = 100;
 
 /// The statement without PIVOT and UNPIVOT.
-pub async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()> {
+pub(super) async fn without(ctx: &SessionContext, statement: &mut Parsed) -> Result<()> {
     for _ in 0..MOST {
         let ControlFlow::Break((with, table)) = Visit::visit(&*statement, &mut Find::default()) else { return Ok(()) };
         let text = match &*table {
@@ -107,7 +107,7 @@ fn alias_of(table: &TableFactor) -> Option<TableAlias> {
 }
 
 /// The names of the result's columns, from the names of the table's columns.
-pub fn outputs(columns: &[String], table: &TableFactor) -> Vec<String> {
+pub(super) fn outputs(columns: &[String], table: &TableFactor) -> Vec<String> {
     let others = |used: HashSet<String>| columns.iter().filter(move |c| !used.contains(&c.to_lowercase())).cloned();
     match table {
         TableFactor::Pivot { aggregate_functions, value_column, value_source, .. } => {
@@ -257,7 +257,7 @@ fn filtered(expr: &Expr, condition: &str) -> Result<Expr> {
             ControlFlow::Continue(())
         }
     }
-    let parsed = expression_of(condition).ok_or_else(|| Error::internal("a condition that is none"))?;
+    let parsed = expression_of(condition).ok_or_else(|| Error::internal("a text that is not a condition"))?;
     let mut out = expr.clone();
     let mut filter = Filter(Expr::Nested(Box::new(parsed)), false);
     let _ = VisitMut::visit(&mut out, &mut filter);

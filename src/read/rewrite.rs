@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use std::ops::ControlFlow;
 
 /// Rewrites the statement in place.
-pub fn rewrite(statement: &mut Statement) -> Result<()> {
+pub(super) fn rewrite(statement: &mut Statement) -> Result<()> {
     match VisitMut::visit(statement, &mut Clauses) {
         ControlFlow::Break(what) => Err(Error::schema(format!("SQL: {what}"))),
         ControlFlow::Continue(()) => Ok(()),
@@ -128,7 +128,7 @@ fn grouping(by: &mut GroupByExpr) -> Result<(), String> {
 }
 
 /// Whether the function makes one value from many rows.
-pub fn is_aggregate(function: &Function) -> bool {
+pub(super) fn is_aggregate(function: &Function) -> bool {
     crate::expr::is_aggregate(&function.name.to_string().trim_matches('`').to_lowercase())
 }
 
@@ -146,7 +146,7 @@ fn count_distinct(function: &Function) -> ControlFlow<String> {
 }
 
 /// The name of a column. Several names are joined as in Spark.
-pub fn plain_name(expr: &Expr) -> Option<String> {
+pub(super) fn plain_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(name) => Some(name.value.clone()),
         Expr::CompoundIdentifier(path) => path.last().map(|p| p.value.clone()),
@@ -157,7 +157,7 @@ pub fn plain_name(expr: &Expr) -> Option<String> {
 }
 
 /// The text of a constant, as Spark writes it in the name of a column.
-pub fn constant_name(expr: &Expr) -> String {
+pub(super) fn constant_name(expr: &Expr) -> String {
     match expr {
         Expr::Value(v) => match &v.value {
             Value::SingleQuotedString(text) => super::parsed::shown(text),

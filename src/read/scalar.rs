@@ -20,7 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 #[derive(Clone)]
-pub struct Scalar(Arc<Inner>);
+pub(super) struct Scalar(Arc<Inner>);
 
 struct Inner {
     call: Call<Bound>,
@@ -42,7 +42,7 @@ enum Part {
 }
 
 impl Scalar {
-    pub fn new(
+    pub(super) fn new(
         name: String,
         text: String,
         columns: Vec<String>,
@@ -63,17 +63,17 @@ impl Scalar {
     }
 
     /// A cast to the type, as Spark casts two values to a common type. In the type, equal values are the same bits.
-    pub fn cast(to: &DataType, of: String, moment: EventTime) -> Self {
+    pub(super) fn cast(to: &DataType, of: String, moment: EventTime) -> Self {
         let text = format!("`{}`", argument(0));
         let call = Call::new(format!("__as_{to}"), text, vec![argument(0)], &[Name::Plain(of)], moment);
         Self::of(call, Part::Left(to.clone()), None)
     }
 
-    pub fn called(&self) -> &str {
+    pub(super) fn called(&self) -> &str {
         &self.0.call.name
     }
 
-    pub fn bound_name(&self) -> String {
+    pub(super) fn bound_name(&self) -> String {
         self.0.call.bound_name()
     }
 

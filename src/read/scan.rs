@@ -135,9 +135,9 @@ impl Scan {
     }
 }
 
-/// Batches have about this many rows,
-pub const BATCH_ROWS: usize = 1 << 16;
-/// or about this many bytes.
+/// A batch has about this many rows or about `BATCH_BYTES` bytes, whichever comes first.
+pub(crate) const BATCH_ROWS: usize = 1 << 16;
+/// The limit for a batch in bytes.
 const BATCH_BYTES: usize = 16 << 20;
 
 /// The rows of a table, as they are read.
@@ -169,6 +169,6 @@ impl Batches {
 }
 
 /// Reads a whole table.
-pub async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
+pub(crate) async fn table(location: Location, version: Option<u64>) -> Result<Rows> {
     Scan::open(location, version, Wanted::default()).await?.collect().await
 }

@@ -7,7 +7,7 @@ use crate::time::EventTime;
 
 /// The name of a column, or of an argument within a name.
 #[derive(Clone)]
-pub enum Name {
+pub(super) enum Name {
     Plain(String),
     Value(Scalar, Vec<Name>),
     Aggregate(Aggregated, Vec<Name>),
@@ -16,7 +16,7 @@ pub enum Name {
 }
 
 impl Name {
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self {
             Self::Plain(name) => name.clone(),
             Self::Value(value, names) => filled(value.bound_name(), names),
@@ -35,7 +35,7 @@ fn filled(mut text: String, names: &[Name]) -> String {
 }
 
 /// The facts that a statement loses when its expressions are taken out.
-pub struct Spoken {
+pub(super) struct Spoken {
     /// The names of the columns that are called `__column_k__` in the statement.
     names: Vec<Name>,
     /// The current time: one value for the whole call.
@@ -44,18 +44,18 @@ pub struct Spoken {
 
 impl Spoken {
     #[allow(clippy::disallowed_methods, reason = "a query over tables is no run: it has the time of the machine")]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { names: vec![], moment: crate::time::SharedClock::system().now() }
     }
 
     /// Stores the name, and returns the name that the column has within the statement.
-    pub fn add(&mut self, name: Name) -> String {
+    pub(super) fn add(&mut self, name: Name) -> String {
         self.names.push(name);
         format!("__column_{}__", self.names.len() - 1)
     }
 
     /// The name of a column of the result.
-    pub fn shown(&self, name: &str) -> String {
+    pub(super) fn shown(&self, name: &str) -> String {
         let k = name.strip_prefix("__column_").and_then(|k| k.strip_suffix("__")).and_then(|k| k.parse::<usize>().ok());
         match k.and_then(|k| self.names.get(k)) {
             Some(found) => found.shown(),

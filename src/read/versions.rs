@@ -22,14 +22,18 @@ struct Asked {
 }
 
 /// Registers the tables that the statement reads at a version, and puts the registered names into the statement.
-pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTreeMap<String, Source>) -> Result<()> {
+pub(super) async fn pin(
+    ctx: &SessionContext,
+    statement: &mut Statement,
+    tables: &BTreeMap<String, Source>,
+) -> Result<()> {
     let mut found = Found { asked: vec![] };
     if let ControlFlow::Break(what) = VisitMut::visit(statement, &mut found) {
         return Err(Error::schema(format!("SQL: {what} is not supported. Say VERSION AS OF or TIMESTAMP AS OF.")));
     }
     for (k, Asked { table, version }) in found.asked.iter().enumerate() {
         let source = table_of(tables, table).ok_or_else(|| {
-            Error::schema(format!("SQL: {version}: there is no table '{table}', or there are several that differ only in upper and lower case"))
+            Error::schema(format!("SQL: {version}: there is no table '{table}', or there are several tables whose names differ only in upper and lower case"))
         })?;
         let Source::Delta(location, _) = source else {
             return Err(Error::schema(format!("SQL: '{table}' {version}: only Delta tables have versions")));
@@ -50,7 +54,7 @@ pub async fn pin(ctx: &SessionContext, statement: &mut Statement, tables: &BTree
 }
 
 /// The table with exactly this name, or else the only table whose name differs just in case.
-pub fn table_of<'a>(tables: &'a BTreeMap<String, Source>, name: &str) -> Option<&'a Source> {
+pub(super) fn table_of<'a>(tables: &'a BTreeMap<String, Source>, name: &str) -> Option<&'a Source> {
     tables.get(name).or_else(|| {
         let mut same = tables.iter().filter(|(n, _)| n.to_lowercase() == name.to_lowercase());
         same.next().filter(|_| same.next().is_none()).map(|(_, source)| source)

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// A backfill that must be done now.
 #[derive(Clone)]
-pub struct Filling {
+pub(super) struct Filling {
     pub tables: Vec<String>,
     pub waiting: Vec<String>,
     /// The positions of the other tables.
@@ -31,12 +31,12 @@ pub struct Filling {
 }
 
 /// Whether the backfill has reached the query's position.
-pub fn is_finished(b: &Backfill, ranges: &[Range]) -> bool {
+pub(super) fn is_finished(b: &Backfill, ranges: &[Range]) -> bool {
     b.ranges.iter().all(|r| ranges.iter().find(|o| o.place() == r.place()).is_none_or(|o| r.until >= o.until))
 }
 
 /// The backfill that is needed before the query continues.
-pub fn filling(job: &Job, seal: &Seal, before: &DefinitionFile) -> Option<Filling> {
+pub(super) fn filling(job: &Job, seal: &Seal, before: &DefinitionFile) -> Option<Filling> {
     let defined = |name: &String| job.flow.outputs.iter().any(|t| t.name == *name);
     let new = job
         .flow
@@ -66,7 +66,7 @@ impl Job {
 
 impl Filling {
     /// The engine of only these tables, and the seal that their state is restored from.
-    pub fn engine(&self, job: &Job, seal: &Seal) -> Result<(Engine, Seal)> {
+    pub(super) fn engine(&self, job: &Job, seal: &Seal) -> Result<(Engine, Seal)> {
         let target =
             |t: &Output| Target { name: t.name.as_str().into(), stream: t.stream.clone(), mode: t.mode, apart: true };
         let (mine, others): (Vec<_>, Vec<_>) = job.flow.outputs.iter().partition(|t| self.tables.contains(&t.name));
@@ -88,7 +88,7 @@ impl Filling {
     }
 
     /// Reads from the earliest offset, or from where an earlier run stopped, up to the positions of the other tables.
-    pub fn feed(&self, sources: Vec<Arc<KafkaSource>>, clock: SharedClock) -> Result<Feed> {
+    pub(super) fn feed(&self, sources: Vec<Arc<KafkaSource>>, clock: SharedClock) -> Result<Feed> {
         let targets: Positions = self.ranges.iter().map(|r| (r.place(), Offset(r.until))).collect();
         let mut positions = Feed::starts_at(&sources, &Offsets::Earliest)?;
         if let Some(b) = &self.before {
@@ -104,7 +104,7 @@ impl Filling {
 
     /// The backfill's entry in a seal, and the query's watermarks. When the backfill is finished, watermarks that only these tables have are added
     /// to the query's watermarks.
-    pub fn seal(
+    pub(super) fn seal(
         &self,
         ranges: Vec<Range>,
         watermarks_before: BTreeMap<String, Option<crate::time::EventTime>>,
@@ -131,7 +131,7 @@ impl Filling {
 }
 
 /// Checks the user's `start=`.
-pub fn check_start(start: Option<&str>, table: &str) -> Result<()> {
+pub(super) fn check_start(start: Option<&str>, table: &str) -> Result<()> {
     match start {
         None | Some("now" | "earliest") => Ok(()),
         Some(other) => {

@@ -73,7 +73,7 @@ pub(super) fn recreated_topics(
     Ok(recreated)
 }
 
-pub async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
+pub(super) async fn read_definition(log: &EpochLog, hash: &str) -> Result<DefinitionFile> {
     let name = format!("definition/{hash}.json");
     log.read(&name).await?.ok_or_else(|| gone(log, &name))
 }

@@ -15,16 +15,16 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// The description in the header of staged files.
-pub const STAGED: &str = "staged rows";
+pub(super) const STAGED: &str = "staged rows";
 
 /// The application id of an output's transactions in the Delta log.
-pub fn app(query: &str, output: &str) -> String {
+pub(super) fn app(query: &str, output: &str) -> String {
     format!("bayou/{query}/{output}")
 }
 
 /// A query's targets. They are shared between the epoch that is being computed and the epoch that is being committed.
 #[derive(Clone)]
-pub struct Committer {
+pub(super) struct Committer {
     query: String,
     pub writers: BTreeMap<String, Arc<Mutex<Box<dyn Writer>>>>,
     pub staging: BTreeMap<String, Arc<dyn Staging>>,
@@ -37,7 +37,7 @@ pub struct Committer {
 }
 
 /// The part of a seal that one target commits.
-pub struct OutputCommit {
+pub(super) struct OutputCommit {
     pub name: String,
     pub mode: String,
     pub staged: Staged,
@@ -63,7 +63,7 @@ pub(super) async fn read_staged(log: &EpochLog, file: &str) -> Result<StagedRows
 }
 
 /// Lists what must be committed. Staged rows that are not in memory are read back from the checkpoint.
-pub async fn seal_to_commits(
+pub(super) async fn seal_to_commits(
     log: &EpochLog,
     seal: &Seal,
     at_hand: &BTreeMap<String, StagedRows>,
@@ -112,7 +112,7 @@ fn check_registered(place: &str, known: Option<&Registered>, now: Option<&Regist
 }
 
 impl Committer {
-    pub async fn open(job: &Job) -> Result<Self> {
+    pub(super) async fn open(job: &Job) -> Result<Self> {
         let sinks =
             job.flow.outputs.iter().map(|o| Ok((o.name.clone(), o.sink(&job.clock)?))).collect::<Result<Vec<_>>>()?;
         let opening =
@@ -132,7 +132,7 @@ impl Committer {
     }
 
     /// A committer of targets that are open already.
-    pub fn of(query: &str, writers: BTreeMap<String, Box<dyn Writer>>) -> Result<Self> {
+    pub(super) fn of(query: &str, writers: BTreeMap<String, Box<dyn Writer>>) -> Result<Self> {
         let staging = writers.iter().map(|(n, w)| Ok((n.clone(), w.staging()?))).collect::<Result<_>>()?;
         Ok(Self {
             query: query.into(),
@@ -146,7 +146,7 @@ impl Committer {
     }
 
     /// The staging of the quarantine table. The table is created now if it does not exist.
-    pub async fn quarantine(&mut self, job: &Job) -> Result<Arc<dyn Staging>> {
+    pub(super) async fn quarantine(&mut self, job: &Job) -> Result<Arc<dyn Staging>> {
         if let Some(staging) = self.staging.get(QUARANTINE) {
             return Ok(staging.clone());
         }
@@ -160,7 +160,7 @@ impl Committer {
     }
 
     /// Adds targets that the newer copy has opened meanwhile.
-    pub fn take_on(&mut self, newer: Self) {
+    pub(super) fn take_on(&mut self, newer: Self) {
         for (name, writer) in newer.writers {
             if let std::collections::btree_map::Entry::Vacant(e) = self.writers.entry(name) {
                 self.done.remove(e.key());
@@ -173,28 +173,28 @@ impl Committer {
     }
 
     /// For each output, the staging, which knows the rows that its target accepts.
-    pub fn admissions(&self) -> HashMap<Arc<str>, Arc<dyn Staging>> {
+    pub(super) fn admissions(&self) -> HashMap<Arc<str>, Arc<dyn Staging>> {
         self.staging.iter().map(|(name, s)| (name.as_str().into(), s.clone())).collect()
     }
 
     /// Each target's version in the newest finished epoch.
-    pub fn versions(&self) -> impl Iterator<Item = (&str, u64)> {
+    pub(super) fn versions(&self) -> impl Iterator<Item = (&str, u64)> {
         self.done.iter().map(|(n, t)| (n.as_str(), t.version))
     }
 
     /// Whether a finished epoch of this query has committed to the table.
-    pub fn knows(&self, table: &str) -> bool {
+    pub(super) fn knows(&self, table: &str) -> bool {
         self.done.get(table).is_some_and(|d| d.txn.is_some())
     }
 
-    pub fn known(&mut self, done: Option<&Done>) {
+    pub(super) fn known(&mut self, done: Option<&Done>) {
         if let Some(done) = done {
             self.done = done.tables.clone();
         }
     }
 
     /// Refuses targets that are newer than this checkpoint, or that were changed or recreated by others.
-    pub async fn check(&mut self, job: &Job, newest: i64) -> Result<()> {
+    pub(super) async fn check(&mut self, job: &Job, newest: i64) -> Result<()> {
         for (name, writer) in &self.writers {
             let writer = writer.lock().await;
             if writer.version()?.is_none() {
@@ -224,7 +224,7 @@ impl Committer {
     }
 
     /// Empties the targets at the start of a new generation. The transaction of `epoch` makes sure that this happens once.
-    pub async fn empty(&mut self, job: &Job, epoch: i64) -> Result<()> {
+    pub(super) async fn empty(&mut self, job: &Job, epoch: i64) -> Result<()> {
         for (name, writer) in &self.writers {
             writer.lock().await.empty(&app(&job.flow.name, name), epoch).await?;
         }
@@ -232,7 +232,7 @@ impl Committer {
     }
 
     /// Commits a sealed epoch to every target, then writes `done`.
-    pub async fn commit(
+    pub(super) async fn commit(
         &mut self,
         log: &EpochLog,
         seal: &Seal,
@@ -311,7 +311,7 @@ impl Committer {
     }
 
     /// The newest epoch of this query that a table has committed.
-    pub async fn newest_txn(&self, name: &str) -> Result<Option<i64>> {
+    pub(super) async fn newest_txn(&self, name: &str) -> Result<Option<i64>> {
         match self.writers.get(name) {
             Some(writer) => writer.lock().await.newest_epoch(&app(&self.query, name)).await,
             None => Ok(None),
@@ -319,7 +319,7 @@ impl Committer {
     }
 
     /// The targets, each with its present version.
-    pub fn at_versions(&self) -> Vec<(String, u64)> {
+    pub(super) fn at_versions(&self) -> Vec<(String, u64)> {
         self.done.iter().map(|(n, t)| (n.clone(), t.version)).collect()
     }
 }

@@ -18,12 +18,13 @@ const MANY: usize = 8;
 const FEW_RUNS: usize = 24;
 /// An operator keeps at most about this many files.
 const TOO_MANY: usize = 64;
-/// A state of up to this many bytes counts as one of this size when its files are compacted: a quarter of it is held in memory.
+/// A compaction may hold a quarter of the size of the state in memory. A smaller state than this counts as a state of
+/// this many bytes.
 const COMPACTED: usize = 1 << 30;
 
 /// The compactions that have finished or are running.
 #[derive(Default)]
-pub struct Compactor {
+pub(super) struct Compactor {
     /// By operator: the files that are replaced, and the result.
     running: BTreeMap<usize, (Vec<String>, Receiver<Result<(String, FileInfo)>>)>,
 }
@@ -63,7 +64,7 @@ impl Compactor {
 
     /// Writes the increment of each operator's state. `last`: this run seals no later epoch, so nothing would use a file that is compacted in the
     /// background.
-    pub fn write_state(
+    pub(super) fn write_state(
         &mut self,
         at: &mut Started,
         job: &Job,

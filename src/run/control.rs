@@ -148,7 +148,7 @@ impl Shared {
 }
 
 /// A waiting loop checks for a stop after this long.
-pub const TURN: Duration = Duration::from_millis(25);
+pub(crate) const TURN: Duration = Duration::from_millis(25);
 
 /// A run whose time is over has this long for its epoch.
 const LAST_EPOCH: Duration = Duration::from_secs(60);
@@ -204,7 +204,7 @@ impl Query {
 static ACTIVE: LazyLock<Mutex<HashMap<String, Query>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
 /// Takes a checkpoint over. Earlier runs with this checkpoint in this process end first, each after its current epoch.
-pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
+pub(crate) fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
     let mut before = {
         let mut active = ACTIVE.lock();
         let before = active.insert(checkpoint.to_string(), query.clone()).filter(Query::is_active);
@@ -239,7 +239,7 @@ pub fn take_over(checkpoint: &str, query: &Query) -> Result<()> {
     Ok(())
 }
 
-pub fn let_go(checkpoint: &str, query: &Query) {
+pub(crate) fn let_go(checkpoint: &str, query: &Query) {
     let mut active = ACTIVE.lock();
     if active.get(checkpoint).is_some_and(|q| q.is(query)) {
         active.remove(checkpoint);
@@ -247,7 +247,7 @@ pub fn let_go(checkpoint: &str, query: &Query) {
 }
 
 /// Stops all queries of this process and waits at most `at_most`. Used at the interpreter's exit.
-pub fn stop_all(at_most: Duration) {
+pub(crate) fn stop_all(at_most: Duration) {
     let mut all: Vec<Query> = ACTIVE.lock().values().cloned().collect();
     let waited_for: Vec<Query> = all.iter().filter_map(|q| q.0.before.lock().clone()).collect();
     all.extend(waited_for);

@@ -5,11 +5,11 @@ use crate::time::EventTime;
 use arrow::array::RecordBatch;
 
 /// The name of `SetAside` among the state of a seal. No operator has this name, because the name of an operator begins with the name of a table.
-pub const SET_ASIDE: &str = "+set-aside";
+pub(super) const SET_ASIDE: &str = "+set-aside";
 
 /// Facts about one state file.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct FileInfo {
+pub(super) struct FileInfo {
     /// The size is in bytes and not in rows, because a single group can hold a million values.
     pub bytes: usize,
     /// The watermark from which on nothing in the file is needed.
@@ -17,10 +17,10 @@ pub struct FileInfo {
 }
 
 /// The watermark from which on no batch is needed. None if one batch is always needed.
-pub fn needed_until(op: &dyn Stateful, batches: &[RecordBatch]) -> Option<EventTime> {
+pub(super) fn needed_until(op: &dyn Stateful, batches: &[RecordBatch]) -> Option<EventTime> {
     batches.iter().try_fold(EventTime(i64::MIN), |all, b| latest(Some(all), op.needed_until(b)))
 }
 
-pub fn latest(all: Option<EventTime>, one: Option<EventTime>) -> Option<EventTime> {
+pub(super) fn latest(all: Option<EventTime>, one: Option<EventTime>) -> Option<EventTime> {
     Some(all?.max(one?))
 }

@@ -53,7 +53,7 @@ async fn read(at: &Location) -> Result<Option<Beat>> {
 }
 
 /// Returns an error if a different process runs the query.
-pub async fn check(at: &Location, query: &str, clock: &SharedClock) -> Result<()> {
+pub(super) async fn check(at: &Location, query: &str, clock: &SharedClock) -> Result<()> {
     check_after(every(at) + BEAT, at, query, clock.now()).await
 }
 
@@ -92,7 +92,7 @@ async fn check_after(wait: Duration, at: &Location, query: &str, now: EventTime)
 }
 
 /// Writes beats until it is dropped.
-pub struct Heartbeat {
+pub(super) struct Heartbeat {
     task: Option<tokio::task::JoinHandle<()>>,
     ended: Arc<Notify>,
     at: Location,
@@ -107,7 +107,7 @@ fn beat(run: &str, beat: u64, ended: bool, at: EventTime) -> Beat {
 }
 
 impl Heartbeat {
-    pub fn start(at: &Location, run: &str, job: &Job) -> Self {
+    pub(super) fn start(at: &Location, run: &str, job: &Job) -> Self {
         let (runtime, clock) = (&job.runtime, job.clock.clone());
         let (place, name) = (at.clone(), run.to_string());
         let ended = Arc::new(Notify::new());

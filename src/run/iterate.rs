@@ -27,14 +27,14 @@ use std::time::{Duration, Instant};
 /// An answer about topic ids is valid for this long: a topic cannot be deleted, recreated and filled beyond our position in less time.
 const CONFIRMED: Duration = Duration::from_millis(50);
 
-pub struct IterateOptions {
+pub(crate) struct IterateOptions {
     pub trigger: Trigger,
     pub output_mode: Option<String>,
     pub limit: Option<usize>,
     pub timeout: Option<Duration>,
     pub batch_rows: Option<usize>,
     pub close_windows: bool,
-    /// Malformed messages stop an iterator unless something else is said.
+    /// Malformed messages stop an iterator unless the user chooses a different policy.
     pub on_malformed: OnMalformed,
     pub checkpoint: Option<(Location, String)>,
     /// The consumer group that this iterator is a member of.
@@ -60,13 +60,13 @@ impl Default for IterateOptions {
     }
 }
 
-pub enum Polled {
+pub(crate) enum Polled {
     Batch(RecordBatch),
     Pending,
     Done,
 }
 
-pub struct BatchIterator {
+pub(crate) struct BatchIterator {
     pub engine: Engine,
     feed: Option<Feed>,
     /// Instead of a feed, for a member of a consumer group.
@@ -98,13 +98,14 @@ pub struct BatchIterator {
     handed: Option<PositionMap>,
 }
 
-/// Joins a consumer group. Refuses a stream with state, because its state would be about partitions that other members have by now.
+/// Joins a consumer group. Refuses a stream with state. After a rebalance, its state would be about partitions that
+/// other members read.
 fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &IterateOptions) -> Result<GroupReader> {
     let wrong = |text: &str| Err(Error::config(format!("group_id=\"{group}\": {text}")));
     if !engine.plan.operators.is_empty() {
         return wrong(
-            "members of a group read some of the partitions each, so a stream with state (aggregates, drop_duplicates, joins of streams) cannot be \
-             read in one. Write a table with write_delta, or leave group_id= out.",
+            "each member of a group reads only some of the partitions, so a stream with state (aggregates, drop_duplicates, joins of streams) \
+             cannot be read in a group. Write a table with write_delta, or leave group_id= out.",
         );
     }
     if options.checkpoint.is_some() {
@@ -154,7 +155,7 @@ fn join(group: &str, engine: &Engine, sources: &[Arc<KafkaSource>], options: &It
 }
 
 impl BatchIterator {
-    pub fn new(
+    pub(crate) fn new(
         stream: &Stream,
         options: IterateOptions,
         runtime: tokio::runtime::Handle,
@@ -224,12 +225,12 @@ impl BatchIterator {
         Ok(it)
     }
 
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         self.engine.plan.targets[0].stream.schema().clone()
     }
 
     /// Takes one step of at most about `wait`.
-    pub fn poll(&mut self, wait: Duration) -> Result<Polled> {
+    pub(crate) fn poll(&mut self, wait: Duration) -> Result<Polled> {
         self.store_position()?;
         if self.left == 0 {
             self.commit_used(true);
@@ -450,7 +451,7 @@ impl BatchIterator {
     }
 
     /// Releases the consumer.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.done = true;
         if let Some(group) = self.group.take() {
             group.leave();

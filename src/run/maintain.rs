@@ -24,7 +24,7 @@ type Ended = (Vec<String>, BTreeMap<String, Box<dyn Maintain>>, Option<i64>);
 
 /// One round at a time.
 #[derive(Default)]
-pub struct Maintenance {
+pub(super) struct Maintenance {
     round: Option<JoinHandle<Ended>>,
     told: BTreeSet<String>,
     /// By output. Empty while a round is running.
@@ -37,7 +37,7 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.round.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
@@ -52,7 +52,7 @@ impl Maintenance {
     }
 
     /// Waits for the round that is running, at most `patience`, and takes its result.
-    pub fn settle(&mut self, job: &Job, shared: &Shared, patience: Duration) {
+    pub(super) fn settle(&mut self, job: &Job, shared: &Shared, patience: Duration) {
         if let Some(task) = self.round.take()
             && let Ok(ended) = job.runtime.block_on(async { tokio::time::timeout(patience, task).await })
         {
@@ -72,7 +72,7 @@ impl Maintenance {
 }
 
 /// The parts of a run that a round works on.
-pub struct Of<'a> {
+pub(super) struct Of<'a> {
     pub job: &'a Job,
     pub shared: &'a Shared,
     pub log: &'a EpochLog,
@@ -83,7 +83,7 @@ pub struct Of<'a> {
 
 impl Maintenance {
     /// Maintains the tables at a run's end. Earlier rounds may have been skipped because the round before them was still running.
-    pub fn at_end(&mut self, of: &Of<'_>, last_done: Option<i64>) {
+    pub(super) fn at_end(&mut self, of: &Of<'_>, last_done: Option<i64>) {
         let patience = if of.shared.stopping() == Stop::Now { Duration::ZERO } else { PATIENCE };
         self.settle(of.job, of.shared, patience);
         let due = |last: i64| self.cleaned.is_some_and(|c| last / CLEAN_EVERY > c / CLEAN_EVERY);
@@ -96,7 +96,7 @@ impl Maintenance {
     }
 
     /// Starts a round after an epoch is done, unless the last round is still running.
-    pub fn after(&mut self, of: &Of<'_>, epoch: i64) {
+    pub(super) fn after(&mut self, of: &Of<'_>, epoch: i64) {
         if !self.is_idle() {
             return;
         }

@@ -24,7 +24,7 @@ fn slowest<'a>(engine: &Engine, trackers: &'a [Tracker], operator: usize) -> Opt
     all().filter(|t| !t.is_idle()).min_by_key(|t| t.watermark).or_else(|| all().max_by_key(|t| t.watermark))
 }
 
-pub fn open_windows(job: &Job, at: &Started) -> Vec<OpenWindow> {
+pub(super) fn open_windows(job: &Job, at: &Started) -> Vec<OpenWindow> {
     let engine = &at.engine;
     let (mut out, trackers) = (vec![], looked_at(at));
     for (operator, plan) in engine.plan.operators.iter().enumerate().filter(|(_, o)| o.kind.waits()) {
@@ -55,7 +55,7 @@ fn closes(job: &Job, tracker: Option<&Tracker>, end: EventTime) -> String {
     let bounded = job.flow.trigger == crate::flow::Trigger::AvailableNow;
     match tracker.holder() {
         Some((partition, _)) => format!(
-            "an event at {needed} or later in {partition} and in every other partition that is not idle; or, where another partition has shown such an \
+            "an event at {needed} or later in {partition} and in every other partition that is not idle; or, if a different partition has had such an \
              event, {idle} of silence in {partition}{}; or {backfill}",
             if bounded { ", by a later run's clock" } else { "" }
         ),

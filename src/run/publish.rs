@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How long the end of a run waits for the last answer.
 const LAST: Duration = Duration::from_secs(5);
 
-pub struct Publisher {
+pub(super) struct Publisher {
     connection: Connection,
     group: String,
     asking: Option<Question<()>>,
@@ -17,12 +17,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(connection: Connection, group: &str) -> Self {
+    pub(super) fn new(connection: Connection, group: &str) -> Self {
         Self { connection, group: group.into(), asking: None, next: None }
     }
 
     /// Publishes a position in parallel with the run. Only the newest position counts. Returns a warning if an earlier one could not be published.
-    pub fn publish(&mut self, at: Positions) -> Option<String> {
+    pub(super) fn publish(&mut self, at: Positions) -> Option<String> {
         self.next = Some(at);
         self.turn(Duration::ZERO)
     }
@@ -45,7 +45,7 @@ impl Publisher {
     }
 
     /// The last position, which a bounded run must not leave out.
-    pub fn finish(mut self) -> Option<String> {
+    pub(super) fn finish(mut self) -> Option<String> {
         let first = self.turn(LAST);
         first.or_else(|| self.turn(LAST))
     }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// Cuts rows into batches of at most `batch_rows`. Joins small batches if requested.
 #[derive(Debug)]
-pub struct Rebatch {
+pub(super) struct Rebatch {
     schema: SchemaRef,
     batch_rows: Option<usize>,
     waiting: VecDeque<RecordBatch>,
@@ -17,11 +17,11 @@ pub struct Rebatch {
 }
 
 impl Rebatch {
-    pub fn new(schema: SchemaRef, batch_rows: Option<usize>) -> Self {
+    pub(super) fn new(schema: SchemaRef, batch_rows: Option<usize>) -> Self {
         Self { schema, batch_rows, waiting: VecDeque::new(), rows: 0 }
     }
 
-    pub fn push(&mut self, batch: RecordBatch) {
+    pub(super) fn push(&mut self, batch: RecordBatch) {
         if batch.num_rows() > 0 {
             self.rows += batch.num_rows();
             self.waiting.push_back(batch);
@@ -29,7 +29,7 @@ impl Rebatch {
     }
 
     /// A full batch. With `flush`, also the rest. A smaller batch if its text does not fit into one.
-    pub fn pop(&mut self, flush: bool) -> Result<Option<RecordBatch>> {
+    pub(super) fn pop(&mut self, flush: bool) -> Result<Option<RecordBatch>> {
         let wanted = match self.batch_rows {
             _ if self.rows == 0 => return Ok(None),
             Some(wanted) if flush || self.rows >= wanted => wanted.min(self.rows),
@@ -59,7 +59,7 @@ impl Rebatch {
         Ok(Some(concat_batches(&self.schema, &pieces)?))
     }
 
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 /// `repair/N.json`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RepairFile {
+pub(crate) struct RepairFile {
     pub format_version: u32,
     pub epoch: i64,
     /// The nonce of the seal.
@@ -51,7 +51,7 @@ fn applied(mut seal: Seal, repair: RepairFile) -> Seal {
 }
 
 /// A row of the sealed epoch that a table refuses.
-pub struct RefusedRow {
+pub(crate) struct RefusedRow {
     pub table: String,
     pub rules: Vec<String>,
     pub error: String,
@@ -59,7 +59,7 @@ pub struct RefusedRow {
 }
 
 /// The locations of a query's parts.
-pub struct Place {
+pub(crate) struct Place {
     /// `_bayou/<query name>`
     pub checkpoint: Location,
     pub quarantine: Aside,
@@ -68,7 +68,7 @@ pub struct Place {
 }
 
 /// Opens the place of a table: its name among the query's outputs, and the location that the seal says.
-pub type Open = Box<dyn Fn(String, String) -> BoxFuture<'static, Result<Location>> + Send + Sync>;
+pub(crate) type Open = Box<dyn Fn(String, String) -> BoxFuture<'static, Result<Location>> + Send + Sync>;
 
 /// The result of the check of one table's sealed rows.
 struct Judged {
@@ -78,7 +78,7 @@ struct Judged {
 
 /// Returns the rows of the newest sealed epoch that its tables refuse, if that epoch is not done. With `confirm` the refused rows go to
 /// quarantine, and the other rows are committed.
-pub async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result<Vec<RefusedRow>> {
+pub(crate) async fn repair(place: &Place, confirm: bool, clock: &SharedClock) -> Result<Vec<RefusedRow>> {
     let display = place.checkpoint.display();
     let Some(generation) = newest_generation(&place.checkpoint).await? else {
         return Err(Error::config(format!(

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long an epoch took.
-pub struct Durations {
+pub(super) struct Durations {
     /// Reading, decoding and computing, without the time in which there was nothing to do.
     pub worked: Duration,
     /// Reading joined Delta tables. None: there are none.
@@ -25,7 +25,7 @@ pub struct Durations {
 }
 
 /// The counts that a seal has of its epoch, and of all epochs so far.
-pub fn counts(engine: &Engine, c: &EpochCounts, totals: &RuleTotals) -> Value {
+pub(super) fn counts(engine: &Engine, c: &EpochCounts, totals: &RuleTotals) -> Value {
     let late: BTreeMap<&str, u64> =
         engine.plan.operators.iter().map(|o| o.name.as_str()).zip(c.operators.iter().map(|o| o.late)).collect();
     json!({
@@ -55,7 +55,7 @@ fn behind(at: &Started) -> impl Iterator<Item = u64> {
 }
 
 #[allow(clippy::too_many_arguments)]
-pub fn epoch(
+pub(super) fn epoch(
     job: &Job,
     shared: &Shared,
     at: &Started,
@@ -182,7 +182,7 @@ fn observed(c: &EpochCounts) -> Value {
 }
 
 #[allow(clippy::too_many_arguments)]
-pub fn publish(
+pub(super) fn publish(
     job: &Job,
     shared: &Shared,
     at: &Started,

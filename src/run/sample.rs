@@ -54,7 +54,7 @@ fn newest(c: &Connection, topic: &Topic, n: usize) -> Result<Sample> {
 }
 
 /// The newest `n` messages, not decoded, each with a guess of its format.
-pub fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
+pub(crate) fn peek(c: &Connection, topic: &str, n: usize) -> Result<Rows> {
     let sample = newest(c, &Topic::new(topic), n)?;
     let mut fields: Vec<Field> = raw::raw_schema().fields().iter().map(|f| f.as_ref().clone()).collect();
     fields.push(Field::new("framing", DataType::Utf8, false));
@@ -99,7 +99,7 @@ fn framing(value: Option<&[u8]>) -> &'static str {
 }
 
 /// A schema for the newest `n` messages of each topic.
-pub fn infer(c: &Connection, topics: &[String], n: usize) -> Result<json::Inferred> {
+pub(crate) fn infer(c: &Connection, topics: &[String], n: usize) -> Result<json::Inferred> {
     if n == 0 {
         return Err(Error::config("sample=0 looks at no message; a schema needs at least one"));
     }

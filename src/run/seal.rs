@@ -65,7 +65,7 @@ impl Runner<'_> {
                 None => self.staging(&t.name)?.begin(&rt),
             };
             let engine = &self.at.engine;
-            // Only the last aggregate counts: an aggregate below it may have changed without closing a window.
+            // Only the last aggregate counts. An aggregate before it may have changed without closing a window.
             let top = engine.plan.top_operator(i);
             let changed = top.map(|o| outcome.operators[o].changed.as_slice()).unwrap_or_default();
             let any = top.is_some_and(|o| counts.operators[o].updated > 0);
@@ -309,8 +309,9 @@ impl Runner<'_> {
 
 impl Started {
     fn log_claim(&mut self, rt: &tokio::runtime::Handle, seal: &Seal) -> Result<Claim> {
-        // A runner that was suspended for more than a minute looks for a newer seal first. Its put alone might succeed, because clean-up may have
-        // removed the seal of this number.
+        // A runner that was suspended for more than a minute looks for a newer seal first. Without this look, its put
+        // could succeed although a different runner has sealed this epoch: clean-up may have removed the seal of this
+        // number.
         const AWAY: Duration = Duration::from_secs(60);
         let away = self.looked.ago(&self.clock) > AWAY;
         self.looked = Looked::now(&self.clock);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Default)]
-pub struct TopicChange {
+pub(super) struct TopicChange {
     pub added: BTreeSet<Topic>,
     removed: BTreeSet<Topic>,
     /// Where new topics start: at the end, or at the earliest offset.
@@ -25,7 +25,7 @@ fn list(topics: &BTreeSet<Topic>) -> String {
 
 impl TopicChange {
     /// `before`: the positions that earlier runs have recorded.
-    pub fn between(
+    pub(super) fn between(
         job: &Job,
         before: &Positions,
         now: &BTreeMap<String, Option<String>>,
@@ -40,7 +40,7 @@ impl TopicChange {
             notes: vec![],
         };
         if before.is_empty() {
-            // A pattern that has matched nothing yet.
+            // The pattern has not matched any topic yet.
             return Ok(Self::default());
         }
         let place = job.flow.checkpoint.display();
@@ -85,16 +85,16 @@ impl TopicChange {
         Ok(change)
     }
 
-    pub fn is_change(&self) -> bool {
+    pub(super) fn is_change(&self) -> bool {
         !self.added.is_empty() || !self.removed.is_empty()
     }
 
-    pub fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
 
     /// Where partitions of new topics start, if that is not their earliest offset.
-    pub fn starts(&self, sources: &[Arc<KafkaSource>]) -> Result<Positions> {
+    pub(super) fn starts(&self, sources: &[Arc<KafkaSource>]) -> Result<Positions> {
         if !self.from_now || self.added.is_empty() {
             return Ok(Positions::new());
         }
@@ -105,7 +105,7 @@ impl TopicChange {
     }
 
     /// The name of a watermark, or a signature of steps, without the names of topics, so that earlier and present ones can be compared.
-    pub fn masked(&self, text: &str) -> String {
+    pub(super) fn masked(&self, text: &str) -> String {
         if !self.is_change() {
             return text.into();
         }

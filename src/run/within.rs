@@ -1,5 +1,5 @@
-//! Small files stand in the seal itself: their name has their content. In a store, a file costs a request, however small the file is, and the seal
-//! is written in any case.
+//! Small files are stored in the seal itself: the name of such a file contains its content. In a store, a file costs a
+//! request, however small the file is, and the seal is written in any case.
 
 use crate::epoch::{EpochLog, StateFiles, WITHIN, number_of};
 use crate::storage::crash;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const SMALL: usize = 16 << 10;
 /// The small files of one operator take up to this many bytes, because each seal repeats them until they are compacted.
 const TOGETHER: usize = 64 << 10;
-/// Those of all operators.
+/// The small files of all operators together take up to this many bytes.
 const ALL: usize = 128 << 10;
 /// Between the name and the content. The encoding has neither this letter nor a slash.
 const CONTENT: char = '#';
@@ -23,17 +23,17 @@ fn taken(files: &StateFiles) -> usize {
 }
 
 /// The number of bytes that a further small file of an operator may have.
-pub fn room(files: &StateFiles, of_all: usize) -> usize {
+pub(super) fn room(files: &StateFiles, of_all: usize) -> usize {
     TOGETHER.saturating_sub(taken(files)).min(of_all)
 }
 
 /// The number of bytes that further small files of all operators may have.
-pub fn room_of_all(state: &BTreeMap<String, StateFiles>) -> usize {
+pub(super) fn room_of_all(state: &BTreeMap<String, StateFiles>) -> usize {
     ALL.saturating_sub(state.values().map(taken).sum())
 }
 
 /// The place of a file, for messages.
-pub fn shown(name: &str) -> Cow<'_, str> {
+pub(super) fn shown(name: &str) -> Cow<'_, str> {
     let Some(small) = name.strip_prefix(WITHIN) else { return name.into() };
     let epoch = number_of(small).unwrap_or_default();
     let name = small.split(CONTENT).next().unwrap_or_default();
@@ -41,9 +41,9 @@ pub fn shown(name: &str) -> Cow<'_, str> {
 }
 
 impl EpochLog {
-    /// Writes a file as `write_file` does. If it is small, and has at most `room` bytes, it is not written, and the name that is returned has the
-    /// content. On local disk a file costs little, and can be looked at.
-    pub async fn keep_file(
+    /// Writes a file as `write_file` does. If the file is small and has at most `room` bytes, it is not written, and
+    /// the returned name contains its content. On local disk a file costs little, and can be looked at.
+    pub(crate) async fn keep_file(
         &self,
         folder: String,
         epoch: i64,
@@ -63,7 +63,7 @@ impl EpochLog {
     }
 
     /// The content of a file. None if it is gone.
-    pub async fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(small) = name.strip_prefix(WITHIN) else { return self.at.get(name).await };
         let content = small.split_once(CONTENT).map(|(_, content)| content);
         let bytes = content.and_then(|content| URL_SAFE_NO_PAD.decode(content).ok());

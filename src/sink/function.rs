@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::Mutex;
 
 /// The name of this way of writing in seals and definitions.
-pub const MODE: &str = "foreach";
+pub(crate) const MODE: &str = "foreach";
 
 /// A function that gets each epoch's rows. The core knows no Python.
 pub trait ForEach: Send + Sync {

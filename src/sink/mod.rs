@@ -9,11 +9,11 @@
 //! Part     one epoch's rows            push() rows, finish() as files or rows that wait for the commit
 //! ```
 
-pub mod delta;
-pub mod function;
-pub mod quarantine;
-pub mod spark;
-pub mod topic;
+pub(crate) mod delta;
+pub(crate) mod function;
+pub(crate) mod quarantine;
+pub(crate) mod spark;
+pub(crate) mod topic;
 
 use crate::storage::{Location, Registered};
 use crate::time::{EventTime, SharedClock};
@@ -61,7 +61,7 @@ pub enum To {
 
 /// The facts about the rows that every kind of sink gets.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// The output's name.
     pub name: String,
     pub schema: SchemaRef,
@@ -74,7 +74,7 @@ pub struct Rows {
 }
 
 /// The one list of sinks.
-pub fn make(to: &To, rows: Rows) -> Box<dyn Sink> {
+pub(crate) fn make(to: &To, rows: Rows) -> Box<dyn Sink> {
     match to {
         To::Delta(options) => Box::new(options.spec(rows)),
         To::Function(options) => Box::new(options.sink(rows)),
@@ -152,7 +152,7 @@ impl To {
 }
 
 /// Whether a seal's way of writing is that of a table that bayou commits to. Only the query itself can commit to other targets.
-pub fn is_table(mode: &str) -> bool {
+pub(crate) fn is_table(mode: &str) -> bool {
     OutputMode::parse(mode).is_some()
 }
 
@@ -325,7 +325,7 @@ pub(in crate::sink) struct HeldRows {
 }
 
 impl HeldRows {
-    pub fn push(&mut self, rows: RecordBatch) {
+    pub(crate) fn push(&mut self, rows: RecordBatch) {
         self.bytes += rows.get_array_memory_size();
         self.batches.push(rows);
     }
@@ -341,7 +341,7 @@ pub struct Refused {
 }
 
 /// A file that waits in the target for its commit, in the target's own words.
-pub type WaitingFile = serde_json::Value;
+pub(crate) type WaitingFile = serde_json::Value;
 
 /// Rows that the query keeps in a file of its own until they are committed.
 #[derive(Debug, Clone)]

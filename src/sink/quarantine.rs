@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 /// The stage in which a row failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub(crate) enum Stage {
     Decode,
     Transform,
     Expectation,
@@ -21,7 +21,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Stage::Decode => "decode",
             Stage::Transform => "transform",
@@ -35,7 +35,7 @@ impl Stage {
 
 /// One row or message that is set aside.
 #[derive(Debug, Clone)]
-pub struct Reject {
+pub(crate) struct Reject {
     pub stage: Stage,
     pub dataset: Arc<str>,
     pub rules: Vec<Arc<str>>,
@@ -44,7 +44,7 @@ pub struct Reject {
 }
 
 #[derive(Debug, Clone)]
-pub enum RejectSource {
+pub(crate) enum RejectSource {
     /// The message from which it came.
     Message(Arc<Messages>, u32),
     /// The message, without the parts that are larger than this.
@@ -83,7 +83,7 @@ fn list_of(name: &str, item: DataType) -> Field {
 }
 
 /// `topic, partition, offset, timestamp, key, headers, value, stage, dataset, rules, error, epoch, row`
-pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+pub(crate) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("topic", DataType::Utf8, true),
         Field::new("partition", DataType::Int32, true),
@@ -102,7 +102,7 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 /// The rows of the table for `rejects`.
-pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
+pub(crate) fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
     let each = || rejects.iter().map(Reject::message);
     let payload = |of: for<'a> fn(&'a Messages, usize) -> Option<&'a [u8]>| -> ArrayRef {
         Arc::new(rejects.iter().map(|r| r.payload(of)).collect::<BinaryArray>())
@@ -151,7 +151,7 @@ pub fn rows(rejects: &[Reject], epoch: i64) -> Result<RecordBatch> {
 }
 
 /// One row as JSON text, for the column `row`.
-pub fn row_as_json(batch: &RecordBatch, row: usize) -> String {
+pub(crate) fn row_as_json(batch: &RecordBatch, row: usize) -> String {
     let one = batch.slice(row, 1);
     let mut out = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut out);
@@ -166,7 +166,7 @@ const ELEMENT: &str = "_element";
 
 /// As `row_as_json`, with the place of the row in its message: `"_element":[3]`, or `[3,0]` where rows were made twice. `null` is a row that
 /// was made of no element.
-pub fn element_as_json(batch: &RecordBatch, row: usize, element: impl Iterator<Item = Option<u32>>) -> String {
+pub(crate) fn element_as_json(batch: &RecordBatch, row: usize, element: impl Iterator<Item = Option<u32>>) -> String {
     let row = row_as_json(batch, row);
     let fields = row.strip_suffix('}').unwrap_or("{");
     let places: Vec<String> = element.map(|place| place.map_or("null".into(), |p| p.to_string())).collect();

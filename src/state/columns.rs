@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The rows of some columns, by slot.
-pub struct Columns {
+pub(crate) struct Columns {
     columns: Vec<Column>,
     len: usize,
 }
@@ -25,8 +25,9 @@ enum Values {
     /// The number of bytes of each row.
     Fixed(usize, MutableBuffer),
     Bool(Vec<bool>),
-    /// Values without a fixed size: arrays, and the place of each row in them. An array goes with its last value. An
-    /// overwritten value stays if its array has other values, until about half of all bytes are overwritten.
+    /// Values without a fixed size: arrays, and the place of each row in them. An array is dropped when its last value
+    /// is overwritten. An overwritten value stays if its array has other values, until about half of all bytes are
+    /// overwritten.
     Chunks {
         chunks: Vec<Chunk>,
         at: Vec<(u32, u32)>,
@@ -87,7 +88,7 @@ macro_rules! by_width {
 }
 
 impl Columns {
-    pub fn new(schema: &SchemaRef) -> Self {
+    pub(crate) fn new(schema: &SchemaRef) -> Self {
         let column = |t: &DataType| Column {
             data_type: t.clone(),
             valid: None,
@@ -100,12 +101,12 @@ impl Columns {
         Self { columns: schema.fields().iter().map(|f| column(f.data_type())).collect(), len: 0 }
     }
 
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.memory_of(0..self.columns.len())
     }
 
     /// Adds the given rows of `arrays` at the end.
-    pub fn append(&mut self, arrays: &[ArrayRef], rows: &[u32]) -> Result<()> {
+    pub(crate) fn append(&mut self, arrays: &[ArrayRef], rows: &[u32]) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -117,17 +118,17 @@ impl Columns {
     }
 
     /// The rows in `slots`, in this order.
-    pub fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.gather_of(slots, 0..self.columns.len())
     }
 
     /// As `gather`, of some columns.
-    pub fn gather_of(&self, slots: &[u32], columns: Range<usize>) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn gather_of(&self, slots: &[u32], columns: Range<usize>) -> Result<Vec<ArrayRef>> {
         self.columns[columns].iter().map(|c| c.gather(slots)).collect()
     }
 
     /// Writes row i of `arrays` to slot `slots[i]`. The slots are all different.
-    pub fn scatter(&mut self, slots: &[u32], arrays: &[ArrayRef]) -> Result<()> {
+    pub(crate) fn scatter(&mut self, slots: &[u32], arrays: &[ArrayRef]) -> Result<()> {
         if slots.is_empty() {
             return Ok(());
         }
@@ -135,7 +136,7 @@ impl Columns {
     }
 
     /// Writes row i of `arrays`, which are some of the columns, to slot `slots[i]`. The slots are all different.
-    pub fn scatter_of(&mut self, slots: &[u32], arrays: &[ArrayRef], columns: Range<usize>) -> Result<()> {
+    pub(crate) fn scatter_of(&mut self, slots: &[u32], arrays: &[ArrayRef], columns: Range<usize>) -> Result<()> {
         for (column, array) in self.columns[columns].iter_mut().zip(arrays) {
             column.scatter(slots, array, self.len)?;
         }
@@ -143,7 +144,7 @@ impl Columns {
     }
 
     /// About the bytes of the values in some columns.
-    pub fn memory_of(&self, columns: Range<usize>) -> usize {
+    pub(crate) fn memory_of(&self, columns: Range<usize>) -> usize {
         self.columns[columns].iter().map(Column::memory).sum()
     }
 }

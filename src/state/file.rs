@@ -10,18 +10,18 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use std::sync::Arc;
 
 /// The version on which partial states depend.
-pub const STATE_VERSION: &str = concat!("datafusion ", "55");
+pub(crate) const STATE_VERSION: &str = concat!("datafusion ", "55");
 
 const MAGIC: &[u8; 8] = b"BAYOUST1";
 
 /// Makes a snapshot file: magic, CRC-32 and length of the rest, then one Arrow IPC stream.
-pub struct Encoder {
+pub(crate) struct Encoder {
     schema: SchemaRef,
     writer: StreamWriter<Vec<u8>>,
 }
 
 impl Encoder {
-    pub fn new(schema: &SchemaRef, description: &str) -> Result<Self> {
+    pub(crate) fn new(schema: &SchemaRef, description: &str) -> Result<Self> {
         let metadata = [
             ("bayou.state".to_string(), description.to_string()),
             ("bayou.version".to_string(), STATE_VERSION.to_string()),
@@ -33,11 +33,11 @@ impl Encoder {
         Ok(Self { writer: StreamWriter::try_new_with_options(out, &schema, options)?, schema })
     }
 
-    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         Ok(self.writer.write(&RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?)?)
     }
 
-    pub fn finish(self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>> {
         let mut out = self.writer.into_inner()?;
         let body = &out[20..];
         let (crc, len) = (crc32fast::hash(body), body.len() as u64);
@@ -48,7 +48,7 @@ impl Encoder {
 }
 
 /// A snapshot file of these batches.
-pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) -> Result<Vec<u8>> {
+pub(crate) fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) -> Result<Vec<u8>> {
     let mut encoder = Encoder::new(schema, description)?;
     batches.iter().try_for_each(|b| encoder.push(b))?;
     encoder.finish()
@@ -56,7 +56,7 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], description: &str) ->
 
 /// Reads a snapshot file. A damaged file, or a file of different aggregates, is refused.
 /// The rows are read batch by batch: a file can be as large as the state itself.
-pub fn decode<'a>(
+pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     description: &str,
     schema: &SchemaRef,
@@ -116,7 +116,7 @@ fn damaged(name: &str, what: &str) -> Error {
 }
 
 /// Reads a file with its own columns.
-pub fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+pub(crate) fn read(bytes: &[u8], description: &str, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let reader = open(bytes, description, name)?;
     let found = reader.schema();
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|_| damaged(name, "not Arrow IPC"))?;

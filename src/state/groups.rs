@@ -10,7 +10,7 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 /// Accumulators for some groups.
-pub struct Groups {
+pub(crate) struct Groups {
     key_schema: SchemaRef,
     /// None if there are no key columns. Then there is at most one group.
     values: Option<Box<dyn GroupValues>>,
@@ -20,7 +20,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn new(key_schema: &SchemaRef, aggregates: &[Aggregate]) -> Result<Self> {
+    pub(crate) fn new(key_schema: &SchemaRef, aggregates: &[Aggregate]) -> Result<Self> {
         let values = match key_schema.fields().is_empty() {
             true => None,
             false => Some(new_group_values(key_schema.clone(), &GroupOrdering::None)?),
@@ -29,10 +29,10 @@ impl Groups {
         Ok(Self { key_schema: key_schema.clone(), values, count: 0, accumulators, indices: vec![] })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.values.as_ref().map_or(0, |v| v.size()) + self.accumulators.iter().map(|a| a.size()).sum::<usize>()
     }
 
@@ -52,7 +52,7 @@ impl Groups {
     }
 
     /// Adds rows. `arguments` and `filters` have the form that each aggregate needs.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         keys: &[ArrayRef],
         arguments: &[Vec<ArrayRef>],
@@ -71,7 +71,7 @@ impl Groups {
 
     /// The keys and partial states of the groups. By value, because DataFusion's tables must not be used again after
     /// they have emitted everything.
-    pub fn into_states(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+    pub(crate) fn into_states(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let mut states = vec![];
         for acc in &mut self.accumulators {
@@ -95,7 +95,7 @@ impl Groups {
 #[cfg(test)]
 impl Groups {
     /// Merges partial states: one row for each group, with the states of all aggregates one after the other.
-    pub fn merge(
+    pub(crate) fn merge(
         &mut self,
         keys: &[ArrayRef],
         states: &[ArrayRef],
@@ -116,7 +116,7 @@ impl Groups {
     }
 
     /// The keys and results of the groups.
-    pub fn into_results(mut self, aggregates: &[Aggregate]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+    pub(crate) fn into_results(mut self, aggregates: &[Aggregate]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let mut results = vec![];
         for (acc, aggregate) in self.accumulators.iter_mut().zip(aggregates) {

@@ -8,24 +8,24 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 /// Converts between key columns and their bytes. The order of the bytes is the order of the keys (NULLs first, column
 /// by column).
-pub struct KeyCodec {
+pub(crate) struct KeyCodec {
     converter: RowConverter,
 }
 
 impl KeyCodec {
-    pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<Self> {
+    pub(crate) fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<Self> {
         let fields = types.into_iter().map(|t| SortField::new(t.clone())).collect();
         Ok(Self { converter: RowConverter::new(fields)? })
     }
 
     /// One row of bytes for each row of the columns. There must be at least one column.
-    pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows> {
+    pub(crate) fn encode(&self, columns: &[ArrayRef]) -> Result<Rows> {
         let columns: Vec<ArrayRef> = columns.iter().map(normalize_key).collect();
         Ok(self.converter.convert_columns(&columns)?)
     }
 
     /// The columns from which `rows` were made.
-    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
         Ok(self.converter.convert_rows(rows.into_iter().map(|r| parser.parse(r)))?)
     }

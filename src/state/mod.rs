@@ -9,9 +9,9 @@
 //! file       snapshot files
 //! ```
 //!
-//! An epoch aggregates into new accumulators. Their content at the end of the epoch *is* the increment: it is written, and
-//! merged into the live groups. DataFusion's partial states are not a stable format. So each file names the version and the
-//! aggregates that wrote it, and a different one is refused.
+//! An epoch aggregates into new accumulators. Their content at the end of the epoch *is* the increment: it is written,
+//! and merged into the live groups. DataFusion's partial states are not a stable format. So each file names the version
+//! and the aggregates that wrote it. A file of a different version or of different aggregates is refused.
 
 mod columns;
 mod file;
@@ -21,10 +21,10 @@ mod operator;
 mod table;
 
 /// In keys, all NaNs are one value, and −0.0 is 0.0, as in Spark.
-pub use crate::expr::normalize as normalize_key;
-pub use columns::Columns;
-pub use file::{Encoder, STATE_VERSION, decode, encode, read};
-pub use groups::Groups;
-pub use keys::KeyCodec;
-pub use operator::{Finished, OpenWindow, Pushed, Stateful};
-pub use table::{KeyBytes, Table, results};
+pub(crate) use crate::expr::normalize as normalize_key;
+pub(crate) use columns::Columns;
+pub(crate) use file::{Encoder, STATE_VERSION, decode, encode, read};
+pub(crate) use groups::Groups;
+pub(crate) use keys::KeyCodec;
+pub(crate) use operator::{Finished, OpenWindow, Pushed, Stateful};
+pub(crate) use table::{KeyBytes, Table, results};

@@ -8,14 +8,14 @@ use arrow::datatypes::SchemaRef;
 
 /// The result of one batch, as far as it is known before the end of the epoch.
 #[derive(Debug, Default)]
-pub struct Pushed {
+pub(crate) struct Pushed {
     pub late: Vec<LateRow>,
     pub failed: Vec<FailedRow>,
 }
 
 /// The result of the end of an epoch.
 #[derive(Debug, Default)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// The emitted rows.
     pub batches: Vec<Batch>,
     /// The changes of the state in the epoch, in `state_schema`. None without changes.
@@ -35,7 +35,7 @@ pub struct Finished {
 
 /// A window that waits for its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenWindow {
+pub(crate) struct OpenWindow {
     /// The start of the window.
     pub start: EventTime,
     pub end: EventTime,
@@ -45,9 +45,9 @@ pub struct OpenWindow {
 /// A step that remembers rows between epochs. It is pure: it does no I/O on tables or Kafka and does not read a clock.
 ///
 /// Within an epoch, rows are judged by the watermark with which the epoch began (`before`). At the end of the epoch the
-/// watermark has advanced (`after`), and the groups that this closes are emitted. The result of an epoch must not
+/// watermark has advanced (`after`), and the groups that it has closed are emitted. The result of an epoch must not
 /// depend on the order of the calls of `push`.
-pub trait Stateful: Send {
+pub(crate) trait Stateful: Send {
     /// Adds rows of input `input` (0 except for joins).
     fn push(&mut self, input: usize, batch: &Batch, before: Option<Watermark>) -> Result<Pushed>;
     /// Ends the epoch.
@@ -107,7 +107,7 @@ pub trait Stateful: Send {
 #[cfg(test)]
 impl dyn Stateful + '_ {
     /// All of the state at once.
-    pub fn whole(&mut self) -> Result<Vec<RecordBatch>> {
+    pub(crate) fn whole(&mut self) -> Result<Vec<RecordBatch>> {
         let mut all = vec![];
         self.snapshot(&mut |piece| {
             all.push(piece);

@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 /// Keys as bytes, one for each row, with their hashes. Empty if there are no key columns.
-pub struct KeyBytes {
+pub(crate) struct KeyBytes {
     bytes: Bytes,
     hashes: Vec<u64>,
 }
@@ -25,7 +25,7 @@ enum Bytes {
 }
 
 impl KeyBytes {
-    pub fn new(
+    pub(crate) fn new(
         codec: Option<&KeyCodec>,
         columns: &[ArrayRef],
         len: usize,
@@ -36,12 +36,12 @@ impl KeyBytes {
         let hashes = rows.iter().map(|r| hash_of(hasher, r.data())).collect();
         Ok(Self { bytes: Bytes::Rows(rows), hashes })
     }
-    pub fn from_array(array: BinaryArray, hasher: &DefaultHashBuilder) -> Self {
+    pub(crate) fn from_array(array: BinaryArray, hasher: &DefaultHashBuilder) -> Self {
         let hashes = (0..array.len()).map(|i| hash_of(hasher, array.value(i))).collect();
         Self { bytes: Bytes::Array(array), hashes }
     }
     #[inline]
-    pub fn get(&self, row: usize) -> &[u8] {
+    pub(crate) fn get(&self, row: usize) -> &[u8] {
         match &self.bytes {
             Bytes::None => &[],
             Bytes::Rows(rows) => rows.row(row).data(),
@@ -49,13 +49,13 @@ impl KeyBytes {
         }
     }
     #[inline]
-    pub fn hash(&self, row: usize) -> u64 {
+    pub(crate) fn hash(&self, row: usize) -> u64 {
         self.hashes[row]
     }
 }
 
 /// The groups and their partial states.
-pub struct Table {
+pub(crate) struct Table {
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     arena: Vec<u8>,
@@ -93,7 +93,7 @@ const PENDING: usize = 256 << 10;
 const PENDINGS: usize = 1024;
 
 impl Table {
-    pub fn new(state_schema: &SchemaRef, hasher: &DefaultHashBuilder) -> Self {
+    pub(crate) fn new(state_schema: &SchemaRef, hasher: &DefaultHashBuilder) -> Self {
         Self {
             index: HashTable::new(),
             hasher: hasher.clone(),
@@ -104,13 +104,13 @@ impl Table {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.index.allocation_size()
             + self.arena.capacity()
             + self.ends.capacity() * 8
@@ -122,7 +122,7 @@ impl Table {
         self.pending.iter().map(|p| p.bytes + p.slots.capacity() * 4).sum()
     }
 
-    pub fn key(&self, slot: u32) -> &[u8] {
+    pub(crate) fn key(&self, slot: u32) -> &[u8] {
         key_at(&self.arena, &self.ends, slot)
     }
 
@@ -141,7 +141,7 @@ impl Table {
     }
 
     /// Merges partial states: `rows` of `keys` and `states`, whose keys are unique. Returns their slots.
-    pub fn merge(
+    pub(crate) fn merge(
         &mut self,
         aggregates: &[Aggregate],
         keys: &KeyBytes,
@@ -187,7 +187,7 @@ impl Table {
     }
 
     /// Merges the pending states.
-    pub fn settle(&mut self, aggregates: &[Aggregate]) -> Result<()> {
+    pub(crate) fn settle(&mut self, aggregates: &[Aggregate]) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -240,7 +240,7 @@ impl Table {
     }
 
     /// The partial states in `slots`, which are all different.
-    pub fn states(&self, aggregates: &[Aggregate], slots: &[u32]) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn states(&self, aggregates: &[Aggregate], slots: &[u32]) -> Result<Vec<ArrayRef>> {
         if self.pending.is_empty() || slots.is_empty() {
             return self.states.gather(slots);
         }
@@ -254,17 +254,17 @@ impl Table {
         Ok(out)
     }
 
-    pub fn all(&self) -> Vec<u32> {
+    pub(crate) fn all(&self) -> Vec<u32> {
         (0..self.len() as u32).collect()
     }
 
     /// The keys of all slots, in order.
-    pub fn keys(&self) -> BinaryArray {
+    pub(crate) fn keys(&self) -> BinaryArray {
         BinaryArray::from_iter_values((0..self.len() as u32).map(|s| self.key(s)))
     }
 
     /// The same groups in `n` tables, by the `part` of their hash.
-    pub fn split(
+    pub(crate) fn split(
         mut self,
         aggregates: &[Aggregate],
         schema: &SchemaRef,
@@ -313,7 +313,7 @@ fn combine(aggregate: &Aggregate, a: &[ArrayRef], b: &[ArrayRef], n: usize) -> R
 }
 
 /// The results of partial states, one row for each.
-pub fn results(aggregates: &[Aggregate], states: &[ArrayRef], n: usize) -> Result<Vec<ArrayRef>> {
+pub(crate) fn results(aggregates: &[Aggregate], states: &[ArrayRef], n: usize) -> Result<Vec<ArrayRef>> {
     let groups: Vec<usize> = (0..n).collect();
     let mut out = Vec::with_capacity(aggregates.len());
     let mut at = 0;

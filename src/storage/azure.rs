@@ -53,7 +53,7 @@ impl fmt::Display for Azure {
 
 impl Azure {
     /// `url` and `options`: those that `builder` was made of.
-    pub fn new(url: &Url, options: &BTreeMap<String, String>, builder: MicrosoftAzureBuilder) -> Result<Self> {
+    pub(super) fn new(url: &Url, options: &BTreeMap<String, String>, builder: MicrosoftAzureBuilder) -> Result<Self> {
         let (account, container, emulated) = container_url(url, &builder)?;
         let known = |(key, value): (&String, &String)| Some((key.parse::<ClientConfigKey>().ok()?, value.clone()));
         let mut client = ClientOptions::new();
@@ -138,7 +138,7 @@ impl Place {
         }
     }
 
-    /// With an error that may pass by itself comes the time that the server asks for.
+    /// If the error may pass by itself, the result also has the pause that the server asks for.
     async fn try_once(&self, path: &Path) -> std::result::Result<(), (Error, Option<Duration>)> {
         let generic =
             |e: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: "MicrosoftAzure", source: e };

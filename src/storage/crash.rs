@@ -26,7 +26,7 @@ struct Points {
 
 /// The action at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// The process ends at once.
     Crash,
     /// The process stops until it gets SIGCONT.
@@ -35,7 +35,7 @@ pub enum What {
 
 /// The action happens when the point is passed for the `nth` time from now on (1 is the next time). 0 removes the
 /// point.
-pub fn at(point: &str, nth: u64, what: What) {
+pub(crate) fn at(point: &str, nth: u64, what: What) {
     let mut points = POINTS.lock();
     match nth {
         0 => drop(points.armed.remove(point)),
@@ -45,7 +45,7 @@ pub fn at(point: &str, nth: u64, what: What) {
 }
 
 /// Delays the store at a point, like a slow store far away. Zero removes the delay.
-pub fn slow_at(point: &str, how_long: Duration) {
+pub(crate) fn slow_at(point: &str, how_long: Duration) {
     let mut points = POINTS.lock();
     match how_long.is_zero() {
         true => drop(points.slow.remove(point)),
@@ -55,25 +55,25 @@ pub fn slow_at(point: &str, how_long: Duration) {
 }
 
 /// The points that were passed, and how often. They are counted from the first call of this function or of `at`.
-pub fn seen() -> BTreeMap<String, u64> {
+pub(crate) fn seen() -> BTreeMap<String, u64> {
     WATCHED.store(true, Ordering::Relaxed);
     POINTS.lock().seen.clone()
 }
 
 /// A step that is not a call to a store.
-pub fn pass(what: &str, when: &str) {
+pub(crate) fn pass(what: &str, when: &str) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{what}.{when}"));
     }
 }
 
-pub fn before(operation: &str, path: &Path) {
+pub(crate) fn before(operation: &str, path: &Path) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{}.before", name(operation, path)));
     }
 }
 
-pub fn after(operation: &str, path: &Path) {
+pub(crate) fn after(operation: &str, path: &Path) {
     if WATCHED.load(Ordering::Relaxed) {
         reach(format!("{}.after", name(operation, path)));
     }

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub struct Guard {
+pub(super) struct Guard {
     inner: Arc<dyn ObjectStore>,
     most: Duration,
 }
 
 impl Guard {
-    pub fn new(inner: Arc<dyn ObjectStore>, most: Duration) -> Arc<Self> {
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, most: Duration) -> Arc<Self> {
         Arc::new(Self { inner, most })
     }
 }

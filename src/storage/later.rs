@@ -19,7 +19,7 @@ fn is_temporary(name: &str) -> bool {
 /// The files in `folder` (as a store path: `prefix`) above `offset`, in order. `None` if the names alone are not
 /// enough: the folder contains folders, or names that a store spells differently. object_store's own listing builds a
 /// path for every name, which is a hundred times the work.
-pub fn later(folder: &std::path::Path, prefix: &Path, offset: &Path) -> Result<Option<Vec<ObjectMeta>>> {
+pub(super) fn later(folder: &std::path::Path, prefix: &Path, offset: &Path) -> Result<Option<Vec<ObjectMeta>>> {
     let name = offset.prefix_match(prefix).and_then(|mut parts| parts.next().filter(|_| parts.next().is_none()));
     let Some(after) = name.as_ref().map(AsRef::as_ref).filter(|name| is_plain(name)) else { return Ok(None) };
     let failed = |source: std::io::Error| Error::Generic { store: "local disk", source: source.into() };
@@ -63,7 +63,7 @@ const FOLDERS: usize = 10_000;
 
 /// Removes temporary files older than `age`, in a folder and its subfolders. Returns how many. Files that cannot be
 /// read or removed are left for the next time.
-pub fn sweep(folder: &std::path::Path, age: std::time::Duration) -> usize {
+pub(super) fn sweep(folder: &std::path::Path, age: std::time::Duration) -> usize {
     let (mut removed, mut folders) = (0, vec![folder.to_path_buf()]);
     let mut seen = 0;
     while let Some(folder) = folders.pop() {

@@ -2,10 +2,10 @@
 //! protocol needs.
 
 mod azure;
-pub mod crash;
+pub(crate) mod crash;
 mod guard;
 mod later;
-pub mod local;
+pub(crate) mod local;
 mod mounts;
 mod options;
 mod provider;
@@ -19,14 +19,15 @@ use crate::{Error, Kind, Result};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::{StreamExt, TryStreamExt};
 use guard::Guard;
-pub use mounts::treat_as_mount;
+pub(crate) use mounts::treat_as_mount;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+pub(crate) use options::Mounts;
+pub use options::StorageOptions;
 use options::open_store;
-pub use options::{Mounts, StorageOptions};
-pub use registry::{About, Registered, Registry};
-pub use renew::{Answer, Credentials, Giver};
+pub(crate) use registry::{About, Registered, Registry};
+pub(crate) use renew::{Answer, Credentials, Giver};
 use renew::{Renewed, Renewing};
 pub(crate) use routed::routed;
 use std::sync::Arc;
@@ -101,12 +102,12 @@ impl std::fmt::Debug for Location {
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Whether a text reports a full disk or quota: ENOSPC and EDQUOT.
-pub fn is_full(text: &str) -> bool {
+pub(crate) fn is_full(text: &str) -> bool {
     ["(os error 28)", "(os error 122)"].iter().any(|code| text.contains(code))
 }
 
 /// A text of a store or of deltalake, with the remedy if it is known, and without the XML of a cloud's answer.
-pub fn explained(text: &str) -> String {
+pub(crate) fn explained(text: &str) -> String {
     let any = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
     let short = match (text.find("<?xml").or_else(|| text.find("<Error>")), text.rfind("</Error>")) {
         (Some(from), Some(to)) if from < to => {

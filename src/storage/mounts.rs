@@ -11,7 +11,7 @@ const KNOWN: [(&str, &str); 2] = [("/Volumes", "Unity Catalog volumes"), ("/dbfs
 static TREATED: RwLock<Vec<PathBuf>> = RwLock::new(Vec::new());
 
 /// For tests: the folder has no hard links from now on, like `/Volumes`.
-pub fn treat_as_mount(folder: PathBuf) {
+pub(crate) fn treat_as_mount(folder: PathBuf) {
     TREATED.write().push(folder);
 }
 

@@ -27,14 +27,14 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub fn new(inner: Arc<dyn ObjectStore>, location: &Path) -> Arc<Self> {
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, location: &Path) -> Arc<Self> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
         let escaped = (!location.as_ref().chars().all(is_plain)).then(|| location.clone());
         Arc::new(Self { inner, escaped, files: InMemory::new(), order: Mutex::default() })
     }
 
     /// The Delta kernel takes the path of one file, `_last_checkpoint`, from a URL with its escapes, and escapes these
-    /// again. Credentials for one folder do not reach the path that the kernel asks for then.
+    /// again. The path that the kernel then asks for is outside the folder that the credentials allow.
     fn meant(&self, path: &Path) -> Path {
         let mut at = path.clone();
         for _ in 0..2 {

@@ -16,7 +16,7 @@ pub(super) struct Remembering {
 }
 
 impl Remembering {
-    pub fn new(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
+    pub(super) fn new(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
         Arc::new(Self { inner, commits: InMemory::new() })
     }
 }

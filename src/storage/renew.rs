@@ -1,7 +1,7 @@
 //! Credentials that expire. The user's function, or a catalog, gives the options of a store, and the time at which they
 //! expire. They are asked for again before that time, and once more if the store refuses them. No call is made with
 //! credentials that are known to have expired: a store asks for its credentials again with each request (`provider`),
-//! so also the later parts of an upload and the later pages of a listing are sent with valid credentials.
+//! so the later parts of an upload and the later pages of a listing are also sent with valid credentials.
 
 use super::{denied, refused};
 use crate::{Error, Kind, Result};
@@ -17,14 +17,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long before their end credentials are renewed, but not in the first three quarters of their life.
+/// Credentials are renewed this long before they expire, but never in the first three quarters of their life.
 const AHEAD: Duration = Duration::from_secs(300);
 /// How long to wait for the answer of the function.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// If credentials are refused that are newer than this, no other credentials are requested: they would be refused too.
+/// If the store refuses credentials that are younger than this, no other credentials are requested, because the store
+/// would refuse them too.
 const NEW: Duration = Duration::from_secs(1);
-/// How long a refusal does not count as the end of the credentials, after credentials that were renewed because of a
-/// refusal were refused as well.
+/// If credentials that were renewed because of a refusal were refused as well, a refusal does not count as the end of
+/// the credentials for this long.
 const HELPLESS: Duration = Duration::from_secs(60);
 
 /// The answer to the question for credentials.
@@ -35,7 +36,7 @@ pub struct Answer {
 }
 
 /// Asks the user or the catalog. It is called on a thread of its own, and may take as long as it wants.
-pub type Ask = Box<dyn Fn() -> Result<Answer> + Send + Sync>;
+pub(super) type Ask = Box<dyn Fn() -> Result<Answer> + Send + Sync>;
 
 /// The source of the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl std::error::Error for NoCredentials {}
 
 impl NoCredentials {
     /// The error below an error of a store.
-    pub fn within(e: &object_store::Error) -> Option<Error> {
+    pub(super) fn within(e: &object_store::Error) -> Option<Error> {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
         while let Some(at) = source {
             if let Some(none) = at.downcast_ref::<Self>() {
@@ -269,7 +270,7 @@ impl fmt::Display for Renewed {
 type Now = (Arc<dyn ObjectStore>, u64, Instant);
 
 impl Renewed {
-    pub fn new(credentials: Arc<Credentials>, open: Open) -> Arc<Self> {
+    pub(super) fn new(credentials: Arc<Credentials>, open: Open) -> Arc<Self> {
         Arc::new(Self { credentials, open, store: Mutex::new(None) })
     }
 

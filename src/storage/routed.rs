@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A store that reaches `location` through that location's own store, and everything else through `otherwise`.
-pub fn routed(location: &Location, otherwise: Option<Arc<dyn ObjectStore>>) -> Arc<dyn ObjectStore> {
+pub(crate) fn routed(location: &Location, otherwise: Option<Arc<dyn ObjectStore>>) -> Arc<dyn ObjectStore> {
     match otherwise {
         Some(otherwise) => Arc::new(Routed { prefix: location.path.clone(), inside: location.root(), otherwise }),
         _ => location.root(),

@@ -21,7 +21,7 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    pub fn time(&self, row: usize) -> EventTime {
+    pub(super) fn time(&self, row: usize) -> EventTime {
         EventTime(self.times.value(row))
     }
 }

@@ -43,15 +43,15 @@ fn record<'a>(arena: &'a [u8], ends: &[usize], id: u32) -> (&'a [u8], i64) {
 
 impl KeyTable {
     /// A number that no key has.
-    pub const NONE: u32 = u32::MAX;
+    pub(super) const NONE: u32 = u32::MAX;
 
-    pub fn find(&self, key: &[u8], bucket: i64) -> Option<u32> {
+    pub(super) fn find(&self, key: &[u8], bucket: i64) -> Option<u32> {
         let Self { arena, ends, table } = self;
         table.find(hash(key, bucket), |id| record(arena, ends, *id) == (key, bucket)).copied()
     }
 
     /// The number of the key, and whether it is new.
-    pub fn intern(&mut self, key: &[u8], bucket: i64) -> Result<(u32, bool)> {
+    pub(super) fn intern(&mut self, key: &[u8], bucket: i64) -> Result<(u32, bool)> {
         let Self { arena, ends, table } = self;
         let entry = table.entry(
             hash(key, bucket),
@@ -75,21 +75,21 @@ impl KeyTable {
     }
 
     /// The key cannot be found any more. Its bytes stay until the table is rebuilt.
-    pub fn remove(&mut self, id: u32) {
+    pub(super) fn remove(&mut self, id: u32) {
         let (key, bucket) = record(&self.arena, &self.ends, id);
         if let Ok(found) = self.table.find_entry(hash(key, bucket), |other| *other == id) {
             found.remove();
         }
     }
 
-    pub fn key(&self, id: u32) -> &[u8] {
+    pub(super) fn key(&self, id: u32) -> &[u8] {
         record(&self.arena, &self.ends, id).0
     }
     /// The count of numbers given so far, including removed ones.
-    pub fn numbers(&self) -> usize {
+    pub(super) fn numbers(&self) -> usize {
         self.ends.len()
     }
-    pub fn reserve(&mut self, more: usize) {
+    pub(super) fn reserve(&mut self, more: usize) {
         let Self { arena, ends, table } = self;
         ends.reserve(more);
         table.reserve(more, |id| {
@@ -97,7 +97,7 @@ impl KeyTable {
             hash(key, bucket)
         });
     }
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.arena.capacity() + self.ends.capacity() * size_of::<usize>() + self.table.allocation_size()
     }
 }

@@ -12,23 +12,23 @@
 //! ```
 
 mod admit;
-pub mod deduplicate;
+pub(crate) mod deduplicate;
 mod explode;
-pub mod interval_join;
-pub mod join;
+pub(crate) mod interval_join;
+pub(crate) mod join;
 mod keys;
-pub mod map;
+pub(crate) mod map;
 #[cfg(test)]
 mod room_test;
-pub mod static_join;
+pub(crate) mod static_join;
 #[cfg(test)]
 mod test;
 
-pub use deduplicate::{DeduplicateSpec, Deduplicator};
-pub use explode::{Explode, Exploding};
-pub use interval_join::{IntervalJoin, IntervalJoinSpec};
-pub use join::{JoinKind, bind_on, join_schema};
-pub use static_join::{StaticJoinSpec, StaticTable};
+pub(crate) use deduplicate::{DeduplicateSpec, Deduplicator};
+pub(crate) use explode::{Explode, Exploding};
+pub(crate) use interval_join::{IntervalJoin, IntervalJoinSpec};
+pub(crate) use join::{JoinKind, bind_on, join_schema};
+pub(crate) use static_join::{StaticJoinSpec, StaticTable};
 
 use crate::Result;
 use crate::batch::{Batch, FailedRow};
@@ -129,7 +129,7 @@ impl Filter {
 }
 
 /// NULL counts as false.
-pub fn is_true(condition: &BooleanArray) -> BooleanArray {
+pub(crate) fn is_true(condition: &BooleanArray) -> BooleanArray {
     if condition.null_count() == 0 { condition.clone() } else { prep_null_mask_filter(condition) }
 }
 
@@ -142,7 +142,7 @@ fn keep_mask(rows: usize, failed: &[FailedRow]) -> BooleanArray {
 }
 
 /// The same rows with a different schema of the same types (the second input of a union, renamed columns).
-pub fn relabel(input: &Batch, schema: &SchemaRef, columns: &[usize]) -> Result<Batch> {
+pub(crate) fn relabel(input: &Batch, schema: &SchemaRef, columns: &[usize]) -> Result<Batch> {
     let arrays = columns.iter().map(|i| input.rows.column(*i).clone()).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(input.len()));
     Ok(input.with_rows(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?))

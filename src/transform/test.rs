@@ -10,15 +10,15 @@ use arrow::datatypes::*;
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use std::sync::Arc;
 
-pub type Rng = rand_chacha::ChaCha8Rng;
+pub(super) type Rng = rand_chacha::ChaCha8Rng;
 
-pub fn seeded(seed: u64) -> Rng {
+pub(super) fn seeded(seed: u64) -> Rng {
     Rng::seed_from_u64(seed)
 }
 
 /// One row, in the form that the oracles use.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(super) struct Row {
     /// Identifies a row.
     pub n: i32,
     pub k: Option<i64>,
@@ -31,7 +31,7 @@ pub struct Row {
     pub epoch: usize,
 }
 
-pub fn places() -> Vec<TopicPartition> {
+pub(super) fn places() -> Vec<TopicPartition> {
     vec![
         TopicPartition::new("a", 0),
         TopicPartition::new("a", 2),
@@ -41,11 +41,11 @@ pub fn places() -> Vec<TopicPartition> {
 }
 
 /// The keys by which rows are joined or compared.
-pub const KEYS: [&[&str]; 5] = [&["k"], &["x"], &["k", "x"], &["CAST(s AS INT)"], &["k + 0", "CAST(s AS INT)"]];
+pub(super) const KEYS: [&[&str]; 5] = [&["k"], &["x"], &["k", "x"], &["CAST(s AS INT)"], &["k + 0", "CAST(s AS INT)"]];
 
 impl Row {
     /// The key of the row. None if the key cannot be computed. A NULL is "null".
-    pub fn key(&self, keys: &[&str]) -> Option<Vec<String>> {
+    pub(super) fn key(&self, keys: &[&str]) -> Option<Vec<String>> {
         let mut out = vec![];
         for key in keys {
             out.push(match *key {
@@ -59,12 +59,12 @@ impl Row {
         }
         Some(out)
     }
-    pub fn is_late(&self, before: Option<Watermark>) -> bool {
+    pub(super) fn is_late(&self, before: Option<Watermark>) -> bool {
         self.time.is_none_or(|t| before.is_some_and(|w| t < w.0))
     }
 }
 
-pub fn schema(time: &str) -> SchemaRef {
+pub(super) fn schema(time: &str) -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("n", DataType::Int32, false),
         Field::new("k", DataType::Int64, true),
@@ -74,12 +74,12 @@ pub fn schema(time: &str) -> SchemaRef {
     ]))
 }
 
-pub fn bound(keys: &[&str], schema: &SchemaRef) -> Vec<Bound> {
+pub(super) fn bound(keys: &[&str], schema: &SchemaRef) -> Vec<Bound> {
     keys.iter().map(|k| bind(k, schema, Dialect::Databricks).unwrap()).collect()
 }
 
 /// Rows of one epoch. `next` has the next offset of each place.
-pub fn rows(rng: &mut Rng, count: usize, epoch: usize, first: i32, next: Option<&mut [i64]>) -> Vec<Row> {
+pub(super) fn rows(rng: &mut Rng, count: usize, epoch: usize, first: i32, next: Option<&mut [i64]>) -> Vec<Row> {
     let mut next = next;
     let mut numbers: Vec<i32> = (first..first + count as i32).collect();
     numbers.shuffle(rng);
@@ -107,7 +107,7 @@ pub fn rows(rng: &mut Rng, count: usize, epoch: usize, first: i32, next: Option<
         .collect()
 }
 
-pub fn record_batch(rows: &[Row], schema: &SchemaRef) -> RecordBatch {
+pub(super) fn record_batch(rows: &[Row], schema: &SchemaRef) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|r| Some(r.n)).collect::<Int32Array>()),
         Arc::new(rows.iter().map(|r| r.k).collect::<Int64Array>()),
@@ -119,7 +119,7 @@ pub fn record_batch(rows: &[Row], schema: &SchemaRef) -> RecordBatch {
 }
 
 /// A batch whose messages name the partitions in an order of its own.
-pub fn batch(rng: &mut Rng, rows: &[Row], schema: &SchemaRef) -> Batch {
+pub(super) fn batch(rng: &mut Rng, rows: &[Row], schema: &SchemaRef) -> Batch {
     let mut order: Vec<usize> = (0..places().len()).collect();
     order.shuffle(rng);
     let mut messages = Messages::new(order.iter().map(|i| places()[*i].clone()).collect());
@@ -137,7 +137,7 @@ pub fn batch(rng: &mut Rng, rows: &[Row], schema: &SchemaRef) -> Batch {
 }
 
 /// Cuts rows into batches, in a random order.
-pub fn cut(rng: &mut Rng, rows: &[Row]) -> Vec<Vec<Row>> {
+pub(super) fn cut(rng: &mut Rng, rows: &[Row]) -> Vec<Vec<Row>> {
     let mut rows = rows.to_vec();
     rows.shuffle(rng);
     let mut out = vec![];
@@ -149,7 +149,7 @@ pub fn cut(rng: &mut Rng, rows: &[Row]) -> Vec<Vec<Row>> {
 }
 
 /// The watermark at the end of an epoch.
-pub fn advance(rng: &mut Rng, before: Option<Watermark>, epoch: usize) -> Option<Watermark> {
+pub(super) fn advance(rng: &mut Rng, before: Option<Watermark>, epoch: usize) -> Option<Watermark> {
     match rng.random_range(0..4) {
         0 => before,
         1 => before.max(Some(EventTime(epoch as i64 * 10 + rng.random_range(-30..40)))),
@@ -158,7 +158,7 @@ pub fn advance(rng: &mut Rng, before: Option<Watermark>, epoch: usize) -> Option
 }
 
 /// A new operator with the state of the increments. Some of them are replaced by their snapshot.
-pub fn restart(
+pub(super) fn restart(
     rng: &mut Rng,
     old: &mut dyn Stateful,
     increments: &mut Vec<RecordBatch>,
@@ -200,6 +200,6 @@ pub fn restart(
 }
 
 /// The numbers in a column of a batch.
-pub fn numbers(batch: &RecordBatch, column: usize) -> Vec<Option<i32>> {
+pub(super) fn numbers(batch: &RecordBatch, column: usize) -> Vec<Option<i32>> {
     batch.column(column).as_primitive::<Int32Type>().iter().collect()
 }

@@ -22,7 +22,7 @@ const NO_WINDOW: i64 = i64::MIN;
 const BATCH: usize = 1 << 17;
 
 /// A running aggregation over windows of a fixed or calendar size, or without windows.
-pub struct Aggregator {
+pub(crate) struct Aggregator {
     spec: AggregateSpec,
     window: Option<WindowSpec>,
     emit: Emit,
@@ -34,7 +34,7 @@ pub struct Aggregator {
 }
 
 impl Aggregator {
-    pub fn new(spec: AggregateSpec, emit: Emit) -> Result<Self> {
+    pub(crate) fn new(spec: AggregateSpec, emit: Emit) -> Result<Self> {
         let window = match &spec.window {
             Windowing::None => None,
             Windowing::Fixed(w) => Some(w.clone()),

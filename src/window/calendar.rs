@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 /// The unit that the calendar counts in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     Days,
     Months,
 }
@@ -19,7 +19,7 @@ pub enum Unit {
 /// Windows of `size` units of a zone's calendar. They start every `slide` units from 1970-01-01, `offset` microseconds after midnight by
 /// the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Calendar {
+pub(crate) struct Calendar {
     pub unit: Unit,
     pub size: i64,
     pub slide: i64,
@@ -32,7 +32,7 @@ const FAR: i64 = 200_000 * 31_556_952 * 1_000_000;
 
 impl Calendar {
     /// When the local time `units` after 1970-01-01 begins. Beyond chrono's calendar, such a time never begins, or has always begun.
-    pub fn at(&self, units: i64) -> i64 {
+    pub(crate) fn at(&self, units: i64) -> i64 {
         let beyond = if units < 0 { i64::MIN } else { i64::MAX };
         self.local(units).and_then(|local| first_moment(self.zone, local)).unwrap_or(beyond)
     }
@@ -49,7 +49,7 @@ impl Calendar {
     }
 
     /// The last window that starts at `time` or before. The window at 1970-01-01 is number 0.
-    pub fn index(&self, time: i64) -> i64 {
+    pub(crate) fn index(&self, time: i64) -> i64 {
         let time = time.clamp(-FAR, FAR);
         // A guess by the clock. It is at most one window off, where the clock was changed.
         let local = to_local(self.zone, time).and_then(|local| local.checked_sub(self.offset));
@@ -72,17 +72,17 @@ impl Calendar {
     }
 
     /// The start of the last window that `time` belongs to.
-    pub fn last_start(&self, time: i64) -> i64 {
+    pub(crate) fn last_start(&self, time: i64) -> i64 {
         self.at(self.index(time) * self.slide)
     }
 
     /// The end of the window with this start. If a zone left out a day, several windows start at the same instant; then the last window counts.
-    pub fn end_of(&self, start: i64) -> i64 {
+    pub(crate) fn end_of(&self, start: i64) -> i64 {
         self.at(self.index(start) * self.slide + self.size)
     }
 
     /// The start of the previous window that holds `time`, searched from window `k` on.
-    pub fn before(&self, k: &mut i64, last: Option<i64>, time: i64) -> Option<i64> {
+    pub(crate) fn before(&self, k: &mut i64, last: Option<i64>, time: i64) -> Option<i64> {
         loop {
             let start = self.at(*k * self.slide);
             let end = self.at(*k * self.slide + self.size);
@@ -97,7 +97,7 @@ impl Calendar {
     }
 
     /// "1 day", "3 months".
-    pub fn text(&self, units: i64) -> String {
+    pub(crate) fn text(&self, units: i64) -> String {
         let (n, unit) = match self.unit {
             Unit::Days if units % 7 == 0 => (units / 7, "week"),
             Unit::Days => (units, "day"),

@@ -8,28 +8,29 @@
 //! store       live groups by window, in memory and on disk
 //! ```
 
-pub mod aggregate;
-pub mod assign;
-pub mod calendar;
+pub(crate) mod aggregate;
+pub(crate) mod assign;
+pub(crate) mod calendar;
 mod input;
-pub mod session;
-pub mod spec;
+pub(crate) mod session;
+pub(crate) mod spec;
 mod store;
 #[cfg(test)]
 mod test;
-pub mod watermark;
+pub(crate) mod watermark;
 
-pub use aggregate::Aggregator;
+pub(crate) use aggregate::Aggregator;
 pub use assign::WindowSpec;
-pub use session::Sessions;
-pub use spec::{AggregateSpec, Emit, SessionSpec, Windowing};
-pub use watermark::{OnIdle, Tracker, TrackerState, WatermarkSpec};
+pub(crate) use session::Sessions;
+pub(crate) use spec::AggregateSpec;
+pub use spec::{Emit, SessionSpec, Windowing};
+pub(crate) use watermark::{OnIdle, Tracker, TrackerState, WatermarkSpec};
 
 use crate::Result;
 use crate::state::Stateful;
 
 /// The operator that computes an aggregation.
-pub fn operator(spec: AggregateSpec, emit: Emit) -> Result<Box<dyn Stateful>> {
+pub(crate) fn operator(spec: AggregateSpec, emit: Emit) -> Result<Box<dyn Stateful>> {
     Ok(match spec.window {
         Windowing::Session(_) => Box::new(Sessions::new(spec, emit)?),
         Windowing::Fixed(_) | Windowing::None => Box::new(Aggregator::new(spec, emit)?),

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 type Key = Arc<[u8]>;
 
-pub struct Sessions {
+pub(crate) struct Sessions {
     spec: AggregateSpec,
     gap: i64,
     emit: Emit,
@@ -136,7 +136,7 @@ impl Open {
 }
 
 impl Sessions {
-    pub fn new(spec: AggregateSpec, emit: Emit) -> Result<Self> {
+    pub(crate) fn new(spec: AggregateSpec, emit: Emit) -> Result<Self> {
         let Windowing::Session(SessionSpec { gap, .. }) = spec.window else {
             return Err(Error::internal("only sessions are sessions"));
         };

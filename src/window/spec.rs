@@ -170,7 +170,7 @@ impl AggregateSpec {
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    /// The text that identifies a snapshot. Two aggregations with the same text can read each other's.
+    /// The text that identifies a snapshot. Two aggregations with the same text can read each other's snapshots.
     pub fn description(&self) -> String {
         let keys: Vec<_> =
             self.keys.iter().map(|k| format!("{} {}", k.identity(), crate::expr::type_to_ddl(&k.data_type))).collect();

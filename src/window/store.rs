@@ -1,7 +1,7 @@
 //! Live groups by window, in memory and, above a limit, on local disk.
 //!
 //! The groups of a window are one table until there are many. Then they are divided into shards by the hash of their
-//! key. So never a whole window is moved to disk and back at once. A shard on disk is a list of runs: partial states
+//! key. So a whole window is never moved to disk and back at once. A shard on disk is a list of runs: partial states
 //! that were moved there at different times. They add up like increments. So a run is read again only when its window
 //! is emitted, or when groups must be looked up (output mode update).
 
@@ -58,7 +58,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub fn new(spec: &AggregateSpec) -> Result<Self> {
+    pub(super) fn new(spec: &AggregateSpec) -> Result<Self> {
         let fields = spec.key_fields();
         let codec = match fields.is_empty() {
             true => None,
@@ -75,30 +75,30 @@ impl Store {
         })
     }
 
-    pub fn key_bytes(&self, keys: &[ArrayRef], rows: usize) -> Result<KeyBytes> {
+    pub(super) fn key_bytes(&self, keys: &[ArrayRef], rows: usize) -> Result<KeyBytes> {
         KeyBytes::new(self.codec.as_ref(), keys, rows, &self.hasher)
     }
 
-    pub fn has(&self, start: i64) -> bool {
+    pub(super) fn has(&self, start: i64) -> bool {
         self.windows.contains_key(&start)
     }
-    pub fn starts(&self) -> impl DoubleEndedIterator<Item = i64> + '_ {
+    pub(super) fn starts(&self) -> impl DoubleEndedIterator<Item = i64> + '_ {
         self.windows.keys().copied()
     }
-    pub fn groups_of(&self, start: i64) -> usize {
+    pub(super) fn groups_of(&self, start: i64) -> usize {
         let of = |s: &Shard| s.table.len() + s.runs.iter().map(|r| r.rows).sum::<usize>();
         self.windows.get(&start).map_or(0, |shards| shards.iter().map(of).sum())
     }
-    pub fn groups(&self) -> usize {
+    pub(super) fn groups(&self) -> usize {
         self.starts().map(|s| self.groups_of(s)).sum()
     }
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.windows.values().flatten().map(|s| s.table.memory()).sum()
     }
 
     /// Merges the rows `rows` of some partial states into a window. With `read`, it returns the new states of these
     /// rows, and the rows they belong to (in a different order).
-    pub fn merge(
+    pub(super) fn merge(
         &mut self,
         start: i64,
         keys: &KeyBytes,
@@ -138,7 +138,7 @@ impl Store {
     }
 
     /// The groups of a window, shard by shard. They are forgotten.
-    pub fn take(&mut self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    pub(super) fn take(&mut self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         for mut shard in self.windows.remove(&start).unwrap_or_default() {
             load(&mut shard, &self.aggregates, &self.hasher)?;
             shard.table.settle(&self.aggregates)?;
@@ -147,12 +147,12 @@ impl Store {
         Ok(())
     }
 
-    pub fn forget(&mut self, start: i64) {
+    pub(super) fn forget(&mut self, start: i64) {
         self.windows.remove(&start);
     }
 
     /// All groups of a window, shard by shard. They stay.
-    pub fn read(&self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    pub(super) fn read(&self, start: i64, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         for shard in self.windows.get(&start).into_iter().flatten() {
             if shard.runs.is_empty() {
                 self.hand_out(start, &shard.table, each)?;
@@ -183,7 +183,7 @@ impl Store {
     }
 
     /// Moves shards to disk until `to` bytes are left. Shards that were not changed for the longest time come first.
-    pub fn shrink(&mut self, to: usize) -> Result<()> {
+    pub(super) fn shrink(&mut self, to: usize) -> Result<()> {
         let mut left = self.memory();
         if left <= to {
             return Ok(());

@@ -45,7 +45,7 @@ impl std::fmt::Debug for WatermarkSpec {
 
 /// The state of one partition in the watermark.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionTime {
+pub(crate) struct PartitionTime {
     /// The highest event time seen, if it is not too far in the future.
     pub highest: Option<EventTime>,
     pub idle: bool,
@@ -58,14 +58,14 @@ pub struct PartitionTime {
 
 /// The part of a tracker that a seal keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrackerState {
+pub(crate) struct TrackerState {
     pub watermark: Option<Watermark>,
     pub partitions: BTreeMap<String, PartitionTime>,
 }
 
 /// The watermark of one `with_watermark`.
 #[derive(Debug, Clone)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     pub spec: WatermarkSpec,
     pub watermark: Option<Watermark>,
     partitions: BTreeMap<TopicPartition, PartitionTime>,
@@ -74,12 +74,12 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    pub fn new(spec: WatermarkSpec) -> Self {
+    pub(crate) fn new(spec: WatermarkSpec) -> Self {
         Self { spec, watermark: None, partitions: BTreeMap::new(), limit: None }
     }
 
     /// Continues from a seal.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         spec: WatermarkSpec,
         state: &TrackerState,
@@ -90,7 +90,7 @@ impl Tracker {
         self.partitions = state.partitions.iter().filter_map(|(k, v)| Some((name(k)?, v.clone()))).collect();
     }
 
-    pub fn state(&self) -> TrackerState {
+    pub(crate) fn state(&self) -> TrackerState {
         TrackerState {
             watermark: self.watermark,
             partitions: self.partitions.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
@@ -98,17 +98,17 @@ impl Tracker {
     }
 
     /// Adds a partition of the stream, whether or not it has had a row.
-    pub fn know(&mut self, partition: &TopicPartition) {
+    pub(crate) fn know(&mut self, partition: &TopicPartition) {
         self.partitions.entry(partition.clone()).or_default();
     }
 
     /// Event times later than this do not move the watermark.
-    pub fn future_limit(&self, now: EventTime) -> EventTime {
+    pub(crate) fn future_limit(&self, now: EventTime) -> EventTime {
         now.plus(self.spec.max_future)
     }
 
     /// Records that `time` was seen in `partition`.
-    pub fn see(&mut self, partition: &TopicPartition, time: EventTime) {
+    pub(crate) fn see(&mut self, partition: &TopicPartition, time: EventTime) {
         match self.partitions.get_mut(partition) {
             Some(p) if p.highest >= Some(time) => {}
             Some(p) => (p.highest, p.rose) = (Some(time), true),
@@ -120,7 +120,7 @@ impl Tracker {
     }
 
     /// Advances at the end of an epoch. `is_idle` says for each partition whether it is read to its end and silent.
-    pub fn advance(&mut self, is_idle: impl Fn(&TopicPartition) -> bool, now: EventTime) -> Option<Watermark> {
+    pub(crate) fn advance(&mut self, is_idle: impl Fn(&TopicPartition) -> bool, now: EventTime) -> Option<Watermark> {
         for (partition, time) in &mut self.partitions {
             time.idle = is_idle(partition);
             if std::mem::take(&mut time.rose) {
@@ -149,7 +149,7 @@ impl Tracker {
     }
 
     /// The same, with the partitions as idle as they are now.
-    pub fn looked_at(&self, is_idle: impl Fn(&TopicPartition) -> bool) -> Self {
+    pub(crate) fn looked_at(&self, is_idle: impl Fn(&TopicPartition) -> bool) -> Self {
         let mut out = self.clone();
         out.partitions.iter_mut().for_each(|(partition, time)| time.idle = is_idle(partition));
         out
@@ -157,21 +157,21 @@ impl Tracker {
 
     /// Whether all partitions were idle when the watermark last advanced. A tracker with a limit follows that limit,
     /// and not its own partitions.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.limit.is_none() && !self.partitions.is_empty() && self.partitions.values().all(|p| p.idle)
     }
 
     /// Sets the limit, which is a different watermark. None: there is no limit.
-    pub fn hold_at(&mut self, limit: Option<Option<Watermark>>) {
+    pub(crate) fn hold_at(&mut self, limit: Option<Option<Watermark>>) {
         self.limit = limit;
     }
 
-    pub fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         self.watermark = self.watermark.max(self.limit.flatten());
     }
 
     /// The partition that holds the watermark.
-    pub fn holder(&self) -> Option<(&TopicPartition, &PartitionTime)> {
+    pub(crate) fn holder(&self) -> Option<(&TopicPartition, &PartitionTime)> {
         self.partitions.iter().filter(|(_, p)| !p.idle).min_by_key(|(_, p)| p.highest)
     }
 }

@@ -317,7 +317,7 @@ impl Guess {
         let exact = seen.least >= -EXACT_IN_DOUBLE && seen.most <= EXACT_IN_DOUBLE && !seen.huge;
         if seen.fractions > 0 {
             if seen.beyond_double || !exact {
-                self.note(path, "numbers that DOUBLE does not hold; as STRING they are kept as they are");
+                self.note(path, "numbers that DOUBLE cannot hold exactly; as STRING they are kept as they are");
                 return DataType::Utf8;
             }
             self.has_nan |= seen.nan;
@@ -389,7 +389,7 @@ impl Guess {
 }
 
 /// Guesses a schema for messages, each of which holds one JSON object. Messages that are malformed are counted and left out.
-pub fn infer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Inferred> {
+pub(crate) fn infer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Inferred> {
     let (mut messages, mut malformed, mut first) = (0, 0, None);
     let mut seen = Seen::default();
     for value in values {

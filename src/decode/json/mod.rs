@@ -10,9 +10,9 @@ mod options;
 #[cfg(test)]
 mod test;
 
-pub use crate::json::{ColumnOptions, TimestampUnit, column};
-pub use infer::{Inferred, infer};
-pub use options::JsonOptions;
+pub(crate) use crate::json::{ColumnOptions, TimestampUnit, column};
+pub(crate) use infer::{Inferred, infer};
+pub(crate) use options::JsonOptions;
 
 use super::{Decode, Malformed, Rows};
 use crate::Result;
@@ -22,7 +22,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 
 /// Decodes messages that hold one JSON object each.
-pub struct JsonDecoder {
+pub(crate) struct JsonDecoder {
     schema: SchemaRef,
     fields: Fields,
     /// The document as a whole is the one column.
@@ -33,7 +33,7 @@ pub struct JsonDecoder {
 
 impl JsonDecoder {
     /// `options` takes the path of a field. With `null_rows`, messages with a null value become rows of NULLs.
-    pub fn new(
+    pub(crate) fn new(
         schema: &SchemaRef,
         options: &dyn Fn(&str) -> ColumnOptions,
         null_rows: bool,
@@ -44,7 +44,7 @@ impl JsonDecoder {
     }
 
     /// For messages whose document is a list or a map: the one column of the schema.
-    pub fn of_whole(
+    pub(crate) fn of_whole(
         schema: &SchemaRef,
         options: &dyn Fn(&str) -> ColumnOptions,
         null_rows: bool,

@@ -14,9 +14,10 @@ pub struct JsonOptions {
     pub timezone: Option<String>,
     /// The unit of numbers in TIMESTAMP columns.
     pub timestamp_unit: Option<TimestampUnit>,
-    /// The same for single fields, by path, as "a.b". A struct's unit counts for its fields that have none.
+    /// The units of single fields, by path, as "a.b". The unit of a struct counts for those of its fields that have no
+    /// unit of their own.
     pub timestamp_units: BTreeMap<String, TimestampUnit>,
-    /// A string that holds a number is that number, in columns of numbers.
+    /// In columns of numbers, a string that holds a number is read as that number.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_quoted_numbers: bool,
     /// NaN, Infinity and -Infinity are values of FLOAT and DOUBLE columns.
@@ -25,7 +26,7 @@ pub struct JsonOptions {
     /// A message without one of the schema's fields is malformed. Otherwise the field is NULL.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing_is_malformed: bool,
-    /// The document is a list, or a map by name, and the one column `value`.
+    /// The document as a whole is a list or a map. It becomes the only column, `value`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
 }

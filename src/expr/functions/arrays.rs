@@ -317,7 +317,7 @@ fn array_insert(c: Call) -> Result<Typed> {
             };
             let far = at.unsigned_abs() as usize;
             match at {
-                0 => return Err(row_error("a position of array_insert counts from 1: 0 is not one")),
+                0 => return Err(row_error("a position of array_insert counts from 1: 0 is not a position")),
                 1.. => {
                     let middle = to.min(from + far - 1);
                     out.extend(from..middle);
@@ -463,7 +463,7 @@ fn slice(c: Call) -> Result<Typed> {
             };
             let (from, to) = (i64::from(pair[0]), i64::from(pair[1]));
             let first = match i64::from(start) {
-                0 => return Err(row_error("the start of slice counts from 1: 0 is not one")),
+                0 => return Err(row_error("the start of slice counts from 1: 0 is not a position")),
                 s if s > 0 => from + s - 1,
                 s => to + s,
             };

@@ -51,7 +51,7 @@ pub(super) fn item(c: &Call, k: usize) -> Result<DataType> {
     }
 }
 
-/// Checks that these arguments are arrays. NULL alone is one too.
+/// Checks that these arguments are arrays. A plain NULL counts as an array.
 pub(super) fn array_args(mut c: Call, at: &[usize]) -> Result<Call> {
     for k in at {
         if c.args[*k].data_type == DataType::Null {
@@ -109,7 +109,7 @@ fn element(c: Call, name: &'static str) -> Result<Typed> {
 
 fn from_one(len: usize, i: i32) -> Result<Option<usize>, &'static str> {
     let k = match i {
-        0 => return Err("an index of element_at counts from 1: 0 is not one"),
+        0 => return Err("an index of element_at counts from 1: 0 is not an index"),
         i if i > 0 => i64::from(i) - 1,
         i => len as i64 + i64::from(i),
     };

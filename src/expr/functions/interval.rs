@@ -26,9 +26,9 @@ type Months = IntervalYearMonthType;
 type Calendar = IntervalMonthDayNanoType;
 
 /// The type of an interval of months.
-pub const MONTHS: DataType = DataType::Interval(IntervalUnit::YearMonth);
+pub(super) const MONTHS: DataType = DataType::Interval(IntervalUnit::YearMonth);
 /// The type of an interval of days to microseconds.
-pub const SPAN: DataType = DataType::Duration(TimeUnit::Microsecond);
+pub(super) const SPAN: DataType = DataType::Duration(TimeUnit::Microsecond);
 const CALENDAR: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 pub(super) const LIST: &[Spec] = &[
@@ -135,7 +135,7 @@ fn is_time(t: &DataType) -> bool {
 }
 
 /// The sum or difference; `None` where neither side is a date, a timestamp or an interval.
-pub fn moved(op: &'static str, left: &Typed, right: &Typed, r#try: Option<&str>) -> Result<Option<Typed>> {
+pub(crate) fn moved(op: &'static str, left: &Typed, right: &Typed, r#try: Option<&str>) -> Result<Option<Typed>> {
     let (l, r) = (&left.data_type, &right.data_type);
     if !is_time(l) && !is_time(r) && !is_interval(l) && !is_interval(r) {
         return Ok(None);
@@ -147,7 +147,7 @@ pub fn moved(op: &'static str, left: &Typed, right: &Typed, r#try: Option<&str>)
         None => typed,
     };
     let attempt = r#try.is_some();
-    // One kind of interval and another, or NULL.
+    // Two intervals of different kinds, or an interval and NULL.
     if (is_interval(l) || *l == DataType::Null) && (is_interval(r) || *r == DataType::Null) {
         let both = if *l == DataType::Null { right } else { left };
         let (l, r) = (implicit(left.clone(), &both.data_type), implicit(right.clone(), &both.data_type));
@@ -289,7 +289,7 @@ fn divided(x: i128, by: i128) -> i128 {
 }
 
 /// An interval times a number, an interval divided by a number, or whole intervals within an interval; `None` where neither is an interval.
-pub fn scaled(op: arith::Op, left: &Typed, right: &Typed, sql: &str, r#try: bool) -> Result<Option<Typed>> {
+pub(crate) fn scaled(op: arith::Op, left: &Typed, right: &Typed, sql: &str, r#try: bool) -> Result<Option<Typed>> {
     use arith::Op;
     let (l, r) = (&left.data_type, &right.data_type);
     if !is_interval(l) && !is_interval(r) {
@@ -370,7 +370,7 @@ pub fn scaled(op: arith::Op, left: &Typed, right: &Typed, sql: &str, r#try: bool
             if !times && n == 0.0 {
                 return Err(ZERO);
             }
-            // As in Spark, a fraction of a month is cut, and one of a day becomes hours.
+            // As in Spark, a fraction of a month is cut, and a fraction of a day becomes hours.
             let by = if times { n } else { 1.0 / n };
             let (months, days) = (f64::from(x.months) * by, f64::from(x.days) * by);
             let rest = (days - days.trunc()) * DAY as f64;
@@ -383,7 +383,7 @@ pub fn scaled(op: arith::Op, left: &Typed, right: &Typed, sql: &str, r#try: bool
 }
 
 /// `- i` and `abs(i)`.
-pub fn turned(interval: Typed, absolute: bool, sql: String) -> Typed {
+pub(crate) fn turned(interval: Typed, absolute: bool, sql: String) -> Typed {
     let units = interval.units;
     let to = interval.data_type.clone();
     let kernel: Kernel = match to {
@@ -411,7 +411,7 @@ pub fn turned(interval: Typed, absolute: bool, sql: String) -> Typed {
 }
 
 /// -1, 0 or 1.
-pub fn sign_of(interval: Typed, sql: String) -> Typed {
+pub(crate) fn sign_of(interval: Typed, sql: String) -> Typed {
     let months = interval.data_type == MONTHS;
     let sign = |v: i64| v.signum() as f64;
     let kernel: Kernel = Arc::new(move |a| {
@@ -432,7 +432,7 @@ fn units(interval: &Typed) -> (usize, usize) {
 }
 
 /// The interval as Spark shows it: INTERVAL '1 02:03:04' DAY TO SECOND, or 1 days 2 hours.
-pub fn to_text(interval: Typed) -> Typed {
+pub(crate) fn to_text(interval: Typed) -> Typed {
     let (first, last) = units(&interval);
     let sql = interval.sql.clone();
     let kernel: Kernel = match interval.data_type {
@@ -478,7 +478,7 @@ fn calendar_text(v: IntervalMonthDayNano) -> String {
 }
 
 /// The number of the smallest unit of an interval, as CAST gives it.
-pub fn to_number(interval: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
+pub(crate) fn to_number(interval: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
     const UNITS: [i64; 6] = [12, 1, DAY, 3_600_000_000, 60_000_000, 1_000_000];
     let sql = interval.sql.clone();
     let unit = UNITS[units(&interval).1];
@@ -521,7 +521,7 @@ pub fn to_number(interval: Typed, to: &DataType, r#try: bool) -> Result<Typed> {
 }
 
 /// A field of an interval, for `extract`; `None` where it has no such field.
-pub fn field(interval: &Typed, field: &str, sql: &str) -> Option<Typed> {
+pub(crate) fn field(interval: &Typed, field: &str, sql: &str) -> Option<Typed> {
     let (first, last) = units(interval);
     let place = match field {
         "YEAR" | "Y" | "YEARS" | "YR" | "YRS" => 0,
@@ -577,7 +577,7 @@ pub fn field(interval: &Typed, field: &str, sql: &str) -> Option<Typed> {
 }
 
 /// The number of microseconds or months that an interval is.
-pub fn number_of(interval: Typed) -> Result<Typed> {
+pub(crate) fn number_of(interval: Typed) -> Result<Typed> {
     let sql = interval.sql.clone();
     let kernel: Kernel = match interval.data_type {
         DataType::Duration(_) => Arc::new(|a| {
@@ -593,8 +593,9 @@ pub fn number_of(interval: Typed) -> Result<Typed> {
     Ok(Typed::call(vec![interval], DataType::Int64, false, sql, kernel))
 }
 
-/// The interval of a number that `number_of` made of one like it.
-pub fn of_number(number: Typed, like: &Typed) -> Typed {
+/// The interval of a number. `number_of` made the number, or numbers from which it was computed, from an interval like
+/// `like`.
+pub(crate) fn of_number(number: Typed, like: &Typed) -> Typed {
     let (sql, to) = (number.sql.clone(), like.data_type.clone());
     let kernel: Kernel = match to {
         DataType::Duration(_) => Arc::new(|a| {
@@ -610,7 +611,7 @@ pub fn of_number(number: Typed, like: &Typed) -> Typed {
 }
 
 /// Spark's name for the type.
-pub fn type_name(interval: &Typed) -> String {
+pub(crate) fn type_name(interval: &Typed) -> String {
     if interval.data_type == CALENDAR {
         return "interval".into();
     }

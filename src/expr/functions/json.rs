@@ -37,7 +37,7 @@ pub(super) const LIST: &[Spec] = &[
     }),
 ];
 
-/// The arguments, which must be texts: as in Spark, a number is none.
+/// The arguments, which must be texts. As in Spark, a number is not accepted as a text.
 fn texts(c: Call, n: usize) -> Result<Call> {
     let c = c.count(n, n)?;
     if let Some(other) = c.args.iter().find(|a| !matches!(a.data_type, DataType::Utf8 | DataType::Null)) {

@@ -35,7 +35,7 @@ fn has_map(t: &DataType) -> bool {
     }
 }
 
-/// The type of a map, or why there is none.
+/// The type of a map with these keys and values. An error if there is no such map.
 pub(in crate::expr) fn map_type(place: &str, key: DataType, value: DataType) -> Result<DataType> {
     if has_map(&key) {
         return Err(crate::Error::schema(format!("{place}: a key of a MAP cannot be {}", type_to_ddl(&key))));
@@ -78,7 +78,7 @@ fn build_map(mut c: Call) -> Result<Typed> {
     Ok(typed)
 }
 
-/// A MAP argument, or why it is none.
+/// The types of a MAP argument. An error if the argument is not a MAP.
 fn map_arg(c: &Call, k: usize) -> Result<(DataType, DataType)> {
     key_value(&c.args[k].data_type).ok_or_else(|| c.error(format!("argument {} must be a MAP", k + 1)))
 }

@@ -294,7 +294,7 @@ fn extreme(c: Call, greatest: bool) -> Result<Typed> {
         for k in 1..a.len() {
             let next = a.full(k)?;
             let better = if greatest { less(&best, &next)? } else { less(&next, &best)? };
-            // The order is NULL where one of the two is NULL. Then the other one counts.
+            // The order is NULL if one of the two values is NULL. Then the other value counts.
             let better = is_true(&better);
             let better = or(&better, &and(&is_null(&best)?, &is_not_null(&next)?)?)?;
             best = zip(&better, &next, &best)?;

@@ -47,7 +47,7 @@ use std::sync::{Arc, LazyLock};
 
 /// The kind of result that a function has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A value of each row.
     Scalar,
     /// A value of many rows.
@@ -111,7 +111,7 @@ const OPERATORS: &[(&str, &str)] = &[
 
 /// One entry of the allow list, for the documentation and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     pub name: &'static str,
     pub role: Role,
     /// How it is called.
@@ -119,7 +119,7 @@ pub struct Listed {
 }
 
 /// All functions, aggregates, generators, window functions and operators, sorted by name.
-pub fn listed() -> Vec<Listed> {
+pub(crate) fn listed() -> Vec<Listed> {
     let scalar = all().map(|s| Listed { name: s.name, role: Role::Scalar, usage: s.usage });
     let aggregates =
         super::spark_aggregates::AGGREGATES.iter().map(|(name, usage)| Listed { name, role: Role::Aggregate, usage });
@@ -213,7 +213,10 @@ const REFUSED: &[(&[&str], &str)] = &[
         ],
         "bayou has no sketches. Use approx_count_distinct, percentile_approx or count(DISTINCT …)",
     ),
-    (&["grouping", "grouping_id"], "they go with ROLLUP, CUBE and GROUPING SETS, which lake.sql and bayou.sql have"),
+    (
+        &["grouping", "grouping_id"],
+        "they are for ROLLUP, CUBE and GROUPING SETS. Only lake.sql and bayou.sql have these clauses",
+    ),
     (&["product"], "bayou has no such aggregate"),
     (
         &[
@@ -232,17 +235,17 @@ const REFUSED: &[(&[&str], &str)] = &[
             "from_protobuf",
             "to_protobuf",
         ],
-        "bayou has no Java, no keys, no Avro and no Protobuf in expressions, and for XML only xpath and similar functions. Use map_batches",
+        "in expressions, bayou cannot call Java, encrypt, or read Avro and Protobuf. For XML, there are only xpath and similar functions. Use map_batches",
     ),
     (
         &["to_variant_object", "schema_of_variant_agg"],
         "parse_json(to_json(x)) makes a VARIANT, and schema_of_variant returns the type of a VARIANT",
     ),
     (&["variant_explode", "variant_explode_outer"], "cast the VARIANT to ARRAY<…> or MAP<STRING, …> and use explode"),
-    (&["sentences"], "it follows the rules of a language. Use split"),
+    (&["sentences"], "it divides a text by the rules of a human language. Use split"),
     (
         &["current_user", "user", "session_user", "current_catalog", "current_database", "current_schema", "version"],
-        "it is about a session of Spark, which bayou does not have",
+        "it describes a session of Spark, and bayou does not have sessions",
     ),
     (&["collations"], "bayou compares texts by their bytes (UTF8_BINARY) only"),
     (
@@ -277,11 +280,11 @@ pub(super) fn check_listed(name: &str) -> Result<()> {
 }
 
 /// Whether the name is a call without its parentheses, where there is no column of the name.
-pub fn is_bare(name: &str) -> bool {
+pub(crate) fn is_bare(name: &str) -> bool {
     ["current_timestamp", "current_date", "localtimestamp"].iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
-pub fn is_aggregate(name: &str) -> bool {
+pub(crate) fn is_aggregate(name: &str) -> bool {
     super::spark_aggregates::AGGREGATES.iter().any(|(n, _)| *n == name)
 }
 
@@ -323,19 +326,19 @@ pub(super) struct Call {
 
 impl Call {
     /// Checks the number of arguments.
-    pub fn count(self, least: usize, most: usize) -> Result<Self> {
+    pub(super) fn count(self, least: usize, most: usize) -> Result<Self> {
         if (least..=most).contains(&self.args.len()) {
             return Ok(self);
         }
         Err(self.error(format!("{} argument{} given", self.args.len(), if self.args.len() == 1 { "" } else { "s" })))
     }
 
-    pub fn error(&self, why: impl std::fmt::Display) -> Error {
+    pub(super) fn error(&self, why: impl std::fmt::Display) -> Error {
         Error::schema(format!("{}: {why}. Call it as {}.", self.name, self.usage))
     }
 
     /// Casts the arguments to the types of the parameters. Arguments behind the first `required` may be missing.
-    pub fn take(self, params: &[Param], required: usize) -> Result<Self> {
+    pub(super) fn take(self, params: &[Param], required: usize) -> Result<Self> {
         let mut call = self.count(required, params.len())?;
         let args = std::mem::take(&mut call.args);
         call.args = args
@@ -347,7 +350,7 @@ impl Call {
         Ok(call)
     }
 
-    pub fn build(
+    pub(super) fn build(
         self,
         data_type: DataType,
         kernel: impl Fn(&Args) -> DfResult<ArrayRef> + Send + Sync + 'static,
@@ -356,7 +359,7 @@ impl Call {
     }
 
     /// As `build`, for results that may be NULL although no argument is NULL.
-    pub fn build_nullable(
+    pub(super) fn build_nullable(
         self,
         data_type: DataType,
         kernel: impl Fn(&Args) -> DfResult<ArrayRef> + Send + Sync + 'static,
@@ -365,7 +368,7 @@ impl Call {
     }
 
     /// The value of an argument that must be a constant.
-    pub fn constant_int(&self, k: usize, default: i32) -> Result<i32> {
+    pub(super) fn constant_int(&self, k: usize, default: i32) -> Result<i32> {
         use datafusion::common::ScalarValue as V;
         match self.args.get(k).map(Typed::constant) {
             None => Ok(default),

@@ -130,7 +130,7 @@ fn mask(mut c: Call) -> Result<Typed> {
 }
 
 fn soundex(s: &str) -> String {
-    // H and W do not part equal codes, other letters without a code do.
+    // H and W do not separate equal codes. Other letters without a code do separate them.
     const CODES: &[u8; 26] = b"01230127022455012623017202";
     let mut bytes = s.bytes().map(|b| b.to_ascii_uppercase());
     let Some(first) = bytes.next().filter(u8::is_ascii_uppercase) else { return s.to_string() };
@@ -342,7 +342,7 @@ fn str_to_map(mut c: Call) -> Result<Typed> {
     })
 }
 
-/// A function of bytes that is one of texts as well: `substring(binary, …)`, `left`, `lpad`.
+/// Whether the call is about bytes, for functions that take bytes and texts: `substring(binary, …)`, `left`, `lpad`.
 pub(super) fn of_bytes(c: &Call) -> bool {
     c.args.first().is_some_and(|a| a.data_type == DataType::Binary)
 }

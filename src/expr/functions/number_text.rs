@@ -106,7 +106,7 @@ impl Layout {
         let zeros = |text: &str| text.chars().filter(|c| *c == '0').count();
         let mut counts = (zeros(&digits), zeros(fraction));
         if counts == (0, 0) && pattern.contains('.') {
-            // As in Java, one digit in front of the point is written in any case, or one behind it.
+            // As in Java, at least one digit is written: in front of the point or behind it.
             counts = if digits.is_empty() { (0, 1) } else { (1, 0) };
         }
         let grouping = whole.rfind(',').map(|at| whole.len() - at - 1).filter(|n| *n > 0);
@@ -167,7 +167,9 @@ fn format_number(c: Call) -> Result<Typed> {
     };
     if second.data_type == DataType::Utf8 {
         if let Some(pattern) = second.text().filter(|p| Layout::read(p).is_none()) {
-            return Err(c.error(format!("the pattern '{pattern}' has more than #, 0, a comma and a point")));
+            return Err(
+                c.error(format!("the pattern '{pattern}' has characters other than #, 0, the comma and one point"))
+            );
         }
         c.args = vec![first, second];
         return c.build(DataType::Utf8, move |a| {
@@ -194,7 +196,8 @@ fn format_number(c: Call) -> Result<Typed> {
     })
 }
 
-/// A number to another base, as Hive does it: a negative base has signed results, others are those of 64 bits without a sign.
+/// A number to another base, as Hive does it: with a negative base the result has a sign, and otherwise it is the
+/// number as 64 bits without a sign.
 fn convert(text: &str, from: i32, to: i32) -> DfResult<Option<String>> {
     let base = |b: u32| (2..=36).contains(&b);
     let text = text.trim_matches(' ');

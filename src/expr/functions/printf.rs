@@ -102,7 +102,7 @@ fn printf(c: Call) -> Result<Typed> {
                             next
                         });
                         if k >= a.len() {
-                            return Err(row_error("format_string: the format has more values than there are"));
+                            return Err(row_error("format_string: the format uses more values than the call has"));
                         }
                         out.extend_from_slice(spec.write(&value(a, k, row))?.as_bytes());
                     }

@@ -1,4 +1,4 @@
-//! `sequence`: whole numbers, dates or timestamps from one to another.
+//! `sequence`: whole numbers, dates or timestamps from a start to a stop.
 
 use super::{Call, Spec, spec};
 use crate::Result;

@@ -227,7 +227,7 @@ fn test(c: Call, f: fn(&str, &str) -> bool) -> Result<Typed> {
 fn initcap(s: &str) -> String {
     let mut out = String::with_capacity(s.len());
     let mut first = true;
-    // The whole word at once, because a sigma at the end of a word has a different lower case.
+    // The whole word is converted at once, because a sigma at the end of a word has a different lower case.
     for c in s.to_lowercase().chars() {
         if first {
             title(c, &mut out)
@@ -613,8 +613,8 @@ fn sha2(c: Call) -> Result<Typed> {
 }
 
 impl Call {
-    /// Casts the first argument again, as another parameter type.
-    pub fn retake(mut self, param: crate::expr::coerce::Param) -> Result<Self> {
+    /// Casts the first argument again, to a different parameter type.
+    pub(crate) fn retake(mut self, param: crate::expr::coerce::Param) -> Result<Self> {
         let first = self.args.remove(0);
         self.args.insert(0, param.take(self.name, 0, first)?);
         Ok(self)

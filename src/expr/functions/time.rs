@@ -371,7 +371,8 @@ fn timestamp_diff(c: Call) -> Result<Typed> {
             if !months {
                 return to.checked_sub(from).map(|d| Some(d / factor)).ok_or_else(|| row_error(OVERFLOW));
             }
-            // java.time counts whole months. First the end moves by a day, where the times of day are in the opposite order of the days.
+            // java.time counts whole months. If the order of the times of day is opposite to the order of the days, the
+            // end first moves by one day.
             let (day, mut end) = (from.div_euclid(DAY), to.div_euclid(DAY));
             let (time, end_time) = (from.rem_euclid(DAY), to.rem_euclid(DAY));
             if end > day && end_time < time {

@@ -91,7 +91,7 @@ fn legal(text: &str, more: &str) -> bool {
     })
 }
 
-/// As `java.net.URI`. `None`: the text is no URI.
+/// The parts as `java.net.URI` finds them. `None`: the text is not a URI.
 fn parts(url: &str) -> Option<Parts<'_>> {
     const URIC: &str = ";/?:@&=+$,[]";
     let mut out = Parts::default();

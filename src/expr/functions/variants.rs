@@ -25,7 +25,11 @@ pub(super) const LIST: &[Spec] = &[
 fn variants(c: &Call) -> Result<()> {
     match &c.args[0].data_type {
         t if variant::is(t) || *t == DataType::Null => Ok(()),
-        t => Err(c.error(format!("{} is {}, not VARIANT. parse_json(text) makes one", c.args[0].sql, type_to_ddl(t)))),
+        t => Err(c.error(format!(
+            "{} is {}, not VARIANT. parse_json(text) makes a VARIANT of a text",
+            c.args[0].sql,
+            type_to_ddl(t)
+        ))),
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub struct JavaRegex {
+pub(crate) struct JavaRegex {
     /// The pattern as it was typed.
     pub source: String,
     regex: Regex,
@@ -28,10 +28,10 @@ pub struct JavaRegex {
 }
 
 /// Where a match and its groups are.
-pub type Found = Vec<Option<(usize, usize)>>;
+pub(super) type Found = Vec<Option<(usize, usize)>>;
 
 impl JavaRegex {
-    pub fn new(source: &str) -> Result<Self, String> {
+    pub(crate) fn new(source: &str) -> Result<Self, String> {
         let mut reader = Reader::new(source);
         let mut out = String::new();
         reader.alternatives(&mut out, 0)?;
@@ -60,17 +60,17 @@ impl JavaRegex {
         self.crlf.get_or_init(made).as_ref().unwrap_or(&self.regex)
     }
 
-    pub fn is_match(&self, s: &str) -> bool {
+    pub(crate) fn is_match(&self, s: &str) -> bool {
         self.regex(s).is_match(s)
     }
 
     /// How many groups there are, and one for the whole.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.groups.len() + 1
     }
 
     /// The first match from `at` on.
-    pub fn find_at(&self, s: &str, at: usize) -> Option<Found> {
+    pub(crate) fn find_at(&self, s: &str, at: usize) -> Option<Found> {
         let regex = self.regex(s);
         if self.groups.is_empty() && self.ends.is_empty() {
             return regex.find_at(s, at).map(|m| vec![Some((m.start(), m.end()))]);

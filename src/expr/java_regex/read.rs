@@ -42,7 +42,7 @@ pub(super) fn no<T>(what: &str) -> Step<T> {
 }
 
 impl Reader {
-    pub fn new(source: &str) -> Self {
+    pub(super) fn new(source: &str) -> Self {
         Self {
             chars: source.chars().collect(),
             at: 0,
@@ -59,7 +59,7 @@ impl Reader {
     }
 
     /// The next character that counts: with (?x) blanks and comments do not.
-    pub fn peek(&mut self) -> Option<char> {
+    pub(super) fn peek(&mut self) -> Option<char> {
         while self.flags.comments {
             match self.raw(0) {
                 Some(' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r') => self.at += 1,
@@ -88,7 +88,7 @@ impl Reader {
     }
 
     /// `a|b|c`, up to the end or a `)`.
-    pub fn alternatives(&mut self, out: &mut String, depth: usize) -> Step<()> {
+    pub(super) fn alternatives(&mut self, out: &mut String, depth: usize) -> Step<()> {
         if depth > MAX_DEPTH {
             return Err(format!("it is nested more than {MAX_DEPTH} levels deep"));
         }
@@ -178,7 +178,7 @@ impl Reader {
         while let Some(d) = self.peek().and_then(|c| c.to_digit(10)) {
             self.at += 1;
             let next = value.unwrap_or(0).checked_mul(10).and_then(|v| v.checked_add(d));
-            value = Some(next.filter(|v| *v <= 100_000).ok_or("a repetition is too often")?);
+            value = Some(next.filter(|v| *v <= 100_000).ok_or("a repetition has a count above 100,000")?);
         }
         Ok(value)
     }
@@ -268,7 +268,7 @@ impl Reader {
                     return Err("a group's name is wrong".into());
                 }
                 if self.names.contains(&name) {
-                    return Err("two groups have one name".into());
+                    return Err("two groups have the same name".into());
                 }
                 self.names.push(name);
                 self.at += 1;

@@ -48,7 +48,7 @@ struct Uses {
 }
 
 impl HigherOrder {
-    pub fn new(
+    pub(crate) fn new(
         kind: Kind,
         args: Vec<Arc<dyn PhysicalExpr>>,
         bodies: Vec<Arc<dyn PhysicalExpr>>,

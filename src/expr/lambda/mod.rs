@@ -56,7 +56,7 @@ pub(super) enum Kind {
     Sort,
 }
 
-/// Whether the call has a lambda for an argument where one may be.
+/// Whether the call has a lambda as an argument at a place where a lambda is allowed.
 pub(super) fn takes_lambda(function: &Function) -> bool {
     match function.name.as_str() {
         "array_sort" => function.args.len() == 2,
@@ -64,7 +64,7 @@ pub(super) fn takes_lambda(function: &Function) -> bool {
     }
 }
 
-/// The error of a lambda where none may be.
+/// The error for a lambda at a place where a lambda is not allowed.
 pub(super) fn misplaced(params: &[String]) -> Error {
     Error::schema(format!(
         "a lambda ({} -> …) goes into transform, filter, exists, forall, aggregate, reduce, zip_with, array_sort, map_filter, \

@@ -8,7 +8,8 @@ use arrow::compute::take;
 use arrow::datatypes::Int32Type;
 use datafusion::error::Result;
 
-/// A list while it is sorted: the elements in front of `next` are, and the place of `next` is between `low` and `high`.
+/// A list while it is being sorted. The elements in front of `next` are sorted already. The place of `next` is between
+/// `low` and `high`.
 struct Open {
     row: u32,
     next: usize,

@@ -100,12 +100,12 @@ pub(in crate::expr) struct Function {
 }
 
 impl Function {
-    pub fn plain(name: &str, args: Vec<Ast>) -> Ast {
+    pub(crate) fn plain(name: &str, args: Vec<Ast>) -> Ast {
         Ast::Function(Self { name: name.to_lowercase(), args, ..Self::default() })
     }
 
     /// The clause of the call that only aggregate functions may have, if there is one.
-    pub fn aggregate_clause(&self) -> Option<&'static str> {
+    pub(crate) fn aggregate_clause(&self) -> Option<&'static str> {
         if self.distinct {
             return Some("DISTINCT");
         }

@@ -83,7 +83,7 @@ impl Parser<'_> {
             return Ok(());
         }
         if function.ignore_nulls.is_some() {
-            return Err(Error::schema(format!("'{}': IGNORE or RESPECT NULLS is there twice", self.text)));
+            return Err(Error::schema(format!("'{}': IGNORE NULLS or RESPECT NULLS is given twice", self.text)));
         }
         self.at += 2;
         function.ignore_nulls = Some(ignore);

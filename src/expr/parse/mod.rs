@@ -26,12 +26,12 @@ pub(super) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    pub fn new(text: &'a str) -> Result<Self> {
+    pub(super) fn new(text: &'a str) -> Result<Self> {
         let tokens = tokens(text).map_err(|e| e.context(format!("'{text}'")))?;
         Ok(Self { text, tokens, at: 0, depth: 0, operators: 0 })
     }
 
-    pub fn peek(&self) -> &Token {
+    pub(super) fn peek(&self) -> &Token {
         self.ahead(0)
     }
 
@@ -39,7 +39,7 @@ impl<'a> Parser<'a> {
         &self.tokens[(self.at + n).min(self.tokens.len() - 1)].token
     }
 
-    pub fn next(&mut self) -> Token {
+    pub(super) fn next(&mut self) -> Token {
         let token = self.peek().clone();
         if self.at < self.tokens.len() - 1 {
             self.at += 1;
@@ -47,7 +47,7 @@ impl<'a> Parser<'a> {
         token
     }
 
-    pub fn symbol(&mut self, symbol: &str) -> bool {
+    pub(super) fn symbol(&mut self, symbol: &str) -> bool {
         let found = matches!(self.peek(), Token::Symbol(s) if *s == symbol);
         if found {
             self.next();
@@ -56,7 +56,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Takes a `>`, also the first half of `>>`.
-    pub fn split_angle(&mut self) -> bool {
+    pub(super) fn split_angle(&mut self) -> bool {
         let rest = match self.peek() {
             Token::Symbol(">") => {
                 self.next();
@@ -76,7 +76,7 @@ impl<'a> Parser<'a> {
         matches!(self.ahead(n), Token::Word(w) if w.eq_ignore_ascii_case(word))
     }
 
-    pub fn word(&mut self, word: &str) -> bool {
+    pub(super) fn word(&mut self, word: &str) -> bool {
         let found = self.is_word(0, word);
         if found {
             self.next();
@@ -84,14 +84,14 @@ impl<'a> Parser<'a> {
         found
     }
 
-    pub fn wrong(&self, wanted: &str) -> Error {
+    pub(super) fn wrong(&self, wanted: &str) -> Error {
         let token = &self.tokens[self.at];
         let before = self.text[..token.start].trim_end();
         let place = if before.is_empty() { "at the start".to_string() } else { format!("after '{}'", tail(before)) };
         Error::schema(format!("'{}': {wanted} is expected {place}, not {}", self.text, token.token.describe()))
     }
 
-    pub fn expect(&mut self, symbol: &'static str) -> Result<()> {
+    pub(super) fn expect(&mut self, symbol: &'static str) -> Result<()> {
         if self.symbol(symbol) { Ok(()) } else { Err(self.wrong(&format!("'{symbol}'"))) }
     }
 
@@ -99,7 +99,7 @@ impl<'a> Parser<'a> {
         if self.word(word) { Ok(()) } else { Err(self.wrong(word)) }
     }
 
-    pub fn end(&mut self) -> Result<()> {
+    pub(super) fn end(&mut self) -> Result<()> {
         if self.peek() == &Token::End {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl<'a> Parser<'a> {
         Err(self.wrong("an operator, a comma or the end"))
     }
 
-    pub fn name(&mut self) -> Result<String> {
+    pub(super) fn name(&mut self) -> Result<String> {
         match self.peek() {
             Token::Word(w) | Token::Quoted(w) => {
                 let name = w.clone();
@@ -121,7 +121,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Goes one level deeper. Text that nests too deep is an error instead of an overflow of the stack.
-    pub fn deeper(&mut self) -> Result<()> {
+    pub(super) fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             Err(Error::schema(format!("the text is nested more than {MAX_DEPTH} levels deep")))
@@ -130,11 +130,11 @@ impl<'a> Parser<'a> {
         }
     }
 
-    pub fn back(&mut self) {
+    pub(super) fn back(&mut self) {
         self.depth -= 1;
     }
 
-    pub fn expression(&mut self) -> Result<Ast> {
+    pub(super) fn expression(&mut self) -> Result<Ast> {
         self.deeper()?;
         if let Some(params) = self.lambda_params() {
             self.operator()?;

@@ -140,7 +140,7 @@ pub(super) fn same(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
         return (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits() || (tolerance > 0.0 && (a == b || close));
     }
     if let (Some(a), Some(b)) = (ours.get("decimal"), theirs.get("decimal")) {
-        // The scale is in the type; Python's text of it is not always.
+        // The type has the scale. Python's text of a decimal does not always show it.
         let plain = |v: &Value| v.as_str().unwrap().trim_end_matches('0').trim_end_matches('.').to_string();
         return a == b || (b.as_str().unwrap().contains('.') && plain(a) == plain(b));
     }

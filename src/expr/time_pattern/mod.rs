@@ -54,7 +54,7 @@ pub(super) const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
 
 impl Pattern {
     /// Reads the pattern, for reading texts or for writing them. The error is the reason why Spark refuses it.
-    pub fn new(text: &str, reading: bool) -> Result<Self, String> {
+    pub(super) fn new(text: &str, reading: bool) -> Result<Self, String> {
         let mut stack: Vec<Vec<Part>> = vec![vec![]];
         // The index, in the open section, of the number field that can reserve digits for the fields of a fixed width directly behind it.
         let mut active: Option<usize> = None;
@@ -164,7 +164,9 @@ fn field(letter: char, count: usize, reading: bool) -> Result<Field, String> {
     };
     let kind = match letter {
         'Y' | 'W' | 'w' | 'u' | 'e' | 'c' => {
-            return refused("Spark has no letters of weeks; use extract(WEEK FROM …), dayofweek or weekofyear");
+            return refused(
+                "Spark has no pattern letters for weeks. Use extract(WEEK FROM …), dayofweek or weekofyear",
+            );
         }
         'E' | 'F' | 'q' | 'Q' if reading => return refused("Spark does not read this letter"),
         'G' | 'E' => most(4)?,
@@ -211,7 +213,7 @@ fn field(letter: char, count: usize, reading: bool) -> Result<Field, String> {
 pub(super) struct Patterns(Option<(String, Pattern)>);
 
 impl Patterns {
-    pub fn get(&mut self, text: &str, reading: bool) -> DfResult<&Pattern> {
+    pub(super) fn get(&mut self, text: &str, reading: bool) -> DfResult<&Pattern> {
         if self.0.as_ref().is_none_or(|(last, _)| last != text) {
             let made = Pattern::new(text, reading)
                 .map_err(|_| row_error("a pattern has a part that Spark's patterns do not have"))?;

@@ -27,7 +27,7 @@ struct Parsed {
 
 impl Pattern {
     /// The instant; without a zone in the text it is one of UTC.
-    pub fn read(&self, text: &str) -> Option<i64> {
+    pub(crate) fn read(&self, text: &str) -> Option<i64> {
         let mut parsed = Parsed::default();
         let rest = read_all(&self.parts, text, &mut parsed)?;
         if rest.is_empty() { parsed.resolve(self.era) } else { None }

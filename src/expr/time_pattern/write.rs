@@ -17,7 +17,7 @@ struct Time {
 
 impl Pattern {
     /// Appends the text of an instant, in UTC.
-    pub fn write(&self, micros: i64, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, micros: i64, out: &mut Vec<u8>) {
         let days = micros.div_euclid(DAY);
         let (year, month, day) = civil_from_days(days);
         let (hour, minute, second, fraction) = clock(micros.rem_euclid(DAY));

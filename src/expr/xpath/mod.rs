@@ -20,23 +20,23 @@ pub(super) enum Found {
 pub(super) struct Document(Vec<Node>);
 
 impl Document {
-    pub fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         xml::read(text).map(Self)
     }
 
-    pub fn find(&self, path: &Path) -> Found {
+    pub(super) fn find(&self, path: &Path) -> Found {
         Place { nodes: &self.0, at: 0, position: 1, size: 1 }.value(path)
     }
 
-    pub fn text(&self, found: Found) -> String {
+    pub(super) fn text(&self, found: Found) -> String {
         text(&self.0, found)
     }
 
-    pub fn number(&self, found: Found) -> f64 {
+    pub(super) fn number(&self, found: Found) -> f64 {
         number(&self.0, found)
     }
 
-    pub fn truth(found: &Found) -> bool {
+    pub(super) fn truth(found: &Found) -> bool {
         match found {
             Found::Nodes(nodes) => !nodes.is_empty(),
             Found::Text(text) => !text.is_empty(),
@@ -46,7 +46,7 @@ impl Document {
     }
 
     /// As in Spark, an element has no value of its own.
-    pub fn value(&self, node: usize) -> Option<&str> {
+    pub(super) fn value(&self, node: usize) -> Option<&str> {
         match &self.0[node].kind {
             Kind::Text(text) | Kind::Attribute(_, text) => Some(text),
             _ => None,
@@ -152,7 +152,7 @@ impl Place<'_> {
         let ancestors = |of: usize| {
             std::iter::successors(Some(of), |n| (*n != 0).then(|| nodes[*n].parent)).skip(1).collect::<Vec<_>>()
         };
-        // The order is that of the axis: backwards, the nearest one is the first.
+        // The nodes are in the order of the axis. On an axis that goes backwards, the nearest node is the first.
         let all: Vec<usize> = match step.axis {
             Axis::Child => children(at).filter(|n| !attribute(n)).collect(),
             Axis::Attribute => children(at).filter(attribute).collect(),

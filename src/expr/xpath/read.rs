@@ -1,7 +1,7 @@
 //! The grammar of XPath 1.0.
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Path {
+pub(crate) enum Path {
     Binary(&'static str, Box<Path>, Box<Path>),
     Negative(Box<Path>),
     Text(String),
@@ -15,21 +15,21 @@ pub enum Path {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum From {
+pub(crate) enum From {
     Root,
     Context,
     Of(Box<Path>, Vec<Path>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     pub axis: Axis,
     pub test: Test,
     pub predicates: Vec<Path>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Axis {
+pub(crate) enum Axis {
     Child,
     Descendant,
     DescendantOrSelf,
@@ -45,7 +45,7 @@ pub enum Axis {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Test {
+pub(crate) enum Test {
     /// Any element, or attribute.
     Star,
     Name(String),
@@ -165,7 +165,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
 }
 
 /// The expression. `None`: the text is not an expression, or uses unsupported parts (variables, namespaces).
-pub fn read(text: &str) -> Option<Path> {
+pub(crate) fn read(text: &str) -> Option<Path> {
     let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
     let path = parser.expression(0)?;
     (parser.at == parser.tokens.len()).then_some(path)

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 #[derive(Debug)]
-pub enum Kind {
+pub(super) enum Kind {
     Root,
     Element(String),
     Attribute(String, String),
@@ -11,7 +11,7 @@ pub enum Kind {
 }
 
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     pub kind: Kind,
     pub parent: usize,
     /// Its attributes and all that is below it: the nodes from the next one up to this one.
@@ -19,7 +19,7 @@ pub struct Node {
 }
 
 /// The nodes; the first one is the root of the document. `None`: the text is not well-formed, or has a DTD.
-pub fn read(text: &str) -> Option<Vec<Node>> {
+pub(super) fn read(text: &str) -> Option<Vec<Node>> {
     let mut reader = Reader { rest: text, nodes: vec![Node { kind: Kind::Root, parent: 0, end: 0 }], open: vec![0] };
     reader.document()?;
     let count = reader.nodes.len();
@@ -190,12 +190,12 @@ fn plain(text: &str) -> Option<String> {
 }
 
 /// The attributes of a node and what is below it.
-pub fn below(nodes: &[Node], at: usize) -> Range<usize> {
+pub(super) fn below(nodes: &[Node], at: usize) -> Range<usize> {
     at + 1..nodes[at].end
 }
 
 /// The text of a node: that of all text below it.
-pub fn text_of(nodes: &[Node], at: usize) -> String {
+pub(super) fn text_of(nodes: &[Node], at: usize) -> String {
     match &nodes[at].kind {
         Kind::Text(text) | Kind::Attribute(_, text) => text.clone(),
         _ => nodes[below(nodes, at)]

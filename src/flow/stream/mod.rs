@@ -21,7 +21,7 @@ use crate::transform::{DeduplicateSpec, Explode, Filter, IntervalJoinSpec, Proje
 use crate::window::{AggregateSpec, OnIdle, WatermarkSpec};
 use crate::{Error, Result};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
-pub use decode::DecodeColumn;
+pub(crate) use decode::DecodeColumn;
 use describe::{describe, identity};
 pub use join::{JoinOptions, parse_how};
 use sha2::{Digest, Sha256};
@@ -501,7 +501,7 @@ impl Stream {
     }
 }
 
-pub fn check_name(name: &str, what: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str, what: &str) -> Result<()> {
     let good = !name.is_empty()
         && name.len() <= 200
         && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))

@@ -24,7 +24,7 @@ impl Acl {
         {
             let all: Vec<_> = acls::operations().collect();
             return Err(Error::config(format!(
-                "'{operation}' is not an operation of an ACL.{} There are {}.",
+                "'{operation}' is not an operation of an ACL.{} The operations are {}.",
                 did_you_mean(operation, all.iter().copied()),
                 all.join(", ")
             )));
@@ -33,7 +33,7 @@ impl Acl {
             && !principal.contains(':')
         {
             return Err(Error::config(format!(
-                "'{principal}' is not a principal. It has its type in front: \"User:{principal}\"."
+                "'{principal}' is not a principal. Write the type in front of the name: \"User:{principal}\"."
             )));
         }
         Ok(())

@@ -4,7 +4,7 @@ mod acls;
 mod groups;
 mod settings;
 
-pub use settings::Configured;
+pub(crate) use settings::Configured;
 
 use super::{
     Connection,

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// The offset up to which a partition was read, and the leader epoch of its last record.
-pub type Mark = (TopicPartition, Offset, i32);
+pub(super) type Mark = (TopicPartition, Offset, i32);
 
 impl Connection {
     /// The partitions whose logs have changed below these offsets, each with the first offset that may now be a

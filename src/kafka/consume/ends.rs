@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A partition of which nothing has come for this long is looked at.
+/// If no message of a partition has come for this long, the end of the partition is looked up.
 const STILL: Duration = Duration::from_millis(500);
 /// The time between two looks. It doubles up to `MOST` while a look finds that messages are still to come, so that looks do not load a slow cluster.
 const AGAIN: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(30);
-/// A look ends after this time. What it has not seen by then is looked at again, for twice as long: behind a message there may be many that were
-/// aborted.
+/// A look ends after this time. Partitions that it has not finished are looked at again, for twice as long, because
+/// many aborted messages may come after a message.
 const LOOK: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -51,13 +51,13 @@ struct Look {
 }
 
 impl Ends {
-    pub fn new(shared: Arc<Shared>, fail_on_data_loss: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, fail_on_data_loss: bool) -> Self {
         let (again, patience) = (AGAIN, LOOK);
         Self { stands: BTreeMap::new(), asked: None, again, patience, question: None, shared, fail_on_data_loss }
     }
 
     /// `paused`: messages do not come at the moment, because the user has not used the earlier ones.
-    pub fn follow(&mut self, connection: &Connection, paused: bool) {
+    pub(super) fn follow(&mut self, connection: &Connection, paused: bool) {
         if let Some(question) = &self.question {
             let Some(answer) = question.answer(Duration::ZERO) else { return };
             self.question = None;
@@ -121,7 +121,8 @@ fn reach(shared: &Shared, read: &Spots) {
     shared.changed.notify_all();
 }
 
-/// librdkafka goes on at the first message that exists, and does not say so, where a place does not exist any more.
+/// If a position does not exist any more, librdkafka continues at the first message that exists, and does not report
+/// this.
 pub(super) fn raise_to_first(connection: &Connection, at: &mut Positions) -> Result<()> {
     let asked: Vec<_> = at.keys().map(|tp| (tp.clone(), OffsetSpec::Earliest)).collect();
     for (tp, first) in connection.list_offsets(&asked)? {

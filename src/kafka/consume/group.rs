@@ -28,7 +28,8 @@ const CHUNK_BYTES: usize = 8 << 20;
 const CHUNKS: usize = 2;
 /// How long there is no room for messages before reading is paused. librdkafka is still polled then. At most a third of max.poll.interval.ms.
 const FULL: Duration = Duration::from_secs(10);
-/// How long a bounded member has no partition before it ends. A member that is slow to give up partitions takes `FULL`, `USED` and a heartbeat.
+/// How long a bounded member has no partition before it ends. A member that is slow to give up partitions may need the
+/// sum of `FULL`, `USED` and a heartbeat.
 const NOTHING: Duration = Duration::from_secs(20);
 /// How long a bounded member waits for messages before it says so, and says so again.
 const QUIET: Duration = Duration::from_secs(30);
@@ -38,12 +39,12 @@ const TURN: Duration = Duration::from_millis(100);
 const REQUEST: Duration = Duration::from_secs(5);
 
 /// Where a partition starts if the group has no offset for it.
-pub type Starts = Arc<dyn Fn(&[TopicPartition]) -> Result<Positions> + Send + Sync>;
+pub(super) type Starts = Arc<dyn Fn(&[TopicPartition]) -> Result<Positions> + Send + Sync>;
 
 /// The topics that match a pattern now.
-pub type Look = Arc<dyn Fn() -> Result<BTreeSet<String>> + Send + Sync>;
+pub(crate) type Look = Arc<dyn Fn() -> Result<BTreeSet<String>> + Send + Sync>;
 
-pub struct GroupOptions {
+pub(crate) struct GroupOptions {
     pub group: String,
     pub topics: BTreeSet<String>,
     /// Looks up the topics again. None: they are given by name.
@@ -56,7 +57,7 @@ pub struct GroupOptions {
 }
 
 /// What comes next.
-pub enum Chunk {
+pub(crate) enum Chunk {
     Messages(Arc<Messages>, Vec<u32>),
     Nothing,
     /// A bounded reader has read everything.
@@ -103,7 +104,7 @@ pub(super) struct Member {
     fail_on_data_loss: bool,
 }
 
-pub struct GroupReader {
+pub(crate) struct GroupReader {
     shared: Arc<Shared>,
     /// None only while it is closed.
     consumer: Option<Arc<BaseConsumer<Member>>>,
@@ -293,7 +294,7 @@ fn group_error(what: &str, code: Code, text: &str) -> Error {
 }
 
 impl GroupReader {
-    pub fn join(connection: &Connection, options: &GroupOptions) -> Result<Self> {
+    pub(crate) fn join(connection: &Connection, options: &GroupOptions) -> Result<Self> {
         connection.check_groups()?;
         let defaults = [
             ("partition.assignment.strategy", "cooperative-sticky"),
@@ -347,7 +348,7 @@ impl GroupReader {
     }
 
     /// The next messages, within `wait`, at most `most`.
-    pub fn next(&mut self, wait: Duration, most: usize) -> Result<Chunk> {
+    pub(crate) fn next(&mut self, wait: Duration, most: usize) -> Result<Chunk> {
         let mut state = self.shared.state.lock();
         let deadline = Instant::now() + wait;
         loop {
@@ -401,7 +402,7 @@ impl GroupReader {
 
     /// Commits the offsets of the oldest `parts` that were handed out, for partitions that are still this member's. The messages of these parts
     /// were used. `wait`: waits until the broker has answered.
-    pub fn commit(&mut self, parts: usize, wait: bool) {
+    pub(crate) fn commit(&mut self, parts: usize, wait: bool) {
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
         let mut state = self.shared.state.lock();
         let mut used = Positions::new();
@@ -423,7 +424,7 @@ impl GroupReader {
     }
 
     /// Leaves the group. Messages that were not used come again, to a different member.
-    pub fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
@@ -441,7 +442,8 @@ impl GroupReader {
     }
 }
 
-/// What a bounded member says that gets nothing. Kafka may be away, or the group may be between two assignments.
+/// The message of a bounded member that gets no messages. Kafka may not be reachable, or the group may be between two
+/// assignments.
 fn quiet(what: &str, state: &State, waited: Duration) -> String {
     let unread = |(tp, end): &(&TopicPartition, &Offset)| state.at.get(tp).is_none_or(|at| at < end);
     let first = state.targets.iter().find(unread);

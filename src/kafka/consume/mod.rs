@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Kind, Result},
     position::{Offset, Positions, TopicPartition},
 };
-pub use group::{Chunk, GroupOptions, GroupReader, Look};
+pub(crate) use group::{Chunk, GroupOptions, GroupReader, Look};
 use native::{Entry, NativeClient, Room, TopicHandle};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -355,7 +355,7 @@ impl Worker {
             return match kind_of(code) {
                 Kind::Auth | Kind::Topic => self.fail(code, &text),
                 _ => {
-                    log::debug!(target: "bayou::kafka", "of a group that is not used: {text}");
+                    log::debug!(target: "bayou::kafka", "an error about a consumer group, which this reader does not join: {text}");
                     Ok(())
                 }
             };

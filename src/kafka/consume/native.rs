@@ -99,7 +99,7 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, fac: *const
 }
 
 impl NativeClient {
-    pub fn new(connection: &Connection, options: &ReaderOptions) -> Result<Self> {
+    pub(super) fn new(connection: &Connection, options: &ReaderOptions) -> Result<Self> {
         let defaults = [
             // A leader that accepts the connection and does not answer is given up after this time, and the new leader
             // is looked up. The default is a minute.
@@ -170,7 +170,7 @@ impl NativeClient {
     }
 
     /// Starts to read these partitions, or restarts if `again` is true.
-    pub fn assign(&self, positions: &[(TopicPartition, i64)], again: bool) -> Result<()> {
+    pub(super) fn assign(&self, positions: &[(TopicPartition, i64)], again: bool) -> Result<()> {
         // SAFETY: the list is ours and librdkafka copies it. Errors are freed after reading.
         unsafe {
             let list = rd::rd_kafka_topic_partition_list_new(positions.len() as c_int);
@@ -198,7 +198,7 @@ impl NativeClient {
     /// Continues at these offsets after the leaders have confirmed that their logs agree, up to there, with what was
     /// read in these leader epochs. If a log differs, an error entry arrives. Returns false if the partitions are not
     /// being read yet.
-    pub fn seek(&self, positions: &[(TopicPartition, i64, i32)], wait: Duration) -> Result<bool> {
+    pub(super) fn seek(&self, positions: &[(TopicPartition, i64, i32)], wait: Duration) -> Result<bool> {
         // SAFETY: the list is ours until the call returns. Errors are freed after reading.
         unsafe {
             let list = rd::rd_kafka_topic_partition_list_new(positions.len() as c_int);
@@ -223,7 +223,7 @@ impl NativeClient {
 
     /// Hands out the messages that arrive within `wait`, until `room` is full. Returns how many there were. After an
     /// error from `each`, the rest is discarded.
-    pub fn poll<E>(
+    pub(super) fn poll<E>(
         &self,
         room: &mut Room,
         wait: Duration,
@@ -248,7 +248,7 @@ impl NativeClient {
     }
 
     /// The texts of librdkafka about brokers since the last call.
-    pub fn spoken(&self) -> Vec<(Code, String)> {
+    pub(super) fn spoken(&self) -> Vec<(Code, String)> {
         // SAFETY: freed only in `drop`.
         std::mem::take(&mut *unsafe { &*self.spoken }.said.lock())
     }
@@ -270,10 +270,10 @@ impl Drop for NativeClient {
 pub(super) struct Room(Vec<*mut rd::rd_kafka_message_t>);
 
 impl Room {
-    pub fn of(messages: usize) -> Self {
+    pub(super) fn of(messages: usize) -> Self {
         Self(vec![std::ptr::null_mut(); messages])
     }
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }
@@ -283,7 +283,7 @@ impl Room {
 pub(super) struct TopicHandle(usize);
 
 impl TopicHandle {
-    pub const NONE: TopicHandle = TopicHandle(0);
+    pub(super) const NONE: TopicHandle = TopicHandle(0);
 }
 
 /// A message, or an event of a partition: end or error.
@@ -294,33 +294,33 @@ pub(super) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     #[inline]
-    pub fn topic(&self) -> TopicHandle {
+    pub(super) fn topic(&self) -> TopicHandle {
         TopicHandle(self.message.rkt as usize)
     }
-    pub fn topic_name(&self) -> Option<String> {
+    pub(super) fn topic_name(&self) -> Option<String> {
         // SAFETY: the message that carries the topic is alive, and so is its name.
         (!self.message.rkt.is_null()).then(|| unsafe { text_of(rd::rd_kafka_topic_name(self.message.rkt)) })
     }
     #[inline]
-    pub fn partition(&self) -> i32 {
+    pub(super) fn partition(&self) -> i32 {
         self.message.partition
     }
     #[inline]
-    pub fn offset(&self) -> i64 {
+    pub(super) fn offset(&self) -> i64 {
         self.message.offset
     }
     /// The epoch of the leader that wrote the record. Below 0 if the broker does not say.
     #[inline]
-    pub fn leader_epoch(&self) -> i32 {
+    pub(super) fn leader_epoch(&self) -> i32 {
         // SAFETY: the message is alive.
         unsafe { rd::rd_kafka_message_leader_epoch(self.message) }
     }
     #[inline]
-    pub fn error(&self) -> Option<Code> {
+    pub(super) fn error(&self) -> Option<Code> {
         (self.message.err != Native::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| self.message.err.into())
     }
     /// An error's text, without secrets.
-    pub fn error_text(&self) -> String {
+    pub(super) fn error_text(&self) -> String {
         // The payload of an error entry is its text.
         let text = self.value().map(|b| String::from_utf8_lossy(b).into_owned());
         let text = text.unwrap_or_else(|| code_text(self.message.err));
@@ -328,17 +328,17 @@ impl<'a> Entry<'a> {
         tidy(&unsafe { &*self.client.spoken }.secrets.scrub(&text))
     }
     #[inline]
-    pub fn key(&self) -> Option<&'a [u8]> {
+    pub(super) fn key(&self) -> Option<&'a [u8]> {
         // SAFETY: null, or as long as the message says. The entry borrows the message.
         unsafe { bytes(self.message.key, self.message.key_len) }
     }
     #[inline]
-    pub fn value(&self) -> Option<&'a [u8]> {
+    pub(super) fn value(&self) -> Option<&'a [u8]> {
         // SAFETY: as for the key.
         unsafe { bytes(self.message.payload, self.message.len) }
     }
     #[inline]
-    pub fn timestamp(&self) -> (i64, TimestampType) {
+    pub(super) fn timestamp(&self) -> (i64, TimestampType) {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive.
         let millis = unsafe { rd::rd_kafka_message_timestamp(self.message, &mut kind) };
@@ -351,7 +351,7 @@ impl<'a> Entry<'a> {
     }
     #[inline]
     /// The headers and their size in bytes. Headers above `limit` are not copied.
-    pub fn headers(&self, limit: usize) -> (Headers, usize) {
+    pub(super) fn headers(&self, limit: usize) -> (Headers, usize) {
         let (mut headers, mut total) = (Headers::new(), 0);
         let mut native = std::ptr::null_mut();
         // SAFETY: the message is alive. Names and values are copied.

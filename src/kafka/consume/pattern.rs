@@ -18,11 +18,11 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    pub fn new(look: Look, topics: BTreeSet<String>) -> Self {
+    pub(super) fn new(look: Look, topics: BTreeSet<String>) -> Self {
         Self { look, topics, asked: Instant::now(), question: None }
     }
 
-    pub fn follow(&mut self, consumer: &BaseConsumer<Member>) {
+    pub(super) fn follow(&mut self, consumer: &BaseConsumer<Member>) {
         let Some(question) = &self.question else {
             if self.asked.elapsed() >= LOOK {
                 let look = self.look.clone();

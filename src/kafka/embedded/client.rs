@@ -42,7 +42,7 @@ static LEFT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Removes directories of helpers that were killed while this process used them. Called after everything that wrote
 /// there has ended.
-pub fn remove_what_is_left() {
+pub(crate) fn remove_what_is_left() {
     for left in LEFT.lock().iter() {
         let _ = fs::remove_dir_all(left);
     }
@@ -50,7 +50,7 @@ pub fn remove_what_is_left() {
 
 impl Client {
     /// Joins this user's broker of that name. The first kernel starts it.
-    pub fn join(name: &str) -> Result<Self> {
+    pub(crate) fn join(name: &str) -> Result<Self> {
         if let Some(client) = Self::connect(name, &Place::of(name)?)? {
             return Ok(client);
         }
@@ -77,7 +77,7 @@ impl Client {
             }
             if start.elapsed() > START {
                 let why = format!(
-                    "a different kernel has been starting the broker for {START:?}, see {}",
+                    "a different kernel has been starting the broker for more than {START:?}. See the log in {}",
                     place.directory().display()
                 );
                 return Err(cannot_start(name, &why));
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// The librdkafka properties to connect to the broker, including its secret.
-    pub fn properties(&self) -> BTreeMap<String, String> {
+    pub(crate) fn properties(&self) -> BTreeMap<String, String> {
         let all = [
             ("bootstrap.servers", self.broker.address.as_str()),
             ("security.protocol", "SASL_PLAINTEXT"),
@@ -158,17 +158,17 @@ impl Client {
         ];
         all.map(|(name, value)| (name.to_string(), value.to_string())).into()
     }
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.broker.id
     }
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
-    pub fn scratch_dir(&self) -> &Path {
+    pub(crate) fn scratch_dir(&self) -> &Path {
         &self.broker.scratch
     }
 
-    pub fn create_topic(&self, new: &NewTopic) -> Result<()> {
+    pub(crate) fn create_topic(&self, new: &NewTopic) -> Result<()> {
         if new.replication_factor != 1 && new.replication_factor != -1 {
             return Err(self.cannot("replicate topics", "it is a single broker. Use replication_factor=1"));
         }
@@ -190,7 +190,7 @@ impl Client {
     }
 
     /// Returns an error if the helper has ended. This sends no request; the cost is one look at a socket.
-    pub fn check_alive(&self) -> Result<()> {
+    pub(crate) fn check_alive(&self) -> Result<()> {
         match (&self.alive).read(&mut [0; 1]) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             _ => {
@@ -201,17 +201,17 @@ impl Client {
     }
 
     /// Returns an error if the helper is gone.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.ask(&Request::Usage).map(drop)
     }
 
     /// The error for a feature that only a real Kafka has.
-    pub fn cannot(&self, what: &str, instead: &str) -> Error {
+    pub(crate) fn cannot(&self, what: &str, instead: &str) -> Error {
         Error::config(format!("the embedded broker '{}' cannot {what}: {instead}, or use a real Kafka.", self.name))
     }
 
     /// The error for a broker that does not answer any more.
-    pub fn gone(&self) -> Error {
+    pub(crate) fn gone(&self) -> Error {
         Error::connection(format!(
             "the {} (process {}) is gone. It was in memory and cannot come back, and its topics and its scratch directory are lost. \
              bayou.connect() starts a new, empty broker.",
@@ -222,7 +222,7 @@ impl Client {
     }
 
     /// The error for a batch that the gate refused.
-    pub fn full(&self, topic: &Topic, partition: i32, delivered: u64, rows: u64) -> Error {
+    pub(crate) fn full(&self, topic: &Topic, partition: i32, delivered: u64, rows: u64) -> Error {
         let usage = match self.ask(&Request::Usage) {
             Ok(Reply::Usage(usage)) => usage,
             Ok(other) => return self.unexpected(&other),

@@ -49,7 +49,7 @@ impl Books {
 
 impl Ledger {
     /// A new topic. `lifted` says whether the mock's own limits were raised.
-    pub fn open(&self, topic: &str, partitions: i32, lifted: bool) {
+    pub(super) fn open(&self, topic: &str, partitions: i32, lifted: bool) {
         let mut books = self.0.lock();
         books.strict |= !lifted;
         for p in 0..partitions {
@@ -57,11 +57,11 @@ impl Ledger {
         }
     }
 
-    pub fn has(&self, topic: &str) -> bool {
+    pub(super) fn has(&self, topic: &str) -> bool {
         self.0.lock().partitions.contains_key(&(topic.to_string(), 0))
     }
 
-    pub fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> Usage {
         let books = self.0.lock();
         let held = |((topic, partition), (bytes, batches)): (&(String, i32), &(usize, usize))| Held {
             topic: topic.clone(),

@@ -23,7 +23,7 @@ mod scram;
 mod wire;
 
 pub(super) use client::Client;
-pub use client::remove_what_is_left;
+pub(crate) use client::remove_what_is_left;
 pub use helper::run_broker;
 
 use parking_lot::Mutex;

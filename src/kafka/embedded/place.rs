@@ -19,7 +19,7 @@ const SOCKET_PATH: usize = 107;
 
 impl Place {
     /// Creates the directory so that only this user can read it.
-    pub fn of(name: &str) -> Result<Self> {
+    pub(super) fn of(name: &str) -> Result<Self> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 40 || name.starts_with('.') || !name.chars().all(legal) {
             return Err(Error::config(format!(
@@ -40,34 +40,34 @@ impl Place {
         Ok(Self(place))
     }
 
-    pub fn at(directory: &Path) -> Self {
+    pub(super) fn at(directory: &Path) -> Self {
         Self(directory.to_path_buf())
     }
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.0
     }
-    pub fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.0.join("control.sock")
     }
     /// The socket behind the gate.
-    pub fn mock_socket(&self) -> PathBuf {
+    pub(super) fn mock_socket(&self) -> PathBuf {
         self.0.join("mock.sock")
     }
-    pub fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.0.join("helper.log")
     }
     /// Contains the scratch directory of the last helper, in case the helper could not remove it.
-    pub fn scratch_note(&self) -> PathBuf {
+    pub(super) fn scratch_note(&self) -> PathBuf {
         self.0.join("scratch.path")
     }
 
     /// The process that starts or ends the helper holds it. Closing the file releases the lock, also after a crash.
-    pub fn lock_file(&self) -> std::io::Result<File> {
+    pub(super) fn lock_file(&self) -> std::io::Result<File> {
         File::options().create(true).truncate(false).write(true).open(self.0.join("lock"))
     }
 
     /// Whether the lock is still the file that other processes will find.
-    pub fn is_locked_by(&self, lock: &File) -> bool {
+    pub(super) fn is_locked_by(&self, lock: &File) -> bool {
         let there = fs::metadata(self.0.join("lock"));
         there
             .is_ok_and(|there| lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino())))

@@ -44,7 +44,7 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    pub fn new(secret: &str, salt: &[u8]) -> Self {
+    pub(super) fn new(secret: &str, salt: &[u8]) -> Self {
         let mut round = hmac(secret.as_bytes(), &[salt, &1u32.to_be_bytes()]);
         let mut salted = round;
         for _ in 1..ITERATIONS {
@@ -59,14 +59,14 @@ impl Verifier {
 /// The login of one client.
 #[derive(Default)]
 pub(super) struct Login {
-    /// Both first messages, after they were exchanged.
+    /// The first message of each side, after the two messages were exchanged.
     said: Option<(String, String)>,
     pub done: bool,
 }
 
 impl Login {
     /// The answer to a client's message. None if the client does not know the secret or does not use SCRAM.
-    pub fn answer(&mut self, verifier: &Verifier, message: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn answer(&mut self, verifier: &Verifier, message: &[u8]) -> Option<Vec<u8>> {
         let message = std::str::from_utf8(message).ok()?;
         match self.said.take() {
             None => {

@@ -13,7 +13,7 @@ use arrow::{
 };
 
 /// The error of a time that is finer than microseconds.
-pub const FINER: &str = "the time is finer than a microsecond. Round it first, so that nothing is lost unseen.";
+pub(crate) const FINER: &str = "the time is finer than a microsecond. Round it first, so that nothing is lost unseen.";
 
 /// Writes a value that is not null.
 pub(super) trait Cell {

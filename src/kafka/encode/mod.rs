@@ -2,7 +2,7 @@
 //! base64, and NULLs written out. A value that JSON does not have (NaN, a duration) is an error that names the column.
 
 mod cells;
-pub mod text;
+pub(crate) mod text;
 
 use crate::error::{Error, Result};
 use arrow::{
@@ -10,18 +10,18 @@ use arrow::{
     buffer::NullBuffer,
     datatypes::{Field, Schema},
 };
-pub use cells::FINER;
+pub(crate) use cells::FINER;
 use cells::{Cell, cell, supported};
 
 /// Writes one JSON object per row, with the columns that are not skipped.
-pub struct JsonEncoder {
+pub(crate) struct JsonEncoder {
     /// The index of the column, and the text in front of its value: `{"a":` or `,"b":`.
     columns: Vec<(usize, Vec<u8>)>,
 }
 
 impl JsonEncoder {
     /// Checks that every column has a JSON form, before any row is written.
-    pub fn new(schema: &Schema, skip_columns: &[usize]) -> Result<Self> {
+    pub(crate) fn new(schema: &Schema, skip_columns: &[usize]) -> Result<Self> {
         let mut columns = Vec::new();
         for (i, field) in schema.fields().iter().enumerate() {
             if skip_columns.contains(&i) {
@@ -37,7 +37,13 @@ impl JsonEncoder {
     }
 
     /// Appends the object of every row to `out`; row i ends at `ends[i]`. Errors count rows from `first` on.
-    pub fn encode(&self, batch: &RecordBatch, first: u64, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+    pub(crate) fn encode(
+        &self,
+        batch: &RecordBatch,
+        first: u64,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<()> {
         let schema = batch.schema();
         let cells = self
             .columns
@@ -58,7 +64,7 @@ impl JsonEncoder {
 }
 
 /// The values of a column without names around them; row i ends at `ends[i]`. An error names the row.
-pub fn values(
+pub(crate) fn values(
     array: &ArrayRef,
     field: &Field,
     out: &mut Vec<u8>,
@@ -100,7 +106,7 @@ impl<'a> Column<'a> {
 }
 
 /// The error of a value that cannot be published.
-pub fn named(column: &str, row: u64, why: &str) -> Error {
+pub(crate) fn named(column: &str, row: u64, why: &str) -> Error {
     Error::malformed(format!("column '{column}', row {row}: {why}"))
 }
 
@@ -116,13 +122,13 @@ pub(super) struct BytesColumn<'a> {
 }
 
 impl<'a> BytesColumn<'a> {
-    pub fn new(array: &'a ArrayRef, field: &'a Field, first: u64) -> Result<Self> {
+    pub(super) fn new(array: &'a ArrayRef, field: &'a Field, first: u64) -> Result<Self> {
         supported(field, field.name())?;
         Ok(Self { nulls: array.logical_nulls(), name: field.name(), cell: cell(array)?, first })
     }
 
     /// The bytes of the row, written to `scratch` where the column does not have them; `None` for NULL.
-    pub fn get<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
+    pub(super) fn get<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
         if self.nulls.as_ref().is_some_and(|n| n.is_null(row)) {
             return Ok(None);
         }
@@ -136,7 +142,7 @@ impl<'a> BytesColumn<'a> {
 }
 
 /// JSON text without the quotes around it: a value that is neither text nor bytes becomes a key in this form.
-pub fn bare(json: &[u8]) -> &[u8] {
+pub(crate) fn bare(json: &[u8]) -> &[u8] {
     let quoted = json.len() >= 2 && json.first() == Some(&b'"') && json.last() == Some(&b'"');
     if quoted { &json[1..json.len() - 1] } else { json }
 }

@@ -21,7 +21,7 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
-pub fn string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     inside_string(text, out);
     out.push(b'"');
@@ -47,7 +47,7 @@ fn inside_string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[copied..]);
 }
 
-pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
@@ -58,7 +58,7 @@ pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends `text`, the shortest that reads back as the same number. JSON has no NaN and no infinity.
-pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     if !value.is_finite() {
         return Err(format!(
             "{value} has no JSON form. Replace it, for example with NULL, or publish the column as STRING."
@@ -69,7 +69,7 @@ pub fn float(value: f64, text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// Appends `digits`, which may have a sign, times ten to the power of minus `scale`, as a number without an exponent.
-pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
+pub(crate) fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     out.extend_from_slice(sign.as_bytes());
     if scale <= 0 {
@@ -93,7 +93,7 @@ pub fn decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
 }
 
 /// Appends "2024-01-31T23:59:59.123456Z" with its quotes.
-pub fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
     put_date(micros.div_euclid(DAY), &mut text[1..11]).ok_or_else(beyond)?;
     put_time(micros.rem_euclid(DAY), &mut text[12..27]);
@@ -101,7 +101,7 @@ pub fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-pub fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
     let mut text = *b"\"0000-00-00\"";
     put_date(days, &mut text[1..11]).ok_or_else(beyond)?;
     out.extend_from_slice(&text);
@@ -109,7 +109,7 @@ pub fn date(days: i64, out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// Appends "23:59:59.123456" with its quotes.
-pub fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), String> {
     if !(0..DAY).contains(&micros) {
         return Err(format!("{micros} microseconds is not a time of day"));
     }
@@ -124,7 +124,7 @@ fn beyond() -> String {
 }
 
 /// Appends a number of 64 bits, or of 32 bits with `single`, as the shortest text that reads back as the same number.
-pub fn shortest(value: f64, single: bool, out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn shortest(value: f64, single: bool, out: &mut Vec<u8>) -> Result<(), String> {
     let mut buffer = [0; lexical_core::BUFFER_SIZE];
     if single {
         float(value, lexical_core::write(value as f32, &mut buffer), out)

@@ -29,7 +29,7 @@ unsafe impl Sync for Mock {}
 
 impl Mock {
     /// Lives until the process ends.
-    pub fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         // SAFETY: rd_kafka_new takes ownership of the configuration. The client is never destroyed, because the cluster
         // needs it.
         unsafe {
@@ -52,7 +52,7 @@ impl Mock {
     }
 
     /// The address where the cluster listens.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         // SAFETY: the text belongs to the cluster, which is never destroyed.
         unsafe { text_of(rd::rd_kafka_mock_cluster_bootstraps(self.cluster)) }
     }
@@ -60,7 +60,7 @@ impl Mock {
     /// Replaces the listening port of the mock by this socket, because any user of the machine could connect to the
     /// port. The mock has no option for this. So its descriptor, which is found by its address, is made a duplicate of
     /// our socket. The thread of the mock still holds the port until it wakes up.
-    pub fn listen_at(&self, ours: &std::os::unix::net::UnixListener) -> Result<(), Failure> {
+    pub(crate) fn listen_at(&self, ours: &std::os::unix::net::UnixListener) -> Result<(), Failure> {
         use std::os::fd::AsRawFd;
         /// This process has just started and has few open files.
         const DESCRIPTORS: c_int = 4096;
@@ -100,12 +100,12 @@ impl Mock {
     }
 
     /// Tells clients to connect to this port instead of the mock's own.
-    pub fn advertise(&self, port: u16) {
+    pub(crate) fn advertise(&self, port: u16) {
         // SAFETY: the host is copied.
         unsafe { rd::rd_kafka_mock_broker_set_host_port(self.cluster, 1, c"127.0.0.1".as_ptr(), c_int::from(port)) };
     }
 
-    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Failure> {
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Failure> {
         let name = c_string(name)?;
         // SAFETY: the name is copied.
         match unsafe { rd::rd_kafka_mock_topic_create(self.cluster, name.as_ptr(), partitions, 1) } {
@@ -118,7 +118,7 @@ impl Mock {
     /// first. librdkafka does not have a call for this. So the two numbers are searched in the structure of the
     /// partition, between two counters that are zero in a new partition. Returns false if they are not found (a
     /// different librdkafka). The limits of the mock then stay.
-    pub fn lift_limits(&self, name: &str, partitions: i32) -> bool {
+    pub(crate) fn lift_limits(&self, name: &str, partitions: i32) -> bool {
         // The number of words that are certainly inside the structure. It begins with a link (2), two ids (1), four
         // offsets (4), two flags (1) and the head of the list of batches (2). Then come size, count, and their limits
         // (4).

@@ -25,7 +25,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(schema: &SchemaRef, options: &ProduceOptions) -> Result<Self> {
+    pub(super) fn new(schema: &SchemaRef, options: &ProduceOptions) -> Result<Self> {
         let find = |what: &str, name: &Option<String>| match name {
             None => Ok(None),
             Some(name) => column(schema, what, name).map(Some),
@@ -46,12 +46,12 @@ impl Plan {
         Ok(Self { schema: schema.clone(), json, key, value, partition, timestamp, headers })
     }
 
-    pub fn schema(&self) -> &Schema {
+    pub(super) fn schema(&self) -> &Schema {
         &self.schema
     }
 
     /// `first` is the number of the first row, for errors.
-    pub fn messages<'a>(&self, batch: &'a RecordBatch, first: u64) -> Result<Messages<'a>> {
+    pub(super) fn messages<'a>(&self, batch: &'a RecordBatch, first: u64) -> Result<Messages<'a>> {
         let field = |i: usize| batch.schema_ref().field(i);
         let bytes = |i: Option<usize>| i.map(|i| BytesColumn::new(batch.column(i), field(i), first)).transpose();
         let (mut json, mut ends) = (Vec::new(), Vec::new());
@@ -93,12 +93,12 @@ pub(super) struct Messages<'a> {
 
 impl Messages<'_> {
     #[inline]
-    pub fn key<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
+    pub(super) fn key<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
         self.key.as_ref().map_or(Ok(None), |key| key.get(row, scratch))
     }
 
     #[inline]
-    pub fn value<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
+    pub(super) fn value<'s>(&'s self, row: usize, scratch: &'s mut Vec<u8>) -> Result<Option<&'s [u8]>> {
         match &self.value {
             Some(value) => value.get(row, scratch),
             None => {
@@ -109,32 +109,32 @@ impl Messages<'_> {
     }
 
     /// The JSON of all rows; row i ends at the i-th number. Empty if a column is the value.
-    pub fn take_json(&mut self) -> (Vec<u8>, Vec<usize>) {
+    pub(super) fn take_json(&mut self) -> (Vec<u8>, Vec<usize>) {
         (std::mem::take(&mut self.json), std::mem::take(&mut self.ends))
     }
 
-    pub fn has_headers(&self) -> bool {
+    pub(super) fn has_headers(&self) -> bool {
         self.headers.is_some()
     }
 
     /// The headers of the row's own column.
-    pub fn own_headers(&self, row: usize) -> Result<Option<Headers>> {
+    pub(super) fn own_headers(&self, row: usize) -> Result<Option<Headers>> {
         let Some(column) = self.headers.as_ref().filter(|c| c.array.is_valid(row)) else { return Ok(None) };
         let mut out = Headers::new();
         column.each(row, &mut |name, value| out.push((name.into(), value.map(<[u8]>::to_vec))))?;
         Ok(Some(out))
     }
 
-    pub fn partition(&self, row: usize) -> Option<i32> {
+    pub(super) fn partition(&self, row: usize) -> Option<i32> {
         self.partition.as_ref().filter(|p| p.is_valid(row)).map(|p| p.value(row))
     }
 
-    pub fn timestamp(&self, row: usize) -> Option<i64> {
+    pub(super) fn timestamp(&self, row: usize) -> Option<i64> {
         self.timestamp.as_ref().filter(|t| t.is_valid(row)).map(|t| t.value(row))
     }
 
     /// The headers for every message, then the headers of the row.
-    pub fn headers(&self, row: usize, fixed: &[(String, Option<Vec<u8>>)]) -> Result<Option<OwnedHeaders>> {
+    pub(super) fn headers(&self, row: usize, fixed: &[(String, Option<Vec<u8>>)]) -> Result<Option<OwnedHeaders>> {
         if fixed.is_empty() && self.headers.is_none() {
             return Ok(None);
         }

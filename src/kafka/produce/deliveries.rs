@@ -32,7 +32,7 @@ pub(super) struct Deliveries {
     pub failures: Mutex<Vec<String>>,
     /// Each message's result, if the caller asked for it.
     pub all: Mutex<Option<Vec<Delivery>>>,
-    /// Whether anything is kept of messages that were delivered.
+    /// Whether anything is kept about messages that were delivered.
     pub detailed: AtomicBool,
     /// For a transaction: the highest offset in each partition.
     pub highest: Mutex<Option<BTreeMap<i32, i64>>>,
@@ -49,7 +49,7 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     /// Resets everything for the next call.
-    pub fn forget(&self) {
+    pub(super) fn forget(&self) {
         self.watch.forget();
         self.delivered.store(0, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
@@ -62,19 +62,19 @@ impl Deliveries {
         *self.failure.lock() = None;
     }
 
-    pub fn keep_deliveries(&self, keep: bool) {
+    pub(super) fn keep_deliveries(&self, keep: bool) {
         *self.all.lock() = keep.then(Vec::new);
         self.detailed.store(keep, Ordering::Relaxed);
     }
 
     /// For a transaction: keeps the highest offset in each partition.
-    pub fn keep_highest(&self) {
+    pub(super) fn keep_highest(&self) {
         *self.highest.lock() = Some(BTreeMap::new());
         self.detailed.store(true, Ordering::Relaxed);
     }
 
     /// Each message's result by row. A second call returns None.
-    pub fn take_all(&self) -> Option<Vec<Delivery>> {
+    pub(super) fn take_all(&self) -> Option<Vec<Delivery>> {
         let mut all = self.all.lock().take()?;
         all.sort_by_key(|d| d.row);
         Some(all)
@@ -87,7 +87,7 @@ impl Deliveries {
     }
 
     /// Counts a message that was not sent at all.
-    pub fn refuse(&self, row: usize, text: String) {
+    pub(super) fn refuse(&self, row: usize, text: String) {
         self.note(|| Delivery { row, partition: None, offset: None, error: Some(text.clone()) });
         self.fail(|| format!("row {row}: {text}"));
     }

@@ -33,7 +33,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// How rows become messages of one topic.
 #[derive(Debug, Clone)]
-pub struct MessageOptions {
+pub(crate) struct MessageOptions {
     pub topic: String,
     /// The columns of the key. One column is the key as it is, several are a JSON object.
     pub keys: Vec<String>,
@@ -54,14 +54,14 @@ enum Key {
 }
 
 /// Encodes rows of one schema.
-pub struct MessageEncoder {
+pub(crate) struct MessageEncoder {
     plan: Plan,
     key: Key,
     options: MessageOptions,
 }
 
 impl MessageEncoder {
-    pub fn new(schema: &SchemaRef, options: MessageOptions) -> Result<Self> {
+    pub(crate) fn new(schema: &SchemaRef, options: MessageOptions) -> Result<Self> {
         let produce = ProduceOptions {
             headers_column: options.headers_column.clone(),
             partition_column: options.partition_column.clone(),
@@ -100,12 +100,12 @@ impl MessageEncoder {
     }
 
     /// The columns of the messages.
-    pub fn schema() -> SchemaRef {
+    pub(crate) fn schema() -> SchemaRef {
         SCHEMA.clone()
     }
 
     /// The messages of the rows, in their order. The first row that cannot be a message of the topic is an error. `now` is in milliseconds.
-    pub fn encode(&self, rows: &RecordBatch, now: i64) -> Result<Vec<RecordBatch>> {
+    pub(crate) fn encode(&self, rows: &RecordBatch, now: i64) -> Result<Vec<RecordBatch>> {
         let mut out = vec![];
         for from in (0..rows.num_rows().max(1)).step_by(ENCODE_ROWS) {
             out.push(self.some(&rows.slice(from, ENCODE_ROWS.min(rows.num_rows() - from)), now)?);
@@ -202,7 +202,7 @@ impl MessageEncoder {
     }
 
     /// The keys of rows that have only the key's columns, in the order of the key. In upserts, NULL is a key that no message can have.
-    pub fn keys(&self, rows: &RecordBatch) -> Result<BinaryArray> {
+    pub(crate) fn keys(&self, rows: &RecordBatch) -> Result<BinaryArray> {
         match &self.key {
             Key::None => Ok(BinaryArray::new_null(rows.num_rows())),
             Key::Column(_, json, null) => {
@@ -239,14 +239,14 @@ impl MessageEncoder {
     }
 
     /// The rows that cannot be messages of the topic, each with the reason. Called only if `encode` has failed.
-    pub fn refused(&self, rows: &RecordBatch, now: i64) -> Vec<(u32, String)> {
+    pub(crate) fn refused(&self, rows: &RecordBatch, now: i64) -> Vec<(u32, String)> {
         let one = |row: usize| self.encode(&rows.slice(row, 1), now).err();
         let why = |text: String| text.replace(", row 0:", ":").trim_start_matches("row 0: ").to_string();
         (0..rows.num_rows()).filter_map(|row| Some((row as u32, why(one(row)?.message)))).collect()
     }
 
     /// A message for each key, which deletes the earlier messages with this key.
-    pub fn tombstones(keys: &BinaryArray) -> Result<RecordBatch> {
+    pub(crate) fn tombstones(keys: &BinaryArray) -> Result<RecordBatch> {
         let n = keys.len();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(keys.clone()),

@@ -16,17 +16,17 @@ use crate::{
 };
 use arrow::array::RecordBatch;
 use deliveries::Deliveries;
-pub use deliveries::Delivery;
-pub use encoder::{MessageEncoder, MessageOptions};
+pub(super) use deliveries::Delivery;
+pub(crate) use encoder::{MessageEncoder, MessageOptions};
 pub(super) use idle::Producers;
 use rdkafka::producer::{BaseProducer, Producer};
-pub use read_back::TopicLimits;
+pub(crate) use read_back::TopicLimits;
 use run::{Run, Stage};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-pub use transaction::{Failed, Number, Transactions};
+pub(crate) use transaction::{Failed, Number, Transactions};
 
 /// The options for turning rows into messages.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ pub struct ProduceReport {
     pub deliveries: Option<Vec<Delivery>>,
 }
 
-/// The interval at which `progress` must be called is 100 ms.
+/// `progress` must be called at least every 100 ms. This interval is a little shorter.
 const PROGRESS_EVERY: Duration = Duration::from_millis(80);
 /// At most this many rows are encoded at a time, so that a large batch is not in memory twice.
 const ENCODE_ROWS: usize = 4096;
@@ -215,7 +215,7 @@ impl Connection {
         if let Some(partitioner) = options.partitioner.as_deref() {
             if !PARTITIONERS.contains(&partitioner) {
                 return Err(Error::config(format!(
-                    "partitioner='{partitioner}' does not exist.{} There are {}.",
+                    "partitioner='{partitioner}' does not exist.{} The partitioners are {}.",
                     crate::error::did_you_mean(partitioner, PARTITIONERS),
                     PARTITIONERS.join(", ")
                 )));

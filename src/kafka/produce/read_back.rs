@@ -52,10 +52,11 @@ enum Read {
 }
 
 impl Connection {
-    /// Reads the topic from the time `since` on (milliseconds; None: from its beginning) up to its present end. `each` returns false to stop.
-    /// Returns whether all of these messages still existed: false if the topic has deleted messages that may be of this time. If retention
-    /// deletes messages that are about to be read, the topic is read from its new beginning, so that a message may come twice. `go_on` is called
-    /// during each wait for the brokers; its error ends the call.
+    /// Reads the topic from the time `since` on (milliseconds; None: from its beginning) up to its present end. `each`
+    /// returns false to stop. Returns whether all of these messages still existed. The result is false if the topic has
+    /// deleted messages that may be from after `since`. If retention deletes messages that are about to be read, the
+    /// topic is read from its new beginning, so that a message may come twice. `go_on` is called during each wait for
+    /// the brokers; its error ends the call.
     pub fn read_back(
         &self,
         topic: &str,

@@ -51,7 +51,7 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    pub fn all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<()> {
+    pub(super) fn all(&mut self, batches: &mut dyn Iterator<Item = Result<RecordBatch>>) -> Result<()> {
         let is_transaction = self.options.transactional_id.is_some();
         if is_transaction {
             self.producer.context().keep_highest();
@@ -163,7 +163,7 @@ impl Run<'_> {
     }
 
     /// After an interrupt: discards the messages in the queue, and waits for those in flight, but not for long. Says how many have arrived.
-    pub fn stopped(&mut self) -> String {
+    pub(super) fn stopped(&mut self) -> String {
         let what = format!("publishing to '{}' was stopped", self.topic);
         if self.options.transactional_id.is_some() {
             return match self.stage {
@@ -218,7 +218,7 @@ impl Run<'_> {
         Err(Error::connection(format!(
             "publishing to '{}': Kafka at {address} confirmed no row (of {}) in the time that message.timeout.ms gives{last}.{} The cluster may be \
              away, the partition may have no leader, or fewer replicas may be in sync than min.insync.replicas asks for. A row that was on its way \
-             may have arrived all the same.",
+             may have arrived nevertheless.",
             self.topic,
             report.failed,
             seen.elsewhere(address)
@@ -398,7 +398,7 @@ impl Run<'_> {
     }
 
     /// The report at the end, with each message's result.
-    pub fn last_report(&self) -> ProduceReport {
+    pub(super) fn last_report(&self) -> ProduceReport {
         ProduceReport { deliveries: self.producer.context().take_all(), ..self.report() }
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// The last record of a partition that was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastRead {
+pub(crate) struct LastRead {
     pub offset: Offset,
     pub leader_epoch: Option<i32>,
 }
@@ -138,7 +138,7 @@ impl Feed {
             ),
             Loss::Truncated if until >= at => {
                 format!(
-                    "{tp}: the log below offset {} was written again: the records that were read there are no longer in it",
+                    "{tp}: the log was rewritten below offset {}: the log no longer contains the records that were read there",
                     at.0
                 )
             }
@@ -199,7 +199,7 @@ impl Feed {
     }
 
     /// The positions that a seal records.
-    pub fn sealed(&self) -> Positions {
+    pub(crate) fn sealed(&self) -> Positions {
         let passed = |tp: &TopicPartition| self.passed.get(tp).copied().unwrap_or(Offset(0));
         self.positions.iter().map(|(tp, at)| (tp.clone(), (*at).max(passed(tp)))).collect()
     }
@@ -290,7 +290,7 @@ impl Feed {
 
     /// Whether the topics are the ones that were read so far. A topic that was recreated under the same name is not noticed otherwise, if its offsets
     /// have grown past ours. None: there is no answer yet.
-    pub fn confirm_topics(&mut self, wait: Duration) -> Result<Option<bool>> {
+    pub(crate) fn confirm_topics(&mut self, wait: Duration) -> Result<Option<bool>> {
         let ids: BTreeMap<Topic, String> =
             self.topic_ids.iter().filter_map(|(t, id)| Some((t.clone(), id.clone()?))).collect();
         if ids.is_empty() {

@@ -12,12 +12,12 @@ use crate::time::{EventTime, SharedClock};
 use crate::window::Tracker;
 use crate::{Error, Result};
 use loss::Doubt;
-pub use loss::LastRead;
+pub(crate) use loss::LastRead;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub enum Fed {
+pub(crate) enum Fed {
     /// Messages, and the indices of the messages to use.
     Messages(Arc<Messages>, Vec<u32>),
     Nothing,
@@ -29,7 +29,7 @@ pub enum Fed {
 
 /// What earlier runs recorded.
 #[derive(Default)]
-pub struct Before {
+pub(crate) struct Before {
     pub positions: Positions,
     /// The last record of each partition. A truncated log is detected by these.
     pub read: BTreeMap<TopicPartition, LastRead>,
@@ -48,7 +48,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// At most this many warnings are kept.
 const WARNINGS: usize = 200;
 
-pub struct Feed {
+pub(crate) struct Feed {
     clock: SharedClock,
     pub connection: Connection,
     sources: Vec<Arc<KafkaSource>>,
@@ -114,7 +114,7 @@ fn joined(sources: &[Arc<KafkaSource>], connection: &Connection, known: &BTreeSe
 }
 
 /// The connection of a query. A query reads one cluster, because its positions are stored by topic and partition.
-pub fn one_connection(sources: &[Arc<KafkaSource>]) -> Result<Connection> {
+pub(crate) fn one_connection(sources: &[Arc<KafkaSource>]) -> Result<Connection> {
     let first = sources.first().ok_or_else(|| Error::config("this query does not read from Kafka"))?;
     match sources.iter().find(|s| s.connection.identity() != first.connection.identity()) {
         Some(other) => Err(Error::config(format!(
@@ -149,15 +149,15 @@ fn resolve(
 }
 
 impl Feed {
-    pub fn starts(sources: &[Arc<KafkaSource>]) -> Result<Positions> {
+    pub(crate) fn starts(sources: &[Arc<KafkaSource>]) -> Result<Positions> {
         resolve(sources, "starting_offsets", |s| Some(s.starting.clone()))
     }
-    pub fn starts_at(sources: &[Arc<KafkaSource>], offsets: &crate::flow::source::Offsets) -> Result<Positions> {
+    pub(crate) fn starts_at(sources: &[Arc<KafkaSource>], offsets: &crate::flow::source::Offsets) -> Result<Positions> {
         resolve(sources, "start", |_| Some(offsets.clone()))
     }
 
     /// A feed of only these partitions, up to these offsets.
-    pub fn up_to(
+    pub(crate) fn up_to(
         sources: Vec<Arc<KafkaSource>>,
         positions: Positions,
         targets: &Positions,
@@ -173,7 +173,12 @@ impl Feed {
     }
 
     /// A bounded feed reads up to the records that are committed in Kafka now, or up to `ending_offsets`.
-    pub fn new(sources: Vec<Arc<KafkaSource>>, before: Before, bounded: bool, clock: SharedClock) -> Result<Self> {
+    pub(crate) fn new(
+        sources: Vec<Arc<KafkaSource>>,
+        before: Before,
+        bounded: bool,
+        clock: SharedClock,
+    ) -> Result<Self> {
         let connection = one_connection(&sources)?;
         let mut feed = Self {
             connection,
@@ -265,7 +270,7 @@ impl Feed {
     }
 
     /// The present ids of the topics. Topics that are gone are left out.
-    pub fn ask_topic_ids(&self) -> Result<BTreeMap<Topic, Option<String>>> {
+    pub(crate) fn ask_topic_ids(&self) -> Result<BTreeMap<Topic, Option<String>>> {
         let topics: BTreeSet<&Topic> = self.positions.keys().map(|tp| &tp.topic).collect();
         let mut ids = BTreeMap::new();
         for topic in topics {
@@ -278,7 +283,7 @@ impl Feed {
     }
 
     /// For a reader without a seal to start again from: checks the logs again at the present positions. Returns the topics that were recreated.
-    pub fn look_again(&mut self) -> Result<Vec<Topic>> {
+    pub(crate) fn look_again(&mut self) -> Result<Vec<Topic>> {
         self.stop();
         self.doubt = None;
         let ids = self.ask_topic_ids()?;
@@ -325,7 +330,7 @@ impl Feed {
     }
 
     /// Returns at most `most` messages, within `wait`.
-    pub fn next(&mut self, wait: Duration, most: Option<usize>) -> Result<Fed> {
+    pub(crate) fn next(&mut self, wait: Duration, most: Option<usize>) -> Result<Fed> {
         if let Some(found) = self.take_pending(most) {
             return Ok(found);
         }
@@ -462,12 +467,12 @@ impl Feed {
         Some(Fed::Messages(messages, wanted))
     }
 
-    pub fn take_records(&mut self) -> BTreeMap<TopicPartition, u64> {
+    pub(crate) fn take_records(&mut self) -> BTreeMap<TopicPartition, u64> {
         std::mem::take(&mut self.records)
     }
 
     /// Whether a partition is idle: all of it is read, and no message came for the watermark's `idle_timeout`.
-    pub fn is_idle(&self, tracker: &Tracker, tp: &TopicPartition, now: EventTime) -> bool {
+    pub(crate) fn is_idle(&self, tracker: &Tracker, tp: &TopicPartition, now: EventTime) -> bool {
         let Some(position) = self.positions.get(tp) else { return false };
         let caught_up = self.reached.contains(tp) || self.ends.get(tp).is_some_and(|end| position >= end);
         if !caught_up || self.pending.as_ref().is_some_and(|(m, w)| w.iter().any(|i| m.source(*i as usize) == tp)) {
@@ -484,7 +489,7 @@ impl Feed {
 
     /// In a run without end: looks for new partitions at intervals. Kafka is asked in parallel with the loop, because a dead broker answers late,
     /// and neither the records that were read nor a stop may wait for the answer.
-    pub fn rediscover(&mut self) -> Result<Positions> {
+    pub(crate) fn rediscover(&mut self) -> Result<Positions> {
         let nothing = Ok(Positions::new());
         if self.targets.is_some() {
             return nothing;
@@ -517,18 +522,18 @@ impl Feed {
         }
     }
 
-    pub fn max_offsets_per_trigger(&self) -> Option<u64> {
+    pub(crate) fn max_offsets_per_trigger(&self) -> Option<u64> {
         self.sources.iter().filter_map(|s| s.max_offsets_per_trigger).min()
     }
 
     /// For an epoch on an interval: the least number of messages, and the longest wait for them.
-    pub fn min_offsets_per_trigger(&self) -> (Option<u64>, Duration) {
+    pub(crate) fn min_offsets_per_trigger(&self) -> (Option<u64>, Duration) {
         let waiting = self.sources.iter().filter(|s| s.min_offsets_per_trigger.is_some());
         let delay = waiting.clone().map(|s| s.max_trigger_delay).min().unwrap_or_default();
         (waiting.filter_map(|s| s.min_offsets_per_trigger).min(), delay)
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.stop();
         }

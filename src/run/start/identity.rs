@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The ids of the cluster and of the topics that are read.
-pub struct Cluster {
+pub(super) struct Cluster {
     pub id: String,
     pub topic_ids: BTreeMap<String, Option<String>>,
 }
 
 /// The generation that this run continues.
-pub struct Generation {
+pub(super) struct Generation {
     pub log: EpochLog,
     pub start: StartFile,
     pub query: QueryFile,
@@ -35,7 +35,7 @@ fn topics(sources: &[Arc<KafkaSource>]) -> Result<BTreeSet<Topic>> {
     Ok(out)
 }
 
-pub fn ask(sources: &[Arc<KafkaSource>], shared: &Shared) -> Result<Cluster> {
+pub(super) fn ask(sources: &[Arc<KafkaSource>], shared: &Shared) -> Result<Cluster> {
     let connection = one_connection(sources)?;
     let sources = sources.to_vec();
     shared.ask(move || {
@@ -48,7 +48,7 @@ pub fn ask(sources: &[Arc<KafkaSource>], shared: &Shared) -> Result<Cluster> {
     })
 }
 
-pub fn find(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Cluster) -> Result<Generation> {
+pub(super) fn find(job: &Job, shared: &Shared, sources: &[Arc<KafkaSource>], cluster: &Cluster) -> Result<Generation> {
     let rt = &job.runtime;
     // The RESET file is left by reset(), or by a full refresh that did not finish. It is deleted when the new generation exists.
     let full_refresh = job.flow.full_refresh || rt.block_on(job.flow.checkpoint.exists(RESET))?;
@@ -196,7 +196,7 @@ fn starting(sources: &[Arc<KafkaSource>]) -> serde_json::Value {
     sources.iter().map(|s| serde_json::to_value(&s.starting).unwrap_or_default()).collect()
 }
 
-pub fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Shared) {
+pub(super) fn warn_about_start(sources: &[Arc<KafkaSource>], start: &StartFile, shared: &Shared) {
     if starting(sources) != start.starting_offsets {
         let text = "starting_offsets differs from the first run's and is ignored: the query continues where it stopped. To start over, run with full_refresh=True.";
         log::warn!("{text}");

@@ -22,13 +22,13 @@ use crate::hash::hex;
 use crate::progress::RuleTotals;
 use crate::time::SharedClock;
 use crate::{Error, Result, state};
-pub use open::probe;
+pub(super) use open::probe;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 /// Everything that a run needs after its start.
-pub struct Started {
+pub(super) struct Started {
     pub log: EpochLog,
     pub engine: Engine,
     pub feed: Feed,
@@ -54,10 +54,10 @@ pub struct Started {
 }
 
 /// A commit that is running when the user stops the query may take at most this long.
-pub const GRACE: Duration = Duration::from_millis(900);
+pub(super) const GRACE: Duration = Duration::from_millis(900);
 
 /// Does everything that comes before the first read. Answers of Kafka are awaited on this thread, answers of the storage on the runtime.
-pub fn start(job: &Job, shared: &Shared) -> Result<Started> {
+pub(super) fn start(job: &Job, shared: &Shared) -> Result<Started> {
     check_start(job.flow.start.as_deref(), &job.flow.name)?;
     for output in &job.flow.outputs {
         check_start(output.start.as_deref(), &output.name)?;

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 /// Refuses a store without put-if-absent, before anything is written. The store of a new checkpoint is probed, and so are the stores of tables in
 /// other places, because Delta logs need put-if-absent as well. Local disks are not probed: bayou has its own put-if-absent for them.
-pub async fn probe(job: &Job) -> Result<()> {
+pub(crate) async fn probe(job: &Job) -> Result<()> {
     static PROBED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if newest(&job.flow.checkpoint).await?.is_none() {
         job.flow.checkpoint.probe("probe").await?;
@@ -33,7 +33,7 @@ pub async fn probe(job: &Job) -> Result<()> {
 }
 
 /// Refuses a run if a table that this query has written is gone. A new table in its place would prevent the user from restoring a copy.
-pub async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Result<()> {
+pub(super) async fn refuse_lost_tables(job: &Job, log: &EpochLog, newest: i64) -> Result<()> {
     let done = match log.read_done(newest).await? {
         Some(done) => Some(done),
         None => log.read_done(newest - 1).await?,
@@ -87,7 +87,7 @@ async fn refuse_lost_by_spark(job: &Job, output: &Output, newest: i64) -> Result
 }
 
 /// Refuses targets that disagree with the checkpoint, and adds notes and warnings about the others to the report.
-pub fn check(
+pub(super) fn check(
     job: &Job,
     shared: &Shared,
     committer: &mut Committer,
@@ -114,7 +114,7 @@ pub fn check(
 }
 
 /// The reader. A topic that is new to the query starts where the user says. Otherwise it starts where the newest seal ends.
-pub fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, cluster: &Cluster) -> Result<Feed> {
+pub(super) fn feed(job: &Job, shared: &Shared, restored: &Restored, found: &Found, cluster: &Cluster) -> Result<Feed> {
     let (clock, sources) = (job.clock.clone(), restored.engine.plan.kafka_sources());
     let mut feed = match &restored.filling {
         Some(_) if !found.recreated.is_empty() => {

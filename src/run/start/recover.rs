@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The newest seal, with its definition and positions.
-pub struct Found {
+pub(super) struct Found {
     pub newest: Option<i64>,
     pub seal: Option<Seal>,
     pub definition: Option<DefinitionFile>,
@@ -37,12 +37,17 @@ pub struct Found {
 
 impl Found {
     /// The newest epoch that is sealed. If none is sealed, the last epoch before this generation.
-    pub fn last(&self, start: &StartFile) -> i64 {
+    pub(super) fn last(&self, start: &StartFile) -> i64 {
         self.newest.unwrap_or(start.first_epoch - 1)
     }
 }
 
-pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Arc<KafkaSource>]) -> Result<Found> {
+pub(super) fn look(
+    job: &Job,
+    generation: &Generation,
+    cluster: &Cluster,
+    sources: &[Arc<KafkaSource>],
+) -> Result<Found> {
     let (rt, log, topic_ids) = (&job.runtime, &generation.log, &cluster.topic_ids);
     let newest = rt.block_on(log.newest_seal())?;
     let seal: Option<Seal> = match newest {
@@ -86,7 +91,7 @@ pub fn look(job: &Job, generation: &Generation, cluster: &Cluster, sources: &[Ar
 }
 
 /// Opens the targets. If an earlier run left an epoch that is sealed and not done, that epoch is committed first.
-pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found) -> Result<Committer> {
+pub(super) fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found) -> Result<Committer> {
     let (rt, log) = (&job.runtime, &generation.log);
     let mut committer = rt.block_on(Committer::open(job))?;
     committer.calling = shared.calling.clone();
@@ -118,7 +123,7 @@ pub fn finish(job: &Job, shared: &Shared, generation: &Generation, found: &Found
 }
 
 /// An engine with the state of the newest seal.
-pub struct Restored {
+pub(super) struct Restored {
     pub engine: Engine,
     pub state: BTreeMap<String, StateFiles>,
     pub files: HashMap<String, FileInfo>,
@@ -127,7 +132,7 @@ pub struct Restored {
     pub filling: Option<Filling>,
 }
 
-pub fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Result<Restored> {
+pub(super) fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Result<Restored> {
     let mut out_totals = RuleTotals::default();
     let before = found.definition.as_ref();
     let Some(seal) = &found.seal else {
@@ -154,7 +159,7 @@ pub fn state(job: &Job, log: &EpochLog, mut engine: Engine, found: &Found) -> Re
 }
 
 /// For each partition, the timestamp of the last record so far.
-pub fn last_timestamps(seal: &Seal) -> BTreeMap<TopicPartition, EventTime> {
+pub(super) fn last_timestamps(seal: &Seal) -> BTreeMap<TopicPartition, EventTime> {
     let each = |r: &Range| Some((r.place(), r.last_timestamp?));
     seal.ranges.iter().filter_map(each).collect()
 }

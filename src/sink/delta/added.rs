@@ -33,11 +33,11 @@ struct Removed {
 }
 
 /// A file that a commit added.
-pub struct Added(Add);
+pub(crate) struct Added(Add);
 
 /// The files that were added since `from`, if nothing else has changed the rows since. The rows of `to` are then the rows of
 /// `from` and the rows of these files. None: the whole table must be read again. Compaction changes no rows.
-pub async fn added(location: &Location, from: u64, to: u64) -> Result<Option<Vec<Added>>> {
+pub(crate) async fn added(location: &Location, from: u64, to: u64) -> Result<Option<Vec<Added>>> {
     if to <= from || to - from > COMMITS {
         return Ok(None);
     }
@@ -61,7 +61,7 @@ pub async fn added(location: &Location, from: u64, to: u64) -> Result<Option<Vec
 }
 
 /// The rows of a file of a table.
-pub struct AddedRows {
+pub(crate) struct AddedRows {
     batches: Batches,
     schema: SchemaRef,
     file: Add,
@@ -69,7 +69,7 @@ pub struct AddedRows {
 }
 
 /// Opens a file, to read some of its table's columns.
-pub async fn read_added(location: &Location, file: &Added, columns: &Schema) -> Result<AddedRows> {
+pub(crate) async fn read_added(location: &Location, file: &Added, columns: &Schema) -> Result<AddedRows> {
     let file = &file.0;
     let place = format!("{}: reading {}", location.display(), file.path);
     let path = Path::parse(&file.path).unwrap_or_else(|_| Path::from(file.path.as_str()));

@@ -25,7 +25,7 @@ struct Constraint {
 
 /// The requirements of the table's schema and properties for a row.
 #[derive(Clone)]
-pub struct Admission {
+pub(crate) struct Admission {
     /// The table's field for each column of the stream.
     fields: Vec<FieldRef>,
     /// The fields that require anything of their values.
@@ -92,7 +92,7 @@ impl Admission {
 
     /// The rows that the table does not accept, in order, each with its first reason. `rows` has the columns of the
     /// stream.
-    pub fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
+    pub(crate) fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
         let mut found: Vec<Refused> = vec![];
         for i in &self.watched {
             let mut bad = vec![];

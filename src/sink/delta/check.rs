@@ -114,7 +114,7 @@ impl Table {
             let Some(found) = self.entry(version).await? else {
                 return Err(Error::data_loss(format!(
                     "{place}: version {version} of the table's log was cleaned up before this query has seen it, so bayou does not know whether this \
-                     version changed rows of bayou. If it did not, run with accept_changes=True."
+                     version changed rows that bayou had written. If the version did not change such rows, run with accept_changes=True."
                 )));
             };
             if found.apps.iter().any(|a| a == app) {
@@ -157,7 +157,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut out = Self { operation: "change".into(), ..Self::default() };
         out.is_damaged = bytes.iter().all(u8::is_ascii_whitespace);
         for action in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>() {

@@ -62,7 +62,7 @@ pub(in crate::sink) async fn read(at: &Location, name: &str) -> Result<Vec<Recor
 }
 
 /// The feature of a table, found in its features and properties, because of which bayou cannot commit to it.
-pub fn not_by_bayou(features: &[String], properties: &BTreeMap<String, String>) -> Option<String> {
+pub(crate) fn not_by_bayou(features: &[String], properties: &BTreeMap<String, String>) -> Option<String> {
     let pairs = properties.iter().map(|(k, v)| (k.as_str(), v.as_str()));
     unwritable(features.iter().map(String::as_str), pairs)
 }

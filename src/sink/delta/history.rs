@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use std::collections::BTreeMap;
 
 /// The facts that DESCRIBE shows.
-pub struct About {
+pub(crate) struct About {
     pub version: u64,
     pub name: Option<String>,
     pub comment: Option<String>,
@@ -20,7 +20,7 @@ pub struct About {
 }
 
 /// A commit, as its own commitInfo describes it.
-pub struct CommitOf {
+pub(crate) struct CommitOf {
     pub version: u64,
     pub millis: Option<i64>,
     pub operation: Option<String>,
@@ -39,7 +39,7 @@ fn version_of(name: &str) -> Option<u64> {
     if number.len() == 20 { number.parse().ok() } else { None }
 }
 
-pub async fn about(location: &Location, version: Option<u64>) -> Result<About> {
+pub(crate) async fn about(location: &Location, version: Option<u64>) -> Result<About> {
     let table = open_at(location, version).await?;
     let snapshot = table.snapshot().map_err(|e| Error::storage(format!("{}: {e}", location.display())))?;
     let metadata = snapshot.metadata();
@@ -60,7 +60,7 @@ pub async fn about(location: &Location, version: Option<u64>) -> Result<About> {
 }
 
 /// The commits that the log still has, the newest first.
-pub async fn history(location: &Location) -> Result<Vec<CommitOf>> {
+pub(crate) async fn history(location: &Location) -> Result<Vec<CommitOf>> {
     if !super::exists(location).await? {
         return Err(no_table(location));
     }
@@ -98,9 +98,9 @@ pub async fn history(location: &Location) -> Result<Vec<CommitOf>> {
     Ok(out)
 }
 
-/// The newest version at a time in microseconds. As in Spark, the time of a version is that of its file, and never before that of the version
-/// in front of it.
-pub async fn version_at(location: &Location, micros: i64) -> Result<u64> {
+/// The newest version at a time in microseconds. As in Spark, the time of a version is that of its file, and never
+/// before the time of the previous version.
+pub(crate) async fn version_at(location: &Location, micros: i64) -> Result<u64> {
     if about(location, None).await?.properties.get("delta.enableInCommitTimestamps").is_some_and(|v| v == "true") {
         return Err(Error::schema("the table has in-commit timestamps, which are not read. Say VERSION AS OF"));
     }

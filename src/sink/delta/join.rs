@@ -110,7 +110,8 @@ pub(super) async fn join_small(
 /// The newest commit that was read.
 struct Read {
     version: u64,
-    /// Distinguishes the commit from a different one of the same version, in a table that was recreated meanwhile.
+    /// The content of the commit. It distinguishes the commit from the commit with the same version in a table that was
+    /// recreated meanwhile.
     commit: Vec<u8>,
 }
 
@@ -129,7 +130,8 @@ impl Read {
 /// stream would lose every time.
 async fn drop_rewritten(log: &Location, read: &mut Read, done: &mut Vec<Joined>) -> Result<usize> {
     let changed = |version| Error::storage(format!("version {version} has changed the table itself"));
-    // Without the newest known commit, a free name does not show that the next version is not written yet.
+    // If the newest known commit is missing, the missing file of the next version does not show that the next version
+    // is not written yet.
     if log.get(&commit_name(read.version)).await?.is_none_or(|bytes| bytes != read.commit) {
         return Err(changed(read.version));
     }

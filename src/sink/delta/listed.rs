@@ -21,7 +21,7 @@ fn vector(of: &Option<deltalake::kernel::DeletionVectorDescriptor>) -> Option<St
 
 impl Listed {
     /// The files of the loaded snapshot.
-    pub async fn load(table: &Table) -> Result<Self> {
+    pub(super) async fn load(table: &Table) -> Result<Self> {
         let log = table.table.log_store();
         let views = table.snapshot()?.snapshot().file_views(log.as_ref(), None);
         let views: Vec<_> = within(&table.spec.location, "listing the table's files", views.try_collect()).await?;
@@ -33,13 +33,13 @@ impl Listed {
         Ok(out)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Add> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Add> {
         self.files.values()
     }
 
     /// Follows a commit. Within one commit, Delta does not order the actions, but a file is never both added and removed
     /// with the same deletion vector.
-    pub fn take(&mut self, actions: impl IntoIterator<Item = Action>) {
+    pub(super) fn take(&mut self, actions: impl IntoIterator<Item = Action>) {
         for action in actions {
             match action {
                 Action::Add(add) => {
@@ -54,7 +54,7 @@ impl Listed {
     }
 
     /// Follows the commit of a different writer.
-    pub fn take_commit(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn take_commit(&mut self, bytes: &[u8]) -> Result<()> {
         #[derive(Deserialize)]
         struct Line {
             add: Option<Add>,

@@ -10,11 +10,12 @@ use crate::{Error, Result};
 use async_trait::async_trait;
 use std::time::{Duration, Instant};
 
-/// A checkpoint is written when the table has had this many versions since the last one,
+/// A checkpoint is written when the table has had this many versions since the last checkpoint, and more versions if
+/// the last checkpoint has many entries.
 const CHECKPOINT_EVERY: u64 = 50;
-/// and one more version for each of this many entries of the last checkpoint, because every checkpoint contains all entries again. Otherwise
-/// the checkpoints of a table with many files would grow with the square of its age. There is an upper limit, because a
-/// start reads the commits since the last checkpoint.
+/// For each of this many entries of the last checkpoint, the next checkpoint is one version later, because every
+/// checkpoint contains all entries again. Otherwise the checkpoints of a table with many files would grow with the
+/// square of its age. There is an upper limit, because a start reads the commits since the last checkpoint.
 const ENTRIES_PER_VERSION: u64 = 20;
 const CHECKPOINT_AFTER: u64 = 1000;
 /// The log is cleaned at most this often, because each time lists it as a whole.

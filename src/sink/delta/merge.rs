@@ -20,14 +20,14 @@ const DELETE: &str = "_bayou_delete";
 
 /// The rows to merge, in the form in which they were staged: `merge_schema`.
 #[derive(Clone)]
-pub struct Merge {
+pub(super) struct Merge {
     pub keys: Vec<String>,
     pub rows: Vec<RecordBatch>,
 }
 
 /// The columns of staged rows: the mark, then the columns of the table. If a row is deleted, the table's columns can be
 /// NULL.
-pub fn merge_schema(table: &Schema) -> SchemaRef {
+pub(crate) fn merge_schema(table: &Schema) -> SchemaRef {
     let mark = Arc::new(Field::new(DELETE, DataType::Boolean, false));
     let columns = table.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true)));
     Arc::new(Schema::new(std::iter::once(mark).chain(columns).collect::<Vec<_>>()))
@@ -52,7 +52,7 @@ pub(super) fn encode(codec: &KeyCodec, batch: &RecordBatch, keys: &[usize]) -> R
 }
 
 /// The result of `merge_rows`, and its entry for the seal.
-pub fn merge_staged(
+pub(crate) fn merge_staged(
     schema: &SchemaRef,
     keys: &[usize],
     changed: &[RecordBatch],
@@ -66,7 +66,7 @@ pub fn merge_staged(
 
 /// The staged rows of an epoch: the emitted rows (of several with one key the last one), and a mark for each changed
 /// key that has no row any more. `keys` are columns of `schema`. `changed` has only the key columns.
-pub fn merge_rows(
+pub(super) fn merge_rows(
     schema: &SchemaRef,
     keys: &[usize],
     changed: &[RecordBatch],
@@ -116,14 +116,14 @@ pub fn merge_rows(
 }
 
 /// The existing rows to merge, without the marks for deleted rows, and without the mark column.
-pub fn present(staged: &RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn present(staged: &RecordBatch) -> Result<RecordBatch> {
     let columns: Vec<usize> = (1..staged.num_columns()).collect();
     let there = arrow::compute::not(staged.column(0).as_boolean())?;
     Ok(filter_record_batch(staged, &there)?.project(&columns)?)
 }
 
 /// The same rows to merge, with the rows in `refused` (places among `present`) marked as deleted.
-pub fn without(staged: &RecordBatch, refused: &[u32]) -> Result<RecordBatch> {
+pub(crate) fn without(staged: &RecordBatch, refused: &[u32]) -> Result<RecordBatch> {
     let gone = staged.column(0).as_boolean();
     let mut place = 0;
     let mark: BooleanArray = (0..staged.num_rows())

@@ -25,17 +25,17 @@ mod tail;
 mod units;
 mod writers;
 
-pub use added::{Added, added, read_added};
+pub(crate) use added::{Added, added, read_added};
 pub(in crate::sink) use admission::{Admission, Check, fingerprint};
-pub use elsewhere::not_by_bayou;
+pub(crate) use elsewhere::not_by_bayou;
 pub(in crate::sink) use elsewhere::{columns_of, files as files_part, read as read_file, write as write_files};
 pub(crate) use fit::relaxed;
 pub(in crate::sink) use fit::relaxed_schema;
 pub(crate) use history::{CommitOf, about, history, version_at};
 pub(in crate::sink) use merge::{merge_schema, merge_staged};
-pub use merge::{present, without};
+pub(crate) use merge::{present, without};
 pub(in crate::sink) use schema::{Beside, Wanted, checks};
-pub use sink::look_up;
+pub(crate) use sink::look_up;
 pub(in crate::sink) use stage::in_columns_of;
 
 use super::OutputMode;
@@ -66,7 +66,7 @@ pub struct DeltaOptions {
 
 /// The requested properties of a table.
 #[derive(Debug, Clone)]
-pub struct TableSpec {
+pub(crate) struct TableSpec {
     pub location: Location,
     /// The schema of the stream.
     pub schema: SchemaRef,
@@ -220,7 +220,7 @@ fn check_type(name: &str, t: &DataType) -> Result<()> {
 pub(crate) const CLEAN_LOG: &str = "bayou.cleanLog";
 
 /// An existing table, at the version of the last check.
-pub struct Table {
+pub(crate) struct Table {
     /// The newest versions of the log. The loaded table can be older.
     tail: Tail,
     pub spec: TableSpec,
@@ -250,7 +250,7 @@ fn is_log(name: &str) -> bool {
 }
 
 /// Whether there is a table at `location`.
-pub async fn exists(location: &Location) -> Result<bool> {
+pub(crate) async fn exists(location: &Location) -> Result<bool> {
     // The store is asked, because the text of an error is not reliable.
     location.has_any("_delta_log", is_log).await
 }
@@ -366,7 +366,7 @@ pub(crate) fn quiet() -> CommitProperties {
 
 impl Table {
     /// Opens the table, or creates it by a commit without data. Returns whether it is new.
-    pub async fn ensure(spec: TableSpec) -> Result<(Self, bool)> {
+    pub(crate) async fn ensure(spec: TableSpec) -> Result<(Self, bool)> {
         spec.check_columns()?;
         let mut created = false;
         for _ in 0..3 {
@@ -436,15 +436,15 @@ impl Table {
         Ok(())
     }
 
-    pub fn id(&self) -> Result<String> {
+    pub(crate) fn id(&self) -> Result<String> {
         Ok(self.snapshot()?.metadata().id().to_string())
     }
 
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.tail.version
     }
 
-    pub async fn refresh(&mut self) -> Result<()> {
+    pub(crate) async fn refresh(&mut self) -> Result<()> {
         // Loads the table again instead of updating it, because after RESTORE, recreation or clean-up by others an
         // update can be wrong.
         let mut table = DeltaTable::new(self.spec.location.log_store());
@@ -458,7 +458,7 @@ impl Table {
         self.table.snapshot().map_err(delta_error)
     }
 
-    pub fn arrow_schema(&self) -> Result<SchemaRef> {
+    pub(crate) fn arrow_schema(&self) -> Result<SchemaRef> {
         Ok(self.snapshot()?.snapshot().arrow_schema())
     }
 }

@@ -1,5 +1,5 @@
 //! Which data files can contain one of some keys: by partition values, and by the statistics of every key column that
-//! has bounds. Both are conditions on one row: a file is left out unless one and the same key fits all its columns.
+//! has bounds. Both are conditions on one row: a file is left out unless a single key fits all columns of the file.
 
 use super::files::partition_value;
 use crate::state::KeyCodec;
@@ -205,7 +205,7 @@ pub(super) struct Prune {
 
 impl Prune {
     /// `keys` are the key columns.
-    pub fn new(schema: &Schema, partitions: &[String], keys: &[RecordBatch]) -> Result<Self> {
+    pub(super) fn new(schema: &Schema, partitions: &[String], keys: &[RecordBatch]) -> Result<Self> {
         let rows = keys.iter().map(RecordBatch::num_rows).sum();
         if rows >= NULL as usize {
             return Err(Error::internal("an epoch changes more than 4 billion keys"));
@@ -236,7 +236,7 @@ impl Prune {
     }
 
     /// Whether the file can contain one of the keys. Without statistics, it can.
-    pub fn may_hold(&self, file: &Add) -> Result<bool> {
+    pub(super) fn may_hold(&self, file: &Add) -> Result<bool> {
         if self.rows == 0 {
             return Ok(false);
         }

@@ -37,10 +37,11 @@ const READS: usize = 8;
 const HELD: usize = 64 << 20;
 /// Rewriting holds about this many bytes of files.
 pub(super) const MEMORY: usize = 128 << 20;
-/// A table in mode update has about this many files, if they are neither too small
+/// A table in mode update has about this many files, unless the files would be smaller than `LEAST` or larger than
+/// `MOST` bytes.
 const FILES: u64 = 128;
 const LEAST: u64 = 1 << 20;
-/// nor too large.
+/// The largest size of such a file.
 const MOST: u64 = 64 << 20;
 /// The number of rows that are read at a time to look at keys.
 const ROWS: usize = 1 << 16;
@@ -65,7 +66,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub fn new(place: &str, existing: &Schema, names: &[String], partitions: Vec<String>) -> Result<Self> {
+    pub(super) fn new(place: &str, existing: &Schema, names: &[String], partitions: Vec<String>) -> Result<Self> {
         // Rows were checked before the seal. For a deleted row, only the keys are set.
         let schema = relaxed_schema(existing);
         let index = |k: &String| {
@@ -83,17 +84,17 @@ impl Keys {
     }
 
     /// The keys of a batch of key columns.
-    pub fn encode(&self, keys: &RecordBatch) -> Result<Option<Rows>> {
+    pub(super) fn encode(&self, keys: &RecordBatch) -> Result<Option<Rows>> {
         encode(&self.codec, keys, &(0..self.at.len()).collect::<Vec<_>>())
     }
 
     /// The keys of a batch of the table's columns.
-    pub fn encode_rows(&self, rows: &RecordBatch) -> Result<Option<Rows>> {
+    pub(super) fn encode_rows(&self, rows: &RecordBatch) -> Result<Option<Rows>> {
         encode(&self.codec, rows, &self.at)
     }
 
     /// The start of the window of a row of key columns.
-    pub fn window_of(&self, keys: &RecordBatch, row: usize) -> Option<i64> {
+    pub(super) fn window_of(&self, keys: &RecordBatch, row: usize) -> Option<i64> {
         let column = keys.column(self.window?).as_primitive::<TimestampMicrosecondType>();
         column.is_valid(row).then(|| column.value(row))
     }
@@ -123,7 +124,7 @@ pub(super) struct Scanned {
 
 impl Scanned {
     /// About the bytes that are in memory while the file is rewritten.
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let size = self.file.size.max(0) as usize;
         if self.sorted { size + (1 << 20) } else { 6 * size }
     }
@@ -139,15 +140,15 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(store: ObjectStoreRef, location: &'a Location, keys: &'a Keys) -> Self {
+    pub(super) fn new(store: ObjectStoreRef, location: &'a Location, keys: &'a Keys) -> Self {
         Self { store, location, keys, held: AtomicUsize::new(0) }
     }
 
-    pub fn failed(&self, file: &Add, e: &dyn std::fmt::Display) -> Error {
+    pub(super) fn failed(&self, file: &Add, e: &dyn std::fmt::Display) -> Error {
         Error::storage(format!("{}: reading {}: {e}", self.location.display(), file.path))
     }
 
-    pub async fn bytes(&self, file: &Add) -> Result<Bytes> {
+    pub(super) async fn bytes(&self, file: &Add) -> Result<Bytes> {
         // The spelling of the log, if the store accepts it.
         let path = Path::parse(&file.path).unwrap_or_else(|_| Path::from(file.path.as_str()));
         let reading = async { self.store.get(&path).await?.bytes().await };
@@ -160,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the key columns of a file.
-    pub async fn scan(&self, file: Add, merged: &Merged) -> Result<Scanned> {
+    pub(super) async fn scan(&self, file: Add, merged: &Merged) -> Result<Scanned> {
         let data = self.bytes(&file).await?;
         let wanted = |name: &str| find(self.keys.of.fields(), name).is_some();
         let reader = read_columns(data.clone(), ROWS, wanted).map_err(|e| self.failed(&file, &e))?;
@@ -239,7 +240,7 @@ pub(super) struct Rewritten {
 }
 
 impl Rewritten {
-    pub fn metrics(&self) -> BTreeMap<&'static str, u64> {
+    pub(super) fn metrics(&self) -> BTreeMap<&'static str, u64> {
         BTreeMap::from([
             ("numTargetFilesBeforeSkipping", self.files_before),
             ("numTargetFilesAfterSkipping", self.files_scanned),

@@ -53,7 +53,7 @@ pub(in crate::sink) struct Beside<'a> {
 impl Beside<'_> {
     /// The changes of the table that the stream needs. An error if the stream does not fit, or fits only with
     /// `schema_mode="merge"`.
-    pub fn compare(&self) -> Result<Wanted> {
+    pub(crate) fn compare(&self) -> Result<Wanted> {
         let place = self.place;
         let mut wanted = Wanted::default();
         for field in self.stream.fields() {
@@ -108,7 +108,7 @@ impl Beside<'_> {
     }
 
     /// The columns of the stream in the spelling and types of the table.
-    pub fn written(&self) -> Result<SchemaRef> {
+    pub(crate) fn written(&self) -> Result<SchemaRef> {
         let mut fields = vec![];
         for field in self.stream.fields() {
             let Some(old) = find(self.table.fields(), field.name()) else {
@@ -124,7 +124,7 @@ impl Beside<'_> {
     }
 
     /// Notes for the user about how the stream fits.
-    pub fn notes(&self, wanted: &Wanted) -> Vec<String> {
+    pub(crate) fn notes(&self, wanted: &Wanted) -> Vec<String> {
         let one = |name: &String| {
             format!(
                 "{}: '{name}' is NOT NULL in the table and can be NULL in the stream; rows with NULL there go to quarantine \
@@ -222,17 +222,17 @@ impl Table {
     }
 
     /// Identifies the requirements against which rows are checked.
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         self.admission.fingerprint.clone()
     }
 
     /// The rows, in the columns of the stream, that the table does not accept.
-    pub fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
+    pub(crate) fn judge(&self, rows: &RecordBatch) -> Result<Vec<Refused>> {
         self.admission.judge(rows)
     }
 
     /// Data files of these rows. No version refers to them yet.
-    pub async fn write(&self, rows: &[RecordBatch]) -> Result<Vec<WaitingFile>> {
+    pub(crate) async fn write(&self, rows: &[RecordBatch]) -> Result<Vec<WaitingFile>> {
         let mut writer = FileWriter::new(self.properties(self.written.clone())?);
         for batch in rows.iter().filter(|b| b.num_rows() > 0) {
             writer.write(&in_columns_of(&self.written, batch)?).await?;
@@ -310,7 +310,7 @@ impl Table {
 }
 
 impl Wanted {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.columns.is_empty() && self.wider.is_empty() && self.nullable.is_empty() && self.missing.is_empty()
     }
 }

@@ -179,7 +179,7 @@ impl Writer for Table {
 }
 
 /// A table that is only read: its version and columns; `None` where there is none.
-pub async fn look_up(location: &Location) -> Result<Option<(Option<u64>, SchemaRef)>> {
+pub(crate) async fn look_up(location: &Location) -> Result<Option<(Option<u64>, SchemaRef)>> {
     let Some(table) = open(location).await? else { return Ok(None) };
     let schema = table.snapshot().map_err(delta_error)?.snapshot().arrow_schema();
     Ok(Some((table.version(), schema)))

@@ -31,7 +31,7 @@ pub(super) struct Upserts {
 
 impl Upserts {
     /// The rows of the table's columns, whose keys are all different.
-    pub fn new(keys: &Keys, batches: Vec<RecordBatch>) -> Result<Self> {
+    pub(super) fn new(keys: &Keys, batches: Vec<RecordBatch>) -> Result<Self> {
         let mut all = vec![];
         for (b, batch) in batches.iter().enumerate() {
             let of_keys = batch.project(&keys.at)?;
@@ -61,16 +61,16 @@ impl Upserts {
         Ok(out)
     }
 
-    pub fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self { batches: vec![], places: vec![], keys: vec![], windows: None, row_bytes: 1 }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// The start of the window of a row.
-    pub fn window(&self, row: usize) -> Option<i64> {
+    pub(super) fn window(&self, row: usize) -> Option<i64> {
         self.windows.as_ref().and_then(|w| w[row])
     }
 
@@ -82,11 +82,11 @@ impl Upserts {
 
 #[cfg(test)]
 impl Upserts {
-    pub fn of_keys(keys: &[u8]) -> Self {
+    pub(super) fn of_keys(keys: &[u8]) -> Self {
         Self { keys: keys.iter().map(|k| vec![*k]).collect(), ..Self::none() }
     }
 
-    pub fn of_windows(keys: &[(u8, i64)]) -> Self {
+    pub(super) fn of_windows(keys: &[(u8, i64)]) -> Self {
         let all = Self::of_keys(&keys.iter().map(|k| k.0).collect::<Vec<_>>());
         Self { windows: Some(keys.iter().map(|k| Some(k.1)).collect()), ..all }
     }

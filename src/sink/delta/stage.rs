@@ -77,7 +77,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub fn new(properties: Properties, place: String, runtime: tokio::runtime::Handle) -> Self {
+    pub(super) fn new(properties: Properties, place: String, runtime: tokio::runtime::Handle) -> Self {
         Self { properties, place, runtime, writing: None, rows: 0 }
     }
 

@@ -124,7 +124,7 @@ impl Table {
                 self.refresh().await?;
                 if self.tail.version != version {
                     let place = self.spec.location.display();
-                    return Err(Error::storage(format!("{place}: others are committing at the moment")));
+                    return Err(Error::storage(format!("{place}: other writers are committing at the moment")));
                 }
             }
             self.tail.files = Some(Listed::load(self).await?);

@@ -28,7 +28,7 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    pub fn of(file: Scanned) -> Self {
+    pub(super) fn of(file: Scanned) -> Self {
         Unit {
             bytes: file.file.size.max(0) as u64,
             memory: file.memory(),
@@ -41,7 +41,7 @@ impl Unit {
         }
     }
 
-    pub fn take(&mut self, other: Unit) {
+    pub(super) fn take(&mut self, other: Unit) {
         if other.high > self.high {
             (self.high, self.high_window) = (other.high, other.high_window);
         }
@@ -61,7 +61,7 @@ pub(super) struct Around {
 }
 
 impl Around {
-    pub fn new(mut spans: Vec<Span>) -> Self {
+    pub(super) fn new(mut spans: Vec<Span>) -> Self {
         spans.sort_unstable_by(|a, b| a.low.cmp(&b.low));
         let mut highest: Vec<Vec<u8>> = Vec::with_capacity(spans.len());
         for span in &spans {
@@ -100,9 +100,10 @@ pub(super) fn units(
     found.sort_by(|a, b| a.low.cmp(&b.low));
     let mut units = overlapping(found);
     let same = |a: Option<i64>, b: Option<i64>| !windowed || a.is_some() && a == b;
-    // A new row whose key is between the lowest and the highest key of a unit goes into the unit. A new row below or above these keys also goes
-    // into the unit while the unit is smaller than `target`, if no file that stays has keys between the row and the unit. `at` is the first new row
-    // above the unit before, and `loose` collects the rows that no unit takes.
+    // A new row whose key is between the lowest and the highest key of a unit goes into the unit. A new row below or
+    // above these keys also goes into the unit, on two conditions: the unit is smaller than `target`, and no file that
+    // stays has keys between the row and the unit. `at` is the first new row above the unit before, and `loose`
+    // collects the rows that no unit takes.
     let (mut at, mut loose) = (0, vec![]);
     for i in 0..units.len() {
         let (before, unit) = units.split_at_mut(i);

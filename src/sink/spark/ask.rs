@@ -8,12 +8,12 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// `request`: the parts of the request besides the table.
-pub async fn ask(table: &SparkTable, what: &'static str, request: Value) -> Result<Value> {
+pub(super) async fn ask(table: &SparkTable, what: &'static str, request: Value) -> Result<Value> {
     on_a_thread(table, what, request, None).await
 }
 
 /// As `ask`, one at a time for each table: a commit that a stopped run has left running ends before the next run's commit begins.
-pub async fn in_turn(table: &SparkTable, what: &'static str, request: Value) -> Result<Value> {
+pub(super) async fn in_turn(table: &SparkTable, what: &'static str, request: Value) -> Result<Value> {
     static AT_WORK: LazyLock<parking_lot::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
     let turn = AT_WORK.lock().entry(table.sql.clone()).or_default().clone();
     on_a_thread(table, what, request, Some(turn.lock_owned().await)).await

@@ -3,7 +3,7 @@
 use crate::expr::type_to_ddl;
 use arrow::datatypes::{DataType, Field, Schema};
 
-pub fn ddl(schema: &Schema) -> String {
+pub(super) fn ddl(schema: &Schema) -> String {
     schema.fields().iter().map(|f| column(f, " ")).collect::<Vec<_>>().join(", ")
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
-pub struct Looked {
+pub(super) struct Looked {
     /// The id of the Delta table.
     pub id: String,
     /// 0 where only the columns were asked for.
@@ -41,7 +41,7 @@ struct Answer {
 }
 
 /// `None`: there is no such table. `history`: also finds the writers of the table, which reads its whole history.
-pub async fn look(table: &SparkTable, history: bool) -> Result<Option<Looked>> {
+pub(super) async fn look(table: &SparkTable, history: bool) -> Result<Option<Looked>> {
     let found = ask(table, "look", json!({ "history": history })).await?;
     if found["exists"] != true {
         return Ok(None);
@@ -65,7 +65,7 @@ pub async fn look(table: &SparkTable, history: bool) -> Result<Option<Looked>> {
 }
 
 impl Looked {
-    pub fn beside<'a>(&'a self, rows: &'a Rows, options: &'a SparkOptions, place: &'a str) -> Beside<'a> {
+    pub(super) fn beside<'a>(&'a self, rows: &'a Rows, options: &'a SparkOptions, place: &'a str) -> Beside<'a> {
         Beside {
             place,
             stream: &rows.schema,
@@ -77,7 +77,7 @@ impl Looked {
     }
 
     /// The requirements of the table for rows.
-    pub fn admission(&self, rows: &Rows, place: &str) -> Result<Admission> {
+    pub(super) fn admission(&self, rows: &Rows, place: &str) -> Result<Admission> {
         let checks: Vec<Check> = checks(&self.metadata);
         Admission::new(place, &rows.schema, &self.schema, &self.partition_by, &checks, self.fingerprint.clone())
     }

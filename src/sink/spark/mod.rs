@@ -69,7 +69,7 @@ pub struct SparkOptions {
 }
 
 /// The name of this way of writing in seals and definitions. The files of such a seal are not those of a table.
-pub fn mode_name(mode: OutputMode) -> &'static str {
+pub(crate) fn mode_name(mode: OutputMode) -> &'static str {
     match mode {
         OutputMode::Append => "spark append",
         OutputMode::Update => "spark update",
@@ -78,7 +78,7 @@ pub fn mode_name(mode: OutputMode) -> &'static str {
 }
 
 /// The output mode in the name of a way of writing. A table whose writer changes between bayou and Spark keeps its output mode.
-pub fn plain_mode(mode: &str) -> &str {
+pub(crate) fn plain_mode(mode: &str) -> &str {
     mode.strip_prefix("spark ").unwrap_or(mode)
 }
 

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 #[derive(Clone)]
-pub struct SparkStaging {
+pub(super) struct SparkStaging {
     /// The columns of the stream in the spelling and types of the table.
     pub written: SchemaRef,
     place: String,
@@ -27,7 +27,7 @@ pub struct SparkStaging {
 }
 
 impl SparkStaging {
-    pub fn new(looked: &Looked, rows: &Rows, options: &SparkOptions) -> Result<Self> {
+    pub(super) fn new(looked: &Looked, rows: &Rows, options: &SparkOptions) -> Result<Self> {
         let place = options.table.describe();
         Ok(Self {
             written: looked.beside(rows, options, &place).written()?,
@@ -40,17 +40,17 @@ impl SparkStaging {
     }
 
     /// Whether the table still has the same requirements for rows.
-    pub fn is_of(&self, looked: &Looked) -> bool {
+    pub(super) fn is_of(&self, looked: &Looked) -> bool {
         self.id == looked.id && self.admission.fingerprint == looked.fingerprint
     }
 
     /// The columns of staged files.
-    pub fn staged_columns(&self, mode: OutputMode) -> SchemaRef {
+    pub(super) fn staged_columns(&self, mode: OutputMode) -> SchemaRef {
         if mode == OutputMode::Update { merge_schema(&self.written) } else { self.written.clone() }
     }
 
     /// A column of the stream as the table spells it.
-    pub fn name_of(&self, column: &str) -> Result<String> {
+    pub(super) fn name_of(&self, column: &str) -> Result<String> {
         let at = self
             .rows
             .schema
@@ -67,7 +67,7 @@ impl SparkStaging {
     }
 
     /// A file with one row of NULLs, and its columns.
-    pub async fn probe(&self) -> Result<(Vec<WaitingFile>, String)> {
+    pub(super) async fn probe(&self) -> Result<(Vec<WaitingFile>, String)> {
         let schema = parse("probe INT")?;
         let row =
             RecordBatch::try_new(schema.clone(), vec![arrow::array::new_null_array(schema.field(0).data_type(), 1)])?;
@@ -77,7 +77,7 @@ impl SparkStaging {
     }
 
     /// How many of the staged rows the table does not accept any more.
-    pub async fn refused(&self, files: &[WaitingFile]) -> Result<usize> {
+    pub(super) async fn refused(&self, files: &[WaitingFile]) -> Result<usize> {
         let mut count = 0;
         for file in files {
             for batch in read_file(&self.staged, &path_of(file)?).await? {
@@ -94,7 +94,7 @@ fn parse(ddl: &str) -> Result<SchemaRef> {
 }
 
 /// The name of a staged file below the folder of the output.
-pub fn path_of(file: &WaitingFile) -> Result<String> {
+pub(super) fn path_of(file: &WaitingFile) -> Result<String> {
     let path = file["path"].as_str();
     path.map(str::to_string).ok_or_else(|| Error::storage("a file in a seal is damaged: it has no path"))
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 /// An epoch that is not sealed after this time never will be, in microseconds. Sealed epochs of earlier runs are committed before upkeep begins.
 const OLD: i64 = 7 * 86_400_000_000;
 
-pub struct Upkeep {
+pub(super) struct Upkeep {
     staged: Location,
     clock: SharedClock,
     /// Once in a run.
@@ -16,7 +16,7 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(staged: Location, clock: SharedClock) -> Self {
+    pub(super) fn new(staged: Location, clock: SharedClock) -> Self {
         Self { staged, clock, done: false }
     }
 }

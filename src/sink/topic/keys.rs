@@ -26,23 +26,23 @@ pub(super) struct LiveKeys {
 
 impl LiveKeys {
     /// The live keys after the previous epoch.
-    pub fn load(&mut self, cluster: &dyn Cluster, topic: &str, sender: &str, go_on: GoOn<'_>) -> Result<&Live> {
+    pub(super) fn load(&mut self, cluster: &dyn Cluster, topic: &str, sender: &str, go_on: GoOn<'_>) -> Result<&Live> {
         if self.live.is_none() {
             self.live = Some(on_topic(cluster, topic, sender, go_on)?);
         }
         self.live.as_ref().ok_or_else(|| Error::internal("the keys were not read"))
     }
 
-    pub fn replace(&mut self, live: Live) {
+    pub(super) fn replace(&mut self, live: Live) {
         self.live = Some(live);
     }
 
-    pub fn is_there(&mut self, key: &[u8]) {
+    pub(super) fn is_there(&mut self, key: &[u8]) {
         self.gone.remove(key);
     }
 
     /// Whether the key needs a tombstone.
-    pub fn take_away(&mut self, key: &[u8]) -> bool {
+    pub(super) fn take_away(&mut self, key: &[u8]) -> bool {
         if self.gone.len() >= MOST {
             self.gone.clear();
         }

@@ -35,9 +35,9 @@ use std::time::Duration;
 use writer::TopicWriter;
 
 /// The header with the number of the epoch.
-pub const EPOCH: &str = "bayou-epoch";
+pub(crate) const EPOCH: &str = "bayou-epoch";
 /// The header that says which output of which query has sent the message: `<query name>/<output>/<query id>`.
-pub const QUERY: &str = "bayou-query";
+pub(crate) const QUERY: &str = "bayou-query";
 
 /// The value of the first header of this name. bayou's own headers come first; rows may have headers of other queries.
 fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
@@ -96,7 +96,7 @@ pub trait Cluster: Send + Sync {
 }
 
 /// Asked while a call waits. An error ends the call.
-pub type GoOn<'a> = &'a dyn Fn() -> Result<()>;
+pub(crate) type GoOn<'a> = &'a dyn Fn() -> Result<()>;
 
 pub trait Encoder: Send + Sync {
     /// The first row that cannot be a message is an error. `now` is in milliseconds.
@@ -134,7 +134,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Distinguishes the topic from other topics, and from a later topic with the same name. Names have no slash, ids may have some.
+    /// Distinguishes the topic from other topics, and from a later topic with the same name. A name cannot contain a
+    /// slash. An id can.
     fn identity(&self) -> String {
         format!("{}/{}", self.name, self.id.as_deref().unwrap_or_default())
     }
@@ -271,7 +272,7 @@ impl TopicSink {
     }
 }
 
-/// Stops the calls that use it when it is dropped: no caller waits for them any more.
+/// When this value is dropped, the calls that use it stop, because no caller waits for them any more.
 #[derive(Default)]
 struct Leash(Arc<AtomicBool>);
 

@@ -153,7 +153,8 @@ fn update(staging: &TopicStaging, rows: Vec<RecordBatch>, changed: &[BinaryArray
     let mut gone: Vec<&[u8]> = vec![];
     let mut seen: HashSet<&[u8]> = HashSet::new();
     for key in changed.iter().flat_map(|keys| keys.iter().flatten()) {
-        // A group that is not in the result and was not before gets one tombstone in a run, and not one in each epoch.
+        // A group that is not in the result and was not in it before gets only one tombstone in a run, and not one in
+        // each epoch.
         if !present.contains(key) && seen.insert(key) && live.take_away(key) {
             gone.push(key);
         }

@@ -60,7 +60,7 @@ struct Job {
     upsert: bool,
     sealed: EventTime,
     messages: Vec<RecordBatch>,
-    /// The newest epoch that a finished epoch says is on the topic.
+    /// The newest epoch that is on the topic according to the records of finished epochs.
     known: Option<i64>,
     accept: bool,
     /// A new generation takes over the number of the previous generation.

@@ -48,7 +48,7 @@ pub struct DeduplicateSpec {
 }
 
 /// Drops duplicates.
-pub struct Deduplicator {
+pub(crate) struct Deduplicator {
     spec: DeduplicateSpec,
     codec: KeyCodec,
     state_schema: SchemaRef,
@@ -96,7 +96,7 @@ fn order_in_message(held: &[Batch], a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 impl Deduplicator {
-    pub fn new(spec: DeduplicateSpec) -> Result<Self> {
+    pub(crate) fn new(spec: DeduplicateSpec) -> Result<Self> {
         let codec = key_codec("drop_duplicates", &spec.keys)?;
         check_time("drop_duplicates", &spec.schema, spec.time)?;
         let mut fields: Vec<Field> = spec.keys.iter().map(|k| Field::new(&k.name, k.data_type.clone(), true)).collect();

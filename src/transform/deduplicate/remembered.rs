@@ -27,7 +27,7 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    pub fn new(within: Duration) -> Self {
+    pub(super) fn new(within: Duration) -> Self {
         let within_us = micros(within);
         Self {
             within,
@@ -39,7 +39,7 @@ impl Remembered {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
@@ -48,7 +48,7 @@ impl Remembered {
     }
 
     /// Whether a row with this key and this time is a duplicate.
-    pub fn holds(&self, key: &[u8], time: EventTime) -> bool {
+    pub(super) fn holds(&self, key: &[u8], time: EventTime) -> bool {
         if self.queue.is_empty() {
             return false;
         }
@@ -61,7 +61,7 @@ impl Remembered {
     }
 
     /// Remembers a row that is not a duplicate.
-    pub fn insert(&mut self, key: &[u8], time: EventTime) -> Result<()> {
+    pub(super) fn insert(&mut self, key: &[u8], time: EventTime) -> Result<()> {
         let (id, new) = self.keys.intern(key, self.bucket(time))?;
         // The existing entry is the same row, read from two state files.
         if new {
@@ -72,11 +72,11 @@ impl Remembered {
     }
 
     /// Whether no row that can still arrive is a duplicate of a row with this time.
-    pub fn is_over(&self, time: EventTime, watermark: Option<Watermark>) -> bool {
+    pub(super) fn is_over(&self, time: EventTime, watermark: Option<Watermark>) -> bool {
         watermark.is_some_and(|w| time.plus(self.within) < w)
     }
 
-    pub fn forget(&mut self, watermark: Option<Watermark>) -> Result<()> {
+    pub(super) fn forget(&mut self, watermark: Option<Watermark>) -> Result<()> {
         while let Some(Reverse((time, id))) = self.queue.peek().copied() {
             if !self.is_over(time, watermark) {
                 break;
@@ -98,17 +98,17 @@ impl Remembered {
         Ok(())
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], EventTime)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], EventTime)> {
         self.queue.iter().map(|Reverse((time, id))| (self.keys.key(*id), *time))
     }
 
-    pub fn reserve(&mut self, more: usize) {
+    pub(super) fn reserve(&mut self, more: usize) {
         self.keys.reserve(more);
         self.times.reserve(more);
         self.queue.reserve(more);
     }
 
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.keys.memory()
             + self.times.capacity() * size_of::<EventTime>()
             + self.queue.capacity() * size_of::<Reverse<(EventTime, u32)>>()

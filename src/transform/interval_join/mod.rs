@@ -74,7 +74,7 @@ impl IntervalJoinSpec {
 }
 
 /// A running join. Input 0 is the left stream.
-pub struct IntervalJoin {
+pub(crate) struct IntervalJoin {
     spec: IntervalJoinSpec,
     keys: [Vec<Bound>; 2],
     codec: KeyCodec,
@@ -96,7 +96,7 @@ const LEFT: usize = 0;
 const RIGHT: usize = 1;
 
 impl IntervalJoin {
-    pub fn new(spec: IntervalJoinSpec) -> Result<Self> {
+    pub(crate) fn new(spec: IntervalJoinSpec) -> Result<Self> {
         Self::with_chunks(spec, CHUNK)
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Side {
 
 impl Side {
     /// `range_us` is the length of the ranges, from their first to their last time. `width` is the number of columns.
-    pub fn new(range_us: i64, reach: Duration, width: usize, chunk_rows: usize) -> Self {
+    pub(super) fn new(range_us: i64, reach: Duration, width: usize, chunk_rows: usize) -> Self {
         Self {
             bucket_us: range_us.saturating_add(1),
             reach,
@@ -77,16 +77,16 @@ impl Side {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// About the bytes of the columns of a row.
-    pub fn row_bytes(&self) -> usize {
+    pub(super) fn row_bytes(&self) -> usize {
         self.chunks.iter().map(|c| c.bytes).sum::<usize>() / self.rows.len().max(1)
     }
 
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.chunks.iter().map(|c| c.bytes).sum::<usize>()
             + self.rows.capacity() * size_of::<Row>()
             + self.queue.capacity() * size_of::<Reverse<(EventTime, u32)>>()
@@ -99,14 +99,14 @@ impl Side {
     }
 
     /// The columns whose rows are inserted next.
-    pub fn add_chunk(&mut self, columns: Vec<ArrayRef>) -> Result<u32> {
+    pub(super) fn add_chunk(&mut self, columns: Vec<ArrayRef>) -> Result<u32> {
         let n = number(self.chunks.len())?;
         self.chunks.push(Chunk::new(columns, self.rows.len()));
         Ok(n)
     }
 
     /// Inserts the row at `place` (chunk, row in the chunk).
-    pub fn insert(
+    pub(super) fn insert(
         &mut self,
         place: (u32, u32),
         id: i64,
@@ -139,7 +139,7 @@ impl Side {
     }
 
     /// The rows with this key whose time is in the range, including its ends.
-    pub fn find(&self, key: &[u8], (from, to): (EventTime, EventTime), found: &mut Vec<u32>) {
+    pub(super) fn find(&self, key: &[u8], (from, to): (EventTime, EventTime), found: &mut Vec<u32>) {
         if self.queue.is_empty() {
             return;
         }
@@ -155,7 +155,7 @@ impl Side {
         }
     }
 
-    pub fn mark(&mut self, row: u32) {
+    pub(super) fn mark(&mut self, row: u32) {
         let matched = &mut self.rows[row as usize].matched;
         if !std::mem::replace(matched, true) && (row as usize) < self.epoch_row {
             self.marked.push(row);
@@ -163,7 +163,7 @@ impl Side {
     }
 
     /// Applies marks from a file. A row that is not here is forgotten already, or belongs to the other side.
-    pub fn mark_id(&mut self, id: i64) {
+    pub(super) fn mark_id(&mut self, id: i64) {
         if let Ok(row) = self.rows.binary_search_by_key(&id, |row| row.id) {
             self.rows[row].matched = true;
         }
@@ -175,7 +175,7 @@ impl Side {
 
     /// Forgets the rows that cannot match a row that still arrives. Returns those that never matched; they can be
     /// gathered until `settle`.
-    pub fn close(&mut self, watermark: Option<Watermark>) -> Vec<u32> {
+    pub(super) fn close(&mut self, watermark: Option<Watermark>) -> Vec<u32> {
         let mut unmatched = vec![];
         while let Some(Reverse((time, n))) = self.queue.peek().copied() {
             if !self.is_over(time, watermark) {
@@ -194,7 +194,7 @@ impl Side {
 
     /// Whether `close` would return any row. It checks only the rows that `close` would forget, which are the top of a
     /// heap.
-    pub fn would_close(&self, watermark: Option<Watermark>) -> bool {
+    pub(super) fn would_close(&self, watermark: Option<Watermark>) -> bool {
         let heap = self.queue.as_slice();
         let mut open = vec![0];
         while let Some(i) = open.pop() {
@@ -210,10 +210,10 @@ impl Side {
     }
 
     /// The live rows that this epoch added.
-    pub fn added(&self) -> Vec<u32> {
+    pub(super) fn added(&self) -> Vec<u32> {
         self.alive_from(self.epoch_row)
     }
-    pub fn alive(&self) -> Vec<u32> {
+    pub(super) fn alive(&self) -> Vec<u32> {
         self.alive_from(0)
     }
     fn alive_from(&self, first: usize) -> Vec<u32> {
@@ -221,27 +221,27 @@ impl Side {
     }
 
     /// The ids and times of live rows of earlier epochs that matched first in this epoch.
-    pub fn marked(&self) -> impl Iterator<Item = (i64, EventTime)> {
+    pub(super) fn marked(&self) -> impl Iterator<Item = (i64, EventTime)> {
         self.marked.iter().map(|n| &self.rows[*n as usize]).filter(|r| r.alive).map(|r| (r.id, r.time))
     }
 
-    pub fn id(&self, row: u32) -> i64 {
+    pub(super) fn id(&self, row: u32) -> i64 {
         self.rows[row as usize].id
     }
-    pub fn time(&self, row: u32) -> EventTime {
+    pub(super) fn time(&self, row: u32) -> EventTime {
         self.rows[row as usize].time
     }
-    pub fn is_matched(&self, row: u32) -> bool {
+    pub(super) fn is_matched(&self, row: u32) -> bool {
         self.rows[row as usize].matched
     }
     /// Does nothing for a row with NULL in its keys.
-    pub fn key(&self, row: u32) -> Option<&[u8]> {
+    pub(super) fn key(&self, row: u32) -> Option<&[u8]> {
         let key = self.rows[row as usize].key;
         (key != KeyTable::NONE).then(|| self.keys.key(key))
     }
 
     /// The columns of some rows.
-    pub fn gather(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+    pub(super) fn gather(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
         let place = |row: &u32| {
             let row = &self.rows[*row as usize];
             (row.chunk as usize, row.at as usize)
@@ -262,7 +262,7 @@ impl Side {
     }
 
     /// Ends the epoch. Numbers can change, and dead rows are removed.
-    pub fn settle(&mut self) -> Result<()> {
+    pub(super) fn settle(&mut self) -> Result<()> {
         self.marked.clear();
         let dead = self.rows.len() - self.queue.len();
         if dead > FEW && dead > self.queue.len() {

@@ -43,7 +43,7 @@ fn damaged(what: &str) -> Error {
 }
 
 impl Layout {
-    pub fn new(spec: &IntervalJoinSpec, right_keys: &[Bound]) -> Self {
+    pub(super) fn new(spec: &IntervalJoinSpec, right_keys: &[Bound]) -> Self {
         let time = crate::time::timestamp_type();
         let mut fields = vec![
             Field::new("_side", DataType::Int8, true),
@@ -76,7 +76,7 @@ impl Layout {
         }
     }
 
-    pub fn schema(&self) -> &SchemaRef {
+    pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
@@ -85,7 +85,7 @@ impl Layout {
     }
 
     /// The state rows for some rows of a side.
-    pub fn rows(&self, input: usize, side: &Side, rows: &[u32], codec: &KeyCodec) -> Result<RecordBatch> {
+    pub(super) fn rows(&self, input: usize, side: &Side, rows: &[u32], codec: &KeyCodec) -> Result<RecordBatch> {
         if rows.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
@@ -111,9 +111,9 @@ impl Layout {
         self.fill(columns, rows.len())
     }
 
-    /// State rows that say which rows have matched. They contain the times of these rows, so that it is known how long
-    /// the mark is needed.
-    pub fn marks(&self, marks: &[(i64, EventTime)]) -> Result<RecordBatch> {
+    /// State rows that say which rows have matched. They contain the times of these rows, which show how long each mark
+    /// is needed.
+    pub(super) fn marks(&self, marks: &[(i64, EventTime)]) -> Result<RecordBatch> {
         let times: TimestampMicrosecondArray = marks.iter().map(|(_, time)| Some(time.0)).collect();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
         columns[0] = Some(Arc::new(Int8Array::from_value(MARK, marks.len())));
@@ -124,7 +124,7 @@ impl Layout {
     }
 
     /// The latest time of a left row, of a right row and of a mark. Nothing if the batch is not such a state.
-    pub fn latest(&self, state: &RecordBatch) -> Option<[Option<EventTime>; 3]> {
+    pub(super) fn latest(&self, state: &RecordBatch) -> Option<[Option<EventTime>; 3]> {
         let sides = state.column(0).as_primitive_opt::<Int8Type>()?;
         let times = state.column(3).as_primitive_opt::<TimestampMicrosecondType>()?;
         let mut latest = [None; 3];
@@ -143,7 +143,7 @@ impl Layout {
     }
 
     /// The rows of a side in an increment or a snapshot.
-    pub fn read(&self, input: usize, state: &RecordBatch, left_keys: &[Bound]) -> Result<ReadRows> {
+    pub(super) fn read(&self, input: usize, state: &RecordBatch, left_keys: &[Bound]) -> Result<ReadRows> {
         let state = self.part(state, input as i8)?;
         let column = |i: usize| state.column(i).clone();
         let ids = state.column(1).as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("no ids"))?;
@@ -177,7 +177,7 @@ impl Layout {
     }
 
     /// The ids of rows that have matched since they were written.
-    pub fn read_marks(&self, state: &RecordBatch) -> Result<Vec<i64>> {
+    pub(super) fn read_marks(&self, state: &RecordBatch) -> Result<Vec<i64>> {
         let state = self.part(state, MARK)?;
         let ids = state.column(1).as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("no ids"))?;
         Ok(ids.values().to_vec())

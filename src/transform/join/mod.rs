@@ -31,7 +31,7 @@ impl fmt::Display for JoinKind {
 
 /// Resolves pairs of (left, right) column names. If the two are of one kind and differ in width, one side is cast,
 /// because the bytes of keys are equal only for equal types.
-pub fn bind_on(pairs: &[(String, String)], left: &SchemaRef, right: &SchemaRef) -> Result<Vec<(Bound, Bound)>> {
+pub(crate) fn bind_on(pairs: &[(String, String)], left: &SchemaRef, right: &SchemaRef) -> Result<Vec<(Bound, Bound)>> {
     if pairs.is_empty() {
         return Err(Error::schema("a join needs keys: name at least one column in on="));
     }
@@ -113,7 +113,7 @@ pub(super) fn split_on(place: &str, on: &[(Bound, Bound)]) -> Result<(Vec<Bound>
 
 /// The kept right columns, and the resulting columns: the left ones, then the kept right ones. A right column gets
 /// `suffix` if the left side has the same name. A key with the same name on both sides is emitted once.
-pub fn join_schema(
+pub(crate) fn join_schema(
     left: &Schema,
     right: &Schema,
     on: &[(Bound, Bound)],

@@ -29,7 +29,7 @@ pub struct StaticJoinSpec {
 }
 
 /// The table, indexed by key. Rows can be added at the end.
-pub struct StaticTable {
+pub(crate) struct StaticTable {
     how: JoinKind,
     schema: SchemaRef,
     stream_keys: Vec<Bound>,
@@ -61,14 +61,14 @@ const CHUNK_BYTES: usize = 16 << 20;
 const NONE: u32 = u32::MAX;
 
 impl StaticTable {
-    pub fn build(spec: &StaticJoinSpec, table: &RecordBatch) -> Result<Self> {
+    pub(crate) fn build(spec: &StaticJoinSpec, table: &RecordBatch) -> Result<Self> {
         let mut out = Self::new(spec, None)?;
         out.add(table)?;
         Ok(out)
     }
 
     /// An empty table. `used`: which columns of the result the query uses. None: all.
-    pub fn new(spec: &StaticJoinSpec, used: Option<&BTreeSet<usize>>) -> Result<Self> {
+    pub(crate) fn new(spec: &StaticJoinSpec, used: Option<&BTreeSet<usize>>) -> Result<Self> {
         let (stream_keys, table_keys) = split_on("the join with a table", &spec.on)?;
         let codec = key_codec("the join with a table", &table_keys)?;
         let first = spec.schema.fields().len() - spec.right_columns.len();
@@ -93,7 +93,7 @@ impl StaticTable {
     }
 
     /// Adds rows of the table.
-    pub fn add(&mut self, table: &RecordBatch) -> Result<()> {
+    pub(crate) fn add(&mut self, table: &RecordBatch) -> Result<()> {
         if table.num_rows() == 0 {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl StaticTable {
     }
 
     /// About the bytes of the table in memory.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.chunks.iter().map(|c| c.bytes).sum::<usize>()
             + self.keys.memory()
             + self.ends.capacity() * 8
@@ -168,7 +168,7 @@ impl StaticTable {
     }
 
     /// A row that matches k rows is emitted k times, each time with its origin.
-    pub fn apply(&self, input: &Batch) -> Result<Outcome> {
+    pub(crate) fn apply(&self, input: &Batch) -> Result<Outcome> {
         let (good, columns, failed) = computed(input, &self.stream_keys)?;
         let bytes = self.codec.encode(&columns)?;
         let rows = good.len();

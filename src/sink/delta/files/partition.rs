@@ -36,23 +36,23 @@ pub(crate) struct Part {
 }
 
 impl Partitions {
-    pub fn new(schema: &Schema, by: &[String]) -> Result<Self> {
+    pub(crate) fn new(schema: &Schema, by: &[String]) -> Result<Self> {
         let columns = by.iter().map(|n| schema.index_of(n)).collect::<Result<Vec<_>, _>>()?;
         let rest = (0..schema.fields().len()).filter(|i| !columns.contains(i)).collect();
         Ok(Self { names: by.to_vec(), columns, rest })
     }
 
-    pub fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
     /// The columns that are stored in the files.
-    pub fn file_schema(&self, schema: &Schema) -> Result<SchemaRef> {
+    pub(crate) fn file_schema(&self, schema: &Schema) -> Result<SchemaRef> {
         Ok(SchemaRef::new(schema.project(&self.rest)?))
     }
 
     /// The rows by partition, in the order in which the partitions first occur.
-    pub fn split(&self, batch: &RecordBatch) -> Result<Vec<Part>> {
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<Part>> {
         if self.columns.is_empty() {
             return Ok(vec![Part { values: vec![], rows: batch.clone() }]);
         }
@@ -84,7 +84,7 @@ impl Partitions {
 
     /// The folder of these values, with a slash at its end. Empty without partitions. Readers take the values from the
     /// log and never from the folder. So a name that is too long for a file system is cut and gets a hash.
-    pub fn folder(&self, values: &[Option<String>]) -> String {
+    pub(crate) fn folder(&self, values: &[Option<String>]) -> String {
         // File systems allow 255 bytes. The whole key of a store has at most 1,024.
         let most = (600 / self.names.len().max(1)).clamp(60, 200);
         let mut out = String::new();

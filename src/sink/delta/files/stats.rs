@@ -41,7 +41,7 @@ struct Float {
 pub(super) struct Floats(Vec<Float>);
 
 impl Floats {
-    pub fn new(schema: &Schema) -> Self {
+    pub(super) fn new(schema: &Schema) -> Self {
         let mut out = vec![];
         for (i, field) in schema.fields().iter().enumerate().take(COLUMNS) {
             find(field, vec![i], vec![field.name().clone()], &mut out);
@@ -49,7 +49,7 @@ impl Floats {
         Self(out)
     }
 
-    pub fn see(&mut self, batch: &RecordBatch) {
+    pub(super) fn see(&mut self, batch: &RecordBatch) {
         for float in &mut self.0 {
             let Some((first, rest)) = float.way.split_first() else { continue };
             let mut array = batch.column(*first).clone();

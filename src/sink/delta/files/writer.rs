@@ -50,7 +50,12 @@ pub(crate) struct Properties {
 }
 
 impl Properties {
-    pub fn new(store: ObjectStoreRef, schema: SchemaRef, partition_by: &[String], clock: SharedClock) -> Result<Self> {
+    pub(crate) fn new(
+        store: ObjectStoreRef,
+        schema: SchemaRef,
+        partition_by: &[String],
+        clock: SharedClock,
+    ) -> Result<Self> {
         let partitions = Partitions::new(&schema, partition_by)?;
         let file_schema = partitions.file_schema(&schema)?;
         let parquet = WriterProperties::builder()
@@ -64,7 +69,7 @@ impl Properties {
     }
 
     /// Marks compacted files, so that a person who looks at a file can see it.
-    pub fn joining(mut self) -> Self {
+    pub(crate) fn joining(mut self) -> Self {
         let made_by = concat!("bayou ", env!("CARGO_PKG_VERSION"), " (joined)");
         self.parquet = self.parquet.into_builder().set_created_by(made_by.into()).build();
         self
@@ -137,7 +142,7 @@ fn failed(e: ParquetError) -> Error {
 }
 
 impl FileWriter {
-    pub fn new(properties: Properties) -> Self {
+    pub(crate) fn new(properties: Properties) -> Self {
         Self {
             properties,
             partitions: HashMap::new(),
@@ -151,13 +156,13 @@ impl FileWriter {
     }
 
     /// Files end when they have about this many bytes.
-    pub fn ending_at(mut self, bytes: usize) -> Self {
+    pub(crate) fn ending_at(mut self, bytes: usize) -> Self {
         self.limit = bytes.min(FILE);
         self
     }
 
     /// The rows with their columns in the order of the schema.
-    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         for part in self.properties.partitions.split(batch)? {
             let next = self.all.len();
             let at = match self.partitions.get(&part.values) {
@@ -229,7 +234,7 @@ impl FileWriter {
     }
 
     /// Ends all files. Returns their entries for the log, in the order in which the files were opened.
-    pub async fn close(mut self) -> Result<Vec<Add>> {
+    pub(crate) async fn close(mut self) -> Result<Vec<Add>> {
         let (properties, id) = (&self.properties, self.id);
         let mut count = self.count;
         let mut ends = vec![];
