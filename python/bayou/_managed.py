@@ -8,6 +8,7 @@ written by writeTo and MERGE, which never create a table: a table that was dropp
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import random
@@ -48,8 +49,15 @@ _ADDS = ("WRITE", "STREAMING UPDATE", "COPY INTO", "CLONE", "CONVERT", "CREATE T
 # Conditions whose text quotes values of rows.
 _QUOTES = ("CAST_", "NUMERIC_", "ARITHMETIC_", "INVALID_", "CANNOT_PARSE", "DATETIME", "MALFORMED", "FAILED_READ")
 
-# Conditions of DESCRIBE HISTORY on a view, and on a table that is not a Delta table.
-_NO_VERSIONS = ("EXPECT_TABLE_NOT_VIEW", "DELTA_ONLY_OPERATION", "DELTA_TABLE_ONLY_OPERATION")
+# Conditions of DESCRIBE HISTORY on a view, on a table that is not a Delta table, and on a table with row filters or column masks.
+_NO_VERSIONS = (
+    "EXPECT_TABLE_NOT_VIEW",
+    "DELTA_ONLY_OPERATION",
+    "DELTA_TABLE_ONLY_OPERATION",
+    "ROW_LEVEL_SECURITY",
+    "COLUMN_MASKS",
+    "FGAC",
+)
 
 
 class Refused(Exception):
@@ -137,18 +145,20 @@ def _arrow(frame: Any) -> Any:
     import pyarrow as pa
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    columns = to_arrow_schema(frame.schema)
-    if hasattr(frame, "_collect_as_arrow"):
-        batches = frame._collect_as_arrow()
-        return pa.Table.from_batches(batches).cast(columns) if batches else columns.empty_table()
     try:
-        client = frame._session.client
-        plan = frame._plan.to_proto(client)
-        to_table = client.to_table
-    except AttributeError:
+        if hasattr(frame, "_collect_as_arrow"):
+            # Refuses types that have no Arrow.
+            columns = to_arrow_schema(frame.schema)
+            batches = frame._collect_as_arrow()
+            return pa.Table.from_batches(batches) if batches else columns.empty_table()
+        client, plan = frame._session.client, frame._plan
+        # databricks-connect 14.3 also asks for the observations.
+        takes = inspect.signature(client.to_table).parameters
+        more = (plan.observations,) if "observations" in takes else ()
+        found = client.to_table(plan.to_proto(client), *more)
+    except (AttributeError, TypeError):
         return frame.toPandas()
-    found = to_table(plan)
-    return (found[0] if isinstance(found, tuple) else found).cast(columns)
+    return found[0] if isinstance(found, tuple) else found
 
 
 def tables(spark: Any, schema: str) -> list[str]:
@@ -350,7 +360,8 @@ def _version(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
             raise failure from e
         raise Refused(
             "config",
-            f"{shown} has no versions, because it is not a Delta table, and a joined table is read again when its version has changed. Hand over "
+            f"Spark tells no versions of {shown} (it is a view, not a Delta table, or has row filters or column masks: [{condition.split(']')[0]}]), "
+            "and a joined table is read again when its version has changed. Hand over "
             f'the rows: join(bayou.read_delta("{shown}", spark=spark), …).',
         ) from e
     return {"version": int(newest[0]["version"])}

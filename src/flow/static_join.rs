@@ -15,8 +15,11 @@ pub trait Foreign: Send + Sync {
 
     fn version(&self) -> Result<u64>;
 
-    /// The rows of a version, with these columns, and the columns as the version has them.
-    fn read(&self, version: u64, columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)>;
+    /// The columns of a version.
+    fn columns(&self, version: u64) -> Result<SchemaRef>;
+
+    /// The rows of a version, with these columns.
+    fn read(&self, version: u64, columns: &[String]) -> Result<Vec<RecordBatch>>;
 }
 
 /// Where a joined table comes from.

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) struct Question<T>(Receiver<Result<T>>);
 
 impl<T: Send + 'static> Question<T> {
-    /// Asks the question on a new thread. The thread ends by itself, because every request has a deadline.
+    /// Asks the question on a new thread. The thread ends by itself: a request to Kafka has a deadline, and a function of the user is not waited for longer than its caller wants.
     pub(crate) fn ask(question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<Self> {
         let (say, answer) = channel();
         std::thread::Builder::new()

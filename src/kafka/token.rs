@@ -1,7 +1,7 @@
 //! Tokens for SASL OAUTHBEARER from a function of the user. A token is kept until most of its life is over; then the function is called again.
 
 use super::ask::Question;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use base64::Engine;
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
@@ -91,7 +91,12 @@ impl Tokens {
             let seconds = PATIENCE.as_secs();
             Error::auth(format!("the function of 'oauth_cb' has not returned a token within {seconds} seconds"))
         };
-        let token = question.answer(PATIENCE).ok_or_else(late)??;
+        let answer = question.answer(PATIENCE).ok_or_else(late)?;
+        let token = answer.map_err(|e| match e.kind {
+            // The thread ended.
+            Kind::Internal => Error::auth("the function of 'oauth_cb' ended without a token"),
+            _ => e,
+        })?;
         let over = now() - token.expires;
         if over >= 0 {
             return Err(Error::auth(format!(

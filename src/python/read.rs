@@ -3,7 +3,7 @@
 use super::catalog;
 use super::convert::Count;
 use super::door;
-use super::errors::{AclError, AuthError, StorageError};
+use super::errors::{AclError, AuthError, ConfigError, StorageError};
 use super::spark::Reader;
 use super::table::PyTable;
 use crate::catalog::{Catalog, SchemaName, TableName};
@@ -67,9 +67,12 @@ pub(super) fn by_spark_if_need_be<'py, T>(
 ) -> PyResult<T> {
     let denied = match if only { None } else { Some(own()) } {
         Some(Err(e)) if e.is_instance_of::<AclError>(py) => Some(e),
-        // The table may have features that only Spark reads. If the user gives a session, Spark is tried too.
+        // The table may have features that only Spark reads, or be a view. If the user gives a session, Spark is tried too.
         Some(Err(e))
-            if given.is_some() && (e.is_instance_of::<StorageError>(py) || e.is_instance_of::<AuthError>(py)) =>
+            if given.is_some()
+                && (e.is_instance_of::<StorageError>(py)
+                    || e.is_instance_of::<AuthError>(py)
+                    || e.is_instance_of::<ConfigError>(py)) =>
         {
             Some(e)
         }
@@ -79,7 +82,11 @@ pub(super) fn by_spark_if_need_be<'py, T>(
     match (Reader::find(py, given)?, denied) {
         (Some(spark), None) => through(&spark),
         // A session that the user did not give may not know the table.
-        (Some(spark), Some(denied)) => through(&spark).map_err(|e| if e.is_instance_of::<PyException>(py) { denied } else { e }),
+        (Some(spark), Some(denied)) => through(&spark).map_err(|e| {
+            // What Spark knows about the use of the table says more than that bayou may not read it.
+            let says_less = e.is_instance_of::<PyException>(py) && !e.is_instance_of::<ConfigError>(py);
+            if says_less { denied } else { e }
+        }),
         (None, Some(denied)) => Err(denied),
         (None, None) => Err(Error::config(
             "only Spark knows tables outside Unity Catalog (hive_metastore, spark_catalog), and there is no Spark session. Give spark=spark, or read \

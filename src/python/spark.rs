@@ -10,6 +10,7 @@ use crate::storage::{Location, StorageOptions};
 use crate::{Error, Kind, Result};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -122,16 +123,31 @@ impl Foreign for Joined {
         answer["version"].as_u64().ok_or_else(|| Error::internal("Spark's answer has no version"))
     }
 
-    fn read(&self, version: u64, columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let read = functions::enter(|py| {
+    fn columns(&self, version: u64) -> Result<SchemaRef> {
+        Ok(self.rows(version, None, Some(0))?.schema)
+    }
+
+    fn read(&self, version: u64, columns: &[String]) -> Result<Vec<RecordBatch>> {
+        Ok(self.rows(version, Some(columns), None)?.batches)
+    }
+}
+
+impl Joined {
+    fn rows(&self, version: u64, columns: Option<&[String]>, limit: Option<usize>) -> Result<Rows> {
+        functions::enter(|py| {
             let read = || -> PyResult<Rows> {
                 let read = guard::import(py, MODULE)?.getattr("read")?;
-                let asked = (self.session.0.bind(py), &self.sql, version, columns).into_pyobject(py)?;
+                let asked =
+                    (self.session.0.bind(py), &self.sql, version, columns, py.None(), limit).into_pyobject(py)?;
                 functions::rows_of(&guard::call(&read, &asked)?)
             };
-            read().map_err(|e| Error::storage(functions::text_of(py, &e)))
-        })??;
-        Ok((read.schema, read.batches))
+            read().map_err(|e| {
+                let text = functions::text_of(py, &e);
+                // An exception that is not an `Exception` ends the call: the interpreter ends, or the user stops it.
+                let ends = !e.is_instance_of::<PyException>(py);
+                if ends { Error::new(Kind::Interrupted, text) } else { Error::storage(text) }
+            })
+        })?
     }
 }
 

@@ -221,7 +221,7 @@ impl BatchIterator {
         }
         it.engine.limit(crate::memory::half_of_memory());
         it.engine.begin();
-        super::statics::refresh(&mut it.engine, &it.runtime, crate::memory::half_of_memory())?;
+        super::statics::refresh(&mut it.engine, &it.runtime, crate::memory::half_of_memory(), None)?;
         Ok(it)
     }
 
@@ -403,7 +403,7 @@ impl BatchIterator {
         self.changed = false;
         self.collect_rows();
         if !last {
-            super::statics::refresh(&mut self.engine, &self.runtime, crate::memory::half_of_memory())?;
+            super::statics::refresh(&mut self.engine, &self.runtime, crate::memory::half_of_memory(), None)?;
         }
         Ok(())
     }

@@ -268,7 +268,7 @@ impl<'a> Runner<'a> {
     fn epochs(&mut self) -> Result<Ended> {
         loop {
             let mut work = self.begin();
-            super::statics::refresh(&mut self.at.engine, &self.job.runtime, self.memory_limit)?;
+            super::statics::refresh(&mut self.at.engine, &self.job.runtime, self.memory_limit, Some(self.shared))?;
             work.tables = work.began.elapsed();
             self.at.engine.epoch = Some(work.epoch);
             self.at.engine.began = Some(work.clock);
@@ -370,7 +370,7 @@ impl<'a> Runner<'a> {
             let waits_for_more = min.is_some_and(|min| work.messages < min);
             let full = match self.job.flow.trigger {
                 Trigger::AvailableNow => elapsed >= MAX_EPOCH_TIME && work.messages > 0,
-                Trigger::Interval(_) if waits_for_more => elapsed >= max_delay,
+                Trigger::Interval(_) if waits_for_more => elapsed >= max_delay && reads >= max_delay / 2,
                 Trigger::Interval(every) => {
                     let every = if every.is_zero() { MAX_EPOCH_TIME } else { every.min(MAX_EPOCH_TIME) };
                     elapsed >= every && reads >= every / 2

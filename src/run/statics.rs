@@ -4,16 +4,19 @@
 //!
 //! The version is looked up when an epoch begins. It is used for the whole epoch and is recorded in the epoch's seal.
 
+use super::control::{Shared, Stop, TURN};
 use crate::engine::{Engine, Held, Step};
 use crate::flow::static_join::{Foreign, StaticJoin, StaticSide};
+use crate::kafka::Question;
 use crate::sink::delta;
 use crate::storage::Location;
 use crate::transform::StaticTable;
-use crate::{Error, Result, read};
+use crate::{Error, Kind, Result, read};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 fn gone(at: &Location) -> Error {
     Error::storage(format!("{}: the join needs a Delta table here, and there is none", at.display()))
@@ -31,8 +34,58 @@ pub(crate) fn any(engine: &Engine) -> bool {
     engine.plan.nodes.iter().any(|n| is_looked_up(&n.step))
 }
 
-/// Reads the tables whose version has changed. `limit`: bytes of memory for all joined tables.
-pub(crate) fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, limit: usize) -> Result<()> {
+/// How long a stop waits for a different engine, if the stop lets the epoch end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The number of attempts of a request to a different engine, and the wait after the first failure. Each wait is twice
+/// as long as the previous one.
+const ATTEMPTS: u32 = 5;
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Asks a different engine. A run asks on a separate thread, so that a stop does not wait for the engine, and asks again
+/// after a failure of the engine.
+fn asked<T: Send + 'static>(
+    shared: Option<&Shared>,
+    of: &Arc<dyn Foreign>,
+    request: impl Fn(&dyn Foreign) -> Result<T> + Send + Sync + 'static,
+) -> Result<T> {
+    let Some(shared) = shared else { return request(of.as_ref()) };
+    let request = Arc::new(request);
+    let mut wait = AGAIN;
+    for attempt in 1.. {
+        let (table, request) = (of.clone(), request.clone());
+        let question = Question::ask(move || request(table.as_ref()))?;
+        let began = Instant::now();
+        let answer = loop {
+            let stop = shared.stopping();
+            if stop == Stop::Now || stop == Stop::AfterEpoch && began.elapsed() >= PATIENCE {
+                return Err(Error::interrupted(format!("stopped while waiting for the table {}", of.name())));
+            }
+            if let Some(answer) = question.answer(TURN) {
+                break answer;
+            }
+        };
+        match answer {
+            Err(e) if attempt < ATTEMPTS && matches!(e.kind, Kind::Storage | Kind::Connection) => {
+                log::warn!(target: "bayou::run", "{} The table {} is asked for again.", e.message, of.name());
+                if shared.wait_for_stop(wait) {
+                    return Err(e);
+                }
+                wait *= 2;
+            }
+            answer => return answer,
+        }
+    }
+    Err(Error::internal("no attempt was made"))
+}
+
+/// Reads the tables whose version has changed. `limit`: bytes of memory for all joined tables. `shared`: None for an
+/// iterator, which the user's thread waits for.
+pub(crate) fn refresh(
+    engine: &mut Engine,
+    runtime: &tokio::runtime::Handle,
+    limit: usize,
+    shared: Option<&Shared>,
+) -> Result<()> {
     if !any(engine) {
         return Ok(());
     }
@@ -46,7 +99,7 @@ pub(crate) fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, lim
                 let (version, schema) = runtime.block_on(delta::look_up(at))?.ok_or_else(|| gone(at))?;
                 (version, Some(schema))
             }
-            StaticSide::Foreign(table) => (Some(table.version()?), None),
+            StaticSide::Foreign(table) => (Some(asked(shared, table, |table| table.version())?), None),
         };
         if engine.statics[node].as_ref().is_some_and(|h| h.version == version) {
             continue;
@@ -61,7 +114,7 @@ pub(crate) fn refresh(engine: &mut Engine, runtime: &tokio::runtime::Handle, lim
         let held = match (&join.side, before, version, schema) {
             (StaticSide::Foreign(table), before, Some(version), _) => {
                 drop(before);
-                reading.foreign(table.as_ref(), version, used.as_ref())?
+                reading.foreign(shared, table, version, used.as_ref())?
             }
             (StaticSide::Delta(at), Some(Held { table, version: Some(from) }), Some(to), Some(schema)) => {
                 match runtime.block_on(delta::added(at, from, to))? {
@@ -115,10 +168,19 @@ impl Reading<'_> {
         }
     }
 
-    fn foreign(&self, from: &dyn Foreign, version: u64, used: Option<&BTreeSet<usize>>) -> Result<StaticTable> {
+    fn foreign(
+        &self,
+        shared: Option<&Shared>,
+        from: &Arc<dyn Foreign>,
+        version: u64,
+        used: Option<&BTreeSet<usize>>,
+    ) -> Result<StaticTable> {
         let mut table = StaticTable::new(&self.join.spec, used)?;
-        let (columns, batches) = from.read(version, &self.names())?;
+        // The columns are checked first: the table may have lost one of them.
+        let columns = asked(shared, from, move |table| table.columns(version))?;
         self.check(&columns)?;
+        let names = self.names();
+        let batches = asked(shared, from, move |table| table.read(version, &names))?;
         batches.iter().try_for_each(|batch| self.add(&mut table, batch))?;
         Ok(table)
     }

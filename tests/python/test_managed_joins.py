@@ -6,6 +6,7 @@ import datetime
 import itertools
 import pathlib
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -111,7 +112,9 @@ def test_a_joined_table_of_spark_without_versions_or_with_changed_columns_is_tol
     spark.sql(f"CREATE VIEW {name}_view AS SELECT 1 AS i")
     spark.sql(f"CREATE TABLE {name}_parquet USING parquet AS SELECT 1 AS i")
     for other in ("view", "parquet"):
-        with pytest.raises(bayou.ConfigError, match=r"has no versions.*Hand over the rows: join\(bayou\.read_delta\("):
+        with pytest.raises(
+            bayou.ConfigError, match=r"Spark tells no versions of .*Hand over the rows: join\(bayou\.read_delta\("
+        ):
             raw.join(f"{name}_{other}", on="i", spark=spark)
     with pytest.raises(bayou.StorageError, match="TABLE_OR_VIEW_NOT_FOUND"):
         raw.join(f"{name}_nowhere", on="i", spark=spark)
@@ -128,43 +131,86 @@ class Older:
         self.schema = pyspark.sql.types.StructType.fromDDL("i INT, ts TIMESTAMP")
         if way == "classic":
             self._collect_as_arrow = table.to_batches
-        elif way == "connect":
-            client = types.SimpleNamespace(to_table=lambda plan: (table, None))
-            self._session = types.SimpleNamespace(client=client)
-            self._plan = types.SimpleNamespace(to_proto=lambda client: None)
-        else:
+        elif way == "pandas":
             self.toPandas = table.to_pandas
+        else:
+            calls = {
+                "connect": lambda plan: (table, None),
+                # Of databricks-connect 14.3.
+                "connect with observations": lambda plan, observations: table if observations == {} else None,
+            }
+            self._session = types.SimpleNamespace(client=types.SimpleNamespace(to_table=calls[way]))
+            self._plan = types.SimpleNamespace(to_proto=lambda client: None, observations={})
 
 
 def test_an_older_spark_gives_whole_numbers_and_times_as_they_are() -> None:
     moment = datetime.datetime(2026, 1, 1, 5, tzinfo=datetime.timezone.utc)
     of = pa.schema({"i": pa.int32(), "ts": pa.timestamp("us", "America/New_York")})
     table = pa.table({"i": [1, None], "ts": [moment, None]}, of)
-    for way in ("classic", "connect"):
+    for way in ("classic", "connect", "connect with observations"):
         for some in (table, table.slice(0, 0)):
-            read = _managed._arrow(Older(some, way))
-            assert read.schema.types == [pa.int32(), pa.timestamp("us", "UTC")]
-            assert read.to_pylist() == some.to_pylist()
+            read = bayou.from_batches(_managed._arrow(Older(some, way))).collect()
+            assert [str(t) for t in read.to_arrow().schema.types] == ["int32", "timestamp[us, tz=UTC]"], way
+            assert read.to_arrow().to_pylist() == some.to_pylist()
     assert list(_managed._arrow(Older(table, "pandas")).columns) == ["i", "ts"]
 
 
+Version = Callable[[Any, dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch, broker: bayou.Connection) -> Callable[[Version], bayou.Stream]:
+    """A join with a table whose version is asked for by a function."""
+
+    def join(version: Version) -> bayou.Stream:
+        monkeypatch.setattr(_managed, "_REQUESTS", _managed._REQUESTS | {"version": version})
+        monkeypatch.setattr(_managed, "read", lambda *asked: pa.table({"i": [1], "word": ["one"]}))
+        session = types.SimpleNamespace(sql=None, read=None, table=None, conf=None)
+        return publish(broker, [1]).join("spark_catalog.heart.words", on="i", spark=session)
+
+    return join
+
+
 def test_a_query_goes_on_whose_joined_table_takes_longer_to_look_up_than_its_interval(
-    broker: bayou.Connection, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    words: Callable[[Version], bayou.Stream], tmp_path: pathlib.Path
 ) -> None:
-    asked: list[float] = []
+    asked = [0]
 
     def version(spark: Any, request: dict[str, Any]) -> dict[str, Any]:
-        asked.append(time.monotonic())
+        asked[0] += 1
         time.sleep(0.3)
+        if asked[0] == 2:
+            raise ConnectionError("Spark is away for a moment")
         return {"version": 1}
 
-    monkeypatch.setattr(_managed, "_REQUESTS", _managed._REQUESTS | {"version": version})
-    monkeypatch.setattr(_managed, "read", lambda *asked: pa.table({"i": [1], "word": ["one"]}))
-    session = types.SimpleNamespace(sql=None, read=None, table=None, conf=None)
-    joined = publish(broker, [1]).join("spark_catalog.heart.words", on="i", spark=session)
-    query = joined.write_delta(tmp_path / "t", trigger="100 milliseconds", block=False, progress=False)
+    query = words(version).write_delta(tmp_path / "t", trigger="100 milliseconds", block=False, progress=False)
     try:
         until(lambda: query.last_progress)
     finally:
         query.stop()
-    assert [r["word"] for r in bayou.read_delta(tmp_path / "t").to_dicts()] == ["one"] and len(asked) >= 2
+    assert [r["word"] for r in bayou.read_delta(tmp_path / "t").to_dicts()] == ["one"] and asked[0] >= 3
+
+
+def test_a_stop_does_not_wait_for_a_spark_that_does_not_answer(
+    words: Callable[[Version], bayou.Stream], tmp_path: pathlib.Path
+) -> None:
+    answers, asked = threading.Event(), threading.Event()
+    answers.set()
+
+    def version(spark: Any, request: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        answers.wait(60)
+        return {"version": 1}
+
+    joined = words(version)
+    answers.clear()
+    asked.clear()
+    query = joined.write_delta(tmp_path / "t", trigger="100 milliseconds", block=False, progress=False)
+    assert asked.wait(30)
+    began = time.monotonic()
+    query.stop()
+    until(lambda: not query.is_active)
+    assert time.monotonic() - began < 20 and query.status == "stopped"
+    answers.set()
+    joined.write_delta(tmp_path / "t", progress=False)
+    assert [r["word"] for r in bayou.read_delta(tmp_path / "t").to_dicts()] == ["one"]

@@ -76,7 +76,7 @@ pub(super) async fn join_small(
     if let Some(what) = unwritable(features.iter().map(AsRef::as_ref), texts) {
         return Err(Error::storage(format!("the table uses {what}, which bayou cannot write")));
     }
-    let mut read = Read::of(log, &table).await?;
+    let mut read = Read::of(location, &table).await?;
     let by_key = layout.is_some();
     let (mut done, mut left) = match layout {
         Some(layout) => join_neighbours(location, every, clock, &table, layout).await?,
@@ -116,9 +116,10 @@ struct Read {
 }
 
 impl Read {
-    async fn of(log: &Location, table: &DeltaTable) -> Result<Self> {
+    /// `location`: the store that the table was opened with. If it remembers commits, it gives the commit that was read.
+    async fn of(location: &Location, table: &DeltaTable) -> Result<Self> {
         let version = table.version().unwrap_or_default();
-        let commit = log.get(&commit_name(version)).await?;
+        let commit = location.get(&commit_name(version)).await?;
         let commit =
             commit.ok_or_else(|| Error::storage(format!("the log does not have version {version} any more")))?;
         Ok(Self { version, commit })
