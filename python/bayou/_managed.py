@@ -131,7 +131,7 @@ def read(
         if where is not None:
             frame = frame.where(where)
         if columns is not None:
-            frame = frame.select(*["`" + c.replace("`", "``") + "`" for c in columns])
+            frame = frame.select(*map(_quoted, columns))
         if limit is not None:
             frame = frame.limit(limit)
         return _arrow(frame)
@@ -354,13 +354,12 @@ def _version(spark: Any, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         newest = spark.sql(f"DESCRIBE HISTORY {asked['table']} LIMIT 1").select("version").collect()
     except Exception as e:
-        failure = _failure(e, shown)
         condition = _condition(e, str(e).strip())
         if not condition.startswith(_NO_VERSIONS):
-            raise failure from e
+            raise
         raise Refused(
             "config",
-            f"Spark tells no versions of {shown} (it is a view, not a Delta table, or has row filters or column masks: [{condition.split(']')[0]}]), "
+            f"Spark tells no versions of {shown} (it is a view, not a Delta table, or has row filters or column masks: [{condition}]), "
             "and a joined table is read again when its version has changed. Hand over "
             f'the rows: join(bayou.read_delta("{shown}", spark=spark), …).',
         ) from e

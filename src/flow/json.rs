@@ -78,6 +78,9 @@ impl Named {
     fn missing(&self) -> Error {
         Error::config(format!("only the name of the function '{}' is known, so it cannot be called", self.0))
     }
+    fn unread(&self) -> Error {
+        Error::config(format!("only the name of the table {} is known, so it cannot be read", self.0))
+    }
 }
 
 impl BatchFunction for Named {
@@ -97,13 +100,13 @@ impl Foreign for Named {
         &self.0
     }
     fn version(&self) -> Result<u64> {
-        Err(Error::config(format!("only the name of the table {} is known, so it cannot be read", self.0)))
+        Err(self.unread())
     }
     fn columns(&self, _version: u64) -> Result<SchemaRef> {
-        self.version().map(|_| Arc::new(arrow::datatypes::Schema::empty()))
+        Err(self.unread())
     }
     fn read(&self, _version: u64, _columns: &[String]) -> Result<Vec<RecordBatch>> {
-        self.version().map(|_| vec![])
+        Err(self.unread())
     }
 }
 

@@ -86,10 +86,21 @@ impl Shared {
 
     /// Asks Kafka on a separate thread and waits for the answer, so that a stop does not wait for a dead broker.
     pub fn ask<T: Send + 'static>(&self, question: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let question = Question::ask(question)?;
+        self.ask_of("Kafka", Duration::MAX, question)
+    }
+
+    /// Asks on a separate thread and waits for the answer. A stop that lets the epoch end waits at most for `patience`.
+    pub(crate) fn ask_of<T: Send + 'static>(
+        &self,
+        whom: &str,
+        patience: Duration,
+        question: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (question, began) = (Question::ask(question)?, Instant::now());
         loop {
-            if self.stopping() == Stop::Now {
-                return Err(Error::interrupted("stopped while waiting for Kafka"));
+            let stop = self.stopping();
+            if stop == Stop::Now || stop == Stop::AfterEpoch && began.elapsed() >= patience {
+                return Err(Error::interrupted(format!("stopped while waiting for {whom}")));
             }
             if let Some(answer) = question.answer(TURN) {
                 return answer;

@@ -4,10 +4,9 @@
 //!
 //! The version is looked up when an epoch begins. It is used for the whole epoch and is recorded in the epoch's seal.
 
-use super::control::{Shared, Stop, TURN};
+use super::control::Shared;
 use crate::engine::{Engine, Held, Step};
 use crate::flow::static_join::{Foreign, StaticJoin, StaticSide};
-use crate::kafka::Question;
 use crate::sink::delta;
 use crate::storage::Location;
 use crate::transform::StaticTable;
@@ -16,7 +15,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn gone(at: &Location) -> Error {
     Error::storage(format!("{}: the join needs a Delta table here, and there is none", at.display()))
@@ -49,33 +48,28 @@ fn asked<T: Send + 'static>(
     request: impl Fn(&dyn Foreign) -> Result<T> + Send + Sync + 'static,
 ) -> Result<T> {
     let Some(shared) = shared else { return request(of.as_ref()) };
-    let request = Arc::new(request);
-    let mut wait = AGAIN;
-    for attempt in 1.. {
+    let (request, whom) = (Arc::new(request), format!("the table {}", of.name()));
+    let (mut attempt, mut wait) = (1, AGAIN);
+    loop {
         let (table, request) = (of.clone(), request.clone());
-        let question = Question::ask(move || request(table.as_ref()))?;
-        let began = Instant::now();
-        let answer = loop {
-            let stop = shared.stopping();
-            if stop == Stop::Now || stop == Stop::AfterEpoch && began.elapsed() >= PATIENCE {
-                return Err(Error::interrupted(format!("stopped while waiting for the table {}", of.name())));
-            }
-            if let Some(answer) = question.answer(TURN) {
-                break answer;
-            }
-        };
-        match answer {
+        match shared.ask_of(&whom, PATIENCE, move || request(table.as_ref())) {
             Err(e) if attempt < ATTEMPTS && matches!(e.kind, Kind::Storage | Kind::Connection) => {
                 log::warn!(target: "bayou::run", "{} The table {} is asked for again.", e.message, of.name());
                 if shared.wait_for_stop(wait) {
                     return Err(e);
                 }
-                wait *= 2;
             }
             answer => return answer,
         }
+        attempt += 1;
+        wait *= 2;
     }
-    Err(Error::internal("no attempt was made"))
+}
+
+/// A joined table, looked up when an epoch begins.
+enum Looked<'a> {
+    Delta(&'a Location, SchemaRef),
+    Foreign(&'a Arc<dyn Foreign>, u64),
 }
 
 /// Reads the tables whose version has changed. `limit`: bytes of memory for all joined tables. `shared`: None for an
@@ -93,13 +87,16 @@ pub(crate) fn refresh(
     for node in 0..engine.plan.nodes.len() {
         let Step::StaticJoin(join) = &engine.plan.nodes[node].step else { continue };
         let join = join.clone();
-        let (version, schema) = match &join.side {
+        let (version, looked) = match &join.side {
             StaticSide::Rows { .. } => continue,
             StaticSide::Delta(at) => {
                 let (version, schema) = runtime.block_on(delta::look_up(at))?.ok_or_else(|| gone(at))?;
-                (version, Some(schema))
+                (version, Looked::Delta(at, schema))
             }
-            StaticSide::Foreign(table) => (Some(asked(shared, table, |table| table.version())?), None),
+            StaticSide::Foreign(table) => {
+                let version = asked(shared, table, |table| table.version())?;
+                (Some(version), Looked::Foreign(table, version))
+            }
         };
         if engine.statics[node].as_ref().is_some_and(|h| h.version == version) {
             continue;
@@ -111,27 +108,16 @@ pub(crate) fn refresh(
         let reading = Reading { join: &join, wanted: wanted(&join, used.as_ref()), limit, others };
         // The previous table is freed first, so that there are never two tables in memory.
         let before = engine.statics[node].take();
-        let held = match (&join.side, before, version, schema) {
-            (StaticSide::Foreign(table), before, Some(version), _) => {
+        let table = match looked {
+            Looked::Delta(at, schema) => {
+                runtime.block_on(reading.delta(at, version, &schema, before, used.as_ref()))?
+            }
+            Looked::Foreign(from, version) => {
                 drop(before);
-                reading.foreign(shared, table, version, used.as_ref())?
+                reading.foreign(shared, from, version, used.as_ref())?
             }
-            (StaticSide::Delta(at), Some(Held { table, version: Some(from) }), Some(to), Some(schema)) => {
-                match runtime.block_on(delta::added(at, from, to))? {
-                    Some(files) => runtime.block_on(reading.grow(at, table, &files, &schema))?,
-                    None => {
-                        drop(table);
-                        runtime.block_on(reading.whole(at, version, used.as_ref()))?
-                    }
-                }
-            }
-            (StaticSide::Delta(at), before, version, _) => {
-                drop(before);
-                runtime.block_on(reading.whole(at, version, used.as_ref()))?
-            }
-            _ => return Err(Error::internal("a joined table without a version")),
         };
-        engine.statics[node] = Some(Held { table: held, version });
+        engine.statics[node] = Some(Held { table, version });
     }
     Ok(())
 }
@@ -185,10 +171,36 @@ impl Reading<'_> {
         Ok(table)
     }
 
-    async fn whole(&self, at: &Location, version: Option<u64>, used: Option<&BTreeSet<usize>>) -> Result<StaticTable> {
+    /// Of a table that has only grown, the new files are read.
+    async fn delta(
+        &self,
+        at: &Location,
+        version: Option<u64>,
+        schema: &SchemaRef,
+        before: Option<Held>,
+        used: Option<&BTreeSet<usize>>,
+    ) -> Result<StaticTable> {
+        let grown = match (before, version) {
+            (Some(Held { table, version: Some(from) }), Some(to)) => {
+                delta::added(at, from, to).await?.map(|files| (table, files))
+            }
+            _ => None,
+        };
+        match grown {
+            Some((table, files)) => self.grow(at, table, &files, schema).await,
+            None => self.whole(at, version, schema, used).await,
+        }
+    }
+
+    async fn whole(
+        &self,
+        at: &Location,
+        version: Option<u64>,
+        schema: &SchemaRef,
+        used: Option<&BTreeSet<usize>>,
+    ) -> Result<StaticTable> {
         // The names are checked first: the table may have lost a column.
-        let (_, schema) = delta::look_up(at).await?.ok_or_else(|| gone(at))?;
-        self.check(&read::plain(&schema, vec![])?.schema)?;
+        self.check(&read::plain(schema, vec![])?.schema)?;
         let quoted = self.names().iter().map(|n| crate::expr::quoted(n)).collect();
         let only = read::Wanted { columns: Some(quoted), ..read::Wanted::default() };
         let scan = Arc::new(read::Scan::open(at.clone(), version, only).await?);

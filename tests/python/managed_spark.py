@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import bayou
+import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "spark"))
 from spark_server import classic, connect, server
@@ -24,6 +25,13 @@ def sparks() -> Iterator[dict[str, Any]]:
             yield {"classic": classic(how), "connect": remote, "url": how["connect"]}
         finally:
             remote.stop()
+
+
+def no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets the login of this machine."""
+    for name in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "RUNTIME_VERSION", "CONFIG_PROFILE"):
+        monkeypatch.delenv(f"DATABRICKS_{name}", raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
 
 
 def publish(kafka: bayou.Connection, numbers: Any, epoch: int = 30, topic: str = "t") -> bayou.Stream:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 from bayou import _managed
 from managed_run import COMMAND, run
-from managed_spark import commits, publish, replaced, rows, sparks, waiting, write
+from managed_spark import commits, no_login, publish, replaced, rows, sparks, waiting, write
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "unity"))
 from unity_server import Unity, unity
@@ -43,9 +43,7 @@ def spark(all_sparks: dict[str, Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_login_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "RUNTIME_VERSION", "CONFIG_PROFILE"):
-        monkeypatch.delenv(f"DATABRICKS_{name}", raising=False)
-    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
+    no_login(monkeypatch)
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyspark.sql.types
 import pytest
 from bayou import _managed
-from managed_spark import publish, sparks
+from managed_spark import no_login, publish, sparks
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "kafka"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "unity"))
+from cluster import until
 from unity_server import Unity, unity
 
 _COUNT = itertools.count()
@@ -39,19 +41,10 @@ def name() -> str:
 
 @pytest.fixture
 def uc(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Iterator[Unity]:
-    for variable in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "RUNTIME_VERSION", "CONFIG_PROFILE"):
-        monkeypatch.delenv(f"DATABRICKS_{variable}", raising=False)
-    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
+    no_login(monkeypatch)
     with unity() as made:
         made.add_schema("main.heart", f"file://{tmp_path}/heart")
         yield made
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "not within 60 seconds"
-        time.sleep(0.05)
 
 
 def test_a_joined_table_that_only_spark_reads_is_read_again_when_it_has_changed(
@@ -86,6 +79,8 @@ def test_a_joined_table_that_only_spark_reads_is_read_again_when_it_has_changed(
     query = joined.write_delta(tmp_path / "t", trigger="100 milliseconds", block=False, **epoch)
     try:
         spark.sql(f"UPDATE {name} SET i = 5, word = 'five' WHERE i = 3")
+        # An epoch that began before the change has the earlier version to its end.
+        until(lambda: (3, ["i", "word", "ts"]) in asked)
         broker.produce("t", [{"i": 5}], progress=False)
         until(lambda: len(bayou.read_delta(tmp_path / "t")) == 7)
     finally:

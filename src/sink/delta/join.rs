@@ -3,7 +3,7 @@
 use super::check::{Entry, unwritable};
 use super::files::{FileWriter, Properties, null_text, read};
 use super::fit::{find, relaxed_schema};
-use super::listed::listed;
+use super::listed::{lines, listed};
 use super::merge::conform;
 use super::prune::{Span, spans, times};
 use super::rewrite::{Keys, Merged, Reader, file_size};
@@ -21,7 +21,6 @@ use deltalake::protocol::DeltaOperation;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -173,16 +172,7 @@ async fn commit(log: &Location, clock: &SharedClock, version: u64, done: &[Joine
 
 /// The paths of the files that a commit removes.
 fn removed(commit: &[u8]) -> Result<HashSet<String>> {
-    #[derive(Deserialize)]
-    struct Line {
-        remove: Option<Remove>,
-    }
-    let mut out = HashSet::new();
-    for line in serde_json::Deserializer::from_slice(commit).into_iter::<Line>() {
-        let line = line.map_err(|e| Error::storage(format!("a commit of the table's log is damaged: {e}")))?;
-        out.extend(line.remove.map(|r| r.path));
-    }
-    Ok(out)
+    lines(commit).filter_map(|line| line.map(|l| l.remove.map(|r| r.path)).transpose()).collect()
 }
 
 /// Joins the small files of each partition.

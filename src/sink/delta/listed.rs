@@ -55,17 +55,24 @@ impl Listed {
 
     /// Follows the commit of a different writer.
     pub(super) fn take_commit(&mut self, bytes: &[u8]) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Line {
-            add: Option<Add>,
-            remove: Option<Remove>,
-        }
-        for line in serde_json::Deserializer::from_slice(bytes).into_iter::<Line>() {
-            let line = line.map_err(|e| Error::storage(format!("a commit of the table's log is damaged: {e}")))?;
+        for line in lines(bytes) {
+            let line = line?;
             self.take(line.add.map(Action::Add).into_iter().chain(line.remove.map(Action::Remove)));
         }
         Ok(())
     }
+}
+
+/// A line of a commit, as far as it is about files.
+#[derive(Deserialize)]
+pub(super) struct Line {
+    pub add: Option<Add>,
+    pub remove: Option<Remove>,
+}
+
+pub(super) fn lines(commit: &[u8]) -> impl Iterator<Item = Result<Line>> {
+    let lines = serde_json::Deserializer::from_slice(commit).into_iter::<Line>();
+    lines.map(|line| line.map_err(|e| Error::storage(format!("a commit of the table's log is damaged: {e}"))))
 }
 
 /// The entry of a file.
